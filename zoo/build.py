@@ -1,0 +1,185 @@
+"""From registry entries to an ``nn.Module``: the only place that calls a builder."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import inspect
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from zoo.entries import Origin
+from zoo.errors import RegistryError, did_you_mean
+from zoo.registry import BUILT_IN, Model
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+@dataclass(frozen=True)
+class Norm:
+    """What an architecture builder receives as ``norm``: makes one normalisation layer per call.
+
+    An architecture uses it so::
+
+        self.conv1 = norm.conv2d(in_channels, 64, 3, padding=1)
+        self.norm1 = norm(64)                     # an activation follows
+        self.act1 = norm.act()                    # nn.ReLU, or nn.Identity where the norm includes the activation
+        self.norm2 = norm(64, apply_act=False, branch_end=True)   # last layer of a residual branch
+
+    and every norm of the registry works in it.
+    """
+
+    name: str
+    builder: Callable[..., nn.Module]
+    kwargs: dict[str, Any] = field(default_factory=dict)
+    activation_included: bool = False
+    conv: Callable[..., nn.Module] | None = None
+    where: str = ""  # for messages
+
+    def __call__(self, num_channels: int, *, apply_act: bool = True, branch_end: bool = False) -> nn.Module:
+        """A layer for (N, `num_channels`, H, W).
+
+        `apply_act`: whether an activation belongs here; passed on only to a norm that includes the activation.
+        `branch_end`: True on the last norm of a residual branch; passed on only to a builder that names it
+        (SkipInit starts such a branch at zero).
+        """
+        optional: dict[str, Any] = {}
+        if self.activation_included:
+            optional["apply_act"] = apply_act
+        if "branch_end" in inspect.signature(self.builder).parameters:
+            optional["branch_end"] = branch_end
+        return _call(self.builder, self.where, num_channels, **self.kwargs, **optional)
+
+    def act(self, layer: Callable[..., nn.Module] | None = None) -> nn.Module:
+        """The activation after a norm: `layer()` (ReLU unless given), or Identity where the norm includes its own."""
+        from torch import nn
+
+        return nn.Identity() if self.activation_included else (layer or nn.ReLU)()
+
+    def conv2d(self, in_channels: int, out_channels: int, kernel_size: int, **kwargs: Any) -> nn.Module:
+        """A convolution without bias, of the kind that the norm asks for (weight standardisation has its own)."""
+        from torch import nn
+
+        return (self.conv or nn.Conv2d)(in_channels, out_channels, kernel_size, bias=False, **kwargs)
+
+
+def build(model: Model, num_classes: int = 10, in_channels: int = 3) -> nn.Module:
+    """The module for (N, `in_channels`, H, W) images, answering (N, `num_classes`) logits.
+
+    Raises :class:`RegistryError`, in one line, when a builder's module or function does not exist, its module fails
+    on import, or it does not accept the arguments that its entry gives.
+    """
+    size = {"num_classes": num_classes, "in_channels": in_channels}
+    own = model.entry.kwargs if model.entry else {}
+    if model.entry and model.entry.builder:
+        builder = load_builder(model.entry.builder, f"model {model.name!r}", model.origin)
+        where = f"model {model.name!r} ({model.origin}): {model.entry.builder}"
+        _check_signature(builder, where, **own, **size)
+        return _call(builder, where, **own, **size)
+    architecture = model.architecture
+    builder = load_builder(architecture.builder, f"architecture {architecture.name!r}", architecture.origin)
+    where = f"architecture {architecture.name!r} ({architecture.origin}): {architecture.builder}"
+    arguments = {"norm": load_norm(model), **size, **architecture.kwargs, **own}
+    _check_signature(builder, where, **arguments)
+    return _call(builder, where, **arguments)
+
+
+def load_norm(model: Model) -> Norm:
+    """The :class:`Norm` of `model`, its builder imported and its arguments checked against the builder's signature."""
+    entry = model.norm
+    what = f"norm {entry.name!r}"
+    where = f"{what} ({entry.origin}): {entry.builder}"
+    builder = load_builder(entry.builder, what, entry.origin)
+    included = entry.activation == "included"
+    optional = {"apply_act": True} if included else {}
+    _check_signature(builder, where, 64, **entry.kwargs, **optional)
+    conv = load_builder(entry.conv, what, entry.origin) if entry.conv else None
+    return Norm(entry.name, builder, entry.kwargs, included, conv, where)
+
+
+def load_builder(builder: str, what: str, origin: Origin) -> Callable[..., Any]:
+    """Import ``module:function``. The folder of a registry file that is not built in is searched first."""
+    module_name, _, path = builder.partition(":")
+    folder = origin.path.parent
+    if origin.layer != "built in" and str(folder) not in sys.path:
+        sys.path.insert(0, str(folder))
+        importlib.invalidate_caches()
+    try:
+        target: Any = importlib.import_module(module_name)
+    except ModuleNotFoundError as problem:
+        if problem.name is None or not (module_name == problem.name or module_name.startswith(problem.name + ".")):
+            raise RegistryError(
+                f"{what} ({origin}): importing {module_name!r} failed: {problem}; install it"
+            ) from problem
+        near = did_you_mean(module_name, [file.stem for file in folder.glob("*.py")])
+        raise RegistryError(f"{what} ({origin}): no module {module_name!r} in {folder} or installed{near}") from problem
+    except Exception as problem:
+        line = " ".join(f"{type(problem).__name__}: {problem}".split())
+        raise RegistryError(f"{what} ({origin}): importing {module_name!r} failed: {line}") from problem
+    for part in path.split("."):
+        if not hasattr(target, part):
+            near = did_you_mean(part, [name for name in dir(target) if not name.startswith("_")])
+            raise RegistryError(f"{what} ({origin}): {module_name!r} has no {part!r}{near}")
+        target = getattr(target, part)
+    if not callable(target):
+        raise RegistryError(f"{what} ({origin}): {builder} is not a function or class but {type(target).__name__}")
+    return target
+
+
+def definition(model: Model) -> dict[str, Any]:
+    """What makes up `model`, for the result: builders, arguments and the hash of every builder file outside packages.
+
+    Two runs of one name are the same model only where this is equal; editing a local ``my_norm.py`` changes it.
+    """
+    parts = {"architecture": model.architecture, "norm": model.norm, "model": model.entry}
+    told = {
+        role: {"name": part.name, "builder": part.builder, "kwargs": part.kwargs}
+        | ({"conv": part.conv, "activation": part.activation} if role == "norm" else {})
+        for role, part in parts.items()
+        if part and (part.builder or part.kwargs)
+    }
+    for role, part in parts.items():
+        if role in told and part.builder and part.origin.layer != "built in":
+            told[role]["source_sha256"] = _source_hash(part.builder, part.name, part.origin)
+    return told
+
+
+def _source_hash(builder: str, name: str, origin: Origin) -> str | None:
+    module = sys.modules[load_builder(builder, repr(name), origin).__module__]
+    file = getattr(module, "__file__", None)
+    # Files of installed packages are told apart by the versions that the result records.
+    if not file or "site-packages" in Path(file).parts or Path(file).is_relative_to(BUILT_IN.parent):
+        return None
+    return hashlib.sha256(Path(file).read_bytes()).hexdigest()
+
+
+def _check_signature(builder: Callable[..., Any], where: str, *args: Any, **kwargs: Any) -> None:
+    try:
+        signature = inspect.signature(builder)
+    except (TypeError, ValueError):  # a builtin without a signature: the call itself will tell
+        return
+    try:
+        signature.bind(*args, **kwargs)
+    except TypeError as problem:
+        given = ", ".join([*("num_channels" for _ in args), *kwargs])
+        raise RegistryError(f"{where}{signature} cannot be called with ({given}): {problem}") from problem
+
+
+def _call(builder: Callable[..., Any], where: str, *args: Any, **kwargs: Any) -> nn.Module:
+    from torch import nn
+
+    try:
+        module = builder(*args, **kwargs)
+    except RegistryError:
+        raise
+    except Exception as problem:
+        given = ", ".join([*map(repr, args), *(f"{key}={value!r}" for key, value in kwargs.items() if key != "norm")])
+        line = " ".join(f"{type(problem).__name__}: {problem}".split())
+        raise RegistryError(f"{where}({given}) failed: {line}") from problem
+    if not isinstance(module, nn.Module):
+        raise RegistryError(f"{where} returned {type(module).__name__}, expected a torch.nn.Module")
+    return module

@@ -1,0 +1,21 @@
+"""`zoo completion`."""
+
+from __future__ import annotations
+
+import click
+from click.shell_completion import get_completion_class
+
+
+@click.command()
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+@click.pass_context
+def completion(ctx: click.Context, shell: str) -> None:
+    """Print the script that makes SHELL complete commands, options, models and recipes.
+
+    \b
+    bash: eval "$(zoo completion bash)"
+    zsh:  eval "$(zoo completion zsh)"
+    fish: zoo completion fish | source
+    """
+    cls = get_completion_class(shell)
+    click.echo(cls(ctx.find_root().command, {}, "zoo", "_ZOO_COMPLETE").source())

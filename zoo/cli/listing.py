@@ -1,0 +1,48 @@
+"""`zoo list`."""
+
+from __future__ import annotations
+
+import click
+
+from zoo.cli import options
+
+
+@click.command("list")
+@click.argument("patterns", nargs=-1, metavar="[PATTERN...]", shell_complete=options.complete_models)
+@click.option("--all", "everything", is_flag=True, help="Every <architecture>_<norm> pair, not only the listed models.")
+@click.option("--origin", is_flag=True, help="Show the file and line that each entry comes from.")
+@options.registry
+def list_(patterns: tuple[str, ...], everything: bool, origin: bool, registry: str | None) -> None:
+    """Show norms, architectures, models and recipes.
+
+    With PATTERNs such as 'resnet*_ln' only the models that match, of all <architecture>_<norm> pairs.
+    """
+    from zoo import listing
+    from zoo.registry import load_registry
+
+    loaded = load_registry(registry)
+    if patterns or everything:
+        _print("", listing.models(loaded.match(patterns or ["*"])), origin)
+        return
+    _print(f"norms ({len(loaded.norms)})", listing.norms(loaded), origin)
+    _print(f"architectures ({len(loaded.architectures)})", listing.architectures(loaded), origin)
+    _print(
+        f"models ({len(loaded.models)} listed)",
+        listing.models([loaded.resolve(name) for name in loaded.models]),
+        origin,
+    )
+    _print("recipes", [(name, description, "") for name, description in listing.recipes()], False)
+    click.echo("Any <architecture>_<norm> is a model, listed or not: `zoo list --all`, `zoo show MODEL`.")
+
+
+def _print(title: str, rows: list[tuple], origin: bool) -> None:
+    if title:
+        click.secho(title, bold=True)
+    indent = "  " if title else ""
+    width = max((len(row[0]) for row in rows), default=0)
+    label_width = max((len(row[1]) for row in rows), default=0)
+    for name, label, where in rows:
+        tail = f"  {where.layer}: {where}" if origin else ""
+        click.echo(f"{indent}{name:<{width}}  {label:<{label_width if origin else 0}}{tail}")
+    if title:
+        click.echo()

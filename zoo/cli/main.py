@@ -1,0 +1,77 @@
+"""The command line: the only place that exits. Nothing heavy is imported before a command needs it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from types import FrameType
+
+import click
+
+from zoo import __version__
+from zoo.cli import bench, compare, completion, data, listing, show
+from zoo.errors import ZooError, unknown
+
+INTERRUPTED = 128 + signal.SIGINT
+
+
+class Commands(click.Group):
+    """A click group that answers a mistyped command with the nearest one."""
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Raises :class:`zoo.errors.UnknownNameError`."""
+        name = args[0]
+        if not name.startswith("-") and self.get_command(ctx, name) is None:
+            raise unknown("command", name, self.commands, f"{ctx.command_path} --help")
+        return super().resolve_command(ctx, args)
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="zoo")
+def cli() -> None:
+    """Compare normalisation layers under one recipe: train, evaluate, measure.
+
+    \b
+    zoo bench resnet18_bn resnet18_ln --recipe smoke   train and compare, in two minutes
+    zoo compare                                        the table again
+    zoo list                                           norms, architectures, models, recipes
+    """
+
+
+for command in (bench.bench, compare.compare, listing.list_, show.show, completion.completion):
+    cli.add_command(command)
+cli.add_command(Commands(name="data", commands=data.commands, help=data.HELP))
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run one command and exit: 0 done, 2 a mistake of the user in one line on stderr, 130 interrupted.
+
+    ``ZOO_TRACEBACK=1`` shows where a mistake was noticed, for authors of plugins.
+    """
+    signal.signal(signal.SIGTERM, _terminated)
+    try:
+        code = cli.main(args=arguments, prog_name="zoo", standalone_mode=False)
+    except ZooError as problem:
+        if os.environ.get("ZOO_TRACEBACK"):
+            raise
+        _fail(str(problem), problem.exit_code)
+    except click.ClickException as problem:
+        _fail(problem.format_message(), 2)
+    except (click.Abort, KeyboardInterrupt):
+        _fail("interrupted", INTERRUPTED)
+    except BrokenPipeError:  # `zoo list | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _fail(message: str, code: int) -> None:
+    click.echo(f"zoo: {' '.join(message.split())}", err=True)
+    sys.exit(code)
+
+
+def _terminated(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt

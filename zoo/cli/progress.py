@@ -1,0 +1,137 @@
+"""Progress of a bench: live bars on a terminal, plain lines elsewhere. Goes to stderr, so that stdout is the table."""
+
+from __future__ import annotations
+
+import time
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from zoo.bench import Run
+from zoo.engine.train import EpochRow
+from zoo.results import Result, SettingsPart
+
+
+class Lines:
+    """Plain lines: one per epoch. The base of :class:`Bars`, which adds what moves."""
+
+    def __init__(self) -> None:
+        self.console = Console(stderr=True, highlight=False, soft_wrap=True)
+        self._started = self._first_epoch = 0.0
+        self._done_before = 0
+
+    def say(self, text: str) -> None:
+        """Print one line."""
+        self.console.print(text, markup=False)
+
+    def run(self, run: Run, number: int, total: int) -> None:
+        """See :class:`zoo.bench.Reporter`."""
+        self.say(f"[{number}/{total}] {run.model.name} seed {run.seed}: {run.model.label}")
+        self._started, self._done_before = time.monotonic(), 0
+
+    def settled(self, run: Run, settings: SettingsPart) -> None:
+        """See :class:`zoo.bench.Reporter`."""
+        workers = f", {settings.workers} workers" if settings.workers else ""
+        compiled = ", compiled" if settings.compiled else ""
+        self.say(f"  {settings.device}, {settings.layout}{compiled}, augmentation: {settings.executor}{workers}")
+        self._first_epoch = time.monotonic()
+
+    def resumed(self, epoch: int, epochs: int) -> None:
+        """See :class:`zoo.engine.train.Reporter`."""
+        self.say(f"  goes on after epoch {epoch} of {epochs}")
+        self._done_before = epoch
+
+    def window(self, epoch: int, epochs: int, step: int, steps: int, loss: float, accuracy: float, rate: float) -> None:
+        """See :class:`zoo.engine.train.Reporter`."""
+
+    def epoch(self, row: EpochRow, epochs: int, rose_from: float | None, saved: bool) -> None:
+        """See :class:`zoo.engine.train.Reporter`."""
+        parts = [
+            f"  epoch {row.epoch:>{len(str(epochs))}}/{epochs}",
+            f"lr {row.lr:.4f}",
+            f"train loss {row.train_loss:.3f} acc {100 * row.train_accuracy:5.2f} %",
+        ]
+        if row.eval_split:
+            parts.append(f"{row.eval_split} loss {row.eval_loss:.3f} acc {100 * row.eval_accuracy:5.2f} %")
+        parts.append(f"{row.train_images_per_second:,.0f} img/s")
+        if left := self._time_left(row.epoch, epochs):
+            parts.append(left)
+        if saved:
+            parts.append(_saved(row, rose_from))
+        self.say("  ".join(parts))
+
+    def finished(self, run: Run, result: Result, was_done: bool) -> None:
+        """See :class:`zoo.bench.Reporter`."""
+        if result.status == "diverged":
+            what = f"diverged at epoch {result.diverged_epoch}, step {result.diverged_step}"
+        else:
+            what = f"test accuracy {100 * result.test.accuracy:.2f} %"
+        how = "was done before" if was_done else f"{result.wall_seconds:.0f} s"
+        self.say(f"  {what} ({how}), {run.folder.path}")
+
+    def _time_left(self, epoch: int, epochs: int) -> str:
+        done = epoch - self._done_before
+        left = (time.monotonic() - self._first_epoch) / done * (epochs - epoch)
+        minutes, seconds = divmod(round(left), 60)
+        return f"{minutes}:{seconds:02d} left" if epoch < epochs else ""
+
+    def __enter__(self) -> Lines:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        pass
+
+
+class Bars(Lines):
+    """Lines, and under them a bar over the steps of the current epoch."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.bars = Progress(
+            TextColumn("  {task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[told]}"),
+            TimeRemainingColumn(), console=self.console, transient=True,
+        )  # fmt: skip
+        self.task = self.bars.add_task("", total=None, told="", visible=False)
+
+    def run(self, run: Run, number: int, total: int) -> None:
+        """See :class:`zoo.bench.Reporter`."""
+        self.bars.update(self.task, visible=False)
+        super().run(run, number, total)
+
+    def window(self, epoch: int, epochs: int, step: int, steps: int, loss: float, accuracy: float, rate: float) -> None:
+        """See :class:`zoo.engine.train.Reporter`."""
+        self.bars.update(
+            self.task,
+            visible=True,
+            description=f"epoch {epoch}/{epochs}",
+            total=steps,
+            completed=step,
+            told=f"loss {loss:.3f} acc {100 * accuracy:.2f} % {rate:,.0f} img/s",
+        )
+
+    def epoch(self, row: EpochRow, epochs: int, rose_from: float | None, saved: bool) -> None:
+        """See :class:`zoo.engine.train.Reporter`."""
+        self.bars.reset(self.task, visible=False)
+        super().epoch(row, epochs, rose_from, saved)
+
+    def __enter__(self) -> Bars:
+        self.bars.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.bars.stop()
+
+
+def make_reporter() -> Lines:
+    """Bars where stderr is a terminal, lines elsewhere."""
+    reporter = Lines()
+    return Bars() if reporter.console.is_terminal else reporter
+
+
+def _saved(row: EpochRow, rose_from: float | None) -> str:
+    # `rose_from` is the selection value: an accuracy, or a loss with its sign turned.
+    if rose_from is None:
+        return "saved, the first"
+    if rose_from < 0:
+        return f"saved, loss fell from {-rose_from:.4f} to {row.eval_loss:.4f}"
+    return f"saved, accuracy rose from {100 * rose_from:.2f} to {100 * row.eval_accuracy:.2f} %"

@@ -1,0 +1,44 @@
+"""`zoo show`."""
+
+from __future__ import annotations
+
+import click
+
+from zoo.cli import options
+
+
+@click.command()
+@click.argument("model", shell_complete=options.complete_models)
+@click.option("--classes", type=click.IntRange(min=2), default=10, show_default=True, help="Classes to tell apart.")
+@options.registry
+def show(model: str, classes: int, registry: str | None) -> None:
+    """Show MODEL's layer table: type, output shape, parameters and sizes."""
+    from zoo.registry import load_registry
+
+    resolved = load_registry(registry).resolve(model)
+
+    from tabulate import tabulate
+
+    from zoo.build import build
+    from zoo.engine.layers import layer_table
+
+    table = layer_table(build(resolved, num_classes=classes))
+    rows = [
+        (number, layer.name, layer.kind, f"[{', '.join(map(str, (-1, *layer.output)))}]", f"{layer.parameters:,}")
+        for number, layer in enumerate(table.layers, 1)
+    ]
+    headers = ("#", "layer", "type", "output shape", "parameters")
+    click.echo(
+        tabulate(rows, headers=headers, colalign=("right", "left", "left", "left", "right"), disable_numparse=True)
+    )
+    frozen = table.parameters - table.trainable_parameters
+    click.echo(
+        f"\n{model}: {resolved.label}\n"
+        f"total parameters:         {table.parameters:,}\n"
+        f"trainable parameters:     {table.trainable_parameters:,}\n"
+        f"non-trainable parameters: {frozen:,}\n\n"
+        f"input size (MB):            {table.input_size:.2f}\n"
+        f"forward/backward size (MB): {table.forward_backward_size:.2f}\n"
+        f"parameter size (MB):        {table.parameter_size:.2f}\n"
+        f"estimated total size (MB):  {table.total_size:.2f}"
+    )

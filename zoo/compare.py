@@ -1,0 +1,131 @@
+"""Results to rows: one group per data set and recipe fingerprint, one row per model, seeds pooled."""
+
+from __future__ import annotations
+
+import json
+import statistics
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+from zoo.results import Result
+from zoo.stats import student_interval, wilson_interval
+
+
+@dataclass(frozen=True)
+class Row:
+    """One model under one recipe. Accuracy and its 95 % interval are fractions of the test set; speeds are medians.
+
+    `interval_kind` is ``student`` over seeds, or ``binomial`` of the test set where there is one seed. Everything is
+    None where no run gives it.
+    """
+
+    model: str
+    label: str
+    norm: str | None
+    seeds: list[int]
+    accuracy: float | None
+    interval: tuple[float, float] | None
+    interval_kind: str | None
+    diverged: dict[int, int]  # seed -> epoch
+    parameters: int
+    macs: int
+    train_images_per_second: float | None
+    inference_images_per_second: float | None
+    latency_p50: float | None
+    latency_p99: float | None
+    peak_memory_bytes: int | None
+    machine: str  # equal letters: one machine and software stack, so that speeds may be compared
+
+
+@dataclass(frozen=True)
+class Group:
+    """Runs that may be ranked together. `machines` maps the rows' letters to what they stand for."""
+
+    dataset: str
+    dataset_fingerprint: str
+    recipe: str
+    recipe_fingerprint: str
+    selection: str
+    precision: str
+    rows: list[Row]
+    machines: dict[str, str]
+
+
+def compare(results: Iterable[Result]) -> list[Group]:
+    """Group `results` and sort each group's rows by accuracy, best first, diverged models last."""
+    groups: dict[tuple[str, str], list[Result]] = defaultdict(list)
+    for result in results:
+        groups[result.dataset.fingerprint, result.recipe.fingerprint].append(result)
+    return [_group(members) for _, members in sorted(groups.items(), key=lambda item: _group_name(item[1][0]))]
+
+
+def _group_name(result: Result) -> tuple[str, ...]:
+    return (result.dataset.name, result.recipe.name, result.recipe.fingerprint, result.dataset.fingerprint)
+
+
+def _group(results: Sequence[Result]) -> Group:
+    first = results[0]
+    # Not merged by name alone: an edited norm is another model, and another machine has other speeds.
+    by_row: dict[tuple[str, str, str], list[Result]] = defaultdict(list)
+    letters: dict[str, str] = {}
+    for result in sorted(results, key=lambda item: (item.model.name, item.seed)):
+        machine = letters.setdefault(_machine(result), chr(ord("a") + len(letters)))
+        by_row[result.model.name, json.dumps(result.model.definition, sort_keys=True), machine].append(result)
+    rows = [_row(members, machine) for (_, _, machine), members in by_row.items()]
+    rows.sort(key=lambda row: (-(row.accuracy if row.accuracy is not None else -1.0), row.model))
+    return Group(
+        dataset=first.dataset.name,
+        dataset_fingerprint=first.dataset.fingerprint,
+        recipe=first.recipe.name,
+        recipe_fingerprint=first.recipe.fingerprint,
+        selection=first.selection.split,
+        precision=first.recipe.content["precision"],
+        rows=rows,
+        machines={letter: machine for machine, letter in letters.items()},
+    )
+
+
+def _row(results: Sequence[Result], machine: str) -> Row:
+    first = results[0]
+    tested = [result for result in results if result.test is not None]
+    accuracies = [result.test.accuracy for result in tested]
+    interval = kind = None
+    if len(accuracies) > 1:
+        interval, kind = student_interval(accuracies), "student"
+    elif accuracies:
+        interval, kind = wilson_interval(tested[0].test.correct, tested[0].test.images), "binomial"
+
+    def median(value: Callable[[Result], float | None]) -> float | None:
+        values = [value(result) for result in results]
+        known = [item for item in values if item is not None]
+        return statistics.median(known) if known else None
+
+    memory = median(lambda result: result.speed.peak_memory_bytes)
+    return Row(
+        model=first.model.name,
+        label=first.model.label,
+        norm=first.model.norm,
+        seeds=[result.seed for result in results],
+        accuracy=statistics.fmean(accuracies) if accuracies else None,
+        interval=interval,
+        interval_kind=kind,
+        diverged={result.seed: result.diverged_epoch for result in results if result.status == "diverged"},
+        parameters=first.model.parameters,
+        macs=first.model.macs,
+        train_images_per_second=median(lambda result: result.speed.train_images_per_second),
+        inference_images_per_second=median(lambda result: result.speed.inference_images_per_second),
+        latency_p50=median(lambda result: result.speed.latency_p50),
+        latency_p99=median(lambda result: result.speed.latency_p99),
+        peak_memory_bytes=None if memory is None else round(memory),
+        machine=machine,
+    )
+
+
+def _machine(result: Result) -> str:
+    """The hardware and software that a speed depends on, in words."""
+    told = result.environment
+    hardware = told.get("gpu") or f"{told.get('cpu')}, {told.get('cores')} cores, {told.get('threads')} threads"
+    software = f"torch {told.get('torch')}" + (f" with CUDA {told['cuda']}" if told.get("cuda") else "")
+    how = ", compiled" if result.settings.compiled else ""
+    return f"{hardware}; {software}, Python {told.get('python')}, {result.settings.executor} augmentation{how}"

@@ -1,0 +1,260 @@
+"""Decoded data sets on disk: ``.npy`` files that are memory-mapped, checked on every load and rebuilt when damaged.
+
+One folder per data set and source content, ``<user cache>/decoded/<name>-<key16>/``::
+
+    train_images.npy  (N, H, W, 3) uint8      test_images.npy   (M, H, W, 3) uint8
+    train_labels.npy  (N,) int64              test_labels.npy   (M,) int64
+    meta.json         format version, size and SHA-256 of each array file, fingerprint, classes, source
+
+A folder is written under a temporary name beside its place, fsynced and renamed, so that a reader sees a whole folder
+or none, and of two processes that build the same one the first wins and the second uses it.
+``$ZOO_CACHE`` names another folder than the user cache of the operating system.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import io
+import json
+import logging
+import math
+import os
+import re
+import shutil
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from zoo.errors import DataError
+
+FORMAT = 1
+SPLITS = ("train", "test")
+_BLOCK = 1 << 22  # bytes per write: large enough for full disk speed
+_STALE = 24 * 3600  # seconds after which a temporary folder can only be the rest of a killed process
+_NO_SPACE = {errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)}
+
+log = logging.getLogger("zoo")
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """A whole data set in memory, as a source returns it.
+
+    `splits` maps "train" and "test" to (images (N, H, W, 3) uint8, labels (N,) int64).
+    """
+
+    classes: tuple[str, ...]
+    splits: dict[str, tuple[np.ndarray, np.ndarray]]
+    source: str
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One cache folder, opened: `arrays` maps "train_images", ... to read-only arrays (images are memory maps)."""
+
+    folder: Path
+    classes: tuple[str, ...]
+    fingerprint: str
+    arrays: dict[str, np.ndarray]
+
+
+class _Damaged(Exception):
+    """What is wrong with a cache folder; never leaves this module."""
+
+
+def user_cache() -> Path:
+    """The folder for decoded and downloaded data: ``$ZOO_CACHE``, else the operating system's user cache for zoo."""
+    if override := os.environ.get("ZOO_CACHE"):
+        return Path(override).expanduser().absolute()
+    import platformdirs
+
+    return Path(platformdirs.user_cache_dir("zoo", appauthor=False))
+
+
+def fingerprint(decoded: Decoded) -> str:
+    """SHA-256 (hex) over class names, and shape, labels and pixels of both splits: the identity of the content."""
+    digest = hashlib.sha256(json.dumps(["zoo-data", 1, list(decoded.classes)]).encode())
+    for split in SPLITS:
+        images, labels = decoded.splits[split]
+        digest.update(f"{split}{images.shape}".encode())
+        digest.update(np.ascontiguousarray(labels, dtype="<i8"))
+        digest.update(np.ascontiguousarray(images, dtype=np.uint8))
+    return digest.hexdigest()
+
+
+def open_or_build(name: str, key: str, decode: Callable[[], Decoded]) -> Entry:
+    """The cached data set `name` for source content `key`, decoded now if it is absent or damaged.
+
+    Raises DataError when the cache cannot be written, and whatever `decode` raises.
+    """
+    folder = user_cache() / "decoded" / f"{re.sub(r'[^A-Za-z0-9._-]', '_', name)}-{key[:16]}"
+    if entry := _open_if_good(folder):
+        return entry
+    decoded = decode()
+    try:
+        return _write(folder, decoded)
+    except OSError as error:
+        raise _cannot_write(folder, decoded, error) from error
+
+
+def damage(folder: Path) -> str | None:
+    """What is wrong with a cache folder (one phrase), or None when every byte of it is as it was written."""
+    try:
+        _read_meta(folder, check_arrays=True)
+    except _Damaged as reason:
+        return str(reason)
+    return None
+
+
+def _open_if_good(folder: Path) -> Entry | None:
+    if not folder.is_dir():
+        return None
+    try:
+        return _open(folder)
+    except _Damaged as reason:
+        log.warning("cache %s damaged (%s), rebuilding", folder, reason)
+        return None
+
+
+def _open(folder: Path) -> Entry:
+    meta = _read_meta(folder, check_arrays=True)
+    arrays = {}
+    for split in SPLITS:
+        # Mapping reads the header only: no test pixel is loaded until somebody asks for it.
+        arrays[f"{split}_images"] = np.load(folder / f"{split}_images.npy", mmap_mode="r", allow_pickle=False)
+        labels = np.load(folder / f"{split}_labels.npy", allow_pickle=False)
+        labels.flags.writeable = False
+        arrays[f"{split}_labels"] = labels
+    return Entry(folder, tuple(meta["classes"]), meta["fingerprint"], arrays)
+
+
+def _read_meta(folder: Path, check_arrays: bool) -> dict[str, Any]:
+    try:
+        meta = json.loads((folder / "meta.json").read_bytes())
+        if meta["check"] != _meta_check(meta):
+            raise _Damaged("meta.json: checksum differs")
+        if meta["format"] != FORMAT:
+            raise _Damaged(f"format {meta['format']}, this version writes {FORMAT}")
+        for file, recorded in meta["files"].items() if check_arrays else ():
+            path = folder / file
+            if (size := path.stat().st_size) != recorded["bytes"]:
+                raise _Damaged(f"{file}: {size} bytes instead of {recorded['bytes']}")
+            with path.open("rb") as stream:
+                if hashlib.file_digest(stream, "sha256").hexdigest() != recorded["sha256"]:
+                    raise _Damaged(f"{file}: checksum differs")
+    except OSError as error:
+        raise _Damaged(f"{Path(error.filename or folder).name}: {error.strerror}") from error
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise _Damaged("meta.json: not readable") from error
+    return meta
+
+
+def _meta_check(meta: dict[str, Any]) -> str:
+    text = json.dumps({key: value for key, value in meta.items() if key != "check"}, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _write(folder: Path, decoded: Decoded) -> Entry:
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    _remove_stale(folder.parent)
+    temporary = Path(tempfile.mkdtemp(prefix=".building-", dir=folder.parent))
+    try:
+        files = {}
+        for split in SPLITS:
+            images, labels = decoded.splits[split]
+            files[f"{split}_images.npy"] = _write_array(temporary / f"{split}_images.npy", images)
+            files[f"{split}_labels.npy"] = _write_array(temporary / f"{split}_labels.npy", labels)
+        meta: dict[str, Any] = {
+            "format": FORMAT,
+            "fingerprint": fingerprint(decoded),
+            "classes": list(decoded.classes),
+            "source": decoded.source,
+            "files": files,
+        }
+        meta["check"] = _meta_check(meta)
+        with (temporary / "meta.json").open("w") as stream:
+            json.dump(meta, stream, indent=1)
+            stream.flush()
+            os.fsync(stream.fileno())
+        temporary.chmod(0o755)  # mkdtemp makes it private; a shared cache folder must stay readable for others
+        _fsync_folder(temporary)
+        return _publish(temporary, folder)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _publish(temporary: Path, folder: Path) -> Entry:
+    """Rename `temporary` to `folder`; a good folder that another process put there first is used instead."""
+    for _ in range(10):  # each turn lost means that another process moved something; ten in a row do not happen
+        try:
+            temporary.rename(folder)
+            _fsync_folder(folder.parent)
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                raise
+        try:
+            return _open(folder)
+        except _Damaged:
+            aside = Path(tempfile.mkdtemp(prefix=".damaged-", dir=folder.parent))
+            try:
+                folder.rename(aside / "old")
+            except FileNotFoundError:
+                pass  # another process moved it aside first
+            finally:
+                shutil.rmtree(aside, ignore_errors=True)
+    raise OSError(errno.EIO, "what was written does not read back the same", str(folder))
+
+
+def _write_array(path: Path, array: np.ndarray) -> dict[str, Any]:
+    """Write one ``.npy`` file; its size and SHA-256. (``np.save`` loses the error number when a disk is full.)"""
+    array = np.ascontiguousarray(array)
+    header = io.BytesIO()
+    np.lib.format.write_array_header_1_0(header, np.lib.format.header_data_from_array_1_0(array))
+    digest = hashlib.sha256(header.getvalue())
+    with path.open("wb") as stream:
+        stream.write(header.getvalue())
+        body = memoryview(array.reshape(-1).view(np.uint8))
+        for start in range(0, len(body), _BLOCK):
+            block = body[start : start + _BLOCK]
+            digest.update(block)
+            stream.write(block)
+        stream.flush()
+        os.fsync(stream.fileno())
+        return {"bytes": stream.tell(), "sha256": digest.hexdigest()}
+
+
+def _fsync_folder(folder: Path) -> None:
+    if os.name != "posix":
+        return  # elsewhere a folder cannot be opened, and a rename is durable by itself
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _remove_stale(parent: Path) -> None:
+    for pattern in (".building-*", ".damaged-*", ".extract-*"):
+        for path in parent.glob(pattern):
+            try:
+                stale = time.time() - path.stat().st_mtime > _STALE
+            except FileNotFoundError:
+                continue  # its own process finished meanwhile
+            if stale:
+                shutil.rmtree(path, ignore_errors=True)
+
+
+def _cannot_write(folder: Path, decoded: Decoded, error: OSError) -> DataError:
+    elsewhere = (
+        "set ZOO_CACHE to a folder with room" if error.errno in _NO_SPACE else "set ZOO_CACHE to a writable folder"
+    )
+    if error.errno in _NO_SPACE:
+        need = math.ceil(sum(array.nbytes for pair in decoded.splits.values() for array in pair) / 1e6)
+        return DataError(f"no disk space for the data cache {folder}: {need} MB are needed; free some, or {elsewhere}")
+    return DataError(f"cannot write the data cache {folder} ({error.strerror or error}); {elsewhere}")

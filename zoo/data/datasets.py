@@ -1,0 +1,249 @@
+"""Data sets by name or path: ``load("cifar10-jpeg")``, ``load("shapes10")``, ``load("../my-images")``."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from zoo.data import cache, shapes10, sources
+from zoo.errors import DataError, unknown
+
+DESCRIPTIONS = {
+    "cifar10": "CIFAR-10, the original archive: 50,000 + 10,000 images of 32x32, 10 classes",
+    "cifar100": "CIFAR-100, the original archive: 50,000 + 10,000 images of 32x32, 100 classes",
+    "cifar10-jpeg": "CIFAR-10 recompressed as JPEG, parquet files: not bit-identical to cifar10",
+    "shapes10": "generated: 5,000 + 1,000 images of 32x32, 10 shapes, needs no files",
+}
+
+
+@dataclass(frozen=True)
+class Split:
+    """One split. `images`: (N, H, W, 3) uint8, a read-only memory map. `labels`: (N,) int64, read-only."""
+
+    images: np.ndarray
+    labels: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A data set, opened. `fingerprint` is the SHA-256 (hex) of class names, labels and pixels; `source` is for people.
+
+    `folder` is the checked cache folder that the memory maps are of.
+    """
+
+    name: str
+    classes: tuple[str, ...]
+    fingerprint: str
+    source: str
+    folder: Path
+    _arrays: dict[str, np.ndarray] = field(repr=False, compare=False)
+
+    @property
+    def num_classes(self) -> int:
+        return len(self.classes)
+
+    @property
+    def train(self) -> Split:
+        return self.split("train")
+
+    @property
+    def test(self) -> Split:
+        return self.split("test")
+
+    def split(self, name: str) -> Split:
+        """The split "train" or "test". Both properties come through here."""
+        if name not in cache.SPLITS:
+            raise unknown("split", name, cache.SPLITS, f"data set {self.name}", hint="there are 'train' and 'test'")
+        return Split(self._arrays[f"{name}_images"], self._arrays[f"{name}_labels"])
+
+
+@dataclass(frozen=True)
+class Available:
+    """A row of ``zoo data list``. `found` is where it is ("built in" for a generated set), None where it is not;
+    `hint` then says what to do."""
+
+    name: str
+    description: str
+    found: str | None
+    hint: str = ""
+
+
+@dataclass(frozen=True)
+class _Source:
+    name: str
+    text: str
+    key: Callable[[], str]
+    decode: Callable[[], cache.Decoded]
+
+
+def search_path(data_dir: str | Path | None = None) -> list[Path]:
+    """Folders to search, first match wins: `data_dir` alone if given; else ``$ZOO_DATA``'s, then the user cache."""
+    if data_dir is not None:
+        return [Path(data_dir).expanduser().absolute()]
+    roots = [Path(root).expanduser().absolute() for root in os.environ.get("ZOO_DATA", "").split(os.pathsep) if root]
+    return [*roots, cache.user_cache() / "data"]
+
+
+def load(name: str, data_dir: str | Path | None = None) -> Dataset:
+    """Open a data set by name, or by the path of a folder (hub-style parquet, or images in class folders).
+
+    Decoded on first use, then memory-mapped from the cache, whose checksums are compared on every load.
+    Raises UnknownNameError for a name that is nowhere, DataError for one that is missing, damaged or of the wrong kind.
+    """
+    with sources.readable(Path(name)):
+        source = _resolve(name, data_dir)
+        key = source.key()
+    entry = cache.open_or_build(source.name, key, lambda: sources.check(source.decode(), source.name))
+    return Dataset(source.name, entry.classes, entry.fingerprint, source.text, entry.folder, entry.arrays)
+
+
+def available(data_dir: str | Path | None = None) -> list[Available]:
+    """The named data sets, then every folder of the search path that looks like one. Reads no data and no torch."""
+    roots = search_path(data_dir)
+    with sources.readable(roots[0]):
+        return _available(roots)
+
+
+def _available(roots: list[Path]) -> list[Available]:
+    rows = []
+    for name, description in DESCRIPTIONS.items():
+        if name == "shapes10":
+            rows.append(Available(name, description, "built in"))
+        elif name in sources.ARCHIVES:
+            path = sources.find_archive(name, roots)
+            rows.append(
+                Available(name, description, str(path) if path else None, "" if path else _archive_hint(name, roots))
+            )
+        else:
+            path = _find_folder(name, roots)
+            rows.append(
+                Available(name, description, str(path) if path else None, "" if path else _folder_hint(name, roots))
+            )
+    for name, path in _other_folders(roots).items():
+        rows.append(Available(name, f"{_kind(path)} folder", str(path)))
+    return rows
+
+
+def _resolve(name: str, data_dir: str | Path | None) -> _Source:
+    roots = search_path(data_dir)
+    if data_dir is not None and not roots[0].is_dir():
+        raise DataError(f"--data-dir {roots[0]} is {'no folder' if roots[0].exists() else 'not there'}; name a folder")
+    if name == "shapes10":
+        # The code is the source: a change of it must not meet pictures that the old code drew.
+        return _Source(name, "generated by zoo", lambda: _hash(Path(shapes10.__file__)), shapes10.generate)
+    if name in sources.ARCHIVES:
+        return _archive(name, roots, may_download=data_dir is None)
+    if _is_path(name):
+        path = Path(name).expanduser().absolute()
+        if not path.is_dir():
+            state = "is a file, and a data set is a folder" if path.exists() else "does not exist"
+            raise DataError(f"data set {name!r}: {path} {state}; name a folder of parquet files or class folders")
+        return _folder(_own_name(path), path)
+    if path := _find_folder(name, roots):
+        return _folder(name, path)
+    if name in DESCRIPTIONS:
+        raise DataError(f"data set {name!r} not found: looked in {_join(roots)}; {_folder_hint(name, roots)}")
+    if (path := Path(name).absolute()).is_dir() and _kind(path):
+        return _folder(_own_name(path), path)
+    names = [*DESCRIPTIONS, *_other_folders(roots)]
+    raise unknown("data set", name, names, _join(roots), hint=f"known are {', '.join(names)}, or give a folder's path")
+
+
+def _is_path(name: str) -> bool:
+    return os.sep in name or "/" in name or name.startswith(("~", ".")) or Path(name).is_absolute()
+
+
+def _own_name(path: Path) -> str:
+    """A folder's name; never that of a set which is something else (only the checked archive is `cifar10`)."""
+    name = path.resolve().name
+    return f"{name}-folder" if name in sources.ARCHIVES or name == "shapes10" else name
+
+
+def _find_folder(name: str, roots: list[Path]) -> Path | None:
+    places = [place for root in roots for place in ((root / name), *([root] if root.name == name else []))]
+    return next((place for place in places if place.is_dir()), None)
+
+
+def _other_folders(roots: list[Path]) -> dict[str, Path]:
+    found: dict[str, Path] = {}
+    for root in roots:
+        for path in sorted(root.iterdir()) if root.is_dir() and os.access(root, os.R_OK | os.X_OK) else ():
+            if path.is_dir() and path.name not in DESCRIPTIONS and path.name not in found and _kind(path):
+                found[path.name] = path
+    return found
+
+
+def _kind(path: Path) -> str | None:
+    """ "parquet", "image" or None. Damage is not reported here: a list must not fail because of one bad folder."""
+    try:
+        if sources.parquet_files(path):
+            return "parquet"
+        return "image" if sources.is_image_folder(path) else None
+    except DataError:
+        return None
+
+
+def _folder(name: str, path: Path) -> _Source:
+    if files := sources.parquet_files(path):
+        paths = [file for split in files.values() for file in split]
+        key, read = partial(sources.hash_files, path, paths), sources.read_parquet
+        text = f"parquet files in {path}"
+    elif sources.is_image_folder(path):
+        key, read = partial(sources.image_folder_key, path), sources.read_image_folder
+        text = f"image folder {path}"
+    else:
+        raise DataError(
+            f"{path}: no data set in it; expected train-*.parquet and test-*.parquet, "
+            f"or images in train/<class>/ and test/<class>/"
+        )
+    return _Source(name, text, key, partial(read, path, name))
+
+
+def _archive(name: str, roots: list[Path], may_download: bool) -> _Source:
+    path = sources.find_archive(name, roots)
+    if path is None and not may_download:
+        raise DataError(f"data set {name!r} not found: looked in {_join(roots)}; {_archive_hint(name, roots)}")
+    if path is None:
+        try:
+            path = sources.download_archive(name, roots[-1])
+        except (OSError, RuntimeError) as error:
+            reason = (str(getattr(error, "reason", "")) or str(error) or type(error).__name__).splitlines()[0]
+            raise DataError(
+                f"data set {name!r} not found in {_join(roots)}, and its download failed ({reason}); "
+                f"{_archive_hint(name, roots)}"
+            ) from error
+    return _Source(
+        name, f"CIFAR archive {path}", partial(sources.archive_key, path), partial(sources.read_archive, path, name)
+    )
+
+
+def _archive_hint(name: str, roots: list[Path]) -> str:
+    hint = f"put {sources.ARCHIVES[name][0]} into {roots[0]}, or pass --data-dir"
+    return f"{hint}; or use {_nearest(roots)}" if name == "cifar10" else hint
+
+
+def _nearest(roots: list[Path]) -> str:
+    return "cifar10-jpeg, which is there" if _find_folder("cifar10-jpeg", roots) else "shapes10, which needs no files"
+
+
+def _folder_hint(name: str, roots: list[Path]) -> str:
+    return (
+        f"put its parquet files into {roots[0] / name}, set ZOO_DATA or pass --data-dir to the folder that holds {name}"
+    )
+
+
+def _join(roots: list[Path]) -> str:
+    return " and ".join(str(root) for root in roots)
+
+
+def _hash(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()

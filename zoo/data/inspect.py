@@ -1,0 +1,105 @@
+"""What ``zoo data verify`` and ``zoo data show`` tell about a data set."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from zoo.data import cache
+from zoo.data.datasets import Dataset, Split
+from zoo.errors import DataError
+
+_CHUNK = 4096  # images at once: bounds the memory of the statistics
+_SCALE = 2  # how much larger than life a contact sheet shows an image
+
+
+def describe(dataset: Dataset) -> dict[str, Any]:
+    """Name, source, fingerprint, class names, and per split the number and size of images. Reads no pixels."""
+    return {
+        "name": dataset.name,
+        "source": dataset.source,
+        "fingerprint": dataset.fingerprint,
+        "cache": str(dataset.folder),
+        "classes": list(dataset.classes),
+        "splits": {
+            name: {"images": len(split), "height": split.images.shape[1], "width": split.images.shape[2]}
+            for name, split in _splits(dataset).items()
+        },
+    }
+
+
+def verify(dataset: Dataset) -> dict[str, Any]:
+    """Everything of :func:`describe`, and what reading every byte tells.
+
+    Per split: `per_class` (images by class name), `mean` and `std` (per channel, over all pixels as 0..1), and
+    `duplicates` (images that are equal, byte for byte, to an earlier one of the split). For the whole: `shared` (test
+    images that are also in train), `cache_ok`, `cache_problem` (None, or what is wrong).
+    """
+    report = describe(dataset)
+    hashes = {}
+    for name, split in _splits(dataset).items():
+        mean, std = channel_statistics(split.images)
+        hashes[name] = Counter(hashlib.blake2b(image.tobytes(), digest_size=16).digest() for image in split.images)
+        counts = np.bincount(split.labels, minlength=dataset.num_classes)
+        report["splits"][name] |= {
+            "per_class": {label: int(count) for label, count in zip(dataset.classes, counts, strict=True)},
+            "mean": mean.tolist(),
+            "std": std.tolist(),
+            "duplicates": len(split) - len(hashes[name]),
+        }
+    report["shared"] = sum(count for key, count in hashes["test"].items() if key in hashes["train"])
+    report["cache_problem"] = cache.damage(dataset.folder)
+    report["cache_ok"] = report["cache_problem"] is None
+    return report
+
+
+def channel_statistics(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(mean, std), each (3,) float64, of (N, H, W, 3) uint8 as values in 0..1; exact, by histogram."""
+    histogram = np.zeros((3, 256), dtype=np.int64)
+    for start in range(0, len(images), _CHUNK):
+        chunk = images[start : start + _CHUNK]
+        for channel in range(3):
+            histogram[channel] += np.bincount(chunk[..., channel].ravel(), minlength=256)
+    values = np.arange(256) / 255
+    total = histogram.sum(axis=1)
+    mean = histogram @ values / total
+    return mean, np.sqrt(histogram @ values**2 / total - mean**2)
+
+
+def contact_sheet(dataset: Dataset, split: str, per_class: int, path: str | Path) -> Path:
+    """Write a PNG with the first `per_class` images of each class, one row per class with its name; returns `path`.
+
+    Raises DataError when `per_class` is below 1 or `path` cannot be written.
+    """
+    from PIL import Image, ImageDraw
+
+    if per_class < 1:
+        raise DataError(f"a contact sheet of {per_class} images per class is empty; ask for 1 or more")
+    part = dataset.split(split)
+    height, width = (side * _SCALE + 2 for side in part.images.shape[1:3])
+    margin = 8 + 7 * max(map(len, dataset.classes))  # the default font is at most 7 pixels per letter
+    sheet = Image.new("RGB", (margin + per_class * width, dataset.num_classes * height), "white")
+    draw = ImageDraw.Draw(sheet)
+    for row, label in enumerate(dataset.classes):
+        draw.text((4, row * height + height // 2 - 6), label, fill="black")
+        for column, index in enumerate(np.flatnonzero(part.labels == row)[:per_class]):
+            image = Image.fromarray(np.asarray(part.images[index]))
+            image = image.resize((width - 2, height - 2), Image.Resampling.NEAREST)
+            sheet.paste(image, (margin + column * width, row * height))
+    path = Path(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        sheet.save(path, format="PNG")
+    except OSError as error:
+        advice = "free some disk space" if error.errno == errno.ENOSPC else "name another file"
+        raise DataError(f"cannot write {path} ({error.strerror or error}); {advice}") from error
+    return path
+
+
+def _splits(dataset: Dataset) -> dict[str, Split]:
+    return {name: dataset.split(name) for name in cache.SPLITS}

@@ -1,0 +1,234 @@
+"""Batches for training and evaluation, from either executor of a transform list."""
+
+from __future__ import annotations
+
+import multiprocessing
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from zoo.data.batched import BatchedAugment, pack, supports
+from zoo.data.reference import ReferenceAugment
+from zoo.data.transforms import TransformSpec, parse
+from zoo.errors import RecipeError, unknown
+from zoo.seeding import derive
+
+EXECUTORS = ("auto", "batched", "albumentations")
+
+
+class TrainLoader:
+    """Batches of one epoch, in an order and with augmentations that depend on (seed, epoch) alone.
+
+    Args:
+        images: (N, H, W, 3) uint8, a read-only memory map will do. labels: (N,) int64.
+        transforms: a recipe's list, or what :func:`zoo.data.transforms.parse` made of it.
+        batch_size: images per step. seed: any integer.
+        device: where the batches are wanted.
+        executor: ``"batched"``, ``"albumentations"``, or ``"auto"``: batched when every transform has a batched form.
+        workers: processes of the albumentations executor, 0 for none; the batched executor needs none and ignores it.
+        drop_last: leave out a last batch that is not full.
+        indices: the subset of rows to use, all when None.
+        dtype, channels_last: of the image batches.
+
+    Raises :class:`zoo.errors.RecipeError` when ``"batched"`` is asked for and a transform has no batched form, and when
+    no batch would be full.
+    """
+
+    def __init__(
+        self,
+        images: np.ndarray,
+        labels: np.ndarray,
+        transforms: Iterable[Any],
+        *,
+        batch_size: int,
+        seed: int,
+        device: torch.device | str = "cpu",
+        executor: str = "auto",
+        workers: int = 0,
+        drop_last: bool = True,
+        indices: Sequence[int] | np.ndarray | None = None,
+        dtype: torch.dtype = torch.float32,
+        channels_last: bool = False,
+    ):
+        specs = parse(transforms, "train transforms")
+        self.count = len(images) if indices is None else len(indices)
+        self.batch_size, self.seed, self.drop_last = batch_size, seed, drop_last
+        if len(self) == 0:
+            raise RecipeError(f"batch_size {batch_size} is larger than the {self.count} training images")
+        self.executor_name = _executor(executor, specs, images)
+        source = _Batched if self.executor_name == "batched" else _Albumentations
+        self._source = source(
+            images, labels, specs, indices, seed, torch.device(device), dtype, channels_last, workers=workers
+        )
+
+    def __len__(self) -> int:
+        """Steps per epoch."""
+        return self.count // self.batch_size if self.drop_last else -(-self.count // self.batch_size)
+
+    def order(self, epoch: int) -> np.ndarray:
+        """(count,) int64: which row of the (sub)set comes at which position of this epoch; a pure function."""
+        keys = np.random.Generator(np.random.Philox(key=derive("order", self.seed, epoch))).random(self.count)
+        return np.argsort(keys, kind="stable")
+
+    def epoch(self, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yields (x, y): x (B, 3, H, W) on the device, normalised as the list says, y (B,) int64 on the device."""
+        used = len(self) * self.batch_size if self.drop_last else self.count
+        return self._source.batches(self.order(epoch)[:used], epoch, self.batch_size)
+
+    def close(self) -> None:
+        """Ends the worker processes, if any. The loader may be used again; they are then started anew."""
+        self._source.close()
+
+
+class EvalLoader:
+    """All images in order, each once, through the evaluation transforms (random ones would repeat the same draw).
+
+    Arguments and errors as :class:`TrainLoader`; the albumentations executor runs in this process.
+    """
+
+    def __init__(
+        self,
+        images: np.ndarray,
+        labels: np.ndarray,
+        transforms: Iterable[Any],
+        *,
+        batch_size: int,
+        device: torch.device | str = "cpu",
+        executor: str = "auto",
+        indices: Sequence[int] | np.ndarray | None = None,
+        dtype: torch.dtype = torch.float32,
+        channels_last: bool = False,
+    ):
+        specs = parse(transforms, "eval transforms")
+        self.count = len(images) if indices is None else len(indices)
+        self.batch_size = batch_size
+        self.executor_name = _executor(executor, specs, images)
+        source = _Batched if self.executor_name == "batched" else _Albumentations
+        self._source = source(images, labels, specs, indices, 0, torch.device(device), dtype, channels_last, workers=0)
+
+    def __len__(self) -> int:
+        """Batches of one pass."""
+        return -(-self.count // self.batch_size)
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        return self._source.batches(np.arange(self.count), 0, self.batch_size)
+
+
+def _executor(asked: str, specs: Sequence[TransformSpec], images: np.ndarray) -> str:
+    if asked not in EXECUTORS:
+        raise unknown("executor", asked, EXECUTORS, "loader", f"use {', '.join(EXECUTORS)}")
+    if asked == "albumentations":
+        return asked
+    possible, reason = supports(specs, images.shape[1:3])
+    if asked == "batched" and not possible:
+        raise RecipeError(f"executor 'batched': {reason}; use the executor 'albumentations' or 'auto'")
+    return "batched" if possible else "albumentations"
+
+
+class _Batched:
+    """Images resident on the device, packed; per batch a handful of tensor operations and no Python per image."""
+
+    def __init__(self, images, labels, specs, indices, seed, device, dtype, channels_last, *, workers):
+        rows = None if indices is None else np.asarray(indices)
+        self.augment = BatchedAugment(specs, images.shape[1:3], dtype=dtype, channels_last=channels_last)
+        self.resident = pack(images, device, rows)
+        chosen = np.asarray(labels if rows is None else labels[rows], dtype=np.int64)
+        self.labels = torch.tensor(chosen, device=device)
+        self.seed, self.device = seed, device
+
+    def batches(self, order: np.ndarray, epoch: int, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
+        # The only copies to the device of an epoch; from pinned memory they wait for nothing, and nothing below does.
+        index = self._to_device(torch.from_numpy(order))
+        params = {
+            name: self._to_device(column) for name, column in self.augment.draw(self.seed, epoch, len(order)).items()
+        }
+        labels = self.labels.index_select(0, index)
+        for start in range(0, len(order), batch_size):
+            rows = slice(start, start + batch_size)
+            x = self.augment.run(self.resident, index[rows], {name: column[rows] for name, column in params.items()})
+            yield x, labels[rows]
+
+    def _to_device(self, tensor: Tensor) -> Tensor:
+        return tensor.pin_memory().to(self.device, non_blocking=True) if self.device.type == "cuda" else tensor
+
+    def close(self) -> None:
+        pass
+
+
+class _Albumentations:
+    """A torch DataLoader over whole batches; its processes live until `close`."""
+
+    def __init__(self, images, labels, specs, indices, seed, device, dtype, channels_last, *, workers):
+        rows = np.arange(len(images)) if indices is None else np.asarray(indices)
+        self.dataset = _Batches(images, np.asarray(labels, dtype=np.int64), rows, ReferenceAugment(specs), seed)
+        self.device, self.dtype, self.channels_last, self.workers = device, dtype, channels_last, workers
+        self.sampler, self.loader = _Sampler(), None
+
+    def batches(self, order: np.ndarray, epoch: int, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
+        if self.loader is None:
+            self.loader = self._start()
+        self.sampler.order, self.sampler.epoch, self.sampler.batch_size = order, epoch, batch_size
+        layout = torch.channels_last if self.channels_last else torch.contiguous_format
+        for x, y in self.loader:
+            x = x.to(self.device, non_blocking=True).to(self.dtype, memory_format=layout)
+            yield x, y.to(self.device, non_blocking=True)
+
+    def _start(self) -> torch.utils.data.DataLoader:
+        # Forked workers see the images through shared pages; elsewhere each gets one copy, when it starts.
+        fork = self.workers > 0 and "fork" in multiprocessing.get_all_start_methods()
+        return torch.utils.data.DataLoader(
+            self.dataset,
+            batch_size=None,  # the sampler yields whole batches; the dataset returns them stacked
+            sampler=self.sampler,
+            num_workers=self.workers,
+            persistent_workers=self.workers > 0,
+            multiprocessing_context="fork" if fork else None,
+            pin_memory=self.device.type == "cuda",
+            worker_init_fn=_one_thread,
+            generator=torch.Generator(),  # it draws a seed that nothing here uses; without this, from the global state
+        )
+
+    def close(self) -> None:
+        iterator = getattr(self.loader, "_iterator", None)
+        if iterator is not None:
+            iterator._shutdown_workers()
+        self.loader = None
+
+
+class _Sampler:
+    """Hands (epoch, first position, rows of the subset) of one batch at a time to the dataset."""
+
+    order: np.ndarray = np.arange(0)
+    epoch = 0
+    batch_size = 1
+
+    def __iter__(self) -> Iterator[tuple[int, int, np.ndarray]]:
+        for start in range(0, len(self.order), self.batch_size):
+            yield self.epoch, start, self.order[start : start + self.batch_size]
+
+    def __len__(self) -> int:
+        return -(-len(self.order) // self.batch_size)
+
+
+class _Batches(torch.utils.data.Dataset):
+    """Whole augmented batches by (epoch, first position, rows)."""
+
+    def __init__(self, images, labels, rows, augment, seed):
+        self.images, self.labels, self.rows, self.augment, self.seed = images, labels, rows, augment, seed
+
+    def __getitem__(self, key: tuple[int, int, np.ndarray]) -> tuple[Tensor, Tensor]:
+        epoch, start, order = key
+        rows = self.rows[order]
+        batch = [self.augment(self.images[row], self.seed, epoch, start + offset) for offset, row in enumerate(rows)]
+        return torch.from_numpy(np.stack(batch)), torch.from_numpy(self.labels[rows])
+
+
+def _one_thread(worker: int) -> None:
+    """Workers are the parallelism; more threads inside each would only fight over the cores."""
+    import cv2
+
+    torch.set_num_threads(1)
+    cv2.setNumThreads(0)

@@ -1,0 +1,81 @@
+"""Evaluation: one pass in order, then every figure from the stored logits."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+AUTOCAST_TYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
+ECE_BINS = 15
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Logits (N, classes) in float32 and labels (N,), both on the CPU, in the order of the split."""
+
+    logits: Tensor
+    labels: Tensor
+
+    @property
+    def predicted(self) -> np.ndarray:
+        """The most likely class of each image, (N,)."""
+        return self.logits.argmax(1).numpy()
+
+    @property
+    def confidence(self) -> np.ndarray:
+        """The softmax probability of the predicted class, (N,) float32."""
+        return self.logits.softmax(1).amax(1).numpy()
+
+    @property
+    def accuracy(self) -> float:
+        """Share of images whose most likely class is the label, 0 to 1."""
+        return float((self.logits.argmax(1) == self.labels).double().mean())
+
+    @property
+    def loss(self) -> float:
+        """Mean cross-entropy in nats, without label smoothing whatever the recipe trains with."""
+        return float(nn.functional.cross_entropy(self.logits.double(), self.labels))
+
+    def confusion(self) -> np.ndarray:
+        """(classes, classes) counts: the row is the label, the column the prediction."""
+        classes = self.logits.shape[1]
+        flat = np.bincount(self.labels.numpy() * classes + self.predicted, minlength=classes * classes)
+        return flat.reshape(classes, classes)
+
+    def expected_calibration_error(self, bins: int = ECE_BINS) -> float:
+        """Mean gap between confidence and accuracy over equal-width bins of confidence, weighted by their counts.
+
+        Guo et al., "On Calibration of Modern Neural Networks", 2017.
+        """
+        confidence = self.confidence.astype(np.float64)
+        correct = (self.predicted == self.labels.numpy()).astype(np.float64)
+        index = np.minimum((confidence * bins).astype(int), bins - 1)
+        gaps = np.bincount(index, confidence, bins) - np.bincount(index, correct, bins)
+        return float(np.abs(gaps).sum() / len(confidence))
+
+
+def autocast(device: torch.device, precision: str) -> contextlib.AbstractContextManager:
+    """Mixed precision for the forward pass; nothing for fp32."""
+    dtype = AUTOCAST_TYPES.get(precision)
+    return torch.autocast(device.type, dtype=dtype) if dtype else contextlib.nullcontext()
+
+
+def evaluate(
+    model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]], device: torch.device, precision: str
+) -> Evaluation:
+    """Run `model` in eval mode over `batches` of (B, C, H, W) images and (B,) labels; its mode is put back after."""
+    was_training = model.training
+    model.eval()
+    logits, labels = [], []
+    with torch.inference_mode(), autocast(device, precision):
+        for images, targets in batches:
+            logits.append(model(images).float())
+            labels.append(targets)
+    model.train(was_training)
+    # The only synchronisation with the device: all logits at once.
+    return Evaluation(torch.cat(logits).cpu(), torch.cat(labels).cpu())

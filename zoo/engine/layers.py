@@ -1,0 +1,83 @@
+"""The layer table of a model: type, output shape and parameters of each convolution, norm, block and classifier."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+MIB = 2**20
+BYTES = 4  # the table's sizes are those of float32, whatever a run computes in
+# Layers without parameters that only pass on, and boxes that only hold others, are no rows.
+_NO_ROWS = (nn.Sequential, nn.ModuleList, nn.ModuleDict, nn.Identity, nn.Flatten, nn.modules.dropout._DropoutNd)
+_NO_ROW_MODULES = ("torch.nn.modules.activation", "torch.nn.modules.pooling")
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One row. `output` is the shape of one image's output; `parameters` those of the layer itself, not of its parts."""
+
+    name: str
+    kind: str
+    output: tuple[int, ...]
+    parameters: int
+
+
+@dataclass(frozen=True)
+class LayerTable:
+    """The rows in the order they run, and the totals. Sizes are in MiB of float32."""
+
+    layers: list[Layer]
+    parameters: int
+    trainable_parameters: int
+    input_size: float
+    forward_backward_size: float
+    parameter_size: float
+
+    @property
+    def total_size(self) -> float:
+        """Input, activations with their gradients, and parameters."""
+        return self.input_size + self.forward_backward_size + self.parameter_size
+
+
+def layer_table(model: nn.Module, image_shape: tuple[int, int, int] = (3, 32, 32)) -> LayerTable:
+    """Run one image through `model` and note every layer as it answers; a block comes after its parts.
+
+    The forward and backward size counts each row's output twice, once for its gradient, as torchsummary does.
+    """
+    layers: list[Layer] = []
+
+    def note(name: str) -> object:
+        def hook(module: nn.Module, inputs: object, output: object) -> None:
+            if isinstance(output, torch.Tensor):
+                own = sum(parameter.numel() for parameter in module.parameters(recurse=False))
+                layers.append(Layer(name, type(module).__name__, tuple(output.shape[1:]), own))
+
+        return hook
+
+    handles = [
+        module.register_forward_hook(note(name))
+        for name, module in model.named_modules()
+        if name and not isinstance(module, _NO_ROWS) and type(module).__module__ not in _NO_ROW_MODULES
+    ]
+    was_training = model.training
+    model.eval()
+    try:
+        with torch.no_grad():
+            model(torch.zeros(1, *image_shape))
+    finally:
+        model.train(was_training)
+        for handle in handles:
+            handle.remove()
+    parameters = list(model.parameters())
+    total = sum(parameter.numel() for parameter in parameters)
+    return LayerTable(
+        layers=layers,
+        parameters=total,
+        trainable_parameters=sum(parameter.numel() for parameter in parameters if parameter.requires_grad),
+        input_size=math.prod(image_shape) * BYTES / MIB,
+        forward_backward_size=2 * sum(math.prod(layer.output) for layer in layers) * BYTES / MIB,
+        parameter_size=total * BYTES / MIB,
+    )

@@ -1,0 +1,130 @@
+"""What this machine is and can do: device, native precision, memory, and the record of it that each result keeps."""
+
+from __future__ import annotations
+
+import functools
+import os
+import platform
+import subprocess
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from zoo import __version__
+from zoo.errors import EnvironmentFault, did_you_mean
+
+PACKAGES = ("torch", "torchvision", "albumentations", "timm", "numpy")
+
+
+def choose_device(name: str = "auto") -> torch.device:
+    """``auto`` is the GPU where there is one, else the CPU. Raises :class:`EnvironmentFault` for one not there."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError as problem:
+        near = did_you_mean(name, ["cpu", "cuda", "auto"]) or "; use auto, cpu, cuda or cuda:0"
+        raise EnvironmentFault(f"--device {name}: no such kind of device{near}") from problem
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise EnvironmentFault(f"--device {name}: torch sees no GPU here; use --device cpu")
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise EnvironmentFault(f"--device {name}: there are only {torch.cuda.device_count()} GPUs, counted from cuda:0")
+    if device.type not in ("cpu", "cuda"):
+        raise EnvironmentFault(f"--device {name}: only cpu and cuda are supported")
+    return device
+
+
+def native_bf16(device: torch.device) -> bool:
+    """Whether `device` multiplies bfloat16 in hardware. Emulation works too, but is slower than float32."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_capability(device) >= (8, 0)
+    flags = _cpu_flags()
+    return bool({"avx512_bf16", "amx_bf16", "bf16"} & flags)
+
+
+def settle_precision(device: torch.device) -> str:
+    """What a recipe's ``precision: auto`` means on `device`."""
+    return "bf16" if native_bf16(device) else "fp32"
+
+
+def synchronize(device: torch.device) -> None:
+    """Wait for the work queued on `device`; on the CPU nothing is queued."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+class PeakMemory:
+    """Peak memory since construction: the allocator's on a GPU, the process' resident set on the CPU (Linux)."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+        self.known = True
+        if device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(device)
+            return
+        try:
+            Path("/proc/self/clear_refs").write_text("5")  # resets VmHWM, see proc(5)
+        except OSError:
+            self.known = False
+
+    def read(self) -> int | None:
+        """Bytes, or None where the system does not tell."""
+        if self.device.type == "cuda":
+            return torch.cuda.max_memory_allocated(self.device)
+        if not self.known:
+            return None
+        line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM:"))
+        return int(line.split()[1]) * 1024
+
+
+def describe(device: torch.device) -> dict[str, Any]:
+    """Hardware and software, as each result records them. Speeds are compared only where these are equal."""
+    return {
+        "zoo": __version__,
+        "python": platform.python_version(),
+        **{name: metadata.version(name) for name in PACKAGES},
+        "os": f"{platform.system()} {platform.machine()}",
+        "cpu": _cpu_name(),
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "gpu": torch.cuda.get_device_name(device) if device.type == "cuda" else None,
+        "cuda": torch.version.cuda if device.type == "cuda" else None,
+    }
+
+
+def git_state() -> dict[str, Any] | None:
+    """The commit of the working folder and whether tracked files differ from it; None outside git."""
+
+    def git(*arguments: str) -> str:
+        return subprocess.run(
+            ["git", *arguments], capture_output=True, text=True, check=True, timeout=10
+        ).stdout.strip()
+
+    try:
+        return {"commit": git("rev-parse", "HEAD"), "dirty": bool(git("status", "--porcelain", "--untracked-files=no"))}
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+@functools.cache
+def _cpu_info() -> str:
+    try:
+        return Path("/proc/cpuinfo").read_text()
+    except OSError:
+        return ""
+
+
+def _cpu_flags() -> set[str]:
+    for line in _cpu_info().splitlines():
+        if line.startswith(("flags", "Features")):
+            return set(line.split(":", 1)[1].split())
+    return set()
+
+
+def _cpu_name() -> str:
+    for line in _cpu_info().splitlines():
+        if line.startswith("model name"):
+            return line.split(":", 1)[1].strip()
+    return platform.processor() or platform.machine()

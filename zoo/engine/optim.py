@@ -1,0 +1,65 @@
+"""Optimizer and learning rate, as the recipe states them; neither knows the model's name or its norm."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import nn
+
+from zoo import recipe as schema
+
+
+def make_optimizer(model: nn.Module, config: schema.SGD | schema.AdamW) -> torch.optim.Optimizer:
+    """SGD or AdamW over `model`'s trainable parameters, in one or two groups that differ in weight decay only.
+
+    Norm scales and shifts and biases are the one-dimensional parameters; ``decay_norm_and_bias`` says whether decay
+    reaches them.
+    """
+    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    matrices = [parameter for parameter in parameters if parameter.ndim > 1 or config.decay_norm_and_bias]
+    vectors = [parameter for parameter in parameters if parameter.ndim <= 1 and not config.decay_norm_and_bias]
+    groups = [{"params": matrices, "weight_decay": config.weight_decay}, {"params": vectors, "weight_decay": 0.0}]
+    groups = [group for group in groups if group["params"]]
+    # One fused kernel per step instead of one per parameter; both device kinds have it.
+    if isinstance(config, schema.SGD):
+        return torch.optim.SGD(groups, lr=config.lr, momentum=config.momentum, nesterov=config.nesterov, fused=True)
+    return torch.optim.AdamW(groups, lr=config.lr, betas=config.betas, fused=True)
+
+
+def lr_factor(schedule: schema.Section, epoch: float, epochs: int) -> float:
+    """The learning rate at `epoch` (a real number: 1.5 is the middle of the second epoch) as a fraction of the peak.
+
+    A closed form, so that a resumed run needs no scheduler state. ``plateau`` depends on losses: here it only warms up.
+    """
+    if isinstance(schedule, schema.OneCycle):
+        if epoch < schedule.peak_epoch:
+            return _line(schedule.initial_factor, 1.0, epoch / schedule.peak_epoch)
+        return _line(1.0, schedule.final_factor, (epoch - schedule.peak_epoch) / (epochs - schedule.peak_epoch))
+    if epoch < schedule.warmup_epochs:
+        return epoch / schedule.warmup_epochs
+    if isinstance(schedule, schema.Cosine):
+        progress = (epoch - schedule.warmup_epochs) / (epochs - schedule.warmup_epochs)
+        return _line(schedule.final_factor, 1.0, (1 + math.cos(math.pi * progress)) / 2)
+    if isinstance(schedule, schema.Step):
+        return schedule.factor ** sum(epoch >= milestone for milestone in schedule.milestones)
+    return 1.0
+
+
+def make_plateau(
+    optimizer: torch.optim.Optimizer, config: schema.Plateau
+) -> torch.optim.lr_scheduler.ReduceLROnPlateau:
+    """torch's scheduler with the recipe's numbers; :func:`plateau_factor` reads what it has decided."""
+    return torch.optim.lr_scheduler.ReduceLROnPlateau(
+        optimizer, factor=config.factor, patience=config.patience, threshold=config.threshold
+    )
+
+
+def set_lr(optimizer: torch.optim.Optimizer, lr: float) -> None:
+    """Give every parameter group the learning rate `lr`."""
+    for group in optimizer.param_groups:
+        group["lr"] = lr
+
+
+def _line(start: float, end: float, progress: float) -> float:
+    return start + (end - start) * min(max(progress, 0.0), 1.0)

@@ -1,0 +1,110 @@
+"""Speed and size of a model: memory layout, inference throughput and latency, multiply-accumulates."""
+
+from __future__ import annotations
+
+import copy
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from zoo.engine.evaluate import autocast
+from zoo.engine.machine import synchronize
+from zoo.engine.optim import make_optimizer
+from zoo.engine.step import TrainStep
+from zoo.recipe import Recipe
+
+LAYOUTS = {"nchw": torch.contiguous_format, "channels_last": torch.channels_last}
+LAYOUT_BATCH = 32  # enough work to tell the layouts apart, little enough to take a second or two on a CPU
+INFERENCE_BATCHES = {"cpu": (32, 128), "cuda": (512, 2048)}
+WARM_UP = 3
+
+
+@dataclass(frozen=True)
+class Inference:
+    """Images per second at the best of the tried batch sizes, and seconds per image at batch 1."""
+
+    images_per_second: float
+    batch_size: int
+    latency_p50: float
+    latency_p90: float
+    latency_p99: float
+
+
+def choose_layout(model: nn.Module, recipe: Recipe, device: torch.device, image_shape: tuple[int, int, int]) -> str:
+    """``nchw`` or ``channels_last``, whichever trains a copy of `model` faster here; the mathematics are the same.
+
+    The layouts take turns, so that a machine that slows down slows both, and the faster of each one's steps counts.
+    """
+    batch = min(recipe.batch_size, LAYOUT_BATCH if device.type == "cpu" else recipe.batch_size)
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randn(batch, *image_shape, generator=generator).to(device)
+    labels = torch.zeros(batch, dtype=torch.int64, device=device)
+    steps, seconds = {}, {}
+    for name, layout in LAYOUTS.items():
+        twin = copy.deepcopy(model).to(memory_format=layout).train()
+        step = TrainStep(twin, make_optimizer(twin, recipe.optimizer), recipe, device)
+        steps[name] = (step, images.contiguous(memory_format=layout))
+        seconds[name] = []
+    for turn in range(1 + WARM_UP):
+        for name, (step, batch_images) in steps.items():
+            taken = _seconds(lambda step=step, x=batch_images: step(x, labels), device)
+            if turn > 0:  # the first step of each allocates and picks kernels
+                seconds[name].append(taken)
+    return min(seconds, key=lambda name: min(seconds[name]))
+
+
+def measure_inference(
+    model: nn.Module, device: torch.device, precision: str, layout: str, image_shape: tuple[int, int, int]
+) -> Inference:
+    """Throughput over at least 0.5 s per batch size, latency over 50 single images; warmed up and synchronised."""
+    model.eval()
+    with torch.inference_mode(), autocast(device, precision):
+
+        def run(batch: int) -> Callable[[], object]:
+            images = torch.randn(batch, *image_shape, device=device).contiguous(memory_format=LAYOUTS[layout])
+            return lambda: model(images)
+
+        rates = {}
+        for batch in INFERENCE_BATCHES[device.type]:
+            forward = run(batch)
+            _seconds(forward, device)
+            times: list[float] = []
+            while sum(times) < 0.5 or len(times) < 2:
+                times.append(_seconds(forward, device))
+            rates[batch] = batch / statistics.median(times)
+        single = run(1)
+        for _ in range(WARM_UP):
+            single()
+        latencies = [_seconds(single, device) for _ in range(50)]
+    best = max(rates, key=rates.__getitem__)
+    cuts = statistics.quantiles(latencies, n=100, method="inclusive")
+    return Inference(rates[best], best, cuts[49], cuts[89], cuts[98])
+
+
+def count_macs(model: nn.Module, image_shape: tuple[int, int, int], device: torch.device) -> int:
+    """Multiply-accumulates of one image's forward pass: convolutions and matrix products by torch's FLOP counter."""
+    was_training = model.training
+    model.eval()
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        model(torch.zeros(1, *image_shape, device=device))
+    model.train(was_training)
+    return counter.get_total_flops() // 2
+
+
+def count_parameters(model: nn.Module) -> tuple[int, int]:
+    """All parameters, and those that are trained."""
+    sizes = [(parameter.numel(), parameter.requires_grad) for parameter in model.parameters()]
+    return sum(size for size, _ in sizes), sum(size for size, trained in sizes if trained)
+
+
+def _seconds(work: Callable[[], object], device: torch.device) -> float:
+    synchronize(device)
+    start = time.perf_counter()
+    work()
+    synchronize(device)
+    return time.perf_counter() - start

@@ -1,0 +1,57 @@
+"""One optimisation step: what the training loop repeats and what the speed measurements time."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from zoo.engine.evaluate import autocast
+from zoo.recipe import Recipe
+
+
+class TrainStep:
+    """Forward, loss, backward, clip, update, average. `network` is `model`, or `model` compiled."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        recipe: Recipe,
+        device: torch.device,
+        compiled: bool = False,
+    ) -> None:
+        self.model = model
+        self.network = torch.compile(model) if compiled else model
+        self.optimizer = optimizer
+        self.device = device
+        self.precision = recipe.precision
+        self.clip_grad_norm = recipe.clip_grad_norm
+        self.criterion = nn.CrossEntropyLoss(label_smoothing=recipe.loss.label_smoothing)
+        # fp16 gradients underflow without scaling; bf16 has the range of fp32 and needs none.
+        self.scaler = torch.amp.GradScaler(device.type, enabled=recipe.precision == "fp16")
+        self.averaged: AveragedModel | None = None
+        if recipe.ema:
+            average = get_ema_multi_avg_fn(recipe.ema.decay)
+            self.averaged = AveragedModel(model, multi_avg_fn=average, use_buffers=True)
+
+    def __call__(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """Train on (B, C, H, W) `images` and (B,) `labels`; the loss and the number of hits stay on the device."""
+        with autocast(self.device, self.precision):
+            logits = self.network(images)
+            loss = self.criterion(logits, labels)
+        self.optimizer.zero_grad(set_to_none=True)
+        self.scaler.scale(loss).backward()
+        if self.clip_grad_norm is not None:
+            self.scaler.unscale_(self.optimizer)
+            nn.utils.clip_grad_norm_(self.model.parameters(), self.clip_grad_norm)
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        if self.averaged is not None:
+            self.averaged.update_parameters(self.model)
+        return loss.detach(), (logits.detach().argmax(1) == labels).sum()
+
+    @property
+    def evaluated(self) -> nn.Module:
+        """The weights that are evaluated and stored: the average where the recipe keeps one."""
+        return self.averaged.module if self.averaged is not None else self.model

@@ -1,0 +1,62 @@
+"""Files that are whole or not there: written under a temporary name, flushed to the disk, renamed."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import BinaryIO
+
+from zoo.errors import EnvironmentFault
+
+
+def write_atomic(path: Path, content: bytes | Callable[[BinaryIO], None]) -> None:
+    """Put `content`, or what `content(file)` writes, at `path`; a reader sees the old file or the new, never a part.
+
+    Raises :class:`EnvironmentFault`, with the old file intact, when the disk is full or the folder not writable.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("wb") as file:
+            if callable(content):
+                content(file)
+            else:
+                file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+        sync_folder(path.parent)
+    except BaseException as problem:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        if isinstance(problem, OSError) and problem.errno is not None:
+            raise EnvironmentFault(_explain(path, problem)) from problem
+        raise
+
+
+def sync_folder(folder: Path) -> None:
+    """Flush `folder`'s own entries, so that a rename outlives a power cut."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Delete what killed writers left under temporary names in `folder`."""
+    for leftover in folder.glob(".*.tmp"):
+        with contextlib.suppress(OSError):
+            leftover.unlink()
+
+
+def _explain(path: Path, problem: OSError) -> str:
+    if problem.errno in (errno.ENOSPC, errno.EDQUOT):
+        return (
+            f"{path}: no space left on the disk; free some, then give the same command again: nothing earlier is lost"
+        )
+    if problem.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return f"{path}: the folder cannot be written to ({problem.strerror}); choose another with --runs"
+    return f"{path}: writing failed: {problem.strerror}"

@@ -1,0 +1,71 @@
+"""Pre-activation ResNet-18 and wide ResNets share a block: norm and ReLU come before each convolution."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from zoo.build import Norm
+from zoo.models.common import branch_scale, choose, global_mean, he_init, stage
+
+
+class PreActBlock(nn.Module):
+    """Two 3x3 convolutions: (N, in_channels, H, W) -> (N, channels, H / stride, W / stride).
+
+    Where the shape changes, the shortcut is a 1x1 convolution of the activated input; else it is the raw input.
+    """
+
+    expansion = 1
+
+    def __init__(self, norm: Norm, in_channels: int, channels: int, stride: int = 1) -> None:
+        super().__init__()
+        self.norm1 = norm(in_channels)
+        self.act1 = norm.act()
+        self.conv1 = norm.conv2d(in_channels, channels, 3, stride=stride, padding=1)
+        self.norm2 = norm(channels)
+        self.act2 = norm.act()
+        self.conv2 = norm.conv2d(channels, channels, 3, stride=1, padding=1)
+        self.scale = branch_scale(norm, channels)
+        self.shortcut = None
+        if stride != 1 or in_channels != channels:
+            self.shortcut = norm.conv2d(in_channels, channels, 1, stride=stride, padding=0)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out = self.act1(self.norm1(x))
+        shortcut = x if self.shortcut is None else self.shortcut(out)
+        out = self.conv2(self.act2(self.norm2(self.conv1(out))))
+        return self.scale(out) + shortcut
+
+
+DEPTHS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3)}
+
+
+class PreActResNet(nn.Module):
+    """Stem convolution, ``layer1`` to ``layer4``, a last norm and ReLU, mean over the image, linear classifier."""
+
+    def __init__(self, norm: Norm, num_classes: int, in_channels: int, depth: int, width: int) -> None:
+        super().__init__()
+        counts = choose(DEPTHS, depth, "preact_resnet depth")
+        self.conv1 = norm.conv2d(in_channels, width, 3, stride=1, padding=1)
+        self.layer1 = stage(PreActBlock, norm, width, width, counts[0], stride=1)
+        self.layer2 = stage(PreActBlock, norm, width, 2 * width, counts[1], stride=2)
+        self.layer3 = stage(PreActBlock, norm, 2 * width, 4 * width, counts[2], stride=2)
+        self.layer4 = stage(PreActBlock, norm, 4 * width, 8 * width, counts[3], stride=2)
+        self.norm = norm(8 * width)
+        self.act = norm.act()
+        self.fc = nn.Linear(8 * width, num_classes)
+        he_init(self)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.layer4(self.layer3(self.layer2(self.layer1(self.conv1(x)))))
+        return self.fc(global_mean(self.act(self.norm(x))))
+
+
+def preact_resnet(
+    norm: Norm, num_classes: int = 10, in_channels: int = 3, *, depth: int = 18, width: int = 64
+) -> PreActResNet:
+    """A pre-activation ResNet of `depth` 18 or 34, 3x3 stem. (N, in_channels, H, W) -> (N, num_classes).
+
+    Raises :class:`~zoo.errors.RegistryError` for another depth.
+    Paper: He et al., "Identity Mappings in Deep Residual Networks", arXiv:1603.05027.
+    """
+    return PreActResNet(norm, num_classes, in_channels, depth, width)

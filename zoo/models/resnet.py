@@ -1,0 +1,103 @@
+"""ResNet-18/34/50 for 32x32 images: a 3x3 stem without pooling, projection shortcuts, four stages."""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from zoo.build import Norm
+from zoo.models.common import choose, global_mean, he_init, stage
+
+
+def _shortcut(norm: Norm, in_channels: int, out_channels: int, stride: int) -> nn.Module:
+    """Identity, or a 1x1 convolution and a norm where the shape changes."""
+    if stride == 1 and in_channels == out_channels:
+        return nn.Identity()
+    return nn.Sequential(
+        norm.conv2d(in_channels, out_channels, 1, stride=stride, padding=0),
+        norm(out_channels, apply_act=False),
+    )
+
+
+class BasicBlock(nn.Module):
+    """Two 3x3 convolutions: (N, in_channels, H, W) -> (N, channels, H / stride, W / stride)."""
+
+    expansion = 1
+
+    def __init__(self, norm: Norm, in_channels: int, channels: int, stride: int = 1) -> None:
+        super().__init__()
+        self.conv1 = norm.conv2d(in_channels, channels, 3, stride=stride, padding=1)
+        self.norm1 = norm(channels)
+        self.act1 = norm.act()
+        self.conv2 = norm.conv2d(channels, channels, 3, stride=1, padding=1)
+        self.norm2 = norm(channels, apply_act=False, branch_end=True)
+        self.shortcut = _shortcut(norm, in_channels, channels, stride)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out = self.act1(self.norm1(self.conv1(x)))
+        out = self.norm2(self.conv2(out))
+        return F.relu(out + self.shortcut(x))
+
+
+class Bottleneck(nn.Module):
+    """1x1, 3x3 (strided), 1x1: (N, in_channels, H, W) -> (N, 4 * channels, H / stride, W / stride)."""
+
+    expansion = 4
+
+    def __init__(self, norm: Norm, in_channels: int, channels: int, stride: int = 1) -> None:
+        super().__init__()
+        out_channels = channels * self.expansion
+        self.conv1 = norm.conv2d(in_channels, channels, 1, padding=0)
+        self.norm1 = norm(channels)
+        self.act1 = norm.act()
+        self.conv2 = norm.conv2d(channels, channels, 3, stride=stride, padding=1)
+        self.norm2 = norm(channels)
+        self.act2 = norm.act()
+        self.conv3 = norm.conv2d(channels, out_channels, 1, padding=0)
+        self.norm3 = norm(out_channels, apply_act=False, branch_end=True)
+        self.shortcut = _shortcut(norm, in_channels, out_channels, stride)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out = self.act1(self.norm1(self.conv1(x)))
+        out = self.act2(self.norm2(self.conv2(out)))
+        out = self.norm3(self.conv3(out))
+        return F.relu(out + self.shortcut(x))
+
+
+DEPTHS = {
+    18: (BasicBlock, (2, 2, 2, 2)),
+    34: (BasicBlock, (3, 4, 6, 3)),
+    50: (Bottleneck, (3, 4, 6, 3)),
+}
+
+
+class ResNet(nn.Module):
+    """Stem, ``layer1`` to ``layer4`` at full, 1/2, 1/4 and 1/8 resolution, mean over the image, linear classifier."""
+
+    def __init__(self, norm: Norm, num_classes: int, in_channels: int, depth: int, width: int) -> None:
+        super().__init__()
+        block, counts = choose(DEPTHS, depth, "resnet depth")
+        grown = block.expansion
+        self.conv1 = norm.conv2d(in_channels, width, 3, stride=1, padding=1)
+        self.norm1 = norm(width)
+        self.act1 = norm.act()
+        self.layer1 = stage(block, norm, width, width, counts[0], stride=1)
+        self.layer2 = stage(block, norm, width * grown, 2 * width, counts[1], stride=2)
+        self.layer3 = stage(block, norm, 2 * width * grown, 4 * width, counts[2], stride=2)
+        self.layer4 = stage(block, norm, 4 * width * grown, 8 * width, counts[3], stride=2)
+        self.fc = nn.Linear(8 * width * grown, num_classes)
+        he_init(self)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.act1(self.norm1(self.conv1(x)))
+        x = self.layer4(self.layer3(self.layer2(self.layer1(x))))
+        return self.fc(global_mean(x))
+
+
+def resnet(norm: Norm, num_classes: int = 10, in_channels: int = 3, *, depth: int, width: int = 64) -> ResNet:
+    """A ResNet of `depth` 18, 34 or 50, `width` channels in the stem. (N, in_channels, H, W) -> (N, num_classes).
+
+    Raises :class:`~zoo.errors.RegistryError` for another depth.
+    Paper: He et al., "Deep Residual Learning for Image Recognition", arXiv:1512.03385, with the stem usual at 32x32.
+    """
+    return ResNet(norm, num_classes, in_channels, depth, width)

@@ -1,0 +1,54 @@
+"""VGG-16 with a norm after every convolution and one linear layer as head, as is usual at 32x32."""
+
+from __future__ import annotations
+
+import itertools
+
+from torch import Tensor, nn
+
+from zoo.build import Norm
+from zoo.models.common import choose, global_mean, he_init
+
+# depth: how many convolutions each of the five stages has.
+DEPTHS = {11: (1, 1, 2, 2, 2), 13: (2, 2, 2, 2, 2), 16: (2, 2, 3, 3, 3), 19: (2, 2, 4, 4, 4)}
+
+
+class ConvNormAct(nn.Module):
+    """3x3 convolution, norm, activation: (N, C_in, H, W) -> (N, C_out, H, W)."""
+
+    def __init__(self, norm: Norm, in_channels: int, channels: int) -> None:
+        super().__init__()
+        self.conv1 = norm.conv2d(in_channels, channels, 3, stride=1, padding=1)
+        self.norm1 = norm(channels)
+        self.act1 = norm.act()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.act1(self.norm1(self.conv1(x)))
+
+
+class Vgg(nn.Module):
+    """``layer1`` to ``layer5``, each ending in a max pool, mean over the image (1x1 at 32x32), linear classifier."""
+
+    def __init__(self, norm: Norm, num_classes: int, in_channels: int, depth: int, width: int) -> None:
+        super().__init__()
+        counts = choose(DEPTHS, depth, "vgg depth")
+        for number, (count, channels) in enumerate(zip(counts, (1, 2, 4, 8, 8), strict=True), start=1):
+            widths = [in_channels, *[channels * width] * count]
+            convs = [ConvNormAct(norm, a, b) for a, b in itertools.pairwise(widths)]
+            self.add_module(f"layer{number}", nn.Sequential(*convs, nn.MaxPool2d(2)))
+            in_channels = channels * width
+        self.fc = nn.Linear(in_channels, num_classes)
+        he_init(self)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.layer5(self.layer4(self.layer3(self.layer2(self.layer1(x)))))
+        return self.fc(global_mean(x))
+
+
+def vgg(norm: Norm, num_classes: int = 10, in_channels: int = 3, *, depth: int, width: int = 64) -> Vgg:
+    """A VGG of `depth` 11, 13, 16 or 19. (N, in_channels, H, W) -> (N, num_classes); H and W are 32 or more.
+
+    Raises :class:`~zoo.errors.RegistryError` for another depth.
+    Paper: Simonyan, Zisserman, "Very Deep Convolutional Networks", arXiv:1409.1556.
+    """
+    return Vgg(norm, num_classes, in_channels, depth, width)

@@ -1,0 +1,141 @@
+"""Comparison groups to text, Markdown, CSV, LaTeX or JSON: one small exporter per format."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable, Sequence
+
+import pandas as pd
+from tabulate import tabulate
+
+from zoo.compare import Group, Row
+
+TEST_MARK = "†"
+TEST_NOTE = f"{TEST_MARK} selection: test. The test set chose these weights, so the accuracy is too high to compare."
+
+
+def _text(groups: Sequence[Group]) -> str:
+    return _tables(groups, "simple", "{}")
+
+
+def _markdown(groups: Sequence[Group]) -> str:
+    return _tables(groups, "github", "**{}**")
+
+
+def _latex(groups: Sequence[Group]) -> str:
+    return _tables(groups, "latex_booktabs", "% {}")
+
+
+def _csv(groups: Sequence[Group]) -> str:
+    records = [
+        {
+            "dataset": group.dataset,
+            "recipe": group.recipe,
+            "recipe_fingerprint": group.recipe_fingerprint,
+            "dataset_fingerprint": group.dataset_fingerprint,
+            "selection": group.selection,
+            "precision": group.precision,
+            **_flat(row),
+            "machine": group.machines[row.machine],
+        }
+        for group in groups
+        for row in group.rows
+    ]
+    return pd.DataFrame(records).to_csv(index=False, lineterminator="\n")
+
+
+def _json(groups: Sequence[Group]) -> str:
+    return json.dumps([dataclasses.asdict(group) for group in groups], indent=1) + "\n"
+
+
+FORMATS: dict[str, Callable[[Sequence[Group]], str]] = {
+    "text": _text,
+    "markdown": _markdown,
+    "csv": _csv,
+    "latex": _latex,
+    "json": _json,
+}
+
+
+def render(groups: Sequence[Group], style: str) -> str:
+    """All `groups` in one of :data:`FORMATS`, ending in a newline."""
+    return FORMATS[style](groups)
+
+
+def _tables(groups: Sequence[Group], style: str, title: str) -> str:
+    blocks = []
+    for group in groups:
+        frame = pd.DataFrame([_cells(row, group) for row in group.rows])
+        aligned = ["left" if name in ("model", "norm") else "right" for name in frame.columns]
+        table = tabulate(
+            frame, headers="keys", showindex=False, tablefmt=style, colalign=aligned, disable_numparse=True
+        )
+        blocks.append(
+            "\n".join([title.format(_title(group)), "", table, "", *_notes(group, "% " if "latex" in style else "")])
+        )
+    return "\n".join(blocks)
+
+
+def _title(group: Group) -> str:
+    name = f"{group.recipe}-{group.recipe_fingerprint[:8]}"
+    return f"{group.dataset}, recipe {name}, {group.precision}, selection: {group.selection}"
+
+
+def _cells(row: Row, group: Group) -> dict[str, str]:
+    cells = {
+        "model": row.model,
+        "norm": row.norm or "-",
+        "test accuracy %": _accuracy(row) + (TEST_MARK if group.selection == "test" else ""),
+        "seeds": str(len(row.seeds)),
+        "parameters": f"{row.parameters:,}",
+        "MACs (M)": f"{row.macs / 1e6:.1f}",
+        "train img/s": _number(row.train_images_per_second, "{:,.0f}"),
+        "inference img/s": _number(row.inference_images_per_second, "{:,.0f}"),
+        "p50 ms": _number(row.latency_p50, "{:.2f}", 1e3),
+        "p99 ms": _number(row.latency_p99, "{:.2f}", 1e3),
+        "peak MiB": _number(row.peak_memory_bytes, "{:,.0f}", 1 / 2**20),
+    }
+    if len(group.machines) > 1:
+        cells["machine"] = row.machine
+    return cells
+
+
+def _accuracy(row: Row) -> str:
+    diverged = ", ".join(f"seed {seed} diverged at epoch {epoch}" for seed, epoch in row.diverged.items())
+    if row.accuracy is None:
+        return diverged
+    low, high = row.interval
+    text = f"{100 * row.accuracy:.2f} ± {50 * (high - low):.2f}"
+    return f"{text} ({diverged})" if diverged else text
+
+
+def _number(value: float | None, shape: str, factor: float = 1.0) -> str:
+    return "-" if value is None else shape.format(value * factor)
+
+
+def _notes(group: Group, prefix: str) -> list[str]:
+    counts = {row.interval_kind for row in group.rows}
+    notes = []
+    if "binomial" in counts:
+        notes.append(
+            "1 seed: ± is the 95 % binomial interval of the test set; seeds vary too, so no winner is claimed."
+        )
+    if "student" in counts:
+        notes.append("Several seeds: mean ± 95 % interval over seeds (Student t).")
+    if group.selection == "test":
+        notes.append(TEST_NOTE)
+    if len(group.machines) > 1:
+        notes.append("Speeds compare only between rows with the same machine letter.")
+        notes += [f"Machine {letter}: {words}." for letter, words in group.machines.items()]
+    else:
+        notes += [f"Speeds on {words}." for words in group.machines.values()]
+    return [f"{prefix}{note}" for note in notes] + [""]
+
+
+def _flat(row: Row) -> dict[str, object]:
+    record = dataclasses.asdict(row)
+    low, high = record.pop("interval") or (None, None)
+    record["seeds"] = " ".join(str(seed) for seed in row.seeds)
+    record["diverged"] = " ".join(f"{seed}@{epoch}" for seed, epoch in row.diverged.items())
+    return record | {"interval_low": low, "interval_high": high}
