@@ -65,7 +65,7 @@ def build(spec: TransformSpec, where: str = "transforms") -> Any:
     kwargs = {key: _value(key, value, f"{where}: {spec.name}") for key, value in spec.kwargs.items()}
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("error", UserWarning)  # albumentations only warns where it then ignores what was asked for
+            warnings.simplefilter("error", UserWarning)  # albumentations only warns where it then ignores a value
             return cls(**kwargs)
     except (ValueError, TypeError, UserWarning) as error:
         raise RecipeError(f"{where}: {spec.name}: {_one_line(error)}") from None
