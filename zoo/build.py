@@ -50,9 +50,23 @@ class Norm:
         optional: dict[str, Any] = {}
         if self.activation_included:
             optional["apply_act"] = apply_act
-        if "branch_end" in inspect.signature(self.builder).parameters:
+        if self._names_branch_end:
             optional["branch_end"] = branch_end
         return _call(self.builder, self.where, num_channels, **self.kwargs, **optional)
+
+    def branch_scale(self, num_channels: int) -> nn.Module:
+        """The layer after the last convolution of a pre-activation branch: Identity for all but norms like SkipInit.
+
+        Such a branch has no norm at its end, so a builder that names `branch_end` gets a layer of its own there. A zero
+        scale before the branch's last ReLU would never leave zero, since its gradient is zero too.
+        """
+        from torch import nn
+
+        return self(num_channels, apply_act=False, branch_end=True) if self._names_branch_end else nn.Identity()
+
+    @property
+    def _names_branch_end(self) -> bool:
+        return "branch_end" in inspect.signature(self.builder).parameters
 
     def act(self, layer: Callable[..., nn.Module] | None = None) -> nn.Module:
         """The activation after a norm: `layer()` (ReLU unless given), or Identity where the norm includes its own."""

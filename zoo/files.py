@@ -38,6 +38,8 @@ def write_atomic(path: Path, content: bytes | Callable[[BinaryIO], None]) -> Non
 
 def sync_folder(folder: Path) -> None:
     """Flush `folder`'s own entries, so that a rename outlives a power cut."""
+    if os.name != "posix":
+        return  # elsewhere a folder cannot be opened, and a rename is durable by itself
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)

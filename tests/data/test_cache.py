@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from zoo.data import cache, sources
+from zoo.data import cache, parquet
 from zoo.data.datasets import Dataset, load
 from zoo.errors import DataError
 
@@ -31,7 +31,7 @@ def test_user_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 def test_second_load_decodes_nothing(parquet_set: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first = load(str(parquet_set))
-    monkeypatch.setattr(sources, "read_parquet", lambda *_: pytest.fail("decoded again"))
+    monkeypatch.setattr(parquet, "read_parquet", lambda *_: pytest.fail("decoded again"))
     second = load(str(parquet_set))
     assert second == first
     assert isinstance(second.train.images, np.memmap)
@@ -144,7 +144,7 @@ def test_publishing_where_another_was_first(parquet_set: Path, empty_cache: Path
         if not data:
             data.append(None)  # type: ignore[arg-type]
             cache.open_or_build("x", "k" * 64, decode)
-        return sources.read_parquet(parquet_set, "tiny")
+        return parquet.read_parquet(parquet_set, "tiny")
 
     entry = cache.open_or_build("x", "k" * 64, decode)
     assert entries(empty_cache) == [entry.folder.name]

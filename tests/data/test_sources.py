@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from zoo.data import sources
+from zoo.data import parquet
 from zoo.data.datasets import available, load, search_path
 from zoo.errors import DataError, UnknownNameError, ZooError
 
@@ -47,7 +47,7 @@ def real(zoo_data: Path, session_cache: Path, monkeypatch: pytest.MonkeyPatch):
 
 def test_real_images_are_all_there(real) -> None:
     assert real.name == "cifar10-jpeg"
-    assert real.classes == sources.CIFAR10_CLASSES
+    assert real.classes == parquet.CIFAR10_CLASSES
     for split, count in ((real.train, 50_000), (real.test, 10_000)):
         assert split.images.shape == (count, 32, 32, 3)
         assert np.bincount(split.labels).tolist() == [count // 10] * 10
@@ -184,7 +184,7 @@ def test_cifar_names_promise_size_and_classes(tmp_path: Path, files: SimpleNames
     write("cifar100-tenth", (32, 32), 10)
     fails(lambda: load("cifar100-tenth", tmp_path), "10 classes, but 'cifar100-tenth' has 100")
     write("cifar10-good", (32, 32), 10)
-    assert load("cifar10-good", tmp_path).classes == sources.CIFAR10_CLASSES
+    assert load("cifar10-good", tmp_path).classes == parquet.CIFAR10_CLASSES
 
 
 def test_label_outside_of_the_classes(tmp_path: Path, files: SimpleNamespace) -> None:
@@ -282,7 +282,7 @@ def small_cifar(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
 
     train = [batch(f"data_batch_{i}") for i in range(1, 6)]
     test = [batch("test_batch")]
-    file, md5 = write("batches.meta", {"label_names": list(sources.CIFAR10_CLASSES)})
+    file, md5 = write("batches.meta", {"label_names": list(parquet.CIFAR10_CLASSES)})
     home = tmp_path / "home"
     home.mkdir()
     with tarfile.open(home / CIFAR10.filename, "w:gz") as tar:
@@ -297,7 +297,7 @@ def small_cifar(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
 def test_archive_and_unpacked_folder_are_the_same_set(small_cifar: Path, tmp_path: Path) -> None:
     packed = load("cifar10", small_cifar)
     assert packed.name == "cifar10"
-    assert packed.classes == sources.CIFAR10_CLASSES
+    assert packed.classes == parquet.CIFAR10_CLASSES
     assert packed.train.images.shape == (50, 32, 32, 3)
     raw = pickle.loads((tmp_path / "make" / "cifar-10-batches-py" / "data_batch_2").read_bytes())["data"][3]
     assert np.array_equal(packed.train.images[13], raw.reshape(3, 32, 32).transpose(1, 2, 0))

@@ -7,9 +7,9 @@ import time
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from zoo.bench import Run
 from zoo.engine.train import EpochRow
 from zoo.results import Result, SettingsPart
+from zoo.run import Run
 
 
 class Lines:

@@ -32,6 +32,7 @@ from typing import Any
 import numpy as np
 
 from zoo.errors import DataError
+from zoo.files import sync_folder
 
 FORMAT = 1
 SPLITS = ("train", "test")
@@ -183,7 +184,7 @@ def _write(folder: Path, decoded: Decoded) -> Entry:
             stream.flush()
             os.fsync(stream.fileno())
         temporary.chmod(0o755)  # mkdtemp makes it private; a shared cache folder must stay readable for others
-        _fsync_folder(temporary)
+        sync_folder(temporary)
         return _publish(temporary, folder)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
@@ -194,7 +195,7 @@ def _publish(temporary: Path, folder: Path) -> Entry:
     for _ in range(10):  # each turn lost means that another process moved something; ten in a row do not happen
         try:
             temporary.rename(folder)
-            _fsync_folder(folder.parent)
+            sync_folder(folder.parent)
         except OSError as error:
             if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
                 raise
@@ -227,16 +228,6 @@ def _write_array(path: Path, array: np.ndarray) -> dict[str, Any]:
         stream.flush()
         os.fsync(stream.fileno())
         return {"bytes": stream.tell(), "sha256": digest.hexdigest()}
-
-
-def _fsync_folder(folder: Path) -> None:
-    if os.name != "posix":
-        return  # elsewhere a folder cannot be opened, and a rename is durable by itself
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def _remove_stale(parent: Path) -> None:

@@ -17,7 +17,7 @@ _NO_ROW_MODULES = ("torch.nn.modules.activation", "torch.nn.modules.pooling")
 
 @dataclass(frozen=True)
 class Layer:
-    """One row. `output` is the shape of one image's output; `parameters` those of the layer itself, not of its parts."""
+    """One row. `output` is the shape for one image; `parameters` are the layer's own, not those of its parts."""
 
     name: str
     kind: str

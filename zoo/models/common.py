@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
@@ -28,17 +27,6 @@ def he_init(model: nn.Module) -> None:
 def global_mean(x: Tensor) -> Tensor:
     """(N, C, H, W) -> (N, C), the mean over the image, in any memory layout."""
     return x.mean((2, 3))
-
-
-def branch_scale(norm: Norm, num_channels: int) -> nn.Module:
-    """The layer at the end of a pre-activation branch: a norm where its builder names ``branch_end``, else Identity.
-
-    Such a branch ends in a convolution, so a norm that has to start the branch at zero (SkipInit) has no layer of its
-    own there. A zero scale before the branch's last ReLU would not do: its gradient is zero too and it never leaves.
-    """
-    if "branch_end" in inspect.signature(norm.builder).parameters:
-        return norm(num_channels, apply_act=False, branch_end=True)
-    return nn.Identity()
 
 
 def choose(table: Mapping[int, T], key: int, what: str) -> T:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from zoo.build import Norm
-from zoo.models.common import branch_scale, choose, global_mean, he_init, stage
+from zoo.models.common import choose, global_mean, he_init, stage
 
 
 class PreActBlock(nn.Module):
@@ -24,7 +24,7 @@ class PreActBlock(nn.Module):
         self.norm2 = norm(channels)
         self.act2 = norm.act()
         self.conv2 = norm.conv2d(channels, channels, 3, stride=1, padding=1)
-        self.scale = branch_scale(norm, channels)
+        self.scale = norm.branch_scale(channels)
         self.shortcut = None
         if stride != 1 or in_channels != channels:
             self.shortcut = norm.conv2d(in_channels, channels, 1, stride=stride, padding=0)

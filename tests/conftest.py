@@ -1,0 +1,108 @@
+"""What all tests share: a cache of their own, quiet threads, and the real command line as a fixture."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+TIMEOUT = 300  # seconds; a command that hangs fails its test instead of the whole run
+
+
+@dataclass(frozen=True)
+class Output:
+    """What a finished command left: exit code and both streams."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+    @property
+    def lines(self) -> list[str]:
+        """The lines of stderr."""
+        return self.stderr.splitlines()
+
+
+@dataclass(frozen=True)
+class Cli:
+    """``zoo`` as a user starts it: another process, in `folder` unless told otherwise."""
+
+    folder: Path
+    command: tuple[str, ...] = (sys.executable, "-m", "zoo")
+    environment: dict[str, str] = field(default_factory=lambda: clean_environment())
+
+    def __call__(self, *arguments: str | Path, cwd: Path | None = None, timeout: float = TIMEOUT, **env: str) -> Output:
+        """Run ``zoo ARGUMENTS`` to its end; `env` is added to the environment."""
+        done = subprocess.run(
+            [*self.command, *map(str, arguments)],
+            cwd=cwd or self.folder,
+            env=self.environment | env,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            encoding="utf-8",
+            timeout=timeout,
+        )
+        return Output(done.returncode, done.stdout, done.stderr)
+
+    def ok(self, *arguments: str | Path, cwd: Path | None = None, **env: str) -> Output:
+        """As a call, and the command has to succeed."""
+        output = self(*arguments, cwd=cwd, **env)
+        assert output.returncode == 0, f"zoo {' '.join(map(str, arguments))}\n{output.stderr}"
+        return output
+
+    def start(self, *arguments: str | Path, cwd: Path | None = None) -> subprocess.Popen[str]:
+        """Start ``zoo ARGUMENTS`` in a session of its own, so that signals reach nothing else."""
+        return subprocess.Popen(
+            [*self.command, *map(str, arguments)],
+            cwd=cwd or self.folder,
+            env=self.environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            encoding="utf-8",
+            start_new_session=True,
+        )
+
+
+def clean_environment() -> dict[str, str]:
+    """This process' environment without the user's own zoo settings (the cache stays), in UTF-8."""
+    kept = {key: value for key, value in os.environ.items() if not key.startswith("ZOO_") or key == "ZOO_CACHE"}
+    return kept | {"PYTHONIOENCODING": "utf-8"}
+
+
+def shared_folder(factory: pytest.TempPathFactory, name: str) -> Path:
+    """A folder for the whole run: the same one in every worker of pytest-xdist."""
+    base = factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / name
+    folder.mkdir(exist_ok=True)
+    return folder
+
+
+@pytest.fixture(scope="session", autouse=True)
+def zoo_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """No test touches the user's cache or registry; data is decoded once for all tests of the run."""
+    with pytest.MonkeyPatch.context() as patch:
+        folder = shared_folder(tmp_path_factory, "zoo-cache")
+        patch.setenv("ZOO_CACHE", str(folder))
+        patch.setenv("OMP_WAIT_POLICY", "passive")  # threads that wait for work leave the cores to other workers
+        patch.delenv("ZOO_REGISTRY", raising=False)
+        yield folder
+
+
+@pytest.fixture
+def zoo_cli(tmp_path: Path, zoo_cache: Path) -> Cli:
+    """The command line in a fresh folder: ``zoo_cli("list").stdout``."""
+    return Cli(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def module_cli(tmp_path_factory: pytest.TempPathFactory, zoo_cache: Path) -> Cli:
+    """The command line in one folder for all tests of a module, for runs that several tests look at."""
+    return Cli(tmp_path_factory.mktemp("module"))

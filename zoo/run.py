@@ -1,0 +1,303 @@
+"""One run from seed to stored result: build, train, select, test once, measure, record."""
+
+from __future__ import annotations
+
+import datetime
+import hashlib
+import json
+import statistics
+import time
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import nn
+
+from zoo.build import build, definition
+from zoo.data.datasets import Dataset
+from zoo.data.loader import EvalLoader, TrainLoader
+from zoo.data.split import stratified_holdout, stratified_subset
+from zoo.engine import speed, train
+from zoo.engine.checkpoint import load_state, save_weights
+from zoo.engine.evaluate import Evaluation, evaluate
+from zoo.engine.machine import PeakMemory, describe, git_state
+from zoo.errors import RecipeError, ResultError
+from zoo.files import remove_leftovers
+from zoo.recipe import Recipe
+from zoo.registry import Model
+from zoo.results import (
+    DatasetPart,
+    Metrics,
+    ModelPart,
+    RecipePart,
+    Result,
+    RunFolder,
+    SelectionPart,
+    SettingsPart,
+    SpeedPart,
+    save_history,
+    save_predictions,
+    save_result,
+)
+from zoo.seeding import derive
+
+EVAL_BATCH = {"cpu": 256, "cuda": 2048}
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What cannot change accuracy: where and how a run is computed. ``auto`` is settled per machine and recorded."""
+
+    device: torch.device
+    layout: str  # auto, nchw or channels_last
+    executor: str  # auto, batched or albumentations
+    workers: int
+    compiled: bool
+
+
+@dataclass(frozen=True)
+class Run:
+    """One model with one seed, and where its files go."""
+
+    model: Model
+    seed: int
+    folder: RunFolder
+
+
+class Reporter(train.Reporter, Protocol):
+    """Progress of one run."""
+
+    def settled(self, run: Run, settings: SettingsPart) -> None:
+        """The layout and executor of a run are decided."""
+
+
+def run_one(run: Run, recipe: Recipe, dataset: Dataset, settings: Settings, reporter: Reporter) -> Result:
+    """Do one run, going on from its saved state when there is one, and store it.
+
+    Raises :class:`ResultError` for a saved state that is damaged or of another experiment, and what the files raise.
+    """
+    started, clock = datetime.datetime.now(datetime.UTC), time.perf_counter()
+    device, folder = settings.device, run.folder
+    _make_folder(folder)
+    memory = PeakMemory(device)
+    identity = identity_of(run, recipe, dataset)
+
+    torch.manual_seed(derive("init", run.seed))  # the initial weights depend on the seed and the model alone
+    model = build(run.model, dataset.num_classes).to(device)
+    image_shape = input_shape(recipe, dataset)
+    model_part = _model_part(run.model, model, identity["definition"], image_shape, device)
+
+    state = load_state(folder.state)
+    if state is not None:
+        check_identity(run, state["identity"]["run"], identity)
+        layout = state["identity"]["layout"]  # an automatic choice is made once, so that a resumed run repeats it
+    elif settings.layout == "auto":
+        layout = speed.choose_layout(model, recipe, device, image_shape)
+    else:
+        layout = settings.layout
+    model = model.to(memory_format=speed.LAYOUTS[layout])
+
+    train_rows, holdout_rows = split_rows(recipe, dataset)
+    common = {"device": device, "executor": settings.executor, "channels_last": layout == "channels_last"}
+
+    def eval_loader(split: str) -> EvalLoader:
+        """The images of "holdout" or "test", in order."""
+        part, rows = (dataset.test, None) if split == "test" else (dataset.train, holdout_rows)
+        batch = EVAL_BATCH[device.type]
+        return EvalLoader(part.images, part.labels, recipe.augment.eval, batch_size=batch, indices=rows, **common)
+
+    reads_selection = recipe.selection.split == "test" or len(holdout_rows) > 0
+    loader = TrainLoader(
+        dataset.train.images,
+        dataset.train.labels,
+        recipe.augment.train,
+        batch_size=recipe.batch_size,
+        seed=run.seed,
+        workers=settings.workers,
+        drop_last=recipe.drop_last,
+        indices=train_rows,
+        **common,
+    )
+    used = SettingsPart(
+        device=str(device),
+        layout=layout,
+        compiled=settings.compiled,
+        executor=loader.executor_name,
+        workers=settings.workers if loader.executor_name == "albumentations" else 0,
+    )
+    reporter.settled(run, used)
+    try:
+        outcome = train.train(
+            model,
+            recipe,
+            train.Batches(loader, eval_loader(recipe.selection.split) if reads_selection else None),
+            seed=run.seed,
+            device=device,
+            compiled=settings.compiled,
+            state=state,
+            state_path=folder.state,
+            identity={"run": identity, "layout": layout},
+            reporter=reporter,
+        )
+    finally:
+        loader.close()
+    peak_memory = memory.read()
+
+    test = holdout = inference = None
+    if outcome.diverged is None:
+        model.load_state_dict(outcome.weights)
+        if len(holdout_rows):
+            holdout = evaluate(model, eval_loader("holdout"), device, recipe.precision)
+        # Under a leak-free recipe this is the only time that the test images are read.
+        test = evaluate(model, eval_loader("test"), device, recipe.precision)
+        inference = speed.measure_inference(model, device, recipe.precision, layout, image_shape)
+        save_weights(folder.weights, outcome.weights, {"model": run.model.name, "recipe": recipe.fingerprint})
+        save_predictions(folder.predictions, test.labels.numpy(), test.predicted, test.confidence)
+    save_history(folder.history, outcome.history)
+
+    last = outcome.history[-1] if outcome.history else None
+    before = state["progress"]["history"] if state is not None else []
+    result = Result(
+        status="diverged" if outcome.diverged else "finished",
+        diverged_epoch=outcome.diverged.epoch if outcome.diverged else None,
+        diverged_step=outcome.diverged.step if outcome.diverged else None,
+        seed=run.seed,
+        model=model_part,
+        recipe=RecipePart(name=recipe.name, fingerprint=recipe.fingerprint, content=recipe.canonical()),
+        dataset=DatasetPart(
+            name=dataset.name,
+            fingerprint=dataset.fingerprint,
+            source=dataset.source,
+            classes=list(dataset.classes),
+            train_images=len(train_rows),
+            holdout_images=len(holdout_rows),
+            test_images=len(dataset.test),
+        ),
+        selection=SelectionPart(**recipe.selection.model_dump(), epoch=outcome.selected_epoch),
+        test=_metrics(test) if test else None,
+        holdout=_metrics(holdout) if holdout else None,
+        train_loss=last.train_loss if last else None,
+        train_accuracy=last.train_accuracy if last else None,
+        epochs_trained=len(outcome.history),
+        speed=_speed_part(outcome, inference, peak_memory),
+        settings=used,
+        environment=describe(device),
+        git=git_state(),
+        started=started.isoformat(timespec="seconds"),
+        # A resumed run has also spent the time of the epochs that it did before.
+        wall_seconds=time.perf_counter() - clock + sum(row["train_seconds"] + row["eval_seconds"] for row in before),
+        resumes=outcome.resumes,
+    )
+    save_result(folder.result, result)
+    folder.state.unlink(missing_ok=True)  # only after the result is safe
+    return result
+
+
+def _model_part(
+    entry: Model, model: nn.Module, told: dict[str, Any], image_shape: tuple[int, int, int], device: torch.device
+) -> ModelPart:
+    parameters, trainable = speed.count_parameters(model)
+    return ModelPart(
+        name=entry.name,
+        label=entry.label,
+        norm=entry.norm.name if entry.norm else None,
+        definition=told,
+        parameters=parameters,
+        trainable_parameters=trainable,
+        macs=speed.count_macs(model, image_shape, device),
+    )
+
+
+def _speed_part(outcome: train.Outcome, inference: speed.Inference | None, peak_memory: int | None) -> SpeedPart:
+    rates = outcome.window_rates
+    return SpeedPart(
+        train_images_per_second=statistics.median(rates) if rates else None,
+        window_rates=[round(rate, 1) for rate in rates],
+        inference_images_per_second=inference.images_per_second if inference else None,
+        inference_batch_size=inference.batch_size if inference else None,
+        latency_p50=inference.latency_p50 if inference else None,
+        latency_p90=inference.latency_p90 if inference else None,
+        latency_p99=inference.latency_p99 if inference else None,
+        peak_memory_bytes=peak_memory,
+    )
+
+
+def input_shape(recipe: Recipe, dataset: Dataset) -> tuple[int, int, int]:
+    """(C, H, W) of one image as the model gets it, after the recipe's evaluation transforms."""
+    first = dataset.train
+    images, _ = next(iter(EvalLoader(first.images[:1], first.labels[:1], recipe.augment.eval, batch_size=1)))
+    return tuple(images.shape[1:])
+
+
+def split_rows(recipe: Recipe, dataset: Dataset) -> tuple[np.ndarray, np.ndarray]:
+    """The rows of the train split that are trained on, and those held out: by the recipe alone, equal for every seed.
+
+    Raises :class:`RecipeError` when the recipe asks for more images than there are.
+    """
+    labels, wanted = dataset.train.labels, recipe.split.holdout + (recipe.split.train or 1)
+    if wanted > len(labels):
+        raise RecipeError(
+            f"recipe {recipe.name!r}: split asks for {wanted} images but {dataset.name} has {len(labels)} to train on; "
+            "lower split.holdout or split.train with --set"
+        )
+    rows, holdout = stratified_holdout(labels, recipe.split.holdout, recipe.split.seed)
+    if recipe.split.train is not None:
+        rows = rows[stratified_subset(labels[rows], recipe.split.train, recipe.split.seed)]
+    return rows, holdout
+
+
+def _metrics(evaluation: Evaluation) -> Metrics:
+    confusion = evaluation.confusion()
+    counts, hits = confusion.sum(1), confusion.diagonal()
+    return Metrics(
+        images=int(counts.sum()),
+        correct=int(hits.sum()),
+        accuracy=evaluation.accuracy,
+        loss=evaluation.loss,
+        per_class_accuracy=[int(hit) / int(count) if count else None for hit, count in zip(hits, counts, strict=True)],
+        confusion=confusion.tolist(),
+        ece=evaluation.expected_calibration_error(),
+    )
+
+
+def identity_of(run: Run, recipe: Recipe, dataset: Dataset) -> dict[str, Any]:
+    """What makes a stored run the same experiment as `run`, besides the name of its folder."""
+    return {"recipe": recipe.fingerprint, "dataset": dataset.fingerprint, "definition": definition(run.model)}
+
+
+def identity_of_result(result: Result) -> dict[str, Any]:
+    """The same of a stored result."""
+    return {
+        "recipe": result.recipe.fingerprint,
+        "dataset": result.dataset.fingerprint,
+        "definition": result.model.definition,
+    }
+
+
+def check_identity(run: Run, stored: dict[str, Any], wanted: dict[str, Any]) -> None:
+    """Raise :class:`ResultError` when what is `stored` is another experiment than the one `wanted`."""
+    for part, words in (
+        ("recipe", "recipe"),
+        ("dataset", "data set"),
+        ("definition", f"definition of {run.model.name}"),
+    ):
+        if _digest(stored.get(part)) != _digest(wanted[part]):
+            raise ResultError(
+                f"{run.folder.path}: was made with another {words}; "
+                "give --restart to run it again in place, or another --runs folder to keep both"
+            )
+
+
+def _digest(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+
+
+def _make_folder(folder: RunFolder) -> None:
+    try:
+        folder.path.mkdir(parents=True, exist_ok=True)
+    except OSError as problem:
+        raise ResultError(
+            f"{folder}: cannot be made ({problem.strerror}); choose another place with --runs"
+        ) from problem
+    remove_leftovers(folder.path)
