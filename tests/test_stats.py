@@ -54,4 +54,4 @@ def test_wilson_stays_within_0_and_1_and_is_never_a_point(n: int) -> None:
     for hits in (0, n):
         low, high = wilson_interval(hits, n)
         assert 0.0 <= low < high <= 1.0
-        assert low <= hits / n <= high
+        assert low - 1e-15 <= hits / n <= high + 1e-15

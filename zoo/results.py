@@ -47,11 +47,10 @@ class RecipePart(Part):
 
 
 class DatasetPart(Part):
-    """Image counts as the run used them; `fingerprint` covers the decoded images and labels."""
+    """Image counts as the run used them; `fingerprint` covers the decoded images and labels. No path: results travel."""
 
     name: str
     fingerprint: str
-    source: str
     classes: list[str]
     train_images: int
     holdout_images: int

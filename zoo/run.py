@@ -168,7 +168,6 @@ def run_one(run: Run, recipe: Recipe, dataset: Dataset, settings: Settings, repo
         dataset=DatasetPart(
             name=dataset.name,
             fingerprint=dataset.fingerprint,
-            source=dataset.source,
             classes=list(dataset.classes),
             train_images=len(train_rows),
             holdout_images=len(holdout_rows),

@@ -87,7 +87,7 @@ def test_show_resnet18_ln(zoo_cli):
     text = zoo_cli.ok("show", "resnet18_ln").stdout
     rows = [line.split() for line in text.splitlines() if re.match(r"\s*\d+\s", line)]
     assert [int(row[0]) for row in rows] == list(range(1, 50))
-    shown = {key: value for key, value in re.findall(r"^([^:\n]+):\s+([\d.,]+)$", text, re.MULTILINE)}
+    shown = dict(re.findall(r"^([^:\n]+):\s+([\d.,]+)$", text, re.MULTILINE))
     assert shown == {
         "total parameters": "11,173,962",
         "trainable parameters": "11,173,962",
