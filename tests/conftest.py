@@ -96,6 +96,14 @@ def zoo_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         yield folder
 
 
+@pytest.fixture(scope="session")
+def tiny() -> tuple[str, ...]:
+    """Options of ``zoo bench`` for a whole run in a few seconds: 2 epochs of 2 steps on the generated set."""
+    settings = ("split.train=64", "split.holdout=32", "epochs=2", "schedule.peak_epoch=1")
+    changes = (word for setting in settings for word in ("--set", setting))
+    return ("--recipe", "smoke", *changes, "--layout", "nchw")
+
+
 @pytest.fixture
 def zoo_cli(tmp_path: Path, zoo_cache: Path) -> Cli:
     """The command line in a fresh folder: ``zoo_cli("list").stdout``."""

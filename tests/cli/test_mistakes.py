@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from zoo.registry import BUILT_IN
+
 BENCH = ("bench", "resnet20_bn", "--recipe", "smoke")
 MY_NORM = 'norms:\n  mine: "my_norm:mine"\n'
 
@@ -128,7 +130,7 @@ REGISTRIES = [
     registry("registry name", "norms:\n  my norm: my_norm:mine\n", "registry.yaml:2", "'my norm'", "letters"),
     registry("registry given twice", "norms:\n  a: m:f\n  a: m:g\n", "registry.yaml:3", "'a'", "twice", "line 2"),
     registry("registry duplicate", "norms:\n  bn: my_norm:mine\n",
-             "'bn'", "defined twice", "registry.yaml:9 and {here}/registry.yaml:2", "override: true"),
+             "'bn'", "defined twice", f"{BUILT_IN.resolve()}:", " and {here}/registry.yaml:2", "override: true"),
     registry("registry model", "models:\n  mine: {architecture: resnet18, norm: bnn}\n",
              "unknown norm 'bnn'", "{here}/registry.yaml:2", "did you mean", "'bn'"),
     Mistake("variable", ("list",), ("$ZOO_REGISTRY", "{here}/nowhere.yaml", "no such file", "give the path"), {},

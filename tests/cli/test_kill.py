@@ -1,0 +1,168 @@
+"""A bench that is killed or interrupted: nothing is damaged, and the same command goes on to the same bits."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import shlex
+import shutil
+import signal
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from safetensors.numpy import load_file
+
+EPOCHS = 3
+# An epoch takes about a second. With averaged weights and the best epoch chosen there is the most to be restored.
+SETTINGS = ("split.train=1600", "split.holdout=64", f"epochs={EPOCHS}", "schedule.peak_epoch=1", "ema.decay=0.9",
+            "selection.rule=best")  # fmt: skip
+COMMAND = ("bench", "resnet20_ln", "--seeds", "2", "--recipe", "smoke", "--layout", "channels_last",
+           *(word for setting in SETTINGS for word in ("--set", setting)))  # fmt: skip
+TIMES = ("train_images_per_second", "train_seconds", "eval_seconds")
+
+
+@pytest.fixture(scope="module")
+def reference(module_cli) -> SimpleNamespace:
+    """Two seeds, never killed."""
+    output = module_cli.ok(*COMMAND)
+    return SimpleNamespace(output=output, folder=module_cli.folder)
+
+
+@pytest.fixture
+def half_done(zoo_cli, reference):
+    """The command line in a folder where seed 0 was finished long ago; seed 1 is the one that gets killed."""
+    old = run_folder(reference.folder, 0)
+    shutil.copytree(old, zoo_cli.folder / old.relative_to(reference.folder))
+    return zoo_cli
+
+
+def run_folder(folder: Path, seed: int) -> Path:
+    """The run's folder under `folder`/runs."""
+    (parent,) = (folder / "runs").glob("shapes10/smoke-*/resnet20_ln")
+    return parent / f"seed{seed}"
+
+
+def stop(cli, epoch: int, number: int, *options: str, group: bool = False) -> tuple[int, list[str]]:
+    """Start the command, send the signal `number` a moment after `epoch` of seed 1 is saved; its exit code and stderr.
+
+    `group`: the whole process group gets it, as by Ctrl-C at a terminal.
+    """
+    process = cli.start(*COMMAND, *options)
+    lines = []
+    try:
+        for line in process.stderr:
+            lines.append(line.rstrip("\n"))
+            if line.strip().startswith(f"epoch {epoch}/{EPOCHS}") and any("seed 1" in earlier for earlier in lines):
+                break
+        else:
+            pytest.fail("the bench ended by itself:\n" + "\n".join(lines))
+        time.sleep(0.2)  # into the next epoch
+        assert process.poll() is None
+        if group:
+            os.killpg(process.pid, number)
+        else:
+            process.send_signal(number)
+        lines += process.stderr.read().splitlines()
+        assert process.stdout.read() == ""
+        return process.wait(60), lines
+    finally:
+        process.kill()
+        process.stdout.close()
+        process.stderr.close()
+
+
+def content(folder: Path) -> dict[str, tuple[int, bytes]]:
+    """Every file of `folder`: time and bytes."""
+    return {path.name: (path.stat().st_mtime_ns, path.read_bytes()) for path in folder.iterdir()}
+
+
+def history(folder: Path) -> list[dict[str, str]]:
+    """history.csv without its clock."""
+    rows = csv.DictReader((folder / "history.csv").read_text().splitlines())
+    return [{key: value for key, value in row.items() if key not in TIMES} for row in rows]
+
+
+def check_same(folder: Path, reference: Path, resumes: int) -> None:
+    """The finished run in `folder` is the one that was never killed."""
+    assert {path.name for path in folder.iterdir()} == {
+        "result.json", "history.csv", "model.safetensors", "predictions.npz",
+    }  # fmt: skip
+    mine, theirs = (load_file(path / "model.safetensors") for path in (folder, reference))
+    assert set(mine) == set(theirs)
+    assert [name for name in mine if mine[name].tobytes() != theirs[name].tobytes()] == []
+    assert (folder / "model.safetensors").read_bytes() == (reference / "model.safetensors").read_bytes()
+    assert history(folder) == history(reference)
+    with np.load(folder / "predictions.npz") as mine, np.load(reference / "predictions.npz") as theirs:
+        assert all(np.array_equal(mine[name], theirs[name]) for name in theirs)
+    mine, theirs = (json.loads((path / "result.json").read_text()) for path in (folder, reference))
+    assert (mine["resumes"], theirs["resumes"]) == (resumes, 0)
+    for part in ("test", "holdout", "selection", "train_loss", "model", "recipe", "dataset", "epochs_trained"):
+        assert mine[part] == theirs[part], part
+
+
+def saved_epoch(folder: Path) -> int:
+    """The epoch of a state.pt, which is whole and can carry no code."""
+    state = torch.load(folder / "state.pt", weights_only=True)
+    assert state["progress"]["epoch"] == len(state["progress"]["history"])
+    return state["progress"]["epoch"]
+
+
+@pytest.mark.parametrize("epoch", [1, EPOCHS], ids=["in-an-epoch", "in-the-test"])
+def test_killed(half_done, reference, epoch):
+    """``kill -9``, in the middle of an epoch and after the last one, while the test images are read."""
+    earlier = content(run_folder(half_done.folder, 0))
+    code, _ = stop(half_done, epoch, signal.SIGKILL)
+    assert code == -signal.SIGKILL
+    folder = run_folder(half_done.folder, 1)
+    assert not (folder / "result.json").exists()
+    saved = saved_epoch(folder)
+    assert saved == epoch or epoch < saved < EPOCHS  # on a very fast machine another epoch may be done
+    assert content(run_folder(half_done.folder, 0)) == earlier
+    (folder / ".result.json.1.tmp").write_text("a half")  # as a process killed while writing leaves it
+
+    output = half_done.ok(*COMMAND)
+    assert f"goes on after epoch {saved} of {EPOCHS}" in output.stderr
+    assert f"epoch {saved}/{EPOCHS}" not in output.stderr.replace("after epoch", "")
+    check_same(run_folder(half_done.folder, 1), run_folder(reference.folder, 1), resumes=1)
+    assert content(run_folder(half_done.folder, 0)) == earlier
+    # The same table but for the clock: model, norm, accuracy and seeds.
+    accuracy = [line.split()[:5] for line in output.stdout.splitlines() if line.startswith("resnet20_ln")]
+    assert accuracy == [
+        line.split()[:5] for line in reference.output.stdout.splitlines() if line.startswith("resnet20_ln")
+    ]
+
+
+def check_interrupted(code: int, lines: list[str]) -> list[str]:
+    """Exit code 130, no traceback, one line with the command to go on; that command's arguments."""
+    text = "\n".join(lines)
+    assert "Traceback" not in text
+    assert code == 130, text
+    (told,) = [line for line in lines if "To go on: " in line]
+    assert lines[-1].startswith("zoo: "), text
+    program, *arguments = shlex.split(told.split("To go on: ")[1])
+    assert program == "zoo"
+    return arguments
+
+
+def test_ctrl_c(half_done, reference):
+    """The line that is printed is the one to go on with."""
+    arguments = check_interrupted(*stop(half_done, 1, signal.SIGINT, group=True))
+    assert arguments == list(COMMAND)
+    assert 1 <= saved_epoch(run_folder(half_done.folder, 1)) < EPOCHS
+    output = half_done.ok(*arguments)
+    assert f"goes on after epoch 1 of {EPOCHS}" in output.stderr
+    check_same(run_folder(half_done.folder, 1), run_folder(reference.folder, 1), resumes=1)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_interrupted_with_workers(half_done, number):
+    """Worker processes get the signal too, and end without a word."""
+    options = ("--seed", "1", "--executor", "albumentations", "--workers", "2", "--restart")
+    arguments = check_interrupted(*stop(half_done, 1, number, *options, group=number == signal.SIGINT))
+    assert arguments == [*COMMAND, *options[:-1]]  # not --restart: that would throw away what is saved
+    assert 1 <= saved_epoch(run_folder(half_done.folder, 1)) < EPOCHS

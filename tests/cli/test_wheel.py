@@ -1,0 +1,91 @@
+"""The built wheel, installed elsewhere and used from an empty folder, with no source tree in sight."""
+
+from __future__ import annotations
+
+import importlib.util
+import shutil
+import subprocess
+import sys
+import sysconfig
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).parents[2]
+RECIPES = ["eva6s8", "fast", "laptop", "smoke", "standard"]
+
+pytestmark = pytest.mark.slow
+
+
+def run(*command: str | Path, cwd: Path) -> str:
+    """Standard output of a command that has to succeed."""
+    done = subprocess.run(list(map(str, command)), cwd=cwd, capture_output=True, text=True, timeout=600, check=False)
+    assert done.returncode == 0, f"{' '.join(map(str, command))}\n{done.stdout}\n{done.stderr}"
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Built from a copy of what git tracks or would track, links as links, so that no build folder of old helps."""
+    copy = tmp_path_factory.mktemp("source")
+    listed = run("git", "ls-files", "--cached", "--others", "--exclude-standard", "-z", cwd=REPOSITORY)
+    for name in filter(None, listed.split("\0")):
+        if (REPOSITORY / name).exists():
+            (copy / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(REPOSITORY / name, copy / name, follow_symlinks=False)
+    out = tmp_path_factory.mktemp("wheel")
+    isolation = ["--no-isolation"] if importlib.util.find_spec("setuptools") else []
+    run(sys.executable, "-m", "build", "--wheel", *isolation, "--outdir", out, cwd=copy)
+    (built,) = out.glob("*.whl")
+    return built
+
+
+@pytest.fixture(scope="module")
+def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The bin folder of an environment with the wheel and, of this one, the dependencies but not its own zoo."""
+    environment = tmp_path_factory.mktemp("environment") / "venv"
+    run(sys.executable, "-m", "venv", environment, cwd=environment.parent)
+    python = environment / "bin" / "python"
+    run(python, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index", wheel, cwd=environment.parent)
+    # A folder named in a .pth file is searched, but .pth files in it are not read: so the editable zoo stays out.
+    (packages,) = environment.glob("lib/python*/site-packages")
+    paths = dict.fromkeys(sysconfig.get_path(name) for name in ("purelib", "platlib"))
+    (packages / "dependencies.pth").write_text("\n".join(paths) + "\n")
+    return environment / "bin"
+
+
+@pytest.fixture
+def wheel_cli(zoo_cli, installed: Path):
+    """The console script of that environment, in an empty folder."""
+    return type(zoo_cli)(zoo_cli.folder, command=(str(installed / "zoo"),))
+
+
+def test_it_is_the_installed_one(installed: Path, tmp_path: Path):
+    found = run(installed / "python", "-c", "import zoo, torch; print(zoo.__file__)", cwd=tmp_path).strip()
+    assert Path(found).is_relative_to(installed.parent)
+
+
+def test_list(wheel_cli, installed: Path):
+    output = wheel_cli.ok("list", "--origin")
+    words = [line.split()[0] for line in output.stdout.splitlines() if line.strip()]
+    for name in ("ln", "resnet18", "resnet18_ln", *RECIPES):
+        assert name in words
+    (ln,) = [line for line in output.stdout.splitlines() if line.split()[:1] == ["ln"]]
+    assert f"built in: {installed.parent}" in ln
+    assert str(REPOSITORY) not in output.stdout
+
+
+def test_show(wheel_cli):
+    assert "11,173,962" in wheel_cli.ok("show", "resnet18_ln").stdout
+
+
+def test_a_norm_of_ones_own(wheel_cli, tiny):
+    (wheel_cli.folder / "registry.yaml").write_text('norms:\n  mine: "my_norm:mine"\n')
+    (wheel_cli.folder / "my_norm.py").write_text(
+        "from torch import nn\n\n\ndef mine(num_channels):\n    return nn.GroupNorm(num_channels // 4, num_channels)\n"
+    )
+    assert "mine" in wheel_cli.ok("list").stdout
+    output = wheel_cli.ok("bench", "resnet20_mine", *tiny)
+    (row,) = [line for line in output.stdout.splitlines() if line.startswith("resnet20_mine")]
+    assert row.split()[1] == "mine"
+    assert list(wheel_cli.folder.glob("runs/shapes10/smoke-*/resnet20_mine/seed0/result.json"))

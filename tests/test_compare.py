@@ -1,0 +1,351 @@
+"""From results to groups and rows, and from those to five formats that say the same."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+from typing import Any
+
+import pandas as pd
+import pytest
+import scipy.stats
+
+from zoo.compare import Group, compare
+from zoo.report.tables import FORMATS, render
+from zoo.results import Result
+
+MACHINE = {"cpu": "CPU one", "cores": 2, "threads": 2, "torch": "2.9", "python": "3.11.1", "gpu": None, "cuda": None}
+
+
+def result(model: str = "m_bn", seed: int = 0, correct: int | None = 9_000, **changes: Any) -> Result:
+    """A stored run; without `correct` one that diverged. `changes` go to the part that has the key."""
+    test = None
+    if correct is not None:
+        test = {
+            "images": 10_000, "correct": correct, "accuracy": correct / 10_000, "loss": 0.5,
+            "per_class_accuracy": [correct / 10_000], "confusion": [[10_000]], "ece": 0.1,
+        }  # fmt: skip
+    content = {
+        "status": "finished" if test else "diverged",
+        "diverged_epoch": None if test else 3,
+        "diverged_step": None if test else 7,
+        "seed": seed,
+        "model": {
+            "name": model, "label": f"label of {model}", "norm": model.split("_")[-1], "definition": {"norm": model},
+            "parameters": 1_234_567, "trainable_parameters": 1_234_567, "macs": 98_765_432,
+        },
+        "recipe": {"name": "standard", "fingerprint": "a" * 64, "content": {"precision": "fp32"}},
+        "dataset": {
+            "name": "cifar10", "fingerprint": "d" * 64, "classes": ["x"],
+            "train_images": 45_000, "holdout_images": 5_000, "test_images": 10_000,
+        },
+        "selection": {"split": "holdout", "rule": "best", "metric": "accuracy", "epoch": 4 if test else None},
+        "test": test,
+        "holdout": None,
+        "train_loss": 0.25,
+        "train_accuracy": 0.75,
+        "epochs_trained": 4,
+        "speed": {
+            "train_images_per_second": 1111.0, "window_rates": [1111.0],
+            "inference_images_per_second": 2222.0 if test else None, "inference_batch_size": 128 if test else None,
+            "latency_p50": 0.00333 if test else None, "latency_p90": 0.004 if test else None,
+            "latency_p99": 0.00555 if test else None, "peak_memory_bytes": 777 * 2**20,
+        },
+        "settings": {"device": "cpu", "layout": "nchw", "compiled": False, "executor": "batched", "workers": 0},
+        "environment": dict(MACHINE),
+        "git": None,
+        "started": "2030-01-02T03:04:05+00:00",
+        "wall_seconds": 1.0,
+        "resumes": 0,
+    }  # fmt: skip
+    for path, value in changes.items():
+        *parents, last = path.split("__")
+        target = content
+        for part in parents:
+            target = target[part]
+        assert parents == ["environment"] or last in target
+        target[last] = value
+    return Result.model_validate(content)
+
+
+def rows(*results: Result) -> dict[str, Any]:
+    """The rows of the only group, by model."""
+    (group,) = compare(results)
+    assert len({row.model for row in group.rows}) == len(group.rows)
+    return {row.model: row for row in group.rows}
+
+
+# Groups
+
+
+def test_one_group_per_data_set_and_recipe_fingerprint() -> None:
+    found = compare(
+        [
+            result(),
+            result(dataset__name="renamed folder"),  # same images: same group
+            result(recipe__fingerprint="b" * 64),  # same name, another recipe
+            result(dataset__fingerprint="e" * 64),  # same name, other images
+            result(dataset__fingerprint="e" * 64, recipe__fingerprint="b" * 64),
+        ]
+    )
+    assert [(group.dataset_fingerprint[0], group.recipe_fingerprint[0]) for group in found] == [
+        ("d", "a"), ("e", "a"), ("d", "b"), ("e", "b"),
+    ]  # fmt: skip
+
+
+def test_nothing_gives_nothing() -> None:
+    assert compare([]) == []
+
+
+def test_order_is_by_accuracy_with_the_diverged_last() -> None:
+    (group,) = compare([result("a_bn", 0, None), result("b_bn", 0, 5000), result("c_bn", 0, 9000), result("d_bn", 0, 0)])
+    assert [row.model for row in group.rows] == ["c_bn", "b_bn", "d_bn", "a_bn"]
+
+
+# Rows
+
+
+def test_seeds_are_pooled_with_students_interval() -> None:
+    row = rows(*(result(seed=seed, correct=correct) for seed, correct in ((2, 9100), (0, 9000), (1, 9050))))["m_bn"]
+    expected = scipy.stats.t.interval(0.95, 2, 0.905, scipy.stats.sem([0.90, 0.905, 0.91]))
+    assert (row.seeds, row.interval_kind, row.accuracy) == ([0, 1, 2], "student", pytest.approx(0.905))
+    assert row.interval == pytest.approx(expected)
+
+
+def test_one_seed_has_the_binomial_interval_of_its_test_set() -> None:
+    row = rows(result(correct=8299))["m_bn"]
+    expected = scipy.stats.binomtest(8299, 10_000).proportion_ci(method="wilson")
+    assert (row.seeds, row.interval_kind, row.accuracy) == ([0], "binomial", 0.8299)
+    assert row.interval == pytest.approx((expected.low, expected.high))
+
+
+def test_speeds_are_medians_over_seeds_and_missing_ones_do_not_count() -> None:
+    speeds = (10.0, None, 30.0, 1000.0)
+    row = rows(*(result(seed=i, speed__train_images_per_second=speed) for i, speed in enumerate(speeds)))["m_bn"]
+    assert row.train_images_per_second == 30.0
+    row = rows(*(result(seed=i, speed__peak_memory_bytes=None) for i in range(2)))["m_bn"]
+    assert row.peak_memory_bytes is None
+
+
+def test_diverged_run_is_shown_and_has_no_figures() -> None:
+    row = rows(result(correct=None))["m_bn"]
+    assert (row.accuracy, row.interval, row.interval_kind, row.diverged) == (None, None, None, {0: 3})
+    assert (row.inference_images_per_second, row.latency_p50, row.latency_p99) == (None, None, None)
+    row = rows(result(seed=0, correct=9000), result(seed=1, correct=None), result(seed=2, correct=9200))["m_bn"]
+    assert (row.seeds, row.diverged, row.accuracy) == ([0, 1, 2], {1: 3}, pytest.approx(0.91))
+    row = rows(result(seed=0, correct=9000), result(seed=1, correct=None))["m_bn"]
+    assert (row.interval_kind, row.accuracy) == ("binomial", 0.9)  # one figure is no spread
+
+
+def test_edited_definition_is_another_row() -> None:
+    (group,) = compare([result(seed=0), result(seed=1, model__definition={"norm": "edited"})])
+    assert sorted(row.seeds for row in group.rows) == [[0], [1]]
+    assert {row.machine for row in group.rows} == {"a"}
+    (group,) = compare([result(seed=0, model__definition={"a": 1, "b": 2}), result(seed=1, model__definition={"b": 2, "a": 1})])
+    assert [row.seeds for row in group.rows] == [[0, 1]]
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "told"),
+    [
+        ("environment__cpu", "CPU two", "CPU two, 2 cores, 2 threads; torch 2.9, Python 3.11.1, batched augmentation"),
+        ("environment__threads", 1, "CPU one, 2 cores, 1 threads; torch 2.9"),
+        ("environment__torch", "3.0", "; torch 3.0, Python"),
+        ("environment__gpu", "H100", "H100; torch 2.9"),
+        ("settings__executor", "albumentations", "albumentations augmentation"),
+        ("settings__compiled", True, ", compiled"),
+    ],
+)
+def test_another_machine_is_another_row_letter_and_note(path: str, value: object, told: str) -> None:
+    groups = compare([result("a_bn"), result("a_bn", seed=1, **{path: value}), result("b_bn", correct=8000)])
+    (group,) = groups
+    # Accuracies of a_bn are not pooled here, since its row would then have speeds of two machines.
+    assert sorted((row.model, row.seeds, row.machine) for row in group.rows) == [
+        ("a_bn", [0], "a"), ("a_bn", [1], "b"), ("b_bn", [0], "a"),
+    ]  # fmt: skip
+    assert told in group.machines["b"]
+    text = render(groups, "text")
+    assert "Speeds compare only between rows with the same machine letter." in text
+    assert f"Machine b: {group.machines['b']}." in text
+    assert [cells["machine"] for cells in table(text, "text")].count("b") == 1
+
+
+def test_many_machines_have_a_letter_each() -> None:
+    (group,) = compare([result(seed=i, environment__cpu=f"CPU {i}") for i in range(30)])
+    assert len(set(group.machines)) == len(group.rows) == 30
+    assert all(letter.isalpha() for letter in group.machines)
+
+
+# Formats
+
+
+def table(text: str, style: str) -> list[dict[str, str]]:
+    """The rows of the first table in `text`, by column, as a reader sees them."""
+    if style == "markdown":
+        lines = [re.split(r"(?<!\\)\|", line)[1:-1] for line in text.splitlines() if line.startswith("|")]
+        assert all(re.fullmatch(r"\s*:?-+:?\s*", cell) for cell in lines.pop(1))
+    elif style == "latex":
+        body = text[text.index(r"\toprule") : text.index(r"\bottomrule")].replace(r"\toprule", "")
+        body = body.replace(r"\midrule", "")
+        lines = [re.split(r"(?<!\\)&", line) for line in body.split(r"\\") if line.strip()]
+    else:
+        found = text.splitlines()
+        rule = next(i for i, line in enumerate(found) if re.fullmatch(r"-+(  -+)+", line.strip()))
+        spans = [match.span() for match in re.finditer("-+", found[rule])]
+        end = next(i for i in range(rule + 1, len(found)) if not found[i].strip())
+        lines = [[line[a:b] for a, b in spans] for line in (found[rule - 1], *found[rule + 1 : end])]
+    cells = [[unescaped(cell.strip(), style) for cell in line] for line in lines]
+    assert {len(line) for line in cells} == {len(cells[0])}
+    return [dict(zip(cells[0], line, strict=True)) for line in cells[1:]]
+
+
+def unescaped(cell: str, style: str) -> str:
+    return re.sub(r"\\([%&_|#$])", r"\1", cell) if style in ("markdown", "latex") else cell
+
+
+CASES = [
+    result("a_bn", 0, 9000),
+    result("a_bn", 1, 9100),
+    result("b_ln", 0, 8299, speed__peak_memory_bytes=None),
+    result("c_gn", 0, None),
+]
+
+
+@pytest.mark.parametrize("style", ["text", "markdown", "latex"])
+def test_tables_say_what_the_rows_say(style: str) -> None:
+    groups = compare(CASES)
+    cells = table(render(groups, style), style)
+    assert [row["model"] for row in cells] == ["a_bn", "b_ln", "c_gn"]
+    for shown, row in zip(cells, groups[0].rows, strict=True):
+        assert (shown["norm"], shown["seeds"]) == (row.norm, str(len(row.seeds)))
+        assert float(shown["parameters"].replace(",", "")) == row.parameters
+        assert float(shown["MACs (M)"]) == pytest.approx(row.macs / 1e6, abs=0.05)
+        for column, value, factor, digits in (
+            ("train img/s", row.train_images_per_second, 1, 0.5),
+            ("inference img/s", row.inference_images_per_second, 1, 0.5),
+            ("p50 ms", row.latency_p50, 1e3, 0.005),
+            ("p99 ms", row.latency_p99, 1e3, 0.005),
+            ("peak MiB", row.peak_memory_bytes, 1 / 2**20, 0.5),
+        ):
+            if value is None:
+                assert shown[column] == "-"
+            else:
+                assert float(shown[column].replace(",", "")) == pytest.approx(value * factor, abs=digits + 1e-9)
+        if row.accuracy is None:
+            assert shown["test accuracy %"] == "seed 0 diverged at epoch 3"
+        else:
+            mean, half = map(float, shown["test accuracy %"].split(" ± "))
+            assert mean == pytest.approx(100 * row.accuracy, abs=0.0051)
+            assert half == pytest.approx(50 * (row.interval[1] - row.interval[0]), abs=0.0051)
+
+
+def test_partly_diverged_model_shows_both() -> None:
+    groups = compare([result(seed=0), result(seed=1, correct=9100), result(seed=2, correct=None)])
+    for style in ("text", "markdown", "latex"):
+        assert table(render(groups, style), style)[0]["test accuracy %"].endswith(" (seed 2 diverged at epoch 3)")
+
+
+def test_csv_read_by_pandas_holds_the_rows() -> None:
+    groups = compare([*CASES, result("a_bn", 5, 100, recipe__fingerprint="b" * 64)])
+    frame = pd.read_csv(io.StringIO(render(groups, "csv")))
+    assert len(frame) == 4
+    pairs = [(group, row) for group in groups for row in group.rows]
+    for (group, row), (_, shown) in zip(pairs, frame.iterrows(), strict=True):
+        assert (shown["model"], shown["recipe_fingerprint"]) == (row.model, group.recipe_fingerprint)
+        assert shown["machine"] == group.machines[row.machine]
+        assert shown["seeds"] == " ".join(map(str, row.seeds))
+        assert shown["label"] == row.label
+        low, high = row.interval or (None, None)
+        for column, value in {
+            "accuracy": row.accuracy, "interval_low": low, "interval_high": high, "parameters": row.parameters,
+            "macs": row.macs, "latency_p99": row.latency_p99, "peak_memory_bytes": row.peak_memory_bytes,
+            "inference_images_per_second": row.inference_images_per_second,
+        }.items():  # fmt: skip
+            assert pd.isna(shown[column]) if value is None else shown[column] == value
+        assert pd.isna(shown["diverged"]) if not row.diverged else shown["diverged"] == "0@3"
+
+
+def test_json_holds_the_rows() -> None:
+    groups = compare(CASES)
+    (said,) = json.loads(render(groups, "json"), parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
+    assert said["recipe_fingerprint"] == groups[0].recipe_fingerprint
+    for shown, row in zip(said["rows"], groups[0].rows, strict=True):
+        assert (shown["model"], shown["accuracy"], shown["seeds"]) == (row.model, row.accuracy, row.seeds)
+        assert shown["interval"] == (list(row.interval) if row.interval else None)
+        assert shown["peak_memory_bytes"] == row.peak_memory_bytes
+        assert shown["diverged"] == {str(seed): epoch for seed, epoch in row.diverged.items()}
+
+
+@pytest.mark.parametrize("style", FORMATS)
+def test_every_format_ends_in_one_newline(style: str) -> None:
+    text = render(compare(CASES), style)
+    assert text.endswith("\n")
+
+
+@pytest.mark.parametrize("style", ["text", "markdown", "latex"])
+def test_selection_on_the_test_set_is_marked(style: str) -> None:
+    honest, chosen = compare([result()]), compare([result(selection__split="test")])
+    text = render(chosen, style)
+    assert table(text, style)[0]["test accuracy %"].endswith("†")
+    assert "selection: test" in text
+    assert "The test set chose these weights" in text
+    assert "†" not in render(honest, style)
+    assert "selection: holdout" in render(honest, style)
+
+
+def test_selection_is_a_column_of_csv_and_json() -> None:
+    groups = compare([result(selection__split="test")])
+    assert pd.read_csv(io.StringIO(render(groups, "csv")))["selection"].tolist() == ["test"]
+    assert json.loads(render(groups, "json"))[0]["selection"] == "test"
+
+
+def test_notes_say_how_the_interval_came_about() -> None:
+    one, more = render(compare([result()]), "text"), render(compare([result(), result(seed=1)]), "text")
+    assert "no winner is claimed" in one
+    assert "Student" not in one
+    assert "95 % interval over seeds (Student t)" in more
+    assert "binomial" not in more
+
+
+@pytest.mark.parametrize("style", ["latex"])
+def test_latex_is_one_table_and_comments(style: str) -> None:
+    text = render(compare(CASES), style)
+    inside = text[text.index(r"\begin{tabular}") : text.index(r"\end{tabular}")]
+    columns = re.match(r"\\begin\{tabular\}\{([lrc]+)\}", inside).group(1)
+    assert len(columns) == len(table(text, style)[0])
+    outside = text.replace(inside, "").replace(r"\end{tabular}", "")
+    assert all(not line or line.startswith("%") for line in outside.splitlines())
+    assert not re.search(r"(?<!\\)[%_#$]", inside.split("\n", 1)[1])  # nothing that TeX would take for its own
+
+
+HOSTILE = "a|b & c_d % e\\ f\nnew $line$ | x"
+
+
+@pytest.mark.parametrize("path", ["model__label", "model__norm", "dataset__name", "environment__cpu"])
+@pytest.mark.parametrize("style", ["text", "markdown", "latex"])
+def test_hostile_text_breaks_no_table(style: str, path: str) -> None:
+    """Labels come from anybody's registry, data sets are named after folders, a processor says what it likes."""
+    plain = render(compare([result("a_bn"), result("b_bn")]), style)
+    text = render(compare([result("a_bn", **{path: HOSTILE}), result("b_bn", **{path: HOSTILE})]), style)
+    assert [row["model"] for row in table(text, style)] == ["a_bn", "b_bn"]
+    assert list(table(text, style)[0]) == list(table(plain, style)[0])
+    assert len(text.splitlines()) == len(plain.splitlines())
+    if style == "latex":
+        outside = text[: text.index(r"\begin")] + text[text.index(r"\end{tabular}") + 13 :]
+        assert all(not line or line.startswith("%") for line in outside.splitlines())
+
+
+@pytest.mark.parametrize("path", ["model__label", "model__norm", "dataset__name"])
+def test_hostile_text_comes_back_from_csv_and_json(path: str) -> None:
+    groups = compare([result("a_bn", **{path: HOSTILE})])
+    column = path.split("__")[1] if path.startswith("model") else "dataset"
+    assert pd.read_csv(io.StringIO(render(groups, "csv")))[column].tolist() == [HOSTILE]
+    said = json.loads(render(groups, "json"))[0]
+    assert (said["rows"][0] if path.startswith("model") else said)[column] == HOSTILE
+
+
+def test_group_is_plain_data() -> None:
+    (group,) = compare(CASES)
+    assert isinstance(group, Group)
+    assert (group.dataset, group.recipe, group.precision, group.selection) == ("cifar10", "standard", "fp32", "holdout")
