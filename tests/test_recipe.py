@@ -19,8 +19,8 @@ from zoo.recipe import FOLDER, Recipe, load_recipe, names
 # A change of one of these makes every stored result of that recipe another experiment's: it must be deliberate, and
 # CHANGELOG.md must say so. `laptop`, `fast` and `smoke` are not pinned while they are still being tuned.
 FINGERPRINTS = {
-    "standard": "STANDARD",
-    "eva6s8": "EVA6S8",
+    "standard": "4a1965856fa520f3f93475f5b9d29cbd85b1e4504ba696ff5f2cd9231a625351",
+    "eva6s8": "80e5fff15dd06cef28daec59a25d843932f9f4e69253ab0c30d01ba05d08b47b",
 }
 
 Write = Callable[..., Path]
@@ -218,7 +218,8 @@ def test_every_argument_of_every_transform_is_in_the_fingerprint(write: Write) -
 def test_what_does_not_change_the_fingerprint(write: Write) -> None:
     standard = load_recipe("standard")
     path = write(
-        "description: other\nextends: standard\ndataset: shapes10\nepochs: 40.0\noptimizer: {momentum: 9.0e-1, lr: 0.20}\n"
+        "description: other\nextends: standard\ndataset: shapes10\nepochs: 40.0\n"
+        "optimizer: {momentum: 9.0e-1, lr: 0.20}\n"
         "ema: null\naugment:\n  eval:\n    - Normalize: {std: [0.24703223, 0.24348513, 0.26158784], "
         "mean: [0.49139968, 0.48215841, 0.44653091]}\n"
     )
@@ -302,7 +303,10 @@ def test_circle(write: Write, tmp_path: Path, a: str, b: str) -> None:
         ("extends: standart\n", "unknown recipe 'standart' (looked in {folder}); did you mean 'standard'?"),
         ("extends: nowhere.yaml\n", "recipe file {here}/nowhere.yaml does not exist; built-in recipes: eva6s8, "),
         ("name: x\n", "{here}/mine.yaml: a recipe's name is its file's name; remove the key 'name'"),
-        ("extends: standard\nepochs: 1\nepochs: 2\n", "{here}/mine.yaml:3: key 'epochs' is given twice, first on line 2"),
+        (
+            "extends: standard\nepochs: 1\nepochs: 2\n",
+            "{here}/mine.yaml:3: key 'epochs' is given twice, first on line 2",
+        ),
         ("extends: standard\nepoch: 1\n", "{here}/mine.yaml: unknown key 'epoch'; did you mean 'epochs'?"),
         (
             "extends: standard\noptimizer: {lrr: 1}\n",
@@ -311,16 +315,28 @@ def test_circle(write: Write, tmp_path: Path, a: str, b: str) -> None:
         ("extends: standard\noptimizer: {lr: -1}\n", "{here}/mine.yaml: optimizer.lr: input should be greater than 0"),
         ("extends: standard\nepochs: many\n", "{here}/mine.yaml: epochs: input should be a valid integer, "),
         ("extends: standard\nloss:\n", "{here}/mine.yaml: loss: "),
-        ("extends: standard\naugment: {train: [{A: {}, B: {}}]}\n", "{here}/mine.yaml: augment: train: each item is one"),
+        (
+            "extends: standard\naugment: {train: [{A: {}, B: {}}]}\n",
+            "{here}/mine.yaml: augment: train: each item is one",
+        ),
         (
             "extends: standard\naugment:\n  train:\n    - RandomCrop: {height: 32, height: 28, width: 28}\n",
             "{here}/mine.yaml:4: key 'height' is given twice",
         ),
-        ("extends: standard\nsplit: {holdout: 0}\n", "{here}/mine.yaml: selection.split is holdout but split.holdout is 0"),
+        (
+            "extends: standard\nsplit: {holdout: 0}\n",
+            "{here}/mine.yaml: selection.split is holdout but split.holdout is 0",
+        ),
         ("extends: standard\nepochs: 3\n", "{here}/mine.yaml: schedule.warmup_epochs is more than the 3 epochs"),
         ("extends: laptop\nepochs: 2\n", "{here}/mine.yaml: schedule.peak_epoch must come before the last of the 2"),
-        ("extends: standard\noptimizer: {momentum: 0}\n", "{here}/mine.yaml: optimizer.nesterov needs momentum above 0"),
-        ("extends: eva6s8\nprecision: fp8\n", "{here}/mine.yaml: precision: input should be 'auto', 'fp32', 'bf16' or "),
+        (
+            "extends: standard\noptimizer: {momentum: 0}\n",
+            "{here}/mine.yaml: optimizer.nesterov needs momentum above 0",
+        ),
+        (
+            "extends: eva6s8\nprecision: fp8\n",
+            "{here}/mine.yaml: precision: input should be 'auto', 'fp32', 'bf16' or ",
+        ),
         ("epochs: 1\n", "{here}/mine.yaml: description is missing"),
         ("- 1\n", "{here}/mine.yaml:1: expected a mapping of sections, found a list"),
     ],
@@ -332,7 +348,9 @@ def test_mistakes_in_a_file(write: Write, text: str, told: str) -> None:
 
 def test_unknown_recipe() -> None:
     assert settings("smok") == f"unknown recipe 'smok' (looked in {FOLDER}); did you mean 'smoke'?"
-    assert settings("nowhere/x.yaml").startswith("recipe file nowhere/x.yaml does not exist; built-in recipes: eva6s8, ")
+    assert settings("nowhere/x.yaml").startswith(
+        "recipe file nowhere/x.yaml does not exist; built-in recipes: eva6s8, "
+    )
 
 
 # Overrides
@@ -351,7 +369,10 @@ def test_unknown_recipe() -> None:
         ("ema={decay: 0.9}", lambda recipe: recipe.ema.decay == 0.9),
         ("split.train=1000", lambda recipe: recipe.split.train == 1000),
         ("clip_grad_norm=2", lambda recipe: recipe.clip_grad_norm == 2.0),
-        ("augment.train=[HorizontalFlip: {p: 1}]", lambda recipe: recipe.augment.train == [{"HorizontalFlip": {"p": 1}}]),
+        (
+            "augment.train=[HorizontalFlip: {p: 1}]",
+            lambda recipe: recipe.augment.train == [{"HorizontalFlip": {"p": 1}}],
+        ),
         ("schedule={name: constant, warmup_epochs: 0}", lambda recipe: recipe.schedule.name == "constant"),
     ],
 )
@@ -412,7 +433,10 @@ def test_one_item_of_a_transform_list() -> None:
         ("schedule=cosine", "{file} with --set schedule=cosine: schedule: "),
         ("optimizer.lr=[", "--set optimizer.lr=[: the value is not valid YAML"),
         ("description=2020-13-45", "--set description=2020-13-45: "),
-        ("epochs=!!python/object/apply:os.system [true]", "--set epochs=!!python/object/apply:os.system [true]: the value"),
+        (
+            "epochs=!!python/object/apply:os.system [true]",
+            "--set epochs=!!python/object/apply:os.system [true]: the value",
+        ),
     ],
 )
 def test_mistakes_in_set(override: str, told: str) -> None:

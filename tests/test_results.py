@@ -59,7 +59,7 @@ def finished() -> Result:
         diverged_step=None,
         seed=3,
         model=ModelPart(
-            name="m_bn", label="M, BatchNorm", norm="bn", definition={"norm": {"builder": "a:b", "kwargs": {"k": [1, 2]}}},
+            name="m_bn", label="M, BatchNorm", norm="bn", definition={"norm": {"kwargs": {"k": [1, 2]}}},
             parameters=11_173_962, trainable_parameters=11_173_962, macs=556_000_000,
         ),
         recipe=RecipePart(name="standard", fingerprint="f" * 64, content={"precision": "fp32", "lr": 0.1}),
@@ -211,7 +211,10 @@ def test_history_and_predictions(tmp_path: Path) -> None:
 
     save_history(tmp_path / "h.csv", [Line(1, 0.1 + 0.2, None), Line(2, 1e-9, "test")])
     rows = list(csv.DictReader((tmp_path / "h.csv").open()))
-    assert [(int(row["epoch"]), float(row["loss"]), row["split"]) for row in rows] == [(1, 0.1 + 0.2, ""), (2, 1e-9, "test")]
+    assert [(int(row["epoch"]), float(row["loss"]), row["split"]) for row in rows] == [
+        (1, 0.1 + 0.2, ""),
+        (2, 1e-9, "test"),
+    ]
     save_history(tmp_path / "none.csv", [])
     assert (tmp_path / "none.csv").read_bytes() == b""
 
@@ -270,7 +273,10 @@ def test_interrupted_writer_leaves_the_old_file_and_nothing_else(tmp_path: Path,
 @pytest.mark.parametrize(
     ("number", "told"),
     [
-        (errno.ENOSPC, "no space left on the disk; free some, then give the same command again: nothing earlier is lost"),
+        (
+            errno.ENOSPC,
+            "no space left on the disk; free some, then give the same command again: nothing earlier is lost",
+        ),
         (errno.EACCES, "the folder cannot be written to (Permission denied); choose another with --runs"),
         (errno.EROFS, "the folder cannot be written to (Read-only file system); choose another with --runs"),
         (errno.EIO, "writing failed: Input/output error"),

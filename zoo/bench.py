@@ -6,14 +6,23 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Protocol
 
-from zoo.build import build
+from zoo.build import build, try_on
 from zoo.data.datasets import Dataset
-from zoo.data.transforms import parse
 from zoo.recipe import Recipe
 from zoo.registry import Model
 from zoo.results import Result, RunFolder, load_result
 from zoo.run import Reporter as RunReporter
-from zoo.run import Run, Settings, check_identity, identity_of, identity_of_result, run_one, split_rows
+from zoo.run import (
+    Run,
+    Settings,
+    check_data,
+    check_identity,
+    identity_of,
+    identity_of_result,
+    input_shape,
+    make_folder,
+    run_one,
+)
 
 
 class Reporter(RunReporter, Protocol):
@@ -35,17 +44,19 @@ def plan(models: Sequence[Model], seeds: Iterable[int], recipe: Recipe, dataset:
     ]
 
 
-def check(models: Iterable[Model], recipe: Recipe, dataset: Dataset) -> None:
-    """Find the mistakes of every model and of the recipe's lists before the first long run, not after it.
+def check(runs: Sequence[Run], recipe: Recipe, dataset: Dataset, settings: Settings) -> None:
+    """Find the mistakes of every run before the first long one, not after it.
 
-    Raises :class:`zoo.errors.RecipeError` for a wrong transform or split and :class:`zoo.errors.RegistryError` for a
-    model that does not build.
+    Raises :class:`zoo.errors.RecipeError` for a wrong transform, split, batch size or executor,
+    :class:`zoo.errors.RegistryError` for a model that does not build or does not take an image, and
+    :class:`zoo.errors.ResultError` for a folder that cannot be made.
     """
-    for name in ("train", "eval"):
-        parse(getattr(recipe.augment, name), f"recipe {recipe.name!r}: augment.{name}")
-    split_rows(recipe, dataset)
-    for model in models:
-        build(model, dataset.num_classes)
+    check_data(recipe, dataset, settings)
+    shape = input_shape(recipe, dataset)
+    for model in {run.model.name: run.model for run in runs}.values():
+        try_on(model, build(model, dataset.num_classes), shape, dataset.num_classes)
+    for run in runs:
+        make_folder(run.folder)
 
 
 def bench(

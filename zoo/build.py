@@ -102,6 +102,27 @@ def build(model: Model, num_classes: int = 10, in_channels: int = 3) -> nn.Modul
     return _call(builder, where, **arguments)
 
 
+def try_on(model: Model, module: nn.Module, image_shape: tuple[int, int, int], num_classes: int) -> None:
+    """Put two blank images through `module`, built from `model`; (C, H, W) is `image_shape`.
+
+    Raises :class:`RegistryError`, in one line, when that fails or does not give (2, `num_classes`).
+    """
+    import torch
+
+    was_training = module.training
+    where = f"model {model.name!r} ({model.origin}): {model.label}"
+    try:
+        with torch.no_grad():
+            answer = module.eval()(torch.zeros(2, *image_shape))
+    except Exception as problem:
+        line = " ".join(f"{type(problem).__name__}: {problem}".split())
+        raise RegistryError(f"{where}: fails on images of shape {image_shape}: {line}") from problem
+    module.train(was_training)
+    if tuple(getattr(answer, "shape", ())) != (2, num_classes):
+        given = tuple(getattr(answer, "shape", ())) or type(answer).__name__
+        raise RegistryError(f"{where}: answers {given} to two images, expected (2, {num_classes})")
+
+
 def load_norm(model: Model) -> Norm:
     """The :class:`Norm` of `model`, its builder imported and its arguments checked against the builder's signature."""
     entry = model.norm

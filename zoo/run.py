@@ -18,6 +18,7 @@ from zoo.build import build, definition
 from zoo.data.datasets import Dataset
 from zoo.data.loader import EvalLoader, TrainLoader
 from zoo.data.split import stratified_holdout, stratified_subset
+from zoo.data.transforms import parse
 from zoo.engine import speed, train
 from zoo.engine.checkpoint import load_state, save_weights
 from zoo.engine.evaluate import Evaluation, evaluate
@@ -79,7 +80,7 @@ def run_one(run: Run, recipe: Recipe, dataset: Dataset, settings: Settings, repo
     """
     started, clock = datetime.datetime.now(datetime.UTC), time.perf_counter()
     device, folder = settings.device, run.folder
-    _make_folder(folder)
+    make_folder(folder)
     memory = PeakMemory(device)
     identity = identity_of(run, recipe, dataset)
 
@@ -152,7 +153,7 @@ def run_one(run: Run, recipe: Recipe, dataset: Dataset, settings: Settings, repo
         # Under a leak-free recipe this is the only time that the test images are read.
         test = evaluate(model, eval_loader("test"), device, recipe.precision)
         inference = speed.measure_inference(model, device, recipe.precision, layout, image_shape)
-        save_weights(folder.weights, outcome.weights, {"model": run.model.name, "recipe": recipe.fingerprint})
+        save_weights(folder.weights, outcome.weights)
         save_predictions(folder.predictions, test.labels.numpy(), test.predicted, test.confidence)
     save_history(folder.history, outcome.history)
 
@@ -229,6 +230,26 @@ def input_shape(recipe: Recipe, dataset: Dataset) -> tuple[int, int, int]:
     return tuple(images.shape[1:])
 
 
+def check_data(recipe: Recipe, dataset: Dataset, settings: Settings) -> None:
+    """Put one image through both transform lists and count the images against the recipe.
+
+    Raises :class:`RecipeError` for a wrong split, batch size, transform or executor, naming the list at fault.
+    """
+    rows, _ = split_rows(recipe, dataset)
+    if recipe.drop_last and recipe.batch_size > len(rows):
+        raise RecipeError(
+            f"recipe {recipe.name!r}: batch_size {recipe.batch_size} is more than the {len(rows)} training images; "
+            f"lower it, as in --set batch_size={max(1, len(rows) // 10)}"
+        )
+    images, labels = dataset.train.images[:1], dataset.train.labels[:1]
+    for name in ("train", "eval"):
+        transforms = parse(getattr(recipe.augment, name), f"recipe {recipe.name!r}: augment.{name}")
+        try:
+            next(iter(EvalLoader(images, labels, transforms, batch_size=1, executor=settings.executor)))
+        except RecipeError as problem:
+            raise RecipeError(f"recipe {recipe.name!r}: augment.{name}: {problem}") from problem
+
+
 def split_rows(recipe: Recipe, dataset: Dataset) -> tuple[np.ndarray, np.ndarray]:
     """The rows of the train split that are trained on, and those held out: by the recipe alone, equal for every seed.
 
@@ -292,11 +313,12 @@ def _digest(value: Any) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 
-def _make_folder(folder: RunFolder) -> None:
+def make_folder(folder: RunFolder) -> None:
+    """Make the folder of a run and clear it of what killed writers left. Raises :class:`ResultError`."""
     try:
         folder.path.mkdir(parents=True, exist_ok=True)
     except OSError as problem:
         raise ResultError(
-            f"{folder}: cannot be made ({problem.strerror}); choose another place with --runs"
+            f"{folder.path}: cannot be made ({problem.strerror}); choose another place with --runs"
         ) from problem
     remove_leftovers(folder.path)

@@ -213,7 +213,7 @@ def test_instant(zoo_cli, command):
     assert not imported & HEAVY
 
     best = float("inf")
-    for _ in range(8):
+    for _ in range(20):  # a busy machine disturbs most of them
         start = time.perf_counter()
         assert zoo_cli(*arguments).returncode == code
         best = min(best, time.perf_counter() - start)

@@ -166,3 +166,17 @@ def test_interrupted_with_workers(half_done, number):
     arguments = check_interrupted(*stop(half_done, 1, number, *options, group=number == signal.SIGINT))
     assert arguments == [*COMMAND, *options[:-1]]  # not --restart: that would throw away what is saved
     assert 1 <= saved_epoch(run_folder(half_done.folder, 1)) < EPOCHS
+
+
+def test_damaged_state(half_done):
+    """A state that something else has damaged is said to be so, in one line, and stays as it is."""
+    folder = run_folder(half_done.folder, 0).with_name("seed1")
+    folder.mkdir()
+    (folder / "state.pt").write_bytes(b"PK\x03\x04 no state")
+    output = half_done(*COMMAND)
+    assert (output.returncode, output.stdout) == (2, "")
+    assert "Traceback" not in output.stderr
+    assert [line for line in output.lines if line.startswith("zoo: ")] == [output.lines[-1]]
+    for part in ("seed1/state.pt", "cannot be read", "--restart"):
+        assert part in output.lines[-1]
+    assert {name: data for name, (_, data) in content(folder).items()} == {"state.pt": b"PK\x03\x04 no state"}

@@ -150,6 +150,9 @@ BUILDERS = [
             "registry.yaml:2", "returned int", "expected a torch.nn.Module"),
     my_norm("builder fails", "def mine(num_channels):\n    return {}['a\\nb']\n", "registry.yaml:2", "my_norm:mine",
             "KeyError"),
+    # The usual one: torch's LayerNorm wants channels last. It builds, and fails with the first image.
+    my_norm("layer fails", "from torch import nn\n\n\ndef mine(num_channels):\n    return nn.LayerNorm(num_channels)\n",
+            "resnet20_mine", "RuntimeError", "normalized_shape"),
     my_norm("code does not parse", "def mine(:\n", "registry.yaml:2", "'my_norm'", "SyntaxError", "line 1"),
     my_norm("code needs a package", "import no_such_package\n", "'my_norm'", "no_such_package", "install it"),
 ]  # fmt: skip

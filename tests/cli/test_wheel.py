@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.util
+import contextlib
 import shutil
 import subprocess
 import sys
 import sysconfig
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -24,6 +25,13 @@ def run(*command: str | Path, cwd: Path) -> str:
     return done.stdout
 
 
+def _setuptools() -> int:
+    """The major version that this environment has; 0 where there is none."""
+    with contextlib.suppress(metadata.PackageNotFoundError):
+        return int(metadata.version("setuptools").split(".")[0])
+    return 0
+
+
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Built from a copy of what git tracks or would track, links as links, so that no build folder of old helps."""
@@ -34,7 +42,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
             (copy / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(REPOSITORY / name, copy / name, follow_symlinks=False)
     out = tmp_path_factory.mktemp("wheel")
-    isolation = ["--no-isolation"] if importlib.util.find_spec("setuptools") else []
+    isolation = ["--no-isolation"] if _setuptools() >= 69 else []  # as pyproject.toml requires
     run(sys.executable, "-m", "build", "--wheel", *isolation, "--outdir", out, cwd=copy)
     (built,) = out.glob("*.whl")
     return built

@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 
 from zoo.cli import options
+from zoo.cli.options import INTERRUPTED
 
 
 @click.command()
@@ -20,7 +21,7 @@ from zoo.cli import options
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change the recipe: optimizer.lr=0.1 ...")
 @click.option("--dataset", metavar="NAME|DIR", help="What to train on.  [default: the recipe's own]")
 @options.data_dir
-@click.option("--seeds", type=click.IntRange(min=1), default=1, show_default=True, help="Run seeds 0 to N-1.")
+@click.option("--seeds", type=click.IntRange(min=1), help="Run seeds 0 to N-1.  [default: 1]")
 @click.option(
     "--seed", "only_seeds", type=click.IntRange(min=0), multiple=True, help="Run just this seed (repeatable)."
 )
@@ -43,7 +44,7 @@ def bench(
     overrides: tuple[str, ...],
     dataset: str | None,
     data_dir: str | None,
-    seeds: int,
+    seeds: int | None,
     only_seeds: tuple[int, ...],
     runs: Path,
     device: str,
@@ -59,6 +60,9 @@ def bench(
     MODEL is a name or a pattern ('resnet18_*'). What is done is kept, and what was stopped goes on: give the same
     command again.
     """
+    if seeds and only_seeds:
+        raise click.UsageError("--seeds and --seed cannot go together; give --seeds N or each --seed K")
+
     from zoo.registry import load_registry
 
     found = load_registry(registry).match(models)
@@ -74,14 +78,16 @@ def bench(
     from zoo import bench as engine
     from zoo.cli.progress import make_reporter
     from zoo.compare import compare
-    from zoo.engine.machine import choose_device, settle_precision
+    from zoo.engine.machine import check_compiler, choose_device, settle_precision
     from zoo.report.tables import render
 
     target = choose_device(device)
+    if compiled:
+        check_compiler(target)
     wanted = wanted.with_precision(settle_precision(target))
     settings = engine.Settings(device=target, layout=layout, executor=executor, workers=workers, compiled=compiled)
-    todo = engine.plan(found, only_seeds or range(seeds), wanted, data.name, runs)
-    engine.check(found, wanted, data)
+    todo = engine.plan(found, only_seeds or range(seeds or 1), wanted, data.name, runs)
+    engine.check(todo, wanted, data, settings)
     with make_reporter() as reporter:
         reporter.say(
             f"recipe {wanted.slug} ({wanted.precision}) on {data.name}: "
@@ -92,5 +98,5 @@ def bench(
         except KeyboardInterrupt:
             again = shlex.join(["zoo", *(argument for argument in sys.argv[1:] if argument != "--restart")])
             reporter.say(f"interrupted; every finished epoch is saved. To go on: {again}")
-            raise
+            raise SystemExit(INTERRUPTED) from None
     click.echo(render(compare(results), "text"), nl=False)

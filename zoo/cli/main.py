@@ -11,9 +11,8 @@ import click
 
 from zoo import __version__
 from zoo.cli import bench, compare, completion, data, listing, show
+from zoo.cli.options import INTERRUPTED
 from zoo.errors import ZooError, unknown
-
-INTERRUPTED = 128 + signal.SIGINT
 
 
 class Commands(click.Group):

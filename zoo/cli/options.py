@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 
 import click
@@ -10,6 +11,7 @@ from zoo.errors import ZooError
 from zoo.registry import load_registry
 
 RUNS = Path("runs")
+INTERRUPTED = 128 + signal.SIGINT  # the exit code that shells expect
 
 
 def complete_models(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:

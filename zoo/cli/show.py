@@ -19,10 +19,12 @@ def show(model: str, classes: int, registry: str | None) -> None:
 
     from tabulate import tabulate
 
-    from zoo.build import build
-    from zoo.engine.layers import layer_table
+    from zoo.build import build, try_on
+    from zoo.engine.layers import IMAGE_SHAPE, layer_table
 
-    table = layer_table(build(resolved, num_classes=classes))
+    module = build(resolved, num_classes=classes)
+    try_on(resolved, module, IMAGE_SHAPE, classes)
+    table = layer_table(module)
     rows = [
         (number, layer.name, layer.kind, f"[{', '.join(map(str, (-1, *layer.output)))}]", f"{layer.parameters:,}")
         for number, layer in enumerate(table.layers, 1)

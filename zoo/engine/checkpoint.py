@@ -15,11 +15,12 @@ from zoo.files import write_atomic
 STATE_VERSION = 1
 
 
-def save_weights(path: Path, state: dict[str, Tensor], metadata: dict[str, str]) -> None:
-    """Write a state dict as safetensors; `metadata` goes into the file's header."""
+def save_weights(path: Path, state: dict[str, Tensor]) -> None:
+    """Write a state dict as safetensors: equal weights make equal bytes."""
     # Tensors are laid out plainly, so that the file's bytes do not tell the memory layout that was trained in.
     plain = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in state.items()}
-    write_atomic(path, save(plain, metadata={"format": "pt", **metadata}))
+    # One key only: the library writes several in a random order. What else there is to say stands in result.json.
+    write_atomic(path, save(plain, metadata={"format": "pt"}))
 
 
 def load_weights(path: Path) -> dict[str, Tensor]:

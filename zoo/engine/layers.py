@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
+IMAGE_SHAPE = (3, 32, 32)
 MIB = 2**20
 BYTES = 4  # the table's sizes are those of float32, whatever a run computes in
 # Layers without parameters that only pass on, and boxes that only hold others, are no rows.
@@ -42,7 +43,7 @@ class LayerTable:
         return self.input_size + self.forward_backward_size + self.parameter_size
 
 
-def layer_table(model: nn.Module, image_shape: tuple[int, int, int] = (3, 32, 32)) -> LayerTable:
+def layer_table(model: nn.Module, image_shape: tuple[int, int, int] = IMAGE_SHAPE) -> LayerTable:
     """Run one image through `model` and note every layer as it answers; a block comes after its parts.
 
     The forward and backward size counts each row's output twice, once for its gradient, as torchsummary does.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import os
 import platform
+import shutil
 import subprocess
 from importlib import metadata
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import Any
 import torch
 
 from zoo import __version__
-from zoo.errors import EnvironmentFault, did_you_mean
+from zoo.errors import EnvironmentFault
 
 PACKAGES = ("torch", "torchvision", "albumentations", "timm", "numpy")
 
@@ -25,8 +26,7 @@ def choose_device(name: str = "auto") -> torch.device:
     try:
         device = torch.device(name)
     except RuntimeError as problem:
-        near = did_you_mean(name, ["cpu", "cuda", "auto"]) or "; use auto, cpu, cuda or cuda:0"
-        raise EnvironmentFault(f"--device {name}: no such kind of device{near}") from problem
+        raise EnvironmentFault(f"--device {name}: no such kind of device; use auto, cpu, cuda or cuda:0") from problem
     if device.type == "cuda" and not torch.cuda.is_available():
         raise EnvironmentFault(f"--device {name}: torch sees no GPU here; use --device cpu")
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
@@ -34,6 +34,12 @@ def choose_device(name: str = "auto") -> torch.device:
     if device.type not in ("cpu", "cuda"):
         raise EnvironmentFault(f"--device {name}: only cpu and cuda are supported")
     return device
+
+
+def check_compiler(device: torch.device) -> None:
+    """torch.compile makes C++ for a CPU. Raises :class:`EnvironmentFault` where nothing can compile it."""
+    if device.type == "cpu" and not any(shutil.which(name) for name in (os.environ.get("CXX") or "g++", "clang++")):
+        raise EnvironmentFault("--compile: no C++ compiler found (g++, clang++ or $CXX); install one, or leave it out")
 
 
 def native_bf16(device: torch.device) -> bool:

@@ -1,0 +1,107 @@
+"""The figures of an evaluation against cases worked out by hand and against plain loops."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from zoo.engine.evaluate import Evaluation, evaluate
+
+CPU = torch.device("cpu")
+
+
+def from_probabilities(rows: list[list[float]], labels: list[int]) -> Evaluation:
+    return Evaluation(torch.tensor(rows).log(), torch.tensor(labels))
+
+
+# Confidences 0.9 (right), 0.91 (wrong), 0.6 (right), 0.5 (right): bins 13, 13, 9, 7 of 15.
+HAND = from_probabilities(
+    [[0.9, 0.05, 0.05], [0.91, 0.05, 0.04], [0.2, 0.6, 0.2], [0.3, 0.2, 0.5]],
+    [0, 1, 1, 2],
+)
+
+
+def test_by_hand() -> None:
+    assert HAND.predicted.tolist() == [0, 0, 1, 2]
+    assert HAND.confidence.tolist() == pytest.approx([0.9, 0.91, 0.6, 0.5])
+    assert HAND.accuracy == 0.75
+    assert HAND.loss == pytest.approx(-(math.log(0.9) + math.log(0.05) + math.log(0.6) + math.log(0.5)) / 4)
+    assert HAND.confusion().tolist() == [[1, 0, 0], [1, 1, 0], [0, 0, 1]]  # row: label, column: prediction
+    # Bin 13 holds two: confidence 1.81 against 1 hit. The others miss by 0.4 and 0.5.
+    assert HAND.expected_calibration_error() == pytest.approx((0.81 + 0.4 + 0.5) / 4)
+    # In one bin what is too sure makes up for what is not sure enough: 2.91 against 3 hits.
+    assert HAND.expected_calibration_error(bins=1) == pytest.approx(0.09 / 4)
+
+
+def test_class_that_does_not_occur_keeps_its_place() -> None:
+    evaluation = from_probabilities([[0.1, 0.8, 0.1]], [1])
+    assert evaluation.confusion().tolist() == [[0, 0, 0], [0, 1, 0], [0, 0, 0]]
+
+
+def test_sure_and_right_is_calibrated() -> None:
+    evaluation = Evaluation(torch.tensor([[1000.0, 0.0], [0.0, 1000.0]]), torch.tensor([0, 1]))
+    assert evaluation.confidence.tolist() == [1.0, 1.0]  # the last bin's upper edge
+    assert evaluation.expected_calibration_error() == 0.0
+    assert evaluation.loss == 0.0
+
+
+@pytest.mark.parametrize("bins", [5, 15])
+def test_against_plain_loops(bins: int) -> None:
+    generator = torch.Generator().manual_seed(bins)
+    evaluation = Evaluation(
+        torch.randn(500, 10, generator=generator) * 3, torch.randint(10, (500,), generator=generator)
+    )
+    counts = [[0, 0.0, 0] for _ in range(bins)]
+    confusion = [[0] * 10 for _ in range(10)]
+    for row, label in zip(evaluation.logits.double().softmax(1).tolist(), evaluation.labels.tolist(), strict=True):
+        confidence = max(row)
+        predicted = row.index(confidence)
+        confusion[label][predicted] += 1
+        place = counts[min(int(confidence * bins), bins - 1)]
+        place[0], place[1], place[2] = place[0] + 1, place[1] + confidence, place[2] + (predicted == label)
+    ece = sum(n / 500 * abs(total / n - hits / n) for n, total, hits in counts if n)
+    assert evaluation.confusion().tolist() == confusion
+    assert evaluation.accuracy == pytest.approx(sum(confusion[i][i] for i in range(10)) / 500)
+    assert evaluation.expected_calibration_error(bins) == pytest.approx(ece, abs=1e-6)
+
+
+class Spy(nn.Module):
+    """Answers the first two pixels; notes the mode and the type that it computes in."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(2, 2, bias=False)
+        nn.init.eye_(self.linear.weight)
+        self.seen: list[tuple[bool, torch.dtype, bool]] = []
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        out = self.linear(x.flatten(1)[:, :2])
+        self.seen.append((self.training, out.dtype, torch.is_grad_enabled()))
+        return out
+
+
+def batches() -> list[tuple[torch.Tensor, torch.Tensor]]:
+    images = torch.tensor([[2.0, 0.0], [0.0, 2.0], [0.0, 2.0]]).view(3, 2, 1, 1)
+    return [(images[:2], torch.tensor([0, 0])), (images[2:], torch.tensor([1]))]
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_one_pass_in_order_with_the_mode_put_back(training: bool) -> None:
+    model = Spy().train(training)
+    result = evaluate(model, batches(), CPU, "fp32")
+    assert result.logits.tolist() == [[2.0, 0.0], [0.0, 2.0], [0.0, 2.0]]
+    assert result.labels.tolist() == [0, 0, 1]
+    assert result.accuracy == pytest.approx(2 / 3)
+    assert model.seen == [(False, torch.float32, False)] * 2
+    assert model.training is model.linear.training is training
+
+
+@pytest.mark.parametrize(("precision", "dtype"), [("bf16", torch.bfloat16), ("fp16", torch.float16)])
+def test_half_precision_computes_in_half_and_answers_in_single(precision: str, dtype: torch.dtype) -> None:
+    model = Spy()
+    result = evaluate(model, batches(), CPU, precision)
+    assert {seen[1] for seen in model.seen} == {dtype}
+    assert result.logits.dtype is torch.float32

@@ -1,0 +1,99 @@
+"""What this machine is: devices, native precision, peak memory."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from zoo.engine.machine import PeakMemory, choose_device, describe, git_state, native_bf16, settle_precision
+from zoo.errors import EnvironmentFault
+
+CPU = torch.device("cpu")
+
+
+def test_auto_is_the_gpu_where_there_is_one() -> None:
+    assert choose_device().type == ("cuda" if torch.cuda.is_available() else "cpu")
+    assert choose_device("cpu") == CPU
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("cuda", "--device cuda: torch sees no GPU here; use --device cpu"),
+        ("cuda:1", "--device cuda:1: torch sees no GPU here; use --device cpu"),
+        ("cpuu", "--device cpuu: no such kind of device; did you mean 'cpu'?"),
+        ("gpu", "--device gpu: no such kind of device; did you mean 'cpu'?"),
+        ("warp", "--device warp: no such kind of device; use auto, cpu, cuda or cuda:0"),
+        ("cuda:x", "--device cuda:x: no such kind of device; did you mean 'cuda'?"),
+        ("", "--device : no such kind of device; use auto, cpu, cuda or cuda:0"),
+        ("meta", "--device meta: only cpu and cuda are supported"),
+    ],
+)
+def test_wrong_device(monkeypatch: pytest.MonkeyPatch, name: str, told: str) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(EnvironmentFault) as caught:
+        choose_device(name)
+    assert str(caught.value) == told
+
+
+def test_gpu_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert choose_device("cuda:1") == torch.device("cuda:1")
+    with pytest.raises(EnvironmentFault) as caught:
+        choose_device("cuda:2")
+    assert str(caught.value) == "--device cuda:2: there are only 2 GPUs, counted from cuda:0"
+
+
+def test_bf16_is_native_where_the_processor_says_so() -> None:
+    cpuinfo = Path("/proc/cpuinfo")
+    if not cpuinfo.is_file():
+        pytest.skip("this system has no /proc/cpuinfo")
+    native = bool({"avx512_bf16", "amx_bf16", "bf16"} & set(cpuinfo.read_text().split()))
+    assert native_bf16(CPU) is native
+    assert settle_precision(CPU) == ("bf16" if native else "fp32")
+
+
+def test_peak_memory_rises_and_starts_again() -> None:
+    first = PeakMemory(CPU)
+    before = first.read()
+    if before is None:
+        pytest.skip("this system does not tell the peak of a process")
+    block = np.ones(100 * 2**20, np.uint8)  # written, so that it is resident
+    del block
+    after = first.read()
+    assert 90 * 2**20 < after - before < 200 * 2**20
+    assert first.read() >= after  # a peak does not fall, though the block is gone
+    assert PeakMemory(CPU).read() < after - 50 * 2**20
+
+
+def test_description_is_plain_and_whole() -> None:
+    said = describe(CPU)
+    assert json.loads(json.dumps(said)) == said
+    assert said["torch"] == torch.__version__.split("+")[0] or said["torch"] == torch.__version__
+    assert said["cores"] >= 1
+    assert said["threads"] == torch.get_num_threads()
+    assert (said["gpu"], said["cuda"]) == (None, None)
+    assert said["cpu"]
+
+
+def test_git_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("GIT_DIR", "GIT_WORK_TREE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
+    monkeypatch.chdir(tmp_path)
+    assert git_state() is None
+    (tmp_path / "file").write_text("one")
+    identity = ["-c", "user.name=t", "-c", "user.email=t@example.org"]
+    for command in (["init", "-q"], ["add", "file"], [*identity, "commit", "-qm", "one"]):
+        subprocess.run(["git", *command], check=True)
+    (tmp_path / "untracked").write_text("x")
+    clean = git_state()
+    assert (len(clean["commit"]), clean["dirty"]) == (40, False)
+    (tmp_path / "file").write_text("two")
+    assert git_state() == {"commit": clean["commit"], "dirty": True}

@@ -1,0 +1,68 @@
+"""Sizes by hand, and measurements that leave the model alone."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from zoo.engine.speed import LAYOUTS, choose_layout, count_macs, count_parameters, measure_inference
+from zoo.recipe import load_recipe
+
+CPU = torch.device("cpu")
+
+
+def network() -> nn.Sequential:
+    torch.manual_seed(0)
+    return nn.Sequential(
+        nn.Conv2d(3, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU(), nn.AvgPool2d(8), nn.Flatten(), nn.Linear(8, 10)
+    )
+
+
+def photograph(model: nn.Module) -> list[tuple]:
+    """Names, bytes, strides, gradients and modes."""
+    tensors = [
+        (name, tensor.detach().numpy().tobytes(), tensor.stride(), tensor.requires_grad)
+        for name, tensor in (*model.named_parameters(), *model.named_buffers())
+    ]
+    return [*tensors, *((name, module.training) for name, module in model.named_modules())]
+
+
+@pytest.mark.parametrize("override", ["ema.decay=0.9", "clip_grad_norm=1"])
+@pytest.mark.parametrize("training", [True, False])
+def test_choose_layout_leaves_the_model_alone(training: bool, override: str) -> None:
+    model = network().train(training)
+    before = photograph(model)
+    recipe = load_recipe("smoke", ["precision=fp32", "optimizer.lr=1", override])
+    assert choose_layout(model, recipe, CPU, (3, 8, 8)) in LAYOUTS
+    assert photograph(model) == before
+    assert all(parameter.grad is None for parameter in model.parameters())
+
+
+def test_macs_by_hand() -> None:
+    model = network()
+    before = photograph(model)
+    assert count_macs(model, (3, 8, 8), CPU) == 8 * 8 * (3 * 3 * 3 * 8) + 8 * 10
+    assert photograph(model) == before
+
+
+def test_macs_of_groups_and_strides_by_hand() -> None:
+    model = nn.Conv2d(8, 16, 3, stride=2, padding=1, groups=4)
+    assert count_macs(model, (8, 6, 6), CPU) == 3 * 3 * (3 * 3 * 2 * 16)
+
+
+def test_parameters_all_and_trained() -> None:
+    model = network()
+    model[1].requires_grad_(False)
+    assert count_parameters(model) == (224 + 16 + 90, 224 + 90)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_inference_figures(layout: str) -> None:
+    model = network()
+    before = photograph(model)[: -len(list(model.modules()))]
+    found = measure_inference(model, CPU, "fp32", layout, (3, 8, 8))
+    assert 0 < found.latency_p50 <= found.latency_p90 <= found.latency_p99
+    assert found.batch_size in (32, 128)
+    assert found.images_per_second > 1 / found.latency_p50  # a batch is faster than one at a time, for this model
+    assert photograph(model)[: len(before)] == before
