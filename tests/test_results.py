@@ -215,8 +215,6 @@ def test_history_and_predictions(tmp_path: Path) -> None:
         (1, 0.1 + 0.2, ""),
         (2, 1e-9, "test"),
     ]
-    save_history(tmp_path / "none.csv", [])
-    assert (tmp_path / "none.csv").read_bytes() == b""
 
     save_predictions(tmp_path / "p.npz", np.array([0, 99]), np.array([1, 98]), np.array([0.5, 1 / 3]))
     with np.load(tmp_path / "p.npz", allow_pickle=False) as stored:

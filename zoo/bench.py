@@ -73,8 +73,7 @@ def bench(
         reporter.run(run, number, len(runs))
         identity = identity_of(run, recipe, dataset)
         if restart:
-            for file in (run.folder.result, run.folder.state):
-                file.unlink(missing_ok=True)
+            run.folder.clear()
         was_done = run.folder.result.is_file()
         if was_done:
             result = load_result(run.folder.result)

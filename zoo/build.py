@@ -6,6 +6,7 @@ import hashlib
 import importlib
 import inspect
 import sys
+import sysconfig
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -178,18 +179,25 @@ def definition(model: Model) -> dict[str, Any]:
         if part and (part.builder or part.kwargs)
     }
     for role, part in parts.items():
-        if role in told and part.builder and part.origin.layer != "built in":
-            told[role]["source_sha256"] = _source_hash(part.builder, part.name, part.origin)
+        if role in told and part.origin.layer != "built in":
+            builders = [text for text in (part.builder, getattr(part, "conv", "")) if text]
+            told[role]["source_sha256"] = _source_hash(builders, part.name, part.origin)
     return told
 
 
-def _source_hash(builder: str, name: str, origin: Origin) -> str | None:
-    module = sys.modules[load_builder(builder, repr(name), origin).__module__]
-    file = getattr(module, "__file__", None)
-    # Files of installed packages are told apart by the versions that the result records.
-    if not file or "site-packages" in Path(file).parts or Path(file).is_relative_to(BUILT_IN.parent):
+def _source_hash(builders: list[str], name: str, origin: Origin) -> str | None:
+    """Over the files that `builders` name and are defined in; None where all are in installed packages."""
+    files: set[Path] = set()
+    for builder in builders:
+        target = load_builder(builder, repr(name), origin)
+        modules = (builder.partition(":")[0], getattr(target, "__module__", ""))
+        files |= {Path(file) for module in modules if (file := getattr(sys.modules.get(module), "__file__", None))}
+    # Installed packages and Python itself are told apart by the versions that the result records.
+    packages = [BUILT_IN.parent, *(Path(sysconfig.get_path(key)) for key in ("stdlib", "purelib", "platlib"))]
+    own = sorted(file for file in files if not any(file.is_relative_to(package) for package in packages))
+    if not own:
         return None
-    return hashlib.sha256(Path(file).read_bytes()).hexdigest()
+    return hashlib.sha256(b"".join(hashlib.sha256(file.read_bytes()).digest() for file in own)).hexdigest()
 
 
 def _check_signature(builder: Callable[..., Any], where: str, *args: Any, **kwargs: Any) -> None:

@@ -70,7 +70,7 @@ def _group(results: Sequence[Result]) -> Group:
     by_row: dict[tuple[str, str, str], list[Result]] = defaultdict(list)
     letters: dict[str, str] = {}
     for result in sorted(results, key=lambda item: (item.model.name, item.seed)):
-        machine = letters.setdefault(_machine(result), chr(ord("a") + len(letters)))
+        machine = letters.setdefault(_machine(result), _letter(len(letters)))
         by_row[result.model.name, json.dumps(result.model.definition, sort_keys=True), machine].append(result)
     rows = [_row(members, machine) for (_, _, machine), members in by_row.items()]
     rows.sort(key=lambda row: (-(row.accuracy if row.accuracy is not None else -1.0), row.model))
@@ -84,6 +84,12 @@ def _group(results: Sequence[Result]) -> Group:
         rows=rows,
         machines={letter: machine for machine, letter in letters.items()},
     )
+
+
+def _letter(number: int) -> str:
+    """a to z, then aa, ab, ..."""
+    first, last = divmod(number, 26)
+    return (_letter(first - 1) if first else "") + chr(ord("a") + last)
 
 
 def _row(results: Sequence[Result], machine: str) -> Row:

@@ -109,7 +109,11 @@ def read_registry_file(path: Path, layer: str) -> RegistryFile:
     builtin = False
     for section, located in document.value.items():
         if section == BUILTIN_MARK:
-            builtin = located.value is True
+            if not isinstance(located.value, bool):
+                raise RegistryError(
+                    f"{path}:{located.line}: builtin: expected true or false, found {located.plain()!r}"
+                )
+            builtin = located.value
         elif section not in SECTIONS:
             raise RegistryError(
                 f"{path}:{located.line}: unknown section {section!r}, expected norms, architectures or models"

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from zoo import yamlfile
 from zoo.errors import RecipeError, did_you_mean, unknown
@@ -24,9 +24,20 @@ DEFAULT = "standard"
 # Part of every fingerprint: raised when the harness itself changes what a recipe means (order, sampling, loss).
 HARNESS_VERSION = 1
 
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-Fraction = Annotated[float, Field(ge=0, lt=1)]
+
+def _no_bool(value: Any) -> Any:
+    if isinstance(value, bool):  # pydantic would read true as 1
+        raise ValueError("expected a number, not true or false")
+    return value
+
+
+Real = Annotated[float, BeforeValidator(_no_bool)]
+Whole = Annotated[int, BeforeValidator(_no_bool)]
+Positive = Annotated[Real, Field(gt=0, allow_inf_nan=False)]
+NonNegative = Annotated[Real, Field(ge=0, allow_inf_nan=False)]
+Fraction = Annotated[Real, Field(ge=0, lt=1)]
+OpenFraction = Annotated[Real, Field(gt=0, lt=1)]
+Count = Annotated[Whole, Field(gt=0)]
 Transforms = list[dict[str, dict[str, Any]]]
 
 
@@ -39,9 +50,9 @@ class Section(BaseModel):
 class Split(Section):
     """`holdout` training images are kept for choices (stratified, drawn with `seed`); `train` limits the rest."""
 
-    holdout: Annotated[int, Field(ge=0)]
-    seed: int
-    train: Annotated[int, Field(gt=0)] | None = None
+    holdout: Annotated[Whole, Field(ge=0)]
+    seed: Whole
+    train: Count | None = None
 
 
 class Augment(Section):
@@ -56,6 +67,12 @@ class Augment(Section):
             for item in getattr(self, name):
                 if len(item) != 1:
                     raise ValueError(f"{name}: each item is one transform and its arguments, found {sorted(item)}")
+                try:
+                    json.dumps(item, allow_nan=False)
+                except (TypeError, ValueError) as problem:
+                    raise ValueError(
+                        f"{name}: {next(iter(item))}: arguments must be finite numbers or text"
+                    ) from problem
         return self
 
 
@@ -110,7 +127,7 @@ class Step(Section):
     name: Literal["step"]
     warmup_epochs: NonNegative
     milestones: list[Positive]
-    factor: Annotated[float, Field(gt=0, lt=1)]
+    factor: OpenFraction
 
 
 class Plateau(Section):
@@ -118,8 +135,8 @@ class Plateau(Section):
 
     name: Literal["plateau"]
     warmup_epochs: NonNegative
-    factor: Annotated[float, Field(gt=0, lt=1)]
-    patience: Annotated[int, Field(ge=0)]
+    factor: OpenFraction
+    patience: Annotated[Whole, Field(ge=0)]
     threshold: NonNegative
 
 
@@ -132,7 +149,7 @@ class Loss(Section):
 class Ema(Section):
     """Exponential moving average of the weights, updated every step; it is what is evaluated and stored."""
 
-    decay: Annotated[float, Field(gt=0, lt=1)]
+    decay: OpenFraction
 
 
 class Selection(Section):
@@ -151,8 +168,8 @@ class Recipe(Section):
     dataset: str
     split: Split
     augment: Augment
-    epochs: Annotated[int, Field(gt=0)]
-    batch_size: Annotated[int, Field(gt=0)]
+    epochs: Count
+    batch_size: Count
     drop_last: bool
     optimizer: Annotated[SGD | AdamW, Field(discriminator="name")]
     schedule: Annotated[Constant | Cosine | OneCycle | Step | Plateau, Field(discriminator="name")]
@@ -229,7 +246,7 @@ def _read(name: str, seen: tuple[Path, ...]) -> tuple[Path, dict[str, Any]]:
     else:
         hint = f"built in: {', '.join(names())}; a file is given by its path, ending in .yaml"
         raise unknown("recipe", name, names(), str(FOLDER), hint)
-    if path in seen:
+    if path.resolve() in seen:
         raise RecipeError(f"{path}: 'extends' goes round in a circle")
     content = yamlfile.read(path, RecipeError).plain()
     if "name" in content:
@@ -238,7 +255,7 @@ def _read(name: str, seen: tuple[Path, ...]) -> tuple[Path, dict[str, Any]]:
     if base is None:
         return path, content
     beside = path.parent / str(base)
-    _, merged = _read(str(beside) if str(base).endswith((".yaml", ".yml")) else str(base), (*seen, path))
+    _, merged = _read(str(beside) if str(base).endswith((".yaml", ".yml")) else str(base), (*seen, path.resolve()))
     return path, _merge(merged, content)
 
 
@@ -259,8 +276,8 @@ def _override(content: dict[str, Any], override: str) -> None:
         raise RecipeError(f"--set {override}: expected key=value, as in --set optimizer.lr=0.1")
     try:
         value = yaml.safe_load(text)
-    except yaml.YAMLError as problem:
-        raise RecipeError(f"--set {override}: the value is not valid YAML") from problem
+    except (yaml.YAMLError, ValueError) as problem:
+        raise RecipeError(f"--set {override}: the value is not valid YAML; quote it if it is text") from problem
     if isinstance(value, str):  # YAML 1.1 reads 1e-4 as text; JSON and people read a number
         with contextlib.suppress(ValueError):
             value = float(value)

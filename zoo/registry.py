@@ -156,10 +156,10 @@ def load_registry(extra: str | Path | None = None, folder: Path | None = None) -
             files.append(file)
     for layer, given in ((f"${ENVIRONMENT_VARIABLE}", os.environ.get(ENVIRONMENT_VARIABLE)), ("--registry", extra)):
         if given:
-            path = Path(given).expanduser().absolute()
+            path = Path(given).expanduser().resolve()
             if not path.is_file():
                 raise RegistryError(f"{layer}: no such file: {given}; give the path of a registry.yaml")
-            if all(path != file.path for file in files):
+            if all(path != file.path.resolve() for file in [built_in, *files]):
                 files.append(read_registry_file(path, layer))
     return Registry([built_in, *files])
 

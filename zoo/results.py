@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
@@ -47,7 +47,7 @@ class RecipePart(Part):
 
 
 class DatasetPart(Part):
-    """Image counts as the run used them; `fingerprint` covers the decoded images and labels. No path: results travel."""
+    """Image counts as the run used them; `fingerprint` covers images and labels. No path: results travel."""
 
     name: str
     fingerprint: str
@@ -158,6 +158,11 @@ class RunFolder:
         """What a killed run goes on from; removed when the run is done."""
         return self.path / "state.pt"
 
+    def clear(self) -> None:
+        """Remove what an earlier run left here."""
+        for file in (self.result, self.state, self.history, self.weights, self.predictions):
+            file.unlink(missing_ok=True)
+
     @property
     def predictions(self) -> Path:
         """Per test image: label, predicted class, confidence."""
@@ -173,7 +178,7 @@ def save_result(path: Path, result: Result) -> None:
 def load_result(path: Path) -> Result:
     """Read one ``result.json``. Raises :class:`ResultError` for a damaged file or a newer schema."""
     try:
-        content = json.loads(path.read_bytes())
+        content = json.loads(path.read_bytes(), parse_constant=_not_finite)
     except OSError as problem:
         raise ResultError(f"{path}: cannot be read: {problem.strerror}") from problem
     except ValueError as problem:
@@ -187,6 +192,10 @@ def load_result(path: Path) -> Result:
         first = problem.errors(include_url=False)[0]
         key = ".".join(str(part) for part in first["loc"]) or "the file"
         raise ResultError(f"{path}: {key}: {first['msg'].lower()}; the file was damaged or edited") from problem
+
+
+def _not_finite(name: str) -> float:
+    raise ValueError(f"{name} is no figure; what is missing is null")
 
 
 def find_results(roots: Iterable[Path]) -> list[Path]:
@@ -208,13 +217,12 @@ def _find(root: Path) -> Iterator[Path]:
         )
 
 
-def save_history(path: Path, rows: list[Any]) -> None:
-    """Write the epochs (dataclass instances) as CSV; None is an empty field."""
+def save_history(path: Path, rows: Sequence[Any]) -> None:
+    """Write the epochs, at least one dataclass instance, as CSV; None is an empty field."""
     text = io.StringIO(newline="")
-    if rows:
-        writer = csv.DictWriter(text, [item.name for item in fields(rows[0])], lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(asdict(row) for row in rows)
+    writer = csv.DictWriter(text, [item.name for item in fields(rows[0])], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(asdict(row) for row in rows)
     write_atomic(path, text.getvalue().encode())
 
 

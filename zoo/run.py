@@ -37,7 +37,6 @@ from zoo.results import (
     SelectionPart,
     SettingsPart,
     SpeedPart,
-    save_history,
     save_predictions,
     save_result,
 )
@@ -137,7 +136,7 @@ def run_one(run: Run, recipe: Recipe, dataset: Dataset, settings: Settings, repo
             device=device,
             compiled=settings.compiled,
             state=state,
-            state_path=folder.state,
+            folder=folder,
             identity={"run": identity, "layout": layout},
             reporter=reporter,
         )
@@ -145,24 +144,27 @@ def run_one(run: Run, recipe: Recipe, dataset: Dataset, settings: Settings, repo
         loader.close()
     peak_memory = memory.read()
 
+    diverged = outcome.diverged
     test = holdout = inference = None
-    if outcome.diverged is None:
+    if diverged is None:
         model.load_state_dict(outcome.weights)
         if len(holdout_rows):
             holdout = evaluate(model, eval_loader("holdout"), device, recipe.precision)
         # Under a leak-free recipe this is the only time that the test images are read.
         test = evaluate(model, eval_loader("test"), device, recipe.precision)
+        if not test.finite or (holdout is not None and not holdout.finite):  # fp16 can overflow on some images only
+            diverged, test, holdout = train.Diverged(recipe.epochs, len(loader)), None, None
+    if diverged is None:
         inference = speed.measure_inference(model, device, recipe.precision, layout, image_shape)
         save_weights(folder.weights, outcome.weights)
         save_predictions(folder.predictions, test.labels.numpy(), test.predicted, test.confidence)
-    save_history(folder.history, outcome.history)
 
     last = outcome.history[-1] if outcome.history else None
     before = state["progress"]["history"] if state is not None else []
     result = Result(
-        status="diverged" if outcome.diverged else "finished",
-        diverged_epoch=outcome.diverged.epoch if outcome.diverged else None,
-        diverged_step=outcome.diverged.step if outcome.diverged else None,
+        status="diverged" if diverged else "finished",
+        diverged_epoch=diverged.epoch if diverged else None,
+        diverged_step=diverged.step if diverged else None,
         seed=run.seed,
         model=model_part,
         recipe=RecipePart(name=recipe.name, fingerprint=recipe.fingerprint, content=recipe.canonical()),

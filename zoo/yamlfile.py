@@ -12,11 +12,12 @@ from zoo.errors import ZooError
 
 # The C loader is several times faster; both are the safe kind, which builds plain data and executes nothing.
 _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+_PLAIN_TAGS = {"tag:yaml.org,2002:map", "tag:yaml.org,2002:seq"}
 
 
 @dataclass(frozen=True)
 class Located:
-    """A value and the line it starts on (1 is the first). Mappings hold ``dict[str, Located]``, the rest plain data."""
+    """A value and the line it starts on (1 is the first). Mappings and lists hold Located, the rest plain data."""
 
     value: Any
     line: int
@@ -25,6 +26,8 @@ class Located:
         """The value with all line numbers dropped."""
         if isinstance(self.value, dict):
             return {key: item.plain() for key, item in self.value.items()}
+        if isinstance(self.value, list):
+            return [item.plain() for item in self.value]
         return self.value
 
 
@@ -63,10 +66,20 @@ def type_name(value: Any) -> str:
     return names.get(type(value), type(value).__name__)
 
 
-def _locate(loader: Any, node: yaml.Node, path: Path, error: type[ZooError]) -> Located:
+def _locate(loader: Any, node: yaml.Node, path: Path, error: type[ZooError], parents: tuple[int, ...] = ()) -> Located:
     line = node.start_mark.line + 1
+    if id(node) in parents:
+        raise error(f"{path}:{line}: an anchor that refers to itself")
+    if not isinstance(node, yaml.ScalarNode) and node.tag not in _PLAIN_TAGS:
+        raise error(f"{path}:{line}: the tag {node.tag} is not allowed; plain mappings, lists, numbers and text are")
+    inside = (*parents, id(node))
+    if isinstance(node, yaml.SequenceNode):
+        return Located([_locate(loader, item, path, error, inside) for item in node.value], line)
     if not isinstance(node, yaml.MappingNode):
-        return Located(loader.construct_object(node, deep=True), line)
+        try:
+            return Located(loader.construct_object(node, deep=True), line)
+        except ValueError as problem:  # a date such as 2020-13-45
+            raise error(f"{path}:{line}: {node.value!r} is not valid here: {problem}; put it in quotes") from problem
     items: dict[str, Located] = {}
     for key_node, value_node in node.value:
         key = key_node.value if isinstance(key_node, yaml.ScalarNode) else None
@@ -75,6 +88,6 @@ def _locate(loader: Any, node: yaml.Node, path: Path, error: type[ZooError]) -> 
             raise error(f"{path}:{key_line}: a key must be plain text")
         if key in items:
             raise error(f"{path}:{key_line}: key {key!r} is given twice, first on line {items[key].line}")
-        item = _locate(loader, value_node, path, error)
+        item = _locate(loader, value_node, path, error, inside)
         items[key] = Located(item.value, key_line)
     return Located(items, line)

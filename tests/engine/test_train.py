@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import math
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from zoo.engine.train import Batches, Outcome, train
 from zoo.errors import RecipeError, ResultError
 from zoo.recipe import Recipe, load_recipe
 from zoo.registry import Model, load_registry
-from zoo.results import Result, load_result
+from zoo.results import Result, RunFolder, load_result
 
 CPU = torch.device("cpu")
 TRAIN, HOLDOUT, TEST, CLASSES = 64, 16, 20, 4
@@ -89,7 +90,7 @@ def run(
     selection = EvalLoader(TEST_IMAGES, TEST_LABELS, wanted.augment.eval, batch_size=16)
     return train(
         model or network(), wanted, Batches(loader, selection), seed=seed, device=CPU, compiled=False, state=state,
-        state_path=folder / "state.pt", identity={"run": "x"}, reporter=more.get("reporter", Silent()),
+        folder=RunFolder(folder), identity={"run": "x"}, reporter=more.get("reporter", Silent()),
     )  # fmt: skip
 
 
@@ -243,7 +244,7 @@ def scripted(monkeypatch: pytest.MonkeyPatch, accuracies: list[float], losses: l
 
     class Told:
         def __init__(self, accuracy: float, loss: float) -> None:
-            self.accuracy, self.loss = accuracy, loss
+            self.accuracy, self.loss, self.finite = accuracy, loss, math.isfinite(loss)
 
     turn = iter(zip(accuracies, losses, strict=True))
     monkeypatch.setattr(module, "evaluate", lambda *arguments: Told(*next(turn)))
@@ -383,7 +384,7 @@ def one(
     folder: Path, model: Model, wanted: Recipe, data: Dataset, seed: int = 0, reporter: Any = None, **more: Any
 ) -> Result:
     runs = plan([model], [seed], wanted, data.name, folder / "runs")
-    check([model], wanted, data)
+    check(runs, wanted, data, settings())
     (found,) = bench(runs, wanted, data, more.pop("settings", settings()), reporter or Silent(), **more)
     return found
 
@@ -471,7 +472,7 @@ def test_stopped_bench_goes_on_with_the_same_bits(tmp_path: Path, models: list[M
     with pytest.raises(KeyboardInterrupt):
         one(tmp_path / "cut", models[1], wanted, data, reporter=Silent(stop))
     folder = stored(tmp_path / "cut", wanted, "tiny_ln")
-    assert [path.name for path in folder.iterdir()] == ["state.pt"]
+    assert sorted(path.name for path in folder.iterdir()) == ["history.csv", "state.pt"]
     found = one(tmp_path / "cut", models[1], wanted, data)
     assert (found.resumes, found.epochs_trained) == (1, 3)
     whole = load_weights(stored(tmp_path / "whole", wanted, "tiny_ln") / "model.safetensors")
@@ -523,8 +524,11 @@ def test_divergence_in_the_very_last_step_is_divergence_too(tmp_path: Path, mode
     assert (found.status, found.diverged_epoch) == ("diverged", 1)
 
 
-def test_check_finds_mistakes_before_the_first_run(models: list[Model]) -> None:
+def test_check_finds_mistakes_before_the_first_run(tmp_path: Path, models: list[Model]) -> None:
+    def check_all(wanted: Recipe) -> None:
+        check(plan(models, [0], wanted, "tiny", tmp_path), wanted, dataset(), settings())
+
     with pytest.raises(RecipeError, match="split asks for 65 images but tiny has 64 to train on"):
-        check(models, recipe("split.holdout=64"), dataset())
+        check_all(recipe("split.holdout=64"))
     with pytest.raises(RecipeError, match=r"augment\.train"):
-        check(models, recipe("augment.train=[Rotate: {limit: far}]"), dataset())
+        check_all(recipe("augment.train=[Rotate: {limit: far}]"))

@@ -22,6 +22,11 @@ class Evaluation:
     labels: Tensor
 
     @property
+    def finite(self) -> bool:
+        """Whether every logit is a number; if not, the other figures mean nothing."""
+        return bool(self.logits.isfinite().all())
+
+    @property
     def predicted(self) -> np.ndarray:
         """The most likely class of each image, (N,)."""
         return self.logits.argmax(1).numpy()

@@ -6,7 +6,6 @@ import math
 import statistics
 import time
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import Any, Protocol
 
 import torch
@@ -19,6 +18,7 @@ from zoo.engine.machine import synchronize
 from zoo.engine.optim import lr_factor, make_optimizer, make_plateau, set_lr
 from zoo.engine.step import TrainStep
 from zoo.recipe import Recipe
+from zoo.results import RunFolder, save_history
 from zoo.seeding import derive
 
 WINDOWS_PER_EPOCH = 10  # the device is synchronised, the bar moved and the loss looked at this often, not every step
@@ -87,7 +87,7 @@ class _Progress:
     """What a resumed run needs besides tensors."""
 
     epoch: int = 0  # epochs done
-    history: list[dict[str, Any]] = field(default_factory=list)
+    history: list[EpochRow] = field(default_factory=list)
     window_rates: list[float] = field(default_factory=list)
     resumes: int = 0
     best_epoch: int | None = None
@@ -103,11 +103,11 @@ def train(
     device: torch.device,
     compiled: bool,
     state: dict[str, Any] | None,
-    state_path: Path,
+    folder: RunFolder,
     identity: dict[str, Any],
     reporter: Reporter,
 ) -> Outcome:
-    """Train `model` in place by `recipe`, going on from `state` when given, saving to `state_path` after every epoch.
+    """Train `model` in place by `recipe`, going on from `state` when given, saving to `folder` after every epoch.
 
     `identity` says what run this is and is saved with the state. Every random number comes from (`seed`, epoch,
     position), so a resumed run repeats what an uninterrupted one would have done.
@@ -122,6 +122,7 @@ def train(
 
     if state is not None:
         progress = _Progress(**state["progress"])
+        progress.history = [EpochRow(**row) for row in state["progress"]["history"]]
         progress.resumes += 1
         best_weights, peak = state["best_weights"], state["peak"]
         model.load_state_dict(state["model"])
@@ -180,10 +181,14 @@ def train(
         evaluation = None
         if batches.selection is not None:
             evaluation = evaluate(step.evaluated, batches.selection, device, recipe.precision)
-            if plateau is not None and epoch + 1 >= recipe.schedule.warmup_epochs:
-                set_lr(optimizer, peak)  # what the scheduler compares with and lowers
-                plateau.step(evaluation.loss)
-                peak = optimizer.param_groups[0]["lr"]
+        # The loss of the last step is older than its update, which may be the one that ruins the weights.
+        if not _finite(step.evaluated) or (evaluation is not None and not evaluation.finite):
+            diverged = Diverged(epoch + 1, steps)
+            break
+        if plateau is not None and epoch + 1 >= recipe.schedule.warmup_epochs:
+            set_lr(optimizer, peak)  # what the scheduler lowers
+            plateau.step(evaluation.loss)
+            peak = optimizer.param_groups[0]["lr"]
         row = EpochRow(
             epoch=epoch + 1,
             lr=lr,
@@ -196,7 +201,7 @@ def train(
             train_seconds=train_seconds,
             eval_seconds=time.perf_counter() - start,
         )
-        progress.history.append(asdict(row))
+        progress.history.append(row)
         progress.epoch = epoch + 1
 
         # A larger value is better, so a loss counts negatively. The first of equals stays.
@@ -209,7 +214,7 @@ def train(
             best_weights = _copy(step.evaluated)
 
         save_state(
-            state_path,
+            folder.state,
             {
                 "identity": identity,
                 "progress": asdict(progress),
@@ -222,12 +227,13 @@ def train(
                 "best_weights": best_weights,
             },
         )
+        save_history(folder.history, progress.history)
         reporter.epoch(row, recipe.epochs, rose_from, saved)
 
     if recipe.selection.rule == "last" and not diverged:
         progress.best_epoch, best_weights = progress.epoch, _copy(step.evaluated)
     return Outcome(
-        history=[EpochRow(**row) for row in progress.history],
+        history=progress.history,
         weights=best_weights,
         selected_epoch=progress.best_epoch,
         window_rates=progress.window_rates,
@@ -235,6 +241,10 @@ def train(
         resumes=progress.resumes,
         diverged=diverged,
     )
+
+
+def _finite(model: nn.Module) -> bool:
+    return all(bool(tensor.isfinite().all()) for tensor in model.state_dict().values())
 
 
 def _copy(model: nn.Module) -> dict[str, Tensor]:
