@@ -11,6 +11,9 @@ from pathlib import Path
 
 import pytest
 
+if "PYTEST_XDIST_WORKER" in os.environ:  # the workers are the parallelism; set before anything imports torch
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 TIMEOUT = 300  # seconds; a command that hangs fails its test instead of the whole run
 
 

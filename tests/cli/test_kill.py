@@ -47,12 +47,14 @@ def run_folder(folder: Path, seed: int) -> Path:
     return parent / f"seed{seed}"
 
 
-def stop(cli, epoch: int, number: int, *options: str, group: bool = False) -> tuple[int, list[str]]:
+def stop(
+    cli, epoch: int, number: int, *, command: tuple[str, ...] = COMMAND, group: bool = False
+) -> tuple[int, list[str]]:
     """Start the command, send the signal `number` a moment after `epoch` of seed 1 is saved; its exit code and stderr.
 
     `group`: the whole process group gets it, as by Ctrl-C at a terminal.
     """
-    process = cli.start(*COMMAND, *options)
+    process = cli.start(*command)
     lines = []
     try:
         for line in process.stderr:
@@ -162,9 +164,11 @@ def test_ctrl_c(half_done, reference):
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_interrupted_with_workers(half_done, number):
     """Worker processes get the signal too, and end without a word."""
-    options = ("--seed", "1", "--executor", "albumentations", "--workers", "2", "--restart")
-    arguments = check_interrupted(*stop(half_done, 1, number, *options, group=number == signal.SIGINT))
-    assert arguments == [*COMMAND, *options[:-1]]  # not --restart: that would throw away what is saved
+    at = COMMAND.index("--seeds")
+    command = (*COMMAND[:at], *COMMAND[at + 2 :], "--seed", "1", "--executor", "albumentations", "--workers", "2")
+    stopped = stop(half_done, 1, number, command=(*command, "--restart"), group=number == signal.SIGINT)
+    arguments = check_interrupted(*stopped)
+    assert arguments == list(command)  # not --restart: that would throw away what is saved
     assert 1 <= saved_epoch(run_folder(half_done.folder, 1)) < EPOCHS
 
 

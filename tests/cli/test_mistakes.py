@@ -166,7 +166,7 @@ ENGINE = [
            "RandomCrop", "64x64", "32x32"),
     change("batch size", "batch_size=5000", "batch_size 5000", "3200 training images"),
     change("holdout", "split.holdout=6000", "9200 images", "shapes10 has 5000", "lower split.holdout"),
-    Mistake("device", (*BENCH, "--device", "gpu"), ("--device gpu", "'cuda'")),
+    Mistake("device", (*BENCH, "--device", "gpu"), ("--device gpu", "use auto, cpu, cuda")),
     Mistake("device number", (*BENCH, "--device", "cuda:9"), ("--device cuda:9", "GPU"), {},
             {"CUDA_VISIBLE_DEVICES": ""}),
     Mistake("executor", (*BENCH, "--executor", "batched", "--set", "augment.train=[{GaussNoise: {}}]"),

@@ -15,8 +15,6 @@ import pytest
 REPOSITORY = Path(__file__).parents[2]
 RECIPES = ["eva6s8", "fast", "laptop", "smoke", "standard"]
 
-pytestmark = pytest.mark.slow
-
 
 def run(*command: str | Path, cwd: Path) -> str:
     """Standard output of a command that has to succeed."""

@@ -86,7 +86,7 @@ def bench(
         check_compiler(target)
     wanted = wanted.with_precision(settle_precision(target))
     settings = engine.Settings(device=target, layout=layout, executor=executor, workers=workers, compiled=compiled)
-    todo = engine.plan(found, only_seeds or range(seeds or 1), wanted, data.name, runs)
+    todo = engine.plan(found, dict.fromkeys(only_seeds) or range(seeds or 1), wanted, data.name, runs)
     engine.check(todo, wanted, data, settings)
     with make_reporter() as reporter:
         reporter.say(
@@ -97,6 +97,6 @@ def bench(
             results = engine.bench(todo, wanted, data, settings, reporter, restart)
         except KeyboardInterrupt:
             again = shlex.join(["zoo", *(argument for argument in sys.argv[1:] if argument != "--restart")])
-            reporter.say(f"interrupted; every finished epoch is saved. To go on: {again}")
+            reporter.say(f"zoo: interrupted; every finished epoch is saved. To go on: {again}")
             raise SystemExit(INTERRUPTED) from None
     click.echo(render(compare(results), "text"), nl=False)

@@ -1,0 +1,91 @@
+"""README and docs say what is true: the table is that of the committed results, links lead somewhere, examples run."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from zoo.compare import compare
+from zoo.registry import load_registry
+from zoo.report.tables import render
+from zoo.results import find_results, load_result
+
+ROOT = Path(__file__).parents[1]
+RESULTS = ROOT / "benchmarks" / "results"
+PAGES = [
+    ROOT / "README.md",
+    ROOT / "CHANGELOG.md",
+    ROOT / "benchmarks" / "README.md",
+    *sorted((ROOT / "docs").glob("*.md")),
+]
+
+
+def block(name: str) -> str:
+    """What stands in README.md between two markers."""
+    return re.search(rf"<!-- {name} -->\n(.*?)<!-- end -->", (ROOT / "README.md").read_text(), re.DOTALL)[1]
+
+
+def code(text: str, language: str) -> list[str]:
+    """The fenced blocks of one language."""
+    return re.findall(rf"```{language}\n(.*?)```", text, re.DOTALL)
+
+
+def test_table_is_that_of_the_committed_results() -> None:
+    results = [load_result(path) for path in find_results([RESULTS])]
+    assert results
+    assert render(compare(results), "markdown").strip() in block("results")
+
+
+@pytest.mark.parametrize("path", find_results([RESULTS]), ids=lambda path: str(path.parent.relative_to(RESULTS)))
+def test_committed_result_is_sound(path: Path) -> None:
+    result = load_result(path)
+    assert result.git is not None
+    assert not result.git["dirty"], "made by code that is in no commit"
+    assert (path.parent / "history.csv").read_text().count("\n") == result.epochs_trained + 1
+    assert path.parent.relative_to(RESULTS).parts == (
+        result.dataset.name,
+        f"{result.recipe.name}-{result.recipe.fingerprint[:8]}",
+        result.model.name,
+        f"seed{result.seed}",
+    )
+    assert '"/' not in path.read_text(), "a path of the machine it was made on"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_to_files(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)#]+)\)", page.read_text()):
+        assert target.startswith("https://") or (page.parent / target).exists(), target
+
+
+def test_readme_lists_every_norm_and_architecture() -> None:
+    registry, text = load_registry(folder=Path("/")), (ROOT / "README.md").read_text()
+    named = set(re.findall(r"`([a-z0-9_]+)`", text))
+    assert set(registry.norms) | set(registry.architectures) <= named
+    assert f"{len(registry.architectures)} architectures times {len(registry.norms)} norms" in text
+
+
+def test_norm_of_the_readme_works(tmp_path: Path, zoo_cli) -> None:
+    text = (ROOT / "README.md").read_text()
+    (yaml,), (python,) = code(text, "yaml"), code(text, "python")
+    (tmp_path / "registry.yaml").write_text(yaml)
+    (tmp_path / "my_norm.py").write_text(python)
+    assert "total parameters" in zoo_cli.ok("show", "resnet20_mine").stdout
+
+
+def test_norms_of_the_docs_work(tmp_path: Path, zoo_cli) -> None:
+    text = (ROOT / "docs" / "adding-a-norm.md").read_text()
+    entries = [line for part in code(text, "yaml") for line in part.splitlines()[1:]]
+    (tmp_path / "registry.yaml").write_text("norms:\n" + "\n".join(entries))
+    (tmp_path / "my_norm.py").write_text("\n\n".join(code(text, "python")))
+    for norm in ("mine", "mine4", "mine8", "swishnorm"):
+        assert "total parameters" in zoo_cli.ok("show", f"resnet20_{norm}").stdout
+
+
+def test_commands_of_the_pages_exist() -> None:
+    told = {word for page in PAGES for word in re.findall(r"\bzoo ([a-z]+)\b", page.read_text())}
+    shown = subprocess.run(["zoo", "--help"], capture_output=True, text=True, check=True).stdout
+    commands = set(re.findall(r"^  ([a-z]+)  ", shown, re.MULTILINE))
+    assert {"bench", "compare", "list", "show", "data", "completion"} <= commands & told
