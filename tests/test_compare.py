@@ -12,6 +12,7 @@ import pytest
 import scipy.stats
 
 from zoo.compare import Group, compare
+from zoo.errors import ResultError
 from zoo.report.tables import FORMATS, render
 from zoo.results import Result
 
@@ -83,7 +84,7 @@ def test_one_group_per_data_set_and_recipe_fingerprint() -> None:
     found = compare(
         [
             result(),
-            result(dataset__name="renamed folder"),  # same images: same group
+            result(seed=1, dataset__name="renamed folder"),  # same images: same group
             result(recipe__fingerprint="b" * 64),  # same name, another recipe
             result(dataset__fingerprint="e" * 64),  # same name, other images
             result(dataset__fingerprint="e" * 64, recipe__fingerprint="b" * 64),
@@ -92,6 +93,13 @@ def test_one_group_per_data_set_and_recipe_fingerprint() -> None:
     assert [(group.dataset_fingerprint[0], group.recipe_fingerprint[0]) for group in found] == [
         ("d", "a"), ("e", "a"), ("d", "b"), ("e", "b"),
     ]  # fmt: skip
+
+
+def test_a_copy_counts_once_and_two_runs_of_one_seed_are_refused() -> None:
+    (group,) = compare([result(), result()])
+    assert [row.seeds for row in group.rows] == [[0]]
+    with pytest.raises(ResultError, match="two different runs of m_bn seed 0 under recipe standard"):
+        compare([result(correct=8000), result(correct=8001)])
 
 
 def test_nothing_gives_nothing() -> None:
@@ -239,9 +247,12 @@ def test_tables_say_what_the_rows_say(style: str) -> None:
         if row.accuracy is None:
             assert shown["test accuracy %"] == "seed 0 diverged at epoch 3"
         else:
-            mean, half = map(float, shown["test accuracy %"].split(" ± "))
+            mean, *bounds = map(float, re.findall(r"[\d.]+", shown["test accuracy %"]))
             assert mean == pytest.approx(100 * row.accuracy, abs=0.0051)
-            assert half == pytest.approx(50 * (row.interval[1] - row.interval[0]), abs=0.0051)
+            if row.interval_kind == "student":
+                assert bounds == pytest.approx([50 * (row.interval[1] - row.interval[0])], abs=0.0051)
+            else:
+                assert bounds == pytest.approx([100 * bound for bound in row.interval], abs=0.0051)
 
 
 def test_partly_diverged_model_shows_both() -> None:

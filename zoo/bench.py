@@ -8,6 +8,8 @@ from typing import Protocol
 
 from zoo.build import build, try_on
 from zoo.data.datasets import Dataset
+from zoo.engine.machine import git_state
+from zoo.files import lock, remove_leftovers
 from zoo.recipe import Recipe
 from zoo.registry import Model
 from zoo.results import Result, RunFolder, load_result
@@ -65,21 +67,29 @@ def bench(
     """Do every run of the plan that has no result yet and give all results, in the plan's order.
 
     `recipe.precision` is settled (not ``auto``). `restart` throws away what the runs have stored. Raises
-    :class:`ResultError` when a stored run is of another definition of the model or of other data, and what
+    :class:`zoo.errors.EnvironmentFault` when another process is at one of the runs,
+    :class:`zoo.errors.ResultError` when a stored run is of another definition of the model or of other data, and what
     :func:`run_one` raises.
     """
+    git = git_state()
+    identities = {run.model.name: identity_of(run, recipe, dataset) for run in runs}
+    for run in (
+        runs if restart else ()
+    ):  # all at once: a restart that is interrupted must not leave old results standing
+        run.folder.clear()
     results = []
     for number, run in enumerate(runs, 1):
         reporter.run(run, number, len(runs))
-        identity = identity_of(run, recipe, dataset)
-        if restart:
-            run.folder.clear()
-        was_done = run.folder.result.is_file()
-        if was_done:
-            result = load_result(run.folder.result)
-            check_identity(run, identity_of_result(result), identity)
-        else:
-            result = run_one(run, recipe, dataset, settings, reporter)
+        identity = identities[run.model.name]
+        with lock(run.folder.path):
+            was_done = run.folder.result.is_file()
+            if was_done:
+                result = load_result(run.folder.result)
+                check_identity(run, identity_of_result(result), identity)
+            else:
+                make_folder(run.folder)
+                remove_leftovers(run.folder.path)
+                result = run_one(run, recipe, dataset, settings, reporter, identity=identity, git=git)
         reporter.finished(run, result, was_done)
         results.append(result)
     return results

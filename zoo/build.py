@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import importlib
 import inspect
@@ -104,21 +105,21 @@ def build(model: Model, num_classes: int = 10, in_channels: int = 3) -> nn.Modul
 
 
 def try_on(model: Model, module: nn.Module, image_shape: tuple[int, int, int], num_classes: int) -> None:
-    """Put two blank images through `module`, built from `model`; (C, H, W) is `image_shape`.
+    """One step of training and an answer from a copy of `module`, built from `model`; (C, H, W) is `image_shape`.
 
     Raises :class:`RegistryError`, in one line, when that fails or does not give (2, `num_classes`).
     """
     import torch
 
-    was_training = module.training
     where = f"model {model.name!r} ({model.origin}): {model.label}"
     try:
+        twin = copy.deepcopy(module)
+        twin.train()(torch.rand(2, *image_shape)).sum().backward()
         with torch.no_grad():
-            answer = module.eval()(torch.zeros(2, *image_shape))
+            answer = twin.eval()(torch.rand(2, *image_shape))
     except Exception as problem:
         line = " ".join(f"{type(problem).__name__}: {problem}".split())
         raise RegistryError(f"{where}: fails on images of shape {image_shape}: {line}") from problem
-    module.train(was_training)
     if tuple(getattr(answer, "shape", ())) != (2, num_classes):
         given = tuple(getattr(answer, "shape", ())) or type(answer).__name__
         raise RegistryError(f"{where}: answers {given} to two images, expected (2, {num_classes})")
@@ -141,7 +142,7 @@ def load_builder(builder: str, what: str, origin: Origin) -> Callable[..., Any]:
     """Import ``module:function``. The folder of a registry file that is not built in is searched first."""
     module_name, _, path = builder.partition(":")
     folder = origin.path.parent
-    if origin.layer != "built in" and str(folder) not in sys.path:
+    if folder != BUILT_IN.parent and str(folder) not in sys.path:  # zoo's own folder holds no top-level modules
         sys.path.insert(0, str(folder))
         importlib.invalidate_caches()
     try:
@@ -156,6 +157,11 @@ def load_builder(builder: str, what: str, origin: Origin) -> Callable[..., Any]:
     except Exception as problem:
         line = " ".join(f"{type(problem).__name__}: {problem}".split())
         raise RegistryError(f"{what} ({origin}): importing {module_name!r} failed: {line}") from problem
+    beside = folder / module_name.replace(".", "/")
+    if folder != BUILT_IN.parent and (beside.with_suffix(".py").is_file() or (beside / "__init__.py").is_file()):
+        found = getattr(target, "__file__", None)
+        if not found or not Path(found).resolve().is_relative_to(folder.resolve()):
+            raise RegistryError(f"{what} ({origin}): {beside}.py is hidden by {module_name!r} from {found}; rename it")
     for part in path.split("."):
         if not hasattr(target, part):
             near = did_you_mean(part, [name for name in dir(target) if not name.startswith("_")])
@@ -179,9 +185,10 @@ def definition(model: Model) -> dict[str, Any]:
         if part and (part.builder or part.kwargs)
     }
     for role, part in parts.items():
-        if role in told and part.origin.layer != "built in":
+        if role in told:
             builders = [text for text in (part.builder, getattr(part, "conv", "")) if text]
-            told[role]["source_sha256"] = _source_hash(builders, part.name, part.origin)
+            if digest := _source_hash(builders, part.name, part.origin):
+                told[role]["source_sha256"] = digest
     return told
 
 
@@ -192,7 +199,7 @@ def _source_hash(builders: list[str], name: str, origin: Origin) -> str | None:
         target = load_builder(builder, repr(name), origin)
         modules = (builder.partition(":")[0], getattr(target, "__module__", ""))
         files |= {Path(file) for module in modules if (file := getattr(sys.modules.get(module), "__file__", None))}
-    # Installed packages and Python itself are told apart by the versions that the result records.
+    # Of installed packages and Python itself the result records the versions.
     packages = [BUILT_IN.parent, *(Path(sysconfig.get_path(key)) for key in ("stdlib", "purelib", "platlib"))]
     own = sorted(file for file in files if not any(file.is_relative_to(package) for package in packages))
     if not own:

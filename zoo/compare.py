@@ -8,6 +8,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
+from zoo.errors import ResultError
 from zoo.results import Result
 from zoo.stats import student_interval, wilson_interval
 
@@ -53,11 +54,32 @@ class Group:
 
 
 def compare(results: Iterable[Result]) -> list[Group]:
-    """Group `results` and sort each group's rows by accuracy, best first, diverged models last."""
+    """Group `results` and sort each group's rows by accuracy, best first, models of which a seed diverged last.
+
+    Copies of one result count once. Raises :class:`ResultError` for two different results of one seed of one model.
+    """
     groups: dict[tuple[str, str], list[Result]] = defaultdict(list)
-    for result in results:
+    for result in _once(results):
         groups[result.dataset.fingerprint, result.recipe.fingerprint].append(result)
     return [_group(members) for _, members in sorted(groups.items(), key=lambda item: _group_name(item[1][0]))]
+
+
+def _once(results: Iterable[Result]) -> list[Result]:
+    """One run told twice would look like two seeds that agree."""
+    kept: dict[tuple[str, ...], Result] = {}
+    for result in results:
+        who = (result.dataset.fingerprint, result.recipe.fingerprint, result.model.name, _definition(result))
+        known = kept.setdefault((*who, _machine(result), str(result.seed)), result)
+        if known != result:
+            raise ResultError(
+                f"two different runs of {result.model.name} seed {result.seed} under recipe {result.recipe.name} "
+                f"(started {known.started} and {result.started}); compare their folders one at a time"
+            )
+    return list(kept.values())
+
+
+def _definition(result: Result) -> str:
+    return json.dumps(result.model.definition, sort_keys=True)
 
 
 def _group_name(result: Result) -> tuple[str, ...]:
@@ -71,9 +93,9 @@ def _group(results: Sequence[Result]) -> Group:
     letters: dict[str, str] = {}
     for result in sorted(results, key=lambda item: (item.model.name, item.seed)):
         machine = letters.setdefault(_machine(result), _letter(len(letters)))
-        by_row[result.model.name, json.dumps(result.model.definition, sort_keys=True), machine].append(result)
+        by_row[result.model.name, _definition(result), machine].append(result)
     rows = [_row(members, machine) for (_, _, machine), members in by_row.items()]
-    rows.sort(key=lambda row: (-(row.accuracy if row.accuracy is not None else -1.0), row.model))
+    rows.sort(key=lambda row: (bool(row.diverged), -(row.accuracy if row.accuracy is not None else -1.0), row.model))
     return Group(
         dataset=first.dataset.name,
         dataset_fingerprint=first.dataset.fingerprint,

@@ -5,14 +5,19 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
 from zoo.errors import EnvironmentFault
 
+try:
+    import fcntl
+except ImportError:  # Windows: two processes at one run are then not noticed
+    fcntl = None
 
-def write_atomic(path: Path, content: bytes | Callable[[BinaryIO], None]) -> None:
+
+def write_atomic(path: Path, content: bytes | memoryview | Callable[[BinaryIO], None]) -> None:
     """Put `content`, or what `content(file)` writes, at `path`; a reader sees the old file or the new, never a part.
 
     Raises :class:`EnvironmentFault`, with the old file intact, when the disk is full or the folder not writable.
@@ -34,6 +39,36 @@ def write_atomic(path: Path, content: bytes | Callable[[BinaryIO], None]) -> Non
         if isinstance(problem, OSError) and problem.errno is not None:
             raise EnvironmentFault(_explain(path, problem)) from problem
         raise
+
+
+@contextlib.contextmanager
+def lock(folder: Path) -> Iterator[None]:
+    """Hold `folder` against other zoo processes; the system lets go when the process ends, however it ends.
+
+    Raises :class:`EnvironmentFault` naming the process that holds it.
+    """
+    if fcntl is None:
+        yield
+        return
+    path = folder.with_name(f".{folder.name}.lock")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    except OSError as problem:
+        raise EnvironmentFault(_explain(path, problem)) from problem
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as problem:
+            holder = os.read(handle, 20).decode() or "unknown"
+            raise EnvironmentFault(
+                f"{folder}: another zoo (process {holder}) is at this run; wait for it, or choose another --runs folder"
+            ) from problem
+        os.truncate(handle, 0)
+        os.write(handle, str(os.getpid()).encode())
+        yield
+    finally:
+        os.close(handle)
 
 
 def sync_folder(folder: Path) -> None:

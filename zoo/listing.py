@@ -28,6 +28,11 @@ def models(found: Sequence[Model]) -> list[tuple[str, str, Origin]]:
     return [(model.name, model.label, model.origin) for model in found]
 
 
+def recipe_names() -> list[str]:
+    """The built-in recipes."""
+    return sorted(path.stem for path in RECIPES.glob("*.yaml"))
+
+
 def recipes() -> list[tuple[str, str]]:
     """Name and description of every built-in recipe."""
     return [

@@ -18,9 +18,8 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from zoo import yamlfile
 from zoo.errors import RecipeError, did_you_mean, unknown
+from zoo.listing import RECIPES, recipe_names
 
-FOLDER = Path(__file__).with_name("recipes")
-DEFAULT = "standard"
 # Part of every fingerprint: raised when the harness itself changes what a recipe means (order, sampling, loss).
 HARNESS_VERSION = 1
 
@@ -215,12 +214,7 @@ class Recipe(Section):
         return f"{self.name}-{self.fingerprint[:8]}"
 
 
-def names() -> list[str]:
-    """The built-in recipes."""
-    return sorted(path.stem for path in FOLDER.glob("*.yaml"))
-
-
-def load_recipe(name: str = DEFAULT, overrides: Iterable[str] = ()) -> Recipe:
+def load_recipe(name: str, overrides: Iterable[str] = ()) -> Recipe:
     """The built-in recipe `name`, or the file when it is a path to one, with ``key.key=value`` `overrides` applied.
 
     Raises :class:`RecipeError` (file, key, what was expected) or :class:`UnknownNameError` (nearest recipe names).
@@ -240,12 +234,12 @@ def _read(name: str, seen: tuple[Path, ...]) -> tuple[Path, dict[str, Any]]:
     if name.endswith((".yaml", ".yml")) or "/" in name:
         path = Path(name).expanduser()
         if not path.is_file():
-            raise RecipeError(f"recipe file {name} does not exist; built-in recipes: {', '.join(names())}")
-    elif name in names():
-        path = FOLDER / f"{name}.yaml"
+            raise RecipeError(f"recipe file {name} does not exist; built-in recipes: {', '.join(recipe_names())}")
+    elif name in recipe_names():
+        path = RECIPES / f"{name}.yaml"
     else:
-        hint = f"built in: {', '.join(names())}; a file is given by its path, ending in .yaml"
-        raise unknown("recipe", name, names(), str(FOLDER), hint)
+        hint = f"built in: {', '.join(recipe_names())}; a file is given by its path, ending in .yaml"
+        raise unknown("recipe", name, recipe_names(), str(RECIPES), hint)
     if path.resolve() in seen:
         raise RecipeError(f"{path}: 'extends' goes round in a circle")
     content = yamlfile.read(path, RecipeError).plain()

@@ -159,9 +159,12 @@ class RunFolder:
         return self.path / "state.pt"
 
     def clear(self) -> None:
-        """Remove what an earlier run left here."""
+        """Remove what an earlier run left here. Raises :class:`ResultError`."""
         for file in (self.result, self.state, self.history, self.weights, self.predictions):
-            file.unlink(missing_ok=True)
+            try:
+                file.unlink(missing_ok=True)
+            except OSError as problem:
+                raise ResultError(f"{file}: cannot be removed ({problem.strerror})") from problem
 
     @property
     def predictions(self) -> Path:

@@ -22,9 +22,8 @@ from zoo.data.transforms import parse
 from zoo.engine import speed, train
 from zoo.engine.checkpoint import load_state, save_weights
 from zoo.engine.evaluate import Evaluation, evaluate
-from zoo.engine.machine import PeakMemory, describe, git_state
+from zoo.engine.machine import PeakMemory, describe
 from zoo.errors import RecipeError, ResultError
-from zoo.files import remove_leftovers
 from zoo.recipe import Recipe
 from zoo.registry import Model
 from zoo.results import (
@@ -72,16 +71,26 @@ class Reporter(train.Reporter, Protocol):
         """The layout and executor of a run are decided."""
 
 
-def run_one(run: Run, recipe: Recipe, dataset: Dataset, settings: Settings, reporter: Reporter) -> Result:
+def run_one(
+    run: Run,
+    recipe: Recipe,
+    dataset: Dataset,
+    settings: Settings,
+    reporter: Reporter,
+    *,
+    identity: dict[str, Any],
+    git: dict[str, Any] | None,
+) -> Result:
     """Do one run, going on from its saved state when there is one, and store it.
 
+    `identity` is :func:`identity_of` and `git` :func:`zoo.engine.machine.git_state`, both taken when the code was
+    imported, since files can change during a long run.
     Raises :class:`ResultError` for a saved state that is damaged or of another experiment, and what the files raise.
     """
     started, clock = datetime.datetime.now(datetime.UTC), time.perf_counter()
     device, folder = settings.device, run.folder
-    make_folder(folder)
-    memory = PeakMemory(device)
-    identity = identity_of(run, recipe, dataset)
+    # cuDNN would round fp32 convolutions to TF32 by itself, under the same recipe as a CPU that does not.
+    torch.backends.cudnn.allow_tf32 = False
 
     torch.manual_seed(derive("init", run.seed))  # the initial weights depend on the seed and the model alone
     model = build(run.model, dataset.num_classes).to(device)
@@ -91,7 +100,9 @@ def run_one(run: Run, recipe: Recipe, dataset: Dataset, settings: Settings, repo
     state = load_state(folder.state)
     if state is not None:
         check_identity(run, state["identity"]["run"], identity)
-        layout = state["identity"]["layout"]  # an automatic choice is made once, so that a resumed run repeats it
+        layout = state["identity"]["settings"]["layout"]  # an automatic choice is made once: a resumed run repeats it
+        if settings.layout not in ("auto", layout):
+            raise _started_with(run, "layout", layout)
     elif settings.layout == "auto":
         layout = speed.choose_layout(model, recipe, device, image_shape)
     else:
@@ -126,7 +137,11 @@ def run_one(run: Run, recipe: Recipe, dataset: Dataset, settings: Settings, repo
         executor=loader.executor_name,
         workers=settings.workers if loader.executor_name == "albumentations" else 0,
     )
+    for name in ("device", "executor", "compiled") if state is not None else ():
+        if state["identity"]["settings"][name] != getattr(used, name):
+            raise _started_with(run, name, state["identity"]["settings"][name])
     reporter.settled(run, used)
+    memory = PeakMemory(device)
     try:
         outcome = train.train(
             model,
@@ -137,7 +152,7 @@ def run_one(run: Run, recipe: Recipe, dataset: Dataset, settings: Settings, repo
             compiled=settings.compiled,
             state=state,
             folder=folder,
-            identity={"run": identity, "layout": layout},
+            identity={"run": identity, "settings": used.model_dump()},
             reporter=reporter,
         )
     finally:
@@ -185,7 +200,7 @@ def run_one(run: Run, recipe: Recipe, dataset: Dataset, settings: Settings, repo
         speed=_speed_part(outcome, inference, peak_memory),
         settings=used,
         environment=describe(device),
-        git=git_state(),
+        git=git,
         started=started.isoformat(timespec="seconds"),
         # A resumed run has also spent the time of the epochs that it did before.
         wall_seconds=time.perf_counter() - clock + sum(row["train_seconds"] + row["eval_seconds"] for row in before),
@@ -233,7 +248,7 @@ def input_shape(recipe: Recipe, dataset: Dataset) -> tuple[int, int, int]:
 
 
 def check_data(recipe: Recipe, dataset: Dataset, settings: Settings) -> None:
-    """Put one image through both transform lists and count the images against the recipe.
+    """Put a few images through both transform lists and count the images against the recipe.
 
     Raises :class:`RecipeError` for a wrong split, batch size, transform or executor, naming the list at fault.
     """
@@ -243,13 +258,14 @@ def check_data(recipe: Recipe, dataset: Dataset, settings: Settings) -> None:
             f"recipe {recipe.name!r}: batch_size {recipe.batch_size} is more than the {len(rows)} training images; "
             f"lower it, as in --set batch_size={max(1, len(rows) // 10)}"
         )
-    images, labels = dataset.train.images[:1], dataset.train.labels[:1]
+    images, labels = dataset.train.images[:4], dataset.train.labels[:4]
     for name in ("train", "eval"):
         transforms = parse(getattr(recipe.augment, name), f"recipe {recipe.name!r}: augment.{name}")
         try:
-            next(iter(EvalLoader(images, labels, transforms, batch_size=1, executor=settings.executor)))
-        except RecipeError as problem:
-            raise RecipeError(f"recipe {recipe.name!r}: augment.{name}: {problem}") from problem
+            next(iter(EvalLoader(images, labels, transforms, batch_size=4, executor=settings.executor)))
+        except Exception as problem:  # whatever a transform makes of its arguments
+            line = " ".join(str(problem).split()) or type(problem).__name__
+            raise RecipeError(f"recipe {recipe.name!r}: augment.{name}: {line}") from problem
 
 
 def split_rows(recipe: Recipe, dataset: Dataset) -> tuple[np.ndarray, np.ndarray]:
@@ -311,16 +327,22 @@ def check_identity(run: Run, stored: dict[str, Any], wanted: dict[str, Any]) -> 
             )
 
 
+def _started_with(run: Run, name: str, value: object) -> ResultError:
+    return ResultError(
+        f"{run.folder.path}: was started with {name} {value}, which changes the last bits of a run; "
+        "go on with the same, or give --restart"
+    )
+
+
 def _digest(value: Any) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 
 def make_folder(folder: RunFolder) -> None:
-    """Make the folder of a run and clear it of what killed writers left. Raises :class:`ResultError`."""
+    """Make the folder of a run. Raises :class:`ResultError`."""
     try:
         folder.path.mkdir(parents=True, exist_ok=True)
     except OSError as problem:
         raise ResultError(
             f"{folder.path}: cannot be made ({problem.strerror}); choose another place with --runs"
         ) from problem
-    remove_leftovers(folder.path)

@@ -172,6 +172,26 @@ def test_interrupted_with_workers(half_done, number):
     assert 1 <= saved_epoch(run_folder(half_done.folder, 1)) < EPOCHS
 
 
+def test_one_process_at_a_run_and_no_other_settings_on_resume(half_done):
+    """A second process is told who is there; a killed one's lock is gone; a resume in another way is refused."""
+    process = half_done.start(*COMMAND)
+    try:
+        for line in process.stderr:
+            if line.strip().startswith(f"epoch 1/{EPOCHS}"):
+                break
+        second = half_done(*COMMAND)
+        assert second.returncode == 2
+        assert f"another zoo (process {process.pid}) is at this run" in second.lines[-1]
+    finally:
+        process.kill()
+        process.communicate()
+    assert saved_epoch(run_folder(half_done.folder, 1)) >= 1
+    for option, value, was in (("--executor", "albumentations", "batched"), ("--layout", "nchw", "channels_last")):
+        changed = half_done(*COMMAND, option, value)
+        assert changed.returncode == 2
+        assert f"was started with {option[2:]} {was}" in changed.lines[-1]
+
+
 def test_damaged_state(half_done):
     """A state that something else has damaged is said to be so, in one line, and stays as it is."""
     folder = run_folder(half_done.folder, 0).with_name("seed1")

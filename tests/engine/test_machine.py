@@ -87,13 +87,15 @@ def test_git_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
     monkeypatch.chdir(tmp_path)
-    assert git_state() is None
-    (tmp_path / "file").write_text("one")
+    file = tmp_path / "file"
+    file.write_text("one")
+    assert git_state(file) is None
     identity = ["-c", "user.name=t", "-c", "user.email=t@example.org"]
     for command in (["init", "-q"], ["add", "file"], [*identity, "commit", "-qm", "one"]):
         subprocess.run(["git", *command], check=True)
     (tmp_path / "untracked").write_text("x")
-    clean = git_state()
+    assert git_state(tmp_path / "untracked") is None  # an environment inside somebody's repository
+    clean = git_state(file)
     assert (len(clean["commit"]), clean["dirty"]) == (40, False)
-    (tmp_path / "file").write_text("two")
-    assert git_state() == {"commit": clean["commit"], "dirty": True}
+    file.write_text("two")
+    assert git_state(file) == {"commit": clean["commit"], "dirty": True}

@@ -57,6 +57,9 @@ def main(arguments: list[str] | None = None) -> None:
         if os.environ.get("ZOO_TRACEBACK"):
             raise
         _fail(str(problem), problem.exit_code)
+    except click.exceptions.NoArgsIsHelpError as problem:  # bare `zoo`, `zoo data`: the help, as it is
+        click.echo(problem.format_message(), err=True)
+        sys.exit(2)
     except click.ClickException as problem:
         _fail(problem.format_message(), 2)
     except (click.Abort, KeyboardInterrupt):
@@ -64,6 +67,11 @@ def main(arguments: list[str] | None = None) -> None:
     except BrokenPipeError:  # `zoo list | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
+    except Exception as problem:
+        # torch's word for a full GPU; torch itself may not be imported here.
+        if type(problem).__name__ != "OutOfMemoryError" or os.environ.get("ZOO_TRACEBACK"):
+            raise
+        _fail("the device's memory is full; lower batch_size with --set, or choose a smaller model", 2)
     sys.exit(code if isinstance(code, int) else 0)
 
 

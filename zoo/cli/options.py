@@ -24,9 +24,9 @@ def complete_models(ctx: click.Context, param: click.Parameter, incomplete: str)
 
 def complete_recipes(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
     """Names of the built-in recipes for the shell."""
-    from zoo.listing import recipes
+    from zoo.listing import recipe_names
 
-    return [name for name, _ in recipes() if name.startswith(incomplete)]
+    return [name for name in recipe_names() if name.startswith(incomplete)]
 
 
 registry = click.option(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,9 @@ def load_weights(path: Path) -> dict[str, Tensor]:
 
 def save_state(path: Path, state: dict[str, Any]) -> None:
     """Write the training state: tensors, numbers, text, lists and dicts of them."""
-    write_atomic(path, lambda file: torch.save({"version": STATE_VERSION, **state}, file))
+    content = io.BytesIO()  # torch.save hides the system's reason when a disk is full
+    torch.save({"version": STATE_VERSION, **state}, content)
+    write_atomic(path, content.getbuffer())
 
 
 def load_state(path: Path) -> dict[str, Any] | None:

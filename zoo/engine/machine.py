@@ -100,15 +100,19 @@ def describe(device: torch.device) -> dict[str, Any]:
     }
 
 
-def git_state() -> dict[str, Any] | None:
-    """The commit of the working folder and whether tracked files differ from it; None outside git."""
+def git_state(file: Path = Path(__file__)) -> dict[str, Any] | None:
+    """The commit of the repository that tracks `file`, zoo's own source, and whether tracked files differ from it.
+
+    None where git does not track it, as in an installed wheel.
+    """
 
     def git(*arguments: str) -> str:
         return subprocess.run(
-            ["git", *arguments], capture_output=True, text=True, check=True, timeout=10
+            ["git", "-C", file.parent, *arguments], capture_output=True, text=True, check=True, timeout=10
         ).stdout.strip()
 
     try:
+        git("ls-files", "--error-unmatch", file.name)
         return {"commit": git("rev-parse", "HEAD"), "dirty": bool(git("status", "--porcelain", "--untracked-files=no"))}
     except (OSError, subprocess.SubprocessError):
         return None

@@ -49,7 +49,7 @@ def lr_factor(schedule: schema.Section, epoch: float, epochs: int) -> float:
 def make_plateau(
     optimizer: torch.optim.Optimizer, config: schema.Plateau
 ) -> torch.optim.lr_scheduler.ReduceLROnPlateau:
-    """torch's scheduler with the recipe's numbers; :func:`plateau_factor` reads what it has decided."""
+    """torch's scheduler with the recipe's numbers; it lowers the optimizer's learning rate."""
     return torch.optim.lr_scheduler.ReduceLROnPlateau(
         optimizer, factor=config.factor, patience=config.patience, threshold=config.threshold
     )

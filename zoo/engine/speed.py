@@ -22,6 +22,8 @@ LAYOUTS = {"nchw": torch.contiguous_format, "channels_last": torch.channels_last
 LAYOUT_BATCH = 32  # enough work to tell the layouts apart, little enough to take a second or two on a CPU
 INFERENCE_BATCHES = {"cpu": (32, 128), "cuda": (512, 2048)}
 WARM_UP = 3
+LAYOUT_TURNS = 3
+LATENCIES, LATENCY_SECONDS = 200, 3.0  # as many single images, or as many seconds of them, at least 50
 
 
 @dataclass(frozen=True)
@@ -50,7 +52,7 @@ def choose_layout(model: nn.Module, recipe: Recipe, device: torch.device, image_
         step = TrainStep(twin, make_optimizer(twin, recipe.optimizer), recipe, device)
         steps[name] = (step, images.contiguous(memory_format=layout))
         seconds[name] = []
-    for turn in range(1 + WARM_UP):
+    for turn in range(1 + LAYOUT_TURNS):
         for name, (step, batch_images) in steps.items():
             taken = _seconds(lambda step=step, x=batch_images: step(x, labels), device)
             if turn > 0:  # the first step of each allocates and picks kernels
@@ -61,7 +63,7 @@ def choose_layout(model: nn.Module, recipe: Recipe, device: torch.device, image_
 def measure_inference(
     model: nn.Module, device: torch.device, precision: str, layout: str, image_shape: tuple[int, int, int]
 ) -> Inference:
-    """Throughput over at least 0.5 s per batch size, latency over 50 single images; warmed up and synchronised."""
+    """Throughput over at least 0.5 s per batch size, latency over 50 to 200 single images; warmed up, synchronised."""
     model.eval()
     with torch.inference_mode(), autocast(device, precision):
 
@@ -80,7 +82,9 @@ def measure_inference(
         single = run(1)
         for _ in range(WARM_UP):
             single()
-        latencies = [_seconds(single, device) for _ in range(50)]
+        latencies: list[float] = []
+        while len(latencies) < 50 or (len(latencies) < LATENCIES and sum(latencies) < LATENCY_SECONDS):
+            latencies.append(_seconds(single, device))
     best = max(rates, key=rates.__getitem__)
     cuts = statistics.quantiles(latencies, n=100, method="inclusive")
     return Inference(rates[best], best, cuts[49], cuts[89], cuts[98])

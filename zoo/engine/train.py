@@ -56,7 +56,6 @@ class Outcome:
     weights: dict[str, Tensor] | None
     selected_epoch: int | None
     window_rates: list[float]  # images per second of each window, the first of each session left out
-    executor: str
     resumes: int
     diverged: Diverged | None = None
 
@@ -213,6 +212,7 @@ def train(
             progress.best_epoch, progress.best_value = epoch + 1, value
             best_weights = _copy(step.evaluated)
 
+        save_history(folder.history, progress.history)  # first: a state that is saved has its history
         save_state(
             folder.state,
             {
@@ -227,7 +227,6 @@ def train(
                 "best_weights": best_weights,
             },
         )
-        save_history(folder.history, progress.history)
         reporter.epoch(row, recipe.epochs, rose_from, saved)
 
     if recipe.selection.rule == "last" and not diverged:
@@ -237,7 +236,6 @@ def train(
         weights=best_weights,
         selected_epoch=progress.best_epoch,
         window_rates=progress.window_rates,
-        executor=batches.train.executor_name,
         resumes=progress.resumes,
         diverged=diverged,
     )

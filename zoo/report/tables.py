@@ -106,7 +106,11 @@ def _accuracy(row: Row) -> str:
     if row.accuracy is None:
         return diverged
     low, high = row.interval
-    text = f"{100 * row.accuracy:.2f} ± {50 * (high - low):.2f}"
+    text = f"{100 * row.accuracy:.2f}"
+    # The binomial interval does not lie evenly about the accuracy.
+    text += (
+        f" ± {50 * (high - low):.2f}" if row.interval_kind == "student" else f" ({100 * low:.2f} to {100 * high:.2f})"
+    )
     return f"{text} ({diverged})" if diverged else text
 
 
@@ -119,7 +123,7 @@ def _notes(group: Group, prefix: str) -> list[str]:
     notes = []
     if "binomial" in counts:
         notes.append(
-            "1 seed: ± is the 95 % binomial interval of the test set; seeds vary too, so no winner is claimed."
+            "1 seed: in brackets the 95 % binomial interval of the test set; seeds vary too, so no winner is claimed."
         )
     if "student" in counts:
         notes.append("Several seeds: mean ± 95 % interval over seeds (Student t).")
