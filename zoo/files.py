@@ -51,23 +51,31 @@ def lock(folder: Path) -> Iterator[None]:
         yield
         return
     path = folder.with_name(f".{folder.name}.lock")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
-    except OSError as problem:
-        raise EnvironmentFault(_explain(path, problem)) from problem
-    try:
+    while True:
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        except OSError as problem:
+            raise EnvironmentFault(_explain(path, problem)) from problem
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as problem:
             holder = os.read(handle, 20).decode() or "unknown"
+            os.close(handle)
             raise EnvironmentFault(
                 f"{folder}: another zoo (process {holder}) is at this run; wait for it, or choose another --runs folder"
             ) from problem
+        with contextlib.suppress(FileNotFoundError):
+            if path.stat().st_ino == os.fstat(handle).st_ino:
+                break
+        os.close(handle)  # the holder before us removed the file between our opening and our locking it
+    try:
         os.truncate(handle, 0)
         os.write(handle, str(os.getpid()).encode())
         yield
     finally:
+        with contextlib.suppress(OSError):
+            path.unlink()
         os.close(handle)
 
 

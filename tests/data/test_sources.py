@@ -365,7 +365,8 @@ def test_search_path(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, empty_cach
     assert search_path() == [empty_cache / "data"]
     monkeypatch.setenv("ZOO_DATA", str(tmp_path))
     assert search_path() == [tmp_path, empty_cache / "data"]
-    assert search_path("/else") == [Path("/else")]
+    assert search_path(tmp_path / "..") == [tmp_path / ".."]
+    fails(lambda: search_path(tmp_path / "else"), "is not there; name a folder")
 
 
 def test_unknown_name(parquet_set: Path, monkeypatch: pytest.MonkeyPatch) -> None:

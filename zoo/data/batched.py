@@ -16,9 +16,23 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from zoo.data.batched_ops import OPS, Crop, Draw, Normalize, Op, Params, Plan, bits, to_packed, to_planes
+from zoo.data.batched_filters import Normalize, Resize, Rotate
+from zoo.data.batched_ops import Crop, Draw, Flip, Holes, Op, Pad, Params, Plan, bits, to_packed, to_planes
 from zoo.data.transforms import TransformSpec, build
 from zoo.errors import RecipeError
+
+OPS: dict[str, type[Op]] = {
+    "PadIfNeeded": Pad,
+    "RandomCrop": Crop,
+    "CenterCrop": Crop,
+    "HorizontalFlip": Flip,
+    "VerticalFlip": Flip,
+    "Cutout": Holes,
+    "CoarseDropout": Holes,
+    "Rotate": Rotate,
+    "Resize": Resize,
+    "Normalize": Normalize,
+}
 
 
 def supports(specs: Sequence[TransformSpec], size: tuple[int, int] = (32, 32)) -> tuple[bool, str]:

@@ -107,7 +107,7 @@ def open_or_build(name: str, key: str, decode: Callable[[], Decoded]) -> Entry:
 def damage(folder: Path) -> str | None:
     """What is wrong with a cache folder (one phrase), or None when every byte of it is as it was written."""
     try:
-        _read_meta(folder, check_arrays=True)
+        _read_meta(folder)
     except _Damaged as reason:
         return str(reason)
     return None
@@ -124,7 +124,7 @@ def _open_if_good(folder: Path) -> Entry | None:
 
 
 def _open(folder: Path) -> Entry:
-    meta = _read_meta(folder, check_arrays=True)
+    meta = _read_meta(folder)
     arrays = {}
     for split in SPLITS:
         # Mapping reads the header only: no test pixel is loaded until somebody asks for it.
@@ -135,14 +135,14 @@ def _open(folder: Path) -> Entry:
     return Entry(folder, tuple(meta["classes"]), meta["fingerprint"], arrays)
 
 
-def _read_meta(folder: Path, check_arrays: bool) -> dict[str, Any]:
+def _read_meta(folder: Path) -> dict[str, Any]:
     try:
         meta = json.loads((folder / "meta.json").read_bytes())
         if meta["check"] != _meta_check(meta):
             raise _Damaged("meta.json: checksum differs")
         if meta["format"] != FORMAT:
             raise _Damaged(f"format {meta['format']}, this version writes {FORMAT}")
-        for file, recorded in meta["files"].items() if check_arrays else ():
+        for file, recorded in meta["files"].items():
             path = folder / file
             if (size := path.stat().st_size) != recorded["bytes"]:
                 raise _Damaged(f"{file}: {size} bytes instead of {recorded['bytes']}")

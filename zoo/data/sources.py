@@ -95,12 +95,12 @@ def short(text: str, limit: int = 120) -> str:
     return text if len(text) <= limit else text[: limit - 3] + "..."
 
 
-def check_labels(labels: np.ndarray, count: int, where: str, row: Callable[[int], str] | None = None) -> None:
+def check_labels(labels: np.ndarray, count: int, where: str) -> None:
     """Raise DataError for the first label outside 0..count-1."""
     if len(wrong := np.flatnonzero((labels < 0) | (labels >= count))):
-        at = row(int(wrong[0])) if row else f"{where} row {wrong[0]}"
         raise DataError(
-            f"{at}: label {labels[wrong[0]]} is outside 0..{count - 1} ({count} classes); correct the labels"
+            f"{where} row {wrong[0]}: label {labels[wrong[0]]} is outside 0..{count - 1} "
+            f"({count} classes); correct the labels"
         )
 
 

@@ -1,0 +1,23 @@
+"""The command line spells its choices out, to import nothing heavy; here they meet what they stand for."""
+
+from __future__ import annotations
+
+import click
+
+from zoo.cli.bench import bench
+from zoo.cli.compare import compare
+from zoo.data.loader import EXECUTORS
+from zoo.engine.speed import LAYOUTS
+from zoo.report.tables import FORMATS
+
+
+def choices(command: click.Command, name: str) -> list[str]:
+    """What one option of a command takes."""
+    (found,) = [list(option.type.choices) for option in command.params if option.name == name]
+    return found
+
+
+def test_choices_are_those_of_the_engine() -> None:
+    assert choices(bench, "layout") == ["auto", *LAYOUTS]
+    assert choices(bench, "executor") == list(EXECUTORS)
+    assert choices(compare, "style") == list(FORMATS)
