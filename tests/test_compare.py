@@ -12,7 +12,7 @@ import pytest
 import scipy.stats
 
 from zoo.compare import Group, compare
-from zoo.errors import ResultError
+from zoo.errors import ResultError, UnknownNameError
 from zoo.report.tables import FORMATS, render
 from zoo.results import Result
 
@@ -372,3 +372,77 @@ def test_group_is_plain_data() -> None:
     (group,) = compare(CASES)
     assert isinstance(group, Group)
     assert (group.dataset, group.recipe, group.precision, group.selection) == ("cifar10", "standard", "fp32", "holdout")
+
+
+# Differences from a baseline
+
+
+def sweep(model: str, *correct: int | None) -> list[Result]:
+    """One run per seed."""
+    return [result(model, seed, hits) for seed, hits in enumerate(correct)]
+
+
+BASELINE = [
+    *sweep("m_bn", 9000, 9010, 8990), *sweep("m_up", 9100, 9112, 9089), *sweep("m_down", 8900, 8911, 8889),
+    *sweep("m_same", 9011, 8999, 8992), *sweep("m_lost", 9200, 9210, None),
+]  # fmt: skip
+
+
+def test_differences_are_paired_corrected_and_put_in_words() -> None:
+    (group,) = compare(BASELINE, "m_bn")
+    against = {row.model: row.against for row in group.rows}
+    assert against.pop("m_bn") is None
+    words = {model: told.verdict for model, told in against.items()}
+    assert words == {
+        "m_up": "better", "m_down": "worse", "m_same": "no evidence either way at n=3", "m_lost": "a seed diverged",
+    }  # fmt: skip
+    up = against["m_up"]
+    expected = scipy.stats.ttest_rel([0.91, 0.9112, 0.9089], [0.9, 0.901, 0.899])
+    assert (up.pairs, up.difference) == (3, pytest.approx(0.0100333, abs=1e-6))
+    assert up.interval == pytest.approx(tuple(expected.confidence_interval()))
+    assert up.p_value >= expected.pvalue  # corrected for the other three
+    assert against["m_lost"].pairs == 2
+
+
+def test_one_seed_claims_nothing() -> None:
+    (group,) = compare([result("m_bn"), result("m_up", correct=9900)], "m_bn")
+    told = group.rows[0].against
+    assert (told.pairs, told.difference, told.p_value, told.verdict) == (1, None, None, "needs 3 seeds")
+
+
+def test_baseline_that_is_nowhere_or_in_two_rows_is_refused() -> None:
+    with pytest.raises(UnknownNameError, match=r"unknown baseline 'm_bnn'.*did you mean 'm_bn'"):
+        compare(BASELINE, "m_bnn")
+    with pytest.raises(ResultError, match="baseline m_bn stands in 2 rows of standard on cifar10"):
+        compare([*BASELINE, result("m_bn", 5, environment__cpu="CPU two")], "m_bn")
+
+
+def test_group_without_the_baseline_stays_as_it_is() -> None:
+    alone = result("m_up", recipe__fingerprint="b" * 64)
+    with_baseline, without = compare([*BASELINE, alone], "m_bn")
+    assert [row.against for row in without.rows] == [None]
+    assert any(row.against for row in with_baseline.rows)
+
+
+@pytest.mark.parametrize("style", ["text", "markdown", "latex"])
+def test_difference_columns(style: str) -> None:
+    text = render(compare(BASELINE, "m_bn"), style)
+    shown = {cells["model"].replace("\\_", "_"): cells for cells in table(text, style)}
+    assert shown["m_bn"]["verdict"] == "baseline"
+    assert shown["m_up"]["verdict"] == "better"
+    assert shown["m_up"]["difference"].startswith("+1.00 ± 0.")
+    assert "difference" not in render(compare(BASELINE), style).lower()
+
+
+def test_csv_and_json_hold_the_differences() -> None:
+    groups = compare(BASELINE, "m_bn")
+    frame = pd.read_csv(io.StringIO(render(groups, "csv"))).set_index("model")
+    (told,) = json.loads(render(groups, "json"))
+    rows = {row["model"]: row for row in told["rows"]}
+    assert rows["m_bn"]["against"] is None
+    assert rows["m_up"]["against"]["verdict"] == frame.loc["m_up", "verdict"] == "better"
+    assert rows["m_up"]["against"]["p_value"] == pytest.approx(frame.loc["m_up", "p_value"])
+    assert rows["m_up"]["against"]["interval"] == pytest.approx(
+        [frame.loc["m_up", "difference_low"], frame.loc["m_up", "difference_high"]]
+    )
+    assert rows["m_lost"]["accuracies"] == [0.92, 0.921, None]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -86,6 +87,6 @@ def test_norms_of_the_docs_work(tmp_path: Path, zoo_cli) -> None:
 
 def test_commands_of_the_pages_exist() -> None:
     told = {word for page in PAGES for word in re.findall(r"\bzoo ([a-z]+)\b", page.read_text())}
-    shown = subprocess.run(["zoo", "--help"], capture_output=True, text=True, check=True).stdout
+    shown = subprocess.run([sys.executable, "-m", "zoo", "--help"], capture_output=True, text=True, check=True).stdout
     commands = set(re.findall(r"^  ([a-z]+)  ", shown, re.MULTILINE))
     assert {"bench", "compare", "list", "show", "data", "completion"} <= commands & told

@@ -6,11 +6,23 @@ import json
 import statistics
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from zoo.errors import ResultError
+from zoo.errors import ResultError, unknown
 from zoo.results import Result
-from zoo.stats import student_interval, wilson_interval
+from zoo.stats import holm, paired_difference, student_interval, verdict, wilson_interval
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Accuracy minus the baseline's, paired by seed: mean, 95 % interval, p-value corrected by Holm over the table."""
+
+    baseline: str
+    pairs: int
+    difference: float | None
+    interval: tuple[float, float] | None
+    p_value: float | None
+    verdict: str
 
 
 @dataclass(frozen=True)
@@ -25,6 +37,7 @@ class Row:
     label: str
     norm: str | None
     seeds: list[int]
+    accuracies: list[float | None]  # by seed; None where it diverged
     accuracy: float | None
     interval: tuple[float, float] | None
     interval_kind: str | None
@@ -37,6 +50,7 @@ class Row:
     latency_p99: float | None
     peak_memory_bytes: int | None
     machine: str  # equal letters: one machine and software stack, so that speeds may be compared
+    against: Difference | None = None  # None for the baseline itself, and where none was asked for
 
 
 @dataclass(frozen=True)
@@ -53,15 +67,65 @@ class Group:
     machines: dict[str, str]
 
 
-def compare(results: Iterable[Result]) -> list[Group]:
+def compare(results: Iterable[Result], baseline: str | None = None) -> list[Group]:
     """Group `results` and sort each group's rows by accuracy, best first, models of which a seed diverged last.
 
-    Copies of one result count once. Raises :class:`ResultError` for two different results of one seed of one model.
+    Copies of one result count once. Raises :class:`ResultError` for two different results of one seed of one model, and
+    :class:`zoo.errors.UnknownNameError` when no group has the model `baseline`.
     """
     groups: dict[tuple[str, str], list[Result]] = defaultdict(list)
     for result in _once(results):
         groups[result.dataset.fingerprint, result.recipe.fingerprint].append(result)
-    return [_group(members) for _, members in sorted(groups.items(), key=lambda item: _group_name(item[1][0]))]
+    found = [_group(members) for _, members in sorted(groups.items(), key=lambda item: _group_name(item[1][0]))]
+    if baseline is None:
+        return found
+    names = [row.model for group in found for row in group.rows]
+    if baseline not in names:
+        raise unknown(
+            "baseline", baseline, names, "the compared results", f"there are: {', '.join(dict.fromkeys(names))}"
+        )
+    return [_against(group, baseline, 1 / groups[_key(group)][0].dataset.test_images) for group in found]
+
+
+def _key(group: Group) -> tuple[str, str]:
+    return group.dataset_fingerprint, group.recipe_fingerprint
+
+
+def _against(group: Group, baseline: str, resolution: float) -> Group:
+    """`group` with every other row's difference from `baseline`; as it is where the baseline is not in it."""
+    bases = [row for row in group.rows if row.model == baseline]
+    others = [row for row in group.rows if row.model != baseline]
+    if not bases:
+        return group
+    if len(bases) > 1:
+        raise ResultError(
+            f"baseline {baseline} stands in {len(bases)} rows of {group.recipe} on {group.dataset} (machines or "
+            "definitions differ); name the folder of one of them"
+        )
+    theirs = _known(bases[0])
+    paired = {id(row): paired_difference(_known(row), theirs, resolution) for row in others}
+    tested = [row for row in others if paired[id(row)] is not None]
+    corrected = dict(zip(map(id, tested), holm([paired[id(row)].p_value for row in tested]), strict=True))
+
+    def told(row: Row) -> Row:
+        if row.model == baseline:
+            return row
+        found, p_value = paired[id(row)], corrected.get(id(row))
+        difference = Difference(
+            baseline=baseline,
+            pairs=found.n if found else len(_known(row).keys() & theirs.keys()),
+            difference=found.difference if found else None,
+            interval=found.interval if found else None,
+            p_value=p_value,
+            verdict="a seed diverged" if row.diverged else verdict(found, p_value),
+        )
+        return replace(row, against=difference)
+
+    return replace(group, rows=[told(row) for row in group.rows])
+
+
+def _known(row: Row) -> dict[int, float]:
+    return {seed: value for seed, value in zip(row.seeds, row.accuracies, strict=True) if value is not None}
 
 
 def _once(results: Iterable[Result]) -> list[Result]:
@@ -135,6 +199,7 @@ def _row(results: Sequence[Result], machine: str) -> Row:
         label=first.model.label,
         norm=first.model.norm,
         seeds=[result.seed for result in results],
+        accuracies=[result.test.accuracy if result.test else None for result in results],
         accuracy=statistics.fmean(accuracies) if accuracies else None,
         interval=interval,
         interval_kind=kind,

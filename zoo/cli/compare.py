@@ -21,8 +21,14 @@ from zoo.cli import options
 @click.option("--dataset", help="Only this data set.")
 @click.option("--recipe", help="Only this recipe: a name, or name-fingerprint as the tables show it.")
 @click.option("--model", "patterns", multiple=True, metavar="PATTERN", help="Only models like this (repeatable).")
+@click.option("--baseline", metavar="MODEL", help="Test every other model against this one, paired by seed.")
 def compare(
-    runs: tuple[Path, ...], style: str, dataset: str | None, recipe: str | None, patterns: tuple[str, ...]
+    runs: tuple[Path, ...],
+    style: str,
+    dataset: str | None,
+    recipe: str | None,
+    patterns: tuple[str, ...],
+    baseline: str | None,
 ) -> None:
     """Show the stored results under RUNS (folders or files; default: runs), one table per data set and recipe."""
     from fnmatch import fnmatch
@@ -53,4 +59,4 @@ def compare(
         results = [result for result in results if any(fnmatch(result.model.name, pattern) for pattern in patterns)]
         if not results:
             raise unknown("model pattern", " ".join(patterns), set(names), "the stored runs")
-    click.echo(render(group(results), style), nl=False)
+    click.echo(render(group(results, baseline), style), nl=False)

@@ -88,6 +88,7 @@ def _cells(row: Row, group: Group) -> dict[str, str]:
         "norm": row.norm or "-",
         "test accuracy %": _accuracy(row) + (TEST_MARK if group.selection == "test" else ""),
         "seeds": str(len(row.seeds)),
+        **(_difference(row) if any(other.against for other in group.rows) else {}),
         "parameters": f"{row.parameters:,}",
         "MACs (M)": f"{row.macs / 1e6:.1f}",
         "train img/s": _number(row.train_images_per_second, "{:,.0f}"),
@@ -114,6 +115,16 @@ def _accuracy(row: Row) -> str:
     return f"{text} ({diverged})" if diverged else text
 
 
+def _difference(row: Row) -> dict[str, str]:
+    told = row.against
+    if told is None:
+        return {"difference": "-", "p (Holm)": "-", "verdict": "baseline"}
+    shown = "-"
+    if told.difference is not None:
+        shown = f"{100 * told.difference:+.2f} ± {50 * (told.interval[1] - told.interval[0]):.2f}"
+    return {"difference": shown, "p (Holm)": _number(told.p_value, "{:.3f}"), "verdict": told.verdict}
+
+
 def _number(value: float | None, shape: str, factor: float = 1.0) -> str:
     return "-" if value is None else shape.format(value * factor)
 
@@ -127,6 +138,11 @@ def _notes(group: Group, prefix: str) -> list[str]:
         )
     if "student" in counts:
         notes.append("Several seeds: mean ± 95 % interval over seeds (Student t).")
+    if against := next((row.against for row in group.rows if row.against), None):
+        notes.append(
+            f"Difference: points from {against.baseline}, paired by seed, with its 95 % interval (Student t); "
+            "p corrected by Holm for the rows of this table."
+        )
     if group.selection == "test":
         notes.append(TEST_NOTE)
     if len(group.machines) > 1:
@@ -140,6 +156,17 @@ def _notes(group: Group, prefix: str) -> list[str]:
 def _flat(row: Row) -> dict[str, object]:
     record = dataclasses.asdict(row)
     low, high = record.pop("interval") or (None, None)
+    against = record.pop("against") or dict.fromkeys(
+        ["baseline", "difference", "interval", "p_value", "verdict", "pairs"]
+    )
+    below, above = against.pop("interval") or (None, None)
     record["seeds"] = " ".join(str(seed) for seed in row.seeds)
     record["diverged"] = " ".join(f"{seed}@{epoch}" for seed, epoch in row.diverged.items())
-    return record | {"interval_low": low, "interval_high": high}
+    record["accuracies"] = " ".join("-" if value is None else repr(value) for value in row.accuracies)
+    return record | {
+        "interval_low": low,
+        "interval_high": high,
+        **against,
+        "difference_low": below,
+        "difference_high": above,
+    }
