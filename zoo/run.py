@@ -104,7 +104,14 @@ def run_one(
         if settings.layout not in ("auto", layout):
             raise _started_with(run, "layout", layout)
     elif settings.layout == "auto":
-        layout = speed.choose_layout(model, recipe, device, image_shape)
+        key = {
+            "definition": identity["definition"],
+            "precision": recipe.precision,
+            "batch_size": recipe.batch_size,
+            "image_shape": image_shape,
+            "environment": describe(device),
+        }
+        layout = speed.remembered_layout(key, lambda: speed.choose_layout(model, recipe, device, image_shape))
     else:
         layout = settings.layout
     model = model.to(memory_format=speed.LAYOUTS[layout])

@@ -158,6 +158,17 @@ def test_second_call_does_nothing(benched, tiny):
     assert "epoch 1/2" not in again.stderr
 
 
+def test_same_command_elsewhere_gives_the_same_bits(zoo_cli, tiny):
+    """With the layout left to be chosen, as a user does: the clock must not decide the bits."""
+    assert tiny[-2:] == ("--layout", "nchw")
+    weights = []
+    for name in ("one", "two"):
+        (zoo_cli.folder / name).mkdir()
+        zoo_cli.ok("bench", "resnet20_bn", *tiny[:-2], cwd=zoo_cli.folder / name)
+        weights.append((run_folder(zoo_cli.folder / name, "resnet20_bn") / "model.safetensors").read_bytes())
+    assert weights[0] == weights[1]
+
+
 def test_restart_runs_again_to_the_same_bits(copied, tiny):
     folder = run_folder(copied.folder, "resnet20_bn")
     before, other = snapshot(folder), snapshot(run_folder(copied.folder, "resnet20_ln"))

@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 from torch import nn
 
-from zoo.engine.speed import LAYOUTS, choose_layout, count_macs, count_parameters, measure_inference
+from zoo.engine.speed import (
+    LAYOUTS,
+    choose_layout,
+    count_macs,
+    count_parameters,
+    measure_inference,
+    remembered_layout,
+)
 from zoo.recipe import load_recipe
 
 CPU = torch.device("cpu")
@@ -66,3 +75,16 @@ def test_inference_figures(layout: str) -> None:
     assert found.batch_size in (32, 128)
     assert found.images_per_second > 1 / found.latency_p50  # a batch is faster than one at a time, for this model
     assert photograph(model)[: len(before)] == before
+
+
+def test_layout_is_measured_once_and_remembered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ZOO_CACHE", str(tmp_path))
+    answers = iter(["channels_last", "nchw", "nchw"])
+
+    def ask(**key: object) -> str:
+        return remembered_layout({"model": "a", **key}, lambda: next(answers))
+
+    assert [ask(), ask(), ask(batch=2), ask()] == ["channels_last", "channels_last", "nchw", "channels_last"]
+    for path in (tmp_path / "layouts").iterdir():
+        path.write_bytes(b"damaged")
+    assert ask() == "nchw"  # measured again

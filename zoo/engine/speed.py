@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
+import hashlib
+import json
 import statistics
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from zoo.data.cache import user_cache
 from zoo.engine.evaluate import autocast
 from zoo.engine.machine import synchronize
 from zoo.engine.optim import make_optimizer
 from zoo.engine.step import TrainStep
+from zoo.errors import EnvironmentFault
+from zoo.files import write_atomic
 from zoo.recipe import Recipe
 
 LAYOUTS = {"nchw": torch.contiguous_format, "channels_last": torch.channels_last}
@@ -58,6 +65,28 @@ def choose_layout(model: nn.Module, recipe: Recipe, device: torch.device, image_
             if turn > 0:  # the first step of each allocates and picks kernels
                 seconds[name].append(taken)
     return min(seconds, key=lambda name: min(seconds[name]))
+
+
+def remembered_layout(key: dict[str, Any], measure: Callable[[], str]) -> str:
+    """The layout that `measure` once gave for `key` on this machine, measured now if it is the first time.
+
+    The layouts differ in the last bits, so a choice made by the clock anew in every run would give one seed two
+    results. Raises :class:`EnvironmentFault` when the user cache cannot be written.
+    """
+    digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()
+    path = user_cache() / "layouts" / f"{digest[:32]}.json"
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):  # none yet, or damaged: measure
+        layout = json.loads(path.read_bytes())["layout"]
+        if layout in LAYOUTS:
+            return layout
+    layout = measure()
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as problem:
+        advice = "set ZOO_CACHE to a writable folder, or choose with --layout"
+        raise EnvironmentFault(f"{path.parent}: cannot be made ({problem.strerror}); {advice}") from problem
+    write_atomic(path, json.dumps({"layout": layout, **key}, indent=1).encode())
+    return layout
 
 
 def measure_inference(
