@@ -73,10 +73,10 @@ def bench(
     """
     git = git_state()
     identities = {run.model.name: identity_of(run, recipe, dataset) for run in runs}
-    for run in (
-        runs if restart else ()
-    ):  # all at once: a restart that is interrupted must not leave old results standing
-        run.folder.clear()
+    if restart:  # all before the first run: a restart that is interrupted must not leave old results standing
+        for run in runs:
+            with lock(run.folder.path):  # another process may be at it
+                run.folder.clear()
     results = []
     for number, run in enumerate(runs, 1):
         reporter.run(run, number, len(runs))

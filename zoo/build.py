@@ -139,7 +139,10 @@ def load_norm(model: Model) -> Norm:
 
 
 def load_builder(builder: str, what: str, origin: Origin) -> Callable[..., Any]:
-    """Import ``module:function``. The folder of a registry file that is not built in is searched first."""
+    """Import ``module:function``. The folder of the registry file that says so is searched first.
+
+    Raises :class:`RegistryError` for a module or function that is not there, fails on import or is hidden by another.
+    """
     module_name, _, path = builder.partition(":")
     folder = origin.path.parent
     if folder != BUILT_IN.parent and str(folder) not in sys.path:  # zoo's own folder holds no top-level modules

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import hashlib
-import json
 import statistics
 import time
 from dataclasses import dataclass
@@ -327,7 +325,7 @@ def check_identity(run: Run, stored: dict[str, Any], wanted: dict[str, Any]) -> 
         ("dataset", "data set"),
         ("definition", f"definition of {run.model.name}"),
     ):
-        if _digest(stored.get(part)) != _digest(wanted[part]):
+        if stored.get(part) != wanted[part]:
             raise ResultError(
                 f"{run.folder.path}: was made with another {words}; "
                 "give --restart to run it again in place, or another --runs folder to keep both"
@@ -339,10 +337,6 @@ def _started_with(run: Run, name: str, value: object) -> ResultError:
         f"{run.folder.path}: was started with {name} {value}, which changes the last bits of a run; "
         "go on with the same, or give --restart"
     )
-
-
-def _digest(value: Any) -> str:
-    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 
 def make_folder(folder: RunFolder) -> None:

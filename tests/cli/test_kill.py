@@ -182,6 +182,10 @@ def test_one_process_at_a_run_and_no_other_settings_on_resume(half_done):
         second = half_done(*COMMAND)
         assert second.returncode == 2
         assert f"another zoo (process {process.pid}) is at this run" in second.lines[-1]
+        folder = run_folder(half_done.folder, 1)
+        options = [word for word in COMMAND if word not in ("--seeds", "2")]
+        assert half_done(*options, "--seed", "1", "--restart").returncode == 2
+        assert (folder / "state.pt").is_file(), "a restart took away what another process was writing"
     finally:
         process.kill()
         process.communicate()

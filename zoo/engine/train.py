@@ -140,9 +140,8 @@ def train(
 
     for epoch in range(progress.epoch, recipe.epochs):
         model.train()
-        torch.manual_seed(
-            derive("layers", seed, epoch)
-        )  # for dropout and the like; data order and augmentation need none
+        # For dropout and the like; the order of the data and the augmentation need no global state.
+        torch.manual_seed(derive("layers", seed, epoch))
         loss_sum = torch.zeros((), device=device)
         hits = torch.zeros((), dtype=torch.int64, device=device)
         seen = seen_before_window = 0
