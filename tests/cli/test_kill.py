@@ -179,6 +179,7 @@ def test_one_process_at_a_run_and_no_other_settings_on_resume(half_done):
         for line in process.stderr:
             if line.strip().startswith(f"epoch 1/{EPOCHS}"):
                 break
+        process.send_signal(signal.SIGSTOP)  # it holds the run for as long as this test looks
         second = half_done(*COMMAND)
         assert second.returncode == 2
         assert f"another zoo (process {process.pid}) is at this run" in second.lines[-1]
