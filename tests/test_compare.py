@@ -24,8 +24,8 @@ def result(model: str = "m_bn", seed: int = 0, correct: int | None = 9_000, **ch
     test = None
     if correct is not None:
         test = {
-            "images": 10_000, "correct": correct, "accuracy": correct / 10_000, "loss": 0.5,
-            "per_class_accuracy": [correct / 10_000], "confusion": [[10_000]], "ece": 0.1,
+            "images": 10_000, "correct": correct, "accuracy": correct / 10_000, "top5_accuracy": 0.99, "loss": 0.5,
+            "per_class_accuracy": [correct / 10_000], "confusion": [[10_000]], "ece": 0.1, "brier": 0.2,
         }  # fmt: skip
     content = {
         "status": "finished" if test else "diverged",
@@ -34,7 +34,7 @@ def result(model: str = "m_bn", seed: int = 0, correct: int | None = 9_000, **ch
         "seed": seed,
         "model": {
             "name": model, "label": f"label of {model}", "norm": model.split("_")[-1], "definition": {"norm": model},
-            "parameters": 1_234_567, "trainable_parameters": 1_234_567, "macs": 98_765_432,
+            "parameters": 1_234_567, "trainable_parameters": 1_234_567, "macs": 98_765_432, "activation_bytes": 300_000,
         },
         "recipe": {"name": "standard", "fingerprint": "a" * 64, "content": {"precision": "fp32"}},
         "dataset": {
@@ -44,16 +44,21 @@ def result(model: str = "m_bn", seed: int = 0, correct: int | None = 9_000, **ch
         "selection": {"split": "holdout", "rule": "best", "metric": "accuracy", "epoch": 4 if test else None},
         "test": test,
         "holdout": None,
+        "train": None if test is None else {**test, "correct": 9_500, "accuracy": 0.95},
         "train_loss": 0.25,
         "train_accuracy": 0.75,
         "epochs_trained": 4,
+        "epochs_to_90_percent": 3 if test else None,
         "speed": {
             "train_images_per_second": 1111.0, "window_rates": [1111.0],
             "inference_images_per_second": 2222.0 if test else None, "inference_batch_size": 128 if test else None,
             "latency_p50": 0.00333 if test else None, "latency_p90": 0.004 if test else None,
             "latency_p99": 0.00555 if test else None, "peak_memory_bytes": 777 * 2**20,
         },
-        "settings": {"device": "cpu", "layout": "nchw", "compiled": False, "executor": "batched", "workers": 0},
+        "settings": {
+            "device": "cpu", "layout": "nchw", "compiled": False, "executor": "batched", "workers": 0,
+            "deterministic": False,
+        },
         "environment": dict(MACHINE),
         "git": None,
         "started": "2030-01-02T03:04:05+00:00",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import errno
 import json
 import math
@@ -11,18 +10,19 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
 import pytest
 
+from zoo.curves import epochs_to, seconds_to
 from zoo.errors import EnvironmentFault, ResultError
 from zoo.files import remove_leftovers, write_atomic
 from zoo.results import (
     SCHEMA_VERSION,
     DatasetPart,
+    EpochRow,
     Metrics,
     ModelPart,
     RecipePart,
@@ -32,6 +32,8 @@ from zoo.results import (
     SettingsPart,
     SpeedPart,
     find_results,
+    load_history,
+    load_predictions,
     load_result,
     save_history,
     save_predictions,
@@ -44,10 +46,12 @@ def metrics(accuracy: float = 0.9) -> Metrics:
         images=10,
         correct=round(10 * accuracy),
         accuracy=accuracy,
+        top5_accuracy=None,
         loss=1 / 3,
         per_class_accuracy=[accuracy, None],
         confusion=[[9, 1], [0, 0]],
         ece=0.1,
+        brier=0.2,
     )
 
 
@@ -61,6 +65,7 @@ def finished() -> Result:
         model=ModelPart(
             name="m_bn", label="M, BatchNorm", norm="bn", definition={"norm": {"kwargs": {"k": [1, 2]}}},
             parameters=11_173_962, trainable_parameters=11_173_962, macs=556_000_000,
+            activation_bytes=1_000_000,
         ),
         recipe=RecipePart(name="standard", fingerprint="f" * 64, content={"precision": "fp32", "lr": 0.1}),
         dataset=DatasetPart(
@@ -70,14 +75,18 @@ def finished() -> Result:
         selection=SelectionPart(split="holdout", rule="best", metric="accuracy", epoch=7),
         test=metrics(),
         holdout=metrics(0.8),
+        train=metrics(1.0),
         train_loss=0.1,
         train_accuracy=0.95,
         epochs_trained=8,
+        epochs_to_90_percent=5,
         speed=SpeedPart(
             train_images_per_second=100.5, window_rates=[100.5, 99.0], inference_images_per_second=300.25,
             inference_batch_size=128, latency_p50=0.01, latency_p90=0.011, latency_p99=0.02, peak_memory_bytes=2**30,
         ),
-        settings=SettingsPart(device="cpu", layout="nchw", compiled=False, executor="batched", workers=0),
+        settings=SettingsPart(
+            device="cpu", layout="nchw", compiled=False, executor="batched", workers=0, deterministic=True
+        ),
         environment={"cpu": "a cpu", "cores": 2, "gpu": None},
         git={"commit": "abc", "dirty": True},
         started="2030-01-02T03:04:05+00:00",
@@ -92,7 +101,8 @@ def diverged() -> Result:
     return finished().model_copy(
         update={
             "status": "diverged", "diverged_epoch": 1, "diverged_step": 2, "test": None, "holdout": None,
-            "train_loss": None, "train_accuracy": None, "epochs_trained": 0, "git": None,
+            "train": None, "train_loss": None, "train_accuracy": None, "epochs_trained": 0,
+            "epochs_to_90_percent": None, "git": None,
             "speed": SpeedPart(**speed),
             "selection": SelectionPart(split="holdout", rule="best", metric="accuracy", epoch=None),
         }
@@ -114,7 +124,7 @@ def failure(path: Path) -> str:
 def test_round_trip(tmp_path: Path, make: Callable[[], Result]) -> None:
     save_result(tmp_path / "result.json", make())
     assert load_result(tmp_path / "result.json") == make()
-    assert json.loads((tmp_path / "result.json").read_text())["schema_version"] == SCHEMA_VERSION == 1
+    assert json.loads((tmp_path / "result.json").read_text())["schema_version"] == SCHEMA_VERSION == 2
 
 
 def test_missing_is_null_in_the_file_and_never_0(tmp_path: Path) -> None:
@@ -140,8 +150,27 @@ def test_no_figure_may_be_left_out() -> None:
 def test_newer_schema(tmp_path: Path) -> None:
     path = tmp_path / "result.json"
     # The newer zoo's other keys must not be what the message is about.
-    path.write_text(json.dumps({**content(finished()), "schema_version": 2, "new": 1}))
-    assert failure(path) == f"{path}: has schema version 2, this zoo reads up to 1; upgrade zoo"
+    path.write_text(json.dumps({**content(finished()), "schema_version": 3, "new": 1}))
+    assert failure(path) == f"{path}: has schema version 3, this zoo reads up to 2; upgrade zoo"
+
+
+def test_older_schema_is_read_and_what_it_did_not_measure_is_null(tmp_path: Path) -> None:
+    said = content(finished())
+    said["schema_version"] = 1
+    for part, key in (
+        ("model", "activation_bytes"), ("settings", "deterministic"), ("test", "top5_accuracy"), ("test", "brier"),
+        ("holdout", "top5_accuracy"), ("holdout", "brier"),
+    ):  # fmt: skip
+        del said[part][key]
+    del said["train"], said["epochs_to_90_percent"]
+    path = tmp_path / "result.json"
+    path.write_text(json.dumps(said))
+    old = load_result(path)
+    assert (old.train, old.epochs_to_90_percent, old.test.brier, old.model.activation_bytes) == (None,) * 4
+    assert (old.test.accuracy, old.settings.deterministic) == (0.9, False)
+    del said["seed"]
+    path.write_text(json.dumps(said))
+    assert "seed: field required" in failure(path)
 
 
 @pytest.mark.parametrize(
@@ -158,7 +187,7 @@ def test_newer_schema(tmp_path: Path) -> None:
         (lambda text: text.replace('"ece":0.1', '"ece":0.1,"extra":1'), "test.extra: extra inputs are not permitted"),
         (lambda text: text.replace('"layout":"nchw"', '"layout":"x"'), "settings.layout: input should be 'nchw' or"),
         (lambda text: text.replace('"loss":0.33', '"loss":null,"x":0.33'), "test.loss: input should be a valid number"),
-        (lambda text: text.replace('"schema_version":1', '"schema_version":"new"'), "schema_version: "),
+        (lambda text: text.replace('"schema_version":2', '"schema_version":"new"'), "schema_version: "),
     ],
 )
 def test_damaged_file(tmp_path: Path, damage: Callable[[str], str], told: str) -> None:
@@ -202,25 +231,48 @@ def test_find_results(tmp_path: Path) -> None:
     )
 
 
-def test_history_and_predictions(tmp_path: Path) -> None:
-    @dataclass
-    class Line:
-        epoch: int
-        loss: float
-        split: str | None
+def epoch_row(epoch: int, accuracy: float | None, train_seconds: float = 2.0) -> EpochRow:
+    split = None if accuracy is None else "holdout"
+    loss = None if accuracy is None else 1e-9
+    return EpochRow(epoch, 0.1 + 0.2, 1 / 3, 0.5, split, loss, accuracy, 1000.0, train_seconds, 0.25)
 
-    save_history(tmp_path / "h.csv", [Line(1, 0.1 + 0.2, None), Line(2, 1e-9, "test")])
-    rows = list(csv.DictReader((tmp_path / "h.csv").open()))
-    assert [(int(row["epoch"]), float(row["loss"]), row["split"]) for row in rows] == [
-        (1, 0.1 + 0.2, ""),
-        (2, 1e-9, "test"),
-    ]
 
-    save_predictions(tmp_path / "p.npz", np.array([0, 99]), np.array([1, 98]), np.array([0.5, 1 / 3]))
-    with np.load(tmp_path / "p.npz", allow_pickle=False) as stored:
-        assert stored["label"].tolist() == [0, 99]
-        assert stored["predicted"].tolist() == [1, 98]
-        assert stored["confidence"].tolist() == [0.5, float(np.float32(1 / 3))]
+def test_history_comes_back(tmp_path: Path) -> None:
+    path, rows = tmp_path / "h.csv", [epoch_row(1, None), epoch_row(2, 0.9)]
+    save_history(path, rows)
+    assert load_history(path) == rows
+    assert path.read_text().splitlines()[1].split(",")[4:7] == ["", "", ""]
+
+
+@pytest.mark.parametrize("damage", ["", "epoch,lr\n1,0.1\n", "{}", "epoch\n\xff\n"])
+def test_damaged_history(tmp_path: Path, damage: str) -> None:
+    path = tmp_path / "h.csv"
+    path.write_text(damage)
+    if damage == "":
+        path.unlink()
+    with pytest.raises(ResultError, match=f"{path}: the history cannot be read"):
+        load_history(path)
+
+
+def test_curve(tmp_path: Path) -> None:
+    rows = [epoch_row(1, 0.5), epoch_row(2, 0.73), epoch_row(3, 0.7), epoch_row(4, 0.8, 10.0)]
+    assert epochs_to(rows, 0.9) == 2  # 0.73 of 0.8
+    assert epochs_to(rows, 0.95) == 4
+    assert [seconds_to(rows, accuracy) for accuracy in (0.4, 0.7, 0.75, 0.81)] == [2.0, 4.0, 16.0, None]
+    assert epochs_to([epoch_row(1, None)], 0.9) is None
+    assert seconds_to([epoch_row(1, None)], 0.1) is None
+
+
+def test_predictions_come_back(tmp_path: Path) -> None:
+    path = tmp_path / "p.npz"
+    save_predictions(path, np.array([0, 99]), np.array([1, 98]), np.array([0.5, 1 / 3]))
+    told = load_predictions(path)
+    assert {name: array.tolist() for name, array in told.items()} == {
+        "label": [0, 99], "predicted": [1, 98], "confidence": [0.5, float(np.float32(1 / 3))],
+    }  # fmt: skip
+    path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(ResultError, match=f"{path}: the predictions cannot be read"):
+        load_predictions(path)
 
 
 def test_what_is_not_a_number_does_not_reach_the_disk(tmp_path: Path) -> None:

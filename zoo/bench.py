@@ -10,6 +10,7 @@ from zoo.build import build, try_on
 from zoo.data.datasets import Dataset
 from zoo.engine.machine import git_state
 from zoo.files import lock, remove_leftovers
+from zoo.identity import check_identity, identity_of, identity_of_result
 from zoo.recipe import Recipe
 from zoo.registry import Model
 from zoo.results import Result, RunFolder, load_result
@@ -18,9 +19,6 @@ from zoo.run import (
     Run,
     Settings,
     check_data,
-    check_identity,
-    identity_of,
-    identity_of_result,
     input_shape,
     make_folder,
     run_one,
@@ -72,7 +70,7 @@ def bench(
     :func:`run_one` raises.
     """
     git = git_state()
-    identities = {run.model.name: identity_of(run, recipe, dataset) for run in runs}
+    identities = {run.model.name: identity_of(run.model, recipe, dataset) for run in runs}
     if restart:  # all before the first run: a restart that is interrupted must not leave old results standing
         for run in runs:
             with lock(run.folder.path):  # another process may be at it
@@ -85,7 +83,7 @@ def bench(
             was_done = run.folder.result.is_file()
             if was_done:
                 result = load_result(run.folder.result)
-                check_identity(run, identity_of_result(result), identity)
+                check_identity(run.folder, run.model, identity_of_result(result), identity)
             else:
                 make_folder(run.folder)
                 remove_leftovers(run.folder.path)

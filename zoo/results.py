@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import io
 import json
+import zipfile
+import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -16,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from zoo.errors import ResultError
 from zoo.files import write_atomic
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2  # 2: train, epochs_to_90_percent, top5_accuracy, brier, activation_bytes, deterministic
 FILE = "result.json"
 
 
@@ -27,7 +29,10 @@ class Part(BaseModel):
 
 
 class ModelPart(Part):
-    """`definition` is :func:`zoo.build.definition`; `macs` are of one image's forward pass."""
+    """`definition` is :func:`zoo.build.definition`; `macs` are of one image's forward pass, half its FLOPs.
+
+    `activation_bytes` is what autograd keeps of one image from forward to backward, in the run's precision.
+    """
 
     name: str
     label: str
@@ -36,6 +41,7 @@ class ModelPart(Part):
     parameters: int
     trainable_parameters: int
     macs: int
+    activation_bytes: int | None
 
 
 class RecipePart(Part):
@@ -58,15 +64,21 @@ class DatasetPart(Part):
 
 
 class Metrics(Part):
-    """Of one split. `confusion`: the row is the label, the column the prediction. `ece`: 15 equal bins (Guo, 2017)."""
+    """Of one split; shares from 0 to 1, losses in nats. `confusion`: the row is the label, the column the prediction.
+
+    `ece`: 15 equal bins (Guo, 2017). `brier`: squared error of the probabilities, summed over classes, 0 to 2 (Brier,
+    1950). `top5_accuracy` is None where there are five classes or fewer.
+    """
 
     images: int
     correct: int
     accuracy: float
+    top5_accuracy: float | None
     loss: float
     per_class_accuracy: list[float | None]
     confusion: list[list[int]]
     ece: float
+    brier: float | None
 
 
 class SelectionPart(Part):
@@ -99,12 +111,18 @@ class SettingsPart(Part):
     compiled: bool
     executor: Literal["batched", "albumentations"]
     workers: int
+    deterministic: bool
 
 
 class Result(Part):
-    """``result.json``. A run that diverged has its epoch, and null where it has no figure."""
+    """``result.json``. A run that diverged has its epoch, and null where it has no figure.
 
-    schema_version: Literal[1] = SCHEMA_VERSION
+    `train_loss` and `train_accuracy` are of the last epoch's augmented batches, as they went by; `train` is of
+    unaugmented training images (as many as the test set has, drawn by the recipe) under the selected weights.
+    `epochs_to_90_percent`: the first epoch whose accuracy on the selection split is 90 % of the last epoch's.
+    """
+
+    schema_version: Literal[2] = SCHEMA_VERSION
     status: Literal["finished", "diverged"]
     diverged_epoch: int | None
     diverged_step: int | None
@@ -115,9 +133,11 @@ class Result(Part):
     selection: SelectionPart
     test: Metrics | None
     holdout: Metrics | None
+    train: Metrics | None
     train_loss: float | None
     train_accuracy: float | None
     epochs_trained: int
+    epochs_to_90_percent: int | None
     speed: SpeedPart
     settings: SettingsPart
     environment: dict[str, Any]
@@ -125,6 +145,22 @@ class Result(Part):
     started: str
     wall_seconds: float
     resumes: int
+
+
+@dataclass(frozen=True)
+class EpochRow:
+    """One line of ``history.csv``. Losses in nats, accuracies 0 to 1; None where nothing was measured."""
+
+    epoch: int  # 1 is the first
+    lr: float  # at the epoch's last step
+    train_loss: float
+    train_accuracy: float
+    eval_split: str | None  # "holdout" or "test", by the recipe's selection
+    eval_loss: float | None
+    eval_accuracy: float | None
+    train_images_per_second: float
+    train_seconds: float
+    eval_seconds: float
 
 
 @dataclass(frozen=True)
@@ -190,11 +226,27 @@ def load_result(path: Path) -> Result:
     if isinstance(version, int) and version > SCHEMA_VERSION:
         raise ResultError(f"{path}: has schema version {version}, this zoo reads up to {SCHEMA_VERSION}; upgrade zoo")
     try:
-        return Result.model_validate(content)
+        return Result.model_validate(_upgraded(content) if version == 1 else content)
     except ValidationError as problem:
         first = problem.errors(include_url=False)[0]
         key = ".".join(str(part) for part in first["loc"]) or "the file"
         raise ResultError(f"{path}: {key}: {first['msg'].lower()}; the file was damaged or edited") from problem
+
+
+def _upgraded(content: dict[str, Any]) -> dict[str, Any]:
+    """Schema 1 as 2: what it did not measure is null. Anything else that is missing stays missing."""
+    content = content | {"schema_version": 2, "train": None, "epochs_to_90_percent": None}
+    content |= {
+        part: content[part] | dict.fromkeys(names, value)
+        for part, names, value in (
+            ("model", ("activation_bytes",), None),
+            ("settings", ("deterministic",), False),
+            ("test", ("top5_accuracy", "brier"), None),
+            ("holdout", ("top5_accuracy", "brier"), None),
+        )
+        if isinstance(content.get(part), dict)
+    }
+    return content
 
 
 def _not_finite(name: str) -> float:
@@ -220,13 +272,37 @@ def _find(root: Path) -> Iterator[Path]:
         )
 
 
-def save_history(path: Path, rows: Sequence[Any]) -> None:
-    """Write the epochs, at least one dataclass instance, as CSV; None is an empty field."""
+def save_history(path: Path, rows: Sequence[EpochRow]) -> None:
+    """Write the epochs as CSV; None is an empty field."""
     text = io.StringIO(newline="")
-    writer = csv.DictWriter(text, [item.name for item in fields(rows[0])], lineterminator="\n")
+    writer = csv.DictWriter(text, [item.name for item in fields(EpochRow)], lineterminator="\n")
     writer.writeheader()
     writer.writerows(asdict(row) for row in rows)
     write_atomic(path, text.getvalue().encode())
+
+
+def load_history(path: Path) -> list[EpochRow]:
+    """Read what :func:`save_history` wrote. Raises :class:`ResultError` for a missing or damaged file."""
+
+    def number(text: str) -> float | None:
+        return float(text) if text else None
+
+    try:
+        with path.open(newline="") as file:
+            reader = csv.DictReader(file)
+            if reader.fieldnames != [item.name for item in fields(EpochRow)]:
+                raise ValueError
+            return [
+                EpochRow(
+                    epoch=int(row.pop("epoch")),
+                    eval_split=row.pop("eval_split") or None,
+                    **{name: number(text) for name, text in row.items()},
+                )
+                for row in reader
+            ]
+    except (OSError, ValueError, TypeError) as problem:
+        reason = getattr(problem, "strerror", None) or "damaged or edited"
+        raise ResultError(f"{path}: the history cannot be read ({reason})") from problem
 
 
 def save_predictions(path: Path, labels: np.ndarray, predicted: np.ndarray, confidence: np.ndarray) -> None:
@@ -237,3 +313,13 @@ def save_predictions(path: Path, labels: np.ndarray, predicted: np.ndarray, conf
         "confidence": confidence.astype(np.float32),
     }
     write_atomic(path, lambda file: np.savez_compressed(file, **arrays))
+
+
+def load_predictions(path: Path) -> dict[str, np.ndarray]:
+    """What :func:`save_predictions` wrote: ``label``, ``predicted``, ``confidence``. Raises :class:`ResultError`."""
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            return {name: arrays[name] for name in ("label", "predicted", "confidence")}
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as problem:
+        reason = getattr(problem, "strerror", None) or "damaged or edited"
+        raise ResultError(f"{path}: the predictions cannot be read ({reason})") from problem

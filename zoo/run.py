@@ -12,7 +12,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from zoo.build import build, definition
+from zoo.build import build
+from zoo.curves import epochs_to
 from zoo.data.datasets import Dataset
 from zoo.data.loader import EvalLoader, TrainLoader
 from zoo.data.split import stratified_holdout, stratified_subset
@@ -20,8 +21,9 @@ from zoo.data.transforms import parse
 from zoo.engine import speed, train
 from zoo.engine.checkpoint import load_state, save_weights
 from zoo.engine.evaluate import Evaluation, evaluate
-from zoo.engine.machine import PeakMemory, describe
-from zoo.errors import RecipeError, ResultError
+from zoo.engine.machine import PeakMemory, describe, set_deterministic
+from zoo.errors import EnvironmentFault, RecipeError, ResultError
+from zoo.identity import check_identity, started_with
 from zoo.recipe import Recipe
 from zoo.registry import Model
 from zoo.results import (
@@ -44,13 +46,17 @@ EVAL_BATCH = {"cpu": 256, "cuda": 2048}
 
 @dataclass(frozen=True)
 class Settings:
-    """What cannot change accuracy: where and how a run is computed. ``auto`` is settled per machine and recorded."""
+    """What cannot change accuracy: where and how a run is computed. ``auto`` is settled per machine and recorded.
+
+    `deterministic`: only algorithms that give the same bits each time, and a memory layout that no clock chooses.
+    """
 
     device: torch.device
     layout: str  # auto, nchw or channels_last
     executor: str  # auto, batched or albumentations
     workers: int
     compiled: bool
+    deterministic: bool
 
 
 @dataclass(frozen=True)
@@ -89,18 +95,21 @@ def run_one(
     device, folder = settings.device, run.folder
     # cuDNN would round fp32 convolutions to TF32 by itself, under the same recipe as a CPU that does not.
     torch.backends.cudnn.allow_tf32 = False
+    set_deterministic(settings.deterministic)
 
     torch.manual_seed(derive("init", run.seed))  # the initial weights depend on the seed and the model alone
     model = build(run.model, dataset.num_classes).to(device)
     image_shape = input_shape(recipe, dataset)
-    model_part = _model_part(run.model, model, identity["definition"], image_shape, device)
+    model_part = _model_part(run.model, model, identity["definition"], image_shape, device, recipe.precision)
 
     state = load_state(folder.state)
     if state is not None:
-        check_identity(run, state["identity"]["run"], identity)
+        check_identity(folder, run.model, state["identity"]["run"], identity)
         layout = state["identity"]["settings"]["layout"]  # an automatic choice is made once: a resumed run repeats it
         if settings.layout not in ("auto", layout):
-            raise _started_with(run, "layout", layout)
+            raise started_with(folder, "layout", layout)
+    elif settings.layout == "auto" and settings.deterministic:
+        layout = "channels_last"  # the clock decides nothing
     elif settings.layout == "auto":
         key = {
             "definition": identity["definition"],
@@ -118,8 +127,11 @@ def run_one(
     common = {"device": device, "executor": settings.executor, "channels_last": layout == "channels_last"}
 
     def eval_loader(split: str) -> EvalLoader:
-        """The images of "holdout" or "test", in order."""
+        """The images of "train" (as many as the test set has), "holdout" or "test", in order, not augmented."""
         part, rows = (dataset.test, None) if split == "test" else (dataset.train, holdout_rows)
+        if split == "train":
+            count = min(len(dataset.test), len(train_rows))
+            rows = train_rows[stratified_subset(dataset.train.labels[train_rows], count, recipe.split.seed)]
         batch = EVAL_BATCH[device.type]
         return EvalLoader(part.images, part.labels, recipe.augment.eval, batch_size=batch, indices=rows, **common)
 
@@ -141,10 +153,11 @@ def run_one(
         compiled=settings.compiled,
         executor=loader.executor_name,
         workers=settings.workers if loader.executor_name == "albumentations" else 0,
+        deterministic=settings.deterministic,
     )
-    for name in ("device", "executor", "compiled") if state is not None else ():
+    for name in ("device", "executor", "compiled", "deterministic") if state is not None else ():
         if state["identity"]["settings"][name] != getattr(used, name):
-            raise _started_with(run, name, state["identity"]["settings"][name])
+            raise started_with(folder, name, state["identity"]["settings"][name])
     reporter.settled(run, used)
     memory = PeakMemory(device)
     try:
@@ -160,20 +173,26 @@ def run_one(
             identity={"run": identity, "settings": used.model_dump()},
             reporter=reporter,
         )
+    except RuntimeError as problem:
+        if settings.deterministic and "deterministic" in str(problem):
+            line = str(problem).split(",")[0].split(". ")[0]
+            raise EnvironmentFault(f"--deterministic: {run.model.name}: {line}; leave the option out") from problem
+        raise
     finally:
         loader.close()
     peak_memory = memory.read()
 
     diverged = outcome.diverged
-    test = holdout = inference = None
+    test = holdout = trained = inference = None
     if diverged is None:
         model.load_state_dict(outcome.weights)
+        trained = evaluate(model, eval_loader("train"), device, recipe.precision)
         if len(holdout_rows):
             holdout = evaluate(model, eval_loader("holdout"), device, recipe.precision)
         # Under a leak-free recipe this is the only time that the test images are read.
         test = evaluate(model, eval_loader("test"), device, recipe.precision)
-        if not test.finite or (holdout is not None and not holdout.finite):  # fp16 can overflow on some images only
-            diverged, test, holdout = train.Diverged(recipe.epochs, len(loader)), None, None
+        if not all(part.finite for part in (trained, holdout, test) if part):  # fp16 can overflow on some images only
+            diverged, test, holdout, trained = train.Diverged(recipe.epochs, len(loader)), None, None, None
     if diverged is None:
         inference = speed.measure_inference(model, device, recipe.precision, layout, image_shape)
         save_weights(folder.weights, outcome.weights)
@@ -199,9 +218,11 @@ def run_one(
         selection=SelectionPart(**recipe.selection.model_dump(), epoch=outcome.selected_epoch),
         test=_metrics(test) if test else None,
         holdout=_metrics(holdout) if holdout else None,
+        train=_metrics(trained) if trained else None,
         train_loss=last.train_loss if last else None,
         train_accuracy=last.train_accuracy if last else None,
         epochs_trained=len(outcome.history),
+        epochs_to_90_percent=epochs_to(outcome.history, 0.9) if diverged is None else None,
         speed=_speed_part(outcome, inference, peak_memory),
         settings=used,
         environment=describe(device),
@@ -217,7 +238,12 @@ def run_one(
 
 
 def _model_part(
-    entry: Model, model: nn.Module, told: dict[str, Any], image_shape: tuple[int, int, int], device: torch.device
+    entry: Model,
+    model: nn.Module,
+    told: dict[str, Any],
+    image_shape: tuple[int, int, int],
+    device: torch.device,
+    precision: str,
 ) -> ModelPart:
     parameters, trainable = speed.count_parameters(model)
     return ModelPart(
@@ -228,6 +254,7 @@ def _model_part(
         parameters=parameters,
         trainable_parameters=trainable,
         macs=speed.count_macs(model, image_shape, device),
+        activation_bytes=speed.count_activation_bytes(model, image_shape, device, precision),
     )
 
 
@@ -297,45 +324,12 @@ def _metrics(evaluation: Evaluation) -> Metrics:
         images=int(counts.sum()),
         correct=int(hits.sum()),
         accuracy=evaluation.accuracy,
+        top5_accuracy=evaluation.top5_accuracy,
         loss=evaluation.loss,
         per_class_accuracy=[int(hit) / int(count) if count else None for hit, count in zip(hits, counts, strict=True)],
         confusion=confusion.tolist(),
         ece=evaluation.expected_calibration_error(),
-    )
-
-
-def identity_of(run: Run, recipe: Recipe, dataset: Dataset) -> dict[str, Any]:
-    """What makes a stored run the same experiment as `run`, besides the name of its folder."""
-    return {"recipe": recipe.fingerprint, "dataset": dataset.fingerprint, "definition": definition(run.model)}
-
-
-def identity_of_result(result: Result) -> dict[str, Any]:
-    """The same of a stored result."""
-    return {
-        "recipe": result.recipe.fingerprint,
-        "dataset": result.dataset.fingerprint,
-        "definition": result.model.definition,
-    }
-
-
-def check_identity(run: Run, stored: dict[str, Any], wanted: dict[str, Any]) -> None:
-    """Raise :class:`ResultError` when what is `stored` is another experiment than the one `wanted`."""
-    for part, words in (
-        ("recipe", "recipe"),
-        ("dataset", "data set"),
-        ("definition", f"definition of {run.model.name}"),
-    ):
-        if stored.get(part) != wanted[part]:
-            raise ResultError(
-                f"{run.folder.path}: was made with another {words}; "
-                "give --restart to run it again in place, or another --runs folder to keep both"
-            )
-
-
-def _started_with(run: Run, name: str, value: object) -> ResultError:
-    return ResultError(
-        f"{run.folder.path}: was started with {name} {value}, which changes the last bits of a run; "
-        "go on with the same, or give --restart"
+        brier=evaluation.brier,
     )
 
 

@@ -124,7 +124,7 @@ def test_files(benched, model):
     folder = run_folder(benched.cli.folder, model)
     assert {path.name for path in folder.iterdir()} == FILES  # no state.pt, nothing temporary
     result = load(benched.cli.folder, model)
-    assert result["schema_version"] == 1
+    assert result["schema_version"] == 2
     assert result["status"] == "finished"
     assert (result["epochs_trained"], result["seed"], result["resumes"]) == (2, 0, 0)
     assert folder.parent.parent.name == f"smoke-{result['recipe']['fingerprint'][:8]}"

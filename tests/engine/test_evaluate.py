@@ -56,16 +56,22 @@ def test_against_plain_loops(bins: int) -> None:
     )
     counts = [[0, 0.0, 0] for _ in range(bins)]
     confusion = [[0] * 10 for _ in range(10)]
+    brier, top5 = 0.0, 0
     for row, label in zip(evaluation.logits.double().softmax(1).tolist(), evaluation.labels.tolist(), strict=True):
         confidence = max(row)
         predicted = row.index(confidence)
         confusion[label][predicted] += 1
+        brier += sum((share - (index == label)) ** 2 for index, share in enumerate(row)) / 500
+        top5 += sum(share > row[label] for share in row) < 5
         place = counts[min(int(confidence * bins), bins - 1)]
         place[0], place[1], place[2] = place[0] + 1, place[1] + confidence, place[2] + (predicted == label)
     ece = sum(n / 500 * abs(total / n - hits / n) for n, total, hits in counts if n)
     assert evaluation.confusion().tolist() == confusion
     assert evaluation.accuracy == pytest.approx(sum(confusion[i][i] for i in range(10)) / 500)
     assert evaluation.expected_calibration_error(bins) == pytest.approx(ece, abs=1e-6)
+    assert evaluation.brier == pytest.approx(brier)
+    assert evaluation.top5_accuracy == pytest.approx(top5 / 500)
+    assert Evaluation(evaluation.logits[:, :5], evaluation.labels % 5).top5_accuracy is None
 
 
 class Spy(nn.Module):

@@ -11,6 +11,7 @@ from torch import nn
 from zoo.engine.speed import (
     LAYOUTS,
     choose_layout,
+    count_activation_bytes,
     count_macs,
     count_parameters,
     measure_inference,
@@ -58,6 +59,19 @@ def test_macs_by_hand() -> None:
 def test_macs_of_groups_and_strides_by_hand() -> None:
     model = nn.Conv2d(8, 16, 3, stride=2, padding=1, groups=4)
     assert count_macs(model, (8, 6, 6), CPU) == 3 * 3 * (3 * 3 * 2 * 16)
+
+
+def test_activations_by_hand() -> None:
+    model = network()
+    before = photograph(model)
+    image, plane, pooled = (
+        3 * 64 * 4,
+        8 * 64 * 4,
+        8 * 4,
+    )  # what conv, BatchNorm and ReLU, linear keep
+    assert count_activation_bytes(model, (3, 8, 8), CPU, "fp32") == image + 2 * plane + pooled
+    assert photograph(model) == before  # running statistics too
+    assert count_activation_bytes(model, (3, 8, 8), CPU, "bf16") < image + 2 * plane + pooled
 
 
 def test_parameters_all_and_trained() -> None:

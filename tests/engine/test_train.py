@@ -363,7 +363,7 @@ def dataset(cls: type[Dataset] = Dataset, test_images: np.ndarray = TEST_IMAGES)
 
 
 def settings(executor: str = "batched") -> Settings:
-    return Settings(device=CPU, layout="nchw", executor=executor, workers=0, compiled=False)
+    return Settings(device=CPU, layout="nchw", executor=executor, workers=0, compiled=False, deterministic=False)
 
 
 @pytest.fixture

@@ -36,6 +36,10 @@ from zoo.cli.options import INTERRUPTED
     "--workers", type=click.IntRange(min=0), default=2, show_default=True, help="Of the albumentations executor."
 )
 @click.option("--compile", "compiled", is_flag=True, help="torch.compile the model; needs a C++ compiler on the CPU.")
+@click.option(
+    "--deterministic", is_flag=True,
+    help="The same bits each time on a GPU too: slower, and an error where an operation cannot.",
+)  # fmt: skip
 @click.option("--restart", is_flag=True, help="Throw away what these runs have stored and start again.")
 @options.registry
 def bench(
@@ -52,6 +56,7 @@ def bench(
     executor: str,
     workers: int,
     compiled: bool,
+    deterministic: bool,
     restart: bool,
     registry: str | None,
 ) -> None:
@@ -85,7 +90,7 @@ def bench(
     if compiled:
         check_compiler(target)
     wanted = wanted.with_precision(settle_precision(target))
-    settings = engine.Settings(device=target, layout=layout, executor=executor, workers=workers, compiled=compiled)
+    settings = engine.Settings(target, layout, executor, workers, compiled, deterministic)
     todo = engine.plan(found, dict.fromkeys(only_seeds) or range(seeds or 1), wanted, data.name, runs)
     engine.check(todo, wanted, data, settings)
     with make_reporter() as reporter:

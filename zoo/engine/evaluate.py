@@ -42,6 +42,19 @@ class Evaluation:
         return float((self.logits.argmax(1) == self.labels).double().mean())
 
     @property
+    def top5_accuracy(self) -> float | None:
+        """Share of images whose label is among the five most likely classes; None for five classes or fewer."""
+        if self.logits.shape[1] <= 5:
+            return None
+        return float((self.logits.topk(5, dim=1).indices == self.labels[:, None]).any(1).double().mean())
+
+    @property
+    def brier(self) -> float:
+        """Squared error of the probabilities against the label, summed over classes, 0 to 2 (Brier, 1950)."""
+        wanted = nn.functional.one_hot(self.labels, self.logits.shape[1])
+        return float((self.logits.double().softmax(1) - wanted).square().sum(1).mean())
+
+    @property
     def loss(self) -> float:
         """Mean cross-entropy in nats, without label smoothing whatever the recipe trains with."""
         return float(nn.functional.cross_entropy(self.logits.double(), self.labels))

@@ -61,6 +61,18 @@ def synchronize(device: torch.device) -> None:
         torch.cuda.synchronize(device)
 
 
+def set_deterministic(wanted: bool) -> None:
+    """Whether torch may pick only algorithms that give the same bits each time; it raises where an operation has none.
+
+    On a CPU everything that zoo runs is so anyway. cuBLAS reads its setting when it is first used.
+    """
+    if wanted:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.use_deterministic_algorithms(wanted)
+    torch.utils.deterministic.fill_uninitialized_memory = False  # nothing here reads what it did not write
+    torch.backends.cudnn.benchmark = False  # it picks algorithms by the clock
+
+
 class PeakMemory:
     """Peak memory since construction: the allocator's on a GPU, the process' resident set on the CPU (Linux)."""
 

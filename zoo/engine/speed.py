@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from zoo.data.cache import user_cache
@@ -127,6 +127,32 @@ def count_macs(model: nn.Module, image_shape: tuple[int, int, int], device: torc
         model(torch.zeros(1, *image_shape, device=device))
     model.train(was_training)
     return counter.get_total_flops() // 2
+
+
+def count_activation_bytes(
+    model: nn.Module, image_shape: tuple[int, int, int], device: torch.device, precision: str
+) -> int:
+    """Bytes that autograd keeps between one image's forward and backward pass: what a norm costs in training memory.
+
+    Each storage counts once. The difference of two batches leaves out what does not grow with the batch (weights).
+    """
+    twin = copy.deepcopy(model).train()
+
+    def kept(batch: int) -> int:
+        sizes: dict[int, int] = {}
+
+        def count(tensor: Tensor) -> Tensor:
+            sizes[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+            return tensor
+
+        images = torch.zeros(batch, *image_shape, device=device)
+        with torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor), autocast(device, precision):
+            loss = twin(images).sum()  # keeps the graph, so that no storage is given out twice while it is counted
+        del loss
+        return sum(sizes.values())
+
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+        return (kept(4) - kept(2)) // 2
 
 
 def count_parameters(model: nn.Module) -> tuple[int, int]:

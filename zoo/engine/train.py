@@ -18,26 +18,10 @@ from zoo.engine.machine import synchronize
 from zoo.engine.optim import lr_factor, make_optimizer, make_plateau, set_lr
 from zoo.engine.step import TrainStep
 from zoo.recipe import Recipe
-from zoo.results import RunFolder, save_history
+from zoo.results import EpochRow, RunFolder, save_history
 from zoo.seeding import derive
 
 WINDOWS_PER_EPOCH = 10  # the device is synchronised, the bar moved and the loss looked at this often, not every step
-
-
-@dataclass(frozen=True)
-class EpochRow:
-    """One line of ``history.csv``. Losses in nats, accuracies 0 to 1; None where nothing was measured."""
-
-    epoch: int  # 1 is the first
-    lr: float  # at the epoch's last step
-    train_loss: float
-    train_accuracy: float
-    eval_split: str | None  # "holdout" or "test", by the recipe's selection
-    eval_loss: float | None
-    eval_accuracy: float | None
-    train_images_per_second: float
-    train_seconds: float
-    eval_seconds: float
 
 
 @dataclass(frozen=True)
