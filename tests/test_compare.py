@@ -5,16 +5,23 @@ from __future__ import annotations
 import io
 import json
 import re
+from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 import scipy.stats
 
-from zoo.compare import Group, compare
+import zoo.compare as module
+from zoo.compare import Group
 from zoo.errors import ResultError, UnknownNameError
+from zoo.power import needs
+from zoo.report.power import render_power
 from zoo.report.tables import FORMATS, render
-from zoo.results import Result
+from zoo.results import EpochRow, Result, RunFolder, Stored, save_history, save_predictions
+from zoo.stats import seeds_needed
 
 MACHINE = {"cpu": "CPU one", "cores": 2, "threads": 2, "torch": "2.9", "python": "3.11.1", "gpu": None, "cuda": None}
 
@@ -73,6 +80,11 @@ def result(model: str = "m_bn", seed: int = 0, correct: int | None = 9_000, **ch
         assert parents == ["environment"] or last in target
         target[last] = value
     return Result.model_validate(content)
+
+
+def compare(results: Iterable[Result], baseline: str | None = None, **options: Any) -> list[Group]:
+    """Of results that lie nowhere: their predictions and histories are missing."""
+    return module.compare([Stored(result, RunFolder(Path("nowhere"))) for result in results], baseline, **options)
 
 
 def rows(*results: Result) -> dict[str, Any]:
@@ -218,6 +230,7 @@ def table(text: str, style: str) -> list[dict[str, str]]:
 
 
 def unescaped(cell: str, style: str) -> str:
+    cell = cell.replace(r"\ensuremath{<}", "<")
     return re.sub(r"\\([%&_|#$])", r"\1", cell) if style in ("markdown", "latex") else cell
 
 
@@ -435,6 +448,8 @@ def test_difference_columns(style: str) -> None:
     shown = {cells["model"].replace("\\_", "_"): cells for cells in table(text, style)}
     assert shown["m_bn"]["verdict"] == "baseline"
     assert shown["m_up"]["verdict"] == "better"
+    assert shown["m_up"]["p (Holm)"] == "< 0.001"
+    assert 0.1 < float(shown["m_same"]["p (Holm)"]) <= 1
     assert shown["m_up"]["difference"].startswith("+1.00 ± 0.")
     assert "difference" not in render(compare(BASELINE), style).lower()
 
@@ -451,3 +466,154 @@ def test_csv_and_json_hold_the_differences() -> None:
         [frame.loc["m_up", "difference_low"], frame.loc["m_up", "difference_high"]]
     )
     assert rows["m_lost"]["accuracies"] == [0.92, 0.921, None]
+
+
+# One common seed: by image
+
+
+def stored(folder: Path, model: str, right: np.ndarray, seed: int = 0, labels: np.ndarray | None = None) -> Stored:
+    """A run with predictions: `right` says which of its test images it got."""
+    labels = np.arange(len(right)) % 10 if labels is None else labels
+    place = RunFolder(folder / model / f"seed{seed}")
+    place.path.mkdir(parents=True)
+    save_predictions(place.predictions, labels, np.where(right, labels, (labels + 1) % 10), np.ones(len(right)))
+    hits = int(right.sum())
+    told = {"test__correct": hits, "test__accuracy": hits / len(right), "test__images": len(right)}
+    return Stored(result(model, seed, hits, dataset__test_images=len(right), **told), place)
+
+
+def marks(images: int, *wrong: range) -> np.ndarray:
+    right = np.ones(images, dtype=bool)
+    for rows in wrong:
+        right[list(rows)] = False
+    return right
+
+
+def test_one_common_seed_is_mcnemars(tmp_path: Path) -> None:
+    base = stored(tmp_path, "m_bn", marks(1000, range(0, 60)))
+    near = stored(
+        tmp_path, "m_near", marks(1000, range(5, 63))
+    )  # right on 5 that the baseline misses, wrong on 3 others
+    far = stored(tmp_path, "m_far", marks(1000, range(40, 140)))  # 40 and 80
+    (group,) = module.compare([base, near, far], "m_bn")
+    against = {row.model: row.against for row in group.rows if row.against}
+    assert {told.method for told in against.values()} == {"mcnemar"}
+    assert against["m_near"].difference == pytest.approx(0.002)
+    assert against["m_far"].difference == pytest.approx(-0.04)
+    assert against["m_near"].p_value == pytest.approx(scipy.stats.binomtest(5, 8).pvalue)
+    assert against["m_far"].p_value == pytest.approx(2 * scipy.stats.binomtest(40, 120).pvalue)  # Holm: two rows
+    assert against["m_near"].verdict == "no evidence either way at n=1"
+    assert against["m_far"].verdict == "these two runs differ; needs 3 seeds"
+    text = render([group], "text")
+    assert "McNemar" in text
+    assert {cells["model"]: cells["difference"][-1] for cells in table(text, "text")} == {
+        "m_bn": "-", "m_near": "*", "m_far": "*",
+    }  # fmt: skip
+
+
+def test_predictions_of_another_run_are_refused(tmp_path: Path) -> None:
+    base, other = (stored(tmp_path, name, marks(100, range(9))) for name in ("m_bn", "m_ln"))
+    save_predictions(other.folder.predictions, np.zeros(100, int), np.zeros(100, int), np.ones(100))
+    with pytest.raises(ResultError, match=r"m_ln/seed0/predictions.npz: is not of the run in"):
+        module.compare([base, other], "m_bn")
+    mixed_up = stored(tmp_path, "m_gn", marks(100, range(9)), labels=np.arange(100)[::-1] % 10)
+    with pytest.raises(ResultError, match="are of other images"):
+        module.compare([base, mixed_up], "m_bn")
+
+
+# Power
+
+
+def test_power_tells_seeds_for_each_size() -> None:
+    groups = compare(BASELINE, "m_bn")
+    found = {need.model: need for need in needs(groups)}
+    assert set(found) == {"m_up", "m_down", "m_same", "m_lost"}
+    up = found["m_up"]
+    assert (up.pairs, up.tests) == (3, 4)
+    assert up.spread == pytest.approx(np.std([0.01, 0.0102, 0.0099], ddof=1))
+    low, high = up.spread_interval
+    assert low < up.spread < high
+    assert up.seeds[0.1] == seeds_needed(0.001, up.spread, 0.05 / 4)
+    assert list(up.seeds.values()) == sorted(up.seeds.values(), reverse=True)
+    for style in ("text", "markdown", "latex"):
+        shown = table(render_power(list(found.values()), style), style)
+        assert [row["model"] for row in shown] == list(found)
+        assert shown[0]["for 0.1"] == f"{next(iter(found.values())).seeds[0.1]:,}"
+    frame = pd.read_csv(io.StringIO(render_power([up], "csv")))
+    assert (frame["seeds_0.1"][0], frame["spread"][0]) == (up.seeds[0.1], up.spread)
+    assert json.loads(render_power([up], "json"))[0]["seeds"]["0.1"] == up.seeds[0.1]
+
+
+def test_power_of_single_seeds_is_refused() -> None:
+    with pytest.raises(ResultError, match="no model has two seeds in common"):
+        needs(compare([result("m_bn"), result("m_ln")], "m_bn"))
+
+
+# Unlike runs side by side
+
+
+MIXED = [
+    result("m_bn", recipe__content={"precision": "fp32", "epochs": 2, "selection": {"split": "holdout"}}),
+    result("m_bn", correct=9_500, recipe__fingerprint="b" * 64, selection__split="test",
+           recipe__content={"precision": "fp32", "epochs": 40, "clip": 1, "selection": {"split": "test"}}),
+    result("m_ln", correct=9_100, dataset__fingerprint="e" * 64,
+           recipe__content={"precision": "fp32", "epochs": 2, "selection": {"split": "holdout"}}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("style", ["text", "markdown", "latex"])
+def test_mixed_table_says_field_by_field_what_differs(style: str) -> None:
+    assert len(compare(MIXED)) == 3
+    (group,) = compare(MIXED, mixed=True)
+    assert group.mixed
+    text = render([group], style)
+    assert "MIXED" in text
+    shown = [{key.replace("\\_", "_"): value for key, value in cells.items()} for cells in table(text, style)]
+    assert [(cells["epochs"], cells["clip"], cells["selection.split"]) for cells in shown] == [
+        ("40", "1", "test"), ("2", "-", "holdout"), ("2", "-", "holdout"),
+    ]  # fmt: skip
+    assert "precision" not in shown[0]  # all have the same
+    assert [cells["test accuracy %"].endswith("†") for cells in shown] == [True, False, False]
+    assert "The test set chose these weights" in text
+
+
+def test_mixed_group_in_csv_and_json() -> None:
+    groups = compare(MIXED, mixed=True)
+    frame = pd.read_csv(io.StringIO(render(groups, "csv")))
+    assert frame["epochs"].tolist() == [40, 2, 2]
+    (said,) = json.loads(render(groups, "json"))
+    assert (said["mixed"], said["recipe_fingerprint"], said["selection"]) == (True, "mixed", "mixed")
+    assert said["rows"][0]["differs"]["epochs"] == "40"
+    assert compare([], mixed=True) == []
+
+
+# Other figures
+
+
+def test_quality_view() -> None:
+    groups = compare([result(seed=0, test__loss=0.4), result(seed=1, test__loss=0.6), result("m_old", train=None)])
+    shown = {cells["model"]: cells for cells in table(render(groups, "text", "quality"), "text")}
+    assert shown["m_bn"] | {
+        "loss": "0.5000", "top-5 %": "99.00", "ECE %": "10.00", "Brier": "0.2000", "train accuracy %": "95.00",
+        "gap": "+5.00", "epochs to 90 %": "3.0", "activations KiB": "293",
+    } == shown["m_bn"]  # fmt: skip
+    assert (shown["m_old"]["gap"], shown["m_old"]["train accuracy %"]) == ("-", "-")
+    assert "MACs (M)" not in shown["m_bn"]
+
+
+def test_seconds_to_an_accuracy(tmp_path: Path) -> None:
+    runs = []
+    for seed, accuracies in enumerate([(0.5, 0.8), (0.8, 0.9), (0.1, 0.85)]):
+        folder = RunFolder(tmp_path / f"seed{seed}")
+        folder.path.mkdir()
+        lines = [EpochRow(i, 0.1, 1.0, 0.5, "holdout", 1.0, value, 1e3, 10.0 + seed, 1.0)
+                 for i, value in enumerate(accuracies, 1)]  # fmt: skip
+        save_history(folder.history, lines)
+        runs.append(Stored(result(seed=seed), folder))
+    (group,) = module.compare(runs, seconds_to=0.8)
+    assert group.rows[0].seconds_to == 20.0  # of 20, 11 and 24
+    assert table(render([group], "text"), "text")[0]["s to 80 %"] == "20"
+    (group,) = module.compare(runs, seconds_to=0.85)
+    assert group.rows[0].seconds_to is None  # one seed never was
+    with pytest.raises(ResultError, match="the history cannot be read"):
+        compare([result()], seconds_to=0.8)

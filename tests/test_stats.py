@@ -6,7 +6,17 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from zoo.stats import holm, paired_difference, student_interval, verdict, wilson_interval
+from zoo.stats import (
+    holm,
+    paired_difference,
+    paired_images,
+    paired_power,
+    seeds_needed,
+    spread_interval,
+    student_interval,
+    verdict,
+    wilson_interval,
+)
 
 
 @pytest.mark.parametrize("level", [0.5, 0.95, 0.99])
@@ -87,6 +97,67 @@ def test_equal_differences_are_not_certainty() -> None:
     assert paired_difference({0: 0.5, 1: 0.6}, {0: 0.5, 1: 0.6}, 1e-4).p_value == 1
 
 
+@pytest.mark.parametrize(("ours", "theirs"), [(0, 0), (1, 0), (5, 5), (6, 5), (40, 12), (0, 30), (1200, 1100)])
+def test_mcnemar_is_the_binomial_test_of_the_images_that_differ(ours: int, theirs: int) -> None:
+    expected = scipy.stats.binomtest(ours, ours + theirs).pvalue if ours + theirs else 1.0
+    found, mirrored = paired_images(ours, theirs, 10_000), paired_images(theirs, ours, 10_000)
+    assert found.p_value == mirrored.p_value == pytest.approx(expected, rel=1e-9)
+    assert found.difference == -mirrored.difference == (ours - theirs) / 10_000
+    assert found.interval[0] < found.difference < found.interval[1]
+    assert found.interval == pytest.approx([-bound for bound in reversed(mirrored.interval)])
+
+
+def test_mcnemar_of_a_published_table() -> None:
+    # Agresti, Categorical Data Analysis (3rd ed., table 11.1): approval of the prime minister, 86 and 150 of 1,600
+    # changed their minds; the 95 % Wald interval of the difference is (-0.059, -0.021).
+    found = paired_images(86, 150, 1600)
+    assert found.difference == pytest.approx(-0.04)
+    assert found.interval == pytest.approx((-0.059, -0.021), abs=6e-4)
+    assert found.p_value == pytest.approx(scipy.stats.binomtest(86, 236).pvalue)
+
+
+@pytest.mark.parametrize(("ours", "theirs", "images"), [(-1, 0, 10), (6, 5, 10), (0, 0, 0)])
+def test_mcnemar_refuses_what_cannot_be(ours: int, theirs: int, images: int) -> None:
+    with pytest.raises(ValueError, match="cannot be"):
+        paired_images(ours, theirs, images)
+
+
+def test_mcnemar_interval_covers() -> None:
+    random = np.random.default_rng(3)
+    covered = 0
+    for _ in range(2000):
+        ours, theirs, _ = random.multinomial(10_000, [0.05, 0.04, 0.91])
+        low, high = paired_images(int(ours), int(theirs), 10_000).interval
+        covered += low <= 0.01 <= high
+    assert abs(covered / 2000 - 0.95) <= 0.015
+
+
+@pytest.mark.parametrize(("effect", "pairs"), [(0.2, 199), (0.5, 34), (0.8, 15)])
+def test_seeds_needed_are_the_published_ones(effect: float, pairs: int) -> None:
+    # Cohen's small, medium and large effect, two-sided 5 %, power 80 %, as G*Power 3 has them (Faul, 2007).
+    assert seeds_needed(effect, 1.0) == pairs
+    assert paired_power(effect, 1.0, pairs) >= 0.8 > paired_power(effect, 1.0, pairs - 1)
+
+
+def test_power_is_what_a_simulation_finds() -> None:
+    random = np.random.default_rng(4)
+    samples = random.normal(0.5, 1.0, (20_000, 10))
+    found = (scipy.stats.ttest_1samp(samples, 0, axis=1).pvalue < 0.05).mean()
+    assert paired_power(0.5, 1.0, 10) == pytest.approx(found, abs=0.01)
+    assert paired_power(0.0, 1.0, 10) == pytest.approx(0.05)
+
+
+def test_seeds_needed_is_never_less_than_a_verdict_needs() -> None:
+    assert seeds_needed(100, 1.0) == 3
+    assert seeds_needed(0.5, 1.0, alpha=0.01) > 34
+
+
+def test_spread_interval_covers() -> None:
+    random = np.random.default_rng(5)
+    intervals = [spread_interval(random.normal(0, 2.0, 4).std(ddof=1), 4) for _ in range(4000)]
+    assert np.mean([low <= 2.0 <= high for low, high in intervals]) == pytest.approx(0.95, abs=0.015)
+
+
 def test_holm_by_hand() -> None:
     # 3 x 0.01; then 2 x 0.02 = 0.04; then 0.03, which may not be smaller than the one before it.
     assert holm([0.03, 0.01, 0.02]) == pytest.approx([0.04, 0.03, 0.04])
@@ -102,6 +173,8 @@ def test_verdicts() -> None:
     assert verdict(better, 0.05) == "no evidence either way at n=3"
     assert verdict(paired_difference({0: 0.9, 1: 0.9}, {0: 0.1, 1: 0.1}, 1e-4), 0.0) == "needs 3 seeds"
     assert verdict(None, None) == "needs 3 seeds"
+    assert verdict(paired_images(500, 5, 10_000), 0.0) == "these two runs differ; needs 3 seeds"
+    assert verdict(paired_images(500, 499, 10_000), 0.9) == "no evidence either way at n=1"
 
 
 @pytest.mark.parametrize("seeds", [3, 5])

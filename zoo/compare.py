@@ -6,31 +6,23 @@ import json
 import statistics
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
+from zoo import curves
 from zoo.errors import ResultError, unknown
-from zoo.results import Result
-from zoo.stats import holm, paired_difference, student_interval, verdict, wilson_interval
-
-
-@dataclass(frozen=True)
-class Difference:
-    """Accuracy minus the baseline's, paired by seed: mean, 95 % interval, p-value corrected by Holm over the table."""
-
-    baseline: str
-    pairs: int
-    difference: float | None
-    interval: tuple[float, float] | None
-    p_value: float | None
-    verdict: str
+from zoo.recipe_diff import flatten
+from zoo.results import Result, Stored, load_history
+from zoo.stats import student_interval, wilson_interval
+from zoo.versus import Difference, differences
 
 
 @dataclass(frozen=True)
 class Row:
     """One model under one recipe. Accuracy and its 95 % interval are fractions of the test set; speeds are medians.
 
-    `interval_kind` is ``student`` over seeds, or ``binomial`` of the test set where there is one seed. Everything is
-    None where no run gives it.
+    `interval_kind` is ``student`` over seeds, or ``binomial`` of the test set where there is one seed. Other figures of
+    quality are means over seeds: of the test set, `train_accuracy` and `gap` (train minus test) of unaugmented images.
+    `seconds_to` is None where one of the seeds never came so far. Everything is None where no run gives it.
     """
 
     model: str
@@ -42,20 +34,34 @@ class Row:
     interval: tuple[float, float] | None
     interval_kind: str | None
     diverged: dict[int, int]  # seed -> epoch
+    loss: float | None
+    top5_accuracy: float | None
+    ece: float | None
+    brier: float | None
+    train_accuracy: float | None
+    gap: float | None
+    epochs_to_90_percent: float | None
+    seconds_to: float | None
     parameters: int
     macs: int
+    activation_bytes: int | None
     train_images_per_second: float | None
     inference_images_per_second: float | None
     latency_p50: float | None
     latency_p99: float | None
     peak_memory_bytes: int | None
+    selection: str
     machine: str  # equal letters: one machine and software stack, so that speeds may be compared
     against: Difference | None = None  # None for the baseline itself, and where none was asked for
+    differs: dict[str, str] = field(default_factory=dict)  # in a mixed table: what this row's runs were made with
 
 
 @dataclass(frozen=True)
 class Group:
-    """Runs that may be ranked together. `machines` maps the rows' letters to what they stand for."""
+    """Runs that may be ranked together, or `mixed`: they may not. `machines` maps the rows' letters to their meaning.
+
+    A mixed group has the field "mixed" for what its runs do not share.
+    """
 
     dataset: str
     dataset_fingerprint: str
@@ -65,75 +71,77 @@ class Group:
     precision: str
     rows: list[Row]
     machines: dict[str, str]
+    mixed: bool = False
+    seconds_to: float | None = None  # the accuracy that the rows' `seconds_to` is of
 
 
-def compare(results: Iterable[Result], baseline: str | None = None) -> list[Group]:
-    """Group `results` and sort each group's rows by accuracy, best first, models of which a seed diverged last.
+def compare(
+    runs: Iterable[Stored], baseline: str | None = None, *, mixed: bool = False, seconds_to: float | None = None
+) -> list[Group]:
+    """Group `runs` and sort each group's rows by accuracy, best first, models of which a seed diverged last.
 
-    Copies of one result count once. Raises :class:`ResultError` for two different results of one seed of one model, and
-    :class:`zoo.errors.UnknownNameError` when no group has the model `baseline`.
+    `mixed` puts all into one group, each row with what it was made with. `seconds_to` is an accuracy, 0 to 1.
+    Copies of one result count once. Raises :class:`ResultError` for two different results of one seed of one model, for
+    damaged predictions or histories, and :class:`zoo.errors.UnknownNameError` when no group has the model `baseline`.
     """
-    groups: dict[tuple[str, str], list[Result]] = defaultdict(list)
-    for result in _once(results):
-        groups[result.dataset.fingerprint, result.recipe.fingerprint].append(result)
-    found = [_group(members) for _, members in sorted(groups.items(), key=lambda item: _group_name(item[1][0]))]
-    if baseline is None:
-        return found
-    names = [row.model for group in found for row in group.rows]
-    if baseline not in names:
-        raise unknown(
-            "baseline", baseline, names, "the compared results", f"there are: {', '.join(dict.fromkeys(names))}"
-        )
-    return [_against(group, baseline, 1 / groups[_key(group)][0].dataset.test_images) for group in found]
+    groups: dict[tuple[str, str], list[Stored]] = defaultdict(list)
+    for run in _once(runs):
+        groups[run.result.dataset.fingerprint, run.result.recipe.fingerprint].append(run)
+    members = sorted(groups.values(), key=lambda runs: _group_name(runs[0].result))
+    if mixed:
+        return [_mixed(members, seconds_to)] if members else []
+    if baseline is not None:
+        names = [run.result.model.name for runs in members for run in runs]
+        if baseline not in names:
+            raise unknown(
+                "baseline", baseline, names, "the compared results", f"there are: {', '.join(dict.fromkeys(names))}"
+            )
+    return [_group(runs, baseline, seconds_to) for runs in members]
 
 
-def _key(group: Group) -> tuple[str, str]:
-    return group.dataset_fingerprint, group.recipe_fingerprint
+def _mixed(groups: Sequence[Sequence[Stored]], seconds_to: float | None) -> Group:
+    """One group of all, that ranks nothing: each row says where its data set and its recipe differ from the others'."""
+    letters: dict[str, str] = {}
+    told = [
+        {"dataset": first.dataset.name, "dataset_fingerprint": first.dataset.fingerprint[:8]}
+        | {"recipe": f"{first.recipe.name}-{first.recipe.fingerprint[:8]}"}
+        | {key: str(value) for key, value in flatten(first.recipe.content).items()}
+        for first in (runs[0].result for runs in groups)
+    ]
+    keys = dict.fromkeys(key for fields in told for key in fields)
+    unlike = [key for key in keys if len({fields.get(key, "-") for fields in told}) > 1]
+    rows = [
+        replace(row, differs={key: fields.get(key, "-") for key in unlike})
+        for runs, fields in zip(groups, told, strict=True)
+        for row, _ in _rows(runs, letters, seconds_to)
+    ]
+
+    def common(key: str) -> str:
+        values = {fields.get(key, "-") for fields in told}
+        return values.pop() if len(values) == 1 else "mixed"
+
+    first = groups[0][0].result
+    return Group(
+        dataset=common("dataset"),
+        dataset_fingerprint=first.dataset.fingerprint if common("dataset_fingerprint") != "mixed" else "mixed",
+        recipe=first.recipe.name if common("recipe") != "mixed" else "mixed",
+        recipe_fingerprint=first.recipe.fingerprint if common("recipe") != "mixed" else "mixed",
+        selection=common("selection.split"),
+        precision=common("precision"),
+        rows=_ranked(rows),
+        machines={letter: machine for machine, letter in letters.items()},
+        mixed=True,
+        seconds_to=seconds_to,
+    )
 
 
-def _against(group: Group, baseline: str, resolution: float) -> Group:
-    """`group` with every other row's difference from `baseline`; as it is where the baseline is not in it."""
-    bases = [row for row in group.rows if row.model == baseline]
-    others = [row for row in group.rows if row.model != baseline]
-    if not bases:
-        return group
-    if len(bases) > 1:
-        raise ResultError(
-            f"baseline {baseline} stands in {len(bases)} rows of {group.recipe} on {group.dataset} (machines or "
-            "definitions differ); name the folder of one of them"
-        )
-    theirs = _known(bases[0])
-    paired = {id(row): paired_difference(_known(row), theirs, resolution) for row in others}
-    tested = [row for row in others if paired[id(row)] is not None]
-    corrected = dict(zip(map(id, tested), holm([paired[id(row)].p_value for row in tested]), strict=True))
-
-    def told(row: Row) -> Row:
-        if row.model == baseline:
-            return row
-        found, p_value = paired[id(row)], corrected.get(id(row))
-        difference = Difference(
-            baseline=baseline,
-            pairs=found.n if found else len(_known(row).keys() & theirs.keys()),
-            difference=found.difference if found else None,
-            interval=found.interval if found else None,
-            p_value=p_value,
-            verdict="a seed diverged" if row.diverged else verdict(found, p_value),
-        )
-        return replace(row, against=difference)
-
-    return replace(group, rows=[told(row) for row in group.rows])
-
-
-def _known(row: Row) -> dict[int, float]:
-    return {seed: value for seed, value in zip(row.seeds, row.accuracies, strict=True) if value is not None}
-
-
-def _once(results: Iterable[Result]) -> list[Result]:
+def _once(runs: Iterable[Stored]) -> list[Stored]:
     """One run told twice would look like two seeds that agree."""
-    kept: dict[tuple[str, ...], Result] = {}
-    for result in results:
+    kept: dict[tuple[str, ...], Stored] = {}
+    for run in runs:
+        result = run.result
         who = (result.dataset.fingerprint, result.recipe.fingerprint, result.model.name, _definition(result))
-        known = kept.setdefault((*who, _machine(result), str(result.seed)), result)
+        known = kept.setdefault((*who, _machine(result), str(result.seed)), run).result
         if known != result:
             raise ResultError(
                 f"two different runs of {result.model.name} seed {result.seed} under recipe {result.recipe.name} "
@@ -150,16 +158,12 @@ def _group_name(result: Result) -> tuple[str, ...]:
     return (result.dataset.name, result.recipe.name, result.recipe.fingerprint, result.dataset.fingerprint)
 
 
-def _group(results: Sequence[Result]) -> Group:
-    first = results[0]
-    # Not merged by name alone: an edited norm is another model, and another machine has other speeds.
-    by_row: dict[tuple[str, str, str], list[Result]] = defaultdict(list)
+def _group(runs: Sequence[Stored], baseline: str | None, seconds_to: float | None) -> Group:
+    first = runs[0].result
     letters: dict[str, str] = {}
-    for result in sorted(results, key=lambda item: (item.model.name, item.seed)):
-        machine = letters.setdefault(_machine(result), _letter(len(letters)))
-        by_row[result.model.name, _definition(result), machine].append(result)
-    rows = [_row(members, machine) for (_, _, machine), members in by_row.items()]
-    rows.sort(key=lambda row: (bool(row.diverged), -(row.accuracy if row.accuracy is not None else -1.0), row.model))
+    rows = _rows(runs, letters, seconds_to)
+    if baseline is not None and any(row.model == baseline for row, _ in rows):
+        rows = _against(rows, baseline, first)
     return Group(
         dataset=first.dataset.name,
         dataset_fingerprint=first.dataset.fingerprint,
@@ -167,9 +171,55 @@ def _group(results: Sequence[Result]) -> Group:
         recipe_fingerprint=first.recipe.fingerprint,
         selection=first.selection.split,
         precision=first.recipe.content["precision"],
-        rows=rows,
+        rows=_ranked([row for row, _ in rows]),
         machines={letter: machine for machine, letter in letters.items()},
+        seconds_to=seconds_to,
     )
+
+
+def _rows(
+    runs: Sequence[Stored], letters: dict[str, str], seconds_to: float | None
+) -> list[tuple[Row, dict[int, Stored]]]:
+    """Each row with its finished runs by seed; a machine that has none yet is given the next of `letters`."""
+    # Not merged by name alone: an edited norm is another model, and another machine has other speeds.
+    by_row: dict[tuple[str, str, str], list[Stored]] = defaultdict(list)
+    for run in sorted(runs, key=lambda item: (item.result.model.name, item.result.seed)):
+        machine = letters.setdefault(_machine(run.result), _letter(len(letters)))
+        by_row[run.result.model.name, _definition(run.result), machine].append(run)
+    return [
+        (_row(members, machine, seconds_to), {run.result.seed: run for run in members if run.result.test})
+        for (_, _, machine), members in by_row.items()
+    ]
+
+
+def _ranked(rows: Iterable[Row]) -> list[Row]:
+    def key(row: Row) -> tuple[bool, float, str]:
+        return bool(row.diverged), -(row.accuracy if row.accuracy is not None else -1.0), row.model
+
+    return sorted(rows, key=key)
+
+
+def _against(
+    rows: list[tuple[Row, dict[int, Stored]]], baseline: str, first: Result
+) -> list[tuple[Row, dict[int, Stored]]]:
+    """`rows`, the others than the baseline's with their difference from it."""
+    bases = [seeds for row, seeds in rows if row.model == baseline]
+    if len(bases) > 1:
+        raise ResultError(
+            f"baseline {baseline} stands in {len(bases)} rows of {first.recipe.name} on {first.dataset.name} (machines "
+            "or definitions differ); name the folder of one of them"
+        )
+    others = [(row, seeds) for row, seeds in rows if row.model != baseline]
+    found = iter(
+        differences(
+            baseline,
+            bases[0],
+            [seeds for _, seeds in others],
+            [bool(row.diverged) for row, _ in others],
+            first.dataset.test_images,
+        )
+    )
+    return [(row if row.model == baseline else replace(row, against=next(found)), seeds) for row, seeds in rows]
 
 
 def _letter(number: int) -> str:
@@ -178,7 +228,8 @@ def _letter(number: int) -> str:
     return (_letter(first - 1) if first else "") + chr(ord("a") + last)
 
 
-def _row(results: Sequence[Result], machine: str) -> Row:
+def _row(runs: Sequence[Stored], machine: str, seconds_to: float | None) -> Row:
+    results = [run.result for run in runs]
     first = results[0]
     tested = [result for result in results if result.test is not None]
     accuracies = [result.test.accuracy for result in tested]
@@ -188,10 +239,17 @@ def _row(results: Sequence[Result], machine: str) -> Row:
     elif accuracies:
         interval, kind = wilson_interval(tested[0].test.correct, tested[0].test.images), "binomial"
 
+    def known(value: Callable[[Result], float | None], of: Sequence[Result]) -> list[float]:
+        return [item for item in map(value, of) if item is not None]
+
+    def mean(value: Callable[[Result], float | None]) -> float | None:
+        """Over the seeds that did not diverge, where all of them have it."""
+        values = known(value, tested)
+        return statistics.fmean(values) if values and len(values) == len(tested) else None
+
     def median(value: Callable[[Result], float | None]) -> float | None:
-        values = [value(result) for result in results]
-        known = [item for item in values if item is not None]
-        return statistics.median(known) if known else None
+        values = known(value, results)
+        return statistics.median(values) if values else None
 
     memory = median(lambda result: result.speed.peak_memory_bytes)
     return Row(
@@ -204,15 +262,34 @@ def _row(results: Sequence[Result], machine: str) -> Row:
         interval=interval,
         interval_kind=kind,
         diverged={result.seed: result.diverged_epoch for result in results if result.status == "diverged"},
+        loss=mean(lambda result: result.test.loss),
+        top5_accuracy=mean(lambda result: result.test.top5_accuracy),
+        ece=mean(lambda result: result.test.ece),
+        brier=mean(lambda result: result.test.brier),
+        train_accuracy=mean(lambda result: result.train.accuracy if result.train else None),
+        gap=mean(lambda result: result.train.accuracy - result.test.accuracy if result.train else None),
+        epochs_to_90_percent=mean(lambda result: result.epochs_to_90_percent),
+        seconds_to=None if seconds_to is None else _seconds_to(runs, seconds_to),
         parameters=first.model.parameters,
         macs=first.model.macs,
+        activation_bytes=first.model.activation_bytes,
         train_images_per_second=median(lambda result: result.speed.train_images_per_second),
         inference_images_per_second=median(lambda result: result.speed.inference_images_per_second),
         latency_p50=median(lambda result: result.speed.latency_p50),
         latency_p99=median(lambda result: result.speed.latency_p99),
         peak_memory_bytes=None if memory is None else round(memory),
+        selection=first.selection.split,
         machine=machine,
     )
+
+
+def _seconds_to(runs: Sequence[Stored], accuracy: float) -> float | None:
+    """The median over seeds of the seconds of training until `accuracy`, all of which came so far."""
+    begun = [run for run in runs if run.result.epochs_trained]  # without an epoch there is no history
+    seconds = [curves.seconds_to(load_history(run.folder.history), accuracy) for run in begun]
+    if len(begun) < len(runs):
+        return None
+    return None if None in seconds else statistics.median(seconds)
 
 
 def _machine(result: Result) -> str:

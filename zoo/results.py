@@ -208,6 +208,19 @@ class RunFolder:
         return self.path / "predictions.npz"
 
 
+@dataclass(frozen=True)
+class Stored:
+    """A result and where it lies: predictions and history are read from there when they are asked for."""
+
+    result: Result
+    folder: RunFolder
+
+
+def load_stored(path: Path) -> Stored:
+    """The run of one ``result.json``. Raises as :func:`load_result` does."""
+    return Stored(load_result(path), RunFolder(path.parent))
+
+
 def save_result(path: Path, result: Result) -> None:
     """Write `result` as indented JSON, whole or not at all."""
     text = json.dumps(result.model_dump(mode="json"), indent=1, allow_nan=False)

@@ -14,12 +14,16 @@ MIN_SEEDS = 3  # a verdict over fewer pairs would rest on one degree of freedom
 
 @dataclass(frozen=True)
 class Paired:
-    """A mean difference over `n` pairs, its 95 % interval, and the two-sided p-value of "no difference"."""
+    """A mean difference over `n` pairs of runs, its 95 % interval, and the two-sided p-value of "no difference".
+
+    `spread` is the standard deviation of the differences; None for one pair, which has none.
+    """
 
     n: int
     difference: float
     interval: tuple[float, float]
     p_value: float
+    spread: float | None
 
 
 def student_interval(values: Sequence[float], level: float = 0.95) -> tuple[float, float]:
@@ -56,10 +60,55 @@ def paired_difference(ours: Mapping[int, float], theirs: Mapping[int, float], re
         return None
     mean = math.fsum(differences) / n
     spread = math.sqrt(math.fsum((value - mean) ** 2 for value in differences) / (n - 1))
-    error = max(spread, resolution / math.sqrt(6)) / math.sqrt(n)
+    spread = max(spread, resolution / math.sqrt(6))
+    error = spread / math.sqrt(n)
     half = float(special.stdtrit(n - 1, 1 - ALPHA / 2)) * error
     p_value = 2 * float(special.stdtr(n - 1, -abs(mean) / error))
-    return Paired(n, mean, (mean - half, mean + half), p_value)
+    return Paired(n, mean, (mean - half, mean + half), p_value, spread)
+
+
+def paired_images(only_ours: int, only_theirs: int, images: int) -> Paired:
+    """Two classifiers on the same `images`, of which `only_ours` were right for the first only and so on.
+
+    The p-value is McNemar's (1947), exact: of the images on which they differ, either is right with probability 1/2.
+    The interval is Agresti and Min's (2005).
+    """
+    if min(only_ours, only_theirs) < 0 or only_ours + only_theirs > images or images == 0:
+        raise ValueError(f"{only_ours} and {only_theirs} of {images} images cannot be")
+    differing = only_ours + only_theirs
+    p_value = min(1.0, 2 * float(special.bdtr(min(only_ours, only_theirs), differing, 0.5))) if differing else 1.0
+    z, n = float(special.ndtri(1 - ALPHA / 2)), images + 2
+    centre = (only_ours - only_theirs) / n
+    half = z * math.sqrt((differing + 1) - (only_ours - only_theirs) ** 2 / n) / n
+    return Paired(1, (only_ours - only_theirs) / images, (centre - half, centre + half), p_value, None)
+
+
+def paired_power(effect: float, spread: float, n: int, alpha: float = ALPHA) -> float:
+    """The chance that a paired t-test of `n` pairs finds a true difference of `effect` (noncentral t).
+
+    `spread` is the standard deviation of the paired differences; `alpha` the two-sided level of the test.
+    """
+    df, shift = n - 1, abs(effect) / spread * math.sqrt(n)
+    bound = float(special.stdtrit(df, 1 - alpha / 2))
+    return 1 - float(special.nctdtr(df, shift, bound)) + float(special.nctdtr(df, shift, -bound))
+
+
+def seeds_needed(effect: float, spread: float, alpha: float = ALPHA, power: float = 0.8) -> int:
+    """The fewest pairs, at least :data:`MIN_SEEDS`, with which the test of :func:`paired_power` has that `power`."""
+    high = MIN_SEEDS
+    while paired_power(effect, spread, high, alpha) < power:
+        high *= 2
+    low = max(MIN_SEEDS - 1, high // 2)  # too few, or one fewer than the least
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if paired_power(effect, spread, middle, alpha) >= power else (middle, high)
+    return high
+
+
+def spread_interval(spread: float, n: int, level: float = 0.95) -> tuple[float, float]:
+    """The interval of a standard deviation that `n` values gave (chi-squared)."""
+    tail = (1 - level) / 2
+    return tuple(spread * math.sqrt((n - 1) / float(special.chdtri(n - 1, share))) for share in (tail, 1 - tail))
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
@@ -74,8 +123,10 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 def verdict(paired: Paired | None, corrected_p: float | None) -> str:
     """In words: ``better``, ``worse``, or why neither is said."""
-    if paired is None or paired.n < MIN_SEEDS:
+    if paired is None or paired.n == 2:
         return f"needs {MIN_SEEDS} seeds"
     if corrected_p >= ALPHA:
         return f"no evidence either way at n={paired.n}"
+    if paired.n < MIN_SEEDS:  # one pair: two networks differ, of two models it says little
+        return f"these two runs differ; needs {MIN_SEEDS} seeds"
     return "better" if paired.difference > 0 else "worse"

@@ -10,31 +10,32 @@ import pandas as pd
 from tabulate import tabulate
 
 from zoo.compare import Group, Row
+from zoo.versus import Difference
 
 TEST_MARK = "†"
+MCNEMAR_MARK = "*"
 TEST_NOTE = f"{TEST_MARK} selection: test. The test set chose these weights, so the accuracy is too high to compare."
 
 
-def _text(groups: Sequence[Group]) -> str:
-    return _tables(groups, "simple", "{}")
+def _text(groups: Sequence[Group], view: str) -> str:
+    return _tables(groups, view, "simple", "{}")
 
 
-def _markdown(groups: Sequence[Group]) -> str:
-    return _tables(groups, "github", "**{}**")
+def _markdown(groups: Sequence[Group], view: str) -> str:
+    return _tables(groups, view, "github", "**{}**")
 
 
-def _latex(groups: Sequence[Group]) -> str:
-    return _tables(groups, "latex_booktabs", "% {}")
+def _latex(groups: Sequence[Group], view: str) -> str:
+    return _tables(groups, view, "latex_booktabs", "% {}")
 
 
-def _csv(groups: Sequence[Group]) -> str:
+def _csv(groups: Sequence[Group], view: str) -> str:
     records = [
         {
             "dataset": group.dataset,
             "recipe": group.recipe,
             "recipe_fingerprint": group.recipe_fingerprint,
             "dataset_fingerprint": group.dataset_fingerprint,
-            "selection": group.selection,
             "precision": group.precision,
             **_flat(row),
             "machine": group.machines[row.machine],
@@ -45,11 +46,11 @@ def _csv(groups: Sequence[Group]) -> str:
     return pd.DataFrame(records).to_csv(index=False, lineterminator="\n")
 
 
-def _json(groups: Sequence[Group]) -> str:
+def _json(groups: Sequence[Group], view: str) -> str:
     return json.dumps([dataclasses.asdict(group) for group in groups], indent=1) + "\n"
 
 
-FORMATS: dict[str, Callable[[Sequence[Group]], str]] = {
+FORMATS: dict[str, Callable[[Sequence[Group], str], str]] = {
     "text": _text,
     "markdown": _markdown,
     "csv": _csv,
@@ -58,15 +59,18 @@ FORMATS: dict[str, Callable[[Sequence[Group]], str]] = {
 }
 
 
-def render(groups: Sequence[Group], style: str) -> str:
-    """All `groups` in one of :data:`FORMATS`, ending in a newline."""
-    return FORMATS[style](groups)
+def render(groups: Sequence[Group], style: str, view: str = "summary") -> str:
+    """All `groups` in one of :data:`FORMATS`, ending in a newline. `view`: one of :data:`VIEWS`, for tables to read.
+
+    CSV and JSON hold every figure.
+    """
+    return FORMATS[style](groups, view)
 
 
-def _tables(groups: Sequence[Group], style: str, title: str) -> str:
+def _tables(groups: Sequence[Group], view: str, style: str, title: str) -> str:
     blocks = []
     for group in groups:
-        frame = pd.DataFrame([_cells(row, group) for row in group.rows])
+        frame = pd.DataFrame([_cells(row, group, view) for row in group.rows])
         aligned = ["left" if name in ("model", "norm") else "right" for name in frame.columns]
         table = tabulate(
             frame, headers="keys", showindex=False, tablefmt=style, colalign=aligned, disable_numparse=True
@@ -78,17 +82,30 @@ def _tables(groups: Sequence[Group], style: str, title: str) -> str:
 
 
 def _title(group: Group) -> str:
+    if group.mixed:
+        return "MIXED: these runs differ in more than their model, so that the order ranks nothing"
     name = f"{group.recipe}-{group.recipe_fingerprint[:8]}"
     return f"{group.dataset}, recipe {name}, {group.precision}, selection: {group.selection}"
 
 
-def _cells(row: Row, group: Group) -> dict[str, str]:
+def _cells(row: Row, group: Group, view: str) -> dict[str, str]:
     cells = {
         "model": row.model,
         "norm": row.norm or "-",
-        "test accuracy %": _accuracy(row) + (TEST_MARK if group.selection == "test" else ""),
+        "test accuracy %": _accuracy(row) + (TEST_MARK if row.selection == "test" else ""),
         "seeds": str(len(row.seeds)),
         **(_difference(row) if any(other.against for other in group.rows) else {}),
+        **VIEWS[view](row),
+    }
+    if group.seconds_to is not None:
+        cells[f"s to {100 * group.seconds_to:g} %"] = _number(row.seconds_to, "{:,.0f}")
+    if len(group.machines) > 1:
+        cells["machine"] = row.machine
+    return cells | row.differs
+
+
+def _summary(row: Row) -> dict[str, str]:
+    return {
         "parameters": f"{row.parameters:,}",
         "MACs (M)": f"{row.macs / 1e6:.1f}",
         "train img/s": _number(row.train_images_per_second, "{:,.0f}"),
@@ -97,9 +114,22 @@ def _cells(row: Row, group: Group) -> dict[str, str]:
         "p99 ms": _number(row.latency_p99, "{:.2f}", 1e3),
         "peak MiB": _number(row.peak_memory_bytes, "{:,.0f}", 1 / 2**20),
     }
-    if len(group.machines) > 1:
-        cells["machine"] = row.machine
-    return cells
+
+
+def _quality(row: Row) -> dict[str, str]:
+    return {
+        "loss": _number(row.loss, "{:.4f}"),
+        "top-5 %": _number(row.top5_accuracy, "{:.2f}", 100),
+        "ECE %": _number(row.ece, "{:.2f}", 100),
+        "Brier": _number(row.brier, "{:.4f}"),
+        "train accuracy %": _number(row.train_accuracy, "{:.2f}", 100),
+        "gap": _number(row.gap, "{:+.2f}", 100),
+        "epochs to 90 %": _number(row.epochs_to_90_percent, "{:.1f}"),
+        "activations KiB": _number(row.activation_bytes, "{:,.0f}", 1 / 2**10),
+    }
+
+
+VIEWS: dict[str, Callable[[Row], dict[str, str]]] = {"summary": _summary, "quality": _quality}
 
 
 def _accuracy(row: Row) -> str:
@@ -122,7 +152,12 @@ def _difference(row: Row) -> dict[str, str]:
     shown = "-"
     if told.difference is not None:
         shown = f"{100 * told.difference:+.2f} ± {50 * (told.interval[1] - told.interval[0]):.2f}"
-    return {"difference": shown, "p (Holm)": _number(told.p_value, "{:.3f}"), "verdict": told.verdict}
+        shown += "" if told.method == "paired t" else MCNEMAR_MARK
+    return {"difference": shown, "p (Holm)": _p_value(told.p_value), "verdict": told.verdict}
+
+
+def _p_value(value: float | None) -> str:
+    return "< 0.001" if value is not None and value < 0.001 else _number(value, "{:.3f}")
 
 
 def _number(value: float | None, shape: str, factor: float = 1.0) -> str:
@@ -138,12 +173,27 @@ def _notes(group: Group, prefix: str) -> list[str]:
         )
     if "student" in counts:
         notes.append("Several seeds: mean ± 95 % interval over seeds (Student t).")
+    methods = {row.against.method for row in group.rows if row.against}
     if against := next((row.against for row in group.rows if row.against), None):
         notes.append(
             f"Difference: points from {against.baseline}, paired by seed, with its 95 % interval (Student t); "
             "p corrected by Holm for the rows of this table."
         )
-    if group.selection == "test":
+    if "mcnemar" in methods:
+        notes.append(
+            f"{MCNEMAR_MARK} One common seed: McNemar's exact test on the images that only one of the two got right; "
+            "it tells two trained networks apart, not two models."
+        )
+    if group.mixed:
+        notes.append(
+            f"The last {len(group.rows[0].differs)} columns: all that the runs differ in besides model and seed."
+        )
+    if group.seconds_to is not None:
+        notes.append(
+            f"s to {100 * group.seconds_to:g} %: seconds of training, evaluation left out, until the selection split's "
+            "accuracy was there; '-' where a seed never was. Median over seeds."
+        )
+    if any(row.selection == "test" for row in group.rows):
         notes.append(TEST_NOTE)
     if len(group.machines) > 1:
         notes.append("Speeds compare only between rows with the same machine letter.")
@@ -155,10 +205,9 @@ def _notes(group: Group, prefix: str) -> list[str]:
 
 def _flat(row: Row) -> dict[str, object]:
     record = dataclasses.asdict(row)
+    record |= record.pop("differs")
     low, high = record.pop("interval") or (None, None)
-    against = record.pop("against") or dict.fromkeys(
-        ["baseline", "difference", "interval", "p_value", "verdict", "pairs"]
-    )
+    against = record.pop("against") or dict.fromkeys(item.name for item in dataclasses.fields(Difference))
     below, above = against.pop("interval") or (None, None)
     record["seeds"] = " ".join(str(seed) for seed in row.seeds)
     record["diverged"] = " ".join(f"{seed}@{epoch}" for seed, epoch in row.diverged.items())

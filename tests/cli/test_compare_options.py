@@ -1,0 +1,61 @@
+"""``zoo compare`` on the committed results, by every option that changes what is said of them."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from pathlib import Path
+
+import pytest
+
+RESULTS = Path(__file__).parents[2] / "benchmarks" / "results"
+
+
+@pytest.fixture(scope="module")
+def compare(module_cli):
+    """Runs ``zoo compare`` on the committed results and gives stdout."""
+    return lambda *options: module_cli.ok("compare", RESULTS, *options).stdout
+
+
+def test_allow_mixed_is_one_table_with_what_differs(compare) -> None:
+    apart = json.loads(compare("--format", "json"))
+    (mixed,) = json.loads(compare("--format", "json", "--allow-mixed"))
+    assert mixed["mixed"]
+    assert len(mixed["rows"]) == sum(len(group["rows"]) for group in apart)
+    recipes = {group["recipe_fingerprint"] for group in apart}
+    if len(recipes) > 1:
+        assert {row["differs"]["recipe"].split("-")[-1] for row in mixed["rows"]} == {name[:8] for name in recipes}
+    text = compare("--allow-mixed")
+    assert text.startswith("MIXED: ")
+    assert "ranks nothing" in text
+
+
+def test_views_and_seconds(compare) -> None:
+    assert "MACs (M)" in compare()
+    quality = compare("--view", "quality", "--seconds-to", "50")
+    assert "MACs (M)" not in quality
+    for column in ("loss", "top-5 %", "ECE %", "Brier", "train accuracy %", "gap", "epochs to 90 %", "s to 50 %"):
+        assert column in quality
+    rows = list(csv.DictReader(io.StringIO(compare("--format", "csv", "--seconds-to", "50"))))
+    assert all(float(row["seconds_to"]) > 0 for row in rows)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("--power",), ("--power", "--baseline MODEL")),
+        (("--allow-mixed", "--baseline", "resnet20_bn"), ("--allow-mixed", "says nothing of models")),
+        (("--allow-mixed", "--power"), ("--allow-mixed",)),
+        (("--baseline", "resnet20_bm"), ("'resnet20_bm'", "did you mean 'resnet20_bn'")),
+        (("--view", "speed"), ("'speed'", "'quality'")),
+        (("--seconds-to", "0"), ("--seconds-to", "0")),
+        (("--seconds-to", "x"), ("--seconds-to", "'x'")),
+    ],
+)
+def test_mistakes_are_one_line(module_cli, options: tuple[str, ...], words: tuple[str, ...]) -> None:
+    output = module_cli("compare", RESULTS, *options)
+    assert (output.returncode, output.stdout) == (2, "")
+    (line,) = output.lines
+    assert line.startswith("zoo: ")
+    assert all(word in line for word in words), line

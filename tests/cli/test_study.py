@@ -1,0 +1,118 @@
+"""``zoo study batch-size``: plain runs under plain recipes, one table and one picture of them."""
+
+from __future__ import annotations
+
+import io
+import json
+import struct
+import xml.etree.ElementTree as ET
+from types import SimpleNamespace
+
+import pandas as pd
+import pytest
+
+from zoo.errors import EnvironmentFault, ResultError, ZooError
+from zoo.recipe import load_recipe
+from zoo.report.batch_size import draw, render
+from zoo.report.figures import check_figure
+from zoo.results import find_results, load_stored
+from zoo.study import batch_size_recipes, batch_sizes
+
+MODELS = ("resnet20_bn", "resnet20_ln")
+
+
+@pytest.fixture(scope="module")
+def studied(module_cli, tiny) -> SimpleNamespace:
+    """Two models at two batch sizes by the command, and the same study read from the runs that it left."""
+    output = module_cli.ok("study", "batch-size", *MODELS, "--values", "4,16", *tiny)
+    overrides = [word for word in tiny if "=" in word]
+    recipes = batch_size_recipes("smoke", overrides, [4, 16], "linear")
+    runs = [load_stored(path) for path in find_results([module_cli.folder / "runs"])]
+    stored = {size: [run for run in runs if run.result.recipe.content["batch_size"] == size] for size in recipes}
+    study = batch_sizes(load_recipe("smoke", overrides), "linear", recipes, stored)
+    return SimpleNamespace(cli=module_cli, output=output, folder=module_cli.folder, study=study)
+
+
+def test_runs_are_those_of_a_plain_bench(studied, tiny) -> None:
+    base = load_recipe("smoke")
+    records = json.loads(render(studied.study, "json"))
+    assert [(record["model"], record["batch_size"]) for record in records] == [
+        (model, size) for model in MODELS for size in (4, 16)
+    ]
+    for record in records:
+        assert record["lr"] == pytest.approx(base.optimizer.lr * record["batch_size"] / base.batch_size)
+    last = records[-1]
+    bench = studied.cli.ok("bench", *MODELS, *tiny, "--set", "batch_size=16", "--set", f"optimizer.lr={last['lr']}")
+    assert bench.stderr.count("was done before") == 2
+    assert f"smoke-{last['recipe_fingerprint'][:8]}" in bench.stdout
+    assert f"{100 * last['accuracy']:.2f}" in bench.stdout
+
+
+@pytest.mark.parametrize("style", ["text", "markdown", "latex"])
+def test_table(studied, style: str) -> None:
+    text = render(studied.study, style)
+    if style == "text":
+        assert text == studied.output.stdout
+    for record in json.loads(render(studied.study, "json")):
+        line = next(line for line in text.replace("\\_", "_").splitlines() if record["model"] in line)
+        assert f"{100 * (1 - record['accuracy']):.2f}" in line
+    assert "linear rule" in text
+    assert "no winner is claimed" in text
+
+
+def test_csv(studied) -> None:
+    frame = pd.read_csv(io.StringIO(render(studied.study, "csv")))
+    assert frame["accuracy"].tolist() == [record["accuracy"] for record in json.loads(render(studied.study, "json"))]
+
+
+def test_picture(studied) -> None:
+    content = (studied.folder / "batch-size.png").read_bytes()
+    assert content[:8] == b"\x89PNG\r\n\x1a\n"
+    width, height = struct.unpack(">II", content[16:24])
+    assert (width, height) > (600, 400)
+    files = [studied.folder / name for name in ("one.svg", "other.svg", "a.pdf")]
+    for file in files:
+        draw(studied.study, file)
+    assert files[0].read_bytes() == files[1].read_bytes()  # equal runs, equal file
+    assert files[2].read_bytes().startswith(b"%PDF")
+    ET.parse(files[0])
+
+
+@pytest.mark.parametrize(("rule", "factor"), [("linear", 1 / 4), ("sqrt", 1 / 2), ("none", 1)])
+def test_rules(rule: str, factor: float) -> None:
+    base = load_recipe("laptop")
+    found = batch_size_recipes("laptop", ["epochs=6"], [base.batch_size // 4, base.batch_size], rule)
+    small, same = found.values()
+    assert small.optimizer.lr == pytest.approx(base.optimizer.lr * factor, rel=1e-5)
+    assert small.batch_size == base.batch_size // 4
+    assert same.fingerprint == load_recipe("laptop", ["epochs=6"]).fingerprint  # the recipe itself
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("--values", "2,x"), ("'2,x'", "whole numbers above 0", "2,8,32,128")),
+        (("--values", "0"), ("'0'", "whole numbers above 0")),
+        ((), ("--values",)),
+        (("--values", "2", "--out", "a.gif"), ("a.gif", "'.gif'", ".png, .svg, .pdf")),
+        (("--values", "2", "--out", "no/a.png"), ("no/a.png", "no folder", "make it first")),
+        (("--values", "2", "--lr-rule", "line"), ("'line'", "'linear'")),
+        (("--values", "100000",), ("batch_size 100000", "training images", "lower it")),
+    ],
+)  # fmt: skip
+def test_mistakes_are_one_line_before_any_run(zoo_cli, options: tuple[str, ...], words: tuple[str, ...]) -> None:
+    output = zoo_cli("study", "batch-size", "resnet20_bn", "--recipe", "smoke", *options)
+    assert output.returncode == 2
+    (line,) = output.lines
+    assert line.startswith("zoo: ")
+    assert all(word in line for word in words), line
+    assert not (zoo_cli.folder / "batch-size.png").exists()
+
+
+def test_without_matplotlib_it_says_what_to_install(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(EnvironmentFault, match=r"pip install 'norm-zoo\[report\]'"):
+        check_figure(tmp_path / "a.png")
+    with pytest.raises(ResultError, match="unknown kind of picture") as caught:
+        check_figure(tmp_path / "a.jpg")
+    assert isinstance(caught.value, ZooError)

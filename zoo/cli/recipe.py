@@ -1,0 +1,44 @@
+"""`zoo recipe show|diff`."""
+
+from __future__ import annotations
+
+import click
+
+from zoo.cli import options
+
+HELP = "Show a recipe in full, or what differs between two."
+
+
+@click.command()
+@click.argument("recipe", metavar="NAME|FILE|RUN", shell_complete=options.complete_recipes)
+@click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change it first: optimizer.lr=0.1 ...")
+def show(recipe: str, overrides: tuple[str, ...]) -> None:
+    """Print a whole recipe as YAML, with its fingerprint.
+
+    It is a built-in name, a recipe file, or a folder or result.json of runs. What is printed is a recipe file too.
+    """
+    from zoo.recipe_source import find
+    from zoo.report.recipes import as_yaml
+
+    click.echo(as_yaml(find(recipe, overrides)), nl=False)
+
+
+@click.command()
+@click.argument("a", shell_complete=options.complete_recipes)
+@click.argument("b", shell_complete=options.complete_recipes)
+@click.option(
+    "--format", "style", type=click.Choice(["text", "markdown", "json"]), default="text", show_default=True
+)  # fmt: skip
+def diff(a: str, b: str, style: str) -> None:
+    """Print field by field what differs between the recipes A and B.
+
+    Each is a built-in name, a recipe file, either of them with changes (laptop,epochs=6,optimizer.lr=0.05), or a folder
+    or result.json of runs.
+    """
+    from zoo.recipe_source import find
+    from zoo.report.recipes import as_differences
+
+    click.echo(as_differences(find(a), find(b), style), nl=False)
+
+
+commands = {"show": show, "diff": diff}

@@ -1,0 +1,63 @@
+"""How many seeds a difference of a given size needs, by the spread that the stored seeds show."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from zoo.compare import Group
+from zoo.errors import ResultError
+from zoo.stats import ALPHA, seeds_needed, spread_interval
+
+POWER = 0.8
+POINTS = (0.1, 0.2, 0.5, 1.0, 2.0)
+
+
+@dataclass(frozen=True)
+class Need:
+    """Of one model against the baseline: `spread` is the standard deviation of the paired differences of accuracy.
+
+    `seeds` maps a true difference, in points of accuracy, to the number of seeds that finds it with probability
+    :data:`POWER`, at the level that Holm leaves the smallest of the table's `tests` p-values.
+    """
+
+    dataset: str
+    recipe: str
+    baseline: str
+    model: str
+    pairs: int
+    tests: int
+    spread: float
+    spread_interval: tuple[float, float]
+    seeds: dict[float, int]
+
+
+def needs(groups: Sequence[Group], points: Sequence[float] = POINTS) -> list[Need]:
+    """One :class:`Need` for each row that has at least two seeds in common with its table's baseline.
+
+    Raises :class:`ResultError` where no row has.
+    """
+    found = []
+    for group in groups:
+        rows = [row for row in group.rows if row.against and row.against.spread is not None]
+        for row in rows:
+            spread = row.against.spread
+            found.append(
+                Need(
+                    dataset=group.dataset,
+                    recipe=f"{group.recipe}-{group.recipe_fingerprint[:8]}",
+                    baseline=row.against.baseline,
+                    model=row.model,
+                    pairs=row.against.pairs,
+                    tests=len(rows),
+                    spread=spread,
+                    spread_interval=spread_interval(spread, row.against.pairs),
+                    seeds={size: seeds_needed(size / 100, spread, ALPHA / len(rows), POWER) for size in points},
+                )
+            )
+    if not found:
+        raise ResultError(
+            "--power: no model has two seeds in common with the baseline, so that nothing is known of the spread; "
+            "run `zoo bench` with --seeds 2 or more"
+        )
+    return found

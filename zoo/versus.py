@@ -1,0 +1,85 @@
+"""Every model of one table against a baseline: paired by seed, or by image where only one seed is common."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from zoo.errors import ResultError
+from zoo.results import Stored, load_predictions
+from zoo.stats import Paired, holm, paired_difference, paired_images, verdict
+
+Seeds = Mapping[int, Stored]  # the finished runs of one row of a table
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Accuracy minus the baseline's: mean, 95 % interval, p-value corrected by Holm over the table.
+
+    `method`: ``paired t`` over `pairs` common seeds, whose differences have the standard deviation `spread`; or
+    ``mcnemar`` over the test images where one seed is common, which tells two trained networks apart and not two
+    models; None where neither can be done.
+    """
+
+    baseline: str
+    pairs: int
+    method: str | None
+    difference: float | None
+    interval: tuple[float, float] | None
+    spread: float | None
+    p_value: float | None
+    verdict: str
+
+
+def differences(
+    baseline: str, base: Seeds, others: Sequence[Seeds], diverged: Sequence[bool], images: int
+) -> list[Difference]:
+    """One :class:`Difference` from `base` for each of `others`; `images` is the size of the test set.
+
+    A row of which a seed `diverged` gets its figures and no verdict.
+    Raises :class:`ResultError` for predictions that are damaged or of other images.
+    """
+    paired = [_paired(other, base, images) for other in others]
+    tested = [index for index, found in enumerate(paired) if found is not None]
+    corrected = dict(zip(tested, holm([paired[index].p_value for index in tested]), strict=True))
+    rows = []
+    for index, (found, other) in enumerate(zip(paired, others, strict=True)):
+        pairs = len(base.keys() & other.keys())
+        rows.append(
+            Difference(
+                baseline=baseline,
+                pairs=pairs,
+                method=None if found is None else "mcnemar" if pairs == 1 else "paired t",
+                difference=found.difference if found else None,
+                interval=found.interval if found else None,
+                spread=found.spread if found else None,
+                p_value=corrected.get(index),
+                verdict="a seed diverged" if diverged[index] else verdict(found, corrected.get(index)),
+            )
+        )
+    return rows
+
+
+def _paired(ours: Seeds, theirs: Seeds, images: int) -> Paired | None:
+    common = ours.keys() & theirs.keys()
+    if len(common) == 1:
+        (seed,) = common
+        return _by_image(ours[seed], theirs[seed])
+    accuracies = ({seed: run.result.test.accuracy for seed, run in side.items()} for side in (ours, theirs))
+    return paired_difference(*accuracies, 1 / images)
+
+
+def _by_image(ours: Stored, theirs: Stored) -> Paired | None:
+    """None where one of the runs has no predictions stored beside its result."""
+    if not (ours.folder.predictions.is_file() and theirs.folder.predictions.is_file()):
+        return None
+    one, other = load_predictions(ours.folder.predictions), load_predictions(theirs.folder.predictions)
+    for run, told in ((ours, one), (theirs, other)):
+        if int((told["label"] == told["predicted"]).sum()) != run.result.test.correct:
+            raise ResultError(
+                f"{run.folder.predictions}: is not of the run in {run.folder.result}; give --restart to run it again"
+            )
+    if one["label"].tolist() != other["label"].tolist():
+        raise ResultError(f"{ours.folder.predictions} and {theirs.folder.predictions} are of other images")
+    right, wrong = one["label"] == one["predicted"], other["label"] == other["predicted"]
+    return paired_images(int((right & ~wrong).sum()), int((~right & wrong).sum()), len(right))
