@@ -87,8 +87,15 @@ def build(model: Model, num_classes: int = 10, in_channels: int = 3) -> nn.Modul
     """The module for (N, `in_channels`, H, W) images, answering (N, `num_classes`) logits.
 
     Raises :class:`RegistryError`, in one line, when a builder's module or function does not exist, its module fails
-    on import, or it does not accept the arguments that its entry gives.
+    on import, it does not accept the arguments that its entry gives, or it changes torch's global state.
     """
+    from zoo.fair import untouched
+
+    with untouched(_where(model), "building"):
+        return _build(model, num_classes, in_channels)
+
+
+def _build(model: Model, num_classes: int, in_channels: int) -> nn.Module:
     size = {"num_classes": num_classes, "in_channels": in_channels}
     own = model.entry.kwargs if model.entry else {}
     if model.entry and model.entry.builder:
@@ -107,22 +114,33 @@ def build(model: Model, num_classes: int = 10, in_channels: int = 3) -> nn.Modul
 def try_on(model: Model, module: nn.Module, image_shape: tuple[int, int, int], num_classes: int) -> None:
     """One step of training and an answer from a copy of `module`, built from `model`; (C, H, W) is `image_shape`.
 
-    Raises :class:`RegistryError`, in one line, when that fails or does not give (2, `num_classes`).
+    Raises :class:`RegistryError`, in one line, when that fails, does not give (2, `num_classes`), or shows that the
+    model would be trained otherwise than the recipe says (:mod:`zoo.fair`).
     """
     import torch
 
-    where = f"model {model.name!r} ({model.origin}): {model.label}"
-    try:
-        twin = copy.deepcopy(module)
-        twin.train()(torch.rand(2, *image_shape)).sum().backward()
-        with torch.no_grad():
-            answer = twin.eval()(torch.rand(2, *image_shape))
-    except Exception as problem:
-        line = " ".join(f"{type(problem).__name__}: {problem}".split())
-        raise RegistryError(f"{where}: fails on images of shape {image_shape}: {line}") from problem
+    from zoo import fair
+
+    where = _where(model)
+    fair.check_module(where, module)
+    with fair.untouched(where, "running"):
+        try:
+            twin = copy.deepcopy(module)
+            before = dict(twin.named_parameters())
+            twin.train()(torch.rand(2, *image_shape)).sum().backward()
+            with torch.no_grad():
+                answer = twin.eval()(torch.rand(2, *image_shape))
+        except Exception as problem:
+            line = " ".join(f"{type(problem).__name__}: {problem}".split())
+            raise RegistryError(f"{where}: fails on images of shape {image_shape}: {line}") from problem
     if tuple(getattr(answer, "shape", ())) != (2, num_classes):
         given = tuple(getattr(answer, "shape", ())) or type(answer).__name__
         raise RegistryError(f"{where}: answers {given} to two images, expected (2, {num_classes})")
+    fair.check_after(where, module, twin, before)
+
+
+def _where(model: Model) -> str:
+    return f"model {model.name!r} ({model.origin}): {model.label}"
 
 
 def load_norm(model: Model) -> Norm:

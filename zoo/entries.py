@@ -86,6 +86,16 @@ _TYPES: dict[str, tuple[type, str]] = {
     "architecture": (str, "the name of an architecture"),
     "norm": (str, "the name of a norm"),
 }
+# Keys that an author who thinks of training may write under an entry, or as a section; a recipe's own are among them.
+RECIPE_KEYS = frozenset({
+    "recipe", "recipes", "dataset", "split", "augment", "augmentation", "transforms", "epochs", "batch_size",
+    "drop_last", "optimizer", "optimiser", "lr", "learning_rate", "momentum", "weight_decay", "schedule", "scheduler",
+    "lr_scheduler", "warmup", "loss", "criterion", "label_smoothing", "ema", "clip_grad_norm", "precision", "selection",
+})  # fmt: skip
+_ONE_RECIPE = (
+    "a model cannot bring its own recipe, all models of a table share one; "
+    "write a recipe file and give it to all of them, as in --recipe ./mine.yaml"
+)
 # `builtin: true` marks zoo's own registry, so that a source checkout's file is not taken for a second layer.
 BUILTIN_MARK = "builtin"
 
@@ -114,6 +124,8 @@ def read_registry_file(path: Path, layer: str) -> RegistryFile:
                     f"{path}:{located.line}: builtin: expected true or false, found {located.plain()!r}"
                 )
             builtin = located.value
+        elif section in RECIPE_KEYS:
+            raise RegistryError(f"{path}:{located.line}: section {section!r}: {_ONE_RECIPE}")
         elif section not in SECTIONS:
             raise RegistryError(
                 f"{path}:{located.line}: unknown section {section!r}, expected norms, architectures or models"
@@ -147,6 +159,8 @@ def _entry(section: str, name: str, item: Located, path: Path, layer: str) -> En
     values: dict[str, Any] = {}
     for key, located in fields.items():
         here = f"{path}:{located.line}: {kind} {name!r}"
+        if key in RECIPE_KEYS:
+            raise RegistryError(f"{here}: {key!r}: {_ONE_RECIPE}")
         if key not in allowed:
             raise RegistryError(
                 f"{here}: unknown key {key!r}{did_you_mean(key, allowed) or '; allowed: ' + ', '.join(allowed)}"

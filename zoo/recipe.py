@@ -204,14 +204,19 @@ class Recipe(Section):
 
     @property
     def fingerprint(self) -> str:
-        """SHA-256 of :meth:`canonical` as JSON with sorted keys, in hexadecimal."""
-        text = json.dumps(self.canonical(), sort_keys=True, separators=(",", ":"), allow_nan=False)
-        return hashlib.sha256(text.encode()).hexdigest()
+        """:func:`fingerprint_of` :meth:`canonical`."""
+        return fingerprint_of(self.canonical())
 
     @property
     def slug(self) -> str:
         """``<name>-<first 8 digits of the fingerprint>``, the name of the folder of its runs."""
         return f"{self.name}-{self.fingerprint[:8]}"
+
+
+def fingerprint_of(content: dict[str, Any]) -> str:
+    """SHA-256 of a recipe's canonical `content` as JSON with sorted keys, in hexadecimal."""
+    text = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def load_recipe(name: str, overrides: Iterable[str] = ()) -> Recipe:

@@ -23,7 +23,7 @@ def flatten(content: dict[str, Any]) -> dict[str, Any]:
 
     A list of plain values (``optimizer.betas``) is one value, and so is a mapping or list that is empty.
     """
-    return dict(_leaves("", content))
+    return dict(_leaves("", content)) if content else {}
 
 
 def differences(a: dict[str, Any], b: dict[str, Any]) -> list[Difference]:

@@ -31,7 +31,10 @@ def list_(patterns: tuple[str, ...], everything: bool, origin: bool, registry: s
         listing.models([loaded.resolve(name) for name in loaded.models]),
         origin,
     )
-    _print("recipes", [(name, description, "") for name, description in listing.recipes()], False)
+    recipes = listing.recipes()
+    _print("recipes", [(name, description, "") for name, description in recipes], False)
+    if any(description.endswith(listing.TEST_MARK) for _, description in recipes):
+        click.echo(listing.TEST_NOTE)
     click.echo("Any <architecture>_<norm> is a model, listed or not: `zoo list --all`, `zoo show MODEL`.")
 
 

@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from zoo.engine.train import EpochRow
+from zoo.listing import TEST_MARK
 from zoo.results import Result, SettingsPart
 from zoo.run import Run
 
@@ -66,6 +67,8 @@ class Lines:
             what = f"diverged at epoch {result.diverged_epoch}, step {result.diverged_step}"
         else:
             what = f"test accuracy {100 * result.test.accuracy:.2f} %"
+            if result.selection.split == "test":
+                what += f"{TEST_MARK} selection: test"
         how = "was done before" if was_done else f"{result.wall_seconds:.0f} s"
         self.say(f"  {what} ({how}), {run.folder.path}")
 

@@ -10,9 +10,9 @@ import pandas as pd
 from tabulate import tabulate
 
 from zoo.compare import Group, Row
+from zoo.listing import TEST_MARK
 from zoo.versus import Difference
 
-TEST_MARK = "†"
 MCNEMAR_MARK = "*"
 TEST_NOTE = f"{TEST_MARK} selection: test. The test set chose these weights, so the accuracy is too high to compare."
 
@@ -70,7 +70,8 @@ def render(groups: Sequence[Group], style: str, view: str = "summary") -> str:
 def _tables(groups: Sequence[Group], view: str, style: str, title: str) -> str:
     blocks = []
     for group in groups:
-        frame = pd.DataFrame([_cells(row, group, view) for row in group.rows])
+        compared = any(row.against for row in group.rows)
+        frame = pd.DataFrame([_cells(row, group, view, compared) for row in group.rows])
         aligned = ["left" if name in ("model", "norm") else "right" for name in frame.columns]
         table = tabulate(
             frame, headers="keys", showindex=False, tablefmt=style, colalign=aligned, disable_numparse=True
@@ -88,13 +89,13 @@ def _title(group: Group) -> str:
     return f"{group.dataset}, recipe {name}, {group.precision}, selection: {group.selection}"
 
 
-def _cells(row: Row, group: Group, view: str) -> dict[str, str]:
+def _cells(row: Row, group: Group, view: str, compared: bool) -> dict[str, str]:
     cells = {
         "model": row.model,
         "norm": row.norm or "-",
         "test accuracy %": _accuracy(row) + (TEST_MARK if row.selection == "test" else ""),
         "seeds": str(len(row.seeds)),
-        **(_difference(row) if any(other.against for other in group.rows) else {}),
+        **(_difference(row) if compared else {}),
         **VIEWS[view](row),
     }
     if group.seconds_to is not None:

@@ -1,0 +1,113 @@
+"""A model that would be trained otherwise than its rivals is refused before the first epoch, in one line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+HONEST = """\
+import torch
+from torch import nn
+
+
+class Mine(nn.Module):
+    def __init__(self, num_channels):
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(num_channels, 1, 1))
+        {init}
+
+    def forward(self, x):
+        {forward}
+        return x * self.weight
+
+    {method}
+
+
+def mine(num_channels):
+    {build}
+    return Mine(num_channels)
+
+
+{top}
+"""
+
+
+def code(**parts: str) -> str:
+    """`my_norm.py` with one line or more put in somewhere."""
+    return HONEST.format(**dict.fromkeys(("init", "forward", "build", "top"), "pass") | {"method": ""} | parts)
+
+
+REFUSED = {
+    "own optimizer": (
+        code(method="def configure_optimizers(self):\n        return torch.optim.Adam(self.parameters())"),
+        ["(Mine) has 'configure_optimizers'", "cannot bring its own training", "--recipe"],
+    ),
+    "optimizer inside": (
+        code(init="self.fast = torch.optim.SGD([self.weight], lr=1.0)"),
+        ["(Mine) has 'fast'", "cannot bring its own training"],
+    ),
+    "faster by a hook": (
+        code(init="self.weight.register_hook(lambda grad: 10 * grad)"),
+        [".weight' has a gradient hook"],
+    ),
+    "changed by forward": (
+        code(forward="self.weight.data /= self.weight.data.norm()"),
+        ["changes the values of parameter", ".weight'", "register_buffer"],
+    ),
+    "seed in forward": (
+        code(forward="torch.manual_seed(0)"),
+        ["running it changes the seed of all random numbers", "take that out of the model's code"],
+    ),
+    "seed when imported": (code(top="torch.manual_seed(0)"), ["building it changes the seed", "(torch.manual_seed)"]),
+    "threads": (code(build="torch.set_num_threads(7)"), ["building it changes the number of threads", "to 7"]),
+    "tf32": (
+        code(top="torch.set_float32_matmul_precision('high')"),
+        ["the float32 matmul precision", "from highest to high"],
+    ),
+    "never evaluates": (
+        code(method="def train(self, mode=True):\n        return super().train(True)"),
+        ["(Mine) is in training mode after eval()"],
+    ),
+}  # fmt: skip
+
+
+BENCH = ("bench", "resnet20_bn", "resnet20_mine", "--recipe", "smoke")
+SHOW = ("show", "resnet20_mine")  # builds and tries as bench does, and starts in half the time
+
+
+@pytest.mark.parametrize(
+    ("command", "name"), [(BENCH, "own optimizer"), (BENCH, "seed in forward"), *((SHOW, name) for name in REFUSED)]
+)
+def test_refused(zoo_cli, tmp_path: Path, command: tuple[str, ...], name: str):
+    text, says = REFUSED[name]
+    (tmp_path / "registry.yaml").write_text('norms:\n  mine: "my_norm:mine"\n')
+    (tmp_path / "my_norm.py").write_text(text)
+    output = zoo_cli(*command)
+    assert (output.returncode, output.stdout) == (2, "")
+    (line,) = output.lines
+    assert line.startswith(f"zoo: model 'resnet20_mine' ({tmp_path}/registry.yaml:2): ")
+    for part in says:
+        assert part in line, f"not said: {part}"
+    assert not (tmp_path / "runs").exists(), "nothing was trained"
+
+
+@pytest.mark.parametrize("key", ["optimizer: {lr: 1}", "recipe: fast", "epochs: 100"])
+@pytest.mark.parametrize(
+    "entry",
+    ["norms:\n  mine: {{builder: 'm:f', {}}}\n", "models:\n  mine: {{architecture: resnet20, norm: bn, {}}}\n"],
+)
+def test_a_recipe_in_the_registry(zoo_cli, tmp_path: Path, entry: str, key: str):
+    (tmp_path / "registry.yaml").write_text(entry.format(key))
+    output = zoo_cli("bench", "resnet20_bn", "--recipe", "smoke")
+    assert (output.returncode, output.stdout) == (2, "")
+    (line,) = output.lines
+    assert f"{tmp_path}/registry.yaml:2" in line
+    assert f"{key.split(':')[0]!r}: a model cannot bring its own recipe" in line
+    assert "--recipe ./mine.yaml" in line
+
+
+def test_an_honest_norm_is_shown(zoo_cli, tmp_path: Path):
+    (tmp_path / "registry.yaml").write_text('norms:\n  mine: "my_norm:mine"\n')
+    (tmp_path / "my_norm.py").write_text(code())
+    assert "total parameters" in zoo_cli.ok("show", "resnet20_mine").stdout
