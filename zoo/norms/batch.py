@@ -31,10 +31,13 @@ class GhostBatchNorm2d(nn.BatchNorm2d):
         if not self.training or ghosts == 1:
             return super().forward(x)
         mean, var = torch.zeros_like(self.running_mean), torch.zeros_like(self.running_var)
+        size, more = divmod(x.shape[0], ghosts)
+        # split, not tensor_split, whose backward pass fills and adds a tensor of the whole batch for every part.
+        ghost_batches = x.split([size + (i < more) for i in range(ghosts)])
         # Momentum 1/(i+1) makes the kernel's own running update a plain mean over the ghost batches.
         parts = [
             F.batch_norm(part, mean, var, self.weight, self.bias, True, 1 / (i + 1), self.eps)
-            for i, part in enumerate(x.tensor_split(ghosts))
+            for i, part in enumerate(ghost_batches)
         ]
         with torch.no_grad():
             self.running_mean.lerp_(mean, self.momentum)

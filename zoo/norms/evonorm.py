@@ -11,8 +11,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from zoo.norms.evonorm_functions import B0, S0
 from zoo.norms.group import largest_divisor
-from zoo.norms.stats import instance_moments, per_channel
 
 
 class _EvoNorm(nn.Module):
@@ -42,24 +42,15 @@ class EvoNormS0(_EvoNorm):
         self.group_size = largest_divisor(num_channels, group_size)
 
     def forward(self, x: Tensor) -> Tensor:
-        n, c = x.shape[:2]
-        # The variance of a group from its channels' moments (all of equal size): x itself is never regrouped, so
-        # channels-last input is not copied.
-        mean, variance = (moment.view(n, -1, self.group_size) for moment in instance_moments(x))
-        spread = (mean - mean.mean(2, keepdim=True)).square().mean(2, keepdim=True)
-        inverse = torch.rsqrt(variance.mean(2, keepdim=True) + spread + self.eps)
-        scale = inverse.expand(-1, -1, self.group_size).reshape(n, c, 1, 1)
-        gated = x if self.v is None else x * torch.sigmoid(x * per_channel(self.v, x))
-        y = torch.addcmul(per_channel(self.bias, x), gated, scale * per_channel(self.weight, x))
-        return y.to(x.dtype)
+        return S0.apply(x, self.weight, self.bias, self.v, self.group_size, self.eps)
 
 
 class EvoNormB0(_EvoNorm):
     """``x / max(sqrt(batch variance + eps), v * x + sqrt(image variance + eps)) * weight + bias``.
 
-    (N, C, H, W) -> same shape and dtype. Without `apply_act` the denominator is the batch's part alone. Evaluation
-    uses ``running_var`` (unbiased, as BatchNorm's), updated with `momentum` for the new batch. Raises ValueError in
-    training where a channel has a single value.
+    (N, C, H, W) -> same shape and dtype. Without `apply_act` the denominator is the batch's part alone; it also takes
+    the gradient where both are equal. Evaluation uses ``running_var`` (unbiased, as BatchNorm's), updated with
+    `momentum` for the new batch. Raises ValueError in training where a channel has a single value.
     """
 
     def __init__(self, num_channels: int, apply_act: bool = True, momentum: float = 0.1, eps: float = 1e-3) -> None:
@@ -67,25 +58,14 @@ class EvoNormB0(_EvoNorm):
         self.momentum = momentum
         self.register_buffer("running_var", torch.ones(num_channels))
 
-    def _batch_variance(self, x: Tensor, mean: Tensor, variance: Tensor) -> Tensor:
-        """(1, C, 1, 1) biased variance of the batch from its images' moments; `running_var` learns of it."""
-        count = x.numel() // x.shape[1]
-        if count == 1:
-            raise ValueError(f"expected more than 1 value per channel in training, got input of shape {tuple(x.shape)}")
-        spread = (mean - mean.mean(0, keepdim=True)).square().mean(0, keepdim=True)
-        batch = variance.mean(0, keepdim=True) + spread
-        with torch.no_grad():
-            unbiased = batch.flatten() * (count / (count - 1))
-            self.running_var.lerp_(unbiased.to(self.running_var.dtype), self.momentum)
-        return batch
-
     def forward(self, x: Tensor) -> Tensor:
-        if self.training or self.v is not None:
-            mean, variance = instance_moments(x)
-        batch = self._batch_variance(x, mean, variance) if self.training else per_channel(self.running_var, x)
-        denominator = torch.sqrt(batch + self.eps)
-        if self.v is not None:
-            image = torch.sqrt(variance + self.eps)
-            denominator = torch.maximum(denominator, torch.addcmul(image, x, per_channel(self.v, x)))
-        y = torch.addcmul(per_channel(self.bias, x), x / denominator, per_channel(self.weight, x))
-        return y.to(x.dtype)
+        count = x.numel() // x.shape[1]
+        if self.training and count == 1:
+            raise ValueError(f"expected more than 1 value per channel in training, got input of shape {tuple(x.shape)}")
+        given = None if self.training else self.running_var
+        y, variance = B0.apply(x, self.weight, self.bias, self.v, given, self.eps)
+        if self.training:
+            with torch.no_grad():
+                unbiased = variance.flatten() * (count / (count - 1))
+                self.running_var.lerp_(unbiased.to(self.running_var.dtype), self.momentum)
+        return y

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
-from zoo.norms.stats import mean_square, per_channel
+from zoo.norms.stats import image_mean, image_sum, like_parameter, per_channel, where_positive, wide, wide_copy
 
 
 class FilterResponseNorm(nn.Module):
     """``max(x / sqrt(mean over H, W of x^2 + eps) * weight + bias, tau)`` per image and channel.
 
-    (N, C, H, W) -> same shape and dtype. Without `apply_act` there is no threshold `tau`; the rest stays. timm's
-    ``FilterResponseNormTlu2d`` is the same function but squares in the input's dtype and is never float64 inside.
+    (N, C, H, W) -> same shape and dtype. Without `apply_act` there is no threshold `tau`; the rest stays. Where both
+    sides of the maximum are equal, `tau` takes the gradient, as in ReLU. timm's ``FilterResponseNormTlu2d`` is the same
+    function but squares in the input's dtype and is never float64 inside.
     Paper: Singh, Krishnan, "Filter Response Normalization Layer", arXiv:1911.09737 (epsilon fixed at 1e-6).
     """
 
@@ -24,11 +28,42 @@ class FilterResponseNorm(nn.Module):
         self.tau = nn.Parameter(torch.zeros(num_channels)) if apply_act else None
 
     def forward(self, x: Tensor) -> Tensor:
-        scale = torch.rsqrt(mean_square(x, (2, 3)) + self.eps)
-        y = torch.addcmul(per_channel(self.bias, x), x, scale * per_channel(self.weight, x))
-        if self.tau is not None:
-            y = torch.maximum(y, per_channel(self.tau, x))
-        return y.to(x.dtype)
+        return _Frn.apply(x, self.weight, self.bias, self.tau, self.eps)
 
     def extra_repr(self) -> str:
         return f"{self.weight.numel()}, eps={self.eps}, apply_act={self.tau is not None}"
+
+
+class _Frn(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, tau: Tensor | None, eps: float) -> Tensor:
+        xs = wide(x)
+        y = xs.square()
+        inverse = torch.rsqrt(image_mean(y) + eps)
+        torch.mul(xs, inverse * per_channel(weight, x), out=y).add_(per_channel(bias, x))
+        if tau is not None:
+            torch.maximum(y, per_channel(tau, x), out=y)
+        ctx.save_for_backward(x, weight, bias, tau, inverse)
+        return y.to(x.dtype)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        x, weight, bias, tau, inverse = ctx.saved_tensors
+        xs, g = wide(x), wide_copy(gradient, x)
+        scale = inverse * per_channel(weight, x)
+        if tau is not None:
+            above = (xs * scale).add_(per_channel(bias, x) - per_channel(tau, x))
+            of_all = image_sum(g)
+            g = where_positive(g, above)
+        of_bias = image_sum(g)
+        of_inverse = image_sum(g * xs)
+        spread = of_inverse * scale * inverse.square() / (x.shape[2] * x.shape[3])
+        x_gradient = g.mul_(scale).addcmul_(xs, spread, value=-1)
+        return (
+            x_gradient.to(x.dtype),
+            like_parameter(of_inverse * inverse, weight),
+            like_parameter(of_bias, bias),
+            None if tau is None else like_parameter(of_all - of_bias, tau),
+            None,
+        )

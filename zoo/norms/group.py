@@ -1,10 +1,18 @@
-"""Norms over groups of channels within one image: LayerNorm, GroupNorm, InstanceNorm. All are torch's own kernels."""
+"""Norms over groups of channels within one image: LayerNorm, GroupNorm, InstanceNorm. They are torch's own kernels.
+
+All but one: on a CPU torch's GroupNorm of one channel per group takes channels-last input apart value by value.
+"""
 
 from __future__ import annotations
 
-from torch import nn
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 from zoo.errors import RegistryError
+from zoo.norms.stats import image_mean, image_sum, like_parameter, per_channel, wide, wide_copy
 
 
 def largest_divisor(num_channels: int, at_most: int) -> int:
@@ -36,11 +44,50 @@ def group_norm(num_channels: int, group_size: int = 16, eps: float = 1e-5) -> nn
     return nn.GroupNorm(num_channels // largest_divisor(num_channels, group_size), num_channels, eps=eps)
 
 
-def instance_norm(num_channels: int, eps: float = 1e-5) -> nn.GroupNorm:
+def instance_norm(num_channels: int, eps: float = 1e-5) -> InstanceNorm:
     """InstanceNorm over (H, W) of each image and channel, with scale and bias. (N, C, H, W) -> same shape.
 
-    A GroupNorm of one channel per group: the same function as ``nn.InstanceNorm2d(affine=True)``, without running
-    statistics, and about twice as fast on a CPU in NCHW (it is slow in channels-last, as InstanceNorm2d is).
+    The same function as ``nn.InstanceNorm2d(affine=True)``, without running statistics, and faster on a CPU.
     Paper: Ulyanov, Vedaldi, Lempitsky, "Instance Normalization", arXiv:1607.08022.
     """
-    return nn.GroupNorm(num_channels, num_channels, eps=eps)
+    return InstanceNorm(num_channels, eps)
+
+
+class InstanceNorm(nn.GroupNorm):
+    """GroupNorm of one channel per group, with arithmetic of its own for channels-last input on a CPU.
+
+    (N, C, H, W) -> same shape, dtype and, on a CPU, memory layout.
+    """
+
+    def __init__(self, num_channels: int, eps: float = 1e-5) -> None:
+        super().__init__(num_channels, num_channels, eps=eps)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.device.type == "cpu" and not x.is_contiguous():
+            return _InstanceNorm.apply(x, self.weight, self.bias, self.eps)
+        return super().forward(x)
+
+
+class _InstanceNorm(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> Tensor:
+        xs = wide(x)
+        mean = image_mean(xs)
+        y = xs - mean
+        inverse = torch.rsqrt(image_mean(y.square()) + eps)
+        y.mul_(inverse * per_channel(weight, x)).add_(per_channel(bias, x))
+        ctx.save_for_backward(x, weight, bias, mean, inverse)
+        return y.to(x.dtype)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        x, weight, bias, mean, inverse = ctx.saved_tensors
+        g = wide_copy(gradient, x)
+        centred = wide(x) - mean
+        pixels = x.shape[2] * x.shape[3]
+        of_bias = image_sum(g)
+        of_inverse = image_sum(g * centred)
+        along = of_inverse * inverse.square() / pixels
+        g.sub_(of_bias / pixels).addcmul_(centred, along, value=-1).mul_(inverse * per_channel(weight, x))
+        return g.to(x.dtype), like_parameter(of_inverse * inverse, weight), like_parameter(of_bias, bias), None

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
-
-from zoo.norms.stats import per_channel
 
 
 class ChannelAffine(nn.Module):
@@ -20,7 +19,9 @@ class ChannelAffine(nn.Module):
         self.bias = nn.Parameter(torch.zeros(num_channels))
 
     def forward(self, x: Tensor) -> Tensor:
-        return torch.addcmul(per_channel(self.bias, x), x, per_channel(self.weight, x)).to(x.dtype)
+        # BatchNorm's kernels with mean 0 and variance 1 are one pass each way; no other of torch's mixes dtypes in one.
+        mean, variance = torch.zeros_like(self.weight), torch.ones_like(self.weight)
+        return F.batch_norm(x, mean, variance, self.weight, self.bias, training=False, eps=0.0)
 
     def extra_repr(self) -> str:
         return f"{self.weight.numel()}"
