@@ -11,18 +11,13 @@ from zoo.data.datasets import Dataset
 from zoo.engine.machine import git_state
 from zoo.files import lock, remove_leftovers
 from zoo.identity import check_identity, identity_of, identity_of_result
+from zoo.inputs import check_data, input_shape
 from zoo.recipe import Recipe
 from zoo.registry import Model
 from zoo.results import Result, RunFolder, load_result
 from zoo.run import Reporter as RunReporter
-from zoo.run import (
-    Run,
-    Settings,
-    check_data,
-    input_shape,
-    make_folder,
-    run_one,
-)
+from zoo.run import Run, make_folder, run_one
+from zoo.settings import Settings
 
 
 class Reporter(RunReporter, Protocol):
@@ -52,11 +47,16 @@ def check(runs: Sequence[Run], recipe: Recipe, dataset: Dataset, settings: Setti
     :class:`zoo.errors.ResultError` for a folder that cannot be made.
     """
     check_data(recipe, dataset, settings)
-    shape = input_shape(recipe, dataset)
-    for model in {run.model.name: run.model for run in runs}.values():
-        try_on(model, build(model, dataset.num_classes), shape, dataset.num_classes)
+    check_models(list({run.model.name: run.model for run in runs}.values()), recipe, dataset)
     for run in runs:
         make_folder(run.folder)
+
+
+def check_models(models: Sequence[Model], recipe: Recipe, dataset: Dataset) -> None:
+    """Build each of `models` and try it on an image's shape. Raises :class:`zoo.errors.RegistryError`."""
+    shape = input_shape(recipe, dataset)
+    for model in models:
+        try_on(model, build(model, dataset.num_classes), shape, dataset.num_classes)
 
 
 def bench(

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 
 from zoo import curves
 from zoo.errors import ResultError, unknown
+from zoo.gcpause import paused_gc
 from zoo.recipe_diff import flatten
 from zoo.results import Result, Stored, load_history
 from zoo.stats import student_interval, wilson_interval
@@ -75,6 +76,7 @@ class Group:
     seconds_to: float | None = None  # the accuracy that the rows' `seconds_to` is of
 
 
+@paused_gc()
 def compare(
     runs: Iterable[Stored], baseline: str | None = None, *, mixed: bool = False, seconds_to: float | None = None
 ) -> list[Group]:
@@ -84,7 +86,7 @@ def compare(
     Copies of one result count once. Raises :class:`ResultError` for two different results of one seed of one model, for
     damaged predictions or histories, and :class:`zoo.errors.UnknownNameError` when no group has the model `baseline`.
     """
-    groups: dict[tuple[str, str], list[Stored]] = defaultdict(list)
+    groups: dict[tuple[str, str], list[_Known]] = defaultdict(list)
     for run in _once(runs):
         groups[run.result.dataset.fingerprint, run.result.recipe.fingerprint].append(run)
     members = sorted(groups.values(), key=lambda runs: _group_name(runs[0].result))
@@ -99,7 +101,7 @@ def compare(
     return [_group(runs, baseline, seconds_to) for runs in members]
 
 
-def _mixed(groups: Sequence[Sequence[Stored]], seconds_to: float | None) -> Group:
+def _mixed(groups: Sequence[Sequence[_Known]], seconds_to: float | None) -> Group:
     """One group of all, that ranks nothing: each row says where its data set and its recipe differ from the others'."""
     letters: dict[str, str] = {}
     told = [
@@ -135,14 +137,28 @@ def _mixed(groups: Sequence[Sequence[Stored]], seconds_to: float | None) -> Grou
     )
 
 
-def _once(runs: Iterable[Stored]) -> list[Stored]:
+@dataclass(frozen=True)
+class _Known:
+    """A run with what it is grouped by, worked out once."""
+
+    stored: Stored
+    definition: str
+    machine: str
+
+    @property
+    def result(self) -> Result:
+        return self.stored.result
+
+
+def _once(runs: Iterable[Stored]) -> list[_Known]:
     """One run told twice would look like two seeds that agree."""
-    kept: dict[tuple[str, ...], Stored] = {}
+    kept: dict[tuple[str, ...], _Known] = {}
     for run in runs:
         result = run.result
-        who = (result.dataset.fingerprint, result.recipe.fingerprint, result.model.name, _definition(result))
-        known = kept.setdefault((*who, _machine(result), str(result.seed)), run).result
-        if known != result:
+        found = _Known(run, json.dumps(result.model.definition, sort_keys=True), _machine(result))
+        who = (result.dataset.fingerprint, result.recipe.fingerprint, result.model.name, found.definition)
+        known = kept.setdefault((*who, found.machine, str(result.seed)), found).result
+        if known is not result and known != result:
             raise ResultError(
                 f"two different runs of {result.model.name} seed {result.seed} under recipe {result.recipe.name} "
                 f"(started {known.started} and {result.started}); compare their folders one at a time"
@@ -150,15 +166,11 @@ def _once(runs: Iterable[Stored]) -> list[Stored]:
     return list(kept.values())
 
 
-def _definition(result: Result) -> str:
-    return json.dumps(result.model.definition, sort_keys=True)
-
-
 def _group_name(result: Result) -> tuple[str, ...]:
     return (result.dataset.name, result.recipe.name, result.recipe.fingerprint, result.dataset.fingerprint)
 
 
-def _group(runs: Sequence[Stored], baseline: str | None, seconds_to: float | None) -> Group:
+def _group(runs: Sequence[_Known], baseline: str | None, seconds_to: float | None) -> Group:
     first = runs[0].result
     letters: dict[str, str] = {}
     rows = _rows(runs, letters, seconds_to)
@@ -178,14 +190,14 @@ def _group(runs: Sequence[Stored], baseline: str | None, seconds_to: float | Non
 
 
 def _rows(
-    runs: Sequence[Stored], letters: dict[str, str], seconds_to: float | None
+    runs: Sequence[_Known], letters: dict[str, str], seconds_to: float | None
 ) -> list[tuple[Row, dict[int, Stored]]]:
     """Each row with its finished runs by seed; a machine that has none yet is given the next of `letters`."""
     # Not merged by name alone: an edited norm is another model, and another machine has other speeds.
     by_row: dict[tuple[str, str, str], list[Stored]] = defaultdict(list)
     for run in sorted(runs, key=lambda item: (item.result.model.name, item.result.seed)):
-        machine = letters.setdefault(_machine(run.result), _letter(len(letters)))
-        by_row[run.result.model.name, _definition(run.result), machine].append(run)
+        machine = letters.setdefault(run.machine, _letter(len(letters)))
+        by_row[run.result.model.name, run.definition, machine].append(run.stored)
     return [
         (_row(members, machine, seconds_to), {run.result.seed: run for run in members if run.result.test})
         for (_, _, machine), members in by_row.items()

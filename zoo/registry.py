@@ -14,6 +14,7 @@ from pathlib import Path
 
 from zoo.entries import ArchitectureEntry, ModelEntry, NormEntry, Origin, RegistryFile, read_registry_file
 from zoo.errors import RegistryError, unknown
+from zoo.gcpause import paused_gc
 
 BUILT_IN = Path(__file__).with_name("registry.yaml")
 ENVIRONMENT_VARIABLE = "ZOO_REGISTRY"
@@ -140,6 +141,7 @@ class Registry:
         return next(i for i, file in enumerate(self.files) if file.path == origin.path)
 
 
+@paused_gc()
 def load_registry(extra: str | Path | None = None, folder: Path | None = None) -> Registry:
     """Read all layers. `extra` is the ``--registry`` file; `folder` stands for the working folder (default: it).
 

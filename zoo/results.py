@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import json
@@ -17,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from zoo.errors import ResultError
 from zoo.files import write_atomic
+from zoo.gcpause import paused_gc
 
 SCHEMA_VERSION = 2  # 2: train, epochs_to_90_percent, top5_accuracy, brier, activation_bytes, deterministic
 FILE = "result.json"
@@ -25,7 +27,7 @@ FILE = "result.json"
 class Part(BaseModel):
     """Frozen; an unknown key is an error, so that an edited or foreign file is noticed."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class ModelPart(Part):
@@ -221,6 +223,12 @@ def load_stored(path: Path) -> Stored:
     return Stored(load_result(path), RunFolder(path.parent))
 
 
+@paused_gc()
+def load_all(paths: Iterable[Path]) -> list[Stored]:
+    """The runs of many ``result.json``. Raises as :func:`load_result` does."""
+    return [load_stored(path) for path in paths]
+
+
 def save_result(path: Path, result: Result) -> None:
     """Write `result` as indented JSON, whole or not at all."""
     text = json.dumps(result.model_dump(mode="json"), indent=1, allow_nan=False)
@@ -230,9 +238,13 @@ def save_result(path: Path, result: Result) -> None:
 def load_result(path: Path) -> Result:
     """Read one ``result.json``. Raises :class:`ResultError` for a damaged file or a newer schema."""
     try:
-        content = json.loads(path.read_bytes(), parse_constant=_not_finite)
+        text = path.read_bytes()
     except OSError as problem:
         raise ResultError(f"{path}: cannot be read: {problem.strerror}") from problem
+    with contextlib.suppress(ValidationError):
+        return Result.model_validate_json(text)  # three times as fast as by way of a dictionary
+    try:  # an older schema, or something to explain
+        content = json.loads(text, parse_constant=_not_finite)
     except ValueError as problem:
         raise ResultError(f"{path}: not valid JSON ({problem}); the file was damaged or edited") from problem
     version = content.get("schema_version") if isinstance(content, dict) else None

@@ -8,22 +8,20 @@ import time
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-import numpy as np
 import torch
 from torch import nn
 
 from zoo.build import build
 from zoo.curves import epochs_to
 from zoo.data.datasets import Dataset
-from zoo.data.loader import EvalLoader, TrainLoader
-from zoo.data.split import stratified_holdout, stratified_subset
-from zoo.data.transforms import parse
+from zoo.data.loader import EvalLoader
 from zoo.engine import speed, train
 from zoo.engine.checkpoint import load_state, save_weights
 from zoo.engine.evaluate import Evaluation, evaluate
 from zoo.engine.machine import PeakMemory, describe, set_deterministic
-from zoo.errors import EnvironmentFault, RecipeError, ResultError
+from zoo.errors import EnvironmentFault, ResultError
 from zoo.identity import check_identity, started_with
+from zoo.inputs import eval_loader, input_shape, split_rows, train_loader
 from zoo.recipe import Recipe
 from zoo.registry import Model
 from zoo.results import (
@@ -40,23 +38,7 @@ from zoo.results import (
     save_result,
 )
 from zoo.seeding import derive
-
-EVAL_BATCH = {"cpu": 256, "cuda": 2048}
-
-
-@dataclass(frozen=True)
-class Settings:
-    """What cannot change accuracy: where and how a run is computed. ``auto`` is settled per machine and recorded.
-
-    `deterministic`: only algorithms that give the same bits each time, and a memory layout that no clock chooses.
-    """
-
-    device: torch.device
-    layout: str  # auto, nchw or channels_last
-    executor: str  # auto, batched or albumentations
-    workers: int
-    compiled: bool
-    deterministic: bool
+from zoo.settings import Settings, settle_layout
 
 
 @dataclass(frozen=True)
@@ -108,45 +90,17 @@ def run_one(
         layout = state["identity"]["settings"]["layout"]  # an automatic choice is made once: a resumed run repeats it
         if settings.layout not in ("auto", layout):
             raise started_with(folder, "layout", layout)
-    elif settings.layout == "auto" and settings.deterministic:
-        layout = "channels_last"  # the clock decides nothing
-    elif settings.layout == "auto":
-        key = {
-            "definition": identity["definition"],
-            "precision": recipe.precision,
-            "batch_size": recipe.batch_size,
-            "image_shape": image_shape,
-            "environment": describe(device),
-        }
-        layout = speed.remembered_layout(key, lambda: speed.choose_layout(model, recipe, device, image_shape))
     else:
-        layout = settings.layout
+        layout = settle_layout(settings, model, identity["definition"], recipe, image_shape)
     model = model.to(memory_format=speed.LAYOUTS[layout])
 
     train_rows, holdout_rows = split_rows(recipe, dataset)
-    common = {"device": device, "executor": settings.executor, "channels_last": layout == "channels_last"}
+    loader = train_loader(recipe, dataset, settings, layout, seed=run.seed, rows=train_rows)
 
-    def eval_loader(split: str) -> EvalLoader:
-        """The images of "train" (as many as the test set has), "holdout" or "test", in order, not augmented."""
-        part, rows = (dataset.test, None) if split == "test" else (dataset.train, holdout_rows)
-        if split == "train":
-            count = min(len(dataset.test), len(train_rows))
-            rows = train_rows[stratified_subset(dataset.train.labels[train_rows], count, recipe.split.seed)]
-        batch = EVAL_BATCH[device.type]
-        return EvalLoader(part.images, part.labels, recipe.augment.eval, batch_size=batch, indices=rows, **common)
+    def images_of(split: str) -> EvalLoader:
+        return eval_loader(recipe, dataset, settings, layout, split)
 
     reads_selection = recipe.selection.split == "test" or len(holdout_rows) > 0
-    loader = TrainLoader(
-        dataset.train.images,
-        dataset.train.labels,
-        recipe.augment.train,
-        batch_size=recipe.batch_size,
-        seed=run.seed,
-        workers=settings.workers,
-        drop_last=recipe.drop_last,
-        indices=train_rows,
-        **common,
-    )
     used = SettingsPart(
         device=str(device),
         layout=layout,
@@ -164,7 +118,7 @@ def run_one(
         outcome = train.train(
             model,
             recipe,
-            train.Batches(loader, eval_loader(recipe.selection.split) if reads_selection else None),
+            train.Batches(loader, images_of(recipe.selection.split) if reads_selection else None),
             seed=run.seed,
             device=device,
             compiled=settings.compiled,
@@ -186,11 +140,11 @@ def run_one(
     test = holdout = trained = inference = None
     if diverged is None:
         model.load_state_dict(outcome.weights)
-        trained = evaluate(model, eval_loader("train"), device, recipe.precision)
+        trained = evaluate(model, images_of("train"), device, recipe.precision)
         if len(holdout_rows):
-            holdout = evaluate(model, eval_loader("holdout"), device, recipe.precision)
+            holdout = evaluate(model, images_of("holdout"), device, recipe.precision)
         # Under a leak-free recipe this is the only time that the test images are read.
-        test = evaluate(model, eval_loader("test"), device, recipe.precision)
+        test = evaluate(model, images_of("test"), device, recipe.precision)
         if not all(part.finite for part in (trained, holdout, test) if part):  # fp16 can overflow on some images only
             diverged, test, holdout, trained = train.Diverged(recipe.epochs, len(loader)), None, None, None
     if diverged is None:
@@ -270,51 +224,6 @@ def _speed_part(outcome: train.Outcome, inference: speed.Inference | None, peak_
         latency_p99=inference.latency_p99 if inference else None,
         peak_memory_bytes=peak_memory,
     )
-
-
-def input_shape(recipe: Recipe, dataset: Dataset) -> tuple[int, int, int]:
-    """(C, H, W) of one image as the model gets it, after the recipe's evaluation transforms."""
-    first = dataset.train
-    images, _ = next(iter(EvalLoader(first.images[:1], first.labels[:1], recipe.augment.eval, batch_size=1)))
-    return tuple(images.shape[1:])
-
-
-def check_data(recipe: Recipe, dataset: Dataset, settings: Settings) -> None:
-    """Put a few images through both transform lists and count the images against the recipe.
-
-    Raises :class:`RecipeError` for a wrong split, batch size, transform or executor, naming the list at fault.
-    """
-    rows, _ = split_rows(recipe, dataset)
-    if recipe.drop_last and recipe.batch_size > len(rows):
-        raise RecipeError(
-            f"recipe {recipe.name!r}: batch_size {recipe.batch_size} is more than the {len(rows)} training images; "
-            f"lower it, as in --set batch_size={max(1, len(rows) // 10)}"
-        )
-    images, labels = dataset.train.images[:4], dataset.train.labels[:4]
-    for name in ("train", "eval"):
-        transforms = parse(getattr(recipe.augment, name), f"recipe {recipe.name!r}: augment.{name}")
-        try:
-            next(iter(EvalLoader(images, labels, transforms, batch_size=4, executor=settings.executor)))
-        except Exception as problem:  # whatever a transform makes of its arguments
-            line = " ".join(str(problem).split()) or type(problem).__name__
-            raise RecipeError(f"recipe {recipe.name!r}: augment.{name}: {line}") from problem
-
-
-def split_rows(recipe: Recipe, dataset: Dataset) -> tuple[np.ndarray, np.ndarray]:
-    """The rows of the train split that are trained on, and those held out: by the recipe alone, equal for every seed.
-
-    Raises :class:`RecipeError` when the recipe asks for more images than there are.
-    """
-    labels, wanted = dataset.train.labels, recipe.split.holdout + (recipe.split.train or 1)
-    if wanted > len(labels):
-        raise RecipeError(
-            f"recipe {recipe.name!r}: split asks for {wanted} images but {dataset.name} has {len(labels)} to train on; "
-            "lower split.holdout or split.train with --set"
-        )
-    rows, holdout = stratified_holdout(labels, recipe.split.holdout, recipe.split.seed)
-    if recipe.split.train is not None:
-        rows = rows[stratified_subset(labels[rows], recipe.split.train, recipe.split.seed)]
-    return rows, holdout
 
 
 def _metrics(evaluation: Evaluation) -> Metrics:

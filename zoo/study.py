@@ -28,6 +28,7 @@ class BatchSizes:
 
     recipe: str
     dataset: str
+    epochs: int
     rule: str
     base: int
     models: list[str]
@@ -69,6 +70,7 @@ def batch_sizes(
     return BatchSizes(
         recipe=base.name,
         dataset=next(iter(groups.values())).dataset,
+        epochs=base.epochs,
         rule=rule,
         base=base.batch_size,
         models=list(dict.fromkeys(run.result.model.name for runs in stored.values() for run in runs)),

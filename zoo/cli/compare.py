@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from zoo.cli import options
+from zoo.gcpause import paused_gc
 
 
 @click.command()
@@ -32,6 +33,7 @@ from zoo.cli import options
     "--seconds-to", type=click.FloatRange(0, 100, min_open=True), metavar="PERCENT",
     help="Add the seconds of training until this accuracy on the selection split.",
 )  # fmt: skip
+@paused_gc()
 def compare(
     runs: tuple[Path, ...],
     style: str,
@@ -59,14 +61,14 @@ def compare(
     from zoo.power import needs
     from zoo.report.power import render_power
     from zoo.report.tables import render
-    from zoo.results import find_results, load_stored
+    from zoo.results import find_results, load_all
 
     paths = find_results(runs or [options.RUNS])
     if not paths:
         raise ResultError(
             f"no result.json under {', '.join(map(str, runs or [options.RUNS]))}; `zoo bench MODEL` makes runs"
         )
-    stored = [load_stored(path) for path in paths]
+    stored = load_all(paths)
 
     def keep(given: str | None, kind: str, names: list[str]) -> None:
         if given is not None and given not in names:

@@ -15,13 +15,13 @@ from zoo.cli import options
 from zoo.cli.options import INTERRUPTED
 
 if TYPE_CHECKING:
-    from zoo.bench import Settings
     from zoo.data.datasets import Dataset
     from zoo.recipe import Recipe
     from zoo.registry import Model
     from zoo.results import Stored
+    from zoo.settings import Settings
 
-OPTIONS = (
+HOW = (  # what and how, for whatever runs a training step
     options.models,
     click.option(
         "--recipe", default="standard", show_default=True, metavar="NAME|FILE",
@@ -32,11 +32,6 @@ OPTIONS = (
     ),
     click.option("--dataset", metavar="NAME|DIR", help="What to train on.  [default: the recipe's own]"),
     options.data_dir,
-    click.option("--seeds", type=click.IntRange(min=1), help="Run seeds 0 to N-1.  [default: 1]"),
-    click.option(
-        "--seed", "only_seeds", type=click.IntRange(min=0), multiple=True, help="Run just this seed (repeatable)."
-    ),
-    click.option("--runs", type=click.Path(file_okay=False, path_type=Path), default=options.RUNS, show_default=True),
     click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N."),
     click.option("--layout", type=click.Choice(["auto", "nchw", "channels_last"]), default="auto", show_default=True),
     click.option(
@@ -53,14 +48,30 @@ OPTIONS = (
         "--deterministic", is_flag=True,
         help="The same bits each time on a GPU too: slower, and an error where an operation cannot.",
     ),
-    click.option("--restart", is_flag=True, help="Throw away what these runs have stored and start again."),
     options.registry,
 )  # fmt: skip
+KEPT = (  # for what keeps its runs
+    click.option("--seeds", type=click.IntRange(min=1), help="Run seeds 0 to N-1.  [default: 1]"),
+    click.option(
+        "--seed", "only_seeds", type=click.IntRange(min=0), multiple=True, help="Run just this seed (repeatable)."
+    ),
+    click.option("--runs", type=click.Path(file_okay=False, path_type=Path), default=options.RUNS, show_default=True),
+    click.option("--restart", is_flag=True, help="Throw away what these runs have stored and start again."),
+)
 
 
 def training_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Give `command` :data:`OPTIONS`, in their order."""
-    for option in reversed(OPTIONS):
+    """Give `command` all options of a training run."""
+    return _with(command, HOW + KEPT)
+
+
+def step_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Give `command` the options that say what is trained and how, but not those of runs that are kept."""
+    return _with(command, HOW)
+
+
+def _with(command: Callable[..., None], chosen: Sequence[Callable[..., Any]]) -> Callable[..., None]:
+    for option in reversed(chosen):
         command = option(command)
     return command
 
@@ -83,12 +94,12 @@ def prepare(
     models: Sequence[str],
     dataset: str | None,
     data_dir: str | None,
-    seeds: int | None,
-    only_seeds: Sequence[int],
     registry: str | None,
     device: str,
-    runs: Path,
-    restart: bool,
+    seeds: int | None = None,
+    only_seeds: Sequence[int] = (),
+    runs: Path = options.RUNS,
+    restart: bool = False,
     **settings: Any,
 ) -> tuple[Job, list[Recipe]]:
     """The job and the recipes that `load` gives, their precision settled. The quickest checks come first."""
@@ -104,8 +115,8 @@ def prepare(
 
     data = load_data(dataset or recipes[0].dataset, data_dir)
 
-    from zoo.bench import Settings
     from zoo.engine.machine import check_compiler, choose_device, settle_precision
+    from zoo.settings import Settings
 
     target = choose_device(device)
     if settings["compiled"]:

@@ -73,15 +73,11 @@ def set_deterministic(wanted: bool) -> None:
     torch.backends.cudnn.benchmark = False  # it picks algorithms by the clock
 
 
-class PeakMemory:
-    """Peak memory since construction: the allocator's on a GPU, the process' resident set on the CPU (Linux)."""
+class ResidentPeak:
+    """Peak resident set of this process since construction (Linux)."""
 
-    def __init__(self, device: torch.device) -> None:
-        self.device = device
+    def __init__(self) -> None:
         self.known = True
-        if device.type == "cuda":
-            torch.cuda.reset_peak_memory_stats(device)
-            return
         try:
             Path("/proc/self/clear_refs").write_text("5")  # resets VmHWM, see proc(5)
         except OSError:
@@ -89,12 +85,24 @@ class PeakMemory:
 
     def read(self) -> int | None:
         """Bytes, or None where the system does not tell."""
-        if self.device.type == "cuda":
-            return torch.cuda.max_memory_allocated(self.device)
         if not self.known:
             return None
         line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM:"))
         return int(line.split()[1]) * 1024
+
+
+class PeakMemory:
+    """Peak memory since construction: the allocator's on a GPU, the process' resident set on the CPU."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+        self.resident = ResidentPeak() if device.type == "cpu" else None
+        if device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(device)
+
+    def read(self) -> int | None:
+        """Bytes, or None where the system does not tell."""
+        return self.resident.read() if self.resident else torch.cuda.max_memory_allocated(self.device)
 
 
 def describe(device: torch.device) -> dict[str, Any]:

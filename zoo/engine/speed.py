@@ -61,7 +61,7 @@ def choose_layout(model: nn.Module, recipe: Recipe, device: torch.device, image_
         seconds[name] = []
     for turn in range(1 + LAYOUT_TURNS):
         for name, (step, batch_images) in steps.items():
-            taken = _seconds(lambda step=step, x=batch_images: step(x, labels), device)
+            taken = seconds_of(lambda step=step, x=batch_images: step(x, labels), device)
             if turn > 0:  # the first step of each allocates and picks kernels
                 seconds[name].append(taken)
     return min(seconds, key=lambda name: min(seconds[name]))
@@ -103,17 +103,17 @@ def measure_inference(
         rates = {}
         for batch in INFERENCE_BATCHES[device.type]:
             forward = run(batch)
-            _seconds(forward, device)
+            seconds_of(forward, device)
             times: list[float] = []
             while sum(times) < 0.5 or len(times) < 2:
-                times.append(_seconds(forward, device))
+                times.append(seconds_of(forward, device))
             rates[batch] = batch / statistics.median(times)
         single = run(1)
         for _ in range(WARM_UP):
             single()
         latencies: list[float] = []
         while len(latencies) < 50 or (len(latencies) < LATENCIES and sum(latencies) < LATENCY_SECONDS):
-            latencies.append(_seconds(single, device))
+            latencies.append(seconds_of(single, device))
     best = max(rates, key=rates.__getitem__)
     cuts = statistics.quantiles(latencies, n=100, method="inclusive")
     return Inference(rates[best], best, cuts[49], cuts[89], cuts[98])
@@ -161,7 +161,8 @@ def count_parameters(model: nn.Module) -> tuple[int, int]:
     return sum(size for size, _ in sizes), sum(size for size, trained in sizes if trained)
 
 
-def _seconds(work: Callable[[], object], device: torch.device) -> float:
+def seconds_of(work: Callable[[], object], device: torch.device) -> float:
+    """Wall time of `work` with nothing queued on `device` before or after it."""
     synchronize(device)
     start = time.perf_counter()
     work()

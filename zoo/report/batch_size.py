@@ -49,7 +49,7 @@ def render(study: BatchSizes, style: str) -> str:
         frame, headers="keys", showindex=False, tablefmt=STYLES[style], colalign=aligned, disable_numparse=True
     )
     prefix = "% " if style == "latex" else ""
-    title = f"test error % by training batch size: {study.dataset}, recipe {study.recipe}"
+    title = f"test error % by training batch size: {study.dataset}, recipe {study.recipe}, {study.epochs} epochs"
     title = f"**{title}**" if style == "markdown" else prefix + title
     return "\n".join([title, "", table, "", *(prefix + note for note in _notes(study)), ""])
 
@@ -86,7 +86,7 @@ def _notes(study: BatchSizes) -> list[str]:
 
 def draw(study: BatchSizes, path: Path) -> None:
     """The picture: one line per model, 95 % intervals as bars, batch size on a logarithmic axis, large on the left."""
-    with figure(path) as made:
+    with figure(path, height=3.2 + 0.2 * len(study.models)) as made:
         axes = made.subplots()
         for number, rows in enumerate(study.rows().values()):
             points = [(size, row) for size, row in sorted(rows.items()) if row.accuracy is not None]
@@ -105,11 +105,12 @@ def draw(study: BatchSizes, path: Path) -> None:
         axes.invert_xaxis()
         axes.set_xlabel("training batch size")
         axes.set_ylabel("test error (%)")
-        axes.legend()
+        made.legend(loc="outside lower center")
         rows = [row for rows in study.rows().values() for row in rows.values()]
         kinds = {"student": "Student over seeds", "binomial": "binomial, 1 seed"}
         told = [words for kind, words in kinds.items() if any(row.interval_kind == kind for row in rows)]
-        title = f"{study.dataset}, recipe {study.recipe}, lr rule {study.rule}; bars: 95 % ({' and '.join(told)})"
+        what = f"{study.dataset}, recipe {study.recipe}, {study.epochs} epochs, lr rule {study.rule}"
+        title = f"{what}; bars: 95 % ({' and '.join(told)})"
         if any(row.selection == "test" for row in rows):
             title += f", {TEST_MARK} selection: test"
         axes.set_title(title, fontsize=8)

@@ -1,0 +1,56 @@
+"""``zoo speed`` as a user meets it."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+
+import pytest
+
+SMALL = ("--recipe", "smoke", "--set", "batch_size=8", "--layout", "nchw", "--seconds", "1")
+
+
+def test_json_holds_every_figure_and_nothing_is_kept(zoo_cli) -> None:
+    told = json.loads(zoo_cli.ok("speed", "resnet20_bn", *SMALL, "--format", "json").stdout)
+    (found,) = told["models"]
+    assert (found["model"], found["norm"], found["layout"], found["executor"]) == (
+        "resnet20_bn", "bn", "nchw", "batched",
+    )  # fmt: skip
+    assert (found["batch_size"], found["parameters"], found["macs"]) == (8, 269_722, 10_138_240)  # 16x16 images
+    assert found["latency_p50"] <= found["latency_p90"] <= found["latency_p99"]
+    assert found["step_flops"] == pytest.approx(6 * found["macs"] * found["step_images_per_second"])
+    assert found["peak_share"] == pytest.approx(found["step_flops"] / told["peak_flops"])
+    assert 0 < found["peak_share"] < 1
+    assert 0.2 < found["efficiency"] < 2
+    assert told["environment"]["cores"] >= 1
+    assert list(zoo_cli.folder.iterdir()) == []
+
+
+def test_table_and_csv(zoo_cli) -> None:
+    text = zoo_cli.ok("speed", "resnet20_bn", "resnet20_in", *SMALL).stdout
+    assert text.splitlines()[0].split() == [
+        "model", "layout", "train", "img/s", "step", "img/s", "loop/step", "inference", "img/s", "(batch)", "p50", "ms",
+        "p90", "ms", "p99", "ms", "device", "MiB", "resident", "MiB", "MACs", "(M)", "GFLOP/s", "%", "of", "peak",
+    ]  # fmt: skip
+    assert [line.split()[0] for line in text.splitlines()[2:4]] == ["resnet20_bn", "resnet20_in"]
+    assert "batch 8, batched augmentation" in text
+    rows = list(csv.DictReader(io.StringIO(zoo_cli.ok("speed", "resnet20_ln", *SMALL, "--format", "csv").stdout)))
+    assert [row["model"] for row in rows] == ["resnet20_ln"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("speed", "resnet20_bnn"), ("resnet20_bnn", "did you mean 'resnet20_bn'")),
+        (("speed", "resnet20_bn", "--seconds", "0"), ("--seconds", "0")),
+        (("speed", "vgg16_bn", "--recipe", "smoke"), ("vgg16_bn", "fails on images of shape (3, 16, 16)")),
+        (("speed",), ("MODEL",)),
+    ],
+)
+def test_mistakes_are_one_line(zoo_cli, arguments: tuple[str, ...], words: tuple[str, ...]) -> None:
+    output = zoo_cli(*arguments)
+    assert (output.returncode, output.stdout) == (2, "")
+    (line,) = output.lines
+    assert line.startswith("zoo: ")
+    assert all(word in line for word in words), line

@@ -1,0 +1,80 @@
+"""The loop against its ceiling: a loader that keeps up costs nothing, one that does not is seen."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from zoo.data.loader import TrainLoader
+from zoo.engine import throughput
+from zoo.engine.throughput import TYPES, Training, matrix_peak, measure_training
+from zoo.recipe import load_recipe
+
+CPU = torch.device("cpu")
+RECIPE = load_recipe("smoke", ["precision=fp32", "batch_size=8"])
+
+
+def network() -> nn.Module:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Conv2d(3, 16, 3), nn.BatchNorm2d(16), nn.ReLU(), nn.Flatten(), nn.LazyLinear(10)).eval()
+
+
+class Slow(TrainLoader):
+    """Each batch takes `delay` seconds more."""
+
+    delay = 0.0
+
+    def epoch(self, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
+        for batch in super().epoch(epoch):
+            time.sleep(self.delay)
+            yield batch
+
+
+def measured(delay: float) -> tuple[Training, nn.Module]:
+    images = np.random.default_rng(0).integers(0, 256, (4000, 16, 16, 3), dtype=np.uint8)
+    labels = np.arange(4000, dtype=np.int64) % 10
+    transforms = [{"Normalize": {"mean": [0.5, 0.5, 0.5], "std": [0.2, 0.2, 0.2]}}]
+
+    def loader(count: int) -> TrainLoader:
+        made = Slow(images, labels, transforms, batch_size=8, seed=0, indices=np.resize(np.arange(4000), count))
+        made.delay = delay
+        return made
+
+    model = network()
+    model(torch.zeros(1, 3, 16, 16))  # the lazy layer takes its size
+    found = measure_training(model, RECIPE, loader, device=CPU, layout="nchw", compiled=False, seconds=0.5)
+    return found, model
+
+
+def test_loop_and_step_are_of_the_same_order_and_the_model_is_left_alone() -> None:
+    found, model = measured(0.0)
+    assert 0.3 < found.efficiency < 1.5  # a tiny step on a busy machine: the committed benchmark says how near to 1
+    assert found.windows >= 19
+    assert found.executor == "batched"
+    assert found.compile_seconds is None
+    assert found.device_peak_bytes is None
+    assert found.resident_peak_bytes > 2**24
+    fresh = network()
+    fresh(torch.zeros(1, 3, 16, 16))
+    assert not model.training
+    assert int(model[1].num_batches_tracked) == 0
+    assert torch.equal(model[0].weight, fresh[0].weight)
+
+
+def test_a_loader_that_starves_the_loop_is_seen() -> None:
+    found, _ = measured(0.01)
+    assert found.efficiency < 0.5
+    assert found.loop < 8 / 0.01
+    assert found.step > 2 * found.loop
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_matrix_peak(monkeypatch: pytest.MonkeyPatch, precision: str) -> None:
+    monkeypatch.setitem(throughput.PEAK_SIDE, "cpu", 256)
+    assert precision in TYPES
+    assert 1e8 < matrix_peak(CPU, precision) < 1e15

@@ -1,0 +1,36 @@
+"""Figures in docs/ are those of the committed runs."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from zoo.recipe import load_recipe
+from zoo.report.batch_size import render
+from zoo.results import find_results, load_all
+from zoo.study import batch_size_recipes, batch_sizes
+
+ROOT = Path(__file__).parents[1]
+
+
+def test_batch_size_table_is_that_of_the_committed_runs() -> None:
+    overrides, sizes = ["epochs=3", "schedule.peak_epoch=1", "precision=bf16"], [2, 8, 32, 128]
+    recipes = batch_size_recipes("laptop", overrides, sizes, "linear")
+    runs = load_all(find_results([ROOT / "benchmarks" / "studies" / "batch-size"]))
+    order = ["resnet20_bn", "resnet20_ln", "resnet20_gn"]
+    runs.sort(key=lambda run: order.index(run.result.model.name))
+    stored = {
+        size: [run for run in runs if run.result.recipe.fingerprint == recipe.fingerprint]
+        for size, recipe in recipes.items()
+    }
+    assert sum(map(len, stored.values())) == len(runs) == 12
+    text = (ROOT / "docs" / "batch-size.md").read_text()
+    table = re.search(r"<!-- study -->\n(.*?)<!-- end -->", text, re.DOTALL)[1]
+    assert (
+        table.strip()
+        == render(batch_sizes(load_recipe("laptop", overrides), "linear", recipes, stored), "markdown").strip()
+    )
+    for run in runs:
+        assert run.result.git["dirty"] is False
+        assert run.folder.history.is_file()
+        assert run.folder.predictions.is_file()

@@ -1,0 +1,52 @@
+"""`zoo speed`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from zoo.cli.training import prepare, step_options
+
+
+@click.command()
+@step_options
+@click.option(
+    "--seconds", type=click.FloatRange(1), default=10.0, show_default=True,
+    help="Of training for each model, half in the real loop and half in the bare step.",
+)  # fmt: skip
+@click.option(
+    "--format", "style", type=click.Choice(["text", "markdown", "csv", "latex", "json"]), default="text",
+    show_default=True,
+)  # fmt: skip
+def speed(recipe: str, overrides: tuple[str, ...], seconds: float, style: str, **given: Any) -> None:
+    """Measure how fast every MODEL trains and infers, and how near the training loop comes to its ceiling.
+
+    Nothing is kept. Have the machine for yourself: torch is ten times slower beside other work, not a little.
+    """
+
+    def load() -> list[Any]:
+        from zoo.recipe import load_recipe
+
+        return [load_recipe(recipe, overrides)]
+
+    job, (wanted,) = prepare(load, **given)
+
+    from zoo.bench import check_models
+    from zoo.engine.machine import describe, set_deterministic
+    from zoo.engine.throughput import matrix_peak
+    from zoo.inputs import check_data
+    from zoo.measure import measure
+    from zoo.report.speeds import render
+
+    check_data(wanted, job.data, job.settings)
+    check_models(job.models, wanted, job.data)
+    device = job.settings.device
+    set_deterministic(job.settings.deterministic)
+    click.echo(f"measuring a large matrix product in {wanted.precision}", err=True)
+    peak = matrix_peak(device, wanted.precision)
+    measured = []
+    for number, model in enumerate(job.models, 1):
+        click.echo(f"[{number}/{len(job.models)}] {model.name}", err=True)
+        measured.append(measure(model, wanted, job.data, job.settings, seconds=seconds, peak_flops=peak))
+    click.echo(render(measured, style, describe(device), peak), nl=False)

@@ -1,0 +1,145 @@
+"""How fast a model trains: the real loop beside its ceiling, the same step on one batch that is already there.
+
+Both take turns, window by window, so that a machine that slows down slows both; their ratio is the efficiency of
+everything around the step: data, learning rate, bookkeeping.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from zoo.data.loader import TrainLoader
+from zoo.engine import train
+from zoo.engine.machine import PeakMemory, ResidentPeak, synchronize
+from zoo.engine.optim import make_optimizer
+from zoo.engine.speed import LAYOUTS, seconds_of
+from zoo.engine.step import TrainStep
+from zoo.recipe import Constant, Recipe
+from zoo.results import EpochRow, RunFolder
+
+EPOCHS = 2  # of ten windows each
+PEAK_SIDE = {"cpu": 2048, "cuda": 8192}  # of the square matrices of the peak
+TYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+@dataclass(frozen=True)
+class Training:
+    """Images per second of the real loop and of the bare step, medians over `windows`, and the median of their ratios.
+
+    Peaks are in bytes; None where the system does not tell, or there is no such device.
+    """
+
+    loop: float
+    step: float
+    efficiency: float
+    windows: int
+    executor: str
+    compile_seconds: float | None
+    device_peak_bytes: int | None
+    resident_peak_bytes: int | None
+
+
+class _Turns:
+    """A reporter whose every window is followed by as many bare steps; the loop does not count what it spends here."""
+
+    def __init__(self, step: Callable[[], object], batch_size: int, device: torch.device) -> None:
+        self.step, self.batch_size, self.device = step, batch_size, device
+        self.pairs: list[tuple[float, float]] = []
+        self.last = 0
+
+    def resumed(self, epoch: int, epochs: int) -> None:
+        """Never: the folder is new."""
+
+    def window(self, epoch: int, epochs: int, step: int, steps: int, loss: float, accuracy: float, rate: float) -> None:
+        count = step - (self.last if step > self.last else 0)
+        self.last = step
+        start = time.perf_counter()
+        for _ in range(count):
+            self.step()
+        synchronize(self.device)
+        self.pairs.append((rate, count * self.batch_size / (time.perf_counter() - start)))
+
+    def epoch(self, row: EpochRow, epochs: int, rose_from: float | None, saved: bool) -> None:
+        """Nothing: what is between epochs is not measured."""
+
+
+def measure_training(
+    model: nn.Module,
+    recipe: Recipe,
+    loader: Callable[[int], TrainLoader],
+    *,
+    device: torch.device,
+    layout: str,
+    compiled: bool,
+    seconds: float,
+) -> Training:
+    """Train copies of `model` for about `seconds`, half of it in the loop; `loader` makes one over so many images.
+
+    The loop is :func:`zoo.engine.train.train` itself, over two epochs of ten windows.
+    """
+    batch = recipe.batch_size
+    twin = copy.deepcopy(model).to(memory_format=LAYOUTS[layout]).train()
+    bare = TrainStep(twin, make_optimizer(twin, recipe.optimizer), recipe, device, compiled)
+    with contextlib.closing(loader(batch)) as first:
+        images, labels = (tensor.clone() for tensor in next(iter(first.epoch(0))))
+    memory, resident = PeakMemory(device), ResidentPeak()
+
+    def step() -> tuple[Tensor, Tensor]:
+        return bare(images, labels)
+
+    first_step = seconds_of(step, device)
+    once = min(seconds_of(step, device) for _ in range(3))
+    steps = train.WINDOWS_PER_EPOCH * max(1, round(seconds / (2 * EPOCHS * train.WINDOWS_PER_EPOCH * once)))
+    schedule = Constant(name="constant", warmup_epochs=0)  # the recipe's may not fit 2 epochs
+    part = recipe.model_copy(update={"epochs": EPOCHS, "schedule": schedule})
+    turns = _Turns(step, batch, device)
+    with tempfile.TemporaryDirectory() as folder, contextlib.closing(loader(steps * batch)) as batches:
+        train.train(
+            copy.deepcopy(model).to(memory_format=LAYOUTS[layout]),
+            part,
+            train.Batches(batches, None),
+            seed=0,
+            device=device,
+            compiled=compiled,
+            state=None,
+            folder=RunFolder(Path(folder)),
+            identity={},
+            reporter=turns,
+        )
+    pairs = turns.pairs[1:]  # the first window warms up caches, allocators and compilers
+    return Training(
+        loop=statistics.median(loop for loop, _ in pairs),
+        step=statistics.median(bare for _, bare in pairs),
+        efficiency=statistics.median(loop / bare for loop, bare in pairs),
+        windows=len(pairs),
+        executor=batches.executor_name,
+        compile_seconds=first_step if compiled else None,
+        device_peak_bytes=memory.read() if device.type == "cuda" else None,
+        resident_peak_bytes=resident.read(),
+    )
+
+
+def matrix_peak(device: torch.device, precision: str) -> float:
+    """FLOP/s of a product of large square matrices in `precision`: the most that this hardware was seen to give."""
+    side, dtype = PEAK_SIDE[device.type], TYPES[precision]
+    left, right = (torch.randn(side, side, device=device).to(dtype) for _ in range(2))
+    out = torch.empty(side, side, device=device, dtype=dtype)
+
+    def product() -> Tensor:
+        return torch.mm(left, right, out=out)
+
+    seconds_of(product, device)
+    times: list[float] = []
+    while sum(times) < 1.0 or len(times) < 3:
+        times.append(seconds_of(product, device))
+    return 2 * side**3 / min(times)

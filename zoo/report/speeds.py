@@ -1,0 +1,68 @@
+"""The figures of ``zoo speed`` as a table, CSV or JSON."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import pandas as pd
+from tabulate import tabulate
+
+from zoo.measure import Speed
+
+STYLES = {"text": "simple", "markdown": "github", "latex": "latex_booktabs"}
+
+
+def render(measured: Sequence[Speed], style: str, environment: dict[str, Any], peak_flops: float) -> str:
+    """All of `measured`, taken on one machine described by `environment`, ending in a newline."""
+    if style == "json":
+        told = {"environment": environment, "peak_flops": peak_flops, "models": [*map(dataclasses.asdict, measured)]}
+        return json.dumps(told, indent=1) + "\n"
+    if style == "csv":
+        return pd.DataFrame([*map(dataclasses.asdict, measured)]).to_csv(index=False, lineterminator="\n")
+    frame = pd.DataFrame([_cells(item) for item in measured])
+    aligned = ["left" if name in ("model", "layout") else "right" for name in frame.columns]
+    table = tabulate(
+        frame, headers="keys", showindex=False, tablefmt=STYLES[style], colalign=aligned, disable_numparse=True
+    )
+    first = measured[0]
+    hardware = (
+        environment["gpu"] or f"{environment['cpu']}, {environment['cores']} cores, {environment['threads']} threads"
+    )
+    compiled = ", compiled" if first.compiled else ""
+    notes = [
+        f"{hardware}; torch {environment['torch']}, {first.precision}, batch {first.batch_size}, "
+        f"{first.executor} augmentation{compiled}.",
+        "loop/step: median over windows of the real loop's speed over that of the same step on one resident batch.",
+        f"% of peak: achieved FLOP/s of the step over {peak_flops / 1e9:,.0f} GFLOP/s of a large matrix product.",
+    ]
+    if any(item.compile_seconds for item in measured):
+        notes.append("compile s: the first step, which compiles.")
+    prefix = "% " if style == "latex" else ""
+    return "\n".join([table, "", *(prefix + note for note in notes), ""])
+
+
+def _cells(item: Speed) -> dict[str, str]:
+    cells = {
+        "model": item.model,
+        "layout": item.layout,
+        "train img/s": f"{item.train_images_per_second:,.0f}",
+        "step img/s": f"{item.step_images_per_second:,.0f}",
+        "loop/step": f"{item.efficiency:.3f}",
+        "inference img/s (batch)": f"{item.inference_images_per_second:,.0f} ({item.inference_batch_size})",
+        "p50 ms": f"{1e3 * item.latency_p50:.2f}",
+        "p90 ms": f"{1e3 * item.latency_p90:.2f}",
+        "p99 ms": f"{1e3 * item.latency_p99:.2f}",
+        "device MiB": _mebibytes(item.device_peak_bytes),
+        "resident MiB": _mebibytes(item.resident_peak_bytes),
+        "MACs (M)": f"{item.macs / 1e6:.1f}",
+        "GFLOP/s": f"{item.step_flops / 1e9:,.0f}",
+        "% of peak": f"{100 * item.peak_share:.1f}",
+    }
+    return cells | ({"compile s": f"{item.compile_seconds:.0f}"} if item.compile_seconds else {})
+
+
+def _mebibytes(value: int | None) -> str:
+    return "-" if value is None else f"{value / 2**20:,.0f}"

@@ -1,0 +1,49 @@
+"""How a run is computed: what is recorded beside the recipe because it changes no more than last bits."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from zoo.engine import speed
+from zoo.engine.machine import describe
+from zoo.recipe import Recipe
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What cannot change accuracy: where and how a run is computed. ``auto`` is settled per machine and recorded.
+
+    `deterministic`: only algorithms that give the same bits each time, and a memory layout that no clock chooses.
+    """
+
+    device: torch.device
+    layout: str  # auto, nchw or channels_last
+    executor: str  # auto, batched or albumentations
+    workers: int
+    compiled: bool
+    deterministic: bool
+
+
+def settle_layout(
+    settings: Settings, model: nn.Module, told: dict[str, Any], recipe: Recipe, image_shape: tuple[int, int, int]
+) -> str:
+    """The memory layout for `model`, whose definition is `told`: as asked for, or the faster one here, remembered.
+
+    Raises :class:`zoo.errors.EnvironmentFault` when the user cache cannot be written.
+    """
+    if settings.layout != "auto":
+        return settings.layout
+    if settings.deterministic:
+        return "channels_last"  # the clock decides nothing
+    key = {
+        "definition": told,
+        "precision": recipe.precision,
+        "batch_size": recipe.batch_size,
+        "image_shape": image_shape,
+        "environment": describe(settings.device),
+    }
+    return speed.remembered_layout(key, lambda: speed.choose_layout(model, recipe, settings.device, image_shape))
