@@ -10,7 +10,7 @@ from types import FrameType
 import click
 
 from zoo import __version__
-from zoo.cli import bench, compare, completion, data, listing, recipe, show, study
+from zoo.cli import bench, compare, completion, data, evaluate, listing, recipe, show, speed, study
 from zoo.cli.options import INTERRUPTED
 from zoo.errors import ZooError, unknown
 
@@ -40,7 +40,15 @@ def cli() -> None:
     """
 
 
-for command in (bench.bench, compare.compare, listing.list_, show.show, completion.completion):
+for command in (
+    bench.bench,
+    compare.compare,
+    evaluate.evaluate,
+    listing.list_,
+    show.show,
+    speed.speed,
+    completion.completion,
+):
     cli.add_command(command)
 cli.add_command(Commands(name="data", commands=data.commands, help=data.HELP))
 cli.add_command(Commands(name="recipe", commands=recipe.commands, help=recipe.HELP))

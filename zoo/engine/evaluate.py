@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -97,3 +98,34 @@ def evaluate(
     model.train(was_training)
     # The only synchronisation with the device: all logits at once.
     return Evaluation(torch.cat(logits).cpu(), torch.cat(labels).cpu())
+
+
+class BatchStatistics(nn.Module):
+    """A copy of `model` whose layers with running statistics use those of the batch instead; the rest is in eval mode.
+
+    Such a layer is known by a buffer called ``running_mean`` or ``running_var`` (torch's BatchNorm family, zoo's ghost
+    batches, batch renormalisation and EvoNorm-B0) and is put into training mode. Every buffer of it is set back before
+    each batch, so that no batch learns from the one before. Input and output as those of `model`.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = copy.deepcopy(model)
+        self.layers = [layer for layer in self.model.modules() if _keeps_statistics(layer)]
+        self.kept = [(buffer, buffer.clone()) for layer in self.layers for buffer in layer.buffers(recurse=False)]
+
+    def train(self, mode: bool = True) -> BatchStatistics:
+        """Evaluation mode but for those layers, whatever `mode` asks for."""
+        super().train(False)
+        for layer in self.layers:
+            layer.training = True
+        return self
+
+    def forward(self, images: Tensor) -> Tensor:
+        for buffer, value in self.kept:
+            buffer.copy_(value)
+        return self.model(images)
+
+
+def _keeps_statistics(layer: nn.Module) -> bool:
+    return any(getattr(layer, name, None) is not None for name in ("running_mean", "running_var"))

@@ -1,0 +1,161 @@
+"""`zoo evaluate`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from zoo.cli import options
+
+if TYPE_CHECKING:
+    from zoo.data.datasets import Dataset
+    from zoo.data.test_sets import ShiftedSet
+
+
+def _names(ctx: click.Context, param: click.Parameter, value: str | None) -> tuple[str, ...] | None:
+    """A list with commas."""
+    if value is None:
+        return None
+    names = tuple(dict.fromkeys(name.strip() for name in value.split(",") if name.strip()))
+    if not names:
+        raise click.BadParameter("expected names with commas between them")
+    return names
+
+
+def _numbers(low: int, high: int | None = None) -> Callable[..., tuple[int, ...] | None]:
+    """The same of whole numbers from `low` to `high`."""
+
+    def parse(ctx: click.Context, param: click.Parameter, value: str | None) -> tuple[int, ...] | None:
+        numbers = []
+        for word in _names(ctx, param, value) or ():
+            if not word.isascii() or not word.isdigit() or not low <= int(word) <= (high or int(word)):
+                bounds = f"{low} to {high}" if high else f"{low} or more"
+                raise click.BadParameter(f"{word!r} is not a whole number, {bounds}; give them with commas, as in 1,3")
+            numbers.append(int(word))
+        return tuple(dict.fromkeys(numbers)) if value is not None else None
+
+    return parse
+
+
+@click.command()
+@click.argument("runs", nargs=-1, required=True, metavar="RUN...", type=click.Path(path_type=Path))
+@click.option(
+    "--dataset", metavar="NAME|DIR",
+    help="Other test images with the same classes: cifar10.1, cifar10-c, cifar100-c, or any data set's test split.  "
+    "[default: the run's own]",
+)  # fmt: skip
+@options.data_dir
+@click.option(
+    "--corrupt", callback=_names, metavar="NAME,...|all",
+    help="Corrupt the images: noise, shot, impulse, blur, defocus, motion, zoom, jpeg, pixelate, contrast, brightness, "
+    "dark, saturation, fog, elastic, rotate. Of cifar10-c, its own.",
+)  # fmt: skip
+@click.option("--severity", callback=_numbers(1, 5), metavar="1,...,5", help="Only these.  [default: all five]")
+@click.option(
+    "--batch-sizes", callback=_numbers(1), metavar="N,...",
+    help="At these test batch sizes, in evaluation mode and with the batch's own statistics.",
+)  # fmt: skip
+@click.option("--limit", type=click.IntRange(min=1), metavar="N", help="At most N images, as many of each class.")
+@click.option(
+    "--format", "style", type=click.Choice(["text", "markdown", "csv", "json"]), default="text", show_default=True
+)
+@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
+@options.registry
+def evaluate(
+    runs: tuple[Path, ...],
+    dataset: str | None,
+    data_dir: str | None,
+    corrupt: tuple[str, ...] | None,
+    severity: tuple[int, ...] | None,
+    batch_sizes: tuple[int, ...] | None,
+    limit: int | None,
+    style: str,
+    device: str,
+    registry: str | None,
+) -> None:
+    """Evaluate finished runs again: on other images, corrupted ones, or at other batch sizes.
+
+    RUN is a run's folder or a folder of several. Without options the run's own test images are read again, and the
+    table says whether the stored accuracy comes out. Nothing that is stored changes.
+    """
+    from zoo.data import corrupt as corruption
+    from zoo.data import test_sets
+    from zoo.registry import load_registry
+
+    comes_corrupted = dataset is not None and _test_only(dataset) in ("cifar10-c", "cifar100-c")
+    if severity and not corrupt and not comes_corrupted:
+        raise click.UsageError("--severity needs --corrupt NAME,... or a data set that comes corrupted, cifar10-c")
+    if corrupt and not comes_corrupted:
+        corrupt = tuple(corruption.choose(corrupt))
+
+    from zoo import robustness
+    from zoo.engine.machine import choose_device
+    from zoo.report.robustness import render
+    from zoo.trained import open_runs
+
+    def say(text: str) -> None:
+        click.echo(text, err=True)
+
+    target = choose_device(device)
+    found, diverged = open_runs(runs, load_registry(registry))
+    passes = [robustness.Pass()]
+    if batch_sizes:
+        passes = [
+            robustness.Pass(size, mode) for size in batch_sizes for mode in (robustness.RUNNING, robustness.BATCH)
+        ]
+
+    work = []
+    for name in [dataset] if dataset else dict.fromkeys(run.result.dataset.name for run in found):
+        data = _open(name, data_dir)
+        members = [run for run in found if dataset or run.result.dataset.name == name]
+        for run in members:
+            robustness.check_classes(run, data.name, data.classes)
+            if dataset is None:
+                robustness.check_own(run, data)
+            run.load(target)  # weights that do not fit are noticed before the first long evaluation
+        known = data.corruptions if isinstance(data, test_sets.ShiftedSet) else ()
+        chosen = corruption.choose(corrupt or ["all"], known, data.source) if known else (corrupt or ())
+        work.append((members, robustness.conditions(data, chosen, severity or corruption.SEVERITIES, limit)))
+
+    records = [
+        record for members, todo in work for record in robustness.evaluate_runs(members, todo, passes, target, say)
+    ]
+    notes = [
+        f"{result.model.name} seed {result.seed} diverged at epoch {result.diverged_epoch}: no weights to evaluate."
+        for result in diverged
+    ]
+    if style in ("csv", "json"):
+        for note in notes:
+            say(note)
+    click.echo(render(records, style, notes), nl=False)
+
+
+def _test_only(name: str) -> str | None:
+    """The test-only set that `name` says, or that the folder of this path holds; None for anything else."""
+    from zoo.data import test_sets
+
+    if known := test_sets.canonical(name):
+        return known
+    folder = Path(name).expanduser()
+    return test_sets.kind(folder) if folder.is_dir() else None
+
+
+def _open(name: str, data_dir: str | None) -> Dataset | ShiftedSet:
+    """A data set of any kind, by name or by folder."""
+    from zoo.data import datasets, test_sets
+    from zoo.errors import UnknownNameError, unknown
+
+    if known := test_sets.canonical(name):
+        return test_sets.open_set(known, datasets.search_path(data_dir))
+    if known := _test_only(name):
+        return test_sets.open_folder(Path(name).expanduser().absolute(), known)
+    try:
+        return datasets.load(name, data_dir)
+    except UnknownNameError as problem:
+        places = " and ".join(map(str, datasets.search_path(data_dir)))
+        names = [row.name for row in datasets.available(data_dir)]
+        hint = f"known are {', '.join(names)}; name any other by its folder, as in --dataset ./{name}"
+        raise unknown("data set", name, names, places, hint) from problem

@@ -1,0 +1,102 @@
+"""From a finished run back to its model: what is checked before stored weights are believed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from zoo.build import build, definition
+from zoo.engine.checkpoint import load_weights
+from zoo.engine.speed import LAYOUTS
+from zoo.errors import ResultError, UnknownNameError
+from zoo.registry import Model, Registry
+from zoo.results import Result, RunFolder, find_results, load_result
+
+
+@dataclass(frozen=True)
+class TrainedRun:
+    """A finished run with its weights, and the registry's model that they belong to."""
+
+    folder: RunFolder
+    result: Result
+    model: Model
+
+    def load(self, device: torch.device) -> nn.Module:
+        """The trained module in evaluation mode, in the run's memory layout; built anew by each call.
+
+        Raises :class:`ResultError` for weights that are damaged or do not fit the model.
+        """
+        module = build(self.model, len(self.result.dataset.classes))
+        weights, wanted = load_weights(self.folder.weights), module.state_dict()
+        for problem, names in (
+            ("has no", wanted.keys() - weights.keys()),
+            ("has an unknown", weights.keys() - wanted.keys()),
+        ):
+            if names:
+                raise self._misfit(f"{problem} {min(names)!r}" + (f" and {len(names) - 1} more" * (len(names) > 1)))
+        for name, tensor in weights.items():
+            if tensor.shape != wanted[name].shape:
+                raise self._misfit(f"{name!r} is {tuple(tensor.shape)}, expected {tuple(wanted[name].shape)}")
+        module.load_state_dict(weights, strict=True)
+        return module.to(device, memory_format=LAYOUTS[self.result.settings.layout]).eval()
+
+    def _misfit(self, what: str) -> ResultError:
+        return ResultError(
+            f"{self.folder.weights}: does not fit {self.model.name}: {what}; "
+            "the file is of another run, or a package that builds the model has changed since"
+        )
+
+
+def open_runs(roots: Iterable[Path], registry: Registry) -> tuple[list[TrainedRun], list[Result]]:
+    """The finished runs under `roots` (run folders or parents of them), and the results of those that diverged.
+
+    Copies of one run count once. Raises :class:`ResultError` where nothing finished, where weights are missing, where
+    a model's definition is no longer the registry's, and for two different runs of one seed of one model.
+    """
+    roots = list(roots)
+    paths = find_results(roots)
+    if not paths:
+        raise ResultError(f"no result.json under {', '.join(map(str, roots))}; `zoo bench MODEL` makes runs")
+    kept: dict[tuple[str, ...], tuple[Path, Result]] = {}
+    for path in paths:
+        result = load_result(path)
+        key = (result.recipe.fingerprint, result.dataset.fingerprint, result.model.name, str(result.seed))
+        first, known = kept.setdefault(key, (path, result))
+        if known != result:
+            raise ResultError(
+                f"{first.parent} and {path.parent}: two different runs of {result.model.name} seed {result.seed} under "
+                "one recipe; name one of them"
+            )
+    diverged = [(path, result) for path, result in kept.values() if result.status == "diverged"]
+    finished = [(path, result) for path, result in kept.values() if result.status == "finished"]
+    if not finished:
+        path, result = diverged[0]
+        raise ResultError(
+            f"{path.parent}: the run diverged at epoch {result.diverged_epoch}, so it has no weights to evaluate; "
+            "name a run that finished"
+        )
+    return [_open(path, result, registry) for path, result in finished], [result for _, result in diverged]
+
+
+def _open(path: Path, result: Result, registry: Registry) -> TrainedRun:
+    folder = RunFolder(path.parent)
+    name = result.model.name
+    if not folder.weights.is_file():
+        raise ResultError(
+            f"{folder.path}: has a result but no {folder.weights.name} (committed results come without weights); "
+            f"train it again with `zoo bench {name}`, or name a run that was made here"
+        )
+    try:
+        model = registry.resolve(name)
+    except UnknownNameError as problem:
+        raise ResultError(f"{folder.path}: {problem}; --registry names the file it was trained with") from problem
+    if definition(model) != result.model.definition:
+        raise ResultError(
+            f"{folder.path}: was trained with another definition of {name} than {model.origin} has now; restore its "
+            "entry and builder as they were, or name the file that has them with --registry"
+        )
+    return TrainedRun(folder, result, model)
