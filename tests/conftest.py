@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -33,11 +34,15 @@ class Output:
 
 @dataclass(frozen=True)
 class Cli:
-    """``zoo`` as a user starts it: another process, in `folder` unless told otherwise."""
+    """``zoo`` as a user starts it: another process, in `folder` unless told otherwise.
+
+    `prepare` is called in that process before it becomes zoo, to take from it what a test wants it to lack.
+    """
 
     folder: Path
     command: tuple[str, ...] = (sys.executable, "-m", "zoo")
     environment: dict[str, str] = field(default_factory=lambda: clean_environment())
+    prepare: Callable[[], None] | None = None
 
     def __call__(self, *arguments: str | Path, cwd: Path | None = None, timeout: float = TIMEOUT, **env: str) -> Output:
         """Run ``zoo ARGUMENTS`` to its end; `env` is added to the environment."""
@@ -50,6 +55,7 @@ class Cli:
             text=True,
             encoding="utf-8",
             timeout=timeout,
+            preexec_fn=self.prepare,
         )
         return Output(done.returncode, done.stdout, done.stderr)
 
@@ -71,6 +77,7 @@ class Cli:
             text=True,
             encoding="utf-8",
             start_new_session=True,
+            preexec_fn=self.prepare,
         )
 
 
@@ -105,6 +112,30 @@ def tiny() -> tuple[str, ...]:
     settings = ("split.train=64", "split.holdout=32", "epochs=2", "schedule.peak_epoch=1")
     changes = (word for setting in settings for word in ("--set", setting))
     return ("--recipe", "smoke", *changes, "--layout", "nchw")
+
+
+@pytest.fixture
+def figure(record_property: Callable[[str, Any], None]) -> Callable[..., None]:
+    """What a test has found, for the end of the report: a count, added up over all tests, or a text for itself."""
+
+    def tell(name: str, value: int | str = 1) -> None:
+        record_property("figure", (name, value))
+
+    return tell
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print the figures; the properties of a report come here from the workers of pytest-xdist too."""
+    found: dict[str, Any] = {}
+    for report in (report for reports in terminalreporter.stats.values() for report in reports):
+        for key, told in getattr(report, "user_properties", ()) if getattr(report, "when", "") == "call" else ():
+            if key == "figure":
+                name, value = told
+                found[name] = found.get(name, 0) + value if isinstance(value, int) else value
+    if found:
+        terminalreporter.section("figures")
+        for name, value in found.items():
+            terminalreporter.line(f"{name}: {value}")
 
 
 @pytest.fixture

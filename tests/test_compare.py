@@ -32,7 +32,7 @@ def result(model: str = "m_bn", seed: int = 0, correct: int | None = 9_000, **ch
     if correct is not None:
         test = {
             "images": 10_000, "correct": correct, "accuracy": correct / 10_000, "top5_accuracy": 0.99, "loss": 0.5,
-            "per_class_accuracy": [correct / 10_000], "confusion": [[10_000]], "ece": 0.1, "brier": 0.2,
+            "per_class_accuracy": [correct / 10_000], "confusion": [[correct, 10_000 - correct], [0, 0]], "ece": 0.1, "brier": 0.2,
         }  # fmt: skip
     content = {
         "status": "finished" if test else "diverged",
@@ -51,7 +51,9 @@ def result(model: str = "m_bn", seed: int = 0, correct: int | None = 9_000, **ch
         "selection": {"split": "holdout", "rule": "best", "metric": "accuracy", "epoch": 4 if test else None},
         "test": test,
         "holdout": None,
-        "train": None if test is None else {**test, "correct": 9_500, "accuracy": 0.95},
+        "train": None if test is None else {
+            **test, "correct": 9_500, "accuracy": 0.95, "confusion": [[9_500, 500], [0, 0]],
+        },
         "train_loss": 0.25,
         "train_accuracy": 0.75,
         "epochs_trained": 4,
@@ -479,6 +481,7 @@ def stored(folder: Path, model: str, right: np.ndarray, seed: int = 0, labels: n
     save_predictions(place.predictions, labels, np.where(right, labels, (labels + 1) % 10), np.ones(len(right)))
     hits = int(right.sum())
     told = {"test__correct": hits, "test__accuracy": hits / len(right), "test__images": len(right)}
+    told["test__confusion"] = [[hits, len(right) - hits], [0, 0]]
     return Stored(result(model, seed, hits, dataset__test_images=len(right), **told), place)
 
 

@@ -41,15 +41,15 @@ from zoo.results import (
 )
 
 
-def metrics(accuracy: float = 0.9) -> Metrics:
+def metrics(correct: int = 9) -> Metrics:
     return Metrics(
         images=10,
-        correct=round(10 * accuracy),
-        accuracy=accuracy,
+        correct=correct,
+        accuracy=correct / 10,
         top5_accuracy=None,
         loss=1 / 3,
-        per_class_accuracy=[accuracy, None],
-        confusion=[[9, 1], [0, 0]],
+        per_class_accuracy=[correct / 10, None],
+        confusion=[[correct, 10 - correct], [0, 0]],
         ece=0.1,
         brier=0.2,
     )
@@ -74,8 +74,8 @@ def finished() -> Result:
         ),
         selection=SelectionPart(split="holdout", rule="best", metric="accuracy", epoch=7),
         test=metrics(),
-        holdout=metrics(0.8),
-        train=metrics(1.0),
+        holdout=metrics(8),
+        train=metrics(10),
         train_loss=0.1,
         train_accuracy=0.95,
         epochs_trained=8,
@@ -187,6 +187,13 @@ def test_older_schema_is_read_and_what_it_did_not_measure_is_null(tmp_path: Path
         (lambda text: text.replace('"ece":0.1', '"ece":0.1,"extra":1'), "test.extra: extra inputs are not permitted"),
         (lambda text: text.replace('"layout":"nchw"', '"layout":"x"'), "settings.layout: input should be 'nchw' or"),
         (lambda text: text.replace('"loss":0.33', '"loss":null,"x":0.33'), "test.loss: input should be a valid number"),
+        (lambda text: text.replace('"accuracy":0.9', '"accuracy":0.95'), "test: accuracy 0.95, but 9 of 10 images are"),
+        (
+            lambda text: text.replace('"correct":9', '"correct":10').replace('"accuracy":0.9', '"accuracy":1.0'),
+            "test: 10 correct of 10 images, but the confusion matrix says 9 of 10",
+        ),
+        (lambda text: text.replace("[[9,1],", "[[9,2],"), "test: 9 correct of 10 images, but the confusion matrix"),
+        (lambda text: text.replace("[[9,1],[0,0]]", "[]"), "test: 9 correct of 10 images, but the confusion matrix"),
         (lambda text: text.replace('"schema_version":2', '"schema_version":"new"'), "schema_version: "),
     ],
 )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 import scipy.stats
@@ -178,7 +180,7 @@ def test_verdicts() -> None:
 
 
 @pytest.mark.parametrize("seeds", [3, 5])
-def test_simulated_tables_seldom_err(seeds: int) -> None:
+def test_simulated_tables_seldom_err(seeds: int, figure: Callable[..., None]) -> None:
     """2,000 tables of five models that do not differ: a false verdict in at most 5 %, intervals that cover 95 %."""
     random = np.random.default_rng(2026)
     tables, models, images = 2000, 5, 10_000
@@ -196,8 +198,11 @@ def test_simulated_tables_seldom_err(seeds: int) -> None:
         intervals += len(paired)
         low, high = student_interval(accuracy[0].tolist())
         means_covered += low <= 0.9 <= high
-    print(f"n={seeds}: false verdicts {false / tables:.3f}, differences covered {covered / intervals:.3f}, "
-          f"means covered {means_covered / tables:.3f}")  # fmt: skip
+    figure(
+        f"{tables} simulated tables of {seeds} seeds",
+        f"false verdicts {100 * false / tables:.1f} %, differences covered {100 * covered / intervals:.1f} %, "
+        f"means covered {100 * means_covered / tables:.1f} %",
+    )
     assert false / tables <= 0.05
     assert abs(covered / intervals - 0.95) <= 0.015
     assert abs(means_covered / tables - 0.95) <= 0.015

@@ -59,9 +59,11 @@ def lock(folder: Path) -> Iterator[None]:
             raise EnvironmentFault(_explain(path, problem)) from problem
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as problem:
-            holder = os.read(handle, 20).decode() or "unknown"
+        except OSError as problem:
+            holder = os.read(handle, 20).decode(errors="replace") or "unknown"
             os.close(handle)
+            if not isinstance(problem, BlockingIOError):  # a file system that knows no locks
+                raise EnvironmentFault(_explain(path, problem)) from problem
             raise EnvironmentFault(
                 f"{folder}: another zoo (process {holder}) is at this run; wait for it, or choose another --runs folder"
             ) from problem
@@ -70,8 +72,9 @@ def lock(folder: Path) -> Iterator[None]:
                 break
         os.close(handle)  # the holder before us removed the file between our opening and our locking it
     try:
-        os.truncate(handle, 0)
-        os.write(handle, str(os.getpid()).encode())
+        with contextlib.suppress(OSError):  # on a full disk others are told "unknown"; what is done can still be read
+            os.truncate(handle, 0)
+            os.write(handle, str(os.getpid()).encode())
         yield
     finally:
         with contextlib.suppress(OSError):
@@ -101,6 +104,11 @@ def _explain(path: Path, problem: OSError) -> str:
     if problem.errno in (errno.ENOSPC, errno.EDQUOT):
         return (
             f"{path}: no space left on the disk; free some, then give the same command again: nothing earlier is lost"
+        )
+    if problem.errno == errno.EFBIG:
+        return (
+            f"{path}: a file may not be that large here (see `ulimit -f`); raise the limit, "
+            "then give the same command again: nothing earlier is lost"
         )
     if problem.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         return f"{path}: the folder cannot be written to ({problem.strerror}); choose another with --runs"

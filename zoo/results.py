@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from zoo.errors import ResultError
 from zoo.files import write_atomic
@@ -81,6 +81,18 @@ class Metrics(Part):
     confusion: list[list[int]]
     ece: float
     brier: float | None
+
+    @model_validator(mode="after")
+    def _adds_up(self) -> Metrics:
+        """One figure changed by hand contradicts the others."""
+        counts = [sum(row) for row in self.confusion]
+        hits = [row[label] if label < len(row) else 0 for label, row in enumerate(self.confusion)]
+        if (sum(counts), sum(hits)) != (self.images, self.correct) or self.images <= 0:
+            told = f"{self.correct} correct of {self.images} images"
+            raise ValueError(f"{told}, but the confusion matrix says {sum(hits)} of {sum(counts)}")
+        if abs(self.accuracy - self.correct / self.images) > 1e-6:
+            raise ValueError(f"accuracy {self.accuracy}, but {self.correct} of {self.images} images are correct")
+        return self
 
 
 class SelectionPart(Part):
@@ -255,7 +267,9 @@ def load_result(path: Path) -> Result:
     except ValidationError as problem:
         first = problem.errors(include_url=False)[0]
         key = ".".join(str(part) for part in first["loc"]) or "the file"
-        raise ResultError(f"{path}: {key}: {first['msg'].lower()}; the file was damaged or edited") from problem
+        raise ResultError(
+            f"{path}: {key}: {first['msg'].removeprefix('Value error, ').lower()}; the file was damaged or edited"
+        ) from problem
 
 
 def _upgraded(content: dict[str, Any]) -> dict[str, Any]:

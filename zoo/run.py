@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import os
 import statistics
 import time
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from torch import nn
 from zoo.build import build
 from zoo.curves import epochs_to
 from zoo.data.datasets import Dataset
-from zoo.data.loader import EvalLoader
+from zoo.data.loader import EvalLoader, killed_worker
 from zoo.engine import speed, train
 from zoo.engine.checkpoint import load_state, save_weights
 from zoo.engine.evaluate import Evaluation, evaluate
@@ -128,6 +129,8 @@ def run_one(
             reporter=reporter,
         )
     except RuntimeError as problem:
+        if told := killed_worker(problem):
+            raise EnvironmentFault(f"{run.model.name} seed {run.seed}: {told}") from problem
         if settings.deterministic and "deterministic" in str(problem):
             line = str(problem).split(",")[0].split(". ")[0]
             raise EnvironmentFault(f"--deterministic: {run.model.name}: {line}; leave the option out") from problem
@@ -243,10 +246,12 @@ def _metrics(evaluation: Evaluation) -> Metrics:
 
 
 def make_folder(folder: RunFolder) -> None:
-    """Make the folder of a run. Raises :class:`ResultError`."""
+    """Make the folder of a run that is not done, and see that it can be written to. Raises :class:`ResultError`."""
     try:
         folder.path.mkdir(parents=True, exist_ok=True)
     except OSError as problem:
         raise ResultError(
             f"{folder.path}: cannot be made ({problem.strerror}); choose another place with --runs"
         ) from problem
+    if not folder.result.is_file() and not os.access(folder.path, os.W_OK | os.X_OK):  # not after the first epoch
+        raise ResultError(f"{folder.path}: cannot be written to; choose another place with --runs")

@@ -275,17 +275,18 @@ def test_diverged_run_is_recorded_and_shown(zoo_cli, tiny):
     assert group["rows"][0]["accuracy"] is None
 
 
-def test_workers_change_nothing(zoo_cli, tiny):
-    """The albumentations executor in this process and in two others: byte-identical weights."""
+def test_workers_change_nothing(zoo_cli, tiny, figure):
+    """The albumentations executor in this process, in one other and in four: byte-identical weights."""
     weights = []
-    for workers in ("0", "2"):
+    for workers in ("0", "1", "4"):
         folder = zoo_cli.folder / workers
         folder.mkdir()
         zoo_cli.ok("bench", "resnet20_ln", *tiny, "--executor", "albumentations", "--workers", workers, cwd=folder)
         settings = load(folder, "resnet20_ln")["settings"]
         assert (settings["executor"], settings["workers"]) == ("albumentations", int(workers))
         weights.append((run_folder(folder, "resnet20_ln") / "model.safetensors").read_bytes())
-    assert weights[0] == weights[1]
+    assert weights[0] == weights[1] == weights[2]
+    figure("worker counts with the same bytes", "0, 1 and 4")
 
 
 def test_a_norm_of_ones_own(zoo_cli, tiny):

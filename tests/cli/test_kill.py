@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import json
 import os
 import shlex
 import shutil
@@ -12,10 +10,9 @@ import time
 from pathlib import Path
 from types import SimpleNamespace
 
-import numpy as np
 import pytest
 import torch
-from safetensors.numpy import load_file
+from run_files import check_same, find_run, snapshot
 
 EPOCHS = 3
 # An epoch takes about a second. With averaged weights and the best epoch chosen there is the most to be restored.
@@ -23,7 +20,6 @@ SETTINGS = ("split.train=1600", "split.holdout=64", f"epochs={EPOCHS}", "schedul
             "selection.rule=best")  # fmt: skip
 COMMAND = ("bench", "resnet20_ln", "--seeds", "2", "--recipe", "smoke", "--layout", "channels_last",
            *(word for setting in SETTINGS for word in ("--set", setting)))  # fmt: skip
-TIMES = ("train_images_per_second", "train_seconds", "eval_seconds")
 
 
 @pytest.fixture(scope="module")
@@ -43,8 +39,7 @@ def half_done(zoo_cli, reference):
 
 def run_folder(folder: Path, seed: int) -> Path:
     """The run's folder under `folder`/runs."""
-    (parent,) = (folder / "runs").glob("shapes10/smoke-*/resnet20_ln")
-    return parent / f"seed{seed}"
+    return find_run(folder, "resnet20_ln", seed)
 
 
 def stop(
@@ -78,35 +73,6 @@ def stop(
         process.stderr.close()
 
 
-def content(folder: Path) -> dict[str, tuple[int, bytes]]:
-    """Every file of `folder`: time and bytes."""
-    return {path.name: (path.stat().st_mtime_ns, path.read_bytes()) for path in folder.iterdir()}
-
-
-def history(folder: Path) -> list[dict[str, str]]:
-    """history.csv without its clock."""
-    rows = csv.DictReader((folder / "history.csv").read_text().splitlines())
-    return [{key: value for key, value in row.items() if key not in TIMES} for row in rows]
-
-
-def check_same(folder: Path, reference: Path, resumes: int) -> None:
-    """The finished run in `folder` is the one that was never killed."""
-    assert {path.name for path in folder.iterdir()} == {
-        "result.json", "history.csv", "model.safetensors", "predictions.npz",
-    }  # fmt: skip
-    mine, theirs = (load_file(path / "model.safetensors") for path in (folder, reference))
-    assert set(mine) == set(theirs)
-    assert [name for name in mine if mine[name].tobytes() != theirs[name].tobytes()] == []
-    assert (folder / "model.safetensors").read_bytes() == (reference / "model.safetensors").read_bytes()
-    assert history(folder) == history(reference)
-    with np.load(folder / "predictions.npz") as mine, np.load(reference / "predictions.npz") as theirs:
-        assert all(np.array_equal(mine[name], theirs[name]) for name in theirs)
-    mine, theirs = (json.loads((path / "result.json").read_text()) for path in (folder, reference))
-    assert (mine["resumes"], theirs["resumes"]) == (resumes, 0)
-    for part in ("test", "holdout", "selection", "train_loss", "model", "recipe", "dataset", "epochs_trained"):
-        assert mine[part] == theirs[part], part
-
-
 def saved_epoch(folder: Path) -> int:
     """The epoch of a state.pt, which is whole and can carry no code."""
     state = torch.load(folder / "state.pt", weights_only=True)
@@ -115,28 +81,30 @@ def saved_epoch(folder: Path) -> int:
 
 
 @pytest.mark.parametrize("epoch", [1, EPOCHS], ids=["in-an-epoch", "in-the-test"])
-def test_killed(half_done, reference, epoch):
+def test_killed(half_done, reference, figure, epoch):
     """``kill -9``, in the middle of an epoch and after the last one, while the test images are read."""
-    earlier = content(run_folder(half_done.folder, 0))
+    earlier = snapshot(run_folder(half_done.folder, 0))
     code, _ = stop(half_done, epoch, signal.SIGKILL)
     assert code == -signal.SIGKILL
     folder = run_folder(half_done.folder, 1)
     assert not (folder / "result.json").exists()
     saved = saved_epoch(folder)
     assert saved == epoch or epoch < saved < EPOCHS  # on a very fast machine another epoch may be done
-    assert content(run_folder(half_done.folder, 0)) == earlier
+    assert snapshot(run_folder(half_done.folder, 0)) == earlier
     (folder / ".result.json.1.tmp").write_text("a half")  # as a process killed while writing leaves it
 
     output = half_done.ok(*COMMAND)
     assert f"goes on after epoch {saved} of {EPOCHS}" in output.stderr
     assert f"epoch {saved}/{EPOCHS}" not in output.stderr.replace("after epoch", "")
     check_same(run_folder(half_done.folder, 1), run_folder(reference.folder, 1), resumes=1)
-    assert content(run_folder(half_done.folder, 0)) == earlier
+    assert snapshot(run_folder(half_done.folder, 0)) == earlier
     # The same table but for the clock: model, norm, accuracy and seeds.
     accuracy = [line.split()[:5] for line in output.stdout.splitlines() if line.startswith("resnet20_ln")]
     assert accuracy == [
         line.split()[:5] for line in reference.output.stdout.splitlines() if line.startswith("resnet20_ln")
     ]
+    figure("kills survived")
+    figure("runs identical")
 
 
 def check_interrupted(code: int, lines: list[str]) -> list[str]:
@@ -151,7 +119,7 @@ def check_interrupted(code: int, lines: list[str]) -> list[str]:
     return arguments
 
 
-def test_ctrl_c(half_done, reference):
+def test_ctrl_c(half_done, reference, figure):
     """The line that is printed is the one to go on with."""
     arguments = check_interrupted(*stop(half_done, 1, signal.SIGINT, group=True))
     assert arguments == list(COMMAND)
@@ -159,6 +127,8 @@ def test_ctrl_c(half_done, reference):
     output = half_done.ok(*arguments)
     assert f"goes on after epoch 1 of {EPOCHS}" in output.stderr
     check_same(run_folder(half_done.folder, 1), run_folder(reference.folder, 1), resumes=1)
+    figure("interruptions survived")
+    figure("runs identical")
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -208,4 +178,4 @@ def test_damaged_state(half_done):
     assert [line for line in output.lines if line.startswith("zoo: ")] == [output.lines[-1]]
     for part in ("seed1/state.pt", "cannot be read", "--restart"):
         assert part in output.lines[-1]
-    assert {name: data for name, (_, data) in content(folder).items()} == {"state.pt": b"PK\x03\x04 no state"}
+    assert {name: data for name, (_, data) in snapshot(folder).items()} == {"state.pt": b"PK\x03\x04 no state"}

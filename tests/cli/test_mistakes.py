@@ -197,7 +197,7 @@ MISTAKES = [*NAMES, *RECIPES, *DATA, *REGISTRIES, *BUILDERS, *ENGINE, *RESULTS]
 
 
 @pytest.mark.parametrize("mistake", MISTAKES, ids=lambda mistake: mistake.name.replace(" ", "-"))
-def test_mistake(zoo_cli, tmp_path: Path, mistake: Mistake):
+def test_mistake(zoo_cli, tmp_path: Path, figure, mistake: Mistake):
     """Exit code 2, nothing on stdout, and one line on stderr that helps."""
     for name, text in mistake.files.items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
@@ -210,6 +210,7 @@ def test_mistake(zoo_cli, tmp_path: Path, mistake: Mistake):
     check(output, [here(part) for part in mistake.says])
     kept = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()}
     assert {name for name in kept if "__pycache__" not in name} == set(mistake.files), "a mistake leaves no files"
+    figure("mistakes tried")
 
 
 def check(output, says: list[str]) -> None:

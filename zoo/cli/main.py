@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import sys
@@ -77,6 +78,12 @@ def main(arguments: list[str] | None = None) -> None:
     except BrokenPipeError:  # `zoo list | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
+    except OSError as problem:
+        # Every file has a name; what has none is where the tables go, as in `zoo compare > table.txt` on a full disk.
+        if problem.filename is not None or problem.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO):
+            raise
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python tries again as it ends
+        _fail(f"the output cannot be written ({problem.strerror}); what is finished is stored", 2)
     except Exception as problem:
         # torch's word for a full GPU; torch itself may not be imported here.
         if type(problem).__name__ != "OutOfMemoryError" or os.environ.get("ZOO_TRACEBACK"):

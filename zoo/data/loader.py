@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
@@ -117,6 +118,24 @@ class EvalLoader:
         return self._source.batches(np.arange(self.count), 0, self.batch_size)
 
 
+def killed_worker(problem: BaseException) -> str | None:
+    """What to say where `problem` is torch's word for a worker process that was killed; None where it is not.
+
+    torch raises it from a signal handler: wherever this process happens to be, not where it waits for a batch.
+    """
+    text = f"{problem} {problem.__cause__}"  # the reason can be either's
+    if not re.match(r"DataLoader worker \(pid.*?\) (is killed by signal|exited unexpectedly)", text):
+        return None
+    advice = "the same command goes on after the last finished epoch"
+    if "shared memory" in text:
+        return f"a loader process ran out of shared memory (/dev/shm); enlarge it or give --workers 0: {advice}"
+    signal = re.search(r"killed by signal: ([\w ]+)", text)
+    return (
+        f"a loader process was killed{f' ({signal[1].strip()})' if signal else ''}, most likely because the memory is "
+        f"full; free some or give fewer --workers: {advice}"
+    )
+
+
 def _executor(asked: str, specs: Sequence[TransformSpec], images: np.ndarray) -> str:
     if asked not in EXECUTORS:
         raise unknown("executor", asked, EXECUTORS, "loader", f"use {', '.join(EXECUTORS)}")
@@ -194,7 +213,11 @@ class _Albumentations:
     def close(self) -> None:
         iterator = getattr(self.loader, "_iterator", None)
         if iterator is not None:
-            iterator._shutdown_workers()
+            try:
+                iterator._shutdown_workers()
+            except RuntimeError as problem:  # torch says once more that one was killed, which is over now
+                if not killed_worker(problem):
+                    raise
         self.loader = None
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +49,9 @@ def load_state(path: Path) -> dict[str, Any] | None:
         return None
     advice = "add --restart to start this run again"
     try:
+        with zipfile.ZipFile(path) as parts:  # torch does not look at the checksums that it writes
+            if damaged := parts.testzip():
+                raise ValueError(f"{damaged}: checksum differs")
         state = torch.load(path, map_location="cpu", weights_only=True)
         version = state["version"]
     except Exception as problem:
