@@ -8,6 +8,7 @@ and one ``labels.npy``. Nothing is copied or cached: the arrays are memory-mappe
 
 from __future__ import annotations
 
+import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -180,7 +181,7 @@ def _load(path: Path) -> np.ndarray:
     with readable(path):
         try:
             array = np.load(path, mmap_mode="r", allow_pickle=False)
-        except (ValueError, EOFError) as error:
+        except (ValueError, EOFError, zipfile.BadZipFile) as error:
             raise DataError(
                 f"{path}: truncated, or not an array of numbers in NumPy's .npy format; fetch the file again"
             ) from error

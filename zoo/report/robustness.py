@@ -148,7 +148,7 @@ def _corruptions(group: Sequence[Record]) -> tuple[list[Cells], list[str]]:
         )
     what = f"each corruption is the mean of severities {told}" if len(names) > 1 else f"severities {told}"
     own = " Corruptions are zoo's own, by albumentations (docs/measuring.md), not CIFAR-10-C's." if measured else ""
-    notes = [f"Accuracy in %; {what}; lost: points from {first} to mean.{own}", _limits(group)]
+    notes = [f"Accuracy in %; {what}; lost: points from {first} to mean.{own}", *_missing(group), _limits(group)]
     if not measured:
         notes.insert(1, f"Own test: all test images of {group[0].trained_on}, as stored.")
     return rows, notes
@@ -176,7 +176,7 @@ def _batch_sizes(group: Sequence[Record]) -> tuple[list[Cells], list[str]]:
         f"Accuracy in %, images in one random order. {RUNNING}: as usual; between batch sizes a run differs by at most "
         f"{100 * spread:.2f} points (sums in another order).",
         f"{BATCH}: layers that keep running statistics use the test batch's own instead.",
-        *sorted({f"-: {record.missing}." for record in group if record.missing}),
+        *_missing(group),
         _limits(group),
     ]
     return rows, notes
@@ -226,6 +226,10 @@ def _share(value: float | None) -> str:
 
 def _seeds(members: Sequence[Record]) -> str:
     return str(len({record.seed for record in members}))
+
+
+def _missing(group: Sequence[Record]) -> list[str]:
+    return sorted({f"-: {record.missing}." for record in group if record.missing})
 
 
 def _limits(group: Sequence[Record]) -> str:
