@@ -32,7 +32,8 @@ def result(model: str = "m_bn", seed: int = 0, correct: int | None = 9_000, **ch
     if correct is not None:
         test = {
             "images": 10_000, "correct": correct, "accuracy": correct / 10_000, "top5_accuracy": 0.99, "loss": 0.5,
-            "per_class_accuracy": [correct / 10_000], "confusion": [[correct, 10_000 - correct], [0, 0]], "ece": 0.1, "brier": 0.2,
+            "per_class_accuracy": [correct / 10_000], "ece": 0.1, "brier": 0.2,
+            "confusion": [[correct, 10_000 - correct], [0, 0]],
         }  # fmt: skip
     content = {
         "status": "finished" if test else "diverged",

@@ -201,7 +201,7 @@ def test_images_of_another_size_than_in_training(shapes: Dataset) -> None:
     with pytest.raises(ResultError, match=r"runs/m/seed0: m on shapes10, images of shape \(3, 32, 32\).*another size"):
         evaluate_runs([run], conditions(shapes, [], [], 30), [Pass()], CPU, silent)
     run.load = lambda device: nn.Sequential(nn.Flatten(), nn.Linear(3 * 16 * 16, 10))
-    with pytest.raises(ResultError, match="fails: RuntimeError: .*resize the images to those of shapes10"):
+    with pytest.raises(ResultError, match=r"fails: RuntimeError: .*resize the images to those of shapes10"):
         evaluate_runs([run], conditions(shapes, [], [], 30), [Pass()], CPU, silent)
 
 
