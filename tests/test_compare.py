@@ -548,6 +548,14 @@ def test_power_tells_seeds_for_each_size() -> None:
     assert json.loads(render_power([up], "json"))[0]["seeds"]["0.1"] == up.seeds[0.1]
 
 
+def test_power_marks_selection_on_the_test_set() -> None:
+    runs = [result(model, seed, 9000 + 10 * seed * size, selection__split="test")
+            for size, model in enumerate(("m_bn", "m_ln"), 1) for seed in range(2)]  # fmt: skip
+    text = render_power(needs(compare(runs, "m_bn")), "text")
+    assert table(text, "text")[0]["model"] == "m_ln†"
+    assert "The test set chose these weights" in text
+
+
 def test_power_of_single_seeds_is_refused() -> None:
     with pytest.raises(ResultError, match="no model has two seeds in common"):
         needs(compare([result("m_bn"), result("m_ln")], "m_bn"))

@@ -23,6 +23,7 @@ class Need:
 
     dataset: str
     recipe: str
+    selection: str
     baseline: str
     model: str
     pairs: int
@@ -46,6 +47,7 @@ def needs(groups: Sequence[Group], points: Sequence[float] = POINTS) -> list[Nee
                 Need(
                     dataset=group.dataset,
                     recipe=f"{group.recipe}-{group.recipe_fingerprint[:8]}",
+                    selection=row.selection,
                     baseline=row.against.baseline,
                     model=row.model,
                     pairs=row.against.pairs,

@@ -94,9 +94,13 @@ def _open(path: Path, result: Result, registry: Registry) -> TrainedRun:
         model = registry.resolve(name)
     except UnknownNameError as problem:
         raise ResultError(f"{folder.path}: {problem}; --registry names the file it was trained with") from problem
-    if definition(model) != result.model.definition:
+    now, then = definition(model), result.model.definition
+    if now != then:
+        role = next(role for role in (*now, *then) if now.get(role) != then.get(role))
+        part = {"architecture": model.architecture, "norm": model.norm, "model": model.entry}.get(role)
         raise ResultError(
-            f"{folder.path}: was trained with another definition of {name} than {model.origin} has now; restore its "
-            "entry and builder as they were, or name the file that has them with --registry"
+            f"{folder.path}: was trained with another definition of {name}: its {role} "
+            f"({part.origin if part else model.origin}), or the code behind it, has changed; put back what it was, or "
+            "name the file that has it with --registry"
         )
     return TrainedRun(folder, result, model)

@@ -6,8 +6,10 @@ import click
 
 from zoo.cli.bench import bench
 from zoo.cli.compare import compare
+from zoo.cli.evaluate import evaluate
 from zoo.data.loader import EXECUTORS
 from zoo.engine.speed import LAYOUTS
+from zoo.report import robustness
 from zoo.report.tables import FORMATS
 
 
@@ -21,3 +23,4 @@ def test_choices_are_those_of_the_engine() -> None:
     assert choices(bench, "layout") == ["auto", *LAYOUTS]
     assert choices(bench, "executor") == list(EXECUTORS)
     assert choices(compare, "style") == list(FORMATS)
+    assert choices(evaluate, "style") == list(robustness.FORMATS)

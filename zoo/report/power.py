@@ -10,6 +10,7 @@ import pandas as pd
 from tabulate import tabulate
 
 from zoo.power import POWER, Need
+from zoo.report.tables import TEST_MARK, TEST_NOTE
 from zoo.stats import ALPHA, MIN_SEEDS
 
 STYLES = {"text": "simple", "markdown": "github", "latex": "latex_booktabs"}
@@ -37,6 +38,8 @@ def render_power(needed: Sequence[Need], style: str) -> str:
             "Spread: standard deviation of the paired differences in points, with its 95 % interval.",
         ]
         title = f"{dataset}, recipe {recipe}, against {baseline}"
+        if members[0].selection == "test":
+            notes.append(TEST_NOTE)
         prefix = "% " if style == "latex" else ""
         title = f"**{title}**" if style == "markdown" else f"{prefix}{title}"
         blocks.append("\n".join([title, "", table, "", *(f"{prefix}{note}" for note in notes), ""]))
@@ -46,7 +49,7 @@ def render_power(needed: Sequence[Need], style: str) -> str:
 def _cells(need: Need) -> dict[str, str]:
     low, high = need.spread_interval
     return {
-        "model": need.model,
+        "model": need.model + (TEST_MARK if need.selection == "test" else ""),
         "seeds now": str(need.pairs),
         "spread": f"{100 * need.spread:.2f} ({100 * low:.2f} to {100 * high:.2f})",
         **{f"for {size:g}": f"{count:,}" for size, count in need.seeds.items()},

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import csv
 import dataclasses
+import io
 import json
 import math
 import statistics
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable, Sequence
 
-import pandas as pd
 from tabulate import tabulate
 
 from zoo.report.tables import TEST_MARK, TEST_NOTE
@@ -22,7 +23,11 @@ Cells = dict[str, str]
 
 
 def _csv(records: Sequence[Record], notes: Sequence[str]) -> str:
-    return pd.DataFrame(map(dataclasses.asdict, records)).to_csv(index=False, lineterminator="\n")
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, [field.name for field in dataclasses.fields(Record)], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(map(dataclasses.asdict, records))
+    return text.getvalue()
 
 
 def _json(records: Sequence[Record], notes: Sequence[str]) -> str:
