@@ -88,11 +88,17 @@ def spoil(name: str, content: object) -> Callable[[Path], None]:
         (spoil("labels.npy", np.arange(7)), "7 labels, expected those of the test images 5 times over"),
         (spoil("labels.npy", np.tile(np.arange(COUNT), 5)), "label 10 is outside 0..9"),
         (spoil("labels.npy", np.zeros((5, 5))), "expected whole numbers"),
+        (spoil("labels.npy", np.zeros(0, np.int64)), "int64 (0,), expected whole numbers"),
+        (spoil("labels.npy", np.arange(50) // 5), "50 labels, expected those of the test images 5 times over"),
         (spoil("labels.npy", b"no array"), "truncated, or not an array"),
         (lambda place: (place / "labels.npy").unlink(), "labels.npy"),
         (spoil("fog.npy", pictures(COUNT)), "as there are labels"),
         (spoil("fog.npy", pictures(5 * COUNT).astype(np.float32)), "float32"),
+        (spoil("fog.npy", pictures(5 * COUNT).transpose(0, 3, 1, 2)), "(100, 3, 32, 32)"),
         (spoil("fog.npy", b"\x93NUMPY\x01\x00"), "truncated, or not an array"),
+        (spoil("fog.npy", b""), "truncated, or not an array"),
+        (spoil("fog.npy", b"PK\x03\x04 begins as an archive"), "truncated, or not an array"),
+        (lambda place: np.savez((place / "fog.npy").open("wb"), images=pictures(2)), "an archive of arrays (.npz)"),
         (lambda place: np.save(place / "fog.npy", np.array([{}]), allow_pickle=True), "not an array of numbers"),
     ],
 )  # fmt: skip
@@ -114,3 +120,37 @@ def test_half_of_the_files(tmp_path: Path) -> None:
         test_sets.open_set("cifar10.1", [tmp_path])
     with pytest.raises(DataError, match=r"'cifar100-c' not found: looked in .*; put labels.npy and"):
         test_sets.open_set("cifar100-c", [tmp_path])
+
+
+def test_a_damaged_corruption_does_not_stop_the_others(tmp_path: Path) -> None:
+    np.save(make_corrupted(tmp_path) / "fog.npy", pictures(3))
+    found = test_sets.open_set("cifar10-c", [tmp_path])
+    assert len(found.part("gaussian_noise", 5)) == COUNT
+
+
+def test_no_images_and_no_version(tmp_path: Path) -> None:
+    place = make_corrupted(tmp_path)
+    for name in ("fog", "gaussian_noise"):
+        (place / f"{name}.npy").unlink()
+    with pytest.raises(DataError, match=r"no <corruption>.npy beside labels.npy"):
+        test_sets.open_set("cifar10-c", [tmp_path])
+    place = make_new(tmp_path, "v9")
+    with pytest.raises(DataError, match=r"neither cifar10.1_v6_data.npy nor cifar10.1_v4_data.npy"):
+        test_sets.open_set("cifar10.1", [tmp_path])
+
+
+def test_folders_by_themselves(tmp_path: Path) -> None:
+    place = make_corrupted(tmp_path)
+    assert test_sets.find("cifar10-c", [place]) == place
+    assert test_sets.find("cifar100-c", [place]) is None
+    assert test_sets.kind(make_corrupted(tmp_path, "mine")) == "cifar10-c"
+    assert test_sets.kind(make_new(tmp_path, folder="new")) == "cifar10.1"
+    assert test_sets.kind(tmp_path) is None
+    assert test_sets.open_folder(tmp_path / "mine", "cifar10-c").corruptions == ("fog", "gaussian_noise")
+
+
+def test_names() -> None:
+    names = ("CIFAR-10-C", "cifar10.1", "CIFAR-100-C", "cifar10", "shapes10")
+    assert [test_sets.canonical(name) for name in names] == ["cifar10-c", "cifar10.1", "cifar100-c", None, None]
+    assert len(set(test_sets.CIFAR100_CLASSES)) == 100
+    assert list(test_sets.CIFAR100_CLASSES) == sorted(test_sets.CIFAR100_CLASSES)

@@ -112,8 +112,6 @@ def corrupt(images: np.ndarray, corruption: str, severity: int, rows: np.ndarray
     The pixels of an image depend on its content, (corruption, severity) and its row in `images`, on nothing else.
     Raises KeyError for a name that :func:`choose` does not give, IndexError for a severity that is not 1 to 5.
     """
-    import cv2
-
     from zoo.data.reference import ReferenceAugment
     from zoo.data.transforms import TransformSpec
 
@@ -125,7 +123,5 @@ def corrupt(images: np.ndarray, corruption: str, severity: int, rows: np.ndarray
     out = np.empty((len(rows), *images.shape[1:]), dtype=np.uint8)
     key = derive("corrupt", corruption, severity)
     for index, row in enumerate(rows.tolist()):
-        # GaussNoise draws from OpenCV's own generator, which belongs to the thread and takes 31 bits.
-        cv2.setRNGSeed(derive(key, row) & 0x7FFFFFFF)
         out[index] = augment(images[row], key, 0, row).transpose(1, 2, 0)
     return out
