@@ -199,6 +199,23 @@ def test_more_seeds_keep_what_is_done(copied, tiny):
     assert "Student t" in output.stdout
 
 
+def test_several_seeds_are_tested_against_the_first_model(copied, tiny):
+    """The columns of ``zoo compare --baseline``; and seeds of two machines are no reason to lose the table."""
+    seeds = ("--seeds", "2")
+    output = copied.ok("bench", *MODELS, *tiny, *seeds)
+    assert output.stdout == copied.ok("compare", "--baseline", MODELS[0]).stdout
+    shown = {row["model"]: row["verdict"] for row in text_rows(output.stdout)}
+    assert shown == {MODELS[0]: "baseline", MODELS[1]: "needs 3 seeds"}
+    file = run_folder(copied.folder, MODELS[0], 1) / "result.json"
+    elsewhere = json.loads(file.read_text())
+    elsewhere["environment"]["cpu"] = "another"
+    file.write_text(json.dumps(elsewhere))
+    output = copied.ok("bench", *MODELS, *tiny, *seeds)
+    assert f"zoo: not tested against {MODELS[0]}: baseline {MODELS[0]} stands in 2 rows" in output.stderr
+    assert "verdict" not in output.stdout
+    assert output.stdout.count(MODELS[0]) == 2
+
+
 @pytest.mark.parametrize(("style", "rows"), [("text", text_rows), ("markdown", markdown_rows), ("latex", latex_rows)])
 def test_compare_for_people(benched, style, rows):
     output = benched.cli.ok("compare", "--format", style)
