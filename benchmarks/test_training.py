@@ -23,7 +23,7 @@ from zoo.settings import Settings
 DEVICE = choose_device()
 REGISTRY = load_registry()
 NORMS = tuple(REGISTRY.norms)
-RECIPE = load_recipe("laptop").with_precision(settle_precision(DEVICE))
+RECIPE = load_recipe("laptop", ["split.holdout=500"]).with_precision(settle_precision(DEVICE))
 ROUNDS = 7
 
 
