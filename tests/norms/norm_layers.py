@@ -1,4 +1,4 @@
-"""The layers of the built-in registry in the middle of their life, and images for them: what the tests of norms share."""
+"""Layers of the built-in registry in the middle of their life, and images for them: what the tests of norms share."""
 
 from __future__ import annotations
 
@@ -24,8 +24,11 @@ def norm_of(name: str) -> Norm:
 
 
 def make(name: str, apply_act: bool = True, channels: int = CHANNELS, dtype: torch.dtype = torch.float64) -> nn.Module:
-    """A layer in the middle of its life: no parameter or buffer is where it started."""
-    layer = norm_of(name)(channels, apply_act=apply_act).to(dtype)
+    return in_midlife(norm_of(name)(channels, apply_act=apply_act).to(dtype))
+
+
+def in_midlife(layer: nn.Module) -> nn.Module:
+    """`layer` with no parameter or buffer where it started."""
     g = torch.Generator().manual_seed(1)
     with torch.no_grad():
         for parameter in layer.parameters():

@@ -9,7 +9,7 @@ from zoo.norms.evonorm import EvoNormB0, EvoNormS0
 from zoo.norms.frn import FilterResponseNorm
 from zoo.norms.group import group_norm, instance_norm, layer_norm
 from zoo.norms.none import skip_init
-from zoo.norms.per_pixel import RmsNorm2d
+from zoo.norms.per_pixel import LayerNorm2d, RmsNorm2d
 
 __all__ = [
     "BatchRenorm2d",
@@ -17,6 +17,7 @@ __all__ = [
     "EvoNormS0",
     "FilterResponseNorm",
     "GhostBatchNorm2d",
+    "LayerNorm2d",
     "RmsNorm2d",
     "group_norm",
     "instance_norm",

@@ -8,7 +8,16 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from zoo.norms.stats import image_mean, image_sum, like_parameter, per_channel, where_positive, wide, wide_copy
+from zoo.norms.stats import (
+    by_block,
+    image_mean,
+    image_sum,
+    keep_where_positive,
+    like_parameter,
+    per_channel,
+    wide,
+    wide_for,
+)
 
 
 class FilterResponseNorm(nn.Module):
@@ -37,31 +46,44 @@ class FilterResponseNorm(nn.Module):
 class _Frn(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, tau: Tensor | None, eps: float) -> Tensor:
-        xs = wide(x)
-        y = xs.square()
-        inverse = torch.rsqrt(image_mean(y) + eps)
-        torch.mul(xs, inverse * per_channel(weight, x), out=y).add_(per_channel(bias, x))
-        if tau is not None:
-            torch.maximum(y, per_channel(tau, x), out=y)
+        def work(x: Tensor, y: Tensor) -> tuple[Tensor, ...]:
+            xs, out = wide(x), wide_for(y)
+            inverse = torch.rsqrt(image_mean(torch.mul(xs, xs, out=out)) + eps)
+            torch.mul(xs, inverse * per_channel(weight, x), out=out).add_(per_channel(bias, x))
+            if tau is not None:
+                torch.maximum(out, per_channel(tau, x), out=out)
+            y.copy_(out)
+            return (inverse,)
+
+        y = torch.empty_like(x)
+        (inverse,) = by_block(work, x, y)
         ctx.save_for_backward(x, weight, bias, tau, inverse)
-        return y.to(x.dtype)
+        return y
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         x, weight, bias, tau, inverse = ctx.saved_tensors
-        xs, g = wide(x), wide_copy(gradient, x)
-        scale = inverse * per_channel(weight, x)
-        if tau is not None:
-            above = (xs * scale).add_(per_channel(bias, x) - per_channel(tau, x))
+        pixels = x.shape[2] * x.shape[3]
+
+        def work(x: Tensor, gradient: Tensor, of_x: Tensor, inverse: Tensor) -> tuple[Tensor, ...]:
+            xs, g = wide(x), wide_for(of_x).copy_(gradient)
+            scale = inverse * per_channel(weight, x)
+            buffer = xs * scale
             of_all = image_sum(g)
-            g = where_positive(g, above)
-        of_bias = image_sum(g)
-        of_inverse = image_sum(g * xs)
-        spread = of_inverse * scale * inverse.square() / (x.shape[2] * x.shape[3])
-        x_gradient = g.mul_(scale).addcmul_(xs, spread, value=-1)
+            of_bias = of_all
+            if tau is not None:
+                keep_where_positive(g, buffer.add_(per_channel(bias, x) - per_channel(tau, x)))
+                of_bias = image_sum(g)
+            of_inverse = image_sum(torch.mul(g, xs, out=buffer))
+            spread = of_inverse * scale * inverse.square() / pixels
+            of_x.copy_(g.mul_(scale).addcmul_(xs, spread, value=-1))
+            return of_all, of_bias, of_inverse
+
+        of_x = torch.empty_like(x)
+        of_all, of_bias, of_inverse = by_block(work, x, gradient, of_x, inverse)
         return (
-            x_gradient.to(x.dtype),
+            of_x,
             like_parameter(of_inverse * inverse, weight),
             like_parameter(of_bias, bias),
             None if tau is None else like_parameter(of_all - of_bias, tau),

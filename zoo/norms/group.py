@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from zoo.errors import RegistryError
-from zoo.norms.stats import image_mean, image_sum, like_parameter, per_channel, wide, wide_copy
+from zoo.norms.stats import by_block, image_mean, image_sum, like_parameter, per_channel, wide, wide_for
 
 
 def largest_divisor(num_channels: int, at_most: int) -> int:
@@ -71,23 +71,34 @@ class InstanceNorm(nn.GroupNorm):
 class _InstanceNorm(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> Tensor:
-        xs = wide(x)
-        mean = image_mean(xs)
-        y = xs - mean
-        inverse = torch.rsqrt(image_mean(y.square()) + eps)
-        y.mul_(inverse * per_channel(weight, x)).add_(per_channel(bias, x))
-        ctx.save_for_backward(x, weight, bias, mean, inverse)
-        return y.to(x.dtype)
+        def work(x: Tensor, y: Tensor) -> tuple[Tensor, ...]:
+            xs, out = wide(x), wide_for(y)
+            mean = image_mean(xs)
+            torch.sub(xs, mean, out=out)
+            inverse = torch.rsqrt(image_mean(out.square()) + eps)
+            y.copy_(out.mul_(inverse * per_channel(weight, x)).add_(per_channel(bias, x)))
+            return mean, inverse
+
+        y = torch.empty_like(x)
+        ctx.save_for_backward(x, weight, bias, *by_block(work, x, y))
+        return y
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         x, weight, bias, mean, inverse = ctx.saved_tensors
-        g = wide_copy(gradient, x)
-        centred = wide(x) - mean
         pixels = x.shape[2] * x.shape[3]
-        of_bias = image_sum(g)
-        of_inverse = image_sum(g * centred)
-        along = of_inverse * inverse.square() / pixels
-        g.sub_(of_bias / pixels).addcmul_(centred, along, value=-1).mul_(inverse * per_channel(weight, x))
-        return g.to(x.dtype), like_parameter(of_inverse * inverse, weight), like_parameter(of_bias, bias), None
+
+        def work(x: Tensor, gradient: Tensor, of_x: Tensor, mean: Tensor, inverse: Tensor) -> tuple[Tensor, ...]:
+            g = wide_for(of_x).copy_(gradient)
+            centred = wide(x) - mean
+            of_bias = image_sum(g)
+            of_inverse = image_sum(g * centred)
+            along = of_inverse * inverse.square() / pixels
+            g.sub_(of_bias / pixels).addcmul_(centred, along, value=-1)
+            of_x.copy_(g.mul_(inverse * per_channel(weight, x)))
+            return of_bias, of_inverse
+
+        of_x = torch.empty_like(x)
+        of_bias, of_inverse = by_block(work, x, gradient, of_x, mean, inverse)
+        return of_x, like_parameter(of_inverse * inverse, weight), like_parameter(of_bias, bias), None

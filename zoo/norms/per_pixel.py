@@ -1,4 +1,4 @@
-"""Norms over the channels of one pixel."""
+"""Norms over the channels of one pixel, which neither timm's layers nor torch's kernel serve in half precision."""
 
 from __future__ import annotations
 
@@ -9,18 +9,16 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from zoo.norms.stats import EVERY_PIXEL, per_channel, wide, wide_copy
-
-# torch's kernel walks from pixel to pixel: below this many channels there is too little to do at each.
-KERNEL_CHANNELS = 32
+from zoo.norms.stats import by_block, image_sum, like_parameter, per_channel, statistics_dtype, wide, wide_for
 
 
 class LayerNorm2d(nn.LayerNorm):
     """``(x - mean) / sqrt(variance + eps) * weight + bias`` at every pixel, statistics over its channels.
 
-    (N, C, H, W) -> same shape, dtype and memory layout. The same function as ``timm.layers.LayerNorm2d``, whose layer
-    norm on a permuted view copies NCHW input and is slow where channels are few; both are left to torch's kernel here
-    only where it is the fastest.
+    (N, C, H, W) -> same shape and dtype. ``timm.layers.LayerNorm2d`` is the same function through torch's layer norm on
+    a permuted view. On a CPU that kernel sums the gradients of `weight` and `bias` in bfloat16, where a sum of many
+    pixels stops growing (8,275 came out as 1,048 over 16,384 pixels, torch 2.15), and it copies NCHW input; it is used
+    here where neither is so.
     Paper: Ba, Kiros, Hinton, "Layer Normalization", arXiv:1607.06450; per pixel as in ConvNeXt, arXiv:2201.03545.
     """
 
@@ -29,10 +27,10 @@ class LayerNorm2d(nn.LayerNorm):
 
     def forward(self, x: Tensor) -> Tensor:
         rows = x.permute(0, 2, 3, 1)
-        if rows.is_contiguous() and (x.device.type != "cpu" or x.shape[1] >= KERNEL_CHANNELS):
-            y = F.layer_norm(rows, self.normalized_shape, self.weight, self.bias, self.eps)
-            return y.permute(0, 3, 1, 2).to(x.dtype)  # autocast computes it in float32 on a GPU
-        return _LayerNorm2d.apply(x, self.weight, self.bias, self.eps)
+        if x.device.type == "cpu" and (x.dtype != statistics_dtype(x) or not rows.is_contiguous()):
+            return _LayerNorm2d.apply(x, self.weight, self.bias, self.eps)
+        y = F.layer_norm(rows, self.normalized_shape, self.weight, self.bias, self.eps)
+        return y.permute(0, 3, 1, 2).to(x.dtype)  # autocast gives float32 on a GPU
 
 
 class RmsNorm2d(nn.Module):
@@ -58,50 +56,68 @@ class RmsNorm2d(nn.Module):
 class _LayerNorm2d(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> Tensor:
-        xs = wide(x)
-        mean = xs.mean(1, keepdim=True)
-        centred = xs - mean
-        squares = centred.square()
-        inverse = torch.rsqrt(squares.mean(1, keepdim=True) + eps)
-        y = centred.mul_(inverse).mul_(per_channel(weight, x)).add_(per_channel(bias, x))
-        ctx.save_for_backward(x, weight, bias, mean, inverse)
-        return y.to(x.dtype)
+        def work(x: Tensor, y: Tensor) -> tuple[Tensor, ...]:
+            xs, out = wide(x), wide_for(y)
+            mean = xs.mean(1, keepdim=True)
+            torch.sub(xs, mean, out=out)
+            inverse = torch.rsqrt(out.square().mean(1, keepdim=True) + eps)
+            y.copy_(out.mul_(inverse).mul_(per_channel(weight, x)).add_(per_channel(bias, x)))
+            return mean, inverse
+
+        y = torch.empty_like(x)
+        ctx.save_for_backward(x, weight, bias, *by_block(work, x, y))
+        return y
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         x, weight, bias, mean, inverse = ctx.saved_tensors
-        g = wide_copy(gradient, x)
-        normal = (wide(x) - mean).mul_(inverse)
-        of_bias = g.sum(EVERY_PIXEL)
-        product = g * normal
-        of_weight = product.sum(EVERY_PIXEL)
-        w = per_channel(weight, x)
-        along = product.mul_(w).mean(1, keepdim=True)
-        g.mul_(w)
-        g.sub_(g.mean(1, keepdim=True)).addcmul_(normal, along, value=-1).mul_(inverse)
-        return g.to(x.dtype), of_weight.to(weight.dtype), of_bias.to(bias.dtype), None
+
+        def work(x: Tensor, gradient: Tensor, of_x: Tensor, mean: Tensor, inverse: Tensor) -> tuple[Tensor, ...]:
+            g = wide_for(of_x).copy_(gradient)
+            w = per_channel(weight, x)
+            normal = (wide(x) - mean).mul_(inverse)
+            product = g * normal
+            of_bias, of_weight = image_sum(g), image_sum(product)
+            along = product.mul_(w).mean(1, keepdim=True)
+            g.mul_(w)
+            g.sub_(g.mean(1, keepdim=True)).addcmul_(normal, along, value=-1)
+            of_x.copy_(g.mul_(inverse))
+            return of_weight, of_bias
+
+        of_x = torch.empty_like(x)
+        of_weight, of_bias = by_block(work, x, gradient, of_x, mean, inverse)
+        return of_x, like_parameter(of_weight, weight), like_parameter(of_bias, bias), None
 
 
 class _RmsNorm2d(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, eps: float) -> Tensor:
-        xs = wide(x)
-        y = xs.square()
-        inverse = torch.rsqrt(y.mean(1, keepdim=True) + eps)
-        torch.mul(xs, inverse, out=y).mul_(per_channel(weight, x))
-        ctx.save_for_backward(x, weight, inverse)
-        return y.to(x.dtype)
+        def work(x: Tensor, y: Tensor) -> tuple[Tensor, ...]:
+            xs, out = wide(x), wide_for(y)
+            inverse = torch.rsqrt(torch.mul(xs, xs, out=out).mean(1, keepdim=True) + eps)
+            y.copy_(torch.mul(xs, inverse, out=out).mul_(per_channel(weight, x)))
+            return (inverse,)
+
+        y = torch.empty_like(x)
+        ctx.save_for_backward(x, weight, *by_block(work, x, y))
+        return y
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         x, weight, inverse = ctx.saved_tensors
-        g = wide_copy(gradient, x)
-        normal = wide(x) * inverse
-        product = g * normal
-        of_weight = product.sum(EVERY_PIXEL)
-        w = per_channel(weight, x)
-        along = product.mul_(w).mean(1, keepdim=True)
-        g.mul_(w).addcmul_(normal, along, value=-1).mul_(inverse)
-        return g.to(x.dtype), of_weight.to(weight.dtype), None
+
+        def work(x: Tensor, gradient: Tensor, of_x: Tensor, inverse: Tensor) -> tuple[Tensor, ...]:
+            g = wide_for(of_x).copy_(gradient)
+            w = per_channel(weight, x)
+            normal = wide(x) * inverse
+            product = g * normal
+            of_weight = image_sum(product)
+            along = product.mul_(w).mean(1, keepdim=True)
+            of_x.copy_(g.mul_(w).addcmul_(normal, along, value=-1).mul_(inverse))
+            return (of_weight,)
+
+        of_x = torch.empty_like(x)
+        (of_weight,) = by_block(work, x, gradient, of_x, inverse)
+        return of_x, like_parameter(of_weight, weight), None
