@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 
 import pytest
-
-os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 LINES: list[str] = []
 

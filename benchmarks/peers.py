@@ -2,6 +2,7 @@
 
 A peer at its documented defaults is written as its own tutorial has it; a tuned one gets zoo's precision, memory
 layout and fused optimizer by hand. All start from the same model and see the same images once, in equal batches.
+Workers are kept between epochs everywhere: an epoch here is short, and starting them would count against the peers.
 """
 
 from __future__ import annotations
@@ -99,14 +100,18 @@ def loop(model: nn.Module, batches: Callable[[], Iterator], tuned: bool) -> Epoc
 def tutorial(model: nn.Module, images: np.ndarray, labels: np.ndarray, batch: int, tuned: bool) -> Epoch:
     """PyTorch's own CIFAR-10 tutorial: torchvision transforms per image, a DataLoader with two workers."""
     data = PerImage(images, labels, torchvision_transform(), pil=True)
-    loader = DataLoader(data, batch_size=batch, shuffle=True, num_workers=WORKERS, drop_last=True)
+    loader = DataLoader(
+        data, batch_size=batch, shuffle=True, num_workers=WORKERS, drop_last=True, persistent_workers=True
+    )
     return loop(model, lambda: iter(loader), tuned)
 
 
 def albumentations(model: nn.Module, images: np.ndarray, labels: np.ndarray, batch: int, tuned: bool) -> Epoch:
     """The same loop with albumentations in the workers."""
     data = PerImage(images, labels, albumentations_transform(), pil=False)
-    loader = DataLoader(data, batch_size=batch, shuffle=True, num_workers=WORKERS, drop_last=True)
+    loader = DataLoader(
+        data, batch_size=batch, shuffle=True, num_workers=WORKERS, drop_last=True, persistent_workers=True
+    )
     return loop(model, lambda: iter(loader), tuned)
 
 
@@ -117,7 +122,7 @@ def timm(model: nn.Module, images: np.ndarray, labels: np.ndarray, batch: int, t
     data = PerImage(images, labels, lambda image: image, pil=True)
     loader = create_loader(
         data, (3, 32, 32), batch, is_training=True, scale=(0.8, 1.0), color_jitter=0.0, mean=MEAN, std=STD,
-        num_workers=WORKERS, device=torch.device("cpu"), persistent_workers=False,
+        num_workers=WORKERS, device=torch.device("cpu"), persistent_workers=True,
     )  # fmt: skip
     return loop(model, lambda: iter(loader), tuned)
 
@@ -143,7 +148,9 @@ def lightning(model: nn.Module, images: np.ndarray, labels: np.ndarray, batch: i
 
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     data = PerImage(images, labels, torchvision_transform(), pil=True)
-    loader = DataLoader(data, batch_size=batch, shuffle=True, num_workers=WORKERS, drop_last=True)
+    loader = DataLoader(
+        data, batch_size=batch, shuffle=True, num_workers=WORKERS, drop_last=True, persistent_workers=True
+    )
     module = Module()
 
     def epoch() -> float:

@@ -21,7 +21,7 @@ from zoo.registry import load_registry
 from zoo.results import RunFolder
 
 CPU = torch.device("cpu")
-BATCH, BATCHES, TURNS = 128, 4, 5
+BATCH, BATCHES, TURNS = 128, 3, 5
 CONSTANT = "schedule={name: constant, warmup_epochs: 0}"
 TRANSFORMS = [
     {"PadIfNeeded": {"min_height": 40, "min_width": 40, "border_mode": "constant"}},

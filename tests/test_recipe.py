@@ -138,6 +138,7 @@ def test_eva6s8_is_what_the_reference_ran() -> None:
         "precision": "fp32",
         "selection": {"split": "test", "rule": "best", "metric": "accuracy"},
         "ema": None,
+        "lookahead": None,
         "clip_grad_norm": None,
     }
 

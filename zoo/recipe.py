@@ -151,6 +151,14 @@ class Ema(Section):
     decay: OpenFraction
 
 
+class Lookahead(Section):
+    """Slow weights that the trained ones jump back to every `every` steps: :class:`zoo.engine.average.Lookahead`."""
+
+    every: Count
+    decay: OpenFraction
+    power: NonNegative
+
+
 class Selection(Section):
     """Which epoch's weights are the run's: the `best` by `metric` on `split`, or the `last`."""
 
@@ -176,6 +184,7 @@ class Recipe(Section):
     precision: Literal["auto", "fp32", "bf16", "fp16"]
     selection: Selection
     ema: Ema | None = None
+    lookahead: Lookahead | None = None
     clip_grad_norm: Positive | None = None
 
     @model_validator(mode="after")
@@ -191,6 +200,8 @@ class Recipe(Section):
             raise ValueError(f"schedule.peak_epoch must come before the last of the {self.epochs} epochs")
         if self.optimizer.name == "sgd" and self.optimizer.nesterov and self.optimizer.momentum == 0:
             raise ValueError("optimizer.nesterov needs momentum above 0")
+        if self.ema is not None and self.lookahead is not None:
+            raise ValueError("ema and lookahead both average the weights; set one of them to null")
         return self
 
     def with_precision(self, precision: str) -> Recipe:
@@ -285,7 +296,7 @@ def _override(content: dict[str, Any], override: str) -> None:
     for depth, part in enumerate(parents):
         _known(part, [*target, *fields] if depth == 0 else list(target), override)
         if not isinstance(target.get(part), dict):
-            if target.get(part) is not None or part not in ("ema",):
+            if target.get(part) is not None or part not in ("ema", "lookahead"):
                 raise RecipeError(
                     f"--set {override}: {'.'.join(parents[: depth + 1])} is not a section; set it as a whole"
                 )
@@ -328,6 +339,7 @@ def _siblings(parents: list[str], loc: tuple[Any, ...]) -> list[str]:
         "augment": Augment,
         "loss": Loss,
         "ema": Ema,
+        "lookahead": Lookahead,
         "selection": Selection,
     }
     tagged = {"sgd": SGD, "adamw": AdamW, "constant": Constant, "cosine": Cosine, "one_cycle": OneCycle}

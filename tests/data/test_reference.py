@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 import torch
 
+from zoo.data.own import albumentations
 from zoo.data.reference import ReferenceAugment
-from zoo.data.transforms import albumentations, build, parse
+from zoo.data.transforms import build, parse
 
 LIST = [
     {"RandomCrop": {"height": 28, "width": 28}},

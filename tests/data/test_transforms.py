@@ -10,7 +10,7 @@ import sys
 import numpy as np
 import pytest
 
-from zoo.data import transforms
+from zoo.data import own, transforms
 from zoo.data.transforms import TransformSpec, build, parse
 from zoo.errors import RecipeError, UnknownNameError
 
@@ -37,7 +37,7 @@ def test_parse_keeps_order_and_arguments():
         (
             {"Qqqq": {}},
             "unknown transform 'Qqqq' (looked in recipe x, train, transform 1); "
-            "the names are the classes of albumentations, and Cutout",
+            "the names are the classes of albumentations, and Cutout and AlternatingFlip",
         ),
         (
             {"RandomCrop": {"heigth": 32, "width": 32}},
@@ -108,7 +108,7 @@ def test_border_modes_by_name_and_number(name, number):
 
 
 def test_cutout_cuts_the_fill_to_whole_levels_and_leaves_its_input_alone():
-    cutout = transforms.Cutout(num_holes=1, max_h_size=4, max_w_size=2, fill_value=(0.491, 7.9, 255), p=1.0)
+    cutout = own.Cutout(num_holes=1, max_h_size=4, max_w_size=2, fill_value=(0.491, 7.9, 255), p=1.0)
     image = np.full((8, 8, 3), 100, dtype=np.uint8)
     out = cutout.apply(image, holes=np.array([[1, 2, 3, 6]]))
     assert (image == 100).all()
@@ -118,13 +118,13 @@ def test_cutout_cuts_the_fill_to_whole_levels_and_leaves_its_input_alone():
 
 
 def test_cutout_on_a_float_image_uses_the_fill_as_it_is():
-    cutout = transforms.Cutout(num_holes=1, fill_value=0.491, p=1.0)
+    cutout = own.Cutout(num_holes=1, fill_value=0.491, p=1.0)
     out = cutout.apply(np.ones((8, 8, 3), dtype=np.float32), holes=np.array([[0, 0, 8, 8]]))
     assert np.allclose(out, 0.491)
 
 
 def test_cutout_centres_are_uniform_and_holes_clipped():
-    cutout = transforms.Cutout(num_holes=1, max_h_size=16, max_w_size=16, p=1.0)
+    cutout = own.Cutout(num_holes=1, max_h_size=16, max_w_size=16, p=1.0)
     cutout.set_random_state(np.random.default_rng(0), random.Random(0))
     draws = [cutout.get_params_dependent_on_data({"shape": (32, 32, 3)}, {})["holes"][0] for _ in range(20_000)]
     left, top, right, bottom = np.array(draws).T

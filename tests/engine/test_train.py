@@ -115,6 +115,7 @@ KINDS = {
     ),
     # No epoch passes this threshold: one is suffered, the next lowers the rate.
     "sgd+plateau": ("epochs=5", "schedule={name: plateau, warmup_epochs: 0, factor: 0.5, patience: 1, threshold: 10}"),
+    "lookahead": ("lookahead={every: 3, decay: 0.9, power: 1}",),
     "clip": ("clip_grad_norm=0.1",),
     "fp16": ("precision=fp16",),
     "bf16+last": ("precision=bf16", "selection.rule=last"),

@@ -17,7 +17,20 @@ import torch
 from torch import Tensor
 
 from zoo.data.batched_filters import Normalize, Resize, Rotate
-from zoo.data.batched_ops import Crop, Draw, Flip, Holes, Op, Pad, Params, Plan, bits, to_packed, to_planes
+from zoo.data.batched_ops import (
+    AlternatingFlip,
+    Crop,
+    Draw,
+    Flip,
+    Holes,
+    Op,
+    Pad,
+    Params,
+    Plan,
+    bits,
+    to_packed,
+    to_planes,
+)
 from zoo.data.transforms import TransformSpec, build
 from zoo.errors import RecipeError
 
@@ -27,6 +40,7 @@ OPS: dict[str, type[Op]] = {
     "CenterCrop": Crop,
     "HorizontalFlip": Flip,
     "VerticalFlip": Flip,
+    "AlternatingFlip": AlternatingFlip,
     "Cutout": Holes,
     "CoarseDropout": Holes,
     "Rotate": Rotate,
@@ -106,11 +120,16 @@ class BatchedAugment:
             else:
                 self.ops.append(op)
 
-    def draw(self, seed: int, epoch: int, count: int) -> Params:
-        """The parameter table of one epoch on the CPU, `count` rows. Row p depends on (seed, epoch, p) alone."""
+    def draw(self, seed: int, epoch: int, count: int, rows: np.ndarray | None = None) -> Params:
+        """The parameter table of one epoch on the CPU, `count` rows. Row p depends on (seed, epoch, p) alone.
+
+        `rows`, (count,): which training image comes at each position, for transforms that keep to an image over
+        epochs; image p at position p when None.
+        """
         table = {}
+        order = np.arange(count) if rows is None else rows
         for index, op in enumerate(self.ops):
-            for name, column in op.draw(Draw(seed, epoch, index, count)).items():
+            for name, column in op.draw(Draw(seed, epoch, index, order)).items():
                 table[f"{index}.{name}"] = torch.from_numpy(np.ascontiguousarray(column))
         return table
 

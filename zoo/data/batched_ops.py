@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from zoo.data.own import alternating_flips
 from zoo.seeding import derive
 
 Params = dict[str, Tensor]
@@ -20,8 +21,9 @@ CONSTANT, REPLICATE, REFLECT, REFLECT_101 = 0, 1, 2, 4  # OpenCV's border number
 class Draw:
     """Random columns of one transform for one epoch: every column is its own Philox stream."""
 
-    def __init__(self, seed: int, epoch: int, index: int, count: int):
-        self.key, self.count = ("batched", seed, epoch, index), count
+    def __init__(self, seed: int, epoch: int, index: int, rows: np.ndarray):
+        self.key, self.count = ("batched", seed, epoch, index), len(rows)
+        self.seed, self.epoch, self.rows = seed, epoch, rows
 
     def uniform(self, name: str, width: int = 1) -> np.ndarray:
         """(count, width) float64 in [0, 1); row p does not depend on `count`."""
@@ -209,9 +211,23 @@ class Flip(Op):
         axis, size = (
             ("cols", self.size[1]) if type(self.transform).__name__ == "HorizontalFlip" else ("rows", self.size[0])
         )
-        flip = columns["flip"][:, None]
-        forward = torch.arange(size, device=flip.device)
-        plan.reindex(axis, torch.where(flip, size - 1 - forward, forward))
+        mirror(plan, axis, size, columns["flip"])
+
+
+def mirror(plan: Plan, axis: str, size: int, flip: Tensor) -> None:
+    """Mirror the `axis` of `size` for the positions where `flip`, (B,) bool, is true."""
+    forward = torch.arange(size, device=flip.device)
+    plan.reindex(axis, torch.where(flip[:, None], size - 1 - forward, forward))
+
+
+class AlternatingFlip(Op):
+    """Which way an image stands depends on the image and the epoch, not on its position."""
+
+    def draw(self, draw: Draw) -> dict[str, np.ndarray]:
+        return {"flip": alternating_flips(draw.seed, draw.epoch, draw.rows)}
+
+    def plan(self, plan: Plan, columns: Params) -> None:
+        mirror(plan, "cols", self.size[1], columns["flip"])
 
 
 class Holes(Op):

@@ -161,9 +161,8 @@ class _Batched:
     def batches(self, order: np.ndarray, epoch: int, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
         # The only copies to the device of an epoch; from pinned memory they wait for nothing, and nothing below does.
         index = self._to_device(torch.from_numpy(order))
-        params = {
-            name: self._to_device(column) for name, column in self.augment.draw(self.seed, epoch, len(order)).items()
-        }
+        drawn = self.augment.draw(self.seed, epoch, len(order), rows=order)
+        params = {name: self._to_device(column) for name, column in drawn.items()}
         labels = self.labels.index_select(0, index)
         for start in range(0, len(order), batch_size):
             rows = slice(start, start + batch_size)
@@ -245,7 +244,10 @@ class _Batches(torch.utils.data.Dataset):
     def __getitem__(self, key: tuple[int, int, np.ndarray]) -> tuple[Tensor, Tensor]:
         epoch, start, order = key
         rows = self.rows[order]
-        batch = [self.augment(self.images[row], self.seed, epoch, start + offset) for offset, row in enumerate(rows)]
+        batch = [
+            self.augment(self.images[row], self.seed, epoch, start + offset, int(order[offset]))
+            for offset, row in enumerate(rows)
+        ]
         return torch.from_numpy(np.stack(batch)), torch.from_numpy(self.labels[rows])
 
 

@@ -25,6 +25,7 @@ class ReferenceAugment:
     def __init__(self, specs: Sequence[TransformSpec]):
         self.specs = tuple(specs)
         self.transforms = [build(spec) for spec in self.specs]
+        self.placed = [transform for transform in self.transforms if hasattr(transform, "place")]
         self._philox = np.random.Philox(key=0)
         self._numpy = np.random.Generator(self._philox)
         self._python = random.Random(0)
@@ -34,12 +35,15 @@ class ReferenceAugment:
     def __reduce__(self) -> tuple[Any, ...]:
         return ReferenceAugment, (self.specs,)
 
-    def __call__(self, image: np.ndarray, seed: int, epoch: int, position: int) -> np.ndarray:
+    def __call__(self, image: np.ndarray, seed: int, epoch: int, position: int, row: int | None = None) -> np.ndarray:
         """(H, W, 3) uint8 to (3, H', W') float32, C-contiguous. The input is not changed.
 
+        `row`: which training image it is, for transforms that keep to an image over epochs; its position when None.
         Without a Normalize in the list the result keeps the scale 0..255.
         """
         self._reseed(derive("reference", seed, epoch, position))
+        for transform in self.placed:
+            transform.place(seed, epoch, position if row is None else row)
         image = np.array(image)  # a plain, writable copy, whatever the source (read-only memory maps)
         for transform in self.transforms:  # what Compose does, without its checks of shapes, boxes and keypoints
             image = transform(image=image)["image"]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from zoo.engine.average import make_average
 from zoo.engine.evaluate import autocast
 from zoo.recipe import Recipe
 
@@ -30,13 +30,13 @@ class TrainStep:
         self.criterion = nn.CrossEntropyLoss(label_smoothing=recipe.loss.label_smoothing)
         # fp16 gradients underflow without scaling; bf16 has the range of fp32 and needs none.
         self.scaler = torch.amp.GradScaler(device.type, enabled=recipe.precision == "fp16")
-        self.averaged: AveragedModel | None = None
-        if recipe.ema:
-            average = get_ema_multi_avg_fn(recipe.ema.decay)
-            self.averaged = AveragedModel(model, multi_avg_fn=average, use_buffers=True)
+        self.average = make_average(model, recipe)
 
-    def __call__(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        """Train on (B, C, H, W) `images` and (B,) `labels`; the loss and the number of hits stay on the device."""
+    def __call__(self, images: Tensor, labels: Tensor, done: float) -> tuple[Tensor, Tensor]:
+        """Train on (B, C, H, W) `images` and (B,) `labels`; the loss and the number of hits stay on the device.
+
+        `done` is the share of the whole training that lies behind after this step, for the average.
+        """
         with autocast(self.device, self.precision):
             logits = self.network(images)
             loss = self.criterion(logits, labels)
@@ -47,11 +47,11 @@ class TrainStep:
             nn.utils.clip_grad_norm_(self.model.parameters(), self.clip_grad_norm)
         self.scaler.step(self.optimizer)
         self.scaler.update()
-        if self.averaged is not None:
-            self.averaged.update_parameters(self.model)
+        if self.average is not None:
+            self.average.update(done)
         return loss.detach(), (logits.detach().argmax(1) == labels).sum()
 
     @property
     def evaluated(self) -> nn.Module:
         """The weights that are evaluated and stored: the average where the recipe keeps one."""
-        return self.averaged.module if self.averaged is not None else self.model
+        return self.average.evaluated if self.average is not None else self.model

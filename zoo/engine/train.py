@@ -111,8 +111,8 @@ def train(
         model.load_state_dict(state["model"])
         optimizer.load_state_dict(state["optimizer"])
         step.scaler.load_state_dict(state["scaler"])
-        if step.averaged is not None:
-            step.averaged.load_state_dict(state["averaged"])
+        if step.average is not None:
+            step.average.load_state_dict(state["averaged"])
         if plateau is not None:
             plateau.load_state_dict(state["plateau"])
         reporter.resumed(progress.epoch, recipe.epochs)
@@ -135,7 +135,7 @@ def train(
         for index, (images, labels) in enumerate(batches.train.epoch(epoch), 1):
             lr = peak * lr_factor(recipe.schedule, epoch + (index - 0.5) / steps, recipe.epochs)
             set_lr(optimizer, lr)
-            loss, correct = step(images, labels)
+            loss, correct = step(images, labels, (epoch + index / steps) / recipe.epochs)
             loss_sum += loss * len(labels)
             hits += correct
             seen += len(labels)
@@ -205,7 +205,7 @@ def train(
                 "model": model.state_dict(),
                 "optimizer": optimizer.state_dict(),
                 "scaler": step.scaler.state_dict(),
-                "averaged": step.averaged.state_dict() if step.averaged is not None else None,
+                "averaged": step.average.state_dict() if step.average is not None else None,
                 "plateau": plateau.state_dict() if plateau is not None else None,
                 "best_weights": best_weights,
             },

@@ -1,0 +1,84 @@
+"""Lookahead against its definition, and what it leaves alone."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from zoo.engine.average import Lookahead, make_average
+from zoo.errors import RecipeError
+from zoo.recipe import load_recipe
+
+SETTING = "lookahead={every: 3, decay: 0.9, power: 2}"
+
+
+def made(model: nn.Module) -> Lookahead:
+    average = make_average(model, load_recipe("smoke", [SETTING]))
+    assert isinstance(average, Lookahead)
+    return average
+
+
+def test_slow_weights_follow_and_the_trained_ones_jump_to_them() -> None:
+    model = nn.Sequential(nn.Linear(2, 1, bias=False), nn.BatchNorm1d(1))
+    average = made(model)
+    weight = model[0].weight
+    slow_weight = weight.detach().clone()
+    for step in range(1, 13):
+        with torch.no_grad():
+            weight += step
+        model[1].num_batches_tracked += 1
+        before = weight.detach().clone()
+        average.update(step / 12)
+        if step % 3:
+            assert torch.equal(weight, before)
+            continue
+        stays = 0.9**3 * (step / 12) ** 2
+        slow_weight = stays * slow_weight + (1 - stays) * before
+        assert torch.allclose(weight, slow_weight)
+    assert model[1].num_batches_tracked == 12  # counted, not averaged
+    assert average.evaluated is model
+
+
+def test_running_statistics_take_part() -> None:
+    model = nn.BatchNorm1d(1)
+    average = made(model)
+    for _ in range(3):
+        model.running_mean += 1
+        average.update(1.0)
+    stays = 0.9**3
+    assert torch.allclose(model.running_mean, torch.tensor([3 * (1 - stays)]))
+
+
+def test_a_saved_state_goes_on_where_it_was() -> None:
+    def steps(model: nn.Module, average: Lookahead, numbers: range) -> None:
+        for number in numbers:
+            with torch.no_grad():
+                model.weight += number
+            average.update(number / 10)
+
+    torch.manual_seed(0)
+    whole = nn.Linear(3, 3)
+    part = nn.Linear(3, 3)
+    part.load_state_dict(whole.state_dict())
+    one = made(whole)
+    steps(whole, one, range(1, 11))
+    first = made(part)
+    steps(part, first, range(1, 6))
+    again = nn.Linear(3, 3)
+    again.load_state_dict(part.state_dict())
+    second = made(again)
+    second.load_state_dict(first.state_dict())
+    steps(again, second, range(6, 11))
+    assert torch.equal(again.weight, whole.weight)
+
+
+def test_two_averages_at_once_are_refused() -> None:
+    with pytest.raises(RecipeError, match="ema and lookahead both average the weights; set one of them to null"):
+        load_recipe("smoke", ["ema.decay=0.9", SETTING])
+
+
+def test_off_leaves_no_trace_in_the_fingerprint() -> None:
+    assert "lookahead" not in load_recipe("smoke").canonical()
+    assert load_recipe("smoke", [SETTING]).fingerprint != load_recipe("smoke").fingerprint
+    assert load_recipe("smoke", [SETTING, "lookahead=null"]).fingerprint == load_recipe("smoke").fingerprint
