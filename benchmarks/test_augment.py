@@ -74,7 +74,7 @@ def test_augmentation(benchmark, figure, name: str) -> None:
     benchmark.pedantic(ours, rounds=3)
     best = {peer: sorted(found)[ROUNDS // 2] for peer, found in rates.items()}
     figure(f"batched augmentation, {name}, {threads} threads", best["ours"],
-           least=40_000 if name == "standard" else None, unit=" img/s")  # fmt: skip
+           least=40_000 if name == "standard" else None, unit="img/s")  # fmt: skip
     for peer in peers:
         # A peer runs on one core; two worker processes on two cores give it at most twice that.
         ratio = best["ours"] / (best[peer] * threads)

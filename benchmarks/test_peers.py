@@ -78,7 +78,7 @@ def test_peers(benchmark, figure, tmp_path: Path) -> None:
     benchmark.pedantic(contestants["zoo"], rounds=1)
     mine = rates.pop("zoo")
     benchmark.extra_info.update(zoo=mine, **rates)
-    figure("zoo, resnet18_bn, median of 5 epochs", statistics.median(mine), unit=" img/s")
+    figure("zoo, resnet18_bn, median of 5 epochs", statistics.median(mine), unit="img/s")
     missed = []
     for name, found in rates.items():
         ratio = statistics.median(a / b for a, b in zip(mine, found, strict=True))

@@ -26,7 +26,7 @@ def seconds(*arguments: str, folder: Path) -> float:
 @pytest.mark.parametrize("arguments", [("--help",), ("list",)], ids=" ".join)
 def test_start(benchmark, figure, tmp_path, arguments) -> None:
     benchmark.pedantic(seconds, arguments, {"folder": tmp_path}, rounds=7, warmup_rounds=2)
-    figure(f"zoo {' '.join(arguments)}, warm, median", benchmark.stats["median"], most=0.3, unit=" s")
+    figure(f"zoo {' '.join(arguments)}, warm, median", benchmark.stats["median"], most=0.3, unit="s")
 
 
 def test_large_registry(benchmark, figure, tmp_path) -> None:
@@ -40,7 +40,7 @@ def test_large_registry(benchmark, figure, tmp_path) -> None:
         assert f"n{ENTRIES - 1}" in load_registry(folder=tmp_path).norms
 
     benchmark.pedantic(load, rounds=5, warmup_rounds=1)
-    figure(f"registry with {ENTRIES:,} entries, median", benchmark.stats["median"], most=0.5, unit=" s")
+    figure(f"registry with {ENTRIES:,} entries, median", benchmark.stats["median"], most=0.5, unit="s")
 
 
 def test_compare_many(benchmark, figure, tmp_path) -> None:
@@ -52,4 +52,4 @@ def test_compare_many(benchmark, figure, tmp_path) -> None:
         folder.mkdir(parents=True)
         (folder / "result.json").write_text(json.dumps(source, indent=1))
     benchmark.pedantic(seconds, ("compare",), {"folder": tmp_path}, rounds=3, warmup_rounds=1)
-    figure(f"zoo compare over {COPIES:,} results, median", benchmark.stats["median"], most=3, unit=" s")
+    figure(f"zoo compare over {COPIES:,} results, median", benchmark.stats["median"], most=3, unit="s")

@@ -139,6 +139,7 @@ def test_eva6s8_is_what_the_reference_ran() -> None:
         "selection": {"split": "test", "rule": "best", "metric": "accuracy"},
         "ema": None,
         "lookahead": None,
+        "mirror_evaluation": None,
         "clip_grad_norm": None,
     }
 

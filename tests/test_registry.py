@@ -73,7 +73,7 @@ def test_pairs_resolve_without_being_listed(write: Write) -> None:
 
 def test_one_line_under_norms_gives_every_architecture(write: Write) -> None:
     registry = load(write(MINE))
-    assert len(registry.architectures) == 14
+    assert len(registry.architectures) == 16
     for architecture in registry.architectures:
         model = registry.resolve(f"{architecture}_mine")
         assert (model.architecture.name, model.norm.builder) == (architecture, "torch.nn:BatchNorm2d")
@@ -88,7 +88,7 @@ def test_string_form_is_the_builder(write: Write) -> None:
 def test_every_name_once_and_each_resolves(write: Write) -> None:
     registry = load(write(""))
     names = list(registry.names())
-    assert len(names) == len(set(names)) == 14 * 13
+    assert len(names) == len(set(names)) == 16 * 13
     assert [model.name for model in registry.match(names)] == names
 
 
@@ -113,7 +113,7 @@ def test_pattern_without_match(write: Write) -> None:
     ("name", "end"),
     [
         ("resnet18_lnn", "; did you mean 'resnet18_ln' or 'resnet18_none' or 'resnet18_ln2d'?"),
-        ("resnt18_ln", "; did you mean 'resnet18_ln' or 'resnet9_ln' or 'resnet56_ln'?"),
+        ("resnt18_ln", "; did you mean 'resnet18_ln' or 'resnet9_ln' or 'resnet18_w16_ln'?"),
         ("RESNET18_BN", "; did you mean 'resnet18_bn' or 'resnet18_brn' or 'resnet18_ln'?"),
         ("resnet18", "; did you mean 'resnet18_ln' or 'resnet18_in' or 'resnet18_gn'?"),
         ("zzz", "; `zoo list` shows the names"),

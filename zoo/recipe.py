@@ -37,6 +37,7 @@ NonNegative = Annotated[Real, Field(ge=0, allow_inf_nan=False)]
 Fraction = Annotated[Real, Field(ge=0, lt=1)]
 OpenFraction = Annotated[Real, Field(gt=0, lt=1)]
 Count = Annotated[Whole, Field(gt=0)]
+Mirror = Annotated[Literal[True] | None, BeforeValidator(lambda value: None if value is False else value)]
 Transforms = list[dict[str, dict[str, Any]]]
 
 
@@ -186,6 +187,7 @@ class Recipe(Section):
     ema: Ema | None = None
     lookahead: Lookahead | None = None
     clip_grad_norm: Positive | None = None
+    mirror_evaluation: Mirror | None = None  # logits are the mean over an image and its mirror image
 
     @model_validator(mode="after")
     def _coherent(self) -> Recipe:

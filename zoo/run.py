@@ -143,11 +143,12 @@ def run_one(
     test = holdout = trained = inference = None
     if diverged is None:
         model.load_state_dict(outcome.weights)
-        trained = evaluate(model, images_of("train"), device, recipe.precision)
+        how = (device, recipe.precision, bool(recipe.mirror_evaluation))
+        trained = evaluate(model, images_of("train"), *how)
         if len(holdout_rows):
-            holdout = evaluate(model, images_of("holdout"), device, recipe.precision)
+            holdout = evaluate(model, images_of("holdout"), *how)
         # Under a leak-free recipe this is the only time that the test images are read.
-        test = evaluate(model, images_of("test"), device, recipe.precision)
+        test = evaluate(model, images_of("test"), *how)
         if not all(part.finite for part in (trained, holdout, test) if part):  # fp16 can overflow on some images only
             diverged, test, holdout, trained = train.Diverged(recipe.epochs, len(loader)), None, None, None
     if diverged is None:

@@ -25,6 +25,11 @@ class TrainedRun:
     result: Result
     model: Model
 
+    @property
+    def mirrored(self) -> bool:
+        """Whether the recipe evaluates each image together with its mirror image."""
+        return bool(self.result.recipe.content.get("mirror_evaluation"))
+
     def load(self, device: torch.device) -> nn.Module:
         """The trained module in evaluation mode, in the run's memory layout; built anew by each call.
 

@@ -43,7 +43,8 @@ def test_list(zoo_cli):
 def test_list_patterns(zoo_cli):
     shown = names(zoo_cli.ok("list", "resnet*_ln", "vgg16_bn").stdout)
     assert shown == ["resnet18_ln", "resnet34_ln", "resnet50_ln", "resnet20_ln", "resnet32_ln", "resnet44_ln",
-                     "resnet56_ln", "resnet9_ln", "resnet9_w32_ln", "vgg16_bn"]  # fmt: skip
+                     "resnet56_ln", "resnet9_ln", "resnet18_w16_ln", "resnet9_w32_ln", "resnet9_w48_ln",
+                     "vgg16_bn"]  # fmt: skip
     assert names(zoo_cli.ok("list", "wrn28_10_gn").stdout) == ["wrn28_10_gn"]
 
 

@@ -361,3 +361,11 @@ def test_own_data_that_changed(zoo, benched, tmp_path: Path) -> None:
 def test_bench_on_a_test_set(zoo) -> None:
     output = zoo("bench", "resnet20_bn", "--recipe", "smoke", "--dataset", "cifar10.1", code=2)
     check(output, "'cifar10.1' has test images only", "`zoo evaluate RUN --dataset cifar10.1`")
+
+
+def test_a_recipe_that_looks_at_the_mirror_image_too(zoo, benched, tiny, tmp_path: Path) -> None:
+    zoo("bench", MODELS[0], "--dataset", "cifar10-tiny", *tiny, "--set", "mirror_evaluation=true", "--runs", tmp_path)
+    (told,) = json.loads(zoo("evaluate", tmp_path, "--format", "json").out)
+    assert told["same_as_stored"]
+    assert told["loss"] == pytest.approx(stored(tmp_path, MODELS[0])["loss"])
+    assert told["loss"] != pytest.approx(stored(benched.runs, MODELS[0])["loss"])

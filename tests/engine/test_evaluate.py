@@ -105,6 +105,17 @@ def test_one_pass_in_order_with_the_mode_put_back(training: bool) -> None:
     assert model.training is model.linear.training is training
 
 
+def test_mirror_is_the_mean_over_the_image_and_its_mirror_image() -> None:
+    class LeftPixels(torch.nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x[:, :, 0, 0]
+
+    images = torch.tensor([[[[1.0, 5.0]], [[2.0, -4.0]]]])  # (1, 2, 1, 2): two channels of two pixels
+    found = evaluate(LeftPixels(), [(images, torch.tensor([0]))], CPU, "fp32", mirror=True)
+    assert found.logits.tolist() == [[3.0, -1.0]]
+    assert evaluate(LeftPixels(), [(images, torch.tensor([0]))], CPU, "fp32").logits.tolist() == [[1.0, 2.0]]
+
+
 @pytest.mark.parametrize(("precision", "dtype"), [("bf16", torch.bfloat16), ("fp16", torch.float16)])
 def test_half_precision_computes_in_half_and_answers_in_single(precision: str, dtype: torch.dtype) -> None:
     model = Spy()

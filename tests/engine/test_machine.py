@@ -10,10 +10,69 @@ import numpy as np
 import pytest
 import torch
 
-from zoo.engine.machine import PeakMemory, choose_device, describe, git_state, native_bf16, settle_precision
+from zoo.engine.machine import (
+    PeakMemory,
+    choose_device,
+    describe,
+    git_state,
+    native_bf16,
+    settle_precision,
+    settle_threads,
+    usable_cores,
+)
 from zoo.errors import EnvironmentFault
 
 CPU = torch.device("cpu")
+
+
+@pytest.mark.parametrize(
+    ("files", "cores"),
+    [
+        ({}, 8),
+        ({"proc/self/cgroup": "0::/\n", "sys/fs/cgroup/cpu.max": "max 100000\n"}, 8),
+        ({"proc/self/cgroup": "0::/\n", "sys/fs/cgroup/cpu.max": "300000 100000\n"}, 3),
+        ({"proc/self/cgroup": "0::/\n", "sys/fs/cgroup/cpu.max": "150000 100000\n"}, 2),
+        ({"proc/self/cgroup": "0::/\n", "sys/fs/cgroup/cpu.max": "1000 100000\n"}, 1),
+        ({"proc/self/cgroup": "0::/\n", "sys/fs/cgroup/cpu.max": "6400000 100000\n"}, 8),  # more than there are
+        (
+            {
+                "proc/self/cgroup": "0::/job/step\n",
+                "sys/fs/cgroup/job/cpu.max": "400000 100000\n",
+                "sys/fs/cgroup/job/step/cpu.max": "max 100000\n",
+            },
+            4,
+        ),
+        ({"sys/fs/cgroup/cpu/cpu.cfs_quota_us": "-1\n", "sys/fs/cgroup/cpu/cpu.cfs_period_us": "100000\n"}, 8),
+        ({"sys/fs/cgroup/cpu/cpu.cfs_quota_us": "200000\n", "sys/fs/cgroup/cpu/cpu.cfs_period_us": "100000\n"}, 2),
+        ({"proc/self/cgroup": "0::/\n", "sys/fs/cgroup/cpu.max": "nonsense\n"}, 8),
+    ],
+)
+def test_a_container_has_the_cores_that_its_quota_grants(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, files: dict[str, str], cores: int
+) -> None:
+    monkeypatch.setattr("os.sched_getaffinity", lambda process: set(range(8)))
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    assert usable_cores(tmp_path) == cores
+
+
+def test_threads_are_cut_to_the_cores_unless_the_user_says_how_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = torch.get_num_threads()
+    monkeypatch.setattr("zoo.engine.machine.usable_cores", lambda: 3)
+    try:
+        monkeypatch.setenv("OMP_NUM_THREADS", "5")
+        torch.set_num_threads(5)
+        settle_threads()
+        assert torch.get_num_threads() == 5
+        monkeypatch.delenv("OMP_NUM_THREADS")
+        settle_threads()
+        assert torch.get_num_threads() == 3
+        torch.set_num_threads(1)
+        settle_threads()
+        assert torch.get_num_threads() == 1
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_auto_is_the_gpu_where_there_is_one() -> None:

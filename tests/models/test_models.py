@@ -37,7 +37,9 @@ PUBLISHED = {
     "resnet44_bn": 658_586,
     "resnet56_bn": 853_018,
     "mobilenetv2_bn": 2_236_682,
-    "resnet9_w32_bn": 1_646_112,  # summed by hand, layer by layer
+    "resnet9_w32_bn": 1_646_112,  # these three summed by hand, layer by layer
+    "resnet9_w48_bn": 3_699_504,
+    "resnet18_w16_bn": 701_466,
 }
 PUBLISHED_MILLIONS = {
     "resnet20_bn": "0.27",  # He et al. 2015, table 6
@@ -177,7 +179,7 @@ def test_stages_are_reachable_by_name(architecture: str) -> None:
     first = 16 if architecture.startswith("resnet9") else 32
     assert list(sides) == [f"layer{i + 1}" for i in range(len(stages))]
     assert list(sides.values()) == [first >> i for i in range(len(stages))]
-    assert len(stages) == (4 if re.fullmatch("(preact_)?resnet(18|34|50)", architecture) else 3)
+    assert len(stages) == (4 if re.fullmatch("(preact_)?resnet(18|34|50)(_w16)?", architecture) else 3)
 
 
 def test_resnet18_ln_has_the_reference_experiments_49_rows() -> None:

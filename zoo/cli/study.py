@@ -1,13 +1,14 @@
-"""`zoo study batch-size`."""
+"""`zoo study`."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import click
 
-from zoo.cli.training import carry_out, prepare, training_options
+from zoo.cli.training import carry_out, prepare, study_options, training_options
 
 HELP = "Vary one thing of a recipe, for every model alike."
 
@@ -27,6 +28,12 @@ class BatchSizeList(click.ParamType):
         return tuple(dict.fromkeys(int(part) for part in parts))
 
 
+TABLE = click.option(
+    "--format", "style", type=click.Choice(["text", "markdown", "csv", "latex", "json"]), default="text",
+    show_default=True,
+)  # fmt: skip
+
+
 @click.command("batch-size")
 @training_options
 @click.option(
@@ -36,10 +43,7 @@ class BatchSizeList(click.ParamType):
     "--lr-rule", type=click.Choice(["linear", "sqrt", "none"]), default="linear", show_default=True,
     help="How the recipe's learning rate follows the batch size.",
 )  # fmt: skip
-@click.option(
-    "--format", "style", type=click.Choice(["text", "markdown", "csv", "latex", "json"]), default="text",
-    show_default=True,
-)  # fmt: skip
+@TABLE
 @click.option(
     "--out", type=click.Path(dir_okay=False, path_type=Path), default=Path("batch-size.png"), show_default=True,
     help="The picture: .png, .svg or .pdf.",
@@ -84,4 +88,57 @@ def batch_size(
     click.echo(f"wrote {out}", err=True)
 
 
-commands = {"batch-size": batch_size}
+@click.command("eva6s8")
+@study_options
+@click.option(
+    "--architecture", default="resnet18", show_default=True, help="Trained with `in` and then with `ln`; `zoo list`."
+)
+@click.option(
+    "--epochs",
+    type=click.IntRange(min=2),
+    default=40,
+    show_default=True,
+    help="Of every step; the warm-up keeps its share.",
+)
+@TABLE
+@click.option(
+    "--out", type=click.Path(dir_okay=False, path_type=Path), default=Path("eva6s8.png"), show_default=True,
+    help="The picture: .png, .svg or .pdf.",
+)  # fmt: skip
+def eva6s8(overrides: tuple[str, ...], architecture: str, epochs: int, style: str, out: Path, **given: Any) -> None:
+    """Train from the reference experiment to the standard recipe, one change at a time.
+
+    Runs are kept as by `zoo bench`, and the same command goes on where it was stopped. --set changes every step.
+    """
+    from zoo.report.figures import check_figure
+
+    check_figure(out)
+
+    from zoo.ablation import ablation, reference_recipes
+
+    steps: list[Any] = []
+
+    def load() -> list[Any]:
+        found = reference_recipes(overrides, epochs)
+        steps.extend(step for step, _ in found)
+        return [recipe for _, recipe in found]
+
+    norms = ("in", "ln")
+    job, recipes = prepare(load, models=[f"{architecture}_{norm}" for norm in norms], **given)
+
+    from zoo.report.ablation import draw, render
+
+    stored = []
+    for norm, model in zip(norms, job.models, strict=True):
+        wanted = [recipe for step, recipe in zip(steps, recipes, strict=True) if step.norm == norm]
+        stored += carry_out(replace(job, models=[model]), wanted)
+    found = ablation(steps, stored)
+    title = f"eva6s8 to standard: {job.data.name}, {architecture}, {epochs} epochs"
+    if overrides:
+        title += f", {' '.join(overrides)}"
+    click.echo(render(found, style, title), nl=False)
+    draw(found, out, title)
+    click.echo(f"wrote {out}", err=True)
+
+
+commands = {"batch-size": batch_size, "eva6s8": eva6s8}

@@ -21,12 +21,14 @@ if TYPE_CHECKING:
     from zoo.results import Stored
     from zoo.settings import Settings
 
-HOW = (  # what and how, for whatever runs a training step
+WHAT = (
     options.models,
     click.option(
         "--recipe", default="standard", show_default=True, metavar="NAME|FILE",
         shell_complete=options.complete_recipes, help="How all models are trained; `zoo list` shows the names.",
     ),
+)  # fmt: skip
+HOW = (  # for whatever runs a training step
     click.option(
         "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change the recipe: optimizer.lr=0.1 ..."
     ),
@@ -62,12 +64,17 @@ KEPT = (  # for what keeps its runs
 
 def training_options(command: Callable[..., None]) -> Callable[..., None]:
     """Give `command` all options of a training run."""
+    return _with(command, WHAT + HOW + KEPT)
+
+
+def study_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Give `command` those of a training run whose models and recipe it knows itself."""
     return _with(command, HOW + KEPT)
 
 
 def step_options(command: Callable[..., None]) -> Callable[..., None]:
     """Give `command` the options that say what is trained and how, but not those of runs that are kept."""
-    return _with(command, HOW)
+    return _with(command, WHAT + HOW)
 
 
 def _with(command: Callable[..., None], chosen: Sequence[Callable[..., Any]]) -> Callable[..., None]:
@@ -115,10 +122,11 @@ def prepare(
 
     data = load_data(dataset or recipes[0].dataset, data_dir)
 
-    from zoo.engine.machine import check_compiler, choose_device, settle_precision
+    from zoo.engine.machine import check_compiler, choose_device, settle_precision, settle_threads
     from zoo.settings import Settings
 
     target = choose_device(device)
+    settle_threads()
     if settings["compiled"]:
         check_compiler(target)
     precision = settle_precision(target)

@@ -85,15 +85,23 @@ def autocast(device: torch.device, precision: str) -> contextlib.AbstractContext
 
 
 def evaluate(
-    model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]], device: torch.device, precision: str
+    model: nn.Module,
+    batches: Iterable[tuple[Tensor, Tensor]],
+    device: torch.device,
+    precision: str,
+    mirror: bool = False,
 ) -> Evaluation:
-    """Run `model` in eval mode over `batches` of (B, C, H, W) images and (B,) labels; its mode is put back after."""
+    """Run `model` in eval mode over `batches` of (B, C, H, W) images and (B,) labels; its mode is put back after.
+
+    With `mirror` the logits are the mean over each image and its mirror image.
+    """
     was_training = model.training
     model.eval()
     logits, labels = [], []
     with torch.inference_mode(), autocast(device, precision):
         for images, targets in batches:
-            logits.append(model(images).float())
+            answer = model(images).float()
+            logits.append((answer + model(images.flip(3)).float()) / 2 if mirror else answer)
             labels.append(targets)
     model.train(was_training)
     # The only synchronisation with the device: all logits at once.

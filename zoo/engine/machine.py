@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import math
 import os
 import platform
 import shutil
 import subprocess
+from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -53,6 +56,50 @@ def native_bf16(device: torch.device) -> bool:
 def settle_precision(device: torch.device) -> str:
     """What a recipe's ``precision: auto`` means on `device`."""
     return "bf16" if native_bf16(device) else "fp32"
+
+
+def usable_cores(root: Path = Path("/")) -> int:
+    """Cores that this process may keep busy: its affinity, cut to the quota of its control group (a container's limit).
+
+    `root`: where /proc and /sys are found.
+    """
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min(cores, math.ceil(min(_quotas(root), default=cores))))
+
+
+def _quotas(root: Path) -> Iterator[float]:
+    """Cores that each control group around this process grants (cgroups(7), versions 2 and 1)."""
+    with contextlib.suppress(OSError, StopIteration):
+        lines = (root / "proc/self/cgroup").read_text().splitlines()
+        inside = next(line.removeprefix("0::/") for line in lines if line.startswith("0::/"))
+        group = root / "sys/fs/cgroup"
+        for folder in (group, *(group / part for part in _prefixes(inside))):
+            yield from _quota(folder / "cpu.max", folder / "cpu.max")
+    folder = root / "sys/fs/cgroup/cpu"
+    yield from _quota(folder / "cpu.cfs_quota_us", folder / "cpu.cfs_period_us")
+
+
+def _prefixes(path: str) -> list[Path]:
+    """``a/b`` gives ``a`` and ``a/b``: a limit on any level holds."""
+    parts = Path(path).parts
+    return [Path(*parts[: count + 1]) for count in range(len(parts))]
+
+
+def _quota(quota: Path, period: Path) -> Iterator[float]:
+    """Quota over period, both in microseconds; nothing where there is no limit (``max``, -1) or no such file."""
+    with contextlib.suppress(OSError, ValueError):
+        limit = float(quota.read_text().split()[0])
+        if limit > 0 and math.isfinite(limit):
+            yield limit / float(period.read_text().split()[-1])
+
+
+def settle_threads() -> None:
+    """No more of torch's threads than cores: in a container torch counts the host's, and they wait for each other.
+
+    A number that the user set in ``OMP_NUM_THREADS`` or ``MKL_NUM_THREADS`` stays.
+    """
+    if not (os.environ.get("OMP_NUM_THREADS") or os.environ.get("MKL_NUM_THREADS")):
+        torch.set_num_threads(min(torch.get_num_threads(), usable_cores()))
 
 
 def synchronize(device: torch.device) -> None:
@@ -113,7 +160,7 @@ def describe(device: torch.device) -> dict[str, Any]:
         **{name: metadata.version(name) for name in PACKAGES},
         "os": f"{platform.system()} {platform.machine()}",
         "cpu": _cpu_name(),
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "cores": usable_cores(),
         "threads": torch.get_num_threads(),
         "gpu": torch.cuda.get_device_name(device) if device.type == "cuda" else None,
         "cuda": torch.version.cuda if device.type == "cuda" else None,

@@ -162,7 +162,9 @@ def train(
         start = time.perf_counter()
         evaluation = None
         if batches.selection is not None:
-            evaluation = evaluate(step.evaluated, batches.selection, device, recipe.precision)
+            evaluation = evaluate(
+                step.evaluated, batches.selection, device, recipe.precision, bool(recipe.mirror_evaluation)
+            )
         # The loss of the last step is older than its update, which may be the one that ruins the weights.
         if not _finite(step.evaluated) or (evaluation is not None and not evaluation.finite):
             diverged = Diverged(epoch + 1, steps)
