@@ -395,10 +395,10 @@ def read_safely(read: Callable[[Recipe], bool], recipe: Recipe) -> bool:
 def test_later_overrides_win_and_null_switches_off() -> None:
     assert load_recipe("standard", ["epochs=9", "epochs=8"]).epochs == 8
     fast = load_recipe("fast")
-    assert fast.ema is not None
-    off = load_recipe("fast", ["ema=null"])
-    assert off.ema is None
-    assert "ema" not in off.canonical()
+    assert fast.mirror_evaluation
+    off = load_recipe("fast", ["mirror_evaluation=null"])
+    assert off.mirror_evaluation is None
+    assert "mirror_evaluation" not in off.canonical()
     assert off.fingerprint != fast.fingerprint
     assert load_recipe("standard", ["ema.decay=0.5", "ema=null"]) == load_recipe("standard")
     step = "schedule={name: step, warmup_epochs: 0, milestones: [10, 20], factor: 0.1}"

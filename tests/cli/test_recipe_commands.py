@@ -38,7 +38,7 @@ def test_diff(zoo_cli):
     lines = zoo_cli.ok("recipe", "diff", "laptop", "laptop,epochs=6,optimizer.lr=0.05").stdout.splitlines()
     assert [line.split() for line in lines[2:]] == [["epochs", "12", "6"], ["optimizer.lr", "0.1", "0.05"]]
     told = json.loads(zoo_cli.ok("recipe", "diff", "standard", "fast", "--format", "json").stdout)
-    assert {"key": "ema.decay", "a": None, "b": 0.99} in told["differences"]
+    assert {"key": "mirror_evaluation", "a": None, "b": True} in told["differences"]
     assert zoo_cli.ok("recipe", "diff", "standard", "fast", "--format", "markdown").stdout.startswith("| field")
 
 
