@@ -75,6 +75,11 @@ class Group:
     mixed: bool = False
     seconds_to: float | None = None  # the accuracy that the rows' `seconds_to` is of
 
+    def _repr_html_(self) -> str:
+        from zoo.report.html import groups_html  # a notebook asks for it; nothing in zoo does
+
+        return groups_html([self])
+
 
 @paused_gc()
 def compare(

@@ -160,6 +160,11 @@ class Result(Part):
     wall_seconds: float
     resumes: int
 
+    def _repr_html_(self) -> str:
+        from zoo.report.html import result_html  # a notebook asks for it; nothing in zoo does
+
+        return result_html(self)
+
 
 @dataclass(frozen=True)
 class EpochRow:
