@@ -34,3 +34,34 @@ def test_batch_size_table_is_that_of_the_committed_runs() -> None:
         assert run.result.git["dirty"] is False
         assert run.folder.history.is_file()
         assert run.folder.predictions.is_file()
+
+
+def cells(text: str, mark: str) -> list[list[str]]:
+    """The rows of the Markdown table after ``<!-- mark -->``, without its head."""
+    table = re.search(rf"<!-- {mark} -->\n(.*?)<!-- end -->", text, re.DOTALL)[1]
+    lines = [line for line in table.splitlines() if line.startswith("|")]
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[2:]]
+
+
+def test_trials_of_fast_are_the_committed_runs() -> None:
+    folder = ROOT / "benchmarks" / "studies" / "fast"
+    shown = cells((ROOT / "docs" / "fast.md").read_text(), "trials")
+    told = set()
+    for run in load_all(find_results([folder])):
+        result = run.result
+        content = result.recipe.content
+        assert result.git["dirty"] is False
+        changes = [
+            f"optimizer.lr={content['optimizer']['lr']}",
+            f"loss.label_smoothing={content['loss']['label_smoothing']}",
+        ]
+        told.add((
+            f"base-{result.recipe.fingerprint[:8]}", result.model.name, f"{content['optimizer']['lr']:g}",
+            "lookahead" if content.get("lookahead") else "none", f"{content['loss']['label_smoothing']:g}",
+            f"{100 * result.holdout.accuracy:.2f}",
+        ))  # fmt: skip
+        if not content.get("lookahead"):
+            changes.append("lookahead=null")
+        assert load_recipe(str(folder / "base.yaml"), changes).fingerprint == result.recipe.fingerprint
+    assert {tuple(row) for row in shown} == told
+    assert len(shown) == len(told)
