@@ -16,9 +16,7 @@ def figure() -> Callable[..., None]:
 
     def note(name: str, value: float, *, least: float | None = None, most: float | None = None, unit: str = "") -> None:
         missed = (least is not None and value < least) or (most is not None and value > most)
-        FIGURES.append(
-            {"name": name, "value": value, "unit": unit, "least": least, "most": most, "missed": missed}
-        )
+        FIGURES.append({"name": name, "value": value, "unit": unit, "least": least, "most": most, "missed": missed})
         assert not missed, line(FIGURES[-1])
 
     return note

@@ -16,7 +16,7 @@ import scipy.stats
 import torch
 from torch import nn
 
-from zoo.build import build
+from zoo.builder import build
 from zoo.data.corrupt import corrupt
 from zoo.data.datasets import Dataset, load
 from zoo.data.test_sets import ShiftedSet
@@ -146,8 +146,9 @@ def fake_run(module: nn.Module, shapes: Dataset, **changes: Any) -> Any:
     )
     result.__dict__.update(changes)
     return part(
-        folder=part(path=Path("runs/m/seed0")), model=part(name="m"), result=result, load=lambda device: module.eval()
-    )
+        folder=part(path=Path("runs/m/seed0")), model=part(name="m"), result=result, mirrored=False,
+        load=lambda device: module.eval(),
+    )  # fmt: skip
 
 
 def pooled(norm: nn.Module) -> nn.Module:
