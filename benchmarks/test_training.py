@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from zoo.build import build
+from zoo.builder import build
 from zoo.data.datasets import load
 from zoo.engine.machine import choose_device, settle_precision, synchronize
 from zoo.engine.optim import make_optimizer

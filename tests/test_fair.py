@@ -12,7 +12,7 @@ from torch.nn.modules.module import register_module_forward_hook
 from torch.nn.utils import parametrizations
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
-from zoo.build import build, try_on
+from zoo.builder import build, try_on
 from zoo.entries import RECIPE_KEYS
 from zoo.errors import RegistryError
 from zoo.fair import untouched

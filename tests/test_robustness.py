@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -26,6 +26,7 @@ from zoo.errors import DataError, ResultError
 from zoo.registry import load_registry
 from zoo.report.robustness import render
 from zoo.robustness import BATCH, RUNNING, Pass, Record, check_classes, check_own, conditions, evaluate_runs
+from zoo.trained import TrainedRun
 
 CPU = torch.device("cpu")
 NORMS = load_registry(folder=Path(__file__).parent).norms
@@ -132,6 +133,16 @@ def test_other_test_images_can_be_corrupted(tmp_path: Path) -> None:
 # --- runs ---
 
 
+@dataclass(frozen=True)
+class FakeRun(TrainedRun):
+    """A run whose weights are those of a module."""
+
+    module: nn.Module
+
+    def load(self, device: torch.device) -> nn.Module:
+        return self.module.eval()
+
+
 def fake_run(module: nn.Module, shapes: Dataset, **changes: Any) -> Any:
     """What the evaluation asks of a run, around any module."""
     part = SimpleNamespace
@@ -145,10 +156,7 @@ def fake_run(module: nn.Module, shapes: Dataset, **changes: Any) -> Any:
         test=part(accuracy=0.5),
     )
     result.__dict__.update(changes)
-    return part(
-        folder=part(path=Path("runs/m/seed0")), model=part(name="m"), result=result, mirrored=False,
-        load=lambda device: module.eval(),
-    )  # fmt: skip
+    return FakeRun(part(path=Path("runs/m/seed0")), result, part(name="m"), module)
 
 
 def pooled(norm: nn.Module) -> nn.Module:
@@ -201,7 +209,7 @@ def test_images_of_another_size_than_in_training(shapes: Dataset) -> None:
     run.result.model.macs = count_macs(module, (3, 16, 16), CPU)
     with pytest.raises(ResultError, match=r"runs/m/seed0: m on shapes10, images of shape \(3, 32, 32\).*another size"):
         evaluate_runs([run], conditions(shapes, [], [], 30), [Pass()], CPU, silent)
-    run.load = lambda device: nn.Sequential(nn.Flatten(), nn.Linear(3 * 16 * 16, 10))
+    run = replace(run, module=nn.Sequential(nn.Flatten(), nn.Linear(3 * 16 * 16, 10)))
     with pytest.raises(ResultError, match=r"fails: RuntimeError: .*resize the images to those of shapes10"):
         evaluate_runs([run], conditions(shapes, [], [], 30), [Pass()], CPU, silent)
 

@@ -13,6 +13,7 @@ from zoo.stats import (
     paired_difference,
     paired_images,
     paired_power,
+    pareto_front,
     seeds_needed,
     spread_interval,
     student_interval,
@@ -216,3 +217,29 @@ def test_a_real_difference_is_found() -> None:
         paired = paired_difference(by_seed(theirs + random.normal(0.01, 0.002, 5)), by_seed(theirs), 1e-4)
         found += verdict(paired, paired.p_value) == "better"
     assert found > 190
+
+
+def test_pareto_front() -> None:
+    accuracies = [0.9, 0.8, 0.95, 0.7, 0.95]
+    points = list(zip([1, 1, 2, 0.5, 3], accuracies, strict=True))
+    assert pareto_front(points, smaller=True) == [3, 0, 2]
+    assert pareto_front(points, smaller=False) == [4]  # the fastest and the best
+    assert pareto_front([(200, 0.9), None, (300, 0.8), (100, 0.85)], smaller=False) == [0, 2]
+    assert pareto_front([(1, 0.5), (1, 0.5), (1, 0.4)], smaller=True) == [0, 1]  # equals stand together
+    assert pareto_front([None], smaller=True) == []
+
+
+@pytest.mark.parametrize("smaller", [False, True])
+def test_pareto_front_is_that_of_its_definition(smaller: bool) -> None:
+    pairs = np.random.default_rng(0).integers(0, 12, (200, 2)).tolist()
+    points = [(cost, gain) for cost, gain in pairs if gain <= (cost if smaller else 12 - cost)]  # many, with ties
+    sign = 1 if smaller else -1
+
+    def beats(a: tuple[int, int], b: tuple[int, int]) -> bool:
+        return a != b and sign * a[0] <= sign * b[0] and a[1] >= b[1]
+
+    wanted = {i for i, point in enumerate(points) if not any(beats(other, point) for other in points)}
+    found = pareto_front(points, smaller=smaller)
+    assert len(found) == len(set(found)) > 3
+    assert set(found) == wanted
+    assert [points[i][0] for i in found] == sorted(points[i][0] for i in found)

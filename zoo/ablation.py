@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from zoo.compare import Row, compare
+from zoo.comparison import Row, compare
 from zoo.errors import RecipeError
 from zoo.recipe import Recipe, load_recipe
 from zoo.results import EpochRow, Stored, load_history

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Protocol
 
-from zoo.build import build, try_on
+from zoo.builder import build, try_on
 from zoo.data.datasets import Dataset
 from zoo.engine.machine import git_state
 from zoo.files import lock, remove_leftovers

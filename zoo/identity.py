@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from zoo.build import definition
+from zoo.builder import definition
 from zoo.data.datasets import Dataset
 from zoo.errors import ResultError
 from zoo.recipe import Recipe

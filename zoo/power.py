@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from zoo.compare import Group
+from zoo.comparison import Group
 from zoo.errors import ResultError
 from zoo.stats import ALPHA, seeds_needed, spread_interval
 

@@ -31,7 +31,7 @@ class Part(BaseModel):
 
 
 class ModelPart(Part):
-    """`definition` is :func:`zoo.build.definition`; `macs` are of one image's forward pass, half its FLOPs.
+    """`definition` is :func:`zoo.builder.definition`; `macs` are of one image's forward pass, half its FLOPs.
 
     `activation_bytes` is what autograd keeps of one image from forward to backward, in the run's precision.
     """

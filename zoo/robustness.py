@@ -12,12 +12,10 @@ from torch import nn
 
 from zoo.data.corrupt import corrupt
 from zoo.data.datasets import Dataset
-from zoo.data.loader import EvalLoader
 from zoo.data.split import stratified_subset
 from zoo.data.test_sets import ShiftedSet
 from zoo.engine.evaluate import BatchStatistics, Evaluation, evaluate
-from zoo.engine.speed import count_macs
-from zoo.errors import DataError, ResultError
+from zoo.errors import DataError
 from zoo.inputs import EVAL_BATCH
 from zoo.seeding import derive
 from zoo.trained import TrainedRun
@@ -174,7 +172,8 @@ def evaluate_runs(
         for index, run in enumerate(runs):
             model = run.load(device)
             if number == 0:
-                _check_size(run, model, pixels, condition, device)
+                first, _ = next(iter(run.loader(pixels.images[:1], pixels.labels[:1], 1, device)))
+                run.check_size(model, first, condition.dataset)
             made = [_record(run, condition, pixels, _answer(run, model, pixels, one, device)) for one in passes]
             records += made
             shares = [one.accuracy for one in made]
@@ -212,9 +211,9 @@ def _answer(run: TrainedRun, model: nn.Module, pixels: _Pixels, one: Pass, devic
         model = BatchStatistics(model)
         if not model.layers:
             return _Answer(one.mode, batch_size, None, "no layer uses batch statistics")
-    loader = _loader(run, pixels.images, pixels.labels, batch_size, device, order)
+    loader = run.loader(pixels.images, pixels.labels, batch_size, device, order)
     try:
-        evaluation = evaluate(model, loader, device, _precision(run), run.mirrored)
+        evaluation = evaluate(model, loader, device, run.precision, run.mirrored)
     except ValueError as problem:
         # The word of torch, and of zoo's norms, for one value that should have a variance.
         if "more than 1 value per channel" not in str(problem):
@@ -237,7 +236,7 @@ def _record(run: TrainedRun, condition: Condition, pixels: _Pixels, answer: _Ans
         recipe=result.recipe.name,
         recipe_fingerprint=result.recipe.fingerprint,
         selection=result.selection.split,
-        precision=_precision(run),
+        precision=run.precision,
         trained_on=result.dataset.name,
         trained_on_fingerprint=result.dataset.fingerprint,
         stored_accuracy=result.test.accuracy,
@@ -257,49 +256,6 @@ def _record(run: TrainedRun, condition: Condition, pixels: _Pixels, answer: _Ans
         same_as_stored=same,
         missing=answer.missing,
     )
-
-
-def _precision(run: TrainedRun) -> str:
-    return run.result.recipe.content["precision"]
-
-
-def _loader(
-    run: TrainedRun,
-    images: np.ndarray,
-    labels: np.ndarray,
-    batch_size: int,
-    device: torch.device,
-    order: np.ndarray | None = None,
-) -> EvalLoader:
-    return EvalLoader(
-        images,
-        labels,
-        run.result.recipe.content["augment"]["eval"],
-        batch_size=batch_size,
-        device=device,
-        executor=run.result.settings.executor,
-        indices=order,
-        channels_last=run.result.settings.layout == "channels_last",
-    )
-
-
-def _check_size(run: TrainedRun, model: nn.Module, pixels: _Pixels, condition: Condition, device: torch.device) -> None:
-    """The stored result does not tell the size of its images, but its multiply-accumulates grow with it."""
-    first, _ = next(iter(_loader(run, pixels.images[:1], pixels.labels[:1], 1, device)))
-    shape = tuple(first.shape[1:])
-    where = f"{run.folder.path}: {run.model.name} on {condition.dataset}, images of shape {shape}"
-    try:
-        macs = count_macs(model, shape, device)
-    except Exception as problem:  # whatever a model makes of images of another size
-        line = " ".join(f"{type(problem).__name__}: {problem}".split())
-        raise ResultError(
-            f"{where}: fails: {line}; resize the images to those of {run.result.dataset.name}"
-        ) from problem
-    if macs != run.result.model.macs:
-        raise ResultError(
-            f"{where}: {macs:,} multiply-accumulates, but {run.result.model.macs:,} when it was trained, so the images "
-            f"are of another size; resize them to those of {run.result.dataset.name}"
-        )
 
 
 def _hash(images: np.ndarray, labels: np.ndarray) -> str:

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import torch
 from torch import nn
 
-from zoo.build import build
+from zoo.builder import build
 from zoo.curves import epochs_to
 from zoo.data.datasets import Dataset
 from zoo.data.loader import EvalLoader, killed_worker

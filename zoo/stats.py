@@ -121,6 +121,21 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return corrected
 
 
+def pareto_front(points: Sequence[tuple[float, float] | None], *, smaller: bool) -> list[int]:
+    """Indices of `points` (cost, gain) that no other point beats, by cost ascending; None is no point.
+
+    A point is beaten by one that is no worse in both and better in one; equal points stand or fall together. `smaller`
+    says that a smaller cost is better (parameters), else a larger one is (speed).
+    """
+    sign = 1 if smaller else -1
+    known = sorted((sign * point[0], -point[1], index) for index, point in enumerate(points) if point is not None)
+    kept: list[tuple[float, float, int]] = []
+    for cost, gain, index in known:
+        if not kept or gain < kept[-1][1] or (cost, gain) == kept[-1][:2]:
+            kept.append((cost, gain, index))
+    return [index for _, _, index in (kept if smaller else reversed(kept))]
+
+
 def verdict(paired: Paired | None, corrected_p: float | None) -> str:
     """In words: ``better``, ``worse``, or why neither is said."""
     if paired is None or paired.n == 2:

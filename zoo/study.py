@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from zoo.compare import Group, Row, compare
+from zoo.comparison import Group, Row, compare
 from zoo.errors import RecipeError
 from zoo.recipe import Recipe, load_recipe
 from zoo.results import Stored
@@ -34,6 +34,11 @@ class BatchSizes:
     models: list[str]
     rates: dict[int, float]
     groups: dict[int, Group]
+
+    @property
+    def about(self) -> str:
+        """What the runs are of, in words."""
+        return f"{self.dataset}, recipe {self.recipe}, {self.epochs} epochs, lr rule {self.rule}"
 
     def rows(self) -> dict[str, dict[int, Row]]:
         """By model, then by batch size, in the order they were given."""

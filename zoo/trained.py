@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from zoo.build import build, definition
+from zoo.builder import build, definition
+from zoo.data.loader import EvalLoader
 from zoo.engine.checkpoint import load_weights
-from zoo.engine.speed import LAYOUTS
+from zoo.engine.speed import LAYOUTS, count_macs
 from zoo.errors import ResultError, UnknownNameError
 from zoo.registry import Model, Registry
 from zoo.results import Result, RunFolder, find_results, load_result
@@ -29,6 +31,53 @@ class TrainedRun:
     def mirrored(self) -> bool:
         """Whether the recipe evaluates each image together with its mirror image."""
         return bool(self.result.recipe.content.get("mirror_evaluation"))
+
+    @property
+    def precision(self) -> str:
+        """In which it was trained and evaluated, such as ``bf16``."""
+        return self.result.recipe.content["precision"]
+
+    def loader(
+        self,
+        images: np.ndarray,
+        labels: np.ndarray,
+        batch_size: int,
+        device: torch.device,
+        rows: Sequence[int] | np.ndarray | None = None,
+    ) -> EvalLoader:
+        """Batches of (N, H, W, 3) uint8 `images` (`rows` of them) as the run evaluated its own: transforms, executor,
+        layout.
+        """
+        return EvalLoader(
+            images,
+            labels,
+            self.result.recipe.content["augment"]["eval"],
+            batch_size=batch_size,
+            device=device,
+            executor=self.result.settings.executor,
+            indices=rows,
+            channels_last=self.result.settings.layout == "channels_last",
+        )
+
+    def check_size(self, model: nn.Module, image: Tensor, dataset: str) -> None:
+        """Raises :class:`ResultError` where `image` (1, C, H, W) of `dataset` is not of the size of the run's own.
+
+        The stored result does not tell that size, but its multiply-accumulates grow with it.
+        """
+        shape = tuple(image.shape[1:])
+        where = f"{self.folder.path}: {self.model.name} on {dataset}, images of shape {shape}"
+        try:
+            macs = count_macs(model, shape, image.device)
+        except Exception as problem:  # whatever a model makes of images of another size
+            line = " ".join(f"{type(problem).__name__}: {problem}".split())
+            raise ResultError(
+                f"{where}: fails: {line}; resize the images to those of {self.result.dataset.name}"
+            ) from problem
+        if macs != self.result.model.macs:
+            raise ResultError(
+                f"{where}: {macs:,} multiply-accumulates, but {self.result.model.macs:,} when it was trained, so the "
+                f"images are of another size; resize them to those of {self.result.dataset.name}"
+            )
 
     def load(self, device: torch.device) -> nn.Module:
         """The trained module in evaluation mode, in the run's memory layout; built anew by each call.

@@ -13,9 +13,10 @@ import pytest
 
 from zoo.errors import EnvironmentFault, ResultError, ZooError
 from zoo.recipe import load_recipe
-from zoo.report.batch_size import draw, render
+from zoo.report.batch_size import render
 from zoo.report.figures import check_figure
-from zoo.results import find_results, load_stored
+from zoo.report.plot_batch_size import by_size, draw
+from zoo.results import find_results, load_all, load_stored
 from zoo.study import batch_size_recipes, batch_sizes
 
 MODELS = ("resnet20_bn", "resnet20_ln")
@@ -70,12 +71,15 @@ def test_picture(studied) -> None:
     assert content[:8] == b"\x89PNG\r\n\x1a\n"
     width, height = struct.unpack(">II", content[16:24])
     assert (width, height) > (600, 400)
-    files = [studied.folder / name for name in ("one.svg", "other.svg", "a.pdf")]
-    for file in files:
-        draw(studied.study, file)
-    assert files[0].read_bytes() == files[1].read_bytes()  # equal runs, equal file
-    assert files[2].read_bytes().startswith(b"%PDF")
-    ET.parse(files[0])
+    told, groups = by_size(load_all(find_results([studied.folder / "runs"])))
+    assert told == studied.study.about
+    for suffix in (".png", ".svg", ".pdf"):
+        draw(studied.study.about, studied.study.groups, 2, studied.folder / f"study{suffix}")
+        draw(told, groups, 2, studied.folder / f"plot{suffix}")  # `zoo plot batch-size` draws the same
+        assert (studied.folder / f"study{suffix}").read_bytes() == (studied.folder / f"plot{suffix}").read_bytes()
+    assert (studied.folder / "study.png").read_bytes() == content
+    assert (studied.folder / "study.pdf").read_bytes().startswith(b"%PDF")
+    ET.parse(studied.folder / "study.svg")
 
 
 @pytest.mark.parametrize(("rule", "factor"), [("linear", 1 / 4), ("sqrt", 1 / 2), ("none", 1)])

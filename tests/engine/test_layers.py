@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from zoo.build import build
+from zoo.builder import build
 from zoo.engine.layers import layer_table
 from zoo.entries import read_registry_file
 from zoo.registry import BUILT_IN, Registry

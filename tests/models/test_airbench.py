@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from zoo.build import build
+from zoo.builder import build
 from zoo.errors import RegistryError
 from zoo.models.airbench import Whitening
 from zoo.models.patch_covariance import PATCH_COVARIANCE

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from zoo.build import build, load_builder
+from zoo.builder import build, load_builder
 from zoo.entries import read_registry_file
 from zoo.errors import RegistryError
 from zoo.registry import BUILT_IN, Model, Registry

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from zoo.build import Norm, load_norm
+from zoo.builder import Norm, load_norm
 from zoo.entries import read_registry_file
 from zoo.registry import BUILT_IN, Registry
 

@@ -25,7 +25,7 @@ def bench(recipe: str, overrides: tuple[str, ...], **given: Any) -> None:
 
     job, recipes = prepare(load, **given)
 
-    from zoo.compare import compare
+    from zoo.comparison import compare
     from zoo.errors import ResultError
     from zoo.report.tables import render
 

@@ -54,37 +54,13 @@ def compare(
     if power and not baseline:
         raise click.UsageError("--power is of differences from a model: name it with --baseline MODEL")
 
-    from fnmatch import fnmatch
-
-    from zoo.compare import compare as group
-    from zoo.errors import ResultError, unknown
+    from zoo.api import read_runs
+    from zoo.comparison import compare as group
     from zoo.power import needs
     from zoo.report.power import render_power
     from zoo.report.tables import render
-    from zoo.results import find_results, load_all
 
-    paths = find_results(runs or [options.RUNS])
-    if not paths:
-        raise ResultError(
-            f"no result.json under {', '.join(map(str, runs or [options.RUNS]))}; `zoo bench MODEL` makes runs"
-        )
-    stored = load_all(paths)
-
-    def keep(given: str | None, kind: str, names: list[str]) -> None:
-        if given is not None and given not in names:
-            raise unknown(kind, given, set(names), "the stored runs", f"stored: {', '.join(sorted(set(names)))}")
-
-    keep(dataset, "data set", [run.result.dataset.name for run in stored])
-    stored = [run for run in stored if dataset in (None, run.result.dataset.name)]
-    recipes = [run.result.recipe for run in stored]
-    slugs = [(told.name, f"{told.name}-{told.fingerprint[:8]}") for told in recipes]
-    keep(recipe, "recipe", [name for pair in slugs for name in pair])
-    stored = [run for run, names in zip(stored, slugs, strict=True) if recipe is None or recipe in names]
-    if patterns:
-        names = [run.result.model.name for run in stored]
-        stored = [run for run in stored if any(fnmatch(run.result.model.name, pattern) for pattern in patterns)]
-        if not stored:
-            raise unknown("model pattern", " ".join(patterns), set(names), "the stored runs")
+    stored = read_runs(runs or options.RUNS, dataset, recipe, patterns)
     share = None if seconds_to is None else seconds_to / 100
     groups = group(stored, baseline, mixed=allow_mixed, seconds_to=share)
     click.echo(render_power(needs(groups), style) if power else render(groups, style, view), nl=False)

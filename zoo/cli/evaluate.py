@@ -109,7 +109,7 @@ def evaluate(
 
     work = []
     for name in [dataset] if dataset else dict.fromkeys(run.result.dataset.name for run in found):
-        data = _open(name, data_dir)
+        data = open_images(name, data_dir)
         members = [run for run in found if dataset or run.result.dataset.name == name]
         for run in members:
             robustness.check_classes(run, data.name, data.classes)
@@ -143,7 +143,7 @@ def _test_only(name: str) -> str | None:
     return test_sets.kind(folder) if folder.is_dir() else None
 
 
-def _open(name: str, data_dir: str | None) -> Dataset | ShiftedSet:
+def open_images(name: str, data_dir: str | None) -> Dataset | ShiftedSet:
     """A data set of any kind, by name or by folder."""
     from zoo.data import datasets, test_sets
     from zoo.errors import UnknownNameError, unknown

@@ -19,7 +19,7 @@ def show(model: str, classes: int, registry: str | None) -> None:
 
     from tabulate import tabulate
 
-    from zoo.build import build, try_on
+    from zoo.builder import build, try_on
     from zoo.engine.layers import IMAGE_SHAPE, layer_table
 
     module = build(resolved, num_classes=classes)

@@ -74,7 +74,8 @@ def batch_size(
 
     job, recipes = prepare(load, **given)
 
-    from zoo.report.batch_size import draw, render
+    from zoo.report.batch_size import render
+    from zoo.report.plot_batch_size import draw
 
     stored = carry_out(job, recipes)
     study = batch_sizes(
@@ -84,7 +85,7 @@ def batch_size(
         dict(zip(values, stored, strict=True)),
     )
     click.echo(render(study, style), nl=False)
-    draw(study, out)
+    draw(study.about, study.groups, 2, out)
     click.echo(f"wrote {out}", err=True)
 
 

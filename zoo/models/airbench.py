@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from zoo.build import Norm
+from zoo.builder import Norm
 from zoo.models.common import choose
 from zoo.models.patch_covariance import PATCH_COVARIANCE
 
@@ -71,10 +71,10 @@ class Airbench(nn.Module):
 def airbench(
     norm: Norm, num_classes: int = 10, in_channels: int = 3, *, width: int = 64, logit_scale: float = 1 / 9
 ) -> Airbench:
-    """airbench94, `width` channels in its first stage. (N, in_channels, H, W) -> (N, num_classes); H and W are 16 or more.
+    """airbench94, `width` channels in its first stage. (N, in_channels, H, W) -> (N, num_classes); H, W at least 16.
 
-    Differs from the source in what only BatchNorm can have (no trained scale, a learning rate of its own for its biases)
-    and in that the whitening is of all training images, not of the first 5,000, and its bias is trained throughout.
+    Differs from the source in what only BatchNorm can have (no trained scale, biases with a learning rate of their
+    own), and in that the whitening is of all training images, not of the first 5,000, its bias trained throughout.
     Raises :class:`~zoo.errors.RegistryError` where `in_channels` is neither 3 (RGB) nor 1 (grey, their mean).
     Source: Jordan, "94% on CIFAR-10 in 3.29 Seconds on a Single GPU", arXiv:2404.00498.
     """

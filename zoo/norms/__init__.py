@@ -1,7 +1,8 @@
 """Norm builders: ``builder(num_channels, **kwargs) -> nn.Module`` on (N, C, H, W); a class is its own builder.
 
-Named by ``registry.yaml`` and called through :class:`zoo.build.Norm`. Only torch is imported here; what comes straight
-from timm (``ln2d``, the convolution of ``ws_gn``) is named in the registry and imported when a model asks for it.
+Named by ``registry.yaml`` and called through :class:`zoo.builder.Norm`. Only torch is imported here; what comes
+straight from timm (``ln2d``, the convolution of ``ws_gn``) is named in the registry and imported when a model asks for
+it.
 """
 
 from zoo.norms.batch import BatchRenorm2d, GhostBatchNorm2d

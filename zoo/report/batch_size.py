@@ -1,15 +1,13 @@
-"""The batch-size study as a table and as the picture of GroupNorm's paper: error against batch size."""
+"""The batch-size study as a table. Its picture is that of `zoo plot batch-size`, :mod:`zoo.report.plot_batch_size`."""
 
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import pandas as pd
 from tabulate import tabulate
 
-from zoo.compare import Row
-from zoo.report.figures import COLOURS, MARKERS, figure
+from zoo.comparison import Row
 from zoo.report.tables import TEST_MARK, TEST_NOTE
 from zoo.study import BatchSizes
 
@@ -82,35 +80,3 @@ def _notes(study: BatchSizes) -> list[str]:
     if any(row.selection == "test" for row in rows):
         notes.append(TEST_NOTE)
     return notes
-
-
-def draw(study: BatchSizes, path: Path) -> None:
-    """The picture: one line per model, 95 % intervals as bars, batch size on a logarithmic axis, large on the left."""
-    with figure(path, height=3.2 + 0.2 * len(study.models)) as made:
-        axes = made.subplots()
-        for number, rows in enumerate(study.rows().values()):
-            points = [(size, row) for size, row in sorted(rows.items()) if row.accuracy is not None]
-            errors = [100 * (1 - row.accuracy) for _, row in points]
-            low = [100 * (row.interval[1] - row.accuracy) for _, row in points]
-            high = [100 * (row.accuracy - row.interval[0]) for _, row in points]
-            label = next(iter(rows.values())).label
-            axes.errorbar(
-                [size for size, _ in points], errors, [low, high], label=label, capsize=2, markersize=5,
-                color=COLOURS[number % len(COLOURS)], marker=MARKERS[number % len(MARKERS)],
-            )  # fmt: skip
-        sizes = sorted(study.groups)
-        axes.set_xscale("log", base=2)
-        axes.set_xticks(sizes, [str(size) for size in sizes])
-        axes.minorticks_off()
-        axes.invert_xaxis()
-        axes.set_xlabel("training batch size")
-        axes.set_ylabel("test error (%)")
-        made.legend(loc="outside lower center")
-        rows = [row for rows in study.rows().values() for row in rows.values()]
-        kinds = {"student": "Student over seeds", "binomial": "binomial, 1 seed"}
-        told = [words for kind, words in kinds.items() if any(row.interval_kind == kind for row in rows)]
-        what = f"{study.dataset}, recipe {study.recipe}, {study.epochs} epochs, lr rule {study.rule}"
-        title = f"{what}; bars: 95 % ({' and '.join(told)})"
-        if any(row.selection == "test" for row in rows):
-            title += f", {TEST_MARK} selection: test"
-        axes.set_title(title, fontsize=8)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 import pandas as pd
 from tabulate import tabulate
 
-from zoo.compare import Group, Row
+from zoo.comparison import Group, Row
 from zoo.listing import TEST_MARK
 from zoo.versus import Difference
 
@@ -70,30 +70,33 @@ def render(groups: Sequence[Group], style: str, view: str = "summary") -> str:
 def _tables(groups: Sequence[Group], view: str, style: str, title: str) -> str:
     blocks = []
     for group in groups:
-        compared = any(row.against for row in group.rows)
-        frame = pd.DataFrame([_cells(row, group, view, compared) for row in group.rows])
-        aligned = ["left" if name in ("model", "norm") else "right" for name in frame.columns]
-        table = tabulate(
-            frame, headers="keys", showindex=False, tablefmt=style, colalign=aligned, disable_numparse=True
-        )
-        blocks.append(
-            "\n".join([title.format(_title(group)), "", table, "", *_notes(group, "% " if "latex" in style else "")])
-        )
+        notes = notes_of(group, "% " if "latex" in style else "")
+        blocks.append("\n".join([title.format(title_of(group)), "", table_of(group, view, style), "", *notes]))
     return "\n".join(blocks)
 
 
-def _title(group: Group) -> str:
+def table_of(group: Group, view: str, style: str) -> str:
+    """The table of `group` in one of tabulate's styles, of which "html" escapes its cells."""
+    compared = any(row.against for row in group.rows)
+    frame = pd.DataFrame([cells_of(row, group, view, compared) for row in group.rows])
+    aligned = ["left" if name in ("model", "norm") else "right" for name in frame.columns]
+    return tabulate(frame, headers="keys", showindex=False, tablefmt=style, colalign=aligned, disable_numparse=True)
+
+
+def title_of(group: Group) -> str:
+    """The line above the table of `group`."""
     if group.mixed:
         return "MIXED: these runs differ in more than their model, so that the order ranks nothing"
     name = f"{group.recipe}-{group.recipe_fingerprint[:8]}"
     return f"{group.dataset}, recipe {name}, {group.precision}, selection: {group.selection}"
 
 
-def _cells(row: Row, group: Group, view: str, compared: bool) -> dict[str, str]:
+def cells_of(row: Row, group: Group, view: str, compared: bool) -> dict[str, str]:
+    """The cells of `row` by column; `compared`: whether the table says differences from a baseline."""
     cells = {
         "model": row.model,
         "norm": row.norm or "-",
-        "test accuracy %": _accuracy(row) + (TEST_MARK if row.selection == "test" else ""),
+        "test accuracy %": accuracy_of(row) + (TEST_MARK if row.selection == "test" else ""),
         "seeds": str(len(row.seeds)),
         **(_difference(row) if compared else {}),
         **VIEWS[view](row),
@@ -133,7 +136,8 @@ def _quality(row: Row) -> dict[str, str]:
 VIEWS: dict[str, Callable[[Row], dict[str, str]]] = {"summary": _summary, "quality": _quality}
 
 
-def _accuracy(row: Row) -> str:
+def accuracy_of(row: Row) -> str:
+    """Test accuracy in percent with its interval, and which seeds diverged."""
     diverged = ", ".join(f"seed {seed} diverged at epoch {epoch}" for seed, epoch in row.diverged.items())
     if row.accuracy is None:
         return diverged
@@ -165,7 +169,8 @@ def _number(value: float | None, shape: str, factor: float = 1.0) -> str:
     return "-" if value is None else shape.format(value * factor)
 
 
-def _notes(group: Group, prefix: str) -> list[str]:
+def notes_of(group: Group, prefix: str) -> list[str]:
+    """The lines below the table of `group`, each after `prefix`, and an empty one."""
     counts = {row.interval_kind for row in group.rows}
     notes = []
     if "binomial" in counts:

@@ -14,8 +14,8 @@ import pandas as pd
 import pytest
 import scipy.stats
 
-import zoo.compare as module
-from zoo.compare import Group
+import zoo.comparison as module
+from zoo.comparison import Group
 from zoo.errors import ResultError, UnknownNameError
 from zoo.power import needs
 from zoo.report.power import render_power
