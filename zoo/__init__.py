@@ -1,3 +1,28 @@
-"""zoo: a model zoo and fair benchmark harness for normalisation layers on CIFAR-10."""
+"""zoo: a model zoo and fair benchmark harness for normalisation layers on CIFAR-10.
+
+In Python, without the command line (docs/api.md): :func:`zoo.api.build`, :func:`zoo.api.load_results` and
+:func:`zoo.api.compare`, as ``zoo.build`` and so on. They are imported when they are first asked for, so that
+``import zoo`` and the command line stay light; no submodule may have one of these names.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from zoo.api import build, compare, load_results
 
 __version__ = "0.1.0"
+__all__ = ["build", "compare", "load_results"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module 'zoo' has no attribute {name!r}")
+    from zoo import api
+
+    return getattr(api, name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

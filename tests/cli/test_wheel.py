@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import sysconfig
+import zipfile
 from importlib import metadata
 from pathlib import Path
 
@@ -69,6 +70,19 @@ def wheel_cli(zoo_cli, installed: Path):
 def test_it_is_the_installed_one(installed: Path, tmp_path: Path):
     found = run(installed / "python", "-c", "import zoo, torch; print(zoo.__file__)", cwd=tmp_path).strip()
     assert Path(found).is_relative_to(installed.parent)
+
+
+def test_every_file_that_is_no_code_is_in_it(wheel: Path):
+    packed = set(zipfile.ZipFile(wheel).namelist())
+    beside = [path.relative_to(REPOSITORY).as_posix() for path in (REPOSITORY / "zoo").rglob("*") if path.is_file()]
+    beside = [name for name in beside if not name.endswith((".py", ".pyc"))]
+    assert any(name.endswith("page.css") for name in beside)
+    assert [name for name in beside if name not in packed] == []
+
+
+def test_report(wheel_cli):
+    assert "runs" in wheel_cli.ok("report", REPOSITORY / "benchmarks" / "results").stdout
+    assert (wheel_cli.folder / "report" / "static" / "page.css").is_file()
 
 
 def test_list(wheel_cli, installed: Path):

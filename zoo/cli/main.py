@@ -11,7 +11,22 @@ from types import FrameType
 import click
 
 from zoo import __version__
-from zoo.cli import bench, compare, completion, data, evaluate, listing, recipe, show, speed, study
+from zoo.cli import (
+    bench,
+    compare,
+    completion,
+    data,
+    evaluate,
+    explain,
+    listing,
+    plot,
+    recipe,
+    report,
+    serve,
+    show,
+    speed,
+    study,
+)
 from zoo.cli.options import INTERRUPTED
 from zoo.errors import ZooError, unknown
 
@@ -37,6 +52,7 @@ def cli() -> None:
     \b
     zoo bench resnet18_bn resnet18_ln --recipe smoke   train and compare, in two minutes
     zoo compare                                        the table again
+    zoo report                                         all tables and curves as a web page
     zoo list                                           norms, architectures, models, recipes
     """
 
@@ -45,6 +61,9 @@ for command in (
     bench.bench,
     compare.compare,
     evaluate.evaluate,
+    explain.explain,
+    report.report,
+    serve.serve,
     listing.list_,
     show.show,
     speed.speed,
@@ -52,6 +71,7 @@ for command in (
 ):
     cli.add_command(command)
 cli.add_command(Commands(name="data", commands=data.commands, help=data.HELP))
+cli.add_command(Commands(name="plot", commands=plot.commands, help=plot.HELP))
 cli.add_command(Commands(name="recipe", commands=recipe.commands, help=recipe.HELP))
 cli.add_command(Commands(name="study", commands=study.commands, help=study.HELP))
 

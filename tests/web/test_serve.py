@@ -1,0 +1,237 @@
+"""``zoo serve``: a real process, a real browser, and a run whose history grows while both look on."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import json
+import select
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from web_browser import wait
+from web_runs import history, make_run
+
+from zoo.results import RunFolder, save_history
+from zoo.web.live import unfinished
+
+
+@contextlib.contextmanager
+def serving(cli: Any, *options: str) -> Iterator[tuple[subprocess.Popen[str], str, int]]:
+    """A server on a free port, its address and its port; ended whatever happens."""
+    process = cli.start("serve", "--port", "0", *options)
+    try:
+        ready, _, _ = select.select([process.stdout], [], [], 90)
+        assert ready, "no address within 90 s"
+        line = process.stdout.readline()
+        assert line.startswith("http://127.0.0.1:"), line + process.stderr.read()
+        address = line.split()[0]
+        yield process, address, int(address.rstrip("/").rpartition(":")[2])
+    finally:
+        if process.poll() is None:
+            process.kill()
+        process.communicate(timeout=30)
+
+
+def ask(port: int, path: str, method: str = "GET", **headers: str) -> tuple[int, bytes, http.client.HTTPMessage]:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+    try:
+        connection.putrequest(method, path, skip_host="Host" in headers)
+        for name, value in headers.items():
+            connection.putheader(name, value)
+        connection.endheaders()
+        answer = connection.getresponse()
+        return answer.status, answer.read(), answer.headers
+    finally:
+        connection.close()
+
+
+def test_new_epochs_and_results_appear_without_a_reload(page, zoo_cli, tmp_path: Path) -> None:
+    runs = tmp_path / "runs"
+    from selenium.webdriver.support.ui import Select
+
+    make_run(runs, "bn", 0, 240)
+    going = RunFolder.of(runs, "cifar10-jpeg", "laptop-aaaaaaaa", "resnet20_ln", 0)
+    going.path.mkdir(parents=True)
+    (going.path.parent / ".seed0.lock").write_text("1")
+    save_history(going.history, history(1))
+    with serving(zoo_cli) as (process, address, _):
+        page.get(address)
+        page.execute_script("window.same = true")
+        cell = "document.querySelector('#running .epoch')?.textContent"
+        wait(page, f"{cell} === '1 / 4'")
+        assert "running" in page.find_element("id", "running").text
+        save_history(going.history, history(2))
+        wait(page, f"{cell} === '2 / 4'")
+        expected = f"{100 * history(2)[-1].eval_accuracy:.2f}"
+        assert page.find_element("css selector", "#running tbody td:nth-child(5)").text == expected
+        assert page.execute_script("return document.querySelectorAll('#running polyline').length") == 1
+
+        page.find_element("css selector", "section.board th[data-key=accuracy] button").click()
+        page.find_element("css selector", "section.board th[data-key=accuracy] button").click()  # worst first
+        Select(page.find_element("css selector", "#filters [name=view]")).select_by_visible_text("quality")
+        page.find_element("css selector", "#filters input[name=text]").send_keys("resnet20")
+        (going.path.parent / ".seed0.lock").unlink()
+        make_run(runs, "ln", 0, 210)  # done
+        wait(page, "document.querySelectorAll('section.board tbody tr').length === 2")
+        wait(page, "document.getElementById('running').hidden")
+        # Whoever was typing goes on typing, in a table sorted as it was.
+        assert (
+            page.execute_script("return document.activeElement.name + document.activeElement.value") == "textresnet20"
+        )
+        shown = "return [...document.querySelectorAll('section.board th.model a')].map(link => link.textContent)"
+        assert page.execute_script(shown) == ["resnet20_ln", "resnet20_bn"]
+        assert page.find_element("css selector", "td.view-quality").is_displayed()
+        assert page.execute_script("return window.same") is True  # the page was never loaded again
+
+        other = RunFolder.of(runs, "cifar10-jpeg", "laptop-aaaaaaaa", "resnet20_gn", 1)
+        other.path.mkdir(parents=True)
+        save_history(other.history, history(2))
+        link = wait(page, "document.querySelector('#running th a')?.href")
+        assert "stopped" in page.find_element("id", "running").text
+        page.get(link)
+        drawn = "document.getElementById('chart')?.data?.[0]?.y?.length"
+        wait(page, f"{drawn} === 2")
+        page.execute_script("window.same = true")
+        save_history(other.history, history(3))
+        wait(page, f"{drawn} === 3")
+        assert page.execute_script("return window.same") is True
+        page.get("about:blank")
+        process.send_signal(signal.SIGINT)
+        assert process.wait(timeout=30) == 0
+        assert process.stderr.read() == "stopped\n"
+
+
+def test_only_files_of_the_page_are_given(zoo_cli, tmp_path: Path) -> None:
+    make_run(tmp_path / "runs")
+    (tmp_path / "secret.txt").write_text("secret")
+    with serving(zoo_cli) as (process, _, port):
+        status, body, headers = ask(port, "/")
+        assert (status, b"Leaderboard" in body) == (200, True)
+        assert headers["Content-Security-Policy"].startswith("default-src 'self'")
+        assert headers["X-Content-Type-Options"] == "nosniff"
+        assert ask(port, "/static/page.css")[2]["Content-Type"] == "text/css; charset=utf-8"
+        for path in ("/../secret.txt", "/%2e%2e/secret.txt", "/..%2f..%2fsecret.txt", "//etc/passwd", "/static/",
+                     "/static/../index.html", "/%00", "/runs", "/x.json/", f"/{tmp_path}/secret.txt"):  # fmt: skip
+            status, body, _ = ask(port, path)
+            assert (status, body) == (404, b"no such page\n"), path
+        for method in ("POST", "PUT", "DELETE", "OPTIONS"):
+            assert ask(port, "/", method)[0] == 501
+        assert ask(port, "/live.json", Host="evil.example")[0] == 403
+        assert ask(port, "/live.json", Host=f"localhost:{port}")[0] == 200
+
+        output = zoo_cli("serve", "--port", str(port))
+        (line,) = output.lines
+        assert output.returncode == 2
+        assert f"port {port} of 127.0.0.1 is in use" in line
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(timeout=30) == 0
+
+
+def test_a_damaged_result_leaves_the_page_and_is_told(zoo_cli, tmp_path: Path) -> None:
+    make_run(tmp_path / "runs", "bn")
+    other = make_run(tmp_path / "runs", "ln")
+    good = other.result.read_bytes()
+    with serving(zoo_cli, "--baseline", "resnet20_gn") as (_, _, port):
+
+        def news(edition: int, word: str) -> dict[str, Any]:
+            end = time.monotonic() + 30
+            while True:
+                told = json.loads(ask(port, "/live.json")[1])
+                if told["edition"] == edition and word in (told["problem"] or ""):
+                    return told
+                assert time.monotonic() < end, told
+                time.sleep(0.2)
+
+        news(1, "no finished run of the baseline 'resnet20_gn' yet")
+        other.result.write_bytes(good[:100])
+        news(1, "result.json: not valid JSON")
+        assert b"resnet20_ln" in ask(port, "/")[1]
+        make_run(tmp_path / "runs", "gn")
+        other.result.write_bytes(good)
+        assert news(2, "")["problem"] is None
+        assert b"baseline" in ask(port, "/")[1]
+
+
+ROWS = "document.querySelectorAll('section.board tbody tr').length"
+
+
+def test_a_page_that_is_told_late_knows_that_it_is_old(page, zoo_cli, tmp_path: Path) -> None:
+    make_run(tmp_path / "runs", "bn")
+    hold = "(() => { const ask = window.fetch, held = new Promise(go => { window.go = go });"
+    hold += "window.fetch = (...what) => held.then(() => ask(...what)) })()"
+    with serving(zoo_cli) as (_, address, port):
+        added = page.execute_cdp_cmd("Page.addScriptToEvaluateOnNewDocument", {"source": hold})
+        page.get(address)
+        page.execute_cdp_cmd("Page.removeScriptToEvaluateOnNewDocument", added)
+        assert page.execute_script(f"return {ROWS}") == 1
+        make_run(tmp_path / "runs", "ln")
+        end = time.monotonic() + 30
+        while json.loads(ask(port, "/live.json")[1])["edition"] == 1:
+            assert time.monotonic() < end
+            time.sleep(0.2)
+        page.execute_script("go()")
+        wait(page, f"{ROWS} === 2")
+        page.get("about:blank")
+
+
+def test_a_server_that_was_started_again(page, zoo_cli, tmp_path: Path) -> None:
+    make_run(tmp_path / "runs", "bn")
+    with serving(zoo_cli) as (_, address, port):
+        page.get(address)
+        wait(page, "document.getElementById('notice')")
+    wait(page, "document.getElementById('notice').textContent.includes('does not answer')")
+    make_run(tmp_path / "runs", "ln")
+    with serving(zoo_cli, "--port", str(port)):
+        wait(page, f"{ROWS} === 2")
+        wait(page, "document.getElementById('notice').hidden")
+        page.get("about:blank")
+    refused = [entry["message"] for entry in page.get_log("browser")]  # as the browser tells it, and nothing else
+    assert refused
+    assert all("live.json" in message and "ERR_CONNECTION_REFUSED" in message for message in refused)
+
+
+def test_a_killed_process_is_not_at_work(tmp_path: Path) -> None:
+    folder = RunFolder.of(tmp_path, "cifar10-jpeg", "laptop-aaaaaaaa", "resnet20_ln", 0).path
+    folder.mkdir(parents=True)
+    save_history(RunFolder(folder).history, history(2))
+    lock = folder.with_name(".seed0.lock")
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
+        for text, told in ((str(process.pid), "running"), ("", "running"), ("9" * 30, "running")):
+            lock.write_text(text)
+            assert unfinished([tmp_path], {})[0][0]["state"] == told
+    lock.write_text(str(process.pid))
+    ((run,), problem) = unfinished([tmp_path], {("cifar10-jpeg", "laptop-aaaaaaaa"): 40})
+    assert run["state"].startswith(f"no process {process.pid} on this machine")
+    assert (run["epoch"], run["epochs"], problem) == (2, 40, None)
+    lock.unlink()
+    assert unfinished([tmp_path], {})[0][0]["state"].startswith("stopped")
+
+
+def test_before_the_first_result(zoo_cli, tmp_path: Path) -> None:
+    (tmp_path / "runs").mkdir()
+    with serving(zoo_cli) as (_, _, port):
+        assert b"No finished run yet" in ask(port, "/")[1]
+        assert json.loads(ask(port, "/live.json")[1]) == {"edition": 1, "running": [], "problem": None}
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("nowhere",), ("nowhere", "no such folder")),
+        (("--port", "70000"), ("--port", "70000")),
+        (("--host", "192.0.2.1"), ("cannot listen on 192.0.2.1",)),
+    ],
+)
+def test_mistakes_are_one_line(zoo_cli, tmp_path: Path, options: tuple[str, ...], words: tuple[str, ...]) -> None:
+    make_run(tmp_path / "runs")
+    output = zoo_cli("serve", *options)
+    assert (output.returncode, output.stdout) == (2, "")
+    (line,) = output.lines
+    assert all(word in line for word in ("zoo: ", *words))

@@ -1,0 +1,200 @@
+"""zoo in Python: build a model, stored runs as a DataFrame, the comparison of them. docs/api.md shows it.
+
+``import zoo`` gives :func:`build`, :func:`load_results` and :func:`compare` directly.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from zoo.errors import ResultError, unknown
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from torch import nn
+
+    from zoo.comparison import Group
+    from zoo.results import Stored
+
+Roots = str | Path | Iterable[str | Path]
+
+# Columns of :func:`load_results` that may be missing, by the pandas type that holds them.
+INTEGERS = (
+    "diverged_epoch", "selected_epoch", "epochs_to_90_percent", "activation_bytes", "inference_batch_size",
+    "peak_memory_bytes", "cores", "threads",
+)  # fmt: skip
+FLOATS = (
+    "accuracy", "top5_accuracy", "loss", "ece", "brier", "holdout_accuracy", "train_accuracy",
+    "train_images_per_second", "inference_images_per_second", "latency_p50", "latency_p90", "latency_p99",
+)  # fmt: skip
+
+
+def build(name: str, num_classes: int = 10, in_channels: int = 3, *, registry: str | Path | None = None) -> nn.Module:
+    """The model called `name` (``resnet18_ln``, any ``<architecture>_<norm>``), freshly initialised, on the CPU.
+
+    It takes (N, `in_channels`, H, W) images and answers (N, `num_classes`) logits. `registry`: a ``registry.yaml``
+    above all others, as ``--registry`` is. Initial weights come from torch's own generator, which ``torch.manual_seed``
+    sets.
+
+    Raises :class:`zoo.errors.UnknownNameError` with the nearest names, and :class:`zoo.errors.RegistryError` for a
+    registry or a builder that is wrong.
+    """
+    from zoo.builder import build as make
+    from zoo.registry import load_registry
+
+    return make(load_registry(registry).resolve(name), num_classes, in_channels)
+
+
+def load_results(
+    runs: Roots, *, dataset: str | None = None, recipe: str | None = None, model: str | Sequence[str] = ()
+) -> pd.DataFrame:
+    """One row per stored run under `runs` (a folder, a ``result.json``, or several), diverged ones too.
+
+    `dataset`, `recipe` (a name, or name-fingerprint as tables show it) and `model` (patterns) choose among them. The
+    columns are those of docs/api.md: accuracies and shares from 0 to 1, losses in nats, latencies in seconds, memory in
+    bytes; what a run does not have is missing (NaN, <NA> or None), never 0. Copies of one run count once.
+
+    Rows of unlike recipes, data sets or machines stand side by side here: group by ``dataset_fingerprint`` and
+    ``fingerprint`` before accuracies are set against each other, or use :func:`compare`, which does.
+
+    Raises :class:`zoo.errors.ResultError` for no or damaged runs, :class:`zoo.errors.UnknownNameError` for a choice
+    that no run meets.
+    """
+    import pandas as pd
+
+    rows: dict[str, dict[str, Any]] = {}
+    for stored in read_runs(runs, dataset, recipe, model):
+        rows.setdefault(stored.result.model_dump_json(), _flat(stored))
+    frame = pd.DataFrame(list(rows.values()))
+    return frame.astype(dict.fromkeys(INTEGERS, "Int64") | dict.fromkeys(FLOATS, "float64"))
+
+
+class Comparison(list["Group"]):
+    """The groups of :func:`zoo.comparison.compare`. Shows itself as ``zoo compare`` does, in a notebook in HTML."""
+
+    def __repr__(self) -> str:
+        from zoo.report.tables import render
+
+        return render(self, "text")
+
+    def _repr_html_(self) -> str:
+        from zoo.report.html import groups_html
+
+        return groups_html(self)
+
+
+def compare(
+    runs: Roots,
+    baseline: str | None = None,
+    *,
+    dataset: str | None = None,
+    recipe: str | None = None,
+    model: str | Sequence[str] = (),
+    mixed: bool = False,
+    seconds_to: float | None = None,
+) -> Comparison:
+    """The stored runs under `runs` as ``zoo compare`` shows them: one group per data set and recipe, one row per model.
+
+    `baseline` tests every other model against that one, paired by seed. `dataset`, `recipe` and `model` choose as in
+    :func:`load_results`. `mixed` and `seconds_to` (an accuracy, 0 to 1) are those of :func:`zoo.comparison.compare`.
+
+    Raises :class:`zoo.errors.ResultError` for no or damaged runs, for `baseline` with `mixed`, and as
+    :func:`zoo.comparison.compare` does; :class:`zoo.errors.UnknownNameError` for a choice or baseline that no run
+    meets.
+    """
+    from zoo.comparison import compare as group
+
+    if mixed and baseline is not None:
+        raise ResultError("baseline cannot go with mixed: a test between unlike runs says nothing of models")
+    return Comparison(group(read_runs(runs, dataset, recipe, model), baseline, mixed=mixed, seconds_to=seconds_to))
+
+
+def read_runs(
+    runs: Roots, dataset: str | None = None, recipe: str | None = None, model: str | Sequence[str] = ()
+) -> list[Stored]:
+    """The stored runs under `runs`, of those only what `dataset`, `recipe` and `model` choose.
+
+    Raises :class:`zoo.errors.ResultError` for no or damaged runs, :class:`zoo.errors.UnknownNameError` for a choice
+    that no run meets.
+    """
+    from zoo.results import find_results, load_all
+
+    roots = [Path(root) for root in ([runs] if isinstance(runs, str | Path) else runs)]
+    paths = find_results(roots)
+    if not paths:
+        raise ResultError(f"no result.json under {', '.join(map(str, roots))}; `zoo bench MODEL` makes runs")
+    stored = load_all(paths)
+    stored = _chosen(stored, "data set", dataset, [(run.result.dataset.name,) for run in stored])
+    told = [run.result.recipe for run in stored]
+    stored = _chosen(stored, "recipe", recipe, [(one.name, f"{one.name}-{one.fingerprint[:8]}") for one in told])
+    patterns = [model] if isinstance(model, str) else list(model)
+    if patterns:
+        names = {run.result.model.name for run in stored}
+        stored = [run for run in stored if any(fnmatch(run.result.model.name, pattern) for pattern in patterns)]
+        if not stored:
+            raise unknown("model pattern", " ".join(patterns), names, "the stored runs")
+    return stored
+
+
+def _chosen(stored: list[Stored], kind: str, given: str | None, names: Sequence[tuple[str, ...]]) -> list[Stored]:
+    """Those of `stored` one of whose `names` is `given`; all where nothing is."""
+    if given is None:
+        return stored
+    known = {name for several in names for name in several}
+    if given not in known:
+        raise unknown(kind, given, known, "the stored runs", f"stored: {', '.join(sorted(known))}")
+    return [run for run, several in zip(stored, names, strict=True) if given in several]
+
+
+def _flat(stored: Stored) -> dict[str, Any]:
+    """The columns of :func:`load_results`, in their order."""
+    result = stored.result
+    test, speed, told = result.test, result.speed, result.environment
+    return {
+        "dataset": result.dataset.name,
+        "dataset_fingerprint": result.dataset.fingerprint,
+        "recipe": result.recipe.name,
+        "fingerprint": result.recipe.fingerprint,
+        "precision": result.recipe.content["precision"],
+        "selection": result.selection.split,
+        "model": result.model.name,
+        "label": result.model.label,
+        "norm": result.model.norm,
+        "architecture": result.model.definition.get("architecture", {}).get("name"),
+        "seed": result.seed,
+        "status": result.status,
+        "diverged_epoch": result.diverged_epoch,
+        "accuracy": test.accuracy if test else None,
+        "top5_accuracy": test.top5_accuracy if test else None,
+        "loss": test.loss if test else None,
+        "ece": test.ece if test else None,
+        "brier": test.brier if test else None,
+        "holdout_accuracy": result.holdout.accuracy if result.holdout else None,
+        "train_accuracy": result.train.accuracy if result.train else None,
+        "epochs": result.epochs_trained,
+        "selected_epoch": result.selection.epoch,
+        "epochs_to_90_percent": result.epochs_to_90_percent,
+        "parameters": result.model.parameters,
+        "macs": result.model.macs,
+        "activation_bytes": result.model.activation_bytes,
+        "train_images_per_second": speed.train_images_per_second,
+        "inference_images_per_second": speed.inference_images_per_second,
+        "inference_batch_size": speed.inference_batch_size,
+        "latency_p50": speed.latency_p50,
+        "latency_p90": speed.latency_p90,
+        "latency_p99": speed.latency_p99,
+        "peak_memory_bytes": speed.peak_memory_bytes,
+        "wall_seconds": result.wall_seconds,
+        "device": result.settings.device,
+        "hardware": told.get("gpu") or told.get("cpu"),
+        "cores": told.get("cores"),
+        "threads": told.get("threads"),
+        "torch": told.get("torch"),
+        "executor": result.settings.executor,
+        "compiled": result.settings.compiled,
+        "started": result.started,
+        "folder": str(stored.folder.path),
+    }

@@ -1,0 +1,111 @@
+"""`zoo explain`."""
+
+from __future__ import annotations
+
+import importlib.util
+import time
+from pathlib import Path
+
+import click
+
+from zoo.cli import options
+from zoo.errors import EnvironmentFault, ResultError
+
+FOLDER = "explain"  # within the run's own
+NEEDS = ("matplotlib", "captum", "jinja2")
+
+
+@click.command()
+@click.argument("run", metavar="RUN", type=click.Path(path_type=Path))
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Where to write.  [default: explain/ in the run's folder]",
+)
+@click.option(
+    "--layers", metavar="NAME,...",
+    help="Layers for Grad-CAM.  [default: the stages of 16x16 and 8x8, layer2 and layer3 of a ResNet]",
+)  # fmt: skip
+@click.option(
+    "--images", type=click.IntRange(1, 20), default=8, show_default=True, metavar="N", help="Images in a row."
+)
+@click.option(
+    "--dataset", metavar="NAME|DIR",
+    help="Other test images with the same classes, as for `zoo evaluate`.  [default: the run's own]",
+)  # fmt: skip
+@options.data_dir
+@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
+@options.registry
+def explain(
+    run: Path,
+    out: Path | None,
+    layers: str | None,
+    images: int,
+    dataset: str | None,
+    data_dir: str | None,
+    device: str,
+    registry: str | None,
+) -> None:
+    """Pictures of one finished run, and a page that shows them.
+
+    RUN is a run's folder. Augmented samples, mistakes, Grad-CAM, confusion matrix, accuracy by class, calibration,
+    learning curves, first filters, and what the norms do to activations and gradients. Nothing that is stored changes.
+    """
+    started = time.monotonic()
+    _check_extra()
+    asked = [name.strip() for name in (layers or "").split(",") if name.strip()]
+    if layers is not None and not asked:
+        raise click.BadParameter("expected names with commas between them", param_hint="--layers")
+
+    from zoo import robustness
+    from zoo.cli.evaluate import open_images
+    from zoo.data.datasets import Dataset
+    from zoo.engine.machine import choose_device
+    from zoo.explain.make import choose_layers
+    from zoo.explain.make import explain as write
+    from zoo.explain.subject import open_subject
+    from zoo.registry import load_registry
+    from zoo.trained import open_runs
+
+    target = choose_device(device)
+    found, _ = open_runs([run], load_registry(registry))
+    if len(found) > 1:
+        raise ResultError(
+            f"{run} holds {len(found)} runs and the pictures are of one; name one, such as {found[0].folder.path}"
+        )
+    (trained,) = found
+    data = open_images(dataset or trained.result.dataset.name, data_dir)
+    robustness.check_classes(trained, data.name, data.classes)
+    if dataset is None and isinstance(data, Dataset):
+        robustness.check_own(trained, data)
+
+    subject = open_subject(trained, data, target)
+    chosen = choose_layers(subject, asked)
+    folder = _make(out or trained.folder.path / FOLDER)
+    click.echo(subject.line)
+    for warning in subject.warnings:
+        click.echo(f"warning: {warning}", err=True)
+    files = write(subject, folder, chosen, images, click.echo)
+    click.echo(f"{len(files)} files in {folder}, {time.monotonic() - started:.0f} s; open {files[-1]}")
+
+
+def _check_extra() -> None:
+    if missing := [name for name in NEEDS if importlib.util.find_spec(name) is None]:
+        are = "which are" if len(missing) > 1 else "which is"
+        raise EnvironmentFault(
+            f"`zoo explain` needs {' and '.join(missing)}, {are} not installed; pip install 'norm-zoo[report]'"
+        )
+
+
+def _make(folder: Path) -> Path:
+    """`folder`, made where it is not there yet."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except FileExistsError as problem:
+        raise ResultError(f"--out {folder}: is a file; name a folder") from problem
+    except OSError as problem:
+        raise EnvironmentFault(
+            f"--out {folder}: the folder cannot be made ({problem.strerror}); name another with --out"
+        ) from problem
+    return folder

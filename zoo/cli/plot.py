@@ -1,0 +1,151 @@
+"""`zoo plot`: figures for papers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from zoo.cli import options
+
+if TYPE_CHECKING:
+    from zoo.results import Stored
+
+HELP = "Figures for papers, of stored runs: pdf, svg, png, over one or two columns."
+
+
+class Formats(click.ParamType):
+    """``pdf,svg``: kinds of file, each once."""
+
+    name = "list"
+    known = ("pdf", "svg", "png")
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, ...]:
+        """Fails with one line for anything else."""
+        if isinstance(value, tuple):
+            return value
+        parts = [part.strip().lower() for part in value.split(",")]
+        for part in parts:
+            if part not in self.known:
+                self.fail(f"{part!r} is no kind of figure; expected some of {','.join(self.known)}")
+        return tuple(dict.fromkeys(parts))
+
+
+def _options(out: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """What every figure takes; its files are called `out` where no name is given."""
+    chosen = (
+        click.argument("runs", nargs=-1, type=click.Path(path_type=Path)),
+        click.option("--dataset", help="Only this data set."),
+        click.option("--recipe", help="Only this recipe: a name, or name-fingerprint as the tables show it."),
+        click.option(
+            "--model", "patterns", multiple=True, metavar="PATTERN", help="Only models like this (repeatable)."
+        ),
+        click.option(
+            "--out", type=click.Path(path_type=Path), default=Path(out), show_default=True, metavar="NAME",
+            help="Where, without a suffix: NAME.pdf and so on are written.",
+        ),
+        click.option(
+            "--format", "formats", type=Formats(), default="pdf", show_default=True, metavar="KIND,...",
+            help="Some of pdf,svg,png.",
+        ),
+        click.option(
+            "--columns", type=click.Choice(["1", "2"]), default="1", show_default=True,
+            help="Over how many columns of a paper: 3.3 or 6.9 inches wide.",
+        ),
+    )  # fmt: skip
+
+    def give(command: Callable[..., None]) -> Callable[..., None]:
+        for option in reversed(chosen):
+            command = option(command)
+        return command
+
+    return give
+
+
+def _read(
+    runs: Sequence[Path],
+    dataset: str | None,
+    recipe: str | None,
+    patterns: Sequence[str],
+    out: Path,
+    formats: Sequence[str],
+) -> tuple[list[Stored], list[Path]]:
+    """The runs that are asked for and the files to write, which are checked first."""
+    from zoo.report.plots import outputs
+
+    files = outputs(out, formats)
+
+    from zoo.api import read_runs
+
+    return read_runs(runs or options.RUNS, dataset, recipe, patterns), files
+
+
+def _write(files: Sequence[Path], draw: Callable[..., None], *given: Any) -> None:
+    for file in files:
+        draw(*given, file)
+    click.echo(f"wrote {', '.join(map(str, files))}", err=True)
+
+
+@click.command()
+@_options("curves")
+@click.option("--lr", "rates", is_flag=True, help="Add the learning rate below.")
+def curves(columns: str, rates: bool, **asked: Any) -> None:
+    """Accuracy on the selection split by epoch, and thin the training accuracy, one line per model of one recipe.
+
+    Over several seeds: the mean, and a band from the lowest to the highest.
+    """
+    stored, files = _read(**asked)
+
+    from zoo.comparison import compare
+    from zoo.report.plot_curves import draw
+    from zoo.report.plots import only_group
+
+    _write(files, draw, only_group(compare(stored)), stored, rates, int(columns))
+
+
+@click.command()
+@_options("pareto")
+@click.option(
+    "--cost", type=click.Choice(["both", "speed", "parameters"]), default="both", show_default=True,
+    help="Against training speed (of one machine), parameters, or a panel of each.",
+)  # fmt: skip
+def pareto(columns: str, cost: str, **asked: Any) -> None:
+    """Test accuracy against training speed and against parameters, one recipe, with the Pareto front."""
+    stored, files = _read(**asked)
+
+    from zoo.comparison import compare
+    from zoo.report.plot_pareto import COSTS, draw
+    from zoo.report.plots import only_group
+
+    costs = COSTS if cost == "both" else (cost,)
+    _write(files, draw, only_group(compare(stored)), costs, int(columns))
+
+
+@click.command()
+@_options("bars")
+def bars(columns: str, **asked: Any) -> None:
+    """Test accuracy per model of one recipe with 95 % intervals, best first."""
+    stored, files = _read(**asked)
+
+    from zoo.comparison import compare
+    from zoo.report.plot_bars import draw
+    from zoo.report.plots import only_group
+
+    _write(files, draw, only_group(compare(stored)), int(columns))
+
+
+@click.command("batch-size")
+@_options("batch-size")
+def batch_size(columns: str, **asked: Any) -> None:
+    """Test error against training batch size: the picture of `zoo study batch-size`, without training anything."""
+    stored, files = _read(**asked)
+
+    from zoo.report.plot_batch_size import by_size, draw
+
+    told, groups = by_size(stored)
+    _write(files, draw, told, groups, int(columns))
+
+
+commands = {"curves": curves, "pareto": pareto, "bars": bars, "batch-size": batch_size}

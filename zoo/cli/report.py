@@ -1,0 +1,41 @@
+"""`zoo report`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from zoo.cli import options
+from zoo.gcpause import paused_gc
+
+
+@click.command()
+@click.argument("runs", nargs=-1, type=click.Path(path_type=Path))
+@click.option(
+    "--out", type=click.Path(path_type=Path), default=Path("report"), show_default=True,
+    help="The page's folder; an older report there is replaced.",
+)  # fmt: skip
+@click.option("--baseline", metavar="MODEL", help="Test every other model against this one, paired by seed.")
+@paused_gc()
+def report(runs: tuple[Path, ...], out: Path, baseline: str | None) -> None:
+    """Make a web page of the stored results under RUNS (folders or files; default: runs) that opens from disk.
+
+    Leaderboards with filters, accuracy against cost, learning curves, speeds, and a page for every run. It needs no
+    network and no server: open index.html, or copy the folder anywhere.
+    """
+    from zoo.web.writer import check_out, check_packages, write_report
+
+    check_packages()
+    check_out(out.absolute())
+
+    from zoo.errors import ResultError
+    from zoo.results import find_results, load_all
+
+    paths = find_results(runs or [options.RUNS])
+    if not paths:
+        raise ResultError(
+            f"no result.json under {', '.join(map(str, runs or [options.RUNS]))}; `zoo bench MODEL` makes runs"
+        )
+    count = write_report(load_all(paths), out, baseline)
+    click.echo(f"wrote {out / 'index.html'}: {count} run{'' if count == 1 else 's'}")

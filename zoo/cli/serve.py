@@ -1,0 +1,38 @@
+"""`zoo serve`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from zoo.cli import options
+
+
+@click.command()
+@click.argument("runs", nargs=-1, type=click.Path(path_type=Path))
+@click.option("--port", type=click.IntRange(0, 65535), default=8000, show_default=True, help="0: any free one.")
+@click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
+@click.option("--baseline", metavar="MODEL", help="Test every other model against this one, paired by seed.")
+def serve(runs: tuple[Path, ...], port: int, host: str, baseline: str | None) -> None:
+    """Show the page of `zoo report` for RUNS (default: runs) on this machine, and keep it fresh while a bench runs.
+
+    New epochs and new results appear without a reload. Ctrl-C ends it.
+    """
+    from zoo.web.writer import check_packages
+
+    check_packages()
+
+    import tempfile
+
+    from zoo.web.live import Site
+    from zoo.web.server import make_server
+
+    with tempfile.TemporaryDirectory(prefix="zoo-serve-") as folder:
+        try:
+            site = Site(runs or [options.RUNS], Path(folder), baseline)
+            with make_server(site, host, port) as server:
+                click.echo(f"http://{host}:{server.server_address[1]}/  (Ctrl-C ends it)")
+                server.serve_forever()
+        except KeyboardInterrupt:
+            click.echo("stopped", err=True)

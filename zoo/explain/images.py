@@ -1,0 +1,262 @@
+"""Pictures made of small images: augmented samples, mistakes, Grad-CAM, filters."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from zoo.data.datasets import Dataset
+from zoo.data.loader import TrainLoader
+from zoo.data.transforms import TransformSpec, build, parse
+from zoo.explain.gradcam import grad_cam
+from zoo.explain.sheets import Cell, Picture, sheet, shorten
+from zoo.explain.subject import Subject, one_of_each
+
+DRAWS = 6  # of the random transforms, beside each original
+MISTAKE_ROWS = 3
+CLASS_ROWS = 20  # more classes than these: the worst ones
+FILTER_COLUMNS = 8
+FILTERS = 128  # a first layer that is wider is shown in part
+
+
+def augmented(subject: Subject, path: Path, count: int) -> Picture:
+    """`count` training images, each beside :data:`DRAWS` draws of the run's own training transforms.
+
+    They are made by the executor that trained the run, with its seed; a data set of test images only gives those.
+    """
+    if isinstance(subject.data, Dataset):
+        images, labels, split = subject.data.train.images, subject.data.train.labels, "training"
+    else:
+        images, labels, split = subject.images, subject.labels, "test"
+    rows = one_of_each(labels, np.arange(len(labels)), count)
+    specs = parse(subject.run.result.recipe.content["augment"]["train"], "the run's training transforms")
+    drawn, how = _draws(subject, images, labels, rows, specs)
+    cells = [
+        [Cell(np.asarray(images[row]), shorten(subject.classes[labels[row]])), *(Cell(draw[i]) for draw in drawn)]
+        for i, row in enumerate(rows)
+    ]
+    _same_shape(cells)
+    title = "Training images as the network sees them"
+    sheet(path, title, subject.line, cells, heads=["original", *(f"draw {i + 1}" for i in range(DRAWS))])
+    named = ", then ".join(_call(spec) for spec in specs) or "none"
+    return Picture(
+        path.name,
+        title,
+        f"Left the image, beside it {DRAWS} random draws of the run's own training transforms: {named}. {how} "
+        f"Images: the first {split} images of the classes of {subject.data.name}. An epoch of training shows each "
+        "image once, in one such draw.",
+        f"{len(rows)} rows of {split} images, each with {DRAWS} augmented versions.",
+    )
+
+
+def mistakes(subject: Subject, path: Path, count: int) -> Picture:
+    """The most confident mistakes, :data:`MISTAKE_ROWS` rows of `count`."""
+    rows = subject.mistakes[: MISTAKE_ROWS * count]
+    cells = [_answer(subject, row, f"is {_name(subject, subject.labels[row])}") for row in rows]
+    title = "The most confident mistakes"
+    sheet(path, title, subject.line, [cells[i : i + count] for i in range(0, len(cells), count)])
+    total = len(subject.mistakes)
+    return Picture(
+        path.name,
+        title,
+        f"{len(rows)} of the {total:,} misclassified images among {len(subject.labels):,} test images of "
+        f"{subject.data.name}, the most confident first. Below each its true class, then the answer and the "
+        "probability that the network gave it. These are the worst cases, not typical ones, and a label may "
+        "itself be in doubt.",
+        f"{len(rows)} misclassified test images with true class, answer and confidence.",
+    )
+
+
+def mistakes_by_class(subject: Subject, path: Path, count: int) -> Picture:
+    """One row per true class, `count` of its mistakes, the most confident first."""
+    wrong = subject.evaluation.predicted != subject.labels
+    shares = [
+        float(wrong[subject.labels == label].mean()) if (subject.labels == label).any() else 0.0
+        for label in range(len(subject.classes))
+    ]
+    shown = [label for label in range(len(subject.classes)) if shares[label] > 0]
+    shown = sorted(sorted(shown, key=lambda label: -shares[label])[:CLASS_ROWS])
+    cells, labels = [], []
+    for label in shown:
+        mine = subject.mistakes[subject.labels[subject.mistakes] == label]
+        cells.append([_answer(subject, row) for row in mine[:count]])
+        labels.append(f"{shorten(subject.classes[label])}\n{len(mine):,} wrong of {(subject.labels == label).sum():,}")
+    title = "Mistakes by true class"
+    sheet(path, title, subject.line, cells, labels)
+    part = (
+        f" The {len(shown)} classes with the largest share of mistakes."
+        if len(shown) < sum(share > 0 for share in shares)
+        else ""
+    )
+    return Picture(
+        path.name,
+        title,
+        f"One row per true class of {subject.data.name}: its most confident mistakes among the test images, and below "
+        f"each the answer with its probability.{part}",
+        f"{len(shown)} rows, one per true class, of misclassified test images with the answer and its confidence.",
+    )
+
+
+def cam_mistakes(subject: Subject, path: Path, layers: Sequence[str], count: int) -> Picture:
+    """Grad-CAM of the most confident mistakes, for the answer and for the true class."""
+    rows = subject.mistakes[:count]
+    columns = [(layer, wanted) for layer in layers for wanted in ("answer", "true class")]
+    maps = [
+        _maps(subject, layer, rows, subject.labels if wanted == "true class" else subject.evaluation.predicted)
+        for layer, wanted in columns
+    ]
+    title = "Grad-CAM: what spoke for a wrong answer, and for the right one"
+    cells = [
+        [
+            _answer(subject, row, f"is {_name(subject, subject.labels[row])}"),
+            *(_overlaid(subject, row, one[i]) for one in maps),
+        ]
+        for i, row in enumerate(rows)
+    ]
+    heads = ["image", *(f"{_end(layer)}\n{wanted}" for layer, wanted in columns)]
+    sheet(path, title, subject.line, cells, heads=heads)
+    return Picture(
+        path.name,
+        title,
+        f"The {len(rows)} most confident mistakes on {subject.data.name}. {_cam_words(layers)} Of each layer two maps: "
+        "for the class that was answered and for the true one.",
+        f"{len(rows)} misclassified images beside heat maps at {' and '.join(layers)}.",
+    )
+
+
+def cam_correct(subject: Subject, path: Path, layers: Sequence[str], count: int) -> Picture:
+    """Grad-CAM of correctly classified images, the first of each class."""
+    right = np.flatnonzero(subject.evaluation.predicted == subject.labels)
+    rows = one_of_each(subject.labels, right, count)
+    maps = [_maps(subject, layer, rows, subject.labels) for layer in layers]
+    title = "Grad-CAM: what spoke for a right answer"
+    cells = [[_answer(subject, row), *(_overlaid(subject, row, one[i]) for one in maps)] for i, row in enumerate(rows)]
+    sheet(path, title, subject.line, cells, heads=["image", *map(_end, layers)])
+    return Picture(
+        path.name,
+        title,
+        f"The first correctly classified test images of the classes of {subject.data.name}. {_cam_words(layers)}",
+        f"{len(rows)} correctly classified images beside heat maps at {' and '.join(layers)}.",
+    )
+
+
+def first_filters(subject: Subject, path: Path) -> Picture | None:
+    """The filters of the first convolution; None where that does not take three channels."""
+    found = next(((name, part) for name, part in subject.model.named_modules() if isinstance(part, nn.Conv2d)), None)
+    if found is None or found[1].weight.shape[1] != 3:
+        return None
+    name, weight = found[0], found[1].weight.detach().cpu()
+    strength = weight.flatten(1).norm(dim=1)
+    scaled = weight / weight.flatten(1).abs().amax(1).clamp_min(1e-12)[:, None, None, None]
+    pixels = ((scaled + 1) * 127.5).round().to(torch.uint8).permute(0, 2, 3, 1).numpy()
+    cells = [Cell(pixels[i], f"{strength[i]:.2f}") for i in range(min(len(pixels), FILTERS))]
+    title = f"Filters of the first convolution, {name}"
+    sheet(path, title, subject.line, [cells[i : i + FILTER_COLUMNS] for i in range(0, len(cells), FILTER_COLUMNS)])
+    part = f"The first {FILTERS} of {len(pixels)} filters" if len(pixels) > FILTERS else f"All {len(pixels)} filters"
+    height, width = weight.shape[2:]
+    return Picture(
+        path.name,
+        title,
+        f"{part} of {height}x{width} pixels; red, green and blue are the weights of the three input channels. Grey is "
+        "0. Each filter is scaled by its own largest weight, so the number below, its Euclidean norm, tells its size.",
+        f"{len(cells)} small coloured squares, the filters of {name}.",
+    )
+
+
+def _draws(
+    subject: Subject, images: np.ndarray, labels: np.ndarray, rows: np.ndarray, specs: tuple[TransformSpec, ...]
+) -> tuple[list[np.ndarray], str]:
+    """:data:`DRAWS` arrays (len(rows), H, W, 3) uint8, and how Normalize was taken back."""
+    settings = subject.run.result.settings
+    loader = TrainLoader(
+        images, labels, specs, batch_size=len(rows), seed=subject.run.result.seed, device=subject.device,
+        executor=settings.executor, drop_last=False, indices=rows,
+    )  # fmt: skip
+    back, how = _undo(specs)
+    drawn = []
+    for epoch in range(1, DRAWS + 1):
+        ((x, _),) = loader.epoch(epoch)
+        ordered = torch.empty_like(x)
+        ordered[torch.from_numpy(loader.order(epoch)).to(x.device)] = x
+        drawn.append(back(ordered.cpu().permute(0, 2, 3, 1)).round().clamp(0, 255).to(torch.uint8).numpy())
+    loader.close()
+    return drawn, how
+
+
+def _undo(specs: Sequence[TransformSpec]) -> tuple[Any, str]:
+    """A function from normalised images (N, H, W, 3) back to 0..255, and a sentence about it."""
+    normalize = next((build(spec) for spec in reversed(specs) if spec.name == "Normalize"), None)
+    if normalize is None:
+        return lambda x: x, ""
+    if normalize.normalization == "standard":
+        mean, scale = (
+            torch.as_tensor(np.asarray(value, np.float32)) for value in (normalize.mean_np, normalize.denominator)
+        )
+        return lambda x: x / scale + mean, "Normalize is taken back, so that colours can be seen."
+
+    def stretch(x: Tensor) -> Tensor:
+        low, high = x.amin((1, 2, 3), keepdim=True), x.amax((1, 2, 3), keepdim=True)
+        return 255 * (x - low) / (high - low).clamp_min(1e-6)
+
+    return stretch, "Normalize cannot be taken back here; each image is stretched to all grey levels."
+
+
+def _same_shape(cells: list[list[Cell]]) -> None:
+    """Originals in the size of the draws, where a recipe resizes them."""
+    from PIL import Image
+
+    for row in cells:
+        height, width = row[1].image.shape[:2]
+        if row[0].image.shape[:2] != (height, width):
+            resized = Image.fromarray(row[0].image).resize((width, height), Image.Resampling.BOX)
+            row[0] = Cell(np.asarray(resized), row[0].text)
+
+
+def _call(spec: TransformSpec) -> str:
+    return f"{spec.name}({', '.join(f'{key}={value}' for key, value in spec.kwargs.items())})"
+
+
+def _name(subject: Subject, label: int) -> str:
+    return shorten(subject.classes[label])
+
+
+def _answer(subject: Subject, row: int, above: str = "") -> Cell:
+    """A test image with what the network said of it."""
+    answer = subject.evaluation.predicted[row]
+    told = f"{_name(subject, answer)} {100 * subject.evaluation.confidence[row]:.0f} %"
+    return Cell(np.asarray(subject.images[row]), f"{above}\nsaid {told}" if above else told)
+
+
+def _maps(subject: Subject, layer: str, rows: np.ndarray, targets: np.ndarray) -> np.ndarray:
+    wanted = torch.as_tensor(np.asarray(targets)[rows], device=subject.device)
+    return grad_cam(subject.model, layer, subject.batch(rows), wanted, subject.images.shape[1:3])
+
+
+def _overlaid(subject: Subject, row: int, heat: np.ndarray) -> Cell:
+    """The image in grey with the map over it, as a share of its own maximum; an empty map leaves the grey image."""
+    from matplotlib import colormaps
+
+    grey = np.asarray(subject.images[row]).mean(2, keepdims=True) / 255
+    share = heat[..., None] / max(float(heat.max()), 1e-12)
+    colour = colormaps["inferno"](0.25 + 0.75 * share[..., 0])[..., :3]
+    mixed = (1 - 0.75 * share) * (0.15 + 0.75 * grey) + 0.75 * share * colour
+    return Cell((255 * mixed).round().astype(np.uint8), "" if heat.max() > 0 else "nothing above 0")
+
+
+def _end(layer: str, letters: int = 18) -> str:
+    """A layer's dotted name, of which the end tells most."""
+    return layer if len(layer) <= letters else "…" + layer[1 - letters :]
+
+
+def _cam_words(layers: Sequence[str]) -> str:
+    return (
+        f"At {' and '.join(layers)}: yellow where the layer found what raises the class's logit (Selvaraju et al., "
+        "2017), grey where it found nothing, scaled by each map's own maximum, so that two maps do not compare in "
+        "strength. Computed in fp32 on a copy of the weights. It tells where, not why, and only as finely as the layer "
+        "sees."
+    )

@@ -1,0 +1,229 @@
+"""Which layers a model has that can be looked at, and what the norms among them do to activations and gradients."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+from zoo.builder import load_norm
+from zoo.errors import ResultError, unknown
+from zoo.registry import Model
+
+ACTIVATIONS = {
+    "relu", "relu_", "relu6", "hardtanh", "hardtanh_", "leaky_relu", "leaky_relu_", "prelu", "elu", "elu_", "celu",
+    "selu", "gelu", "silu", "mish", "hardswish", "softplus", "sigmoid", "tanh", "clamp", "clamp_", "clamp_min",
+}  # fmt: skip
+# What hands a norm's output on without mixing channels or pixels: sums with a shortcut, scales, dropout.
+PASSING = {
+    "add", "add_", "__add__", "__radd__", "__iadd__", "mul", "mul_", "__mul__", "__rmul__", "__imul__", "dropout",
+    "dropout2d", "contiguous", "to",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Place:
+    """A module that answers (N, C, H, W): its dotted name, (C, H, W), whether it holds others, how often it ran."""
+
+    name: str
+    shape: tuple[int, ...]
+    holds: bool
+    times: int
+
+
+def places(model: nn.Module, image: Tensor) -> list[Place]:
+    """All modules with an output larger than 1x1, in the order in which they answer to `image` (1, 3, H, W)."""
+    shapes: dict[str, list[tuple[int, ...]]] = {}
+
+    def note(name: str) -> Any:
+        def hook(module: nn.Module, inputs: Any, output: Any) -> None:
+            if isinstance(output, Tensor) and output.dim() == 4 and max(output.shape[2:]) > 1:
+                shapes.setdefault(name, []).append(tuple(output.shape[1:]))
+
+        return hook
+
+    modules = {name: module for name, module in model.named_modules() if name}
+    handles = [module.register_forward_hook(note(name)) for name, module in modules.items()]
+    with torch.no_grad():
+        model(image)
+    for handle in handles:
+        handle.remove()
+    return [
+        Place(name, seen[-1], any(True for _ in modules[name].children()), len(seen)) for name, seen in shapes.items()
+    ]
+
+
+def stages(found: Sequence[Place], side: int) -> list[str]:
+    """The stages of half and of a quarter of the image's `side`: 16x16 and 8x8 of 32x32, layer2 and layer3 of a ResNet.
+
+    A stage is known by its output's size alone: of the modules that answer in that size, those that hold other modules
+    before single layers, the outermost of them, and of these the last to run. Stages that end in a pool (VGG, ResNet-9)
+    are so named by what they hand on. Where no module has that size, one pixel less will do (airbench94 has 15x15). A
+    model that has neither gives its last module with an image for an answer; one that has none at all (a transformer)
+    gives nothing.
+    """
+    once = [place for place in found if place.times == 1]
+
+    def best(size: int) -> list[str]:
+        candidates = [place for place in once if place.shape[1] == size]
+        order = range(len(candidates))
+        last = max(order, key=lambda i: (candidates[i].holds, -candidates[i].name.count("."), i), default=None)
+        return [] if last is None else [candidates[last].name]
+
+    chosen = [name for part in (2, 4) for name in best(side // part) or best(side // part - 1)]
+    return chosen or [place.name for place in once][-1:]
+
+
+def check_layers(names: Iterable[str], found: Sequence[Place], model: nn.Module, where: str) -> list[str]:
+    """`names`, where each is a layer that Grad-CAM can look at.
+
+    Raises :class:`UnknownNameError` with the nearest names, :class:`ResultError` for a layer that gives no image or
+    runs more than once in a pass. `where` names the model.
+    """
+    known = {place.name: place for place in found}
+    modules = dict(model.named_modules())
+    names = list(names)
+    near = ", ".join(
+        place.name for place in sorted(found, key=lambda place: (not place.holds, place.name.count(".")))[:4]
+    )
+    for name in names:
+        if name not in modules or not name:
+            raise unknown("layer", name, known, where, f"there are {near} and others: `zoo show {where}` lists them")
+        if name not in known:
+            raise ResultError(f"layer {name!r} of {where} gives no (C, H, W) to look at; name one such as {near}")
+        if known[name].times > 1:
+            raise ResultError(
+                f"layer {name!r} of {where} runs {known[name].times} times in a pass, so a map of it is none of one "
+                f"place; name one such as {near}"
+            )
+    return names
+
+
+def norm_layers(model: Model, module: nn.Module) -> list[str]:
+    """Names of the norm layers in `module`, which `model` built.
+
+    A layer is one where its parts are of the types that the norm's builder makes. For a model with a builder of its
+    own, whose norms the registry does not know: torch's norms, and what has Norm in its class name and no parts.
+    """
+    if model.norm is None:
+        known = (nn.modules.batchnorm._NormBase, nn.GroupNorm, nn.LayerNorm)
+        return [
+            name
+            for name, part in module.named_modules()
+            if isinstance(part, known) or ("Norm" in type(part).__name__ and not list(part.children()))
+        ]
+    norm = load_norm(model)
+    kinds = [_types(norm(64)), _types(norm(64, apply_act=False))]
+    return [name for name, part in module.named_modules() if _types(part) in kinds]
+
+
+def _types(module: nn.Module) -> list[type]:
+    return [type(part) for part in module.modules()]
+
+
+@dataclass(frozen=True)
+class NormStatistics:
+    """What one norm layer did, over all images used. Gradients are of each image's own cross-entropy.
+
+    `mean` and `spread` (standard deviation) over images, channels and pixels of the norm's output; `dead` the share of
+    channels that are above 0 nowhere after the activation that the output reaches, None where it reaches none;
+    `gradient` the root mean square over images of the Euclidean norm of the gradient at the norm's output.
+    """
+
+    name: str
+    channels: int
+    mean: float
+    spread: float
+    dead: float | None
+    gradient: float
+
+
+class _Watch(TorchFunctionMode):
+    """Follows a norm's output through sums to the next activation function, module or not.
+
+    A tensor carries the names of the norms that it comes from; what is not in :data:`PASSING`, such as a convolution,
+    gives a tensor without.
+    """
+
+    def __init__(self, activated: dict[str, Tensor]) -> None:
+        super().__init__()
+        self.activated = activated
+
+    def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = function(*args, **(kwargs or {}))
+        name = getattr(function, "__name__", "")
+        if isinstance(result, Tensor) and (name in ACTIVATIONS or name in PASSING):
+            given = [value for value in (*args, *(kwargs or {}).values()) if isinstance(value, Tensor)]
+            norms = {norm for value in given for norm in getattr(value, "_zoo_norms", ())}
+            if name in PASSING:
+                result._zoo_norms = norms
+            else:
+                note_highest(self.activated, norms, result)
+        return result
+
+
+def note_highest(highest: dict[str, Tensor], names: Iterable[str], output: Tensor) -> None:
+    """Keep, for every name, the highest value so far of every channel of `output` (N, C, H, W)."""
+    top = output.detach().amax((0, 2, 3))
+    for name in names:
+        highest[name] = torch.maximum(highest[name], top) if name in highest else top
+
+
+def statistics(
+    module: nn.Module, names: Sequence[str], batches: Iterable[tuple[Tensor, Tensor]], included: bool
+) -> list[NormStatistics]:
+    """Statistics of the norms `names` over `batches`, in the order of the forward pass; no weight changes.
+
+    `module` is in eval mode, so BatchNorm uses its running statistics. `included`: the norm activates by itself, so
+    where no activation follows its own output is what is looked at for dead channels. A norm that runs several times
+    in one pass counts all of them together; one that never runs is left out.
+    """
+    sums: dict[str, Tensor] = {}  # count, sum, sum of squares, sum over images of the squared gradient norm
+    activated: dict[str, Tensor] = {}
+    own: dict[str, Tensor] = {}
+    images = 0
+
+    def note(name: str) -> Any:
+        def hook(part: nn.Module, inputs: Any, output: Any) -> None:
+            if not isinstance(output, Tensor) or output.dim() != 4:
+                return
+
+            def add(gradient: Tensor) -> None:
+                total[3:] += gradient.double().square().sum()
+
+            values = output.detach().double()
+            total = sums.setdefault(name, torch.zeros(4, dtype=torch.float64, device=output.device))
+            total[:3] += torch.stack(
+                [torch.tensor(float(values.numel())).to(values), values.sum(), values.square().sum()]
+            )
+            note_highest(own, [name], output)
+            output._zoo_norms = {name}
+            output.register_hook(add)
+
+        return hook
+
+    handles = [module.get_submodule(name).register_forward_hook(note(name)) for name in names]
+    try:
+        for x, labels in batches:
+            x = x.detach().requires_grad_()  # asked for the image's gradient alone, torch makes none for the weights
+            with _Watch(activated), torch.enable_grad():
+                loss = F.cross_entropy(module(x), labels, reduction="sum")
+            torch.autograd.grad(loss, x)
+            images += len(labels)
+    finally:
+        for handle in handles:
+            handle.remove()
+    told = []
+    for name, total in sums.items():
+        count, first, second, gradient = total.tolist()
+        mean = first / count
+        highest = activated.get(name, own[name] if included else None)
+        dead = None if highest is None else float((highest <= 0).double().mean())
+        spread = max(0.0, second / count - mean**2) ** 0.5
+        told.append(NormStatistics(name, len(own[name]), mean, spread, dead, (gradient / images) ** 0.5))
+    return told

@@ -1,0 +1,74 @@
+"""All pictures of one run, and the page that shows them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from zoo.data.split import stratified_subset
+from zoo.explain import charts, images, series
+from zoo.explain.layers import check_layers, norm_layers, places, stages, statistics
+from zoo.explain.page import PAGE, write_page
+from zoo.explain.sheets import Picture
+from zoo.explain.subject import Subject
+from zoo.robustness import SUBSET_SEED
+
+STATISTICS_IMAGES, STATISTICS_BATCH = 256, 32  # the batch bounds the memory; it changes no figure
+
+
+def choose_layers(subject: Subject, asked: Sequence[str]) -> list[str]:
+    """The layers for Grad-CAM: `asked`, or the model's stages where none was. Raises as :func:`check_layers`."""
+    image = subject.batch([0])
+    found = places(subject.model, image)
+    if asked:
+        return check_layers(asked, found, subject.model, subject.run.model.name)
+    return stages(found, image.shape[2])
+
+
+def explain(subject: Subject, out: Path, layers: Sequence[str], count: int, say: Callable[[str], None]) -> list[Path]:
+    """Write every picture that this run can have into the folder `out`, then ``index.html``; the paths, page last.
+
+    `layers` are for Grad-CAM, from :func:`choose_layers`; `count` is how many images stand in a row or column. `say`
+    gets each file's name when it is written, and why a picture is left out. Equal runs give equal bytes. Files of an
+    earlier call are replaced; those that this run does not have are removed. Raises :class:`EnvironmentFault` when
+    the folder cannot be written.
+    """
+    norms = norm_layers(subject.run.model, subject.model)
+
+    def norm_chart(path: Path) -> Picture | None:
+        rows = stratified_subset(subject.labels, min(STATISTICS_IMAGES, len(subject.labels)), SUBSET_SEED)
+        included = bool(subject.run.model.norm and subject.run.model.norm.activation == "included")
+        told = statistics(subject.model, norms, subject.loader(rows, STATISTICS_BATCH), included)
+        return series.norms(subject, path, told, len(rows)) if told else None
+
+    wrong, right = len(subject.mistakes) > 0, len(subject.mistakes) < len(subject.labels)
+    blind = "the model has no layer whose output is an image"
+    work: list[tuple[str, Callable[[Path], Picture | None], bool, str]] = [
+        ("curves", lambda path: series.curves(subject, path), bool(subject.history), "the history is empty"),
+        ("confusion", lambda path: charts.confusion(subject, path), True, ""),
+        ("per-class", lambda path: charts.per_class(subject, path), True, ""),
+        ("reliability", lambda path: charts.reliability(subject, path), True, ""),
+        ("mistakes", lambda path: images.mistakes(subject, path, count), wrong, "there is none"),
+        ("mistakes-by-class", lambda path: images.mistakes_by_class(subject, path, count), wrong, "there is none"),
+        ("gradcam-mistakes", lambda path: images.cam_mistakes(subject, path, layers, count), wrong and bool(layers),
+         blind if wrong else "there is none"),
+        ("gradcam-correct", lambda path: images.cam_correct(subject, path, layers, count), right and bool(layers),
+         blind if right else "no image is classified correctly"),
+        ("augmented", lambda path: images.augmented(subject, path, count), True, ""),
+        ("filters", lambda path: images.first_filters(subject, path), True, "the first convolution does not take RGB"),
+        ("norms", norm_chart, bool(norms), "no norm layer was found"),
+    ]  # fmt: skip
+    pictures, missing = [], []
+    for name, make, possible, why in work:
+        path = out / f"{name}.png"
+        picture = make(path) if possible else None
+        if picture is None:
+            path.unlink(missing_ok=True)
+            missing.append(f"{path.name} is left out: {why}.")
+            say(f"  {missing[-1]}")
+        else:
+            pictures.append(picture)
+            say(f"  {path.name}")
+    write_page(subject, out, pictures, missing)
+    say(f"  {PAGE}")
+    return [*(out / picture.file for picture in pictures), out / PAGE]

@@ -1,0 +1,180 @@
+"""What all pictures of one run are made from: the run, test images, and what the model answers to them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from zoo.data.datasets import Dataset
+from zoo.data.loader import EvalLoader
+from zoo.data.test_sets import ShiftedSet
+from zoo.engine.evaluate import Evaluation, evaluate
+from zoo.errors import DataError, ResultError
+from zoo.inputs import EVAL_BATCH
+from zoo.listing import TEST_MARK
+from zoo.results import EpochRow, load_history, load_predictions
+from zoo.trained import TrainedRun
+
+NEAR_TIES = 0.002  # of all images: what another processor or batch size may round to another class
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A trained run, and the test images of `data`: (N, H, W, 3) uint8 with `labels` (N,) int64."""
+
+    run: TrainedRun
+    data: Dataset | ShiftedSet
+    images: np.ndarray
+    labels: np.ndarray
+    history: list[EpochRow]
+    device: torch.device
+
+    @property
+    def classes(self) -> list[str]:
+        """Class names by label."""
+        return self.run.result.dataset.classes
+
+    @property
+    def own(self) -> bool:
+        """Whether the images are the ones that the run was tested on."""
+        return isinstance(self.data, Dataset) and self.data.fingerprint == self.run.result.dataset.fingerprint
+
+    @property
+    def norm_label(self) -> str:
+        """The norm's name for people; the model's where it has no norm of the registry."""
+        norm = self.run.model.norm
+        return (norm.label or norm.name) if norm else self.run.model.label
+
+    @property
+    def recipe(self) -> str:
+        """Name and first eight digits of the fingerprint."""
+        recipe = self.run.result.recipe
+        return f"{recipe.name}-{recipe.fingerprint[:8]}"
+
+    @property
+    def chosen(self) -> str:
+        """Which epoch's weights these are, and why."""
+        selection = self.run.result.selection
+        if selection.rule == "last":
+            return f"epoch {selection.epoch}, the last"
+        return f"epoch {selection.epoch}, the best by {selection.metric} on the {selection.split} images"
+
+    @property
+    def line(self) -> str:
+        """Whose picture this is, in one line: it stands on every picture."""
+        mark = TEST_MARK if self.run.result.selection.split == "test" else ""
+        return (
+            f"{self.run.model.name} ({self.norm_label}), recipe {self.recipe}, seed {self.run.result.seed}: "
+            f"{100 * self.evaluation.accuracy:.2f} %{mark} of {len(self.labels):,} {self.data.name} test images"
+        )
+
+    @cached_property
+    def evaluation(self) -> Evaluation:
+        """The answers to all images, computed as the run computed them: its precision, layout, executor, mirror images.
+
+        Raises :class:`ResultError` where an answer is not a number.
+        """
+        loader, run = self.loader(np.arange(len(self.labels))), self.run
+        evaluation = evaluate(run.load(self.device), loader, self.device, run.precision, run.mirrored)
+        if not evaluation.finite:
+            raise ResultError(
+                f"{self.run.folder.path}: an answer of the model is not a number, so there is nothing to show"
+            )
+        return evaluation
+
+    @cached_property
+    def warnings(self) -> list[str]:
+        """Lines for page and output: what the run has stored of its test images and does not come out again."""
+        told = _differs(self.run, self.evaluation) if self.own else None
+        return [told] if told else []
+
+    @cached_property
+    def mistakes(self) -> np.ndarray:
+        """Rows of misclassified images, the most confident first; among equals the first image first."""
+        rows = np.flatnonzero(self.evaluation.predicted != self.labels)
+        return rows[np.argsort(-self.evaluation.confidence[rows], kind="stable")]
+
+    @cached_property
+    def model(self) -> nn.Module:
+        """The trained weights in fp32, in eval mode, with no activation in place: for gradients and layer outputs.
+
+        It is a model built anew from the stored file, so nothing done to it reaches the run.
+        """
+        model = self.run.load(self.device).float()
+        for module in model.modules():
+            if getattr(module, "inplace", False) is True:
+                module.inplace = False  # it would overwrite the output of the layer before it, which is looked at
+        return model
+
+    def batch(self, rows: Sequence[int] | np.ndarray) -> Tensor:
+        """(len(rows), 3, H', W') float32 on the device: test images as the model sees them."""
+        return torch.cat([images for images, _ in self.loader(rows)])
+
+    def loader(self, rows: Sequence[int] | np.ndarray, batch_size: int | None = None) -> EvalLoader:
+        """Batches of test images `rows` through the run's evaluation transforms."""
+        size = batch_size or EVAL_BATCH[self.device.type]
+        return self.run.loader(self.images, self.labels, size, self.device, np.asarray(rows))
+
+
+def open_subject(run: TrainedRun, data: Dataset | ShiftedSet, device: torch.device) -> Subject:
+    """The run with the test images of `data`, checked; nothing is evaluated yet.
+
+    Raises :class:`ResultError` for a damaged file of the run or images of another size than it was trained on,
+    :class:`DataError` for a test set that holds corrupted images only.
+    """
+    history = load_history(run.folder.history)
+    images, labels = _test_images(data)
+    # cuDNN would round fp32 convolutions to TF32 by itself, unlike when the run was evaluated first.
+    torch.backends.cudnn.allow_tf32 = False
+    subject = Subject(run, data, images, labels, history, device)
+    run.check_size(subject.model, subject.batch([0]), data.name)
+    return subject
+
+
+def one_of_each(labels: np.ndarray, rows: np.ndarray, count: int) -> np.ndarray:
+    """At most `count` of `rows`: the first row of every class, then the second of every class, and so on."""
+    mine = labels[rows]
+    rank = np.zeros(len(rows), dtype=np.int64)
+    for label in np.unique(mine):
+        rank[mine == label] = np.arange((mine == label).sum())
+    return rows[np.lexsort((mine, rank))][:count]
+
+
+def _test_images(data: Dataset | ShiftedSet) -> tuple[np.ndarray, np.ndarray]:
+    if isinstance(data, Dataset):
+        return data.test.images, data.test.labels
+    if data.corruptions:
+        raise DataError(
+            f"{data.name} has corrupted images only ({data.source}); "
+            "explain the run on a set of plain images, such as the run's own, and use `zoo evaluate` for this one"
+        )
+    return data.part(), data.labels
+
+
+def _differs(run: TrainedRun, evaluation: Evaluation) -> str | None:
+    """A line where what the run has stored of its test images does not come out again, but for near ties."""
+    stored, images = run.result.test, len(evaluation.labels)
+    few = max(2, round(NEAR_TIES * images))
+    if not run.folder.predictions.is_file():
+        differing = abs(round(evaluation.accuracy * images) - stored.correct)
+        told = "more or fewer images are right than the result says"
+    else:
+        kept = load_predictions(run.folder.predictions)
+        if not np.array_equal(kept["label"], evaluation.labels.numpy()):
+            return (
+                f"{run.folder.predictions.name} is of other images than the run's test set: the file is not this run's"
+            )
+        differing = int((kept["predicted"] != evaluation.predicted).sum())
+        told = f"predictions differ from {run.folder.predictions.name}"
+    if differing <= few:
+        return None
+    return (
+        f"{differing:,} of {images:,} {told} (accuracy stored {100 * stored.accuracy:.2f} %, "
+        f"now {100 * evaluation.accuracy:.2f} %): another processor or GPU, another version of torch, "
+        "or weights that are not this run's"
+    )

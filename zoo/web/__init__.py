@@ -1,0 +1,1 @@
+"""The web page of results: its data, its writer, and the server that keeps it fresh."""

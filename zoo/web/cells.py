@@ -1,0 +1,88 @@
+"""The columns of the web page's tables: which figure of a row, and how it is written."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from zoo.comparison import Row
+
+
+@dataclass(frozen=True)
+class Column:
+    """`key`: an attribute of :class:`zoo.comparison.Row` and a key of ``zoo compare --format json``.
+
+    `title`: as in its tables. A figure is shown times `factor` in `shape`. `smaller`: the smaller, the better, so that
+    a sort begins there.
+    """
+
+    key: str
+    title: str
+    shape: str
+    factor: float = 1.0
+    smaller: bool = False
+    hint: str = ""
+
+    def value(self, row: Row) -> float | None:
+        """The figure itself, in the row's unit."""
+        return getattr(row, self.key)
+
+    def text(self, row: Row) -> str:
+        """The figure for a reader; a dash where there is none."""
+        return number(self.value(row), self.shape, self.factor)
+
+
+SPEED = (
+    Column("train_images_per_second", "train img/s", "{:,.0f}", hint="training, data and optimizer included"),
+    Column("inference_images_per_second", "inference img/s", "{:,.0f}", hint="at the best batch size"),
+    Column("latency_p50", "p50 ms", "{:.2f}", 1e3, True, "median latency of one image"),
+    Column("latency_p99", "p99 ms", "{:.2f}", 1e3, True, "latency of one image, 99 of 100 are quicker"),
+    Column("peak_memory_bytes", "peak MiB", "{:,.0f}", 1 / 2**20, True, "largest memory while training"),
+)
+SUMMARY = (
+    Column("parameters", "parameters", "{:,.0f}", smaller=True),
+    Column("macs", "MACs (M)", "{:.1f}", 1e-6, True, "multiply-accumulates of one image's forward pass"),
+    *SPEED,
+)
+QUALITY = (
+    Column("loss", "loss", "{:.4f}", smaller=True, hint="test cross-entropy, nats"),
+    Column("top5_accuracy", "top-5 %", "{:.2f}", 100),
+    Column("ece", "ECE %", "{:.2f}", 100, True, "expected calibration error, 15 bins"),
+    Column("brier", "Brier", "{:.4f}", smaller=True, hint="squared error of the probabilities, 0 to 2"),
+    Column("train_accuracy", "train accuracy %", "{:.2f}", 100, hint="of unaugmented training images"),
+    Column("gap", "gap", "{:+.2f}", 100, True, "train minus test accuracy, points"),
+    Column("epochs_to_90_percent", "epochs to 90 %", "{:.1f}", smaller=True, hint="of the last epoch's accuracy"),
+    Column(
+        "activation_bytes", "activations KiB", "{:,.0f}", 1 / 2**10, True, "kept from forward to backward, one image"
+    ),
+)
+
+
+def largest(rows: Sequence[Row], columns: Sequence[Column]) -> dict[str, float]:
+    """The largest figure of each column, by its key; 0 where no row has one."""
+    return {column.key: max((column.value(row) or 0 for row in rows), default=0) for column in columns}
+
+
+def number(value: float | None, shape: str, factor: float = 1.0) -> str:
+    """`value` times `factor` in `shape`, with a true minus sign; an en dash for None."""
+    return "–" if value is None else shape.format(value * factor).replace("-", "−")
+
+
+def percent(value: float | None) -> str:
+    """A fraction as per cent, two decimals."""
+    return number(value, "{:.2f}", 100)
+
+
+def spread(interval: tuple[float, float] | None, kind: str | None) -> str:
+    """A 95 % interval in points: plus-minus where it lies evenly about the mean, else its two ends."""
+    if interval is None:
+        return ""
+    low, high = interval
+    if kind == "binomial":  # does not lie evenly about the accuracy
+        return f"{100 * low:.2f} to {100 * high:.2f}"
+    return f"± {50 * (high - low):.2f}"
+
+
+def p_value(value: float | None) -> str:
+    """Three decimals, and no p of zero."""
+    return "< 0.001" if value is not None and value < 0.001 else number(value, "{:.3f}")

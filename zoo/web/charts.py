@@ -1,0 +1,149 @@
+"""What the charts draw, as plain data for JSON: fronts and positions are worked out here, not in the browser."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, fields
+from typing import Any
+
+from markupsafe import Markup
+
+from zoo.report.figures import COLOURS, MARKERS
+from zoo.results import EpochRow
+from zoo.web.cells import SUMMARY, percent, spread
+from zoo.web.data import Page, Table
+from zoo.web.pareto import front
+
+# matplotlib's markers, of which the static figures are made, in plotly's words.
+_SYMBOLS = dict(
+    zip("osD^vPX*", ("circle", "square", "diamond", "triangle-up", "triangle-down", "cross", "x", "star"), strict=True)
+)
+SYMBOLS = [_SYMBOLS[marker] for marker in MARKERS]
+AXES = [column for column in SUMMARY if column.key != "latency_p99"]
+_OWN = ("parameters", "macs")  # of the model, whatever the machine
+
+
+def script_json(value: Any) -> Markup:
+    """`value` as JSON that may stand in a <script>: no byte of it ends the element or begins another.
+
+    Raises ValueError for a figure that is no number.
+    """
+    text = json.dumps(value, allow_nan=False, separators=(",", ":"), ensure_ascii=False)
+    for sign in "<>&\u2028\u2029":
+        text = text.replace(sign, f"\\u{ord(sign):04x}")
+    return Markup(text)
+
+
+def script_call(name: str, *arguments: Any) -> str:
+    """A file for <script src>: a page opened from disk may not read JSON, but may run this."""
+    return f"{name}({','.join(script_json(argument) for argument in arguments)});\n"
+
+
+def norm_looks(tables: Sequence[Table]) -> dict[str, dict[str, Any]]:
+    """A colour (its index in the palette) and a symbol for every norm, the same in all charts of a page."""
+    norms = sorted({line.row.norm or "–" for table in tables for line in table.lines})
+    return {
+        norm: {"colour": index % len(COLOURS), "symbol": SYMBOLS[index % len(SYMBOLS)]}
+        for index, norm in enumerate(norms)
+    }
+
+
+def tradeoffs(tables: Sequence[Table]) -> dict[str, Any]:
+    """Accuracy against every axis, one set of points per table; speeds have a front for each machine alone."""
+    axes = [
+        {"key": axis.key, "title": axis.title, "factor": axis.factor, "smaller": axis.smaller, "own": axis.key in _OWN}
+        for axis in AXES
+    ]
+    return {"axes": axes, "looks": norm_looks(tables), "tables": [_points(table) for table in tables]}
+
+
+def _points(table: Table) -> dict[str, Any]:
+    lines = [line for line in table.lines if line.row.accuracy is not None]
+    points = [
+        {
+            "model": line.row.model,
+            "norm": line.row.norm or "–",
+            "machine": line.row.machine,
+            "accuracy": line.row.accuracy,
+            "interval": line.row.interval,
+            "told": f"{percent(line.row.accuracy)} {spread(line.row.interval, line.row.interval_kind)}",
+            "diverged": bool(line.row.diverged),
+            "page": line.runs[0].id,
+            **{axis.key: axis.value(line.row) for axis in AXES},
+            "texts": {axis.key: axis.text(line.row) for axis in AXES},
+        }
+        for line in lines
+    ]
+
+    def of(key: str, machine: str | None) -> list[int]:
+        """A row of which a seed diverged is on no front: its mean is of the seeds that went well."""
+        return front(
+            [
+                (point[key], point["accuracy"])
+                if point[key] is not None and not point["diverged"] and machine in (None, point["machine"])
+                else None
+                for point in points
+            ],
+            smaller=next(axis.smaller for axis in AXES if axis.key == key),
+        )
+
+    machines = list(table.group.machines)
+    return {
+        "id": table.id,
+        "dataset": table.group.dataset,
+        "recipe": table.slug,
+        "tested": table.group.selection == "test",
+        "machines": table.group.machines,
+        "points": points,
+        "missing": [line.row.model for line in table.lines if line.row.accuracy is None],
+        "fronts": {axis.key: {"all": of(axis.key, None)} for axis in AXES if axis.key in _OWN}
+        | {axis.key: {name: of(axis.key, name) for name in machines} for axis in AXES if axis.key not in _OWN},
+    }
+
+
+def curve(rows: Sequence[EpochRow]) -> dict[str, list[Any]]:
+    """A history by column, `seconds` of training added up; what is no number is null."""
+    columns: dict[str, list[Any]] = {item.name: [] for item in fields(EpochRow)}
+    for row in rows:
+        for name, value in asdict(row).items():
+            columns[name].append(None if isinstance(value, float) and not math.isfinite(value) else value)
+    seconds, total = [], 0.0
+    for value in columns["train_seconds"]:
+        total += value or 0.0
+        seconds.append(round(total, 3))
+    return columns | {"seconds": seconds}
+
+
+def curve_list(tables: Sequence[Table]) -> list[dict[str, Any]]:
+    """What there is to choose from; the curves themselves are loaded when they are chosen."""
+    return [
+        {"id": run.id, **told(run), "table": table.id, "recipe": table.slug}
+        for table in tables
+        for run in table.runs
+        if has_curve(run)
+    ]
+
+
+def has_curve(page: Page) -> bool:
+    """Whether a history lies beside the result."""
+    return page.stored.folder.history.is_file()
+
+
+def told(page: Page) -> dict[str, Any]:
+    """A run in a list."""
+    result = page.result
+    return {
+        "model": result.model.name,
+        "norm": result.model.norm or "–",
+        "seed": result.seed,
+        "dataset": result.dataset.name,
+        "accuracy": percent(result.test.accuracy) if result.test else "diverged",
+    }
+
+
+def first_choice(tables: Sequence[Table], most: int = 5) -> list[str]:
+    """What the curves page shows before anything is chosen: one run of each of the first table's best rows."""
+    best = [next((run.id for run in line.runs if has_curve(run)), None) for table in tables[:1] for line in table.lines]
+    return [name for name in best if name][:most]

@@ -1,0 +1,119 @@
+"""What the page of one run shows beyond its row: classes, confusions, recipe, provenance, pictures."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from zoo.results import Metrics, Result
+from zoo.web.cells import QUALITY, SUMMARY, number, percent, spread
+from zoo.web.data import Page
+
+MATRIX_CLASSES = 20  # a matrix of more cannot be read; the commonest confusions can
+COMMONEST = 20
+PICTURES = "explain"  # where `zoo explain` leaves its pictures, in the run's folder
+
+
+@dataclass(frozen=True)
+class Confusions:
+    """`rows`: the label, then per predicted class its count and share of the row; None for more than 20 classes.
+
+    `pairs`: the commonest mistakes as (label, predicted, count, share of the label's images).
+    """
+
+    names: list[str]
+    rows: list[tuple[str, list[tuple[int, float]]]] | None
+    pairs: list[tuple[str, str, int, float]]
+
+
+def confusions(metrics: Metrics, classes: list[str]) -> Confusions:
+    """The matrix of `metrics` with the names of `classes`."""
+    matrix = metrics.confusion
+    names = [classes[index] if index < len(classes) else str(index) for index in range(len(matrix))]
+    shares = [[(count, count / (sum(row) or 1)) for count in row] for row in matrix]
+    pairs = [
+        (names[label], names[predicted], count, share)
+        for label, row in enumerate(shares)
+        for predicted, (count, share) in enumerate(row)
+        if label != predicted and count
+    ]
+    pairs.sort(key=lambda pair: (-pair[2], pair[0], pair[1]))
+    rows = list(zip(names, shares, strict=True)) if len(names) <= MATRIX_CLASSES else None
+    return Confusions(names, rows, pairs[:COMMONEST])
+
+
+def per_class(result: Result) -> list[tuple[str, float | None]]:
+    """Class name and accuracy, in the data set's order."""
+    values = result.test.per_class_accuracy
+    names = result.dataset.classes
+    return [(names[index] if index < len(names) else str(index), value) for index, value in enumerate(values)]
+
+
+def figures(page: Page) -> list[tuple[str, list[tuple[str, str]]]]:
+    """Headed lists of (name, figure) of one run; accuracy and speed as its own row has them."""
+    row, result = page.alone, page.result
+    quality = [(column.title, column.text(row)) for column in QUALITY if column.key != "activation_bytes"]
+    accuracy = [("test %", _with(percent(row.accuracy), spread(row.interval, row.interval_kind)))]
+    if result.holdout:
+        accuracy.append(("held-out %", percent(result.holdout.accuracy)))
+    speed = [(column.title, column.text(row)) for column in SUMMARY if column.key not in ("parameters", "macs")]
+    speed.insert(3, ("p90 ms", number(result.speed.latency_p90, "{:.2f}", 1e3)))
+    size = [(column.title, column.text(row)) for column in SUMMARY[:2]]
+    size.append(next((column.title, column.text(row)) for column in QUALITY if column.key == "activation_bytes"))
+    trained = [
+        ("epochs", f"{result.epochs_trained}"),
+        ("selected epoch", "–" if result.selection.epoch is None else str(result.selection.epoch)),
+        ("wall time", clock(result.wall_seconds)),
+        ("resumes", str(result.resumes)),
+    ]
+    return [("Accuracy", accuracy + quality), ("Speed", speed), ("Model", size), ("Training", trained)]
+
+
+def provenance(page: Page) -> list[tuple[str, str]]:
+    """Where the run comes from: commit, versions, machine, dates, fingerprints."""
+    result = page.result
+    git = result.git or {}
+    commit = f"{git.get('commit')}{', with changes not committed' if git.get('dirty') else ''}" if git else "–"
+    told = [
+        ("started", result.started),
+        ("folder", page.where),
+        ("git commit", commit),
+        ("data set", f"{result.dataset.name}, fingerprint {result.dataset.fingerprint}"),
+        ("images", f"{result.dataset.train_images:,} train, {result.dataset.holdout_images:,} held out, "
+                   f"{result.dataset.test_images:,} test"),
+        ("recipe", f"{result.recipe.name}, fingerprint {result.recipe.fingerprint}"),
+        ("selection", f"{result.selection.rule} {result.selection.metric} on {result.selection.split}"),
+        ("machine", page.machine),
+    ]  # fmt: skip
+    told += [(key, str(value)) for key, value in result.environment.items() if value is not None]
+    told += [(key, str(value)) for key, value in result.settings.model_dump().items()]
+    return told
+
+
+def as_yaml(content: dict[str, Any]) -> str:
+    """A recipe or a definition as it would be written by hand."""
+    return yaml.safe_dump(content, sort_keys=False, allow_unicode=True, default_flow_style=None, width=100)
+
+
+def pictures(page: Page) -> list[Path]:
+    """The PNGs of ``zoo explain``, by name; none where it was not run."""
+    return sorted((page.stored.folder.path / PICTURES).glob("*.png"))
+
+
+def caption(picture: Path) -> str:
+    """The file's name in words."""
+    return picture.stem.replace("_", " ").replace("-", " ")
+
+
+def clock(seconds: float) -> str:
+    """Hours, minutes and seconds."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
+
+
+def _with(figure: str, interval: str) -> str:
+    return f"{figure} ({interval})" if interval else figure

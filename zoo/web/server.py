@@ -1,0 +1,89 @@
+"""The page over HTTP on one's own machine: the files of the newest page and its news, and nothing else."""
+
+from __future__ import annotations
+
+import errno
+import ipaddress
+import mimetypes
+import sys
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import unquote, urlsplit
+
+from zoo.errors import EnvironmentFault
+from zoo.web.live import Site, encode
+
+# Whatever a name or a label holds, the page runs and loads only what this server has; plotly writes style elements.
+POLICY = "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; frame-ancestors 'none'"
+
+
+def make_server(site: Site, host: str, port: int) -> ThreadingHTTPServer:
+    """A server of `site` that listens on `host` and `port` (0: a free one) and is not serving yet.
+
+    Raises :class:`EnvironmentFault` where it cannot listen.
+    """
+
+    class Handler(BaseHTTPRequestHandler):
+        """GET alone; :class:`http.server.BaseHTTPRequestHandler` answers all else with 501."""
+
+        protocol_version = "HTTP/1.1"
+        timeout = 30  # seconds that a silent connection is kept
+
+        def do_GET(self) -> None:
+            if not self._asked_here():
+                self._answer(HTTPStatus.FORBIDDEN, b"no such host here\n", "text/plain")
+                return
+            name = unquote(urlsplit(self.path).path).removeprefix("/") or "index.html"
+            if name == "live.json":
+                self._answer(HTTPStatus.OK, encode(site.news()), "application/json")
+                return
+            content = site.read(name)
+            if content is None:
+                self._answer(HTTPStatus.NOT_FOUND, b"no such page\n", "text/plain")
+                return
+            self._answer(HTTPStatus.OK, content, mimetypes.guess_type(name)[0] or "application/octet-stream")
+
+        def _asked_here(self) -> bool:
+            """On a loopback address a page of another site may not read this one by a name that it points here."""
+            if not _is_loopback(host):
+                return True
+            asked = urlsplit(f"//{self.headers.get('Host', '')}").hostname
+            return asked == host or _is_loopback(asked or "")
+
+        def _answer(self, status: HTTPStatus, content: bytes, kind: str) -> None:
+            self.send_response(status)
+            text = kind.startswith("text/") or kind.endswith(("json", "javascript"))
+            self.send_header("Content-Type", f"{kind}; charset=utf-8" if text else kind)
+            self.send_header("Content-Length", str(len(content)))
+            self.send_header("Cache-Control", "no-cache" if kind != "application/json" else "no-store")
+            self.send_header("Content-Security-Policy", POLICY)
+            self.send_header("X-Content-Type-Options", "nosniff")
+            self.end_headers()
+            self.wfile.write(content)
+
+        def log_message(self, format: str, *args: object) -> None:
+            """Silent: a page asks every two seconds."""
+
+    class Server(ThreadingHTTPServer):
+        daemon_threads = True
+
+        def handle_error(self, request: object, client_address: object) -> None:
+            """A browser that goes away is no error; others are shown by the base class."""
+            if not isinstance(sys.exception(), ConnectionError | TimeoutError):
+                super().handle_error(request, client_address)
+
+    try:
+        return Server((host, port), Handler)
+    except (OSError, OverflowError) as problem:
+        if getattr(problem, "errno", None) == errno.EADDRINUSE:
+            told = f"port {port} of {host} is in use; choose another with --port, or --port 0 for any free one"
+        else:
+            told = f"cannot listen on {host}, port {port} ({getattr(problem, 'strerror', None) or problem})"
+        raise EnvironmentFault(told) from problem
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

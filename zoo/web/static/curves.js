@@ -1,0 +1,113 @@
+"use strict";
+// The chosen runs stand in the address, so that a view can be kept as a bookmark. Colour, then dash, then both again.
+
+const MOST = 200; // rows of the list; the search finds the others
+let picked = null; // ids, in the order of choice
+let turn = 0; // of drawing: a choice that loads for long must not be drawn over a later one
+
+function startCurves() {
+  const data = JSON.parse(document.getElementById("data").textContent);
+  const runs = new Map(data.runs.map((run) => [run.id, run]));
+  const form = document.getElementById("choice");
+  const list = document.getElementById("runs");
+  const find = document.getElementById("find");
+  const live = () => zoo.live || [];
+  const about = (id) => runs.get(id) || live().find((run) => run.id === id);
+  const look = (id) => {
+    const place = picked.indexOf(id);
+    return { colour: zoo.colour(`c${place % 7}`), dash: zoo.dashes[Math.floor(place / 7 + (place % 7)) % zoo.dashes.length] };
+  };
+  const titles = Object.fromEntries([...form.elements.figure.options].map((option) => [option.value, option.text]));
+
+  function swatch(id) {
+    const svg = document.createElementNS("http://www.w3.org/2000/svg", "svg");
+    const line = document.createElementNS("http://www.w3.org/2000/svg", "line");
+    svg.setAttribute("viewBox", "0 0 28 8");
+    svg.setAttribute("aria-hidden", "true");
+    const { colour, dash } = look(id);
+    const lengths = { solid: "", dash: "7 4", dot: "2 3", dashdot: "7 3 2 3", longdash: "11 4", longdashdot: "11 3 2 3" };
+    for (const [key, value] of Object.entries({ x1: 0, x2: 28, y1: 4, y2: 4, stroke: colour, "stroke-width": 2.5, "stroke-dasharray": lengths[dash] })) line.setAttribute(key, value);
+    svg.append(line);
+    return svg;
+  }
+
+  function showList() {
+    const text = find.value.trim().toLowerCase();
+    const focused = document.activeElement?.dataset?.run;
+    const all = [...live(), ...data.runs];
+    const fits = all.filter((run) => `${run.model} ${run.norm} ${run.dataset} ${run.recipe} seed ${run.seed}`.toLowerCase().includes(text));
+    const first = fits.filter((run) => picked.includes(run.id));
+    const shown = [...first, ...fits.filter((run) => !picked.includes(run.id))].slice(0, MOST);
+    list.replaceChildren(...shown.map((run) => {
+      const item = document.createElement("li");
+      const label = document.createElement("label");
+      const box = Object.assign(document.createElement("input"), { type: "checkbox", checked: picked.includes(run.id) });
+      box.dataset.run = run.id;
+      box.addEventListener("change", () => choose(box.checked ? [...picked, run.id] : picked.filter((id) => id !== run.id)));
+      const name = Object.assign(document.createElement("span"), { className: "name", textContent: `${run.model} seed ${run.seed}` });
+      const where = Object.assign(document.createElement("span"), { className: "label", textContent: `${run.dataset}, ${run.recipe}${run.epoch !== undefined ? `, epoch ${run.epoch}` : ""}` });
+      name.append(where);
+      label.append(box, name);
+      if (box.checked) label.append(swatch(run.id));
+      item.append(label);
+      return item;
+    }));
+    if (focused) list.querySelector(`[data-run="${CSS.escape(focused)}"]`)?.focus();
+    const more = document.getElementById("more");
+    more.hidden = fits.length <= shown.length;
+    more.textContent = `${fits.length - shown.length} more: search for them.`;
+  }
+
+  async function draw() {
+    const figure = form.elements.figure.value, against = form.elements.against.value;
+    const factor = figure.endsWith("accuracy") ? 100 : 1;
+    const wanted = picked.filter(about);
+    const mine = (turn += 1);
+    const loaded = await Promise.all(wanted.map((id) => {
+      const running = live().find((run) => run.id === id);
+      return running ? running.curve : zoo.load(id).catch(() => null);
+    }));
+    if (mine !== turn) return;
+    const lost = wanted.filter((id, place) => !loaded[place]);
+    const told = document.getElementById("lost");
+    told.hidden = lost.length === 0;
+    told.textContent = `Not to be loaded: ${lost.map((id) => `data/${id}.js`).join(", ")}. Is the report's folder whole?`;
+    const traces = wanted.flatMap((id, place) => {
+      const columns = loaded[place];
+      if (!columns) return [];
+      const { colour, dash } = look(id);
+      const run = about(id);
+      return [{
+        x: columns[against], y: columns[figure].map((value) => (value === null ? null : value * factor)),
+        name: zoo.plain(`${run.model} seed ${run.seed}`), mode: columns.epoch.length < 3 ? "lines+markers" : "lines",
+        line: { color: colour, width: 2, dash }, marker: { color: colour },
+        hovertemplate: "%{fullData.name}<br>%{x:.6~g}: %{y:.4~f}<extra></extra>",
+      }];
+    });
+    const x = against === "epoch" ? "epoch" : "seconds of training";
+    zoo.draw("chart", traces, zoo.layout(x, factor === 100 ? titles[figure].replace(",", " %,") : titles[figure], {
+      xaxis: against === "epoch" ? zoo.epochs(Math.max(1, ...traces.map((trace) => trace.x.length))) : { rangemode: "tozero" },
+      layout: { annotations: traces.length ? [] : [{ text: "Choose runs from the list.", showarrow: false, font: { size: 14, color: zoo.colour("muted") } }] },
+    }));
+    document.getElementById("chart").dataset.drawn = String(traces.length);
+  }
+
+  function choose(ids) {
+    picked = [...new Set(ids)];
+    history.replaceState(null, "", `#runs=${picked.join(",")}`);
+    showList();
+    draw();
+  }
+
+  form.addEventListener("change", draw);
+  form.addEventListener("submit", (event) => event.preventDefault());
+  find.addEventListener("input", showList);
+  document.getElementById("none").addEventListener("click", () => choose([]));
+  for (const news of ["zoo-theme", "zoo-live"]) {
+    addEventListener(news, () => { showList(); draw(); }, { signal: zoo.life.signal });
+  }
+  const asked = new URLSearchParams(location.hash.slice(1)).get("runs"); // null: another anchor, or none
+  choose(asked?.split(",").filter(Boolean) ?? picked ?? data.first);
+}
+
+zoo.started.push(startCurves);

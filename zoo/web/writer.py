@@ -1,0 +1,142 @@
+"""The page as a folder of files: rendered beside the old one, then put in its place whole."""
+
+from __future__ import annotations
+
+import datetime
+import importlib.util
+import json
+import os
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+from zoo import __version__
+from zoo.errors import EnvironmentFault, ResultError
+from zoo.gcpause import paused_gc
+from zoo.listing import TEST_MARK
+from zoo.report.figures import COLOURS
+from zoo.results import Stored, load_history
+from zoo.web import cells, charts, runpage
+from zoo.web.data import tables
+
+MANIFEST = "zoo-report.json"  # marks a folder as a report, and names its files
+_HERE = Path(__file__).parent
+_PAGES = ("index", "tradeoffs", "curves", "speed")
+
+
+def check_packages() -> None:
+    """Raises :class:`EnvironmentFault` where a package that the page needs is not installed."""
+    missing = [name for name in ("jinja2", "plotly") if importlib.util.find_spec(name) is None]
+    if missing:
+        raise EnvironmentFault(
+            f"the page needs {' and '.join(missing)}, which {'is' if len(missing) == 1 else 'are'} not installed; "
+            "pip install 'norm-zoo[report]'"
+        )
+
+
+def check_out(out: Path) -> None:
+    """Whether a report may be put at `out`: nothing is there, an empty folder, or an older report and nothing else.
+
+    Raises :class:`ResultError`.
+    """
+    if not out.parent.is_dir():
+        raise ResultError(f"--out {out}: no folder {out.parent}; make it first")
+    if not (out.exists() or out.is_symlink()):
+        return
+    if out.is_symlink() or not out.is_dir():
+        raise ResultError(f"--out {out}: is no folder; name another")
+    found = {path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_symlink() or not path.is_dir()}
+    if not found:
+        return
+    try:
+        written = set(json.loads((out / MANIFEST).read_text(encoding="utf-8"))["files"])
+    except (OSError, ValueError, KeyError, TypeError):
+        raise ResultError(f"--out {out}: holds files and is no zoo report; name another folder, or empty it") from None
+    if foreign := sorted(found - written - {MANIFEST}):
+        raise ResultError(f"--out {out}: holds {foreign[0]!r}, which is not of the report there; move it away")
+
+
+def write_report(runs: Sequence[Stored], out: Path, baseline: str | None = None) -> int:
+    """Make the report of `runs` at `out`, whole or not at all, and give the number of its runs.
+
+    Raises :class:`ResultError` for an `out` that is something else, and as :func:`zoo.comparison.compare` does.
+    """
+    out = out.absolute()
+    check_out(out)
+    fresh = out.with_name(f".{out.name}.{os.getpid()}.tmp")
+    old = out.with_name(f".{out.name}.{os.getpid()}.old")
+    try:
+        count = render(runs, fresh, baseline)
+        if out.exists():
+            out.rename(old)
+        try:
+            fresh.rename(out)
+        except OSError:
+            if old.exists():
+                old.rename(out)
+            raise
+    except OSError as problem:
+        raise EnvironmentFault(f"{out}: the report cannot be written ({problem.strerror}); choose another --out") from (
+            problem
+        )
+    finally:
+        for folder in (fresh, old):
+            shutil.rmtree(folder, ignore_errors=True)
+    return count
+
+
+@paused_gc()
+def render(runs: Sequence[Stored], folder: Path, baseline: str | None = None, edition: int = 0) -> int:
+    """Write all files of the page into the new `folder`. A page of an `edition` asks its server for a newer one.
+
+    Raises OSError.
+    """
+    import jinja2
+    from plotly.offline import get_plotlyjs
+
+    found = tables(runs, baseline)
+    folder.mkdir()
+    files: list[str] = []
+
+    def put(name: str, content: str) -> None:
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(content, encoding="utf-8")
+        files.append(name)
+
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(_HERE / "templates"), autoescape=True, undefined=jinja2.StrictUndefined,
+        trim_blocks=True, lstrip_blocks=True,
+    )  # fmt: skip
+    environment.filters |= {"percent": cells.percent, "script_json": charts.script_json, "yaml": runpage.as_yaml}
+    environment.globals |= {
+        "cells": cells, "runpage": runpage, "has_curve": charts.has_curve, "colours": COLOURS, "mark": TEST_MARK,
+        "tables": found, "baseline": baseline, "edition": edition, "version": __version__,
+        "built": f"{datetime.datetime.now(datetime.UTC):%d %B %Y, %H:%M} UTC",
+    }  # fmt: skip
+    data = {
+        "tradeoffs": charts.tradeoffs(found),
+        "curves": {"runs": charts.curve_list(found), "first": charts.first_choice(found)},
+    }
+    put("plotly.min.js", get_plotlyjs())
+    for path in sorted((_HERE / "static").iterdir()):
+        put(f"static/{path.name}", path.read_text(encoding="utf-8"))
+    for name in _PAGES:
+        put(f"{name}.html", environment.get_template(f"{name}.html").render(page=name, up="", data=data.get(name)))
+    template = environment.get_template("run.html")
+    pages = [(table, line, run) for table in found for line in table.lines for run in line.runs]
+    for table, line, run in pages:
+        shown = []
+        for number, picture in enumerate(runpage.pictures(run), 1):
+            name = f"pictures/{run.id}/{number}.png"
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(picture, folder / name)
+            files.append(name)
+            shown.append({"file": name, "caption": runpage.caption(picture)})
+        if charts.has_curve(run):
+            history = charts.curve(load_history(run.stored.folder.history))
+            put(f"data/{run.id}.js", charts.script_call("zoo.curve", run.id, history))
+        put(f"runs/{run.id}.html", template.render(page="run", up="../", table=table, line=line, run=run, shown=shown))
+    manifest = {"version": __version__, "files": sorted(files)}
+    (folder / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
+    return len(pages)
