@@ -90,5 +90,8 @@ def test_commands_of_the_pages_exist() -> None:
     told = {word for page in PAGES for word in re.findall(r"\bzoo ([a-z]+)\b", page.read_text())}
     shown = subprocess.run([sys.executable, "-m", "zoo", "--help"], capture_output=True, text=True, check=True).stdout
     commands = set(re.findall(r"^  ([a-z]+)  ", shown, re.MULTILINE))
-    wanted = {"bench", "compare", "completion", "data", "evaluate", "list", "recipe", "show", "speed", "study"}
+    wanted = {
+        "bench", "compare", "completion", "data", "evaluate", "explain", "list", "plot", "recipe", "report", "serve",
+        "show", "speed", "study",
+    }  # fmt: skip
     assert wanted <= commands & told
