@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from zoo.ablation import ablation, reference_recipes
 from zoo.recipe import load_recipe
+from zoo.report.ablation import render as render_way
 from zoo.report.batch_size import render
 from zoo.results import find_results, load_all
 from zoo.study import batch_size_recipes, batch_sizes
@@ -80,3 +82,23 @@ def test_the_runs_of_fast_are_the_committed_ones() -> None:
         ])  # fmt: skip
     assert sorted(shown) == sorted(told)
     assert f"fast-{load_recipe('fast', ['precision=bf16']).fingerprint[:8]}" in {row[0] for row in shown}
+
+
+def test_the_way_from_eva6s8_is_that_of_the_committed_runs() -> None:
+    overrides = ["split.train=10000", "batch_size=128", "precision=bf16"]
+    runs = load_all(find_results([ROOT / "benchmarks" / "studies" / "eva6s8"]))
+    wanted = reference_recipes(overrides, 8)
+    stored = [
+        [
+            run
+            for run in runs
+            if (run.result.recipe.fingerprint, run.result.model.norm) == (recipe.fingerprint, step.norm)
+        ]
+        for step, recipe in wanted
+    ]
+    assert sum(map(len, stored)) == len(runs) == len(wanted)
+    assert all(run.result.git["dirty"] is False for run in runs)
+    title = f"eva6s8 to standard: cifar10-jpeg, resnet18_w16, 8 epochs, {' '.join(overrides)}"
+    text = (ROOT / "docs" / "reproducing-eva6s8.md").read_text()
+    table = re.search(r"<!-- study -->\n(.*?)<!-- end -->", text, re.DOTALL)[1]
+    assert table.strip() == render_way(ablation([step for step, _ in wanted], stored), "markdown", title).strip()

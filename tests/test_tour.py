@@ -79,8 +79,8 @@ def toured(tmp_path_factory: pytest.TempPathFactory, zoo_cache: Path) -> SimpleN
 
 def test_it_runs_and_compares_two_norms_and_a_new_one(toured: SimpleNamespace) -> None:
     assert [output for output in outputs(toured.book) if output.output_type == "error"] == []
-    shown = [output for output in outputs(toured.book) if "<small>" in str(output.get("data"))]
-    first, last = (output["data"]["text/html"] for output in shown)
+    compared = [output for output in outputs(toured.book) if "<small>" in str(output.get("data"))]
+    first, last = (output["data"]["text/html"] for output in compared)
     for table, models in (
         (first, ("resnet20_bn", "resnet20_gn")),
         (last, ("resnet20_bn", "resnet20_gn", "resnet20_mine")),
