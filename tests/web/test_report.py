@@ -15,7 +15,6 @@ from zoo.results import find_results, load_all
 from zoo.web import cells
 from zoo.web.charts import script_call, script_json, tradeoffs
 from zoo.web.data import tables
-from zoo.web.pareto import front
 from zoo.web.runpage import clock, confusions
 
 ROOT = Path(__file__).parents[2]
@@ -215,15 +214,6 @@ def test_a_package_that_is_missing_is_told_first(zoo_cli, tmp_path: Path) -> Non
 
 
 # Pure functions
-
-
-def test_front() -> None:
-    points = [(1.0, 0.5), (2.0, 0.9), (3.0, 0.7), None, (0.5, 0.5), (4.0, 0.9)]
-    assert front(points, smaller=True) == [4, 1]
-    assert front(points, smaller=False) == [5]
-    assert front([(1.0, 0.5), (2.0, 0.4), (3.0, 0.3), (2.0, 0.3)], smaller=False) == [0, 1, 2]
-    assert front([(1.0, 0.5), (1.0, 0.5)], smaller=True) == [0, 1]  # equal points: neither beats the other
-    assert front([None], smaller=True) == []
 
 
 def test_points_and_fronts_keep_machines_and_the_diverged_apart(tmp_path: Path) -> None:

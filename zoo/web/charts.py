@@ -12,9 +12,9 @@ from markupsafe import Markup
 
 from zoo.report.figures import COLOURS, MARKERS
 from zoo.results import EpochRow
+from zoo.stats import pareto_front
 from zoo.web.cells import SUMMARY, percent, spread
 from zoo.web.data import Page, Table
-from zoo.web.pareto import front
 
 # matplotlib's markers, of which the static figures are made, in plotly's words.
 _SYMBOLS = dict(
@@ -79,7 +79,7 @@ def _points(table: Table) -> dict[str, Any]:
 
     def of(key: str, machine: str | None) -> list[int]:
         """A row of which a seed diverged is on no front: its mean is of the seeds that went well."""
-        return front(
+        return pareto_front(
             [
                 (point[key], point["accuracy"])
                 if point[key] is not None and not point["diverged"] and machine in (None, point["machine"])
