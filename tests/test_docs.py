@@ -9,7 +9,7 @@ from zoo.ablation import ablation, reference_recipes
 from zoo.recipe import load_recipe
 from zoo.report.ablation import render as render_way
 from zoo.report.batch_size import render
-from zoo.results import find_results, load_all
+from zoo.results import find_results, load_all, load_history, load_stored
 from zoo.study import batch_size_recipes, batch_sizes
 
 ROOT = Path(__file__).parents[1]
@@ -102,3 +102,18 @@ def test_the_way_from_eva6s8_is_that_of_the_committed_runs() -> None:
     text = (ROOT / "docs" / "reproducing-eva6s8.md").read_text()
     table = re.search(r"<!-- study -->\n(.*?)<!-- end -->", text, re.DOTALL)[1]
     assert table.strip() == render_way(ablation([step for step, _ in wanted], stored), "markdown", title).strip()
+
+
+def test_the_small_scale_of_the_reference_experiment_is_its_committed_run() -> None:
+    text = (ROOT / "docs" / "reproducing-eva6s8.md").read_text()
+    (path,) = (ROOT / "benchmarks" / "studies" / "eva6s8").rglob("resnet18_w16_in/seed0/result.json")
+    stored = load_stored(path)
+    result, history = stored.result, load_history(stored.folder.history)
+    last = 100 * history[-1].train_accuracy
+    for told in (
+        f"{100 * result.test.accuracy:.2f} % (epoch {result.selection.epoch}), train {last:.2f} %",
+        "by epoch: " + ", ".join(f"{100 * row.eval_accuracy:.2f}" for row in history),
+        f"small scale {result.test.images - result.test.correct:,} |",
+        f"plane {100 * result.test.per_class_accuracy[0]:.0f}, car {100 * result.test.per_class_accuracy[1]:.0f}",
+    ):
+        assert told in text
