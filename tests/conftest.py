@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -67,6 +68,8 @@ class Cli:
 
     def start(self, *arguments: str | Path, cwd: Path | None = None) -> subprocess.Popen[str]:
         """Start ``zoo ARGUMENTS`` in a session of its own, so that signals reach nothing else."""
+        if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # tests begun with `&`: zoo would inherit it
+            signal.signal(signal.SIGINT, signal.default_int_handler)
         return subprocess.Popen(
             [*self.command, *map(str, arguments)],
             cwd=cwd or self.folder,

@@ -11,7 +11,6 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from conftest import clean_environment
 
 nbformat = pytest.importorskip("nbformat", reason="needs nbclient and ipykernel: pip install 'norm-zoo[test]'")
 nbclient = pytest.importorskip("nbclient", reason="needs nbclient and ipykernel: pip install 'norm-zoo[test]'")
@@ -39,10 +38,10 @@ def read() -> Any:
 
 
 @pytest.fixture(scope="module")
-def toured(tmp_path_factory: pytest.TempPathFactory, zoo_cache: Path) -> SimpleNamespace:
+def toured(tmp_path_factory: pytest.TempPathFactory, zoo_cache: Path, module_cli: Any) -> SimpleNamespace:
     """The notebook after a real execution in an empty folder; where its kernel listened, and its manager."""
     folder = tmp_path_factory.mktemp("tour")
-    environment = clean_environment() | {
+    environment = module_cli.environment | {
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
         "TMPDIR": str(folder),
         "IPYTHONDIR": str(folder / "ipython"),
