@@ -29,13 +29,7 @@ def report(runs: tuple[Path, ...], out: Path, baseline: str | None) -> None:
     check_packages()
     check_out(out.absolute())
 
-    from zoo.errors import ResultError
-    from zoo.results import find_results, load_all
+    from zoo.api import read_runs
 
-    paths = find_results(runs or [options.RUNS])
-    if not paths:
-        raise ResultError(
-            f"no result.json under {', '.join(map(str, runs or [options.RUNS]))}; `zoo bench MODEL` makes runs"
-        )
-    count = write_report(load_all(paths), out, baseline)
+    count = write_report(read_runs(runs or options.RUNS), out, baseline)
     click.echo(f"wrote {out / 'index.html'}: {count} run{'' if count == 1 else 's'}")
