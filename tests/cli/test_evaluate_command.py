@@ -6,8 +6,7 @@ import csv
 import io
 import json
 import shutil
-import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -18,7 +17,6 @@ from PIL import Image
 from run_files import snapshot
 from safetensors.numpy import load_file, save_file
 
-from zoo.cli.main import main
 from zoo.data.corrupt import CORRUPTIONS
 from zoo.data.parquet import CIFAR10_CLASSES
 
@@ -60,24 +58,6 @@ def benched(module_cli, tiny) -> SimpleNamespace:
     (folder / "evaluated_norm.py").write_text(MINE)
     module_cli.ok("bench", *MODELS, "--dataset", "cifar10-tiny", "--data-dir", "data", *tiny)
     return SimpleNamespace(cli=module_cli, folder=folder, runs=folder / "runs")
-
-
-@pytest.fixture
-def zoo(capsys: pytest.CaptureFixture[str], benched, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Any]]:
-    """``zoo ARGUMENTS`` in this process and in that folder: what the command line prints, without its start."""
-    monkeypatch.chdir(benched.folder)
-    monkeypatch.setenv("ZOO_DATA", str(benched.folder / "data"))
-    before = signal.getsignal(signal.SIGTERM)
-
-    def run(*arguments: str | Path, code: int = 0) -> SimpleNamespace:
-        with pytest.raises(SystemExit) as ended:
-            main([str(argument) for argument in arguments])
-        out, err = capsys.readouterr()
-        assert ended.value.code == code, err
-        return SimpleNamespace(out=out, err=err)
-
-    yield run
-    signal.signal(signal.SIGTERM, before)
 
 
 @pytest.fixture

@@ -6,19 +6,14 @@ import html
 import json
 import re
 import shutil
-import signal
-from collections.abc import Callable, Iterator
 from html.parser import HTMLParser
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 from run_files import find_run, snapshot
-
-from zoo.cli.main import main
 
 # Text from outside that a page, a picture or a caption could take for its own language.
 CLASSES = ("<b>bold\"&'", "$x^2$ \\frac", "{{ 7 * 7 }}", "a rather long name of a class")
@@ -65,24 +60,6 @@ def benched(module_cli, tiny) -> SimpleNamespace:
     return SimpleNamespace(
         cli=module_cli, folder=folder, mine=mine, other=other, before=before, output=output, out=mine / "explain"
     )
-
-
-@pytest.fixture
-def zoo(capsys: pytest.CaptureFixture[str], benched, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Any]]:
-    """``zoo ARGUMENTS`` in this process and in that folder: what the command line prints, without its start."""
-    monkeypatch.chdir(benched.folder)
-    monkeypatch.setenv("ZOO_DATA", str(benched.folder / "data"))
-    before = signal.getsignal(signal.SIGTERM)
-
-    def run(*arguments: str | Path, code: int = 0) -> SimpleNamespace:
-        with pytest.raises(SystemExit) as ended:
-            main([str(argument) for argument in arguments])
-        out, err = capsys.readouterr()
-        assert ended.value.code == code, err
-        return SimpleNamespace(out=out, err=err)
-
-    yield run
-    signal.signal(signal.SIGTERM, before)
 
 
 class Page(HTMLParser):
