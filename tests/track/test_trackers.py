@@ -1,0 +1,378 @@
+"""``--track``: what a real bench has told TensorBoard, MLflow and W&B, read back from their own stores."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from zoo.results import find_results, load_result
+from zoo.web.live import unfinished
+
+ALL = "tensorboard,mlflow,wandb"
+PER_EPOCH = {
+    "lr": "lr", "train/loss": "train_loss", "train/accuracy": "train_accuracy", "holdout/loss": "eval_loss",
+    "holdout/accuracy": "eval_accuracy", "train/images_per_second": "train_images_per_second",
+}  # fmt: skip
+
+
+def run_folder(folder: Path) -> Path:
+    """The folder of the only run under `folder`/runs."""
+    (found,) = (folder / "runs").glob("shapes10/*/resnet20_ln/seed0")
+    return found
+
+
+def history(folder: Path) -> dict[str, list[tuple[int, float]]]:
+    """What history.csv says: (epoch, value) by the name that trackers have for it."""
+    rows = list(csv.DictReader((run_folder(folder) / "history.csv").read_text().splitlines()))
+    return {name: [(int(row["epoch"]), float(row[column])) for row in rows] for name, column in PER_EPOCH.items()}
+
+
+def mlflow_runs(folder: Path) -> tuple[Any, list[Any]]:
+    """MLflow's client on `folder`'s store, and all runs in it that were not deleted."""
+    from mlflow import MlflowClient
+
+    client = MlflowClient(f"sqlite:///{folder / 'runs' / 'mlflow.db'}")
+    return client, client.search_runs([found.experiment_id for found in client.search_experiments()])
+
+
+def mlflow_epochs(folder: Path) -> dict[str, list[tuple[int, float]]]:
+    """(step, value) of the only run in `folder`'s store."""
+    client, (run,) = mlflow_runs(folder)
+    return {
+        name: [(metric.step, metric.value) for metric in client.get_metric_history(run.info.run_id, name)]
+        for name in PER_EPOCH
+    }
+
+
+def tensorboard_events(folder: Path) -> Any:
+    """TensorBoard's own reading of the run."""
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    path = folder / "runs" / "tensorboard" / run_folder(folder).relative_to(folder / "runs")
+    return EventAccumulator(str(path), size_guidance={"scalars": 0}).Reload()
+
+
+def tensorboard_epochs(folder: Path) -> dict[str, list[tuple[int, float]]]:
+    """(step, value) of the run."""
+    events = tensorboard_events(folder)
+    return {name: [(event.step, event.value) for event in events.Scalars(name)] for name in PER_EPOCH}
+
+
+def wandb_records(folder: Path) -> Iterator[Any]:
+    """The records of all .wandb files under `folder`, whose packing is that of LevelDB's log."""
+    from wandb.proto.wandb_internal_pb2 import Record
+
+    for path in sorted((folder / "runs" / "wandb").glob("offline-run-*/*.wandb")):
+        content, place, record = path.read_bytes(), 7, b""
+        assert content.startswith(b":W&B")
+        while place < len(content):
+            if 32768 - place % 32768 < 7:  # no header fits into what is left of the block
+                place += 32768 - place % 32768
+                continue
+            size, kind = int.from_bytes(content[place + 4 : place + 6], "little"), content[place + 6]
+            record += content[place + 7 : place + 7 + size]
+            place += 7 + size
+            if kind in (1, 4):  # whole, or the last part
+                yield Record.FromString(record)
+                record = b""
+
+
+def wandb_epochs(folder: Path) -> dict[str, list[tuple[int, float]]]:
+    """(step, value) in all W&B folders together."""
+    rows = [
+        {".".join(item.nested_key) or item.key: json.loads(item.value_json) for item in record.history.item}
+        for record in wandb_records(folder)
+        if record.WhichOneof("record_type") == "history"
+    ]
+    return {name: [(row["_step"], row[name]) for row in rows] for name in PER_EPOCH}
+
+
+def check_epochs(folder: Path) -> None:
+    """Each tracker has each epoch of history.csv once, with its figures."""
+    told = history(folder)
+    assert mlflow_epochs(folder) == told
+    assert wandb_epochs(folder) == told
+    for name, values in tensorboard_epochs(folder).items():  # in single precision
+        assert [step for step, _ in values] == [step for step, _ in told[name]], name
+        assert [value for _, value in values] == pytest.approx([value for _, value in told[name]], rel=1e-6)
+
+
+@pytest.fixture(scope="module")
+def benched(module_inline, tiny) -> SimpleNamespace:
+    """A run of two epochs, told to all three."""
+    output = module_inline.ok("bench", "resnet20_ln", *tiny, "--track", ALL)
+    result = load_result(run_folder(module_inline.folder) / "result.json")
+    return SimpleNamespace(output=output, folder=module_inline.folder, result=result, cli=module_inline)
+
+
+def test_every_epoch_once(benched):
+    """In all three, with the figures of history.csv."""
+    assert benched.result.epochs_trained == 2
+    check_epochs(benched.folder)
+
+
+def test_mlflow_read_back(benched):
+    """Parameters, final figures, tags and artifacts through MLflow's client."""
+    client, (run,) = mlflow_runs(benched.folder)
+    result, params, metrics = benched.result, run.data.params, run.data.metrics
+    recipe = result.recipe
+    assert (params["model"], params["norm"], params["seed"]) == ("resnet20_ln", "ln", "0")
+    assert (params["recipe"], params["recipe_fingerprint"]) == ("smoke", recipe.fingerprint)
+    assert (params["dataset"], params["dataset_fingerprint"]) == ("shapes10", result.dataset.fingerprint)
+    assert (params["device"], params["layout"], params["executor"]) == ("cpu", "nchw", "batched")
+    assert float(params["optimizer.lr"]) == recipe.content["optimizer"]["lr"]
+    assert json.loads(params["augment.train"]) == recipe.content["augment"]["train"]
+    assert params.get("git_commit") == (result.git or {}).get("commit")
+    assert metrics["final/test_accuracy"] == result.test.accuracy
+    assert metrics["final/test_loss"] == result.test.loss
+    assert metrics["final/test_ece"] == result.test.ece
+    assert metrics["final/parameters"] == result.model.parameters
+    assert metrics["final/macs"] == result.model.macs
+    assert metrics["final/train_images_per_second"] == result.speed.train_images_per_second
+    assert metrics["final/latency_p50"] == result.speed.latency_p50
+    assert (run.info.status, run.data.tags["zoo.status"]) == ("FINISHED", "finished")
+    stored = Path(client.download_artifacts(run.info.run_id, "zoo-result.json"))
+    assert load_result(stored) == result
+    assert {file.path for file in client.list_artifacts(run.info.run_id)} == {"zoo-result.json", "zoo-history.csv"}
+
+
+def test_tensorboard_read_back(benched):
+    """Final figures, and what the HPARAMS tab shows."""
+    from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
+
+    events = tensorboard_events(benched.folder)
+    assert events.Scalars("final/test_accuracy")[0].value == pytest.approx(benched.result.test.accuracy)
+    content = {
+        tag.rpartition("/")[2]: HParamsPluginData.FromString(data)
+        for tag, data in events.PluginTagToContent("hparams").items()
+    }
+    shown = content["session_start_info"].session_start_info.hparams
+    assert shown["recipe_fingerprint"].string_value == benched.result.recipe.fingerprint
+    assert shown["optimizer.lr"].number_value == benched.result.recipe.content["optimizer"]["lr"]
+    assert content["session_end_info"].session_end_info.status == 1  # STATUS_SUCCESS
+
+
+def test_wandb_read_back(benched):
+    """Parameters, final figures, status and files of the offline run."""
+    records = list(wandb_records(benched.folder))
+    run = next(record.run for record in records if record.WhichOneof("record_type") == "run")
+    config = {item.key: json.loads(item.value_json) for item in run.config.update}
+    assert config["recipe_fingerprint"] == benched.result.recipe.fingerprint
+    assert config["optimizer.lr"] == benched.result.recipe.content["optimizer"]["lr"]
+    assert run.run_id == json.loads((run_folder(benched.folder) / "track.json").read_text())["id"]
+    summary = {
+        ".".join(item.nested_key) or item.key: json.loads(item.value_json)
+        for record in records
+        for item in record.summary.update
+    }
+    assert summary["final/test_accuracy"] == benched.result.test.accuracy
+    assert summary["status"] == "finished"
+    (folder,) = (benched.folder / "runs" / "wandb").glob("offline-run-*")
+    assert load_result(folder / "files" / "zoo-result.json") == benched.result
+
+
+def test_nothing_of_theirs_is_a_run(benched):
+    """Neither results nor unfinished runs are found in what trackers keep beside the runs."""
+    runs = benched.folder / "runs"
+    assert find_results([runs]) == [run_folder(benched.folder) / "result.json"]
+    assert unfinished([runs], {}) == ([], None)
+    assert "resnet20_ln" in benched.output.stdout  # and stdout is the table, from its first line on
+    assert benched.output.stdout.startswith("shapes10, recipe smoke-")
+    assert [line for line in benched.output.lines if line.startswith("tracked by")] == [
+        f"tracked by tensorboard in {Path('runs/tensorboard')}",
+        f"tracked by mlflow in sqlite:///{runs / 'mlflow.db'}",
+        f"tracked by wandb in {Path('runs/wandb')} (offline)",
+    ]
+
+
+def test_done_before(benched, tiny):
+    """The same command again tells nobody anything; a place that lacks the run gets it whole."""
+    command = ("bench", "resnet20_ln", *tiny, "--track", ALL)
+    files = sorted(path for path in (benched.folder / "runs").rglob("*tfevents*"))
+    assert "was done before" in benched.cli.ok(*command).stderr
+    check_epochs(benched.folder)
+    assert sorted(path for path in (benched.folder / "runs").rglob("*tfevents*")) == files
+    benched.cli.ok(*command[:-1], "mlflow", MLFLOW_EXPERIMENT_NAME="another")
+    client, runs = mlflow_runs(benched.folder)
+    (run,) = (run for run in runs if client.get_experiment(run.info.experiment_id).name == "another")
+    assert [(metric.step, metric.value) for metric in client.get_metric_history(run.info.run_id, "train/loss")] == (
+        history(benched.folder)["train/loss"]
+    )
+    assert run.data.metrics["final/test_accuracy"] == benched.result.test.accuracy
+    client.delete_run(run.info.run_id)  # for the other tests
+
+
+def test_a_tracker_that_fails_costs_no_run(benched, tiny, inline_cli):
+    """One line for each, though they would fail again with every epoch; the run is stored."""
+    runs = inline_cli.folder / "runs"
+    runs.mkdir()
+    (runs / "tensorboard").write_text("in the way")
+    with sqlite3.connect(benched.folder / "runs" / "mlflow.db") as old, sqlite3.connect(runs / "mlflow.db") as store:
+        old.backup(store)  # made already; the other test's run in it is thrown away
+        store.execute("UPDATE runs SET lifecycle_stage = 'deleted'")
+        store.execute("CREATE TRIGGER full BEFORE INSERT ON metrics BEGIN SELECT RAISE(FAIL, 'the disk is full'); END")
+    output = inline_cli.ok("bench", "resnet20_ln", *tiny, "--track", "tensorboard,mlflow")
+    told = [line for line in output.lines if "is off from here on" in line]
+    assert [line.split()[1] for line in told] == ["tensorboard", "mlflow"]
+    assert "the disk is full" in told[1]
+    assert output.lines.index(told[1]) < next(index for index, line in enumerate(output.lines) if "epoch 2/2" in line)
+    assert load_result(run_folder(inline_cli.folder) / "result.json").status == "finished"
+    assert "Traceback" not in output.stderr
+
+    with sqlite3.connect(runs / "mlflow.db") as store:
+        store.execute("DROP TRIGGER full")
+    inline_cli.ok("bench", "resnet20_ln", *tiny, "--track", "mlflow")  # tells what was missed
+    assert mlflow_epochs(inline_cli.folder) == history(inline_cli.folder)
+
+
+@pytest.mark.parametrize(
+    ("asked", "environment", "told"),
+    [
+        ("mlfow", {}, "unknown tracker 'mlfow' (looked in --track); did you mean 'mlflow'?"),
+        ("tensorboard,comet", {}, "unknown tracker 'comet' (looked in --track); there are tensorboard, mlflow, wandb"),
+        ("mlflow", {"MLFLOW_TRACKING_URI": "http://127.0.0.1:9"}, "--track mlflow: cannot be opened: "),
+    ],
+)
+def test_mistakes_come_before_any_training(inline_cli, tiny, asked, environment, told):
+    """One line, exit code 2, no run."""
+    environment = environment | {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0"}
+    output = inline_cli("bench", "resnet20_ln", *tiny, "--track", asked, **environment)
+    assert output.returncode == 2
+    assert output.lines[-1].startswith(f"zoo: {told}")
+    assert "epoch 1" not in output.stderr
+
+
+def test_a_missing_extra_is_named(inline_cli, tiny, monkeypatch):
+    """With the command that installs it."""
+    for name in ("wandb", "mlflow"):
+        monkeypatch.setitem(sys.modules, name, None)
+    output = inline_cli("bench", "resnet20_ln", *tiny, "--track", ALL)
+    assert (output.returncode, output.stderr) == (
+        2,
+        f"zoo: --track {ALL}: mlflow and wandb are not installed; pip install 'norm-zoo[mlflow,wandb]'\n",
+    )
+
+
+def test_nothing_is_loaded_unasked():
+    """Neither by zoo.track nor by the command line."""
+    names = "{'tensorboard', 'mlflow', 'wandb', 'torch'}"
+    code = f"import sys, zoo.track, zoo.cli.main; print(sorted({names} & set(sys.modules)))"
+    assert subprocess.check_output([sys.executable, "-c", code], text=True) == "[]\n"
+
+
+# An epoch takes about a second.
+SETTINGS = ("split.train=1600", "split.holdout=64", "epochs=3", "schedule.peak_epoch=1")
+LONGER = ("bench", "resnet20_ln", "--recipe", "smoke", "--layout", "nchw",
+          *(word for setting in SETTINGS for word in ("--set", setting)))  # fmt: skip
+
+
+def stop(cli: Any, number: int, until: str, *more: str) -> int:
+    """Start :data:`LONGER`, send the signal to the whole group a moment after the line `until`; the exit code."""
+    process = cli.start(*LONGER, *more)
+    try:
+        lines = []
+        for line in process.stderr:
+            lines.append(line)
+            if line.strip().startswith(until):
+                break
+        else:
+            pytest.fail("".join(lines))
+        time.sleep(0.3)
+        os.killpg(process.pid, number)
+        assert process.stdout.read() == ""
+        rest = process.stderr.read()
+        assert "Traceback" not in rest, rest
+        return process.wait(60)
+    finally:
+        process.kill()
+        process.stdout.close()
+        process.stderr.close()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT], ids=["killed", "interrupted"])
+def test_a_run_that_goes_on_is_one_run(zoo_cli, number):
+    """Stopped in its second epoch, its trackers' processes too; then each epoch is in each tracker once."""
+    assert stop(zoo_cli, number, "epoch 1/3", "--track", ALL) == (-number if number == signal.SIGKILL else 130)
+    _, (run,) = mlflow_runs(zoo_cli.folder)
+    assert run.info.status == ("RUNNING" if number == signal.SIGKILL else "KILLED")
+    output = zoo_cli.ok(*LONGER, "--track", ALL)
+    assert "goes on after epoch 1 of 3" in output.stderr
+    assert output.stdout.startswith("shapes10, recipe smoke-")
+    check_epochs(zoo_cli.folder)
+    _, (again,) = mlflow_runs(zoo_cli.folder)
+    assert (again.info.run_id, again.info.status) == (run.info.run_id, "FINISHED")
+    assert len(list((zoo_cli.folder / "runs" / "wandb").glob("offline-run-*"))) == 1
+
+
+@pytest.mark.slow
+def test_killed_before_its_first_epoch(zoo_cli):
+    """It leaves nothing in the trackers, and the run that is begun again is the only one."""
+    stop(zoo_cli, signal.SIGKILL, "cpu, nchw", "--track", ALL)
+    assert mlflow_runs(zoo_cli.folder)[1] == []
+    zoo_cli.ok(*LONGER, "--track", ALL)
+    check_epochs(zoo_cli.folder)
+
+
+@pytest.mark.slow
+def test_begun_untracked_and_gone_on_tracked(zoo_cli):
+    """The epochs before are told as well. Then --restart: TensorBoard shows the new run, MLflow has both."""
+    stop(zoo_cli, signal.SIGKILL, "epoch 1/3")
+    zoo_cli.ok(*LONGER, "--track", ALL)
+    check_epochs(zoo_cli.folder)
+    zoo_cli.ok(*LONGER, "--track", ALL, "--restart")
+    _, runs = mlflow_runs(zoo_cli.folder)
+    assert Counter(run.info.status for run in runs) == {"FINISHED": 2}
+    assert len({run.data.tags["zoo.id"] for run in runs}) == 2
+    assert [step for step, _ in tensorboard_epochs(zoo_cli.folder)["train/loss"]] == [1, 2, 3]
+    assert tensorboard_epochs(zoo_cli.folder)["train/loss"] == [
+        (step, pytest.approx(value)) for step, value in history(zoo_cli.folder)["train/loss"]
+    ]
+
+
+@pytest.mark.slow
+def test_trackers_change_no_bit(zoo_cli, module_cli):
+    """Weights, predictions and the table are those of a run without trackers, and stdout is the table alone."""
+    plain, tracked = module_cli.ok(*LONGER), zoo_cli.ok(*LONGER, "--track", ALL)
+    for name in ("model.safetensors", "predictions.npz"):
+        files = [run_folder(cli.folder) / name for cli in (module_cli, zoo_cli)]
+        assert files[0].read_bytes() == files[1].read_bytes(), name
+    tables = [[line.split()[:5] for line in output.stdout.splitlines()[:5]] for output in (plain, tracked)]
+    assert tables[0] == tables[1]
+    assert len(plain.stdout.splitlines()) == len(tracked.stdout.splitlines())
+    assert len(tracked.lines) == len(plain.lines) + 3  # "tracked by"
+
+
+@pytest.mark.slow
+def test_wandb_whose_process_dies_costs_no_run(zoo_cli):
+    """Its helper process is killed in the second epoch: one line, the run is stored, MLflow has it all."""
+    process = zoo_cli.start(*LONGER, "--track", "wandb,mlflow")
+    lines = []
+    for line in process.stderr:
+        lines.append(line)
+        if line.strip().startswith("epoch 1/3"):
+            break
+    time.sleep(0.3)
+    children = subprocess.check_output(["ps", "-o", "pid=,comm=", "--ppid", str(process.pid)], text=True).splitlines()
+    (core,) = (int(child.split()[0]) for child in children if "wandb" in child)
+    os.kill(core, signal.SIGKILL)
+    out, rest = process.communicate(timeout=120)
+    assert process.returncode == 0, rest
+    (told,) = (line for line in rest.splitlines() if "is off from here on" in line)
+    assert told.startswith("zoo: wandb ")
+    assert "Traceback" not in rest
+    assert out.startswith("shapes10, recipe smoke-")
+    assert mlflow_epochs(zoo_cli.folder) == history(zoo_cli.folder)

@@ -1,0 +1,76 @@
+"""Weights & Biases, offline unless ``$WANDB_MODE`` says otherwise: ``<runs>/wandb``, sent on by ``wandb sync``."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Collection
+from pathlib import Path
+
+import wandb
+
+from zoo.track.reporter import Entry
+
+RESULT = "zoo-result.json"
+
+
+class WandB:
+    """One W&B run for each run of zoo, by its id."""
+
+    name = "wandb"
+
+    def __init__(self, runs: Path) -> None:
+        self.folder = Path(os.environ.get("WANDB_DIR") or runs)
+        self.where = f"{self.folder / 'wandb'} ({os.environ['WANDB_MODE']})"
+        self._run: wandb.Run | None = None
+
+    def holds(self, entry: Entry) -> bool:
+        """See :class:`zoo.track.reporter.Tracker`."""
+        return any((folder / "files" / RESULT).is_file() for folder in self._folders(entry))
+
+    def begin(self, entry: Entry, fresh: bool) -> Collection[int]:
+        """See :class:`zoo.track.reporter.Tracker`.
+
+        Online the server says how far the run has come. What a killed session has written offline is only partly on the
+        disk, so the run is told again from its first epoch and takes the place of that session's folder.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        older = [folder for folder in self._folders(entry) if folder.name.startswith("offline-run-")]
+        self._run = wandb.init(
+            id=entry.id, resume="allow", dir=self.folder, name=entry.name, group=entry.group,
+            config=entry.params, tags=[str(entry.params[key]) for key in ("dataset", "norm") if key in entry.params],
+        )  # fmt: skip
+        for folder in older:
+            if folder.name != Path(self._run.dir).parent.name:  # named by the second in which it was begun
+                shutil.rmtree(folder)
+        return range(1, self._run.starting_step)
+
+    def log(self, epoch: int, metrics: dict[str, float]) -> None:
+        """See :class:`zoo.track.reporter.Tracker`."""
+        self._run.log(metrics, step=epoch, commit=True)
+
+    def end(self, status: str, epoch: int, metrics: dict[str, float], files: dict[str, str]) -> None:
+        """See :class:`zoo.track.reporter.Tracker`."""
+        self._run.summary.update({**metrics, "status": status})
+        self._run.tags += (status,)
+        for name, text in files.items():  # W&B sends what lies here
+            Path(self._run.dir, name).write_text(text)
+        self._finish(0 if status == "finished" else 1)
+
+    def close(self) -> None:
+        """See :class:`zoo.track.reporter.Tracker`."""
+        try:
+            if self._run:
+                self._finish(1)
+        finally:
+            wandb.teardown()  # else as Python ends, with a traceback where W&B's process has died
+
+    def _finish(self, code: int) -> None:
+        run, self._run = self._run, None
+        run.finish(exit_code=code)
+
+    def _folders(self, entry: Entry) -> list[Path]:
+        return sorted((self.folder / "wandb").glob(f"*run-*-{entry.id}"))
+
+
+open_tracker = WandB
