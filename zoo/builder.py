@@ -92,7 +92,14 @@ def build(model: Model, num_classes: int = 10, in_channels: int = 3) -> nn.Modul
     from zoo.fair import untouched
 
     with untouched(_where(model), "building"):
-        return _build(model, num_classes, in_channels)
+        module = _build(model, num_classes, in_channels)
+    if model.pretrained and model.pretrained.path:
+        from zoo import notes
+        from zoo.pretrained import load
+
+        path, digest = model.pretrained.path, model.pretrained.sha256
+        notes.add(module, *(f"weights {digest[:8]}: {line}" for line in load(module, path, digest, num_classes)))
+    return module
 
 
 def _build(model: Model, num_classes: int, in_channels: int) -> nn.Module:
@@ -157,13 +164,14 @@ def load_norm(model: Model) -> Norm:
 
 
 def load_builder(builder: str, what: str, origin: Origin) -> Callable[..., Any]:
-    """Import ``module:function``. The folder of the registry file that says so is searched first.
+    """Import ``module:function``. The folder of the registry file that says so is searched first, but for a plugin's:
+    what is installed is found as any import finds it, and a package's folder is no place to import from.
 
     Raises :class:`RegistryError` for a module or function that is not there, fails on import or is hidden by another.
     """
     module_name, _, path = builder.partition(":")
-    folder = origin.path.parent
-    if folder != BUILT_IN.parent and str(folder) not in sys.path:  # zoo's own folder holds no top-level modules
+    folder = None if origin.distribution or origin.path.parent == BUILT_IN.parent else origin.path.parent
+    if folder and str(folder) not in sys.path:
         sys.path.insert(0, str(folder))
         importlib.invalidate_caches()
     try:
@@ -173,13 +181,14 @@ def load_builder(builder: str, what: str, origin: Origin) -> Callable[..., Any]:
             raise RegistryError(
                 f"{what} ({origin}): importing {module_name!r} failed: {problem}; install it"
             ) from problem
-        near = did_you_mean(module_name, [file.stem for file in folder.glob("*.py")])
-        raise RegistryError(f"{what} ({origin}): no module {module_name!r} in {folder} or installed{near}") from problem
+        near = did_you_mean(module_name, [file.stem for file in folder.glob("*.py")] if folder else [])
+        where = f"in {folder} or installed" if folder else "installed"
+        raise RegistryError(f"{what} ({origin}): no module {module_name!r} {where}{near}") from problem
     except Exception as problem:
         line = " ".join(f"{type(problem).__name__}: {problem}".split())
         raise RegistryError(f"{what} ({origin}): importing {module_name!r} failed: {line}") from problem
-    beside = folder / module_name.replace(".", "/")
-    if folder != BUILT_IN.parent and (beside.with_suffix(".py").is_file() or (beside / "__init__.py").is_file()):
+    beside = folder / module_name.replace(".", "/") if folder else None
+    if beside and (beside.with_suffix(".py").is_file() or (beside / "__init__.py").is_file()):
         found = getattr(target, "__file__", None)
         if not found or not Path(found).resolve().is_relative_to(folder.resolve()):
             raise RegistryError(f"{what} ({origin}): {beside}.py is hidden by {module_name!r} from {found}; rename it")
@@ -200,7 +209,7 @@ def definition(model: Model) -> dict[str, Any]:
     """
     parts = {"architecture": model.architecture, "norm": model.norm, "model": model.entry}
     told = {
-        role: {"name": part.name, "builder": part.builder, "kwargs": part.kwargs}
+        role: {"name": part.name, "builder": part.builder, "kwargs": _without_places(part.kwargs)}
         | ({"conv": part.conv, "activation": part.activation} if role == "norm" else {})
         for role, part in parts.items()
         if part and (part.builder or part.kwargs)
@@ -210,11 +219,18 @@ def definition(model: Model) -> dict[str, Any]:
             builders = [text for text in (part.builder, getattr(part, "conv", "")) if text]
             if digest := _source_hash(builders, part.name, part.origin):
                 told[role]["source_sha256"] = digest
+    if model.pretrained:
+        told["pretrained"] = {"sha256": model.pretrained.sha256}
     return told
 
 
+def _without_places(kwargs: dict[str, Any]) -> dict[str, Any]:
+    """A path, which no registry file can give, is where something lies and not what it is."""
+    return {key: value for key, value in kwargs.items() if not isinstance(value, Path)}
+
+
 def _source_hash(builders: list[str], name: str, origin: Origin) -> str | None:
-    """Over the files that `builders` name and are defined in; None where all are in installed packages."""
+    """Over the files that `builders` name and are defined in; None where all are in installed packages but plugins."""
     files: set[Path] = set()
     for builder in builders:
         target = load_builder(builder, repr(name), origin)
@@ -222,10 +238,17 @@ def _source_hash(builders: list[str], name: str, origin: Origin) -> str | None:
         files |= {Path(file) for module in modules if (file := getattr(sys.modules.get(module), "__file__", None))}
     # Of installed packages and Python itself the result records the versions.
     packages = [BUILT_IN.parent, *(Path(sysconfig.get_path(key)) for key in ("stdlib", "purelib", "platlib"))]
-    own = sorted(file for file in files if not any(file.is_relative_to(package) for package in packages))
+    own = {file for file in files if not any(file.is_relative_to(package) for package in packages)}
+    if origin.distribution:
+        # A plugin can be installed again with other code and one version, so it is known by its code: its package's
+        # files, if the builder is in it at all. A module that is no package has itself alone.
+        packed = [folder for folder in origin.path.parents if (folder / "__init__.py").is_file()]
+        root = packed[-1] if packed else origin.path
+        if any(file.is_relative_to(root) for file in files):
+            own |= {root} if root.is_file() else set(root.rglob("*.py"))
     if not own:
         return None
-    return hashlib.sha256(b"".join(hashlib.sha256(file.read_bytes()).digest() for file in own)).hexdigest()
+    return hashlib.sha256(b"".join(hashlib.sha256(file.read_bytes()).digest() for file in sorted(own))).hexdigest()
 
 
 def _check_signature(builder: Callable[..., Any], where: str, *args: Any, **kwargs: Any) -> None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import hashlib
 import io
 import json
+import re
 import zipfile
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
@@ -14,7 +16,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from zoo.errors import ResultError
 from zoo.files import write_atomic
@@ -34,6 +36,7 @@ class ModelPart(Part):
     """`definition` is :func:`zoo.builder.definition`; `macs` are of one image's forward pass, half its FLOPs.
 
     `activation_bytes` is what autograd keeps of one image from forward to backward, in the run's precision.
+    `notes` says what was done to the model as it was built: its stem, its norms, its weights (:mod:`zoo.notes`).
     """
 
     name: str
@@ -44,6 +47,7 @@ class ModelPart(Part):
     trainable_parameters: int
     macs: int
     activation_bytes: int | None
+    notes: list[str] = Field(default_factory=list)
 
 
 class RecipePart(Part):
@@ -182,6 +186,19 @@ class EpochRow:
     eval_seconds: float
 
 
+def model_folder(model: str) -> str:
+    """A folder's name for `model`: its own, or, where it has characters that no name of a registry has, what is
+    readable of it with a digest, so that no two models share a folder.
+
+    >>> model_folder("resnet18_bn"), model_folder("timm:resnet18@ln")
+    ('resnet18_bn', 'timm-resnet18-ln-b9eb4b3b')
+    """
+    readable = re.sub(r"[^A-Za-z0-9_.+-]+", "-", model)
+    if readable == model:
+        return model
+    return f"{readable[-60:].strip('-.')}-{hashlib.sha256(model.encode()).hexdigest()[:8]}"
+
+
 @dataclass(frozen=True)
 class RunFolder:
     """``<runs>/<dataset>/<recipe>-<fingerprint8>/<model>/seed<k>`` and the files in it."""
@@ -191,7 +208,7 @@ class RunFolder:
     @classmethod
     def of(cls, runs: Path, dataset: str, recipe_slug: str, model: str, seed: int) -> RunFolder:
         """The folder of one run; it need not exist."""
-        return cls(runs / dataset / recipe_slug / model / f"seed{seed}")
+        return cls(runs / dataset / recipe_slug / model_folder(model) / f"seed{seed}")
 
     @property
     def result(self) -> Path:

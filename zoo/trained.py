@@ -15,6 +15,7 @@ from zoo.data.loader import EvalLoader
 from zoo.engine.checkpoint import load_weights
 from zoo.engine.speed import LAYOUTS, count_macs
 from zoo.errors import ResultError, UnknownNameError
+from zoo.pretrained import MARK, Pretrained, starting_from
 from zoo.registry import Model, Registry
 from zoo.results import Result, RunFolder, find_results, load_result
 
@@ -136,6 +137,16 @@ def open_runs(roots: Iterable[Path], registry: Registry) -> tuple[list[TrainedRu
     return [_open(path, result, registry) for path, result in finished], [result for _, result in diverged]
 
 
+def open_run(root: Path, registry: Registry) -> TrainedRun:
+    """The only run under `root`, for what is of one run. Raises :class:`ResultError` for several, and as
+    :func:`open_runs` does.
+    """
+    found, _ = open_runs([root], registry)
+    if len(found) > 1:
+        raise ResultError(f"{root} holds {len(found)} runs and one is wanted; name one, such as {found[0].folder.path}")
+    return found[0]
+
+
 def _open(path: Path, result: Result, registry: Registry) -> TrainedRun:
     folder = RunFolder(path.parent)
     name = result.model.name
@@ -144,11 +155,14 @@ def _open(path: Path, result: Result, registry: Registry) -> TrainedRun:
             f"{folder.path}: has a result but no {folder.weights.name} (committed results come without weights); "
             f"train it again with `zoo bench {name}`, or name a run that was made here"
         )
+    then = result.model.definition
     try:
-        model = registry.resolve(name)
+        model = registry.resolve(name.partition(MARK)[0])
     except UnknownNameError as problem:
         raise ResultError(f"{folder.path}: {problem}; --registry names the file it was trained with") from problem
-    now, then = definition(model), result.model.definition
+    if started := then.get("pretrained"):
+        model = starting_from(model, Pretrained(started["sha256"]))
+    now = definition(model)
     if now != then:
         role = next(role for role in (*now, *then) if now.get(role) != then.get(role))
         part = {"architecture": model.architecture, "norm": model.norm, "model": model.entry}.get(role)

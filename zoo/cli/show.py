@@ -19,6 +19,7 @@ def show(model: str, classes: int, registry: str | None) -> None:
 
     from tabulate import tabulate
 
+    from zoo import notes
     from zoo.builder import build, try_on
     from zoo.engine.layers import IMAGE_SHAPE, layer_table
 
@@ -36,7 +37,8 @@ def show(model: str, classes: int, registry: str | None) -> None:
     frozen = table.parameters - table.trainable_parameters
     click.echo(
         f"\n{model}: {resolved.label}\n"
-        f"total parameters:         {table.parameters:,}\n"
+        + "".join(f"{line}\n" for line in notes.of(module))
+        + f"total parameters:         {table.parameters:,}\n"
         f"trainable parameters:     {table.trainable_parameters:,}\n"
         f"non-trainable parameters: {frozen:,}\n\n"
         f"input size (MB):            {table.input_size:.2f}\n"

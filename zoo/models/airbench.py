@@ -46,6 +46,7 @@ class ConvNormAct(nn.Module):
         nn.init.dirac_(self.conv1.weight.data[:in_channels])
 
     def forward(self, x: Tensor) -> Tensor:
+        """(N, in, H, W) to (N, channels, H, W), half of each side where it pools."""
         return self.act1(self.norm1(self.pool(self.conv1(x))))
 
 
@@ -64,6 +65,7 @@ class Airbench(nn.Module):
         self.fc = nn.Linear(before, num_classes, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
+        """(N, in_channels, H, W) to (N, num_classes) logits."""
         x = self.layer3(self.layer2(self.layer1(F.gelu(self.whiten(x)))))
         return self.fc(F.adaptive_max_pool2d(x, 1).flatten(1)) * self.logit_scale
 

@@ -27,6 +27,7 @@ class InvertedResidual(nn.Module):
         self.norm3 = norm(channels, apply_act=False, branch_end=self.residual)
 
     def forward(self, x: Tensor) -> Tensor:
+        """(N, in_channels, H, W) to (N, channels, H / stride, W / stride)."""
         out = self.norm3(self.conv3(self.depthwise(self.expand(x))))
         return out + x if self.residual else out
 
@@ -71,6 +72,7 @@ class MobileNetV2(nn.Module):
         he_init(self)
 
     def forward(self, x: Tensor) -> Tensor:
+        """(N, in_channels, H, W) to (N, num_classes) logits."""
         x = self.layer3(self.layer2(self.layer1(self.stem(x))))
         x = self.layer7(self.layer6(self.layer5(self.layer4(x))))
         return self.fc(global_mean(self.head(x)))

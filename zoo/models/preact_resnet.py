@@ -30,6 +30,7 @@ class PreActBlock(nn.Module):
             self.shortcut = norm.conv2d(in_channels, channels, 1, stride=stride, padding=0)
 
     def forward(self, x: Tensor) -> Tensor:
+        """(N, in, H, W) to (N, out, H / stride, W / stride)."""
         out = self.act1(self.norm1(x))
         shortcut = x if self.shortcut is None else self.shortcut(out)
         out = self.conv2(self.act2(self.norm2(self.conv1(out))))
@@ -56,6 +57,7 @@ class PreActResNet(nn.Module):
         he_init(self)
 
     def forward(self, x: Tensor) -> Tensor:
+        """(N, in_channels, H, W) to (N, num_classes) logits."""
         x = self.layer4(self.layer3(self.layer2(self.layer1(self.conv1(x)))))
         return self.fc(global_mean(self.act(self.norm(x))))
 

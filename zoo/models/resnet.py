@@ -34,6 +34,7 @@ class BasicBlock(nn.Module):
         self.shortcut = _shortcut(norm, in_channels, channels, stride)
 
     def forward(self, x: Tensor) -> Tensor:
+        """(N, in, H, W) to (N, out, H / stride, W / stride)."""
         out = self.act1(self.norm1(self.conv1(x)))
         out = self.norm2(self.conv2(out))
         return F.relu(out + self.shortcut(x))
@@ -58,6 +59,7 @@ class Bottleneck(nn.Module):
         self.shortcut = _shortcut(norm, in_channels, out_channels, stride)
 
     def forward(self, x: Tensor) -> Tensor:
+        """(N, in, H, W) to (N, out, H / stride, W / stride)."""
         out = self.act1(self.norm1(self.conv1(x)))
         out = self.act2(self.norm2(self.conv2(out)))
         out = self.norm3(self.conv3(out))
@@ -89,6 +91,7 @@ class ResNet(nn.Module):
         he_init(self)
 
     def forward(self, x: Tensor) -> Tensor:
+        """(N, in_channels, H, W) to (N, num_classes) logits."""
         x = self.act1(self.norm1(self.conv1(x)))
         x = self.layer4(self.layer3(self.layer2(self.layer1(x))))
         return self.fc(global_mean(x))

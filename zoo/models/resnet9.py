@@ -21,6 +21,7 @@ class ConvNormAct(nn.Module):
         self.pool = nn.MaxPool2d(2) if pool else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
+        """(N, in, H, W) to (N, channels, H, W), half of each side where it pools."""
         return self.pool(self.act1(self.norm1(self.conv1(x))))
 
 
@@ -33,6 +34,7 @@ class Residual(nn.Module):
         self.block2 = ConvNormAct(norm, channels, channels)
 
     def forward(self, x: Tensor) -> Tensor:
+        """(N, channels, H, W) to the same shape."""
         return x + self.block2(self.block1(x))
 
 
@@ -50,6 +52,7 @@ class ResNet9(nn.Module):
         he_init(self)
 
     def forward(self, x: Tensor) -> Tensor:
+        """(N, in_channels, H, W) to (N, num_classes) logits."""
         x = self.layer3(self.layer2(self.layer1(self.stem(x))))
         return self.fc(F.adaptive_max_pool2d(x, 1).flatten(1)) * self.logit_scale
 

@@ -38,6 +38,7 @@ class Block(nn.Module):
         return x
 
     def forward(self, x: Tensor) -> Tensor:
+        """(N, in, H, W) to (N, out, H / stride, W / stride)."""
         out = self.act1(self.norm1(self.conv1(x)))
         out = self.norm2(self.conv2(out))
         return F.relu(out + self.shortcut(x))
@@ -61,6 +62,7 @@ class CifarResNet(nn.Module):
         he_init(self)
 
     def forward(self, x: Tensor) -> Tensor:
+        """(N, in_channels, H, W) to (N, num_classes) logits."""
         x = self.act1(self.norm1(self.conv1(x)))
         return self.fc(global_mean(self.layer3(self.layer2(self.layer1(x)))))
 

@@ -23,6 +23,7 @@ class ConvNormAct(nn.Module):
         self.act1 = norm.act()
 
     def forward(self, x: Tensor) -> Tensor:
+        """(N, in, H, W) to (N, channels, H, W)."""
         return self.act1(self.norm1(self.conv1(x)))
 
 
@@ -41,6 +42,7 @@ class Vgg(nn.Module):
         he_init(self)
 
     def forward(self, x: Tensor) -> Tensor:
+        """(N, in_channels, H, W) to (N, num_classes) logits."""
         x = self.layer5(self.layer4(self.layer3(self.layer2(self.layer1(x)))))
         return self.fc(global_mean(x))
 

@@ -29,6 +29,7 @@ class WideResNet(nn.Module):
         he_init(self)
 
     def forward(self, x: Tensor) -> Tensor:
+        """(N, in_channels, H, W) to (N, num_classes) logits."""
         x = self.layer3(self.layer2(self.layer1(self.conv1(x))))
         return self.fc(global_mean(self.act(self.norm(x))))
 

@@ -1,0 +1,179 @@
+"""Models made for large images, fit for 32x32: the stem's first factor of four is taken out.
+
+The rule (docs/external-models.md): the model is built for images of 128x128, 4 times 32, and looked at as it runs.
+Every convolution or pooling layer that makes a map larger than 32x32 smaller gets the stride with which a 32x32 image
+meets the rest of the model as a 128x128 image did before: a stride of 2 becomes 1, a patch of 16 becomes 4. A pooling
+layer left with stride 1 is removed. Kernels stay as they are, except of patches (as wide as their stride, or of even
+width), which shrink with it. So what comes after the stem works on maps of the sizes that it has for a 128x128 image.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.pooling import _AvgPoolNd, _MaxPoolNd
+
+from zoo.errors import RegistryError
+
+IMAGE = 32
+FACTOR = 4
+# The size that a model is built for, where that matters: 4 x 32, or the nearest that a patch of 14 divides.
+SIZES = (FACTOR * IMAGE, 112)
+
+
+@dataclass
+class _Seen:
+    """A layer that ran: its path, and the sides of the first map that it read and of what it made of it."""
+
+    path: str
+    layer: nn.Module
+    read: int
+    made: int
+
+
+def for_small_images(
+    what: str, make: Callable[[int], nn.Module], num_classes: int, in_channels: int
+) -> tuple[nn.Module, list[str]]:
+    """The model that `make` builds for images of a given side, made fit for 32x32, and what was changed, in words.
+
+    `what` names it in messages. Raises :class:`RegistryError`, in one line, where it cannot be made fit.
+    """
+    problem: Exception | None = None
+    for size in SIZES:
+        try:
+            module = make(size)
+            return module, _adapt(module, size, num_classes, in_channels)
+        except Exception as caught:  # whatever a model makes of a size that it was not meant for
+            problem = problem or caught
+    line = " ".join(str(problem).split()) or type(problem).__name__
+    raise RegistryError(f"{what}: cannot be made fit for {IMAGE}x{IMAGE} images: {line}") from problem
+
+
+def _adapt(module: nn.Module, size: int, num_classes: int, in_channels: int) -> list[str]:
+    before = _run(module, size, in_channels)
+    changes = []
+    for seen in before:
+        if seen.read > IMAGE and seen.made < seen.read and _stride(seen.layer) > 1:
+            changes.append(_restride(module, seen))
+    _tell_size(module)
+    answer: list[Any] = []
+    after = {seen.path: seen for seen in _run(module, IMAGE, in_channels, answer)}
+    rest = next((seen for seen in before if seen.read <= IMAGE), None)
+    if rest and rest.path in after and after[rest.path].read < 0.75 * rest.read:
+        raise RegistryError(
+            f"something that is neither convolution nor pooling makes images smaller, so that {rest.path!r} reads "
+            f"{after[rest.path].read}x{after[rest.path].read}, not {rest.read}x{rest.read}"
+        )
+    shape = tuple(getattr(answer[0], "shape", ())) or type(answer[0]).__name__
+    if shape != (1, num_classes):
+        raise RegistryError(f"it answers {shape} to one image, expected (1, {num_classes})")
+    return changes
+
+
+def _run(module: nn.Module, size: int, in_channels: int, answer: list[Any] | None = None) -> list[_Seen]:
+    """The convolutions and pooling layers in the order in which they first run on one image."""
+    found: dict[int, _Seen] = {}
+
+    def note(path: str) -> Callable[..., None]:
+        def hook(layer: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
+            if inputs and isinstance(inputs[0], Tensor) and isinstance(output, Tensor) and inputs[0].dim() == 4:
+                found.setdefault(id(layer), _Seen(path, layer, inputs[0].shape[-2], output.shape[-2]))
+
+        return hook
+
+    handles = [
+        layer.register_forward_hook(note(path)) for path, layer in module.named_modules() if _shrinks_by_stride(layer)
+    ]
+    try:
+        with evaluating(module):
+            output = module(torch.zeros(1, in_channels, size, size, device=device_of(module)))
+    finally:
+        for handle in handles:
+            handle.remove()
+    if answer is not None:
+        answer.append(output)
+    return list(found.values())
+
+
+@contextlib.contextmanager
+def evaluating(module: nn.Module) -> Iterator[None]:
+    """No gradients and evaluation mode inside the block; each part's own mode after it."""
+    modes = [(part, part.training) for part in module.modules()]
+    module.eval()
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        for part, training in modes:
+            part.training = training
+
+
+def device_of(module: nn.Module) -> torch.device:
+    """Where the first parameter is."""
+    return next((parameter.device for parameter in module.parameters()), torch.device("cpu"))
+
+
+def _shrinks_by_stride(layer: nn.Module) -> bool:
+    from timm.layers import BlurPool2d
+
+    return isinstance(layer, nn.Conv2d | _MaxPoolNd | _AvgPoolNd | BlurPool2d)
+
+
+def _first(value: Any) -> int:
+    return value[0] if isinstance(value, tuple | list) else value
+
+
+def _stride(layer: nn.Module) -> int:
+    return _first(layer.stride)
+
+
+def _restride(module: nn.Module, seen: _Seen) -> str:
+    """Give the layer the stride that the rule says; what that is, in words."""
+    layer, old = seen.layer, _stride(seen.layer)
+    new = max(1, round(old * IMAGE / seen.read))
+    kind = type(layer).__name__
+    if not isinstance(layer, nn.Conv2d):
+        if new > 1:
+            layer.stride = new
+            return f"{seen.path} ({kind}) stride {old} to {new}"
+        replace_layers(module, {id(layer): nn.Identity()})
+        return f"{seen.path} ({kind}) removed"
+    kernel = layer.kernel_size[0]
+    text = f"{seen.path} ({kernel}x{kernel}) stride {old} to {new}"
+    layer.stride = (new, new)
+    if kernel > 1 and (kernel == old or kernel % 2 == 0):
+        width = max(1, round(kernel * new / old))
+        layer.kernel_size = (width, width)
+        if not isinstance(layer.padding, str):
+            layer.padding = tuple(round(padding * new / old) for padding in layer.padding)
+        rows, columns = layer.weight.shape[:2]
+        layer.weight = nn.Parameter(layer.weight.new_empty(rows, columns, width, width))
+        layer.reset_parameters()
+        text += f", kernel {width}x{width}"
+    return text
+
+
+def replace_layers(module: nn.Module, new: dict[int, nn.Module]) -> None:
+    """Put ``new[id(layer)]`` wherever `layer` stands in `module`."""
+    for parent in list(module.modules()):
+        for name, child in list(parent._modules.items()):
+            if child is not None and id(child) in new:
+                parent._modules[name] = new[id(child)]
+
+
+def _tell_size(module: nn.Module) -> None:
+    """Patch embeddings compare what they read with the size that they were built for: above 32x32, it is 32x32 now."""
+    for part in module.modules():
+        for name in ("img_size", "image_size"):
+            value = vars(part).get(name)
+            if isinstance(value, int | tuple | list) and _first(value) > IMAGE:
+                setattr(part, name, IMAGE if isinstance(value, int) else type(value)((IMAGE, IMAGE)))
+        patch = next((getattr(part, name, None) for name in ("proj", "conv_proj") if hasattr(part, name)), None)
+        if "patch_size" in vars(part) and isinstance(patch, nn.Conv2d):
+            stride = patch.stride
+            part.patch_size = stride[0] if isinstance(part.patch_size, int) else stride
