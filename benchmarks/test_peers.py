@@ -19,6 +19,7 @@ from zoo.engine.train import Batches, train
 from zoo.recipe import load_recipe
 from zoo.registry import load_registry
 from zoo.results import EpochRow, RunFolder
+from zoo.world import ALONE
 
 CPU = torch.device("cpu")
 BATCH, BATCHES, TURNS = 128, 3, 5
@@ -58,7 +59,7 @@ def ours(model: nn.Module, images: np.ndarray, labels: np.ndarray, folder: Path,
     loader = TrainLoader(images, labels, TRANSFORMS, batch_size=BATCH, seed=0, channels_last=True)
     train(
         model.to(memory_format=torch.channels_last), recipe, Batches(loader, None), seed=0, device=CPU, compiled=False,
-        state=None, folder=RunFolder(folder), identity={}, reporter=turns,
+        world=ALONE, state=None, folder=RunFolder(folder), identity={}, reporter=turns,
     )  # fmt: skip
 
 

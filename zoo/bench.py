@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Protocol
 
+from zoo import notes
 from zoo.builder import build, try_on
 from zoo.data.datasets import Dataset
 from zoo.engine.machine import git_state
@@ -18,6 +20,7 @@ from zoo.results import Result, RunFolder, load_result
 from zoo.run import Reporter as RunReporter
 from zoo.run import Run, make_folder, run_one
 from zoo.settings import Settings
+from zoo.world import check_model
 
 
 class Reporter(RunReporter, Protocol):
@@ -39,24 +42,39 @@ def plan(models: Sequence[Model], seeds: Iterable[int], recipe: Recipe, dataset:
     ]
 
 
-def check(runs: Sequence[Run], recipe: Recipe, dataset: Dataset, settings: Settings) -> None:
-    """Find the mistakes of every run before the first long one, not after it.
+def check(runs: Sequence[Run], recipe: Recipe, dataset: Dataset, settings: Settings) -> dict[str, list[str]]:
+    """Find the mistakes of every run before the first long one, not after it; gives what :func:`check_models` does.
 
     Raises :class:`zoo.errors.RecipeError` for a wrong transform, split, batch size or executor,
     :class:`zoo.errors.RegistryError` for a model that does not build or does not take an image, and
     :class:`zoo.errors.ResultError` for a folder that cannot be made.
     """
     check_data(recipe, dataset, settings)
-    check_models(list({run.model.name: run.model for run in runs}.values()), recipe, dataset)
+    told = check_models(list({run.model.name: run.model for run in runs}.values()), recipe, dataset, settings)
     for run in runs:
         make_folder(run.folder)
+    return told
 
 
-def check_models(models: Sequence[Model], recipe: Recipe, dataset: Dataset) -> None:
-    """Build each of `models` and try it on an image's shape. Raises :class:`zoo.errors.RegistryError`."""
-    shape = input_shape(recipe, dataset)
+def check_models(models: Sequence[Model], recipe: Recipe, dataset: Dataset, settings: Settings) -> dict[str, list[str]]:
+    """Build each of `models` and try it on an image's shape. Raises :class:`zoo.errors.RegistryError`.
+
+    Gives, by name, what was done to each model as it was built (:mod:`zoo.notes`); most have nothing to tell.
+    """
+    shape, told = input_shape(recipe, dataset), {}
     for model in models:
-        try_on(model, build(model, dataset.num_classes), shape, dataset.num_classes)
+        module = build(model, dataset.num_classes)
+        check_model(model, module, settings.device, settings.world)
+        try_on(model, module, shape, dataset.num_classes)
+        told[model.name] = notes.of(module)
+    return told
+
+
+def clear(runs: Sequence[Run]) -> None:
+    """Throw away what `runs` have stored. Raises :class:`zoo.errors.RunBusy` where another process is at one."""
+    for run in runs:
+        with lock(run.folder.path):
+            run.folder.clear()
 
 
 def bench(
@@ -64,30 +82,32 @@ def bench(
 ) -> list[Result]:
     """Do every run of the plan that has no result yet and give all results, in the plan's order.
 
+    All processes of ``settings.world`` call it together; the results are the first's, the others give none.
     `recipe.precision` is settled (not ``auto``). `restart` throws away what the runs have stored. Raises
-    :class:`zoo.errors.EnvironmentFault` when another process is at one of the runs,
+    :class:`zoo.errors.RunBusy` when another process is at one of the runs,
     :class:`zoo.errors.ResultError` when a stored run is of another definition of the model or of other data, and what
     :func:`run_one` raises.
     """
     git = git_state()
     identities = {run.model.name: identity_of(run.model, recipe, dataset) for run in runs}
-    if restart:  # all before the first run: a restart that is interrupted must not leave old results standing
-        for run in runs:
-            with lock(run.folder.path):  # another process may be at it
-                run.folder.clear()
+    world = settings.world
+    if restart and world.first:  # all before the first run: one that is interrupted must not leave old results standing
+        clear(runs)
     results = []
     for number, run in enumerate(runs, 1):
         reporter.run(run, number, len(runs))
         identity = identities[run.model.name]
-        with lock(run.folder.path):
-            was_done = run.folder.result.is_file()
+        with lock(run.folder.path) if world.first else contextlib.nullcontext():
+            was_done = world.agree(run.folder.result.is_file())
             if was_done:
                 result = load_result(run.folder.result)
                 check_identity(run.folder, run.model, identity_of_result(result), identity)
             else:
                 make_folder(run.folder)
-                remove_leftovers(run.folder.path)
+                if world.first:
+                    remove_leftovers(run.folder.path)
                 result = run_one(run, recipe, dataset, settings, reporter, identity=identity, git=git)
-        reporter.finished(run, result, was_done)
-        results.append(result)
+        if world.first:
+            reporter.finished(run, result, was_done)
+            results.append(result)
     return results

@@ -7,6 +7,7 @@ import statistics
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from zoo import curves
 from zoo.errors import ResultError, unknown
@@ -54,14 +55,16 @@ class Row:
     selection: str
     machine: str  # equal letters: one machine and software stack, so that speeds may be compared
     against: Difference | None = None  # None for the baseline itself, and where none was asked for
-    differs: dict[str, str] = field(default_factory=dict)  # in a mixed table: what this row's runs were made with
+    # In a mixed table what this row's runs were made with, in one of tuned recipes the values found for the model.
+    differs: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Group:
     """Runs that may be ranked together, or `mixed`: they may not. `machines` maps the rows' letters to their meaning.
 
-    A mixed group has the field "mixed" for what its runs do not share.
+    A mixed group has the field "mixed" for what its runs do not share. A group of tuned recipes has the fingerprint of
+    the recipe that they were tuned from, and their common `budget`, which is :class:`zoo.recipe.Tuned` but the model.
     """
 
     dataset: str
@@ -74,6 +77,12 @@ class Group:
     machines: dict[str, str]
     mixed: bool = False
     seconds_to: float | None = None  # the accuracy that the rows' `seconds_to` is of
+    budget: dict[str, Any] | None = None
+
+    @property
+    def slug(self) -> str:
+        """The recipe as tables call it."""
+        return f"{self.recipe}{' of ' if self.budget else '-'}{self.recipe_fingerprint[:8]}"
 
     def _repr_html_(self) -> str:
         from zoo.report.html import groups_html  # a notebook asks for it; nothing in zoo does
@@ -83,17 +92,28 @@ class Group:
 
 @paused_gc()
 def compare(
-    runs: Iterable[Stored], baseline: str | None = None, *, mixed: bool = False, seconds_to: float | None = None
+    runs: Iterable[Stored],
+    baseline: str | None = None,
+    *,
+    mixed: bool = False,
+    tuned: bool = False,
+    seconds_to: float | None = None,
 ) -> list[Group]:
     """Group `runs` and sort each group's rows by accuracy, best first, models of which a seed diverged last.
 
-    `mixed` puts all into one group, each row with what it was made with. `seconds_to` is an accuracy, 0 to 1.
-    Copies of one result count once. Raises :class:`ResultError` for two different results of one seed of one model, for
-    damaged predictions or histories, and :class:`zoo.errors.UnknownNameError` when no group has the model `baseline`.
+    `mixed` puts all into one group, each row with what it was made with. `tuned` leaves out all but the runs that
+    :func:`is_tuned` and groups them by data set, the recipe that was tuned and the budget. `seconds_to` is an accuracy,
+    0 to 1. Copies of one result count once. Raises :class:`ResultError` for two different results of one seed of one
+    model, for damaged predictions or histories, and where no run is tuned but should be, and
+    :class:`zoo.errors.UnknownNameError` when no group has the model `baseline`.
     """
     groups: dict[tuple[str, str], list[_Known]] = defaultdict(list)
-    for run in _once(runs):
-        groups[run.result.dataset.fingerprint, run.result.recipe.fingerprint].append(run)
+    for run in _once(run for run in runs if not tuned or is_tuned(run.result)):
+        told = run.result.recipe
+        experiment = json.dumps(_budget(run.result), sort_keys=True) if tuned else told.fingerprint
+        groups[run.result.dataset.fingerprint, experiment].append(run)
+    if tuned and not groups:
+        raise ResultError("no runs of tuned recipes; `zoo tune MODEL...` makes such recipes, and `zoo bench` the runs")
     members = sorted(groups.values(), key=lambda runs: _group_name(runs[0].result))
     if mixed:
         return [_mixed(members, seconds_to)] if members else []
@@ -103,7 +123,23 @@ def compare(
             raise unknown(
                 "baseline", baseline, names, "the compared results", f"there are: {', '.join(dict.fromkeys(names))}"
             )
-    return [_group(runs, baseline, seconds_to) for runs in members]
+    return [_group(runs, baseline, seconds_to, _budget(runs[0].result) if tuned else None) for runs in members]
+
+
+def is_tuned(result: Result) -> bool:
+    """Whether the recipe of `result` was tuned for its model: not for none, and not for another one."""
+    return result.recipe.content.get("tuned", {}).get("model") == result.model.name
+
+
+def _budget(result: Result) -> dict[str, Any]:
+    """What the runs of one group of tuned recipes share."""
+    return {key: value for key, value in result.recipe.content["tuned"].items() if key != "model"}
+
+
+def _values(result: Result, budget: dict[str, Any]) -> dict[str, str]:
+    """What tuning found for the model of `result`, by dotted key."""
+    flat = flatten(result.recipe.content)
+    return {key: f"{flat[key]:g}" for key in budget["over"]}
 
 
 def _mixed(groups: Sequence[Sequence[_Known]], seconds_to: float | None) -> Group:
@@ -175,38 +211,45 @@ def _group_name(result: Result) -> tuple[str, ...]:
     return (result.dataset.name, result.recipe.name, result.recipe.fingerprint, result.dataset.fingerprint)
 
 
-def _group(runs: Sequence[_Known], baseline: str | None, seconds_to: float | None) -> Group:
+def _group(
+    runs: Sequence[_Known], baseline: str | None, seconds_to: float | None, budget: dict[str, Any] | None
+) -> Group:
     first = runs[0].result
     letters: dict[str, str] = {}
-    rows = _rows(runs, letters, seconds_to)
+    rows = _rows(runs, letters, seconds_to, budget)
     if baseline is not None and any(row.model == baseline for row, _ in rows):
         rows = _against(rows, baseline, first)
     return Group(
         dataset=first.dataset.name,
         dataset_fingerprint=first.dataset.fingerprint,
-        recipe=first.recipe.name,
-        recipe_fingerprint=first.recipe.fingerprint,
+        recipe=" and ".join(sorted({run.result.recipe.name for run in runs})) if budget else first.recipe.name,
+        recipe_fingerprint=budget["base"] if budget else first.recipe.fingerprint,
         selection=first.selection.split,
         precision=first.recipe.content["precision"],
         rows=_ranked([row for row, _ in rows]),
         machines={letter: machine for machine, letter in letters.items()},
         seconds_to=seconds_to,
+        budget=budget,
     )
 
 
 def _rows(
-    runs: Sequence[_Known], letters: dict[str, str], seconds_to: float | None
+    runs: Sequence[_Known], letters: dict[str, str], seconds_to: float | None, budget: dict[str, Any] | None = None
 ) -> list[tuple[Row, dict[int, Stored]]]:
     """Each row with its finished runs by seed; a machine that has none yet is given the next of `letters`."""
-    # Not merged by name alone: an edited norm is another model, and another machine has other speeds.
-    by_row: dict[tuple[str, str, str], list[Stored]] = defaultdict(list)
+    # Not merged by name alone: an edited norm is another model, another machine has other speeds, and a model may have
+    # been tuned twice.
+    by_row: dict[tuple[str, str, str, str], list[Stored]] = defaultdict(list)
     for run in sorted(runs, key=lambda item: (item.result.model.name, item.result.seed)):
         machine = letters.setdefault(run.machine, _letter(len(letters)))
-        by_row[run.result.model.name, run.definition, machine].append(run.stored)
-    return [
-        (_row(members, machine, seconds_to), {run.result.seed: run for run in members if run.result.test})
-        for (_, _, machine), members in by_row.items()
-    ]
+        by_row[run.result.model.name, run.definition, machine, run.result.recipe.fingerprint].append(run.stored)
+    found = []
+    for (_, _, machine, _), members in by_row.items():
+        row = _row(members, machine, seconds_to)
+        if budget is not None:
+            row = replace(row, differs=_values(members[0].result, budget))
+        found.append((row, {run.result.seed: run for run in members if run.result.test}))
+    return found
 
 
 def _ranked(rows: Iterable[Row]) -> list[Row]:
@@ -223,8 +266,8 @@ def _against(
     bases = [seeds for row, seeds in rows if row.model == baseline]
     if len(bases) > 1:
         raise ResultError(
-            f"baseline {baseline} stands in {len(bases)} rows of {first.recipe.name} on {first.dataset.name} (machines "
-            "or definitions differ); name the folder of one of them"
+            f"baseline {baseline} stands in {len(bases)} rows of {first.recipe.name} on {first.dataset.name} (machines"
+            ", definitions or tuned values differ); name the folder of one of them"
         )
     others = [(row, seeds) for row, seeds in rows if row.model != baseline]
     found = iter(
@@ -312,7 +355,9 @@ def _seconds_to(runs: Sequence[Stored], accuracy: float) -> float | None:
 def _machine(result: Result) -> str:
     """The hardware and software that a speed depends on, in words."""
     told = result.environment
-    hardware = told.get("gpu") or f"{told.get('cpu')}, {told.get('cores')} cores, {told.get('threads')} threads"
+    kind = f" ({told['instructions']})" if told.get("instructions") else ""  # results of old do not tell
+    hardware = told.get("gpu") or f"{told.get('cpu')}{kind}, {told.get('cores')} cores, {told.get('threads')} threads"
+    hardware += f", {told['processes']} processes" if told.get("processes") else ""
     software = f"torch {told.get('torch')}" + (f" with CUDA {told['cuda']}" if told.get("cuda") else "")
     how = ", compiled" if result.settings.compiled else ""
     return f"{hardware}; {software}, Python {told.get('python')}, {result.settings.executor} augmentation{how}"

@@ -11,6 +11,7 @@ from zoo.data.transforms import parse
 from zoo.errors import RecipeError
 from zoo.recipe import Recipe
 from zoo.settings import Settings
+from zoo.world import check_batches
 
 EVAL_BATCH = {"cpu": 256, "cuda": 2048}
 
@@ -28,6 +29,7 @@ def train_loader(
         workers=settings.workers,
         drop_last=recipe.drop_last,
         indices=rows,
+        world=settings.world,
         **_common(settings, layout),
     )
 
@@ -70,6 +72,7 @@ def check_data(recipe: Recipe, dataset: Dataset, settings: Settings) -> None:
             f"recipe {recipe.name!r}: batch_size {recipe.batch_size} is more than the {len(rows)} training images; "
             f"lower it, as in --set batch_size={max(1, len(rows) // 10)}"
         )
+    check_batches(len(rows), recipe.batch_size, recipe.drop_last, settings.world)
     images, labels = dataset.train.images[:4], dataset.train.labels[:4]
     for name in ("train", "eval"):
         transforms = parse(getattr(recipe.augment, name), f"recipe {recipe.name!r}: augment.{name}")

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 import torch
 from torch import nn
 
+from zoo import notes
 from zoo.builder import build
 from zoo.curves import epochs_to
 from zoo.data.datasets import Dataset
@@ -58,23 +59,30 @@ class Reporter(train.Reporter, Protocol):
         """The layout and executor of a run are decided."""
 
 
-def run_one(
-    run: Run,
-    recipe: Recipe,
-    dataset: Dataset,
-    settings: Settings,
-    reporter: Reporter,
-    *,
-    identity: dict[str, Any],
-    git: dict[str, Any] | None,
-) -> Result:
-    """Do one run, going on from its saved state when there is one, and store it.
+@dataclass(frozen=True)
+class Ready:
+    """A run that is ready to be trained: its model on the device, its loaders, and the state that it goes on from."""
 
-    `identity` is :func:`identity_of` and `git` :func:`zoo.engine.machine.git_state`, both taken when the code was
-    imported, since files can change during a long run.
-    Raises :class:`ResultError` for a saved state that is damaged or of another experiment, and what the files raise.
+    run: Run
+    recipe: Recipe
+    settings: Settings
+    model: nn.Module
+    part: ModelPart
+    image_shape: tuple[int, int, int]
+    batches: train.Batches
+    train_images: int
+    holdout_images: int
+    used: SettingsPart
+    identity: dict[str, Any]
+    state: dict[str, Any] | None
+
+
+def set_up(run: Run, recipe: Recipe, dataset: Dataset, settings: Settings, *, identity: dict[str, Any]) -> Ready:
+    """Build the model and the loaders of `run` and read its saved state.
+
+    `identity` is :func:`~zoo.identity.identity_of`. Raises :class:`ResultError` for a saved state that is damaged or of
+    another experiment.
     """
-    started, clock = datetime.datetime.now(datetime.UTC), time.perf_counter()
     device, folder = settings.device, run.folder
     # cuDNN would round fp32 convolutions to TF32 by itself, under the same recipe as a CPU that does not.
     torch.backends.cudnn.allow_tf32 = False
@@ -98,9 +106,6 @@ def run_one(
     train_rows, holdout_rows = split_rows(recipe, dataset)
     loader = train_loader(recipe, dataset, settings, layout, seed=run.seed, rows=train_rows)
 
-    def images_of(split: str) -> EvalLoader:
-        return eval_loader(recipe, dataset, settings, layout, split)
-
     reads_selection = recipe.selection.split == "test" or len(holdout_rows) > 0
     used = SettingsPart(
         device=str(device),
@@ -110,22 +115,48 @@ def run_one(
         workers=settings.workers if loader.executor_name == "albumentations" else 0,
         deterministic=settings.deterministic,
     )
-    for name in ("device", "executor", "compiled", "deterministic") if state is not None else ():
-        if state["identity"]["settings"][name] != getattr(used, name):
+    told = used.model_dump() | {"processes": settings.world.size}
+    for name in ("device", "executor", "compiled", "deterministic", "processes") if state is not None else ():
+        if state["identity"]["settings"][name] != told[name]:
             raise started_with(folder, name, state["identity"]["settings"][name])
-    reporter.settled(run, used)
-    memory = PeakMemory(device)
+    selection = eval_loader(recipe, dataset, settings, layout, recipe.selection.split) if reads_selection else None
+    return Ready(
+        run=run,
+        recipe=recipe,
+        settings=settings,
+        model=model,
+        part=model_part,
+        image_shape=image_shape,
+        batches=train.Batches(loader, selection),
+        train_images=len(train_rows),
+        holdout_images=len(holdout_rows),
+        used=used,
+        identity=identity,
+        state=state,
+    )
+
+
+def train_on(ready: Ready, reporter: Reporter) -> train.Outcome:
+    """Train what is `ready`, saving to its folder after every epoch. Raises :class:`EnvironmentFault` for what the
+    machine does to it (a killed worker, an operation that is not deterministic), and what the `reporter` raises.
+    """
+    run, settings = ready.run, ready.settings
+    reporter.settled(run, ready.used)
     try:
-        outcome = train.train(
-            model,
-            recipe,
-            train.Batches(loader, images_of(recipe.selection.split) if reads_selection else None),
+        return train.train(
+            ready.model,
+            ready.recipe,
+            ready.batches,
             seed=run.seed,
-            device=device,
+            device=settings.device,
             compiled=settings.compiled,
-            state=state,
-            folder=folder,
-            identity={"run": identity, "settings": used.model_dump()},
+            world=settings.world,
+            state=ready.state,
+            folder=run.folder,
+            identity={
+                "run": ready.identity,
+                "settings": ready.used.model_dump() | {"processes": settings.world.size},
+            },
             reporter=reporter,
         )
     except RuntimeError as problem:
@@ -136,23 +167,53 @@ def run_one(
             raise EnvironmentFault(f"--deterministic: {run.model.name}: {line}; leave the option out") from problem
         raise
     finally:
-        loader.close()
+        ready.batches.train.close()
+
+
+def run_one(
+    run: Run,
+    recipe: Recipe,
+    dataset: Dataset,
+    settings: Settings,
+    reporter: Reporter,
+    *,
+    identity: dict[str, Any],
+    git: dict[str, Any] | None,
+) -> Result | None:
+    """Do one run, going on from its saved state when there is one, and store it; None in all processes but the first.
+
+    `identity` is :func:`~zoo.identity.identity_of` and `git` :func:`zoo.engine.machine.git_state`, both taken when the
+    code was imported, since files can change during a long run.
+    Raises as :func:`set_up` and :func:`train_on` do, and what the files raise.
+    """
+    started, clock = datetime.datetime.now(datetime.UTC), time.perf_counter()
+    device, folder = settings.device, run.folder
+    ready = set_up(run, recipe, dataset, settings, identity=identity)
+    memory = PeakMemory(device)
+    outcome = train_on(ready, reporter)
+    if not settings.world.first:
+        return None
     peak_memory = memory.read()
 
     diverged = outcome.diverged
     test = holdout = trained = inference = None
+    model, layout, state = ready.model, ready.used.layout, ready.state
+
+    def images_of(split: str) -> EvalLoader:
+        return eval_loader(recipe, dataset, settings, layout, split)
+
     if diverged is None:
         model.load_state_dict(outcome.weights)
         how = (device, recipe.precision, bool(recipe.mirror_evaluation))
         trained = evaluate(model, images_of("train"), *how)
-        if len(holdout_rows):
+        if ready.holdout_images:
             holdout = evaluate(model, images_of("holdout"), *how)
         # Under a leak-free recipe this is the only time that the test images are read.
         test = evaluate(model, images_of("test"), *how)
         if not all(part.finite for part in (trained, holdout, test) if part):  # fp16 can overflow on some images only
-            diverged, test, holdout, trained = train.Diverged(recipe.epochs, len(loader)), None, None, None
+            diverged, test, holdout, trained = train.Diverged(recipe.epochs, len(ready.batches.train)), None, None, None
     if diverged is None:
-        inference = speed.measure_inference(model, device, recipe.precision, layout, image_shape)
+        inference = speed.measure_inference(model, device, recipe.precision, layout, ready.image_shape)
         save_weights(folder.weights, outcome.weights)
         save_predictions(folder.predictions, test.labels.numpy(), test.predicted, test.confidence)
 
@@ -163,14 +224,14 @@ def run_one(
         diverged_epoch=diverged.epoch if diverged else None,
         diverged_step=diverged.step if diverged else None,
         seed=run.seed,
-        model=model_part,
+        model=ready.part,
         recipe=RecipePart(name=recipe.name, fingerprint=recipe.fingerprint, content=recipe.canonical()),
         dataset=DatasetPart(
             name=dataset.name,
             fingerprint=dataset.fingerprint,
             classes=list(dataset.classes),
-            train_images=len(train_rows),
-            holdout_images=len(holdout_rows),
+            train_images=ready.train_images,
+            holdout_images=ready.holdout_images,
             test_images=len(dataset.test),
         ),
         selection=SelectionPart(**recipe.selection.model_dump(), epoch=outcome.selected_epoch),
@@ -182,8 +243,8 @@ def run_one(
         epochs_trained=len(outcome.history),
         epochs_to_90_percent=epochs_to(outcome.history, 0.9) if diverged is None else None,
         speed=_speed_part(outcome, inference, peak_memory),
-        settings=used,
-        environment=describe(device),
+        settings=ready.used,
+        environment=describe(device) | ({"processes": settings.world.size} if settings.world.size > 1 else {}),
         git=git,
         started=started.isoformat(timespec="seconds"),
         # A resumed run has also spent the time of the epochs that it did before.
@@ -213,6 +274,7 @@ def _model_part(
         trainable_parameters=trainable,
         macs=speed.count_macs(model, image_shape, device),
         activation_bytes=speed.count_activation_bytes(model, image_shape, device, precision),
+        notes=notes.of(model),
     )
 
 

@@ -11,6 +11,7 @@ from torch import nn
 from zoo.engine import speed
 from zoo.engine.machine import describe
 from zoo.recipe import Recipe
+from zoo.world import ALONE, World
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,7 @@ class Settings:
     workers: int
     compiled: bool
     deterministic: bool
+    world: World = ALONE
 
 
 def settle_layout(
@@ -39,6 +41,14 @@ def settle_layout(
         return settings.layout
     if settings.deterministic:
         return "channels_last"  # the clock decides nothing
+    return settings.world.agree(
+        _timed_layout(settings, model, told, recipe, image_shape) if settings.world.first else None
+    )
+
+
+def _timed_layout(
+    settings: Settings, model: nn.Module, told: dict[str, Any], recipe: Recipe, image_shape: tuple[int, int, int]
+) -> str:
     key = {
         "definition": told,
         "precision": recipe.precision,

@@ -22,6 +22,7 @@ from zoo.errors import RecipeError, ResultError
 from zoo.recipe import Recipe, load_recipe
 from zoo.registry import Model, load_registry
 from zoo.results import Result, RunFolder, load_result
+from zoo.world import ALONE
 
 CPU = torch.device("cpu")
 TRAIN, HOLDOUT, TEST, CLASSES = 64, 16, 20, 4
@@ -89,8 +90,8 @@ def run(
     )
     selection = EvalLoader(TEST_IMAGES, TEST_LABELS, wanted.augment.eval, batch_size=16)
     return train(
-        model or network(), wanted, Batches(loader, selection), seed=seed, device=CPU, compiled=False, state=state,
-        folder=RunFolder(folder), identity={"run": "x"}, reporter=more.get("reporter", Silent()),
+        model or network(), wanted, Batches(loader, selection), seed=seed, device=CPU, compiled=False, world=ALONE,
+        state=state, folder=RunFolder(folder), identity={"run": "x"}, reporter=more.get("reporter", Silent()),
     )  # fmt: skip
 
 

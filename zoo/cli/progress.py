@@ -16,8 +16,8 @@ from zoo.run import Run
 class Lines:
     """Plain lines: one per epoch. The base of :class:`Bars`, which adds what moves."""
 
-    def __init__(self) -> None:
-        self.console = Console(stderr=True, highlight=False, soft_wrap=True)
+    def __init__(self, quiet: bool) -> None:
+        self.console = Console(stderr=True, highlight=False, soft_wrap=True, quiet=quiet)
         self._started = self._first_epoch = 0.0
         self._done_before = 0
 
@@ -47,30 +47,17 @@ class Lines:
 
     def epoch(self, row: EpochRow, epochs: int, rose_from: float | None, saved: bool) -> None:
         """See :class:`zoo.engine.train.Reporter`."""
-        parts = [
-            f"  epoch {row.epoch:>{len(str(epochs))}}/{epochs}",
-            f"lr {row.lr:.4f}",
-            f"train loss {row.train_loss:.3f} acc {100 * row.train_accuracy:5.2f} %",
-        ]
-        if row.eval_split:
-            parts.append(f"{row.eval_split} loss {row.eval_loss:.3f} acc {100 * row.eval_accuracy:5.2f} %")
-        parts.append(f"{row.train_images_per_second:,.0f} img/s")
+        parts = _figures(row, epochs)
         if left := self._time_left(row.epoch, epochs):
             parts.append(left)
         if saved:
             parts.append(_saved(row, rose_from))
-        self.say("  ".join(parts))
+        self.say(f"  {'  '.join(parts)}")
 
     def finished(self, run: Run, result: Result, was_done: bool) -> None:
         """See :class:`zoo.bench.Reporter`."""
-        if result.status == "diverged":
-            what = f"diverged at epoch {result.diverged_epoch}, step {result.diverged_step}"
-        else:
-            what = f"test accuracy {100 * result.test.accuracy:.2f} %"
-            if result.selection.split == "test":
-                what += f"{TEST_MARK} selection: test"
         how = "was done before" if was_done else f"{result.wall_seconds:.0f} s"
-        self.say(f"  {what} ({how}), {run.folder.path}")
+        self.say(f"  {_outcome(result)} ({how}), {run.folder.path}")
 
     def _time_left(self, epoch: int, epochs: int) -> str:
         done = epoch - self._done_before
@@ -88,8 +75,8 @@ class Lines:
 class Bars(Lines):
     """Lines, and under them a bar over the steps of the current epoch."""
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, quiet: bool) -> None:
+        super().__init__(quiet)
         self.bars = Progress(
             TextColumn("  {task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[told]}"),
             TimeRemainingColumn(), console=self.console, transient=True,
@@ -125,10 +112,57 @@ class Bars(Lines):
         self.bars.stop()
 
 
-def make_reporter() -> Lines:
-    """Bars where stderr is a terminal, lines elsewhere."""
-    reporter = Lines()
-    return Bars() if reporter.console.is_terminal else reporter
+class Gathered(Lines):
+    """Lines of runs that go on at the same time elsewhere: each names its run."""
+
+    def run(self, run: Run, number: int, total: int) -> None:
+        """See :class:`zoo.bench.Reporter`; here it comes when the run has ended."""
+        self._place = f"[{number}/{total}]"
+
+    def settled(self, run: Run, settings: SettingsPart) -> None:
+        """See :class:`zoo.bench.Reporter`."""
+
+    def began(self, run: Run, node: str, times: int) -> None:
+        """See :class:`zoo.cluster.sweep.Progress`."""
+        self.say(f"{_name(run)}: begun on {node}" + (f" again, attempt {times}" if times > 1 else ""))
+
+    def advanced(self, run: Run, row: EpochRow, epochs: int) -> None:
+        """See :class:`zoo.cluster.sweep.Progress`."""
+        self.say(f"{_name(run)}: {'  '.join(_figures(row, epochs))}")
+
+    def finished(self, run: Run, result: Result, was_done: bool) -> None:
+        """See :class:`zoo.bench.Reporter`."""
+        how = "was done before" if was_done else f"{result.wall_seconds:.1f} s, resumes: {result.resumes}"
+        told = f"{_outcome(result)} ({how})"
+        self.say(f"{self._place} {_name(run)}: {told}, {run.folder.path}")
+
+
+def make_reporter(quiet: bool) -> Lines:
+    """Bars where stderr is a terminal, lines elsewhere; nothing at all where `quiet`."""
+    reporter = Lines(quiet)
+    return Bars(quiet) if reporter.console.is_terminal and not quiet else reporter
+
+
+def _name(run: Run) -> str:
+    return f"{run.model.name} seed {run.seed}"
+
+
+def _figures(row: EpochRow, epochs: int) -> list[str]:
+    parts = [
+        f"epoch {row.epoch:>{len(str(epochs))}}/{epochs}",
+        f"lr {row.lr:.4f}",
+        f"train loss {row.train_loss:.3f} acc {100 * row.train_accuracy:5.2f} %",
+    ]
+    if row.eval_split:
+        parts.append(f"{row.eval_split} loss {row.eval_loss:.3f} acc {100 * row.eval_accuracy:5.2f} %")
+    return [*parts, f"{row.train_images_per_second:,.0f} img/s"]
+
+
+def _outcome(result: Result) -> str:
+    if result.status == "diverged":
+        return f"diverged at epoch {result.diverged_epoch}, step {result.diverged_step}"
+    mark = f"{TEST_MARK} selection: test" if result.selection.split == "test" else ""
+    return f"test accuracy {100 * result.test.accuracy:.2f} %{mark}"
 
 
 def _saved(row: EpochRow, rose_from: float | None) -> str:

@@ -16,6 +16,7 @@ from zoo.data.reference import ReferenceAugment
 from zoo.data.transforms import TransformSpec, parse
 from zoo.errors import RecipeError, unknown
 from zoo.seeding import derive
+from zoo.world import ALONE, World
 
 EXECUTORS = ("auto", "batched", "albumentations")
 
@@ -33,6 +34,8 @@ class TrainLoader:
         drop_last: leave out a last batch that is not full.
         indices: the subset of rows to use, all when None.
         dtype, channels_last: of the image batches.
+        world: of several processes each gets its share of every batch, the same images with the same augmentation
+            together as one process alone.
 
     Raises :class:`zoo.errors.RecipeError` when ``"batched"`` is asked for and a transform has no batched form, and when
     no batch would be full.
@@ -53,6 +56,7 @@ class TrainLoader:
         indices: Sequence[int] | np.ndarray | None = None,
         dtype: torch.dtype = torch.float32,
         channels_last: bool = False,
+        world: World = ALONE,
     ):
         specs = parse(transforms, "train transforms")
         self.count = len(images) if indices is None else len(indices)
@@ -62,12 +66,25 @@ class TrainLoader:
         self.executor_name = _executor(executor, specs, images)
         source = _Batched if self.executor_name == "batched" else _Albumentations
         self._source = source(
-            images, labels, specs, indices, seed, torch.device(device), dtype, channels_last, workers=workers
+            images,
+            labels,
+            specs,
+            indices,
+            seed,
+            torch.device(device),
+            dtype,
+            channels_last,
+            workers=workers,
+            world=world,
         )
 
     def __len__(self) -> int:
         """Steps per epoch."""
         return self.count // self.batch_size if self.drop_last else -(-self.count // self.batch_size)
+
+    def size(self, step: int) -> int:
+        """Images of batch `step` (0 is the first), those of all processes."""
+        return min(self.batch_size, self.count - step * self.batch_size)
 
     def order(self, epoch: int) -> np.ndarray:
         """(count,) int64: which row of the (sub)set comes at which position of this epoch; a pure function."""
@@ -75,7 +92,10 @@ class TrainLoader:
         return np.argsort(keys, kind="stable")
 
     def epoch(self, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yields (x, y): x (B, 3, H, W) on the device, normalised as the list says, y (B,) int64 on the device."""
+        """Yields (x, y): x (B, 3, H, W) on the device, normalised as the list says, y (B,) int64 on the device.
+
+        B is :meth:`size`, or this process' share of it.
+        """
         used = len(self) * self.batch_size if self.drop_last else self.count
         return self._source.batches(self.order(epoch)[:used], epoch, self.batch_size)
 
@@ -150,13 +170,13 @@ def _executor(asked: str, specs: Sequence[TransformSpec], images: np.ndarray) ->
 class _Batched:
     """Images resident on the device, packed; per batch a handful of tensor operations and no Python per image."""
 
-    def __init__(self, images, labels, specs, indices, seed, device, dtype, channels_last, *, workers):
+    def __init__(self, images, labels, specs, indices, seed, device, dtype, channels_last, *, workers, world=ALONE):
         rows = None if indices is None else np.asarray(indices)
         self.augment = BatchedAugment(specs, images.shape[1:3], dtype=dtype, channels_last=channels_last)
         self.resident = pack(images, device, rows)
         chosen = np.asarray(labels if rows is None else labels[rows], dtype=np.int64)
         self.labels = torch.tensor(chosen, device=device)
-        self.seed, self.device = seed, device
+        self.seed, self.device, self.world = seed, device, world
 
     def batches(self, order: np.ndarray, epoch: int, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
         # The only copies to the device of an epoch; from pinned memory they wait for nothing, and nothing below does.
@@ -164,8 +184,7 @@ class _Batched:
         drawn = self.augment.draw(self.seed, epoch, len(order), rows=order)
         params = {name: self._to_device(column) for name, column in drawn.items()}
         labels = self.labels.index_select(0, index)
-        for start in range(0, len(order), batch_size):
-            rows = slice(start, start + batch_size)
+        for rows in _shares(len(order), batch_size, self.world):
             x = self.augment.run(self.resident, index[rows], {name: column[rows] for name, column in params.items()})
             yield x, labels[rows]
 
@@ -179,11 +198,11 @@ class _Batched:
 class _Albumentations:
     """A torch DataLoader over whole batches; its processes live until `close`."""
 
-    def __init__(self, images, labels, specs, indices, seed, device, dtype, channels_last, *, workers):
+    def __init__(self, images, labels, specs, indices, seed, device, dtype, channels_last, *, workers, world=ALONE):
         rows = np.arange(len(images)) if indices is None else np.asarray(indices)
         self.dataset = _Batches(images, np.asarray(labels, dtype=np.int64), rows, ReferenceAugment(specs), seed)
         self.device, self.dtype, self.channels_last, self.workers = device, dtype, channels_last, workers
-        self.sampler, self.loader = _Sampler(), None
+        self.sampler, self.loader = _Sampler(world), None
 
     def batches(self, order: np.ndarray, epoch: int, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
         if self.loader is None:
@@ -220,6 +239,13 @@ class _Albumentations:
         self.loader = None
 
 
+def _shares(count: int, batch_size: int, world: World) -> Iterator[slice]:
+    """Of each batch of an epoch of `count` positions the positions that are this process'."""
+    for start in range(0, count, batch_size):
+        share = world.share(min(batch_size, count - start))
+        yield slice(start + share.start, start + share.stop)
+
+
 class _Sampler:
     """Hands (epoch, first position, rows of the subset) of one batch at a time to the dataset."""
 
@@ -227,9 +253,12 @@ class _Sampler:
     epoch = 0
     batch_size = 1
 
+    def __init__(self, world: World) -> None:
+        self.world = world
+
     def __iter__(self) -> Iterator[tuple[int, int, np.ndarray]]:
-        for start in range(0, len(self.order), self.batch_size):
-            yield self.epoch, start, self.order[start : start + self.batch_size]
+        for rows in _shares(len(self.order), self.batch_size, self.world):
+            yield self.epoch, rows.start, self.order[rows]
 
     def __len__(self) -> int:
         return -(-len(self.order) // self.batch_size)

@@ -1,0 +1,1 @@
+"""Training, evaluation, checkpoints, speed, and what the machine can do."""

@@ -130,6 +130,7 @@ class BatchStatistics(nn.Module):
         return self
 
     def forward(self, images: Tensor) -> Tensor:
+        """Logits of `images`, by the statistics of this batch alone."""
         for buffer, value in self.kept:
             buffer.copy_(value)
         return self.model(images)

@@ -8,10 +8,14 @@ from torch import Tensor, nn
 from zoo.engine.average import make_average
 from zoo.engine.evaluate import autocast
 from zoo.recipe import Recipe
+from zoo.world import ALONE, World
 
 
 class TrainStep:
-    """Forward, loss, backward, clip, update, average. `network` is `model`, or `model` compiled."""
+    """Forward, loss, backward, clip, update, average.
+
+    `network` is `model`, parallel over the processes of `world` where there are several, and compiled where asked for.
+    """
 
     def __init__(
         self,
@@ -20,9 +24,11 @@ class TrainStep:
         recipe: Recipe,
         device: torch.device,
         compiled: bool = False,
+        world: World = ALONE,
     ) -> None:
         self.model = model
-        self.network = torch.compile(model) if compiled else model
+        parallel = world.parallel(model, device)
+        self.network = torch.compile(parallel) if compiled else parallel
         self.optimizer = optimizer
         self.device = device
         self.precision = recipe.precision
@@ -32,16 +38,17 @@ class TrainStep:
         self.scaler = torch.amp.GradScaler(device.type, enabled=recipe.precision == "fp16")
         self.average = make_average(model, recipe)
 
-    def __call__(self, images: Tensor, labels: Tensor, done: float) -> tuple[Tensor, Tensor]:
+    def __call__(self, images: Tensor, labels: Tensor, done: float, weight: float = 1.0) -> tuple[Tensor, Tensor]:
         """Train on (B, C, H, W) `images` and (B,) `labels`; the loss and the number of hits stay on the device.
 
-        `done` is the share of the whole training that lies behind after this step, for the average.
+        `done` is the share of the whole training that lies behind after this step, for the average. `weight`:
+        :meth:`zoo.world.World.weight` of this process' share of the batch; the loss that is returned is without it.
         """
         with autocast(self.device, self.precision):
             logits = self.network(images)
             loss = self.criterion(logits, labels)
         self.optimizer.zero_grad(set_to_none=True)
-        self.scaler.scale(loss).backward()
+        self.scaler.scale(loss if weight == 1 else loss * weight).backward()
         if self.clip_grad_norm is not None:
             self.scaler.unscale_(self.optimizer)
             nn.utils.clip_grad_norm_(self.model.parameters(), self.clip_grad_norm)

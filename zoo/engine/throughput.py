@@ -26,6 +26,7 @@ from zoo.engine.speed import LAYOUTS, seconds_of
 from zoo.engine.step import TrainStep
 from zoo.recipe import Constant, Recipe
 from zoo.results import EpochRow, RunFolder
+from zoo.world import ALONE
 
 EPOCHS = 2  # of ten windows each
 PEAK_SIDE = {"cpu": 2048, "cuda": 8192}  # of the square matrices of the peak
@@ -111,6 +112,7 @@ def measure_training(
             seed=0,
             device=device,
             compiled=compiled,
+            world=ALONE,
             state=None,
             folder=RunFolder(Path(folder)),
             identity={},

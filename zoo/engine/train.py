@@ -20,6 +20,7 @@ from zoo.engine.step import TrainStep
 from zoo.recipe import Recipe
 from zoo.results import EpochRow, RunFolder, save_history
 from zoo.seeding import derive
+from zoo.world import World
 
 WINDOWS_PER_EPOCH = 10  # the device is synchronised, the bar moved and the loss looked at this often, not every step
 
@@ -85,6 +86,7 @@ def train(
     seed: int,
     device: torch.device,
     compiled: bool,
+    world: World,
     state: dict[str, Any] | None,
     folder: RunFolder,
     identity: dict[str, Any],
@@ -93,11 +95,12 @@ def train(
     """Train `model` in place by `recipe`, going on from `state` when given, saving to `folder` after every epoch.
 
     `identity` says what run this is and is saved with the state. Every random number comes from (`seed`, epoch,
-    position), so a resumed run repeats what an uninterrupted one would have done.
+    position), so a resumed run repeats what an uninterrupted one would have done. Every process of `world` takes its
+    share of each batch and holds the same weights; the first alone evaluates and saves, and tells the others.
     Raises :class:`zoo.errors.EnvironmentFault` when the state cannot be saved.
     """
     optimizer = make_optimizer(model, recipe.optimizer)
-    step = TrainStep(model, optimizer, recipe, device, compiled)
+    step = TrainStep(model, optimizer, recipe, device, compiled, world)
     plateau = make_plateau(optimizer, recipe.schedule) if recipe.schedule.name == "plateau" else None
     # The plateau scheduler lowers this; the closed-form schedules leave it at the recipe's peak.
     peak = recipe.optimizer.lr
@@ -125,7 +128,7 @@ def train(
     for epoch in range(progress.epoch, recipe.epochs):
         model.train()
         # For dropout and the like; the order of the data and the augmentation need no global state.
-        torch.manual_seed(derive("layers", seed, epoch))
+        torch.manual_seed(derive("layers", seed, epoch) + world.rank)
         loss_sum = torch.zeros((), device=device)
         hits = torch.zeros((), dtype=torch.int64, device=device)
         seen = seen_before_window = 0
@@ -135,10 +138,13 @@ def train(
         for index, (images, labels) in enumerate(batches.train.epoch(epoch), 1):
             lr = peak * lr_factor(recipe.schedule, epoch + (index - 0.5) / steps, recipe.epochs)
             set_lr(optimizer, lr)
-            loss, correct = step(images, labels, (epoch + index / steps) / recipe.epochs)
+            size = batches.train.size(index - 1)  # of the whole batch; `labels` are this process' share
+            loss, correct = step(
+                images, labels, (epoch + index / steps) / recipe.epochs, world.weight(len(labels), size)
+            )
             loss_sum += loss * len(labels)
             hits += correct
-            seen += len(labels)
+            seen += size
 
             if index % window == 0 or index == steps:
                 synchronize(device)
@@ -147,11 +153,11 @@ def train(
                 if not skip_window:
                     rates.append(rate)
                 skip_window = False
-                mean_loss = loss_sum.item() / seen
+                mean_loss, accuracy = world.total(loss_sum).item() / seen, world.total(hits).item() / seen
                 if not math.isfinite(mean_loss):
                     diverged = Diverged(epoch + 1, index)
                     break
-                reporter.window(epoch + 1, recipe.epochs, index, steps, mean_loss, hits.item() / seen, rate)
+                reporter.window(epoch + 1, recipe.epochs, index, steps, mean_loss, accuracy, rate)
                 seen_before_window, window_start = seen, time.perf_counter()
 
         if diverged:
@@ -160,27 +166,29 @@ def train(
         progress.window_rates += rates
 
         start = time.perf_counter()
-        evaluation = None
-        if batches.selection is not None:
+        told = None
+        if batches.selection is not None and world.first:
             evaluation = evaluate(
                 step.evaluated, batches.selection, device, recipe.precision, bool(recipe.mirror_evaluation)
             )
+            told = (evaluation.loss, evaluation.accuracy) if evaluation.finite else (math.nan, math.nan)
+        eval_loss, eval_accuracy = world.agree(told) or (None, None)
         # The loss of the last step is older than its update, which may be the one that ruins the weights.
-        if not _finite(step.evaluated) or (evaluation is not None and not evaluation.finite):
+        if not _finite(step.evaluated) or (eval_loss is not None and math.isnan(eval_loss)):
             diverged = Diverged(epoch + 1, steps)
             break
         if plateau is not None and epoch + 1 >= recipe.schedule.warmup_epochs:
             set_lr(optimizer, peak)  # what the scheduler lowers
-            plateau.step(evaluation.loss)
+            plateau.step(eval_loss)
             peak = optimizer.param_groups[0]["lr"]
         row = EpochRow(
             epoch=epoch + 1,
             lr=lr,
             train_loss=mean_loss,
-            train_accuracy=hits.item() / seen,
-            eval_split=recipe.selection.split if evaluation else None,
-            eval_loss=evaluation.loss if evaluation else None,
-            eval_accuracy=evaluation.accuracy if evaluation else None,
+            train_accuracy=accuracy,
+            eval_split=recipe.selection.split if eval_loss is not None else None,
+            eval_loss=eval_loss,
+            eval_accuracy=eval_accuracy,
             train_images_per_second=statistics.median(rates) if rates else seen / train_seconds,
             train_seconds=train_seconds,
             eval_seconds=time.perf_counter() - start,
@@ -197,6 +205,8 @@ def train(
             progress.best_epoch, progress.best_value = epoch + 1, value
             best_weights = _copy(step.evaluated)
 
+        if not world.first:
+            continue
         save_history(folder.history, progress.history)  # first: a state that is saved has its history
         save_state(
             folder.state,
