@@ -17,14 +17,18 @@ _BUILDER = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(\.[A-Za-z_]\w
 
 @dataclass(frozen=True)
 class Origin:
-    """Where an entry stands: the layer (``built in``, ``working folder``, ...), the file and the line."""
+    """Where an entry stands: the layer (``built in``, ``plugin``, ``working folder``, ...), the file and the line.
+
+    `distribution` is the installed package that it belongs to, with its version (``zoo-norm-x 1.0``), if any.
+    """
 
     layer: str
     path: Path
     line: int
+    distribution: str = ""
 
     def __str__(self) -> str:
-        return f"{self.path}:{self.line}"
+        return f"{self.path}:{self.line}" + (f" of {self.distribution}" if self.distribution else "")
 
 
 @dataclass(frozen=True)
@@ -113,9 +117,13 @@ class RegistryFile:
     models: dict[str, ModelEntry]
 
 
-def read_registry_file(path: Path, layer: str) -> RegistryFile:
+def read_registry_file(path: Path, layer: str, distribution: str = "") -> RegistryFile:
     """Parse and check `path`. Raises :class:`RegistryError` naming file, line, key and what was expected."""
-    document = yamlfile.read(path, RegistryError)
+    return registry_file(yamlfile.read(path, RegistryError), path, layer, distribution)
+
+
+def registry_file(document: Located, path: Path, layer: str, distribution: str = "") -> RegistryFile:
+    """The entries of a mapping of sections that stands in `path`. Raises as :func:`read_registry_file` does."""
     sections: dict[str, dict[str, Entry]] = {name: {} for name in SECTIONS}
     builtin = False
     for section, located in document.value.items():
@@ -133,20 +141,20 @@ def read_registry_file(path: Path, layer: str) -> RegistryFile:
                 + did_you_mean(section, SECTIONS)
             )
         elif located.value is not None:
-            sections[section] = _entries(section, located, path, layer)
+            sections[section] = _entries(section, located, Origin(layer, path, 1, distribution))
     return RegistryFile(path, layer, builtin, **sections)
 
 
-def _entries(section: str, located: Located, path: Path, layer: str) -> dict[str, Entry]:
+def _entries(section: str, located: Located, of: Origin) -> dict[str, Entry]:
     if not isinstance(located.value, dict):
         found = yamlfile.type_name(located.value)
-        raise RegistryError(f"{path}:{located.line}: {section}: expected a mapping of names, found {found}")
-    return {name: _entry(section, name, item, path, layer) for name, item in located.value.items()}
+        raise RegistryError(f"{of.path}:{located.line}: {section}: expected a mapping of names, found {found}")
+    return {name: _entry(section, name, item, of) for name, item in located.value.items()}
 
 
-def _entry(section: str, name: str, item: Located, path: Path, layer: str) -> Entry:
+def _entry(section: str, name: str, item: Located, of: Origin) -> Entry:
     kind = section[:-1]
-    where = f"{path}:{item.line}: {kind} {name!r}"
+    where = f"{of.path}:{item.line}: {kind} {name!r}"
     if not _NAME.match(name):
         raise RegistryError(f"{where}: a name is letters, digits and _ . + -, and starts with a letter or digit")
     fields = item.value
@@ -159,7 +167,7 @@ def _entry(section: str, name: str, item: Located, path: Path, layer: str) -> En
     allowed = [key for key in cls.__dataclass_fields__ if key in _TYPES]
     values: dict[str, Any] = {}
     for key, located in fields.items():
-        here = f"{path}:{located.line}: {kind} {name!r}"
+        here = f"{of.path}:{located.line}: {kind} {name!r}"
         if key in RECIPE_KEYS:
             raise RegistryError(f"{here}: {key!r}: {_ONE_RECIPE}")
         if key not in allowed:
@@ -172,7 +180,7 @@ def _entry(section: str, name: str, item: Located, path: Path, layer: str) -> En
             raise RegistryError(f"{where}: expected 'architecture' and 'norm', or a 'builder'")
     elif "builder" not in values:
         raise RegistryError(f"{where}: 'builder' is missing, expected \"module:function\"")
-    return cls(name=name, origin=Origin(layer, path, item.line), **values)
+    return cls(name=name, origin=Origin(of.layer, of.path, item.line, of.distribution), **values)
 
 
 def _checked(key: str, located: Located, here: str) -> Any:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from zoo import yamlfile
+from zoo import plugins, yamlfile
 from zoo.entries import Origin
 from zoo.errors import RecipeError
 from zoo.registry import Model, Registry
@@ -34,25 +34,77 @@ def models(found: Sequence[Model]) -> list[tuple[str, str, Origin]]:
 
 
 def recipe_names() -> list[str]:
-    """The built-in recipes."""
-    return sorted(path.stem for path in RECIPES.glob("*.yaml"))
+    """The recipes that have a name: built in and of plugins."""
+    return sorted(recipe_files())
 
 
-def recipes() -> list[tuple[str, str]]:
-    """Name and description of every built-in recipe, with a mark where the test set chooses the weights."""
-    found = []
-    for name in recipe_names():
-        content = _read(name)
-        mark = f" {TEST_MARK}" if _selection_split(content) == "test" else ""
-        found.append((name, content["description"] + mark))
-    return found
+def recipe_files() -> dict[str, Origin]:
+    """Where each of them stands. A plugin's that is wrong is left out, with one line on stderr.
+
+    Raises :class:`RecipeError` where two have one name.
+    """
+    files = _built_in()
+    for plugin in plugins.sound(recipe_plugins()):
+        first, second = files.get(plugin.name), plugin.recipe
+        if first:
+            packages = " or ".join(origin.distribution for origin in (first, second) if origin.distribution)
+            raise RecipeError(
+                f"recipe {plugin.name!r} is there twice: {first} and {second}; uninstall {packages}, "
+                "or ask its author to rename it"
+            )
+        files[plugin.name] = second
+    return files
 
 
-def _read(name: str) -> dict[str, Any]:
-    return yamlfile.read(RECIPES / f"{name}.yaml", RecipeError).plain()
+def recipe_plugins() -> list[plugins.Plugin]:
+    """The installed plugins of the group ``zoo.recipes``; broken ones say why."""
+    found = plugins.recipes()
+    known = {plugin.name: plugin.recipe for plugin in found if plugin.recipe} | _built_in()
+    return [_readable(plugin, known) for plugin in found]
 
 
-def _selection_split(content: dict[str, Any]) -> str:
+def recipes() -> list[tuple[str, str, Origin]]:
+    """Name, description and origin of every recipe with a name, with a mark where the test set chooses the weights."""
+    files = recipe_files()
+    return [(name, _description(files[name].path, files), files[name]) for name in sorted(files)]
+
+
+def _built_in() -> dict[str, Origin]:
+    return {path.stem: Origin("built in", path, 1) for path in RECIPES.glob("*.yaml")}
+
+
+def _readable(plugin: plugins.Plugin, known: Mapping[str, Origin]) -> plugins.Plugin:
+    """Broken where a list could not show it. The rest of a recipe is checked when it is used: that takes pydantic."""
+    if plugin.recipe:
+        try:
+            _description(plugin.recipe.path, known)
+        except RecipeError as problem:
+            return plugin.broken(problem)
+    return plugin
+
+
+def _description(path: Path, known: Mapping[str, Origin]) -> str:
+    content = _read(path)
+    description = content.get("description")
+    if not isinstance(description, str):
+        raise RecipeError(f"{path}: description: expected text, found {yamlfile.type_name(description)}")
+    return description + (f" {TEST_MARK}" if _selection_split(content, path, known, ()) == "test" else "")
+
+
+def _selection_split(content: dict[str, Any], path: Path, known: Mapping[str, Origin], below: tuple[Path, ...]) -> str:
     """Without :mod:`zoo.recipe`, whose pydantic takes longer to import than a list may take."""
-    own = content.get("selection", {}).get("split")
-    return own or _selection_split(_read(content["extends"]))
+    selection, base = content.get("selection"), content.get("extends")
+    if isinstance(selection, dict) and "split" in selection:
+        return str(selection["split"])
+    if base is None:
+        raise RecipeError(f"{path}: selection.split is missing")
+    if path in below:
+        raise RecipeError(f"{path}: 'extends' goes round in a circle")
+    other = known[str(base)].path if str(base) in known else path.parent / str(base)
+    if not other.is_file():
+        raise RecipeError(f"{path}: extends: {base!r} is no recipe's name and no file beside it")
+    return _selection_split(_read(other), other, known, (*below, path))
+
+
+def _read(path: Path) -> dict[str, Any]:
+    return yamlfile.read(path, RecipeError).plain()

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -18,7 +18,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from zoo import yamlfile
 from zoo.errors import RecipeError, did_you_mean, unknown
-from zoo.listing import RECIPES, recipe_names
+from zoo.listing import recipe_files, recipe_names
 
 # Part of every fingerprint: raised when the harness itself changes what a recipe means (order, sampling, loss).
 HARNESS_VERSION = 1
@@ -168,6 +168,43 @@ class Selection(Section):
     metric: Literal["accuracy", "loss"]
 
 
+class Range(Section):
+    """Where a value was looked for: `low` to `high`, evenly or by its logarithm; `own` is the base recipe's."""
+
+    low: Real
+    high: Real
+    log: bool
+    own: Real
+
+
+class Median(Section):
+    """A trial stops where its best epoch so far is below the median of the finished trials at that epoch.
+
+    Not in the first `warmup_epochs` epochs.
+    """
+
+    name: Literal["median"]
+    warmup_epochs: Annotated[Whole, Field(ge=0)]
+
+
+class Tuned(Section):
+    """What `zoo tune` spent on the values that are under `over` (dotted key to range): the budget, and for whom.
+
+    They are the best of `trials` trainings of `model` on the held-out images, the first of which had the values of the
+    recipe whose fingerprint is `base`. The first `startup_trials` are spread evenly, and none is pruned before as many
+    are finished. `seed` is of the draws and of the trials' own training.
+    """
+
+    model: str
+    base: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+    over: Annotated[dict[str, Range], Field(min_length=1)]
+    trials: Count
+    sampler: Literal["tpe"]
+    startup_trials: Count
+    pruner: Median | None = None
+    seed: Annotated[Whole, Field(ge=0)]
+
+
 class Recipe(Section):
     """A whole recipe. `name`, `description` and `dataset` (where none is asked for) are outside the fingerprint."""
 
@@ -188,6 +225,7 @@ class Recipe(Section):
     lookahead: Lookahead | None = None
     clip_grad_norm: Positive | None = None
     mirror_evaluation: Mirror | None = None  # logits are the mean over an image and its mirror image
+    tuned: Tuned | None = None
 
     @model_validator(mode="after")
     def _coherent(self) -> Recipe:
@@ -204,6 +242,13 @@ class Recipe(Section):
             raise ValueError("optimizer.nesterov needs momentum above 0")
         if self.ema is not None and self.lookahead is not None:
             raise ValueError("ema and lookahead both average the weights; set one of them to null")
+        if self.tuned is not None:
+            if self.precision == "auto":
+                raise ValueError("precision: a tuned recipe says fp32, bf16 or fp16, as its trials were run")
+            if fingerprint_of(_with_own_values(self.canonical())) != self.tuned.base:
+                raise ValueError(
+                    "tuned: more than the tuned values was changed since; set tuned=null to make it a plain recipe"
+                )
         return self
 
     def with_precision(self, precision: str) -> Recipe:
@@ -232,10 +277,43 @@ def fingerprint_of(content: dict[str, Any]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def load_recipe(name: str, overrides: Iterable[str] = ()) -> Recipe:
-    """The built-in recipe `name`, or the file when it is a path to one, with ``key.key=value`` `overrides` applied.
+def _with_own_values(content: dict[str, Any]) -> dict[str, Any]:
+    """The canonical content of the recipe that a tuned one was tuned from. Changes `content`."""
+    for key, looked in content.pop("tuned")["over"].items():
+        *parents, last = key.split(".")
+        section = content
+        for part in parents:
+            section = section.get(part) if isinstance(section, dict) else None
+        if not isinstance(section, dict) or last not in section:
+            raise ValueError(f"tuned.over: there is no {key!r} in this recipe")
+        section[last] = looked["own"]
+    return content
 
-    Raises :class:`RecipeError` (file, key, what was expected) or :class:`UnknownNameError` (nearest recipe names).
+
+def with_values(recipe: Recipe, values: Mapping[str, Any], where: str) -> Recipe:
+    """`recipe` with other `values` (dotted key to value), checked as a file's are.
+
+    Raises :class:`RecipeError`, which begins with `where`.
+    """
+    content = recipe.model_dump()
+    for key, value in values.items():
+        *parents, last = key.split(".")
+        section = content
+        for part in parents:
+            section = section[part]
+        section[last] = value
+    try:
+        return Recipe.model_validate(content)
+    except ValidationError as problem:
+        raise RecipeError(_one_line(where, problem)) from problem
+
+
+def load_recipe(name: str, overrides: Iterable[str] = ()) -> Recipe:
+    """The recipe called `name`, built in or of a plugin, or the file when it is a path to one.
+
+    `overrides` are ``key.key=value`` and change it.
+
+    Raises :class:`RecipeError` (file, key, what was expected) or :class:`~zoo.errors.UnknownNameError` (nearest names).
     """
     path, content = _read(name, ())
     where = str(path)
@@ -252,12 +330,13 @@ def _read(name: str, seen: tuple[Path, ...]) -> tuple[Path, dict[str, Any]]:
     if name.endswith((".yaml", ".yml")) or "/" in name:
         path = Path(name).expanduser()
         if not path.is_file():
-            raise RecipeError(f"recipe file {name} does not exist; built-in recipes: {', '.join(recipe_names())}")
-    elif name in recipe_names():
-        path = RECIPES / f"{name}.yaml"
+            raise RecipeError(f"recipe file {name} does not exist; recipes by name: {', '.join(recipe_names())}")
+    elif origin := (files := recipe_files()).get(name):
+        path = origin.path
     else:
-        hint = f"built in: {', '.join(recipe_names())}; a file is given by its path, ending in .yaml"
-        raise unknown("recipe", name, recipe_names(), str(RECIPES), hint)
+        hint = f"there are: {', '.join(sorted(files))}; a file is given by its path, ending in .yaml"
+        where = ", ".join(sorted({str(origin.path.parent) for origin in files.values()}))
+        raise unknown("recipe", name, files, where, hint)
     if path.resolve() in seen:
         raise RecipeError(f"{path}: 'extends' goes round in a circle")
     content = yamlfile.read(path, RecipeError).plain()
@@ -343,6 +422,8 @@ def _siblings(parents: list[str], loc: tuple[Any, ...]) -> list[str]:
         "ema": Ema,
         "lookahead": Lookahead,
         "selection": Selection,
+        "pruner": Median,
+        "tuned": Tuned,
     }
     tagged = {"sgd": SGD, "adamw": AdamW, "constant": Constant, "cosine": Cosine, "one_cycle": OneCycle}
     sections = plain | tagged | {"step": Step, "plateau": Plateau}

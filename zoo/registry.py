@@ -1,7 +1,8 @@
 """The layered registry: names to builder strings. Nothing is imported before a model is built, so looking is instant.
 
-Layers, in order: built in, ``registry.yaml`` of the working folder or its nearest parent, ``$ZOO_REGISTRY``, and the
-file given by ``--registry``. A later layer replaces an entry only with ``override: true``.
+Layers, in order: built in, installed plugins (:mod:`zoo.plugins`), ``registry.yaml`` of the working folder or its
+nearest parent, ``$ZOO_REGISTRY``, and the file given by ``--registry``. A later layer replaces an entry only with
+``override: true``.
 """
 
 from __future__ import annotations
@@ -11,32 +12,47 @@ import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from zoo import plugins
 from zoo.entries import ArchitectureEntry, ModelEntry, NormEntry, Origin, RegistryFile, read_registry_file
-from zoo.errors import RegistryError, unknown
+from zoo.errors import RegistryError, ZooError, unknown
 from zoo.gcpause import paused_gc
+
+if TYPE_CHECKING:
+    from zoo.pretrained import Pretrained
 
 BUILT_IN = Path(__file__).with_name("registry.yaml")
 ENVIRONMENT_VARIABLE = "ZOO_REGISTRY"
 _WILDCARDS = frozenset("*?[")
 
 
+class DuplicateError(RegistryError):
+    """One name in two layers, and the upper one does not say ``override: true``."""
+
+
 @dataclass(frozen=True)
 class Model:
-    """A resolved name. Either `architecture` and `norm` are set, or `entry.builder` makes the whole model."""
+    """A resolved name. Either `architecture` and `norm` are set, or `entry.builder` makes the whole model.
+
+    `pretrained` is the file that its weights start from, where one was given.
+    """
 
     name: str
     origin: Origin
     architecture: ArchitectureEntry | None
     norm: NormEntry | None
     entry: ModelEntry | None = None
+    pretrained: Pretrained | None = None
 
     @property
     def label(self) -> str:
         """What tables show: the entry's own label, else the architecture's with the norm's."""
-        if self.entry and self.entry.label:
-            return self.entry.label
         parts = [part.label or part.name for part in (self.architecture, self.norm) if part]
+        if self.entry and self.entry.label:
+            parts = [self.entry.label]
+        if self.pretrained:
+            parts = [*(parts or [self.entry.name]), f"from weights {self.pretrained.sha256[:8]}"]
         return ", ".join(parts) or self.name
 
 
@@ -68,7 +84,14 @@ class Registry:
                     yield pair
 
     def resolve(self, name: str) -> Model:
-        """The model called `name`. Raises :class:`UnknownNameError` with the nearest names."""
+        """The model called `name`: the registry's, such as ``resnet18_bn``, or another library's (:mod:`zoo.external`).
+
+        Raises :class:`~zoo.errors.UnknownNameError` with the nearest names.
+        """
+        if ":" in name:
+            from zoo import external
+
+            return external.resolve(name, self.norms, self.where)
         if entry := self.models.get(name):
             architecture, norm = self.architectures.get(entry.architecture), self.norms.get(entry.norm)
             return Model(name, entry.origin, architecture, norm, entry)
@@ -86,12 +109,13 @@ class Registry:
     def match(self, patterns: Iterable[str]) -> list[Model]:
         """The models for names and shell patterns (``resnet*_ln``), in the order given, without repeats.
 
-        Raises :class:`UnknownNameError` for a name that does not resolve or a pattern that matches nothing.
+        Raises :class:`~zoo.errors.UnknownNameError` for a name that does not resolve or a pattern that matches nothing.
         """
         found: dict[str, Model] = {}
         for pattern in patterns:
-            if not _WILDCARDS.intersection(pattern):
-                found.setdefault(pattern, self.resolve(pattern))
+            if not _WILDCARDS.intersection(pattern) or ":" in pattern:
+                model = self.resolve(pattern)
+                found.setdefault(model.name, model)
                 continue
             names = fnmatch.filter(self.names(), pattern)
             if not names:
@@ -145,25 +169,52 @@ class Registry:
 def load_registry(extra: str | Path | None = None, folder: Path | None = None) -> Registry:
     """Read all layers. `extra` is the ``--registry`` file; `folder` stands for the working folder (default: it).
 
-    Raises :class:`RegistryError` for a missing or wrong file, or a duplicate without ``override: true``.
+    A plugin that is wrong is skipped, with one line on stderr. Raises :class:`RegistryError` for any other file that is
+    missing or wrong, or a duplicate without ``override: true``, of plugins too.
     """
-    built_in = read_registry_file(BUILT_IN.resolve(), "built in")
-    files: list[RegistryFile] = []
-    if (nearest := _nearest(folder or Path.cwd())) and nearest.resolve() != built_in.path:
-        file = read_registry_file(nearest, "working folder")
-        # Inside zoo's own source tree that file is the built-in registry, edits and all, not a layer above it.
-        if file.builtin:
-            built_in = read_registry_file(nearest, "built in")
-        else:
-            files.append(file)
+    built_in, files = _lowest(folder or Path.cwd())
+    layers = [built_in, *(plugin.registry for plugin in plugins.sound(_plugins(built_in))), *files]
     for layer, given in ((f"${ENVIRONMENT_VARIABLE}", os.environ.get(ENVIRONMENT_VARIABLE)), ("--registry", extra)):
         if given:
             path = Path(given).expanduser().resolve()
             if not path.is_file():
                 raise RegistryError(f"{layer}: no such file: {given}; give the path of a registry.yaml")
-            if all(path != file.path.resolve() for file in [built_in, *files]):
-                files.append(read_registry_file(path, layer))
-    return Registry([built_in, *files])
+            if all(path != file.path.resolve() for file in layers):
+                layers.append(read_registry_file(path, layer))
+    return Registry(layers)
+
+
+def registry_plugins(folder: Path | None = None) -> list[plugins.Plugin]:
+    """The installed plugins of the group ``zoo.registry``, each checked by itself; broken ones say why."""
+    return _plugins(_lowest(folder or Path.cwd())[0])
+
+
+def _lowest(folder: Path) -> tuple[RegistryFile, list[RegistryFile]]:
+    """The built-in layer, and that of the working folder if there is one."""
+    built_in = read_registry_file(BUILT_IN.resolve(), "built in")
+    if (nearest := _nearest(folder)) and nearest.resolve() != built_in.path:
+        file = read_registry_file(nearest, "working folder")
+        # Inside zoo's own source tree that file is the built-in registry, edits and all, not a layer above it.
+        if file.builtin:
+            return read_registry_file(nearest, "built in"), []
+        return built_in, [file]
+    return built_in, []
+
+
+def _plugins(built_in: RegistryFile) -> list[plugins.Plugin]:
+    return [_with_sound_models(plugin, built_in) for plugin in plugins.registries()]
+
+
+def _with_sound_models(plugin: plugins.Plugin, built_in: RegistryFile) -> plugins.Plugin:
+    """A plugin's models are made of its own and built-in parts; one with others is broken, and no other layer is."""
+    if plugin.registry and plugin.registry.models:
+        try:
+            Registry([built_in, plugin.registry])
+        except DuplicateError:
+            pass  # no fault of this plugin alone; load_registry tells it
+        except ZooError as problem:
+            return plugin.broken(problem)
+    return plugin
 
 
 def _nearest(folder: Path) -> Path | None:
@@ -176,8 +227,10 @@ def _nearest(folder: Path) -> Path | None:
 def _merge(known: dict, new: dict, kind: str) -> None:
     for name, entry in new.items():
         if name in known and not entry.override:
-            raise RegistryError(
-                f"{kind} {name!r} is defined twice: {known[name].origin} and {entry.origin}; "
-                "rename one, or say `override: true` in the second"
-            )
+            first, second = known[name].origin, entry.origin
+            advice = "rename one, or say `override: true` in the second"
+            if second.distribution:  # the reader wrote neither of the two
+                packages = [origin.distribution for origin in (first, second) if origin.distribution]
+                advice = f"uninstall {' or '.join(dict.fromkeys(packages))}, or ask its author to rename it"
+            raise DuplicateError(f"{kind} {name!r} is defined twice: {first} and {second}; {advice}")
         known[name] = entry

@@ -32,8 +32,8 @@ def list_(patterns: tuple[str, ...], everything: bool, origin: bool, registry: s
         origin,
     )
     recipes = listing.recipes()
-    _print("recipes", [(name, description, "") for name, description in recipes], False)
-    if any(description.endswith(listing.TEST_MARK) for _, description in recipes):
+    _print(f"recipes ({len(recipes)})", recipes, origin)
+    if any(description.endswith(listing.TEST_MARK) for _, description, _ in recipes):
         click.echo(listing.TEST_NOTE)
     click.echo("Any <architecture>_<norm> is a model, listed or not: `zoo list --all`, `zoo show MODEL`.")
 

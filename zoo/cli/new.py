@@ -1,0 +1,48 @@
+"""`zoo new norm|architecture|recipe`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+HELP = "Write a package that adds a norm, an architecture or a recipe: to change, install and publish."
+# Kind -> what to do with it once it is installed.
+_TRY = {
+    "norm": "zoo bench resnet20_bn resnet20_{name} --recipe smoke",
+    "architecture": "zoo bench {name}_bn {name}_ln --recipe smoke",
+    "recipe": "zoo bench resnet20_bn resnet20_ln --recipe {name}",
+}
+
+
+def _command(kind: str, what: str) -> click.Command:
+    def new(name: str, into: Path) -> None:
+        from zoo.scaffold import write
+
+        written = write(kind, name, into)
+        folder = into / f"zoo-{kind}-{name}"
+        for path in written:
+            click.echo(path)
+        click.echo(f"\npip install -e '{folder}[test]'\n{_TRY[kind].format(name=name)}\npytest {folder}")
+
+    new.__doc__ = f"""Write the package zoo-{kind}-NAME: {what}, tests, an entry point that zoo finds.
+
+    It works as it is; replace what it computes by what yours does.
+    """
+    command = click.command(kind)(new)
+    for add in (
+        click.option(
+            "--into", type=click.Path(file_okay=False, path_type=Path), default=Path(), metavar="DIR",
+            help="Where the folder goes.  [default: the working folder]",
+        ),
+        click.argument("name"),
+    ):  # fmt: skip
+        command = add(command)
+    return command
+
+
+commands = {
+    "norm": _command("norm", "a module, its line in a registry"),
+    "architecture": _command("architecture", "a module, its line in a registry"),
+    "recipe": _command("recipe", "a recipe file"),
+}

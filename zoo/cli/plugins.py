@@ -1,0 +1,48 @@
+"""`zoo plugins`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from zoo.plugins import Plugin
+
+
+@click.command()
+def plugins() -> None:
+    """Show the installed packages that add norms, architectures, models or recipes.
+
+    A broken one says why it is skipped. `zoo new` writes such a package.
+    """
+    from zoo.listing import recipe_files, recipe_plugins
+    from zoo.registry import load_registry, registry_plugins
+
+    found = sorted([*registry_plugins(), *recipe_plugins()], key=lambda plugin: (plugin.distribution, plugin.name))
+    if not found:
+        click.echo("No plugin is installed. `zoo new norm NAME` writes one.")
+        return
+    rows = [("plugin", "package", "version", "adds")]
+    rows += [(plugin.name, *plugin.distribution.rsplit(" ", 1), _added(plugin)) for plugin in found]
+    widths = [max(len(row[column]) for row in rows) for column in range(3)]
+    for *cells, adds in rows:
+        click.echo("  ".join([*(f"{cell:<{width}}" for cell, width in zip(cells, widths, strict=True)), adds]))
+    click.echo()
+    load_registry()  # where two define one name, that is an error here as everywhere
+    recipe_files()
+
+
+def _added(plugin: Plugin) -> str:
+    """Names, section by section; of many the first and how many more."""
+    if plugin.problem:
+        return f"nothing, it is broken: {plugin.problem}"
+    if plugin.recipe:
+        return f"recipe {plugin.name}"
+    sections = {kind: list(getattr(plugin.registry, f"{kind}s")) for kind in ("norm", "architecture", "model")}
+    told = [f"{kind}{'s' if len(names) > 1 else ''} {_some(names)}" for kind, names in sections.items() if names]
+    return "; ".join(told) or "nothing, its registry is empty"
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
