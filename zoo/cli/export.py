@@ -1,0 +1,69 @@
+"""`zoo export`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from zoo.cli import options
+
+if TYPE_CHECKING:
+    from zoo.export.make import Export
+    from zoo.trained import TrainedRun
+
+FOLDER = "export"  # within the run's own
+TO = ("safetensors", "torch-export", "onnx")  # zoo.export.formats.FORMATS, which imports torch
+NEEDS = {"onnx": ("onnx", "onnxscript", "onnxruntime")}
+
+run_argument = click.argument("run", metavar="RUN", type=click.Path(path_type=Path))
+licence = click.option(
+    "--license", "licence", default="unknown", show_default=True, metavar="ID",
+    help="The weights' licence in the model card, as the hub names it: mit, apache-2.0, cc-by-4.0 ...",
+)  # fmt: skip
+
+
+@click.command()
+@run_argument
+@click.option("--to", type=click.Choice(TO), required=True, help="The model's format.")
+@click.option(
+    "--out", type=click.Path(path_type=Path), metavar="DIR",
+    help="Where to write.  [default: export/FORMAT/ in the run's folder]",
+)  # fmt: skip
+@licence
+@options.data_dir
+@options.registry
+def export(run: Path, to: str, out: Path | None, licence: str, data_dir: str | None, registry: str | None) -> None:
+    """Write the model of one finished run for other programs, with a model card.
+
+    RUN is a run's folder. The exported graph holds the recipe's normalisation: it takes float32 images (N, 3, H, W)
+    from 0 to 1, any number of them, and answers logits. It is loaded again and compared with the run on the run's own
+    test images before anything is written. Nothing that is stored changes.
+    """
+    options.check_extra(f"`zoo export --to {to}`", NEEDS.get(to, ()), "export")
+
+    from zoo.export.make import write
+
+    trained, made = prepare(run, to, licence, data_dir, registry)
+    folder = out or trained.folder.path / FOLDER / to
+    write(made.files, folder)
+    click.echo(f"{trained.model.name} seed {trained.result.seed} as {to}: {made.check.line}")
+    click.echo(f"wrote {', '.join(made.files)} to {folder}")
+
+
+def prepare(run: Path, to: str, licence: str, data_dir: str | None, registry: str | None) -> tuple[TrainedRun, Export]:
+    """The run, and its export in memory, checked."""
+    from zoo import robustness
+    from zoo.cli.evaluate import open_images
+    from zoo.export.graph import normalisation
+    from zoo.export.make import export as make
+    from zoo.registry import load_registry
+    from zoo.trained import open_run
+
+    trained = open_run(run, load_registry(registry))
+    normalisation(trained)  # a recipe that cannot be exported is told before data is looked for
+    data = open_images(trained.result.dataset.name, data_dir)
+    robustness.check_classes(trained, data.name, data.classes)
+    robustness.check_own(trained, data)
+    return trained, make(trained, data, to, licence)

@@ -1,0 +1,60 @@
+"""`zoo predict`."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import click
+
+from zoo.cli import options
+
+
+def _size(ctx: click.Context, param: click.Parameter, value: str | None) -> tuple[int, int] | None:
+    """(height, width)."""
+    if value is None:
+        return None
+    found = re.fullmatch(r"([1-9]\d{0,4})x([1-9]\d{0,4})", value)
+    if not found:
+        raise click.BadParameter(f"{value!r} is no size in pixels; write it as WIDTHxHEIGHT, such as 32x32")
+    return int(found[2]), int(found[1])
+
+
+@click.command()
+@click.argument("run", metavar="RUN", type=click.Path(path_type=Path))
+@click.argument("images", nargs=-1, required=True, metavar="IMAGE...", type=click.Path(path_type=Path))
+@click.option("--top", type=click.IntRange(min=1), default=3, show_default=True, metavar="K", help="So many classes.")
+@click.option("--format", "style", type=click.Choice(["text", "json", "csv"]), default="text", show_default=True)
+@click.option(
+    "--size", callback=_size, metavar="WxH",
+    help="Of the images that the run was trained on, where zoo cannot tell.",
+)  # fmt: skip
+@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
+@options.registry
+def predict(
+    run: Path,
+    images: tuple[Path, ...],
+    top: int,
+    style: str,
+    size: tuple[int, int] | None,
+    device: str,
+    registry: str | None,
+) -> None:
+    """Say what one finished run sees in pictures.
+
+    RUN is a run's folder, IMAGE a picture's file or a folder of pictures, of any size. They are converted to RGB, cut
+    to the largest central part of the shape that the run was trained on, and resized to it (bicubic); where that
+    happened the output says so. Transforms, precision and mirror images are those of the run's test.
+    """
+    from zoo.engine.machine import choose_device
+    from zoo.predict import expand, image_size
+    from zoo.predict import predict as ask
+    from zoo.registry import load_registry
+    from zoo.report.predictions import render
+    from zoo.trained import open_run
+
+    target = choose_device(device)
+    files = expand(images)
+    trained = open_run(run, load_registry(registry))
+    answers = list(ask(trained, files, size or image_size(trained), target))
+    click.echo(render(trained, answers, top, style), nl=False)

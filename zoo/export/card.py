@@ -1,0 +1,209 @@
+"""What an export says of itself: ``config.json`` for programs, the model card for people and the hub."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import yaml
+from tabulate import tabulate
+
+from zoo.data.datasets import DESCRIPTIONS
+from zoo.export.check import Check
+from zoo.export.formats import Format
+from zoo.export.graph import Normalisation
+from zoo.listing import TEST_MARK, TEST_NOTE
+from zoo.pretrained import MARK
+from zoo.results import Result
+from zoo.stats import wilson_interval
+from zoo.trained import TrainedRun
+
+_MIRRORED = "mean over each image and its mirror image"
+
+
+def config(run: TrainedRun, told: Normalisation, size: tuple[int, int]) -> dict[str, Any]:
+    """What a program has to know to use the model; `size` is (height, width). All values are plain data."""
+    result, model = run.result, run.model
+    return {
+        "model": result.model.name.partition(MARK)[0],  # zoo.build's name of it
+        "architecture": model.architecture.name if model.architecture else None,
+        "norm": result.model.norm,
+        "num_classes": len(result.dataset.classes),
+        "classes": result.dataset.classes,
+        "input_size": list(size),
+        "input_range": [0, 1],
+        "mean": list(told.mean),
+        "std": list(told.std),
+        "mirror_evaluation": run.mirrored,
+        "dataset": result.dataset.name,
+        "dataset_fingerprint": result.dataset.fingerprint,
+        "recipe": result.recipe.name,
+        "recipe_fingerprint": result.recipe.fingerprint,
+        "seed": result.seed,
+        "zoo_version": result.environment.get("zoo"),
+    }
+
+
+def card(run: TrainedRun, facts: Mapping[str, Any], made: Format, found: Check, licence: str) -> str:
+    """The model card of an export `made` of `run` and `found` to be right: the hub's YAML header, then Markdown."""
+    header = yaml.safe_dump(_header(run, licence), sort_keys=False, allow_unicode=True)
+    return f"---\n{header}---\n\n" + "\n\n".join(_sections(run, facts, made, found)) + "\n"
+
+
+def _header(run: TrainedRun, licence: str) -> dict[str, Any]:
+    """The hub's model card metadata, https://huggingface.co/docs/hub/model-cards."""
+    result = run.result
+    name = result.dataset.name
+    how = f"test accuracy{f', {_MIRRORED}' if run.mirrored else ''}{_mark(result)}"
+    metric = {"type": "accuracy", "value": result.test.accuracy, "name": how, "verified": False}
+    return {
+        "license": licence,
+        "library_name": "norm-zoo",
+        "pipeline_tag": "image-classification",
+        "tags": ["image-classification", "norm-zoo", *([result.model.norm] if result.model.norm else [])],
+        "datasets": [name],
+        "metrics": ["accuracy"],
+        "model-index": [{
+            "name": f"{result.model.name} seed {result.seed}",
+            "results": [{
+                "task": {"type": "image-classification", "name": "Image classification"},
+                "dataset": {"type": name, "name": name, "split": "test"},
+                "metrics": [metric],
+            }],
+        }],
+    }  # fmt: skip
+
+
+def _sections(run: TrainedRun, facts: Mapping[str, Any], made: Format, found: Check) -> Iterator[str]:
+    result = run.result
+    height, width = facts["input_size"]
+    yield f"# {_text(result.model.name)}, {_text(result.dataset.name)}"
+    yield (
+        f"{_text(result.model.label)}: {result.model.parameters:,} parameters, trained by zoo "
+        f"{_text(str(facts['zoo_version']))} on {_text(result.dataset.name)}. It takes images of {width}x{height} "
+        f"pixels, float32 (N, 3, {height}, {width}) from 0 to 1, and answers the logits of {facts['num_classes']} "
+        f"classes: {', '.join(_code(name) for name in result.dataset.classes)}."
+    )
+    yield "## Use"
+    yield f"```python\n{made.usage}```"
+    if made.file.endswith(".safetensors"):
+        yield "The file has the weights alone; `mean` and `std` of `config.json` are the normalisation."
+    else:
+        yield f"The recipe's normalisation is part of `{made.file}`; the batch may have any size."
+    yield f"This file was {found.line}."
+    yield "## Measured"
+    yield tabulate(_figures(run), headers=["", "figure"], tablefmt="github", disable_numparse=True)
+    yield "\n".join(f"- {line}" for line in _conditions(run))
+    yield "## Reproduce"
+    yield f"```\n{_command(result)}\n```"
+    yield f"`{result.recipe.name}.yaml` is beside this card; its fingerprint is {result.recipe.fingerprint}."
+    yield "## Limitations"
+    yield "\n".join(f"- {line}" for line in _limitations(run))
+
+
+def _figures(run: TrainedRun) -> Iterator[tuple[str, str]]:
+    result, test = run.result, run.result.test
+    low, high = wilson_interval(test.correct, test.images)
+    what = f"test accuracy{f' ({_MIRRORED})' if run.mirrored else ''}"
+    yield (
+        what,
+        (
+            f"{100 * test.accuracy:.2f} %{_mark(result)} of {test.images:,} images "
+            f"(95 % Wilson interval {100 * low:.2f} to {100 * high:.2f})"
+        ),
+    )
+    if test.top5_accuracy is not None:
+        yield "top-5 accuracy", f"{100 * test.top5_accuracy:.2f} %"
+    yield "cross-entropy", f"{test.loss:.4f} nats"
+    yield "expected calibration error, 15 bins", f"{test.ece:.4f}"
+    if test.brier is not None:
+        yield "Brier score", f"{test.brier:.4f}"
+    if result.holdout:
+        yield "held-out accuracy", f"{100 * result.holdout.accuracy:.2f} % of {result.holdout.images:,} images"
+    yield "multiply-accumulates of an image", f"{result.model.macs:,}"
+    speed = result.speed
+    if speed.train_images_per_second is not None:
+        yield "training", f"{speed.train_images_per_second:,.0f} images/s"
+    if speed.inference_images_per_second is not None:
+        batch = speed.inference_batch_size
+        yield "inference", f"{speed.inference_images_per_second:,.0f} images/s in batches of {batch}"
+    if speed.latency_p50 is not None:
+        yield "latency of one image", f"{1000 * speed.latency_p50:.2f} ms (median)"
+
+
+def _conditions(run: TrainedRun) -> Iterator[str]:
+    result, told = run.result, run.result.environment
+    hardware = f"{told.get('cpu')}, {told.get('cores')} cores, {told.get('threads')} threads"
+    if told.get("gpu"):
+        hardware = f"{told['gpu']} with CUDA {told.get('cuda')}"
+    yield f"Hardware: {_text(hardware)}; torch {told.get('torch')}, Python {told.get('python')}, {run.precision}."
+    data = result.dataset
+    yield (
+        f"Data: {_text(data.name)}, {data.train_images:,} images trained on, {data.holdout_images:,} held out, "
+        f"{data.test_images:,} test images; fingerprint {data.fingerprint[:16]}."
+    )
+    yield f"Seed: {result.seed}, one run. Another seed gives another figure; the interval above does not cover that."
+    chosen = result.selection
+    if chosen.rule == "last":
+        yield f"Selection: the last epoch's weights ({chosen.epoch} of {result.epochs_trained}).{_note(result)}"
+    else:
+        yield (
+            f"Selection: the epoch with the best {chosen.metric} on the {chosen.split} images ({chosen.epoch} of "
+            f"{result.epochs_trained}).{_note(result)}"
+        )
+
+
+def _limitations(run: TrainedRun) -> Iterator[str]:
+    result = run.result
+    if run.mirrored:
+        yield (
+            f"The figures are of mirrored evaluation (logits are the {_MIRRORED}). That is not in this export, which "
+            "answers to the image alone; its accuracy was not measured."
+        )
+    if run.precision != "fp32":
+        yield f"The figures were measured in {run.precision}; this export computes in fp32, so near ties may differ."
+    if known := DESCRIPTIONS.get(result.dataset.name):
+        yield f"Data set: {known}. The figures hold for exactly these images."
+    yield "Every picture gets one of the classes above, also a picture of something else."
+    yield "Accuracy on corrupted images or images from elsewhere is not part of this card; `zoo evaluate` measures it."
+    definition = result.model.definition
+    if any("source_sha256" in part for part in definition.values() if isinstance(part, dict)):
+        yield "A builder of this model is in no package of zoo: its own file is needed to build it anew."
+    if started := definition.get("pretrained"):
+        yield f"Training started from weights with SHA-256 {started['sha256']}, which are not part of this export."
+    yield "The licence above is that of the weights as their author names it; the data set has its own terms."
+
+
+def _command(result: Result) -> str:
+    """What trains the run again; the recipe's file is in the export."""
+    used = result.settings
+    words = [
+        "zoo", "bench", result.model.name.partition(MARK)[0], "--recipe", f"./{result.recipe.name}.yaml",
+        "--dataset", result.dataset.name, "--seed", str(result.seed),
+        "--layout", used.layout, "--executor", used.executor,
+    ]  # fmt: skip
+    words += [f"--{name}" for name, on in (("compile", used.compiled), ("deterministic", used.deterministic)) if on]
+    words += ["--pretrained", "FILE"] if "pretrained" in result.model.definition else []
+    return shlex.join(words)
+
+
+def _mark(result: Result) -> str:
+    return f" {TEST_MARK}" if result.selection.split == "test" else ""
+
+
+def _note(result: Result) -> str:
+    return f" {TEST_NOTE}" if result.selection.split == "test" else ""
+
+
+def _text(text: str) -> str:
+    """`text` as Markdown that shows it as it is."""
+    return re.sub(r"([\\`*_{}\[\]<>#|&])", r"\\\1", " ".join(text.split()))
+
+
+def _code(text: str) -> str:
+    """`text` as a code span, whatever it holds."""
+    fence = "`" * (max(map(len, re.findall("`+", text)), default=0) + 1)
+    pad = " " if len(fence) > 1 else ""
+    return f"{fence}{pad}{' '.join(text.split())}{pad}{fence}"

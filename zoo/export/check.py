@@ -1,0 +1,84 @@
+"""Whether an export answers as the run does, on real test images."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from zoo.data.datasets import Dataset
+from zoo.data.split import stratified_subset
+from zoo.engine.evaluate import evaluate
+from zoo.errors import ResultError
+from zoo.export.formats import Answer
+from zoo.inputs import EVAL_BATCH
+from zoo.trained import TrainedRun
+
+IMAGES = 512  # at most; each class has its share
+BOUND = 1e-4  # of a logit, in fp32
+SEED = 0  # the same images whatever the run
+
+
+@dataclass(frozen=True)
+class Reference:
+    """Test images of a run as an export takes them, (N, 3, H, W) float32 from 0 to 1, and what torch answers to them in
+    fp32, (N, classes), by the run's own transforms and memory layout, without mirror images."""
+
+    dataset: str
+    images: Tensor
+    logits: Tensor
+
+
+@dataclass(frozen=True)
+class Check:
+    """An export's answers to `images` test images: the largest absolute `difference` of a logit from torch's."""
+
+    dataset: str
+    images: int
+    difference: float
+
+    @property
+    def line(self) -> str:
+        """In words."""
+        return (
+            f"checked on {self.images:,} {self.dataset} test images: same predictions, logits differ from torch's by "
+            f"at most {self.difference:.1e} (bound {BOUND:.0e})"
+        )
+
+
+def reference(run: TrainedRun, data: Dataset) -> Reference:
+    """Up to :data:`IMAGES` test images of `data`, the run's own set, evaluated. Raises :class:`ResultError`."""
+    device = torch.device("cpu")
+    images, labels = data.test.images, data.test.labels
+    rows = stratified_subset(labels, min(IMAGES, len(labels)), SEED)
+    loader = run.loader(images, labels, EVAL_BATCH["cpu"], device, rows)
+    model = run.load(device)
+    run.check_size(model, next(iter(loader))[0][:1], data.name)
+    answers = evaluate(model, loader, device, "fp32")
+    if not answers.finite:
+        raise ResultError(f"{run.folder.path}: an answer of the model is not a number, so there is nothing to export")
+    pixels = torch.from_numpy(images[rows]).permute(0, 3, 1, 2).contiguous()
+    return Reference(data.name, pixels.float() / 255, answers.logits)
+
+
+def check(answer: Answer, wanted: Reference, what: str) -> Check:
+    """Ask `answer` for one image, then for batches of the others, and compare; `what` is for the message.
+
+    Raises :class:`ResultError` where a logit differs by more than :data:`BOUND`, or a prediction at all.
+    """
+    parts = [wanted.images[:1], *wanted.images[1:].split(EVAL_BATCH["cpu"])]
+    with torch.inference_mode():
+        logits = torch.cat([answer(part.contiguous()) for part in parts if len(part)])
+    where = f"{what}: on {len(logits):,} {wanted.dataset} test images"
+    if logits.shape != wanted.logits.shape:
+        raise ResultError(f"{where} it answers {tuple(logits.shape)}, expected {tuple(wanted.logits.shape)}")
+    difference = float((logits - wanted.logits).abs().max())
+    if not difference <= BOUND:  # not a number either
+        raise ResultError(
+            f"{where} its logits differ from torch's by {difference:.1e}, more than {BOUND:.0e}; nothing is written, "
+            "choose another format with --to"
+        )
+    if others := int((logits.argmax(1) != wanted.logits.argmax(1)).sum()):
+        raise ResultError(f"{where} it predicts {others} otherwise than torch; nothing is written")
+    return Check(wanted.dataset, len(logits), difference)

@@ -1,0 +1,72 @@
+"""An export from start to end: the files of its folder, checked, then written."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from zoo.data.datasets import Dataset
+from zoo.errors import EnvironmentFault, ResultError
+from zoo.export import check as checks
+from zoo.export.card import card, config
+from zoo.export.formats import FORMATS, encode
+from zoo.export.graph import Graph, normalisation
+from zoo.files import write_atomic
+from zoo.recipe_source import Given
+from zoo.report.recipes import as_yaml
+from zoo.trained import TrainedRun
+
+
+@dataclass(frozen=True)
+class Export:
+    """The files of an export, by name, the model first; nothing is on the disk yet."""
+
+    files: Mapping[str, bytes]
+    check: checks.Check
+
+
+def export(run: TrainedRun, data: Dataset, to: str, licence: str) -> Export:
+    """`run` in the format `to`, one of :data:`~zoo.export.formats.FORMATS`, checked on test images of its own `data`.
+
+    Files: the model, ``config.json``, ``README.md`` (the model card; `licence` as the hub names it) and the recipe.
+    Raises :class:`ResultError` where the recipe's evaluation cannot be part of a graph, the exporter fails, or what it
+    made answers otherwise than the run.
+    """
+    chosen, told = FORMATS[to], normalisation(run)
+    wanted = checks.reference(run, data)
+    graph = Graph(run)
+    facts = config(run, told, tuple(wanted.images.shape[2:]))
+    example = torch.zeros(2, *wanted.images.shape[1:])
+    content = encode(chosen, graph, example, facts, run.folder.weights.read_bytes())
+    found = checks.check(chosen.open(content, graph), wanted, f"{run.folder.path} as {chosen.label}")
+    recipe = run.result.recipe
+    given = Given(recipe.name, f"of {run.model.name} seed {run.result.seed}", run.result.dataset.name, recipe.content)
+    files = {
+        chosen.file: content,
+        "config.json": json.dumps(facts, indent=1, ensure_ascii=False).encode() + b"\n",
+        "README.md": card(run, facts, chosen, found, licence).encode(),
+        f"{recipe.name}.yaml": as_yaml(given).encode(),
+    }
+    return Export(files, found)
+
+
+def write(files: Mapping[str, bytes], folder: Path) -> None:
+    """Put `files` into `folder`, made where it is not there; each is whole or not there, the model last.
+
+    Raises :class:`ResultError` for a file in the folder's place, :class:`EnvironmentFault` where it cannot be written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except FileExistsError as problem:
+        raise ResultError(f"{folder}: is a file; name a folder") from problem
+    except OSError as problem:
+        raise EnvironmentFault(f"{folder}: the folder cannot be made ({problem.strerror}); name another") from problem
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise EnvironmentFault(f"{folder}: the folder cannot be written to; name another")
+    for name, content in reversed(list(files.items())):
+        write_atomic(folder / name, content)
