@@ -1,0 +1,121 @@
+"""Writes docs/cli.md and docs/built-in.md from zoo itself: ``python docs/make_pages.py``.
+
+They are committed, so that they can be read in the repository; tests/docs/test_site.py compares them with what this
+file makes. Neither depends on the terminal, the working folder or what else is installed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import click
+import torch
+from click.testing import CliRunner
+
+from zoo import listing
+from zoo.builder import build
+from zoo.cli.main import cli
+from zoo.data.datasets import DESCRIPTIONS
+from zoo.entries import NormEntry, read_registry_file
+from zoo.registry import BUILT_IN, Registry
+
+FOLDER = Path(__file__).parent
+WIDTH = 80  # columns of the help texts, whatever the terminal's are
+NOTE = "<!-- Written by `python docs/make_pages.py`; what is changed here is lost. -->"
+
+
+def pages() -> dict[str, str]:
+    """Every page by its file's name, in Markdown."""
+    return {"cli.md": "\n".join(_commands()), "built-in.md": "\n".join(_built_in())}
+
+
+def _commands() -> Iterator[str]:
+    yield f"# Commands\n\n{NOTE}\n\nWhat `zoo COMMAND --help` prints, for every command; `-h` is short for `--help`.\n"
+    yield from _help(cli, ("zoo",))
+
+
+def _help(command: click.Command, path: tuple[str, ...]) -> Iterator[str]:
+    """A heading and the help text; subcommands below their group."""
+    told = CliRunner().invoke(
+        cli, [*path[1:], "--help"], prog_name="zoo", terminal_width=WIDTH, color=False, catch_exceptions=False
+    )
+    yield f"{'##' if len(path) < 3 else '###'} {' '.join(path)}\n"
+    yield f"```text\n{told.output.rstrip()}\n```\n"
+    for name, part in sorted(getattr(command, "commands", {}).items()):
+        yield from _help(part, (*path, name))
+
+
+def _built_in() -> Iterator[str]:
+    registry = Registry([read_registry_file(BUILT_IN, "built in")])
+    yield f"""# What is built in
+
+{NOTE}
+
+{len(registry.architectures)} architectures times {len(registry.norms)} norms: every `<architecture>_<norm>` is a model.
+`zoo list` shows these names, `zoo list --all` every pair, `zoo show resnet18_ln` the layers of one.
+All are defined in [registry.yaml](../registry.yaml); yours stand beside them ([adding a norm](adding-a-norm.md)).
+
+## Norms
+
+*Batch-independent*: in training, an image's output is the same in any batch. Tests hold every norm to it.
+"""
+    yield from _table(
+        ("norm", "what", "batch-independent", "activation", "paper"),
+        (
+            (
+                f"`{norm.name}`",
+                norm.label,
+                "yes" if norm.batch_independent else "no",
+                _activation(norm),
+                _paper(norm.paper),
+            )
+            for norm in registry.norms.values()
+        ),
+    )
+    yield """## Architectures
+
+For 32x32 images. Parameters with `bn` and 10 classes, trained or not; most norms have as many.
+"""
+    yield from _table(
+        ("architecture", "what", "parameters", "paper"),
+        (
+            (f"`{item.name}`", item.label, f"{_parameters(registry, item.name):,}", _paper(item.paper))
+            for item in registry.architectures.values()
+        ),
+    )
+    yield "## Recipes\n\nWhat they are for, and how to write one: [recipes.md](recipes.md).\n"
+    recipes = [row for row in listing.recipes() if row[2].layer == "built in"]
+    yield from _table(("recipe", "what"), ((f"`{name}`", description) for name, description, _ in recipes))
+    yield f"{listing.TEST_NOTE}\n\n## Data sets\n"
+    yield from _table(("data set", "what"), ((f"`{name}`", text) for name, text in DESCRIPTIONS.items()))
+    yield """`--dataset` also takes any hub-style folder of parquet files and any folder of images. `zoo data list` says
+which sets were found (in `--data-dir`, `$ZOO_DATA`, the user cache) and what to do about the others. Test-only sets
+(CIFAR-10.1, CIFAR-10-C) are for [`zoo evaluate`](measuring.md#robustness).
+"""
+
+
+def _activation(norm: NormEntry) -> str:
+    if norm.conv:
+        return f"separate; convolution: `{norm.conv}`"
+    return norm.activation
+
+
+def _paper(text: str) -> str:
+    kind, _, number = text.partition(":")
+    return f"[{text}](https://arxiv.org/abs/{number})" if kind == "arXiv" else text
+
+
+def _parameters(registry: Registry, architecture: str) -> int:
+    with torch.device("meta"):
+        return sum(parameter.numel() for parameter in build(registry.resolve(f"{architecture}_bn")).parameters())
+
+
+def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> Iterator[str]:
+    lines = [head, ("---",) * len(head), *rows]
+    yield "\n".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |" for line in lines) + "\n"
+
+
+if __name__ == "__main__":
+    for name, text in pages().items():
+        (FOLDER / name).write_text(text, encoding="utf-8")
