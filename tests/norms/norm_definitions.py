@@ -132,6 +132,7 @@ def none(x: Tensor, p: Parts, training: bool) -> tuple[Tensor, Parts]:
 
 DEFINITIONS = {
     "bn": bn,
+    "syncbn": bn,
     "bn_ghost": bn_ghost,
     "brn": brn,
     "ln": ln,

@@ -15,7 +15,7 @@ from zoo.norms.none import ChannelAffine
 # Norms with a backward pass of zoo's own; `in` has it in channels-last only, `ln2d` in NCHW and in half precision.
 OWN = [layer for layer in LAYERS if layer[0] in (*INCLUDED, "in", "ln2d", "rms2d")]
 # torch's own: BatchNorm in channels-last adds up the gradients of its parameters one pixel after the other.
-TOLERANCE = {"bn": 1e-3, "bn_ghost": 1e-3, "brn": 1e-3}
+TOLERANCE = {"bn": 1e-3, "syncbn": 1e-3, "bn_ghost": 1e-3, "brn": 1e-3}
 FORMATS = {"nchw": torch.contiguous_format, "channels-last": torch.channels_last}
 LARGE = (64, CHANNELS, 16, 16)  # more than one block
 
@@ -176,7 +176,7 @@ def test_no_second_derivative_is_an_error_that_says_so(name: str, apply_act: boo
         gradient.sum().backward()
 
 
-@modes
+@pytest.mark.parametrize("training", [True, pytest.param(False, marks=pytest.mark.slow)], ids=["train", "eval"])
 @pytest.mark.parametrize(("name", "apply_act"), OWN)
 def test_compiled_without_a_break_forward_and_backward(name: str, apply_act: bool, training: bool) -> None:
     torch.compiler.reset()
