@@ -170,7 +170,9 @@ def load_builder(builder: str, what: str, origin: Origin) -> Callable[..., Any]:
     Raises :class:`RegistryError` for a module or function that is not there, fails on import or is hidden by another.
     """
     module_name, _, path = builder.partition(":")
-    folder = None if origin.distribution or origin.path.parent == BUILT_IN.parent else origin.path.parent
+    # In zoo's source tree its registry is a link, so its entries are of either folder.
+    zoos_own = origin.path.parent in (BUILT_IN.parent, BUILT_IN.resolve().parent)
+    folder = None if origin.distribution or zoos_own else origin.path.parent
     if folder and str(folder) not in sys.path:
         sys.path.insert(0, str(folder))
         importlib.invalidate_caches()
