@@ -24,6 +24,9 @@ def bench(recipe: str, overrides: tuple[str, ...], **given: Any) -> None:
         return [load_recipe(recipe, overrides)]
 
     job, recipes = prepare(load, **given)
+    if job.dry_run:
+        carry_out(job, recipes)
+        return
 
     from zoo.comparison import compare
     from zoo.errors import ResultError

@@ -11,15 +11,29 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from zoo.cli import options
+from zoo.cli import options, sweep
 from zoo.cli.options import INTERRUPTED
 
 if TYPE_CHECKING:
+    from zoo.cluster import Cluster
     from zoo.data.datasets import Dataset
     from zoo.recipe import Recipe
     from zoo.registry import Model
     from zoo.results import Stored
     from zoo.settings import Settings
+
+
+class TrackerList(click.ParamType):
+    """``tensorboard,mlflow``."""
+
+    name = "list"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, ...]:
+        """Raises :class:`zoo.errors.UnknownNameError`."""
+        from zoo.track import parse
+
+        return value if isinstance(value, tuple) else parse(value)
+
 
 WHAT = (
     options.models,
@@ -58,18 +72,26 @@ KEPT = (  # for what keeps its runs
         "--seed", "only_seeds", type=click.IntRange(min=0), multiple=True, help="Run just this seed (repeatable)."
     ),
     click.option("--runs", type=click.Path(file_okay=False, path_type=Path), default=options.RUNS, show_default=True),
+    click.option(
+        "--pretrained", type=click.Path(path_type=Path), metavar="FILE|RUN",
+        help="Start every model from these weights: a .safetensors file or the folder of a finished run.",
+    ),
     click.option("--restart", is_flag=True, help="Throw away what these runs have stored and start again."),
-)
+    click.option(
+        "--track", type=TrackerList(), default=(), metavar="NAME,...",
+        help="Tell tensorboard, mlflow or wandb (offline) as well; one or several.",
+    ),
+)  # fmt: skip
 
 
 def training_options(command: Callable[..., None]) -> Callable[..., None]:
     """Give `command` all options of a training run."""
-    return _with(command, WHAT + HOW + KEPT)
+    return _with(command, WHAT + HOW + KEPT + sweep.OPTIONS)
 
 
 def study_options(command: Callable[..., None]) -> Callable[..., None]:
     """Give `command` those of a training run whose models and recipe it knows itself."""
-    return _with(command, HOW + KEPT)
+    return _with(command, HOW + KEPT + sweep.OPTIONS)
 
 
 def step_options(command: Callable[..., None]) -> Callable[..., None]:
@@ -85,7 +107,9 @@ def _with(command: Callable[..., None], chosen: Sequence[Callable[..., Any]]) ->
 
 @dataclass(frozen=True)
 class Job:
-    """Everything that is asked for but the recipes."""
+    """Everything that is asked for but the recipes. Other machines find data and models by `dataset`, `data_dir`
+    and `registry`.
+    """
 
     models: list[Model]
     data: Dataset
@@ -93,6 +117,12 @@ class Job:
     settings: Settings
     runs: Path
     restart: bool
+    track: Sequence[str]
+    dataset: str
+    data_dir: str | None
+    registry: str | None
+    cluster: Cluster | None
+    dry_run: bool
 
 
 def prepare(
@@ -107,55 +137,105 @@ def prepare(
     only_seeds: Sequence[int] = (),
     runs: Path = options.RUNS,
     restart: bool = False,
+    pretrained: Path | None = None,
+    track: Sequence[str] = (),
+    cluster: str | None = None,
+    resources: str | None = None,
+    slurm: Sequence[str] = (),
+    dry_run: bool = False,
     **settings: Any,
 ) -> tuple[Job, list[Recipe]]:
     """The job and the recipes that `load` gives, their precision settled. The quickest checks come first."""
     if seeds and only_seeds:
         raise click.UsageError("--seeds and --seed cannot go together; give --seeds N or each --seed K")
 
+    if not cluster and (resources or slurm):
+        raise click.UsageError("--resources and --slurm say what a cluster's runs get; add --cluster, or take them out")
+
+    from zoo.cluster import parse
+    from zoo.track import check_installed
+
+    check_installed(track)
+    where = parse(cluster, resources, slurm) if cluster else None
+
     from zoo.registry import load_registry
 
     found = load_registry(registry).match(models)
+    if pretrained is not None:
+        from zoo.pretrained import find, starting_from
+
+        weights = find(pretrained)
+        found = [starting_from(model, weights) for model in found]
     recipes = load()
 
+    import torch
+
     from zoo.data.datasets import load as load_data
-
-    data = load_data(dataset or recipes[0].dataset, data_dir)
-
     from zoo.engine.machine import check_compiler, choose_device, settle_precision, settle_threads
     from zoo.settings import Settings
+    from zoo.world import join
 
-    target = choose_device(device)
+    elsewhere = where is not None and sweep.is_elsewhere(device, recipes)
+    world, target = join(torch.device(device) if elsewhere else choose_device(device))
+    if where and world.size > 1:
+        raise click.UsageError("--cluster spreads runs and torchrun splits one; use one of them")
+    found_data = dataset or recipes[0].dataset
+    data = world.in_turn(lambda: load_data(found_data, data_dir))
     settle_threads()
     if settings["compiled"]:
         check_compiler(target)
-    precision = settle_precision(target)
+    precision = settle_precision(target) if not elsewhere else "auto"
     wanted = list(dict.fromkeys(only_seeds)) or list(range(seeds or 1))
-    job = Job(found, data, wanted, Settings(device=target, **settings), runs, restart)
+    how = Settings(device=target, world=world, **settings)
+    job = Job(
+        found, data, wanted, how, runs, restart, track, found_data, data_dir, registry, where, dry_run
+    )  # fmt: skip
     return job, [recipe.with_precision(precision) for recipe in recipes]
 
 
 def carry_out(job: Job, recipes: Sequence[Recipe]) -> list[list[Stored]]:
-    """The runs of `job` under each of `recipes`; all are checked before the first starts. Exits on Ctrl-C."""
+    """The runs of `job` under each of `recipes`, none of a dry run; all are checked before the first starts. Exits on
+    Ctrl-C, and in all processes of torchrun but the first when the runs are done.
+    """
     from zoo import bench as engine
-    from zoo.cli.progress import make_reporter
+    from zoo.cli.progress import Gathered, make_reporter
+    from zoo.engine.machine import git_state
     from zoo.results import Stored
+    from zoo.track import open_trackers
+    from zoo.track.reporter import Tracked
 
     plans = [engine.plan(job.models, job.seeds, recipe, job.data.name, job.runs) for recipe in recipes]
-    for plan, recipe in zip(plans, recipes, strict=True):
-        engine.check(plan, recipe, job.data, job.settings)
-    stored = []
-    with make_reporter() as reporter:
-        for plan, recipe in zip(plans, recipes, strict=True):
-            reporter.say(
-                f"recipe {recipe.slug} ({recipe.precision}) on {job.data.name}: {len(job.models)} models "
-                f"x {len(job.seeds)} seeds, {recipe.epochs} epochs, runs in {job.runs}"
-            )
-            try:
-                results = engine.bench(plan, recipe, job.data, job.settings, reporter, job.restart)
-            except KeyboardInterrupt:
-                again = shlex.join(["zoo", *(argument for argument in sys.argv[1:] if argument != "--restart")])
-                reporter.say(f"zoo: interrupted; every finished epoch is saved. To go on: {again}")
-                raise SystemExit(INTERRUPTED) from None
-            stored.append([Stored(result, run.folder) for result, run in zip(results, plan, strict=True)])
+    if job.dry_run:
+        if job.settings.world.first:
+            sweep.show_plan(job, recipes, plans)
+        return []
+    notes = [engine.check(plan, recipe, job.data, job.settings) for plan, recipe in zip(plans, recipes, strict=True)]
+    stored, git, world = [], git_state(), job.settings.world
+    track = job.track if world.first else ()
+    told_by = Gathered(quiet=False) if job.cluster else make_reporter(quiet=not world.first)
+    with told_by as reporter, open_trackers(track, job.runs, reporter.say) as trackers:
+        for name, lines in notes[0].items():  # the same models under every recipe
+            for line in lines:
+                reporter.say(f"{name}: {line}")
+        try:
+            for plan, recipe in zip(plans, recipes, strict=True):
+                reporter.say(
+                    f"recipe {recipe.slug} ({recipe.precision}) on {job.data.name}: {len(job.models)} models "
+                    f"x {len(job.seeds)} seeds, {recipe.epochs} epochs, runs in {job.runs}"
+                )
+                if job.cluster:
+                    continue  # the runs of all recipes are one sweep
+                told = Tracked(reporter, reporter.say, trackers, recipe, job.data, git)
+                results = engine.bench(plan, recipe, job.data, job.settings, told, job.restart)
+                if world.first:
+                    stored.append([Stored(result, run.folder) for result, run in zip(results, plan, strict=True)])
+            if job.cluster:
+                stored = sweep.carry_out_on_cluster(job, recipes, plans, reporter, trackers, git)
+        except KeyboardInterrupt:
+            start = ["zoo"] if world.size == 1 else ["torchrun", "...", "-m", "zoo"]
+            again = shlex.join([*start, *(argument for argument in sys.argv[1:] if argument != "--restart")])
+            reporter.say(f"zoo: interrupted; every finished epoch is saved. To go on: {again}")
+            raise SystemExit(INTERRUPTED) from None
+    if not world.first:
+        raise SystemExit(0)  # the first prints the table
     return stored

@@ -1,0 +1,184 @@
+"""The sweep's own machine with an engine that does as it is told: what is counted, shown and kept."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from pathlib import Path
+
+import pytest
+from small_runs import furnish
+
+from zoo import bench
+from zoo.cluster import request as requests
+from zoo.cluster.request import Outcome, Source, make_request, work
+from zoo.cluster.sweep import Ticket, marks_in, sweep
+from zoo.data.datasets import load
+from zoo.engine.machine import choose_device
+from zoo.errors import ResultError
+from zoo.files import lock
+from zoo.recipe import load_recipe
+from zoo.registry import load_registry
+from zoo.results import load_result
+from zoo.settings import Settings
+
+MODEL = "dot_ln"
+CHANGES = ("split.train=32", "split.holdout=8", "batch_size=16", "epochs=2", "schedule.peak_epoch=1", "precision=fp32")
+
+
+class Here:
+    """An engine with one slot: does one task at each look, in this process; `turn` may replace its outcome."""
+
+    where = "this process"
+
+    def __init__(self, turn=lambda request, outcome: outcome) -> None:
+        self.turn, self.queue, self.said = turn, [], []
+
+    def submit(self, asked):
+        self.queue = list(asked)
+
+    def wait(self, seconds):
+        request = self.queue.pop(0)
+        yield request.number, self.turn(request, work(request))
+
+    def slots(self):
+        return 1
+
+    def cancel(self):
+        self.said.append("cancel")
+
+    def close(self):
+        self.said.append("close")
+
+
+class Heard:
+    """Progress as a list."""
+
+    def __init__(self) -> None:
+        self.told = []
+
+    def __getattr__(self, name):
+        return lambda *arguments: self.told.append((name, *arguments))
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """A folder with the small model and its images; its module is forgotten afterwards."""
+    folder, path = tmp_path_factory.mktemp("place"), list(sys.path)
+    furnish(folder)
+    yield folder
+    sys.path[:] = path
+    sys.modules.pop("dots", None)
+
+
+@pytest.fixture
+def three(place, tmp_path, zoo_cache, monkeypatch):
+    """Tickets of three seeds, and the folder of the marks."""
+    monkeypatch.chdir(place)
+    recipe, data = load_recipe("smoke", CHANGES), load("./images")
+    model = load_registry().resolve(MODEL)
+    settings = Settings(choose_device("cpu"), "nchw", "auto", 2, False, False)
+    runs = bench.plan([model], range(3), recipe, data.name, tmp_path / "runs")
+    heard = Heard()
+    with marks_in(tmp_path / "runs") as marks:
+        source = Source(None, "./images", None, 1)
+        yield (
+            [
+                Ticket(run, recipe.epochs, make_request(number, run, recipe, data, settings, source, marks), heard)
+                for number, run in enumerate(runs)
+            ],
+            marks,
+            heard,
+        )
+
+
+def test_every_run_is_done_and_told(three):
+    tickets, marks, heard = three
+    engine = Here()
+    summary = sweep(tickets, 4, lambda: engine, marks, heard)
+    assert summary.whole
+    assert (summary.runs, summary.done_before, summary.done, summary.retries) == (7, 4, 3, 0)
+    assert summary.overhead > 0
+    assert str(summary).startswith("7 runs: 4 done before, 3 done now in ")
+    assert engine.said == ["close"]
+    assert [load_result(ticket.run.folder.result).seed for ticket in tickets] == [0, 1, 2]
+    shown = [(name, row.epoch) for name, _, row, _ in (told for told in heard.told if told[0] == "advanced")]
+    assert shown == [("advanced", 1), ("advanced", 2)] * 3
+    assert [told[2:] for told in heard.told if told[0] == "run"] == [(5, 7), (6, 7), (7, 7)]
+
+
+def test_one_error_stops_no_other(three):
+    tickets, marks, heard = three
+
+    def turn(request, outcome):
+        if request.seed == 0:
+            return Outcome(request.number, "node", 1.0, error="one line")
+        return "WorkerCrashedError: gone" if request.seed == 1 else outcome
+
+    summary = sweep(tickets, 0, lambda: Here(turn), marks, heard)
+    assert not summary.whole
+    assert summary.failed == {f"{MODEL} seed 0": "one line"}
+    assert summary.lost == {f"{MODEL} seed 1": "WorkerCrashedError: gone"}
+    assert summary.done == 1
+    assert "failed: 1, lost: 1" in str(summary)
+
+
+def test_an_interrupt_cancels_and_closes(three):
+    tickets, marks, heard = three
+
+    def turn(request, outcome):
+        raise KeyboardInterrupt
+
+    engine = Here(turn)
+    with pytest.raises(KeyboardInterrupt):
+        sweep(tickets, 0, lambda: engine, marks, heard)
+    assert engine.said == ["cancel", "close"]
+
+
+def test_a_task_says_what_is_wrong_in_one_line(three, tmp_path, monkeypatch):
+    tickets, *_ = three
+    good = tickets[0].request
+    monkeypatch.setattr(requests, "SHARED", 0.1)
+    monkeypatch.setattr(requests, "PATIENCE", 0.1)
+    identity = good.identity | {"definition": {}}
+    for change, told in (
+        ({"marks": str(tmp_path / "elsewhere" / "marks")}, "on a file system that all machines of the cluster share"),
+        ({"version": "0.0.0"}, "the sweep's machine 0.0.0; install the same"),
+        ({"folder": str(tmp_path / "nowhere")}, "start the sweep in a folder that all machines share"),
+        ({"identity": identity}, f"has another {MODEL} than the machine of the sweep"),
+        ({"model": "dot_lm"}, f"did you mean '{MODEL}'"),
+    ):
+        outcome = work(dataclasses.replace(good, **change))
+        assert told in outcome.error
+        assert outcome.bug is None
+    with lock(Path(good.path)):
+        assert "another zoo (process " in work(good).error
+    assert not Path(good.path).exists()
+
+
+def test_a_bug_keeps_its_traceback(three, monkeypatch):
+    tickets, *_ = three
+    monkeypatch.setattr("zoo.bench.run_one", lambda *_, **__: 1 / 0)
+    outcome = work(tickets[0].request)
+    assert outcome.error is None
+    assert "ZeroDivisionError" in outcome.bug
+
+
+def test_a_run_waits_for_a_worker_that_is_going(three, monkeypatch):
+    """A killed worker's lock may be held for a while, by its children or by a file server."""
+    tickets, *_ = three
+    held = lock(Path(tickets[0].request.path))
+    held.__enter__()
+    monkeypatch.setattr(requests.time, "sleep", lambda seconds: held.__exit__(None, None, None))
+    outcome = work(tickets[0].request)
+    assert (outcome.error, outcome.bug) == (None, None)
+    assert tickets[0].run.folder.result.is_file()
+
+
+def test_the_marks_go_and_a_folder_that_cannot_be_written_is_said(tmp_path):
+    with marks_in(tmp_path / "runs") as marks:
+        assert marks.is_dir()
+    assert list((tmp_path / "runs").iterdir()) == []
+    (tmp_path / "file").touch()
+    with pytest.raises(ResultError, match=r"choose another with --runs"), marks_in(tmp_path / "file"):
+        pass

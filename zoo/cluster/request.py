@@ -1,0 +1,209 @@
+"""One run as plain data, and what a worker on another machine makes of it: the same :func:`zoo.bench.bench` as here."""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+import traceback
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from zoo import __version__
+from zoo.errors import EnvironmentFault, RunBusy, ZooError
+
+if TYPE_CHECKING:
+    from zoo.data.datasets import Dataset
+    from zoo.engine.train import EpochRow
+    from zoo.recipe import Recipe
+    from zoo.results import Result, SettingsPart
+    from zoo.run import Run
+    from zoo.settings import Settings
+
+VARIABLES = ("ZOO_DATA", "ZOO_CACHE", "ZOO_REGISTRY")  # they name folders, so they have to mean the same there
+SHARED = 15.0  # seconds until a network file system shows what another machine has just written
+# Seconds for the lock of a worker that was killed to be let go: its children may outlive it, and a file server takes
+# a minute to forget a machine.
+PATIENCE = 150.0
+
+
+@dataclass(frozen=True)
+class Request:
+    """One run; what it means does not depend on the machine. Paths are absolute or relative to `folder`.
+
+    `settings` are :class:`zoo.settings.Settings` but the device, which is `device`; `identity` is
+    :func:`zoo.identity.identity_of` as the sweep's own machine has it. `marks`: the sweep's folder for what workers
+    have begun, whose absence tells a worker that the runs folder is not shared.
+    """
+
+    number: int
+    version: str
+    folder: str
+    environment: dict[str, str]
+    marks: str
+    registry: str | None
+    model: str
+    pretrained: str | None
+    seed: int
+    recipe: dict[str, Any]
+    dataset: str
+    data_dir: str | None
+    path: str
+    device: str
+    settings: dict[str, Any]
+    identity: dict[str, Any]
+    threads: int
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a task ended. `error`: the one line of a user's mistake; `bug`: the traceback of anything else.
+
+    `seconds` are the whole task's, imports included; the run is stored where both texts are None.
+    """
+
+    number: int
+    node: str
+    seconds: float
+    error: str | None = None
+    bug: str | None = None
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a sweep's models, data and settings come from, as the user gave them."""
+
+    registry: str | None
+    dataset: str
+    data_dir: str | None
+    threads: int
+
+
+def make_request(
+    number: int, run: Run, recipe: Recipe, dataset: Dataset, settings: Settings, source: Source, marks: Path
+) -> Request:
+    """The request for `run`; all that it holds is text, numbers, lists and mappings."""
+    from zoo.identity import identity_of
+    from zoo.pretrained import MARK
+
+    plain = {
+        item.name: getattr(settings, item.name) for item in fields(settings) if item.name not in ("device", "world")
+    }
+    return Request(
+        number=number,
+        version=__version__,
+        folder=str(Path.cwd()),
+        environment={name: os.environ[name] for name in VARIABLES if name in os.environ},
+        marks=str(marks.absolute()),
+        registry=source.registry,
+        model=run.model.name.partition(MARK)[0],
+        pretrained=str(run.model.pretrained.path.absolute()) if run.model.pretrained else None,
+        seed=run.seed,
+        recipe=recipe.model_dump(mode="json"),
+        dataset=source.dataset,
+        data_dir=source.data_dir,
+        path=str(run.folder.path.absolute()),
+        device=str(settings.device),
+        settings=plain,
+        identity=identity_of(run.model, recipe, dataset),
+        threads=source.threads,
+    )
+
+
+def work(request: Request) -> Outcome:
+    """Do one run to its end, in a worker; a run that was begun before goes on from its last epoch.
+
+    Nothing is raised but what ends the process, so that an error travels as text.
+    """
+    clock, node = time.perf_counter(), socket.gethostname()
+    error = bug = None
+    try:
+        _run(request, node)
+    except ZooError as problem:
+        error = str(problem)
+    except Exception:
+        bug = traceback.format_exc()
+    return Outcome(request.number, node, time.perf_counter() - clock, error, bug)
+
+
+def _run(request: Request, node: str) -> None:
+    _arrive(request, node)
+
+    import torch
+
+    from zoo.bench import bench
+    from zoo.data.datasets import load
+    from zoo.engine.machine import choose_device
+    from zoo.identity import identity_of
+    from zoo.pretrained import find, starting_from
+    from zoo.recipe import Recipe
+    from zoo.registry import load_registry
+    from zoo.results import RunFolder
+    from zoo.run import Run
+    from zoo.settings import Settings
+
+    torch.set_num_threads(request.threads)
+    model = load_registry(request.registry).resolve(request.model)
+    if request.pretrained:
+        model = starting_from(model, find(Path(request.pretrained)))
+    recipe, data = Recipe(**request.recipe), load(request.dataset, request.data_dir)
+    identity = identity_of(model, recipe, data)
+    for part, words in (("definition", f"another {request.model}"), ("dataset", f"another {request.dataset}")):
+        if identity[part] != request.identity[part]:
+            raise EnvironmentFault(f"{node} has {words} than the machine of the sweep; give both the same files")
+    settings = Settings(device=choose_device(request.device), **request.settings)
+    run = Run(model, request.seed, RunFolder(Path(request.path)))
+    until = time.monotonic() + PATIENCE
+    while True:
+        try:
+            bench([run], recipe, data, settings, Silent())
+            return
+        except RunBusy:
+            if time.monotonic() > until:
+                raise
+            time.sleep(1)
+
+
+def _arrive(request: Request, node: str) -> None:
+    """Make this process stand where the sweep's stands, and leave a mark that says so."""
+    if request.version != __version__:
+        raise EnvironmentFault(f"{node} has zoo {__version__}, the sweep's machine {request.version}; install the same")
+    marks, until = Path(request.marks), time.monotonic() + SHARED
+    while not marks.is_dir():
+        if time.monotonic() > until:
+            raise EnvironmentFault(
+                f"{node} does not see {marks.parent}, where the runs are kept; give --runs a folder on a file system "
+                "that all machines of the cluster share"
+            )
+        time.sleep(0.5)
+    try:
+        os.chdir(request.folder)
+    except OSError as problem:
+        raise EnvironmentFault(
+            f"{node}: {request.folder}: {problem.strerror}; start the sweep in a folder that all machines share"
+        ) from problem
+    os.environ.update(request.environment)
+    (marks / f"{request.number}.{node}.{os.getpid()}.{time.time_ns()}").touch()
+
+
+class Silent:
+    """A reporter for a worker: the sweep reads ``history.csv`` instead."""
+
+    def run(self, run: Run, number: int, total: int) -> None:
+        """See :class:`zoo.bench.Reporter`."""
+
+    def finished(self, run: Run, result: Result, was_done: bool) -> None:
+        """See :class:`zoo.bench.Reporter`."""
+
+    def settled(self, run: Run, settings: SettingsPart) -> None:
+        """See :class:`zoo.run.Reporter`."""
+
+    def resumed(self, epoch: int, epochs: int) -> None:
+        """See :class:`zoo.engine.train.Reporter`."""
+
+    def window(self, epoch: int, epochs: int, step: int, steps: int, loss: float, accuracy: float, rate: float) -> None:
+        """See :class:`zoo.engine.train.Reporter`."""
+
+    def epoch(self, row: EpochRow, epochs: int, rose_from: float | None, saved: bool) -> None:
+        """See :class:`zoo.engine.train.Reporter`."""

@@ -1,0 +1,208 @@
+"""The sweep's own machine: hands runs to an engine, shows their progress, and says at the end what became of each."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import time
+import uuid
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+from zoo.bench import Reporter
+from zoo.cluster.request import SHARED, Outcome, Request
+from zoo.errors import ResultError
+from zoo.results import EpochRow, Result, load_history, load_result
+from zoo.run import Run
+
+POLL = 0.5  # seconds between looks at the engine and at the runs' folders
+
+
+class Engine(Protocol):
+    """Where tasks run. It begins what a dead worker had again, up to :data:`zoo.cluster.RETRIES` times."""
+
+    where: str  # for people
+
+    def submit(self, requests: Sequence[Request]) -> None:
+        """Queue all of them, in this order."""
+
+    def wait(self, seconds: float) -> Iterable[tuple[int, Outcome | str]]:
+        """What has ended, at most `seconds` from now: the request's number, and its outcome or why there is none."""
+
+    def slots(self) -> int | None:
+        """How many runs fit at a time now; None where that is not known."""
+
+    def cancel(self) -> None:
+        """Stop what runs and what waits. Every finished epoch is saved."""
+
+    def close(self) -> None:
+        """Let go of everything that was started."""
+
+
+class Progress(Reporter, Protocol):
+    """Progress of runs that go on at the same time."""
+
+    def say(self, text: str) -> None:
+        """Print one line."""
+
+    def began(self, run: Run, node: str, times: int) -> None:
+        """A worker on `node` took the run up, for the first time or, after it was lost, again."""
+
+    def advanced(self, run: Run, row: EpochRow, epochs: int) -> None:
+        """An epoch of a run is saved."""
+
+
+@dataclass
+class Ticket:
+    """A run of the sweep. `reporter` is told of it when it has ended; `epochs` is the recipe's."""
+
+    run: Run
+    epochs: int
+    request: Request
+    reporter: Reporter
+    rows: int = 0  # of history.csv that were shown
+    begun: int = 0  # how often a worker took it up
+    seconds_before: float = 0.0  # that its epochs took before this sweep
+
+
+@dataclass
+class Summary:
+    """What became of a sweep. `overhead` is seconds of the slots that no run used, for each run done; None: not known.
+
+    `failed` maps a run's words to the line of its error; `lost` to why its engine gave up, or to a traceback.
+    """
+
+    runs: int
+    done_before: int
+    slots: int | None = None
+    done: int = 0
+    retries: int = 0
+    seconds: float = 0.0
+    overhead: float | None = None
+    failed: dict[str, str] = field(default_factory=dict)
+    lost: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def whole(self) -> bool:
+        """Whether every run is stored."""
+        return not self.failed and not self.lost
+
+    def __str__(self) -> str:
+        parts = [
+            f"{self.runs} runs: {self.done_before} done before, {self.done} done now in {self.seconds:.0f} s",
+            f"{self.slots} at a time" if self.slots else "",
+            f"retries: {self.retries}",
+            f"failed: {len(self.failed)}" if self.failed else "",
+            f"lost: {len(self.lost)}",
+            f"overhead per run: {self.overhead:.2f} s" if self.overhead is not None else "",
+        ]
+        return ", ".join(filter(None, parts))
+
+
+@contextlib.contextmanager
+def marks_in(runs: Path) -> Iterator[Path]:
+    """A folder in `runs` for the marks of workers, gone at the end. Raises :class:`ResultError`."""
+    folder = runs / f".sweep-{uuid.uuid4().hex[:8]}"
+    try:
+        folder.mkdir(parents=True)
+    except OSError as problem:
+        raise ResultError(f"{runs}: cannot be written to ({problem.strerror}); choose another with --runs") from problem
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def sweep(
+    tickets: Sequence[Ticket], done_before: int, open_engine: Callable[[], Engine], marks: Path, shown: Progress
+) -> Summary:
+    """Carry out all `tickets`; `done_before` more runs need nothing. What ends one run with an error ends no other.
+
+    Raises :class:`zoo.errors.EnvironmentFault` where there is no engine, and KeyboardInterrupt when all are cancelled.
+    """
+    summary = Summary(len(tickets) + done_before, done_before)
+    if not tickets:
+        return summary
+    waiting = {ticket.request.number: ticket for ticket in tickets}
+    used = capacity = 0.0
+    known = True
+    start = before = time.monotonic()
+    engine = open_engine()
+    try:
+        summary.slots = engine.slots()
+        where = f"{summary.slots} at a time" if summary.slots else "as many at a time as it allows"
+        shown.say(f"{len(tickets)} runs on {engine.where}, {where}")
+        engine.submit([ticket.request for ticket in tickets])
+        while waiting:
+            ended = list(engine.wait(POLL))
+            now, slots = time.monotonic(), engine.slots()
+            known = known and slots is not None
+            capacity += (now - before) * min(slots or 0, len(waiting))
+            before = now
+            _follow(waiting, marks, shown)
+            for number, outcome in ended:
+                ticket = waiting.pop(number)
+                summary.retries += max(0, ticket.begun - 1)
+                used += _end(ticket, outcome, summary)
+    except KeyboardInterrupt:
+        engine.cancel()
+        _follow(waiting, marks, shown)
+        raise
+    finally:
+        engine.close()
+    summary.seconds = time.monotonic() - start
+    if known and summary.done:
+        summary.overhead = max(0.0, capacity - used) / summary.done
+    return summary
+
+
+def _follow(waiting: dict[int, Ticket], marks: Path, shown: Progress) -> None:
+    """Show what workers began and which epochs they saved since the last look."""
+    taken = Counter[int]()
+    nodes: dict[int, str] = {}
+    for mark in sorted(marks.iterdir(), key=lambda path: path.name.rsplit(".", 1)[-1]):
+        number, node = mark.name.split(".", 1)
+        taken[int(number)] += 1
+        nodes[int(number)] = node.rsplit(".", 2)[0]
+    for number, ticket in waiting.items():
+        if taken[number] > ticket.begun:
+            ticket.begun = taken[number]
+            shown.began(ticket.run, nodes[number], ticket.begun)
+        if ticket.begun:
+            _show_rows(ticket, shown)
+
+
+def _show_rows(ticket: Ticket, shown: Progress) -> None:
+    with contextlib.suppress(ResultError):  # there is none yet
+        rows = load_history(ticket.run.folder.history)
+        for row in rows[ticket.rows :]:
+            shown.advanced(ticket.run, row, ticket.epochs)
+        ticket.rows = max(ticket.rows, len(rows))
+
+
+def _end(ticket: Ticket, outcome: Outcome | str, summary: Summary) -> float:
+    """Count how a run ended; the seconds that it used in this sweep."""
+    name = f"{ticket.run.model.name} seed {ticket.run.seed}"
+    if isinstance(outcome, str):
+        summary.lost[name] = outcome
+        return 0.0
+    if outcome.error or outcome.bug:
+        (summary.failed if outcome.error else summary.lost)[name] = outcome.error or outcome.bug
+        return outcome.seconds
+    result = _stored(ticket.run)
+    summary.done += 1
+    ticket.reporter.run(ticket.run, summary.done_before + summary.done, summary.runs)
+    ticket.reporter.settled(ticket.run, result.settings)
+    ticket.reporter.finished(ticket.run, result, False)
+    return result.wall_seconds - ticket.seconds_before
+
+
+def _stored(run: Run) -> Result:
+    """The result that a worker has just written. Raises :class:`ResultError` where it never appears here."""
+    until = time.monotonic() + SHARED
+    while not run.folder.result.is_file() and time.monotonic() < until:
+        time.sleep(POLL)
+    return load_result(run.folder.result)
