@@ -25,6 +25,7 @@ from zoo.gcpause import paused_gc
 @click.option("--baseline", metavar="MODEL", help="Test every other model against this one, paired by seed.")
 @click.option("--power", is_flag=True, help="Say how many seeds a difference from the --baseline needs to be found.")
 @click.option("--allow-mixed", is_flag=True, help="One table of unlike runs, with columns for all that differs.")
+@click.option("--tuned", is_flag=True, help="Only runs of tuned recipes, one table per budget of `zoo tune`.")
 @click.option(
     "--view", type=click.Choice(["summary", "quality"]), default="summary", show_default=True,
     help="Which columns a text, markdown or latex table has.",
@@ -43,6 +44,7 @@ def compare(
     baseline: str | None,
     power: bool,
     allow_mixed: bool,
+    tuned: bool,
     view: str,
     seconds_to: float | None,
 ) -> None:
@@ -51,16 +53,21 @@ def compare(
         raise click.UsageError(
             "--baseline cannot go with --allow-mixed: a test between unlike runs says nothing of models"
         )
+    if allow_mixed and tuned:
+        raise click.UsageError("--tuned cannot go with --allow-mixed: it shows what was tuned under one budget")
     if power and not baseline:
         raise click.UsageError("--power is of differences from a model: name it with --baseline MODEL")
 
     from zoo.api import read_runs
     from zoo.comparison import compare as group
+    from zoo.comparison import is_tuned
     from zoo.power import needs
     from zoo.report.power import render_power
     from zoo.report.tables import render
 
     stored = read_runs(runs or options.RUNS, dataset, recipe, patterns)
     share = None if seconds_to is None else seconds_to / 100
-    groups = group(stored, baseline, mixed=allow_mixed, seconds_to=share)
+    groups = group(stored, baseline, mixed=allow_mixed, tuned=tuned, seconds_to=share)
+    if tuned and (others := sum(not is_tuned(run.result) for run in stored)):
+        click.echo(f"left out: {others} runs under recipes that were not tuned for their model", err=True)
     click.echo(render_power(needs(groups), style) if power else render(groups, style, view), nl=False)

@@ -11,6 +11,7 @@ from tabulate import tabulate
 
 from zoo.comparison import Group, Row
 from zoo.listing import TEST_MARK
+from zoo.report.tuning import words_of
 from zoo.versus import Difference
 
 MCNEMAR_MARK = "*"
@@ -87,8 +88,8 @@ def title_of(group: Group) -> str:
     """The line above the table of `group`."""
     if group.mixed:
         return "MIXED: these runs differ in more than their model, so that the order ranks nothing"
-    name = f"{group.recipe}-{group.recipe_fingerprint[:8]}"
-    return f"{group.dataset}, recipe {name}, {group.precision}, selection: {group.selection}"
+    whose = ", for each model" if group.budget else ""
+    return f"{group.dataset}, recipe {group.slug}{whose}, {group.precision}, selection: {group.selection}"
 
 
 def cells_of(row: Row, group: Group, view: str, compared: bool) -> dict[str, str]:
@@ -193,6 +194,11 @@ def notes_of(group: Group, prefix: str) -> list[str]:
     if group.mixed:
         notes.append(
             f"The last {len(group.rows[0].differs)} columns: all that the runs differ in besides model and seed."
+        )
+    if group.budget is not None:
+        notes.append(
+            f"The last {len(group.budget['over'])} columns: each model's own values, chosen on held-out images "
+            f"under the same budget: {words_of(group.budget)}"
         )
     if group.seconds_to is not None:
         notes.append(

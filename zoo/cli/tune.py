@@ -1,0 +1,148 @@
+"""`zoo tune`."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from zoo.cli import options
+from zoo.cli.training import prepare, step_options
+
+if TYPE_CHECKING:
+    from zoo.registry import Model
+    from zoo.tuning.study import Trial
+
+
+@click.command()
+@step_options
+@click.option(
+    "--over", default="optimizer.lr,optimizer.weight_decay", show_default=True, metavar="KEY,KEY",
+    help="The recipe's numbers to be tuned.",
+)  # fmt: skip
+@click.option("--trials", type=click.IntRange(min=1), required=True, metavar="N", help="Trainings of each model.")
+@click.option(
+    "--range", "ranges", multiple=True, metavar="KEY=LOW:HIGH[:log]",
+    help="Where to look.  [default: around the recipe's own lr and weight decay]",
+)  # fmt: skip
+@click.option(
+    "--pruner", type=click.Choice(["median", "none"]), default="median", show_default=True,
+    help="Stop a trial that is below the median of the finished ones at the same epoch, or none.",
+)  # fmt: skip
+@click.option(
+    "--tuning-seed", type=click.IntRange(min=0), default=0, show_default=True,
+    help="Of what is tried and of the trials' own training, which shares no seed with --seeds.",
+)  # fmt: skip
+@click.option("--runs", type=click.Path(file_okay=False, path_type=Path), default=options.RUNS, show_default=True)
+@click.option("--restart", is_flag=True, help="Throw away the trials that are stored and start again.")
+@click.option(
+    "--format", "style", type=click.Choice(["text", "markdown", "csv", "latex", "json"]), default="text",
+    show_default=True,
+)  # fmt: skip
+def tune(
+    recipe: str,
+    overrides: tuple[str, ...],
+    over: str,
+    trials: int,
+    ranges: tuple[str, ...],
+    pruner: str,
+    tuning_seed: int,
+    runs: Path,
+    restart: bool,
+    style: str,
+    **given: Any,
+) -> None:
+    """Find each MODEL's own best values of a recipe on its held-out images, every model under the same budget.
+
+    The first trial has the recipe's own values, the test images are never read. What comes out is one recipe a model,
+    to be benched with several seeds and shown by `zoo compare --tuned`. The same command goes on where it was stopped.
+    """
+    options.check_extra("tuning", ["optuna"], "tune")
+
+    from zoo.tuning.space import check_recipe, make_space, parse_range
+
+    asked = dict(parse_range(text) for text in ranges)
+    keys = list(dict.fromkeys(key.strip() for key in over.split(",") if key.strip()))
+    if not keys:
+        raise click.BadParameter("expected keys with commas between them, as in optimizer.lr", param_hint="--over")
+    spaces = []
+
+    def load() -> list[Any]:
+        from zoo.recipe import load_recipe
+
+        wanted = load_recipe(recipe, overrides)
+        check_recipe(wanted)
+        spaces.append(make_space(wanted, keys, asked))
+        return [wanted]
+
+    job, (wanted,) = prepare(load, **given)
+
+    from zoo.cli.progress import make_reporter
+    from zoo.report.tuning import render
+    from zoo.tune import Plan
+    from zoo.tune import tune as work
+
+    plan = Plan(
+        recipe=wanted,
+        given=recipe,
+        dataset_name=given["dataset"] or wanted.dataset,
+        space=spaces[0],
+        trials=trials,
+        pruned=pruner == "median",
+        seed=tuning_seed,
+        runs=runs,
+    )
+    with make_reporter(quiet=False) as lines:
+        lines.say(
+            f"recipe {wanted.slug} ({wanted.precision}) on {job.data.name}: {len(job.models)} models x {trials} "
+            f"trials of {wanted.epochs} epochs"
+        )
+        try:
+            found = work(job.models, plan, job.data, job.settings, _Progress(lines), restart)
+        except KeyboardInterrupt:
+            again = shlex.join(["zoo", *(argument for argument in sys.argv[1:] if argument != "--restart")])
+            lines.say(f"zoo: interrupted; every finished trial and epoch is saved. To go on: {again}")
+            raise SystemExit(options.INTERRUPTED) from None
+    click.echo(render(found, style, f"{job.data.name}, recipe {wanted.slug}, {wanted.precision}"), nl=False)
+    places = [
+        word
+        for name in ("data_dir", "registry")
+        if given[name]
+        for word in (f"--{name.replace('_', '-')}", given[name])
+    ]
+    kept = [] if runs == options.RUNS else ["--runs", str(runs)]
+    for tuning in found:
+        if tuning.path is not None:
+            bench = ["zoo", "bench", tuning.model, "--recipe", str(tuning.path), "--seeds", "3", *places, *kept]
+            click.echo(f"next: {shlex.join(bench)}", err=True)
+    click.echo(f"then: {shlex.join(['zoo', 'compare', '--tuned', *kept[1:]])}", err=True)
+
+
+class _Progress:
+    """What a bench shows, and what there is to say of trials."""
+
+    def __init__(self, lines: Any) -> None:
+        self._lines = lines
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._lines, name)
+
+    def study(self, model: Model, trials: int, done: int, path: Path) -> None:
+        """See :class:`zoo.tune.Reporter`."""
+        self._lines.say(f"{model.name}: {done} of {trials} trials done, {path}")
+
+    def tries(self, values: dict[str, float | int]) -> None:
+        """See :class:`zoo.tune.Reporter`."""
+        self._lines.say("  " + ", ".join(f"{key} {value:g}" for key, value in values.items()))
+
+    def ended(self, trial: Trial) -> None:
+        """See :class:`zoo.tune.Reporter`."""
+        if trial.diverged:
+            self._lines.say("  diverged, which counts as 0 %")
+        elif trial.pruned:
+            self._lines.say(f"  pruned after epoch {len(trial.accuracies)}")
+        else:
+            self._lines.say(f"  held-out accuracy {100 * trial.accuracy:.2f} %")

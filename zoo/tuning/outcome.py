@@ -1,0 +1,92 @@
+"""What comes out of tuning: the best trial, and the recipe file that says its values and what they cost."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from zoo.files import write_atomic
+from zoo.listing import recipe_names
+from zoo.recipe import Recipe, Tuned, load_recipe
+from zoo.tuning.space import Space
+from zoo.tuning.study import Trial
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """What tuning one model gave. Accuracies are shares of the held-out images.
+
+    `best`, `recipe` and `path` are None where every trial diverged.
+    """
+
+    model: str
+    budget: Tuned
+    trials: list[Trial]
+    best: Trial | None
+    recipe: Recipe | None
+    path: Path | None
+
+    @property
+    def own(self) -> Trial:
+        """The trial of the recipe's own values."""
+        return self.trials[0]
+
+    @property
+    def epochs(self) -> int:
+        """Of all trials together."""
+        return sum(len(trial.accuracies) for trial in self.trials)
+
+
+def best_of(trials: Sequence[Trial]) -> Trial | None:
+    """The most accurate of the finished `trials`, the first of equals; None where all were pruned or diverged."""
+    whole = [trial for trial in trials if not trial.pruned and not trial.diverged]
+    return max(whole, key=lambda trial: (trial.accuracy, -trial.number)) if whole else None
+
+
+def conclude(
+    base: Recipe, given: str, dataset: str, space: Space, told: Tuned, trials: list[Trial], folder: Path
+) -> Tuning:
+    """Write the tuned recipe under `folder` and say what came of `trials`.
+
+    `given` is the base recipe as the user named it: by name it is extended, a file's content is written out, since a
+    file may change or be elsewhere. `dataset` is what a bench of the recipe trains on where it is told nothing.
+    """
+    best = best_of(trials)
+    if best is None:
+        return Tuning(told.model, told, trials, None, None, None)
+    content = base.model_dump(mode="json", exclude={"name"}) | {
+        "description": f"{base.name}, tuned for {told.model}: the best of {told.trials} trials on held-out images",
+        "dataset": dataset,
+        "tuned": told.model_dump(mode="json"),
+    }
+    for key, value in best.values.items():
+        *parents, last = key.split(".")
+        section = content
+        for part in parents:
+            section = section[part]
+        section[last] = value
+    if given in recipe_names():
+        content = {"extends": given} | _changes(load_recipe(given).model_dump(mode="json"), content)
+    path = folder / f"{told.trials}-trials" / f"{base.name}-tuned.yaml"
+    path.parent.mkdir(exist_ok=True)
+    text = yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=120, default_flow_style=None)
+    write_atomic(path, text.encode())
+    return Tuning(told.model, told, trials, best, load_recipe(str(path)), path)
+
+
+def _changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
+    """What of `new` a recipe file has to say over `old`; a section of another kind is said in whole."""
+    found = {}
+    for key, value in new.items():
+        before = old.get(key)
+        if isinstance(value, dict) and isinstance(before, dict) and value.get("name") == before.get("name"):
+            value = _changes(before, value)
+            if value:
+                found[key] = value
+        elif value != before:
+            found[key] = value
+    return found

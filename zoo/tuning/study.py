@@ -1,0 +1,231 @@
+"""One model's trials, remembered in SQLite by Optuna: what was tried, what came of it, what to try next."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import shutil
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from zoo.errors import EnvironmentFault, ResultError
+from zoo.files import lock
+from zoo.recipe import Tuned
+from zoo.seeding import derive
+from zoo.tuning.space import Space
+
+if TYPE_CHECKING:
+    import optuna
+
+FILE = "study.db"
+WORST = 0.0  # the accuracy of a trial that diverged
+
+
+def check_optuna() -> None:
+    """Raises :class:`EnvironmentFault` where Optuna is missing."""
+    if importlib.util.find_spec("optuna") is None:
+        raise EnvironmentFault("tuning needs optuna, which is not installed; pip install 'norm-zoo[tune]'")
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A finished trial. `accuracy`: held out, of the weights a run would store; :data:`WORST` where it diverged.
+
+    None where it was pruned; `accuracies` are those of its epochs.
+    """
+
+    number: int
+    values: dict[str, float | int]
+    accuracy: float | None
+    accuracies: list[float]
+    diverged: bool
+
+    @property
+    def pruned(self) -> bool:
+        """Whether it was stopped before its last epoch."""
+        return self.accuracy is None
+
+
+class Study:
+    """The trials in `folder`. Use it inside :func:`opened`."""
+
+    def __init__(self, study: optuna.Study, folder: Path, space: Space, told: Tuned) -> None:
+        self.folder = folder
+        self._study, self._space, self._told = study, space, told
+        self._reported: set[int] = set()  # epochs of the trial at hand
+
+    def next(self) -> optuna.Trial:
+        """The trial that a killed process left, or else a new one: its number and its values are settled.
+
+        What is tried is a function of the seed, the trial's number and the results of all earlier trials, so that a
+        study which was interrupted goes on as if it had not been.
+        """
+        import optuna
+
+        states = optuna.trial.TrialState
+        for known in self._study.get_trials(deepcopy=False):
+            if known.state == states.RUNNING:
+                self._reported = set(known.intermediate_values)
+                return optuna.trial.Trial(self._study, known._trial_id)
+        if not self._study.get_trials(deepcopy=False, states=(states.WAITING,)):
+            # Enqueued first and then taken, so that no kill can fall between two values of one trial.
+            self._study.enqueue_trial(self._draw(len(self._study.trials)))
+        self._reported = set()
+        return self._study.ask()
+
+    def _draw(self, number: int) -> dict[str, float | int]:
+        import optuna
+
+        if number == 0:
+            return self._space.own
+        if number < self._told.startup_trials:
+            return self._space.point(number, self._told.seed)
+        # A study of its own, in memory: the sampler has then no other past than the trials.
+        seed = derive("tune", self._told.seed, number) % 2**32
+        sampler = optuna.samplers.TPESampler(
+            seed=seed, n_startup_trials=self._told.startup_trials, multivariate=True, constant_liar=False
+        )
+        thrown = optuna.create_study(direction="maximize", sampler=sampler)
+        thrown.add_trials(self._study.trials)
+        drawn = thrown.ask(self._distributions()).params
+        return {key: self._space.value(key, value) for key, value in drawn.items()}
+
+    def _distributions(self) -> dict[str, Any]:
+        from optuna.distributions import FloatDistribution, IntDistribution
+
+        return {
+            key: IntDistribution(int(looked.low), int(looked.high), log=looked.log)
+            if key in self._space.whole
+            else FloatDistribution(looked.low, looked.high, log=looked.log)
+            for key, looked in self._space.ranges.items()
+        }
+
+    def values(self, trial: optuna.Trial) -> dict[str, float | int]:
+        """What `trial` tries."""
+        return {
+            key: trial.suggest_int(key, int(looked.low), int(looked.high), log=looked.log)
+            if key in self._space.whole
+            else trial.suggest_float(key, looked.low, looked.high, log=looked.log)
+            for key, looked in self._space.ranges.items()
+        }
+
+    def report(self, trial: optuna.Trial, epoch: int, accuracy: float) -> bool:
+        """Note the held-out accuracy after `epoch` (1 is the first) and say whether `trial` is to be pruned there."""
+        if epoch not in self._reported:
+            trial.report(accuracy, epoch)
+        return trial.should_prune()
+
+    def finish(self, trial: optuna.Trial, accuracy: float | None, diverged: bool = False) -> None:
+        """Store the end of `trial`; no `accuracy` says that it was pruned."""
+        import optuna
+
+        if diverged:
+            trial.set_user_attr("diverged", True)
+        state = optuna.trial.TrialState.PRUNED if accuracy is None else optuna.trial.TrialState.COMPLETE
+        self._study.tell(trial, accuracy, state=state)
+
+    def finished(self) -> list[Trial]:
+        """All finished trials by number."""
+        return [
+            Trial(
+                number=known.number,
+                values={key: self._space.value(key, known.params[key]) for key in self._space.ranges},
+                accuracy=known.value if known.state.name == "COMPLETE" else None,
+                accuracies=[known.intermediate_values[epoch] for epoch in sorted(known.intermediate_values)],
+                diverged=bool(known.user_attrs.get("diverged")),
+            )
+            for known in self._study.get_trials(deepcopy=False)
+            if known.state.is_finished()
+        ]
+
+    @property
+    def identity(self) -> dict[str, Any] | None:
+        """What the study was begun with, see :func:`zoo.identity.identity_of`; None for a new one."""
+        return self._study.user_attrs.get("identity")
+
+    def begin(self, identity: dict[str, Any]) -> None:
+        """Store what a new study is of."""
+        self._study.set_user_attr("identity", identity)
+
+
+@contextlib.contextmanager
+def opened(folder: Path, space: Space, told: Tuned) -> Iterator[Study]:
+    """The study in `folder`, held against other zoo processes; a new one where there is none.
+
+    Raises :class:`EnvironmentFault` where another process is at it or the disk is full, and :class:`ResultError` for a
+    file that is damaged, no study, or of another version of Optuna.
+    """
+    import optuna
+    from sqlalchemy.exc import SQLAlchemyError
+
+    path = folder / FILE
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    with lock(path), warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # `multivariate`, since 2020
+        folder.mkdir(parents=True, exist_ok=True)
+        storage = None
+        try:
+            storage = _storage(path)
+            study = optuna.create_study(
+                storage=storage,
+                sampler=optuna.samplers.RandomSampler(),  # draws nothing: every trial is enqueued with its values
+                pruner=_pruner(told),
+                study_name=told.model,
+                direction="maximize",
+                load_if_exists=True,
+            )
+            yield Study(study, folder, space, told)
+        except (SQLAlchemyError, optuna.exceptions.StorageInternalError) as problem:
+            raise _explain(path, problem) from problem
+        finally:
+            if storage is not None:
+                storage.remove_session()
+                storage.engine.dispose()
+
+
+def discard(folder: Path) -> None:
+    """Remove the study in `folder` and what came of it. Raises :class:`EnvironmentFault` where a process is at it."""
+    with lock(folder / FILE):
+        for item in folder.iterdir():
+            if item.is_dir():
+                shutil.rmtree(item, ignore_errors=True)
+            elif item.name.startswith(FILE):  # SQLite may have left a journal
+                item.unlink()
+
+
+def _storage(path: Path) -> optuna.storages.RDBStorage:
+    import optuna
+
+    try:
+        return optuna.storages.RDBStorage(f"sqlite:///{path}")
+    except RuntimeError as problem:  # how Optuna says that another version of it made the file
+        line = " ".join(str(problem).split())
+        raise ResultError(f"{path}: {line} Or add --restart to tune from the beginning") from problem
+
+
+def _pruner(told: Tuned) -> optuna.pruners.BasePruner:
+    import optuna
+
+    if told.pruner is None:
+        return optuna.pruners.NopPruner()
+    return optuna.pruners.MedianPruner(told.startup_trials, n_warmup_steps=told.pruner.warmup_epochs + 1)
+
+
+def _explain(path: Path, problem: Exception) -> EnvironmentFault | ResultError:
+    # Optuna says "internal error"; what SQLite found is the first cause.
+    first: BaseException = problem
+    while first.__cause__ is not None:
+        first = first.__cause__
+    line = " ".join(str(first).split())
+    if "full" in line:
+        return EnvironmentFault(
+            f"{path}: no space left on the disk; free some, then give the same command again: nothing earlier is lost"
+        )
+    if "readonly" in line or "unable to open" in line:
+        return EnvironmentFault(f"{path}: the folder cannot be written to ({line}); choose another with --runs")
+    if "I/O error" in line or "locked" in line:
+        return EnvironmentFault(f"{path}: {line}; when it is mended, give the same command again: nothing is lost")
+    return ResultError(f"{path}: the trials cannot be read ({line[:120]}); add --restart to tune from the beginning")
