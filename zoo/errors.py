@@ -39,6 +39,10 @@ class EnvironmentFault(ZooError):
     """The machine cannot do what was asked (no such device, no compiler, no disk space)."""
 
 
+class RunBusy(EnvironmentFault):
+    """Another process is at the run; who waits may have it."""
+
+
 def closest(name: str, choices: Iterable[str], n: int = 3) -> list[str]:
     """The up to `n` members of `choices` most similar to `name`, best first, letter case ignored."""
     by_lower = {choice.lower(): choice for choice in choices}

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from zoo.errors import EnvironmentFault
+from zoo.errors import EnvironmentFault, RunBusy
 
 try:
     import fcntl
@@ -45,7 +45,7 @@ def write_atomic(path: Path, content: bytes | memoryview | Callable[[BinaryIO], 
 def lock(folder: Path) -> Iterator[None]:
     """Hold `folder` against other zoo processes; the system lets go when the process ends, however it ends.
 
-    Raises :class:`EnvironmentFault` naming the process that holds it.
+    Raises :class:`RunBusy` naming the process that holds it.
     """
     if fcntl is None:
         yield
@@ -64,7 +64,7 @@ def lock(folder: Path) -> Iterator[None]:
             os.close(handle)
             if not isinstance(problem, BlockingIOError):  # a file system that knows no locks
                 raise EnvironmentFault(_explain(path, problem)) from problem
-            raise EnvironmentFault(
+            raise RunBusy(
                 f"{folder}: another zoo (process {holder}) is at this run; wait for it, or choose another --runs folder"
             ) from problem
         with contextlib.suppress(FileNotFoundError):

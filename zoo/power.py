@@ -46,7 +46,7 @@ def needs(groups: Sequence[Group], points: Sequence[float] = POINTS) -> list[Nee
             found.append(
                 Need(
                     dataset=group.dataset,
-                    recipe=f"{group.recipe}-{group.recipe_fingerprint[:8]}",
+                    recipe=group.slug,
                     selection=row.selection,
                     baseline=row.against.baseline,
                     model=row.model,

@@ -85,7 +85,7 @@ class Condition:
 
 @dataclass(frozen=True)
 class Pass:
-    """How a model goes over the images: `mode` is :data:`RUNNING` (evaluation as usual) or :data:`BATCH`.
+    """How a model goes over the images: `mode` is ``RUNNING`` (evaluation as usual) or ``BATCH``.
 
     `batch_size` None is the device's usual one, images in order; any other takes them in one fixed random order, so
     that a batch holds all classes.
@@ -160,8 +160,8 @@ def evaluate_runs(
     """Every run under every condition in every pass, one record each; `say` gets a line of progress for each.
 
     Each run has its recipe's evaluation transforms and precision, and its stored layout. Images are made once per
-    condition, for all runs. Raises :class:`ResultError` for weights that do not fit or images that a model does not
-    take.
+    condition, for all runs. Raises :class:`~zoo.errors.ResultError` for weights that do not fit or images that a model
+    does not take.
     """
     # cuDNN would round fp32 convolutions to TF32 by itself, unlike when the run was evaluated first.
     torch.backends.cudnn.allow_tf32 = False

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import time
 from pathlib import Path
 
@@ -53,7 +52,7 @@ def explain(
     learning curves, first filters, and what the norms do to activations and gradients. Nothing that is stored changes.
     """
     started = time.monotonic()
-    _check_extra()
+    options.check_extra("`zoo explain`", NEEDS, "report")
     asked = [name.strip() for name in (layers or "").split(",") if name.strip()]
     if layers is not None and not asked:
         raise click.BadParameter("expected names with commas between them", param_hint="--layers")
@@ -66,15 +65,10 @@ def explain(
     from zoo.explain.make import explain as write
     from zoo.explain.subject import open_subject
     from zoo.registry import load_registry
-    from zoo.trained import open_runs
+    from zoo.trained import open_run
 
     target = choose_device(device)
-    found, _ = open_runs([run], load_registry(registry))
-    if len(found) > 1:
-        raise ResultError(
-            f"{run} holds {len(found)} runs and the pictures are of one; name one, such as {found[0].folder.path}"
-        )
-    (trained,) = found
+    trained = open_run(run, load_registry(registry))
     data = open_images(dataset or trained.result.dataset.name, data_dir)
     robustness.check_classes(trained, data.name, data.classes)
     if dataset is None and isinstance(data, Dataset):
@@ -88,14 +82,6 @@ def explain(
         click.echo(f"warning: {warning}", err=True)
     files = write(subject, folder, chosen, images, click.echo)
     click.echo(f"{len(files)} files in {folder}, {time.monotonic() - started:.0f} s; open {files[-1]}")
-
-
-def _check_extra() -> None:
-    if missing := [name for name in NEEDS if importlib.util.find_spec(name) is None]:
-        are = "which are" if len(missing) > 1 else "which is"
-        raise EnvironmentFault(
-            f"`zoo explain` needs {' and '.join(missing)}, {are} not installed; pip install 'norm-zoo[report]'"
-        )
 
 
 def _make(folder: Path) -> Path:

@@ -18,17 +18,24 @@ from zoo.cli import (
     data,
     evaluate,
     explain,
+    export,
     listing,
+    lr_find,
+    new,
     plot,
+    plugins,
+    predict,
+    push,
     recipe,
     report,
     serve,
     show,
     speed,
     study,
+    tune,
 )
 from zoo.cli.options import INTERRUPTED
-from zoo.errors import ZooError, unknown
+from zoo.errors import EnvironmentFault, ZooError, unknown
 
 
 class Commands(click.Group):
@@ -50,10 +57,10 @@ def cli() -> None:
     """Compare normalisation layers under one recipe: train, evaluate, measure.
 
     \b
-    zoo bench resnet18_bn resnet18_ln --recipe smoke   train and compare, in two minutes
+    zoo bench resnet18_bn resnet18_ln --recipe smoke   two minutes, and a table
     zoo compare                                        the table again
-    zoo report                                         all tables and curves as a web page
-    zoo list                                           norms, architectures, models, recipes
+    zoo report                                         all of it as a web page
+    zoo list                                           what there is
     """
 
 
@@ -62,15 +69,22 @@ for command in (
     compare.compare,
     evaluate.evaluate,
     explain.explain,
+    predict.predict,
+    export.export,
+    push.push,
     report.report,
     serve.serve,
     listing.list_,
     show.show,
     speed.speed,
+    tune.tune,
+    lr_find.lr_find,
+    plugins.plugins,
     completion.completion,
 ):
     cli.add_command(command)
 cli.add_command(Commands(name="data", commands=data.commands, help=data.HELP))
+cli.add_command(Commands(name="new", commands=new.commands, help=new.HELP))
 cli.add_command(Commands(name="plot", commands=plot.commands, help=plot.HELP))
 cli.add_command(Commands(name="recipe", commands=recipe.commands, help=recipe.HELP))
 cli.add_command(Commands(name="study", commands=study.commands, help=study.HELP))
@@ -87,6 +101,8 @@ def main(arguments: list[str] | None = None) -> None:
     except ZooError as problem:
         if os.environ.get("ZOO_TRACEBACK"):
             raise
+        if os.environ.get("RANK", "0") != "0" and not isinstance(problem, EnvironmentFault):
+            sys.exit(problem.exit_code)  # under torchrun every process makes the same mistake: the first tells it
         _fail(str(problem), problem.exit_code)
     except click.exceptions.NoArgsIsHelpError as problem:  # bare `zoo`, `zoo data`: the help, as it is
         click.echo(problem.format_message(), err=True)

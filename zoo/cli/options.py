@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
+import importlib.util
 import signal
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
 
-from zoo.errors import ZooError
+from zoo.errors import EnvironmentFault, ZooError
 from zoo.registry import load_registry
 
 RUNS = Path("runs")
 INTERRUPTED = 128 + signal.SIGINT  # the exit code that shells expect
+
+
+def check_extra(what: str, modules: Sequence[str], extra: str) -> None:
+    """Raise :class:`EnvironmentFault` where one of `modules`, which `what` needs and the `extra` brings, is missing."""
+    if missing := [name for name in modules if importlib.util.find_spec(name) is None]:
+        are = "which are" if len(missing) > 1 else "which is"
+        raise EnvironmentFault(
+            f"{what} needs {' and '.join(missing)}, {are} not installed; pip install 'norm-zoo[{extra}]'"
+        )
 
 
 def complete_models(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
@@ -23,10 +34,13 @@ def complete_models(ctx: click.Context, param: click.Parameter, incomplete: str)
 
 
 def complete_recipes(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
-    """Names of the built-in recipes for the shell."""
+    """Names of recipes for the shell; where two clash there are none."""
     from zoo.listing import recipe_names
 
-    return [name for name in recipe_names() if name.startswith(incomplete)]
+    try:
+        return [name for name in recipe_names() if name.startswith(incomplete)]
+    except ZooError:
+        return []
 
 
 registry = click.option(

@@ -19,6 +19,7 @@ class Rotate(Op):
 
     @staticmethod
     def reason(transform: Any, size: tuple[int, int]) -> str:
+        """Batched is bilinear rotation with a constant, repeated or mirrored border, without cropping."""
         if transform.interpolation != 1:  # cv2.INTER_LINEAR
             return f"interpolation {transform.interpolation}"
         if transform.border_mode not in (CONSTANT, REPLICATE, REFLECT, REFLECT_101):
@@ -26,11 +27,13 @@ class Rotate(Op):
         return "crop_border" if transform.crop_border else ""
 
     def draw(self, draw: Draw) -> dict[str, np.ndarray]:
+        """``angle``: (N,) float32 in degrees, 0 where the transform is not applied."""
         low, high = self.transform.limit
         angle = low + (high - low) * draw.uniform("angle")[:, 0]
         return {"angle": (angle * draw.chance(self.transform.p)[:, 0]).astype(np.float32)}
 
     def filter(self, planes: Tensor, columns: Params) -> Tensor:
+        """Sample every output pixel at its source; the shape stays."""
         height, width = self.size
         mode = self.transform.border_mode
         corners = mode != REFLECT  # reflect-101 turns at pixel centres (align_corners), reflect at pixel edges
@@ -66,6 +69,7 @@ class Resize(Op):
 
     @staticmethod
     def reason(transform: Any, size: tuple[int, int]) -> str:
+        """Batched is one output size for all images, bilinear or by areas."""
         if transform.p < 1:
             return "p below 1 would give images of two sizes"
         kind, out = Resize._interpolation(transform, size), (transform.height, transform.width)
@@ -79,6 +83,7 @@ class Resize(Op):
         return 3 if transform.area_for_downscale and shrinks else transform.interpolation
 
     def filter(self, planes: Tensor, columns: Params) -> Tensor:
+        """(B, 3, H, W) to (B, 3, ``height``, ``width``)."""
         if planes.device not in self._taps:  # made once per device: the only copies to it
             area = self._interpolation(self.transform, self.size) == 3
             self._taps[planes.device] = [
@@ -119,6 +124,7 @@ class Normalize(Op):
 
     @staticmethod
     def reason(transform: Any, size: tuple[int, int]) -> str:
+        """Batched is the standard formula, on every image."""
         if transform.normalization != "standard":
             return f"normalization {transform.normalization!r}"
         return "p below 1 would mix two scales" if transform.p < 1 else ""

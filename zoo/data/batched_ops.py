@@ -92,6 +92,7 @@ class Op:
         return ""
 
     def draw(self, draw: Draw) -> dict[str, np.ndarray]:
+        """The random numbers of the images in `draw`, by name: arrays whose first axis is the image."""
         return {}
 
     def plan(self, plan: Plan, columns: Params) -> None:
@@ -103,6 +104,8 @@ class Op:
 
 
 class Pad(Op):
+    """Borders by index, or filled with a colour, with the image in the middle, at a corner or anywhere."""
+
     def __init__(self, transform: Any, size: tuple[int, int]):
         super().__init__(transform, size)
         t = transform
@@ -116,6 +119,7 @@ class Pad(Op):
 
     @staticmethod
     def reason(transform: Any, size: tuple[int, int]) -> str:
+        """Batched are one output size for all images, borders that torch can index, a colour as fill."""
         if transform.p < 1:
             return "p below 1 would give images of two sizes"
         if transform.border_mode not in (CONSTANT, REPLICATE, REFLECT, REFLECT_101):
@@ -127,6 +131,7 @@ class Pad(Op):
         return ""
 
     def draw(self, draw: Draw) -> dict[str, np.ndarray]:
+        """``y`` and ``x``: where the image begins, at random positions only."""
         if self.transform.position != "random":
             return {}
         (height, width), (new_height, new_width) = self.size, self.out
@@ -136,6 +141,7 @@ class Pad(Op):
         }
 
     def plan(self, plan: Plan, columns: Params) -> None:
+        """Shift the indices; what lies outside is filled or mirrored."""
         top, left = self._offsets(columns, plan.rows.device)
         outside = []
         for axis, old, new, offset in (("rows", 0, 0, top), ("cols", 1, 1, left)):
@@ -183,6 +189,7 @@ class Crop(Op):
 
     @staticmethod
     def reason(transform: Any, size: tuple[int, int]) -> str:
+        """Batched is one output size for all images, without padding."""
         if transform.pad_if_needed:
             return "pad_if_needed"
         if transform.p < 1:
@@ -190,12 +197,14 @@ class Crop(Op):
         return ""
 
     def draw(self, draw: Draw) -> dict[str, np.ndarray]:
+        """``y`` and ``x``: where the crop begins, none for the centre."""
         if not self.random:
             return {}
         spare = [old - new + 1 for old, new in zip(self.size, self.out, strict=True)]
         return {"y": draw.below("y", spare[0])[:, 0], "x": draw.below("x", spare[1])[:, 0]}
 
     def plan(self, plan: Plan, columns: Params) -> None:
+        """Take fewer rows and columns."""
         for axis, name, old, new in zip(("rows", "cols"), "yx", self.size, self.out, strict=True):
             start = columns[name][:, None] if self.random else (old - new) // 2
             plan.reindex(axis, torch.arange(new, device=plan.rows.device)[None] + start)
@@ -205,9 +214,11 @@ class Flip(Op):
     """HorizontalFlip and VerticalFlip."""
 
     def draw(self, draw: Draw) -> dict[str, np.ndarray]:
+        """``flip``: which images are mirrored."""
         return {"flip": draw.chance(self.transform.p)[:, 0]}
 
     def plan(self, plan: Plan, columns: Params) -> None:
+        """Count columns (or rows) from the other end where ``flip`` is true."""
         axis, size = (
             ("cols", self.size[1]) if type(self.transform).__name__ == "HorizontalFlip" else ("rows", self.size[0])
         )
@@ -224,9 +235,11 @@ class AlternatingFlip(Op):
     """Which way an image stands depends on the image and the epoch, not on its position."""
 
     def draw(self, draw: Draw) -> dict[str, np.ndarray]:
+        """``flip``: by chance in the first epoch, then the other way from epoch to epoch."""
         return {"flip": alternating_flips(draw.seed, draw.epoch, draw.rows)}
 
     def plan(self, plan: Plan, columns: Params) -> None:
+        """Count columns from the other end where ``flip`` is true."""
         mirror(plan, "cols", self.size[1], columns["flip"])
 
 
@@ -235,9 +248,11 @@ class Holes(Op):
 
     @staticmethod
     def reason(transform: Any, size: tuple[int, int]) -> str:
+        """Batched is a colour as fill, neither noise nor inpainting."""
         return f"fill {transform.fill!r}" if isinstance(getattr(transform, "fill", 0), str) else ""
 
     def draw(self, draw: Draw) -> dict[str, np.ndarray]:
+        """``holes``, as the class has it; a hole of no size paints nothing."""
         top, left, tall, wide = (
             self._cutout(draw) if type(self.transform).__name__ == "Cutout" else self._coarse_dropout(draw)
         )
@@ -268,6 +283,7 @@ class Holes(Op):
         return draw.below("y", height - tall + 1, most), draw.below("x", width - wide + 1, most), tall, wide
 
     def plan(self, plan: Plan, columns: Params) -> None:
+        """Paint the holes over what is there."""
         colour = _packed_colour(getattr(self.transform, "fill_value", getattr(self.transform, "fill", 0)))
         y = torch.arange(self.size[0], device=plan.rows.device)
         x = torch.arange(self.size[1], device=plan.rows.device)

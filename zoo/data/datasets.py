@@ -49,14 +49,17 @@ class Dataset:
 
     @property
     def num_classes(self) -> int:
+        """How many classes there are."""
         return len(self.classes)
 
     @property
     def train(self) -> Split:
+        """The training split."""
         return self.split("train")
 
     @property
     def test(self) -> Split:
+        """The test split."""
         return self.split("test")
 
     def split(self, name: str) -> Split:

@@ -90,6 +90,7 @@ def decode_all(
 
 
 def short(text: str, limit: int = 120) -> str:
+    """`text` without addresses of Python objects, cut to `limit` characters, for a message."""
     # Pillow prints the address of the stream it was given, which tells nobody anything.
     text = re.sub(r" ?<_io\.BytesIO object at 0x[0-9a-f]+>", " its bytes", text)
     return text if len(text) <= limit else text[: limit - 3] + "..."

@@ -1,0 +1,1 @@
+"""The pictures of one stored run, and the page that shows them."""

@@ -82,8 +82,8 @@ def stages(found: Sequence[Place], side: int) -> list[str]:
 def check_layers(names: Iterable[str], found: Sequence[Place], model: nn.Module, where: str) -> list[str]:
     """`names`, where each is a layer that Grad-CAM can look at.
 
-    Raises :class:`UnknownNameError` with the nearest names, :class:`ResultError` for a layer that gives no image or
-    runs more than once in a pass. `where` names the model.
+    Raises :class:`~zoo.errors.UnknownNameError` with the nearest names, :class:`ResultError` for a layer that gives no
+    image or runs more than once in a pass. `where` names the model.
     """
     known = {place.name: place for place in found}
     modules = dict(model.named_modules())

@@ -27,6 +27,7 @@ class GhostBatchNorm2d(nn.BatchNorm2d):
         self.ghost_size = ghost_size
 
     def forward(self, x: Tensor) -> Tensor:
+        """(N, C, H, W) to the same shape and dtype."""
         ghosts = max(1, x.shape[0] // self.ghost_size)
         if not self.training or ghosts == 1:
             return super().forward(x)
@@ -46,6 +47,7 @@ class GhostBatchNorm2d(nn.BatchNorm2d):
         return torch.cat(parts)
 
     def extra_repr(self) -> str:
+        """What ``print(module)`` shows in brackets."""
         return f"{super().extra_repr()}, ghost_size={self.ghost_size}"
 
 
@@ -112,6 +114,7 @@ class BatchRenorm2d(nn.BatchNorm2d):
         return r, d
 
     def forward(self, x: Tensor) -> Tensor:
+        """(N, C, H, W) to the same shape and dtype."""
         if not self.training:
             return super().forward(x)
         r, d = self._correction(x)
@@ -120,5 +123,6 @@ class BatchRenorm2d(nn.BatchNorm2d):
         return F.batch_norm(x, None, None, weight * r, weight * d + self.bias, True, 0.0, self.eps)
 
     def extra_repr(self) -> str:
+        """What ``print(module)`` shows in brackets."""
         ramp = f"start={self.start}, r_end={self.r_end}, d_end={self.d_end}"
         return f"{super().extra_repr()}, r_max={self.r_max}, d_max={self.d_max}, {ramp}"

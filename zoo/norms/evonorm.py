@@ -42,6 +42,7 @@ class EvoNormS0(_EvoNorm):
         self.group_size = largest_divisor(num_channels, group_size)
 
     def forward(self, x: Tensor) -> Tensor:
+        """(N, C, H, W) to the same shape and dtype."""
         return S0.apply(x, self.weight, self.bias, self.v, self.group_size, self.eps)
 
 
@@ -59,6 +60,7 @@ class EvoNormB0(_EvoNorm):
         self.register_buffer("running_var", torch.ones(num_channels))
 
     def forward(self, x: Tensor) -> Tensor:
+        """(N, C, H, W) to the same shape and dtype."""
         count = x.numel() // x.shape[1]
         if self.training and count == 1:
             raise ValueError(f"expected more than 1 value per channel in training, got input of shape {tuple(x.shape)}")

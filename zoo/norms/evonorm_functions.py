@@ -38,6 +38,8 @@ class S0(torch.autograd.Function):
     def forward(
         ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, v: Tensor | None, group_size: int, eps: float
     ) -> Tensor:
+        """The layer's output; statistics are kept for the backward pass."""
+
         def work(x: Tensor, y: Tensor) -> tuple[Tensor, ...]:
             xs, out = wide(x), wide_for(y)
             mean = _group_mean(image_mean(xs), group_size)
@@ -59,6 +61,7 @@ class S0(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> Gradients:
+        """Gradients of the input, `weight`, `bias` and `v`."""
         x, weight, bias, v, mean, inverse = ctx.saved_tensors
         group_size, pixels = ctx.group_size, x.shape[2] * x.shape[3]
 
@@ -98,6 +101,7 @@ class B0(torch.autograd.Function):
     def forward(
         ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, v: Tensor | None, given: Tensor | None, eps: float
     ) -> tuple[Tensor, Tensor]:
+        """The layer's output and the batch's biased variance (1, C, 1, 1), or `given` in that shape."""
         mean, variance = by_block(_moments, x) if given is None or v is not None else (None, None)
         batch_mean = None
         if given is None:
@@ -128,6 +132,7 @@ class B0(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor, _: Tensor) -> Gradients:
+        """Gradients of the input, `weight`, `bias` and `v`."""
         x, weight, bias, v, mean, batch_mean, image_std, batch_std = ctx.saved_tensors
         pixels = x.shape[2] * x.shape[3]
         of_x = torch.empty_like(x)

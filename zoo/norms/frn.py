@@ -37,9 +37,11 @@ class FilterResponseNorm(nn.Module):
         self.tau = nn.Parameter(torch.zeros(num_channels)) if apply_act else None
 
     def forward(self, x: Tensor) -> Tensor:
+        """(N, C, H, W) to the same shape and dtype."""
         return _Frn.apply(x, self.weight, self.bias, self.tau, self.eps)
 
     def extra_repr(self) -> str:
+        """What ``print(module)`` shows in brackets."""
         return f"{self.weight.numel()}, eps={self.eps}, apply_act={self.tau is not None}"
 
 

@@ -63,6 +63,7 @@ class InstanceNorm(nn.GroupNorm):
         super().__init__(num_channels, num_channels, eps=eps)
 
     def forward(self, x: Tensor) -> Tensor:
+        """(N, C, H, W) to the same shape and dtype."""
         if x.device.type == "cpu" and not x.is_contiguous():
             return _InstanceNorm.apply(x, self.weight, self.bias, self.eps)
         return super().forward(x)

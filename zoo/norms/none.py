@@ -19,11 +19,13 @@ class ChannelAffine(nn.Module):
         self.bias = nn.Parameter(torch.zeros(num_channels))
 
     def forward(self, x: Tensor) -> Tensor:
+        """(N, C, H, W) to the same shape and dtype."""
         # BatchNorm's kernels with mean 0 and variance 1 are one pass each way; no other of torch's mixes dtypes in one.
         mean, variance = torch.zeros_like(self.weight), torch.ones_like(self.weight)
         return F.batch_norm(x, mean, variance, self.weight, self.bias, training=False, eps=0.0)
 
     def extra_repr(self) -> str:
+        """What ``print(module)`` shows in brackets."""
         return f"{self.weight.numel()}"
 
 

@@ -26,6 +26,7 @@ class LayerNorm2d(nn.LayerNorm):
         super().__init__(num_channels, eps=eps)
 
     def forward(self, x: Tensor) -> Tensor:
+        """(N, C, H, W) to the same shape and dtype."""
         rows = x.permute(0, 2, 3, 1)
         if x.device.type == "cpu" and (x.dtype != statistics_dtype(x) or not rows.is_contiguous()):
             return _LayerNorm2d.apply(x, self.weight, self.bias, self.eps)
@@ -47,9 +48,11 @@ class RmsNorm2d(nn.Module):
         self.weight = nn.Parameter(torch.ones(num_channels))
 
     def forward(self, x: Tensor) -> Tensor:
+        """(N, C, H, W) to the same shape and dtype."""
         return _RmsNorm2d.apply(x, self.weight, self.eps)
 
     def extra_repr(self) -> str:
+        """What ``print(module)`` shows in brackets."""
         return f"{self.weight.numel()}, eps={self.eps}"
 
 
