@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
+import logging
 import os
 import signal
 import subprocess
 import sys
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,7 +20,9 @@ import pytest
 if "PYTEST_XDIST_WORKER" in os.environ:  # the workers are the parallelism; set before anything imports torch
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+ROOT = Path(__file__).parents[1]  # zoo's own modules are no user's, whatever puts their folder on the path
 TIMEOUT = 300  # seconds; a command that hangs fails its test instead of the whole run
+FIRST_SEED = 67280421310721  # with which torch's generator begins in every process
 
 
 @dataclass(frozen=True)
@@ -82,6 +88,79 @@ class Cli:
             start_new_session=True,
             preexec_fn=self.prepare,
         )
+
+
+@dataclass(frozen=True)
+class InlineCli(Cli):
+    """As :class:`Cli`, in this process: the same words, codes and files without a start that imports torch.
+
+    For what a command answers. Signals, imports, descriptors and the bits of two processes need a process. Speeds of
+    inference are measured for as short as can be, since tests of what they are have their own.
+    """
+
+    def __call__(self, *arguments: str | Path, cwd: Path | None = None, timeout: float = TIMEOUT, **env: str) -> Output:
+        """Run ``zoo ARGUMENTS`` to its end; an exception that is no exit is not caught."""
+        from zoo.cli.main import main
+
+        out, err = (io.TextIOWrapper(io.BytesIO(), encoding="utf-8", write_through=True) for _ in range(2))
+        with (
+            contextlib.redirect_stdout(out),
+            contextlib.redirect_stderr(err),
+            as_a_process(cwd or self.folder, self.environment | env),
+            quick_speeds(),
+            pytest.raises(SystemExit) as ended,
+        ):
+            main(list(map(str, arguments)))
+        texts = (stream.buffer.getvalue().decode("utf-8") for stream in (out, err))
+        return Output(ended.value.code, *texts)
+
+
+@contextlib.contextmanager
+def quick_speeds() -> Iterator[None]:
+    """Inference at one small batch size, and the least number of latencies."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("zoo.engine.speed.INFERENCE_BATCHES", {"cpu": (8,), "cuda": (8,)})
+        patch.setattr("zoo.engine.speed.LATENCIES", 50)
+        yield
+
+
+@contextlib.contextmanager
+def as_a_process(folder: Path, environment: dict[str, str]) -> Iterator[None]:
+    """In that folder and environment, torch's generator as new, warnings and logs on stderr as Python alone sends them.
+
+    Torch's global state is put back, and modules from folders that are put on the path meanwhile, a user's own, are
+    forgotten.
+    """
+    path, modules, terminate = list(sys.path), set(sys.modules), signal.getsignal(signal.SIGTERM)
+    import torch
+
+    from zoo.torchstate import Snapshot
+
+    state = Snapshot()
+    torch.manual_seed(FIRST_SEED)
+    with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings():
+        patch.chdir(folder)
+        for name in set(os.environ) - set(environment):
+            patch.delenv(name)
+        for name, value in environment.items():
+            patch.setenv(name, value)
+        warnings.resetwarnings()
+        for category in (DeprecationWarning, PendingDeprecationWarning, ImportWarning, ResourceWarning):
+            warnings.simplefilter("ignore", category)
+        patch.setattr(warnings, "showwarning", lambda *told, **_: sys.stderr.write(warnings.formatwarning(*told[:4])))
+        patch.setattr(logging.getLogger(), "handlers", [])
+        patch.setattr(sys, "dont_write_bytecode", True)  # a file may be edited within the second that bytecode knows
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGTERM, terminate)
+            state.put_back()
+            added = [Path(entry) for entry in sys.path if entry not in path and not ROOT.is_relative_to(entry)]
+            sys.path[:] = path
+            for name in set(sys.modules) - modules:
+                file = getattr(sys.modules[name], "__file__", None)
+                if file and any(Path(file).is_relative_to(entry) for entry in added):
+                    del sys.modules[name]
 
 
 def clean_environment() -> dict[str, str]:
@@ -151,3 +230,15 @@ def zoo_cli(tmp_path: Path, zoo_cache: Path) -> Cli:
 def module_cli(tmp_path_factory: pytest.TempPathFactory, zoo_cache: Path) -> Cli:
     """The command line in one folder for all tests of a module, for runs that several tests look at."""
     return Cli(tmp_path_factory.mktemp("module"))
+
+
+@pytest.fixture
+def inline_cli(tmp_path: Path, zoo_cache: Path) -> InlineCli:
+    """As `zoo_cli`, in this process."""
+    return InlineCli(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def module_inline(module_cli: Cli) -> InlineCli:
+    """As `module_cli` and in its folder, in this process."""
+    return InlineCli(module_cli.folder)

@@ -77,12 +77,12 @@ def test_whole_command(zoo_cli) -> None:
         assert "GroupNorm of 1 group" in zoo_cli.ok("study", "eva6s8", *TINY, "--format", style).stdout
 
 
-def test_mistakes_before_any_training(zoo_cli) -> None:
+def test_mistakes_before_any_training(inline_cli) -> None:
     for arguments, told in (
         (("--out", "x.gif"), "unknown kind of picture"),
         (("--architecture", "resnet21"), "did you mean"),
         (("--set", "epoks=3"), "unknown key 'epoks'; did you mean 'epochs'?"),
     ):
-        done = zoo_cli("study", "eva6s8", *TINY, *arguments)
+        done = inline_cli("study", "eva6s8", *TINY, *arguments)
         assert (done.returncode, len(done.lines)) == (2, 1)
         assert told in done.stderr

@@ -56,7 +56,14 @@ def test_import_is_light() -> None:
 
 @pytest.mark.parametrize(
     "before",
-    ["", "from zoo.builder import definition", "import zoo.comparison", "import zoo.api", "import zoo.cli.main"],
+    [
+        "",
+        "import zoo.comparison",
+        *(
+            pytest.param(line, marks=pytest.mark.slow)
+            for line in ("from zoo.builder import definition", "import zoo.api", "import zoo.cli.main")
+        ),
+    ],
 )
 def test_functions_are_there_whatever_was_imported_first(before: str) -> None:
     code = (
@@ -160,8 +167,8 @@ def test_mistakes_are_errors_of_zoo(tmp_path: Path) -> None:
 # compare
 
 
-def test_comparison_is_that_of_the_command(zoo_cli) -> None:
-    printed = zoo_cli.ok("compare", RESULTS, "--baseline", "resnet20_bn").stdout
+def test_comparison_is_that_of_the_command(inline_cli) -> None:
+    printed = inline_cli.ok("compare", RESULTS, "--baseline", "resnet20_bn").stdout
     found = zoo.compare(RESULTS, "resnet20_bn")
     assert repr(found) == printed
     assert {group.recipe_fingerprint for group in found} == set(zoo.load_results(RESULTS).fingerprint)

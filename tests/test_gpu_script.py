@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from zoo.results import find_results, load_all
 
 SCRIPT = Path(__file__).parents[1] / "benchmarks" / "gpu.py"
@@ -21,6 +23,7 @@ def run(out: Path, *options: str) -> str:
     return done.stdout
 
 
+@pytest.mark.slow
 def test_no_time_leaves_all_for_the_next_call_which_does_it_and_the_one_after_nothing(tmp_path: Path) -> None:
     first = run(tmp_path / "out", "--minutes", "0.5")
     assert first.count("left for the next call") == 2

@@ -140,6 +140,7 @@ def test_eva6s8_is_what_the_reference_ran() -> None:
         "ema": None,
         "lookahead": None,
         "mirror_evaluation": None,
+        "tuned": None,
         "clip_grad_norm": None,
     }
 
@@ -304,7 +305,7 @@ def test_circle(write: Write, tmp_path: Path, a: str, b: str) -> None:
     ("text", "told"),
     [
         ("extends: standart\n", "unknown recipe 'standart' (looked in {folder}); did you mean 'standard'?"),
-        ("extends: nowhere.yaml\n", "recipe file {here}/nowhere.yaml does not exist; built-in recipes: eva6s8, "),
+        ("extends: nowhere.yaml\n", "recipe file {here}/nowhere.yaml does not exist; recipes by name: eva6s8, "),
         ("name: x\n", "{here}/mine.yaml: a recipe's name is its file's name; remove the key 'name'"),
         (
             "extends: standard\nepochs: 1\nepochs: 2\n",
@@ -351,9 +352,7 @@ def test_mistakes_in_a_file(write: Write, text: str, told: str) -> None:
 
 def test_unknown_recipe() -> None:
     assert settings("smok") == f"unknown recipe 'smok' (looked in {FOLDER}); did you mean 'smoke'?"
-    assert settings("nowhere/x.yaml").startswith(
-        "recipe file nowhere/x.yaml does not exist; built-in recipes: eva6s8, "
-    )
+    assert settings("nowhere/x.yaml").startswith("recipe file nowhere/x.yaml does not exist; recipes by name: eva6s8, ")
 
 
 # Overrides

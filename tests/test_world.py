@@ -164,7 +164,7 @@ def test_batch_norm_under_torchrun_is_one_line(zoo_cli, tiny) -> None:
 @pytest.mark.slow
 def test_killed_processes_go_on_together(zoo_cli, tiny) -> None:
     """A SIGKILL of one ends all; the same command goes on from the last epoch, to the same bits."""
-    what = ("bench", "resnet20_ln", *tiny, "--set", "epochs=6")
+    what = ("bench", "resnet20_ln", *tiny, "--set", "epochs=20")
     together = torchrun(zoo_cli, 2)
     together.ok(*what, "--runs", "whole")
     started = together.start(*what, "--runs", "killed")
@@ -175,8 +175,11 @@ def test_killed_processes_go_on_together(zoo_cli, tiny) -> None:
         assert time.monotonic() < until
         assert started.poll() is None
         time.sleep(0.01)
-    os.killpg(started.pid, signal.SIGKILL)
-    started.communicate()
+    workers = Path(f"/proc/{started.pid}/task/{started.pid}/children").read_text().split()
+    assert len(workers) == 2
+    os.kill(int(workers[1]), signal.SIGKILL)
+    started.communicate(timeout=120)
+    assert started.returncode != 0
     assert not list(zoo_cli.folder.glob("killed/**/result.json"))
     alone = zoo_cli(*what, "--runs", "killed")
     assert alone.returncode == 2

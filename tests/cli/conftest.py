@@ -2,35 +2,23 @@
 
 from __future__ import annotations
 
-import signal
-from collections.abc import Callable, Iterator
+import dataclasses
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from zoo.cli.main import main
-
 
 @pytest.fixture
-def zoo(
-    capsys: pytest.CaptureFixture[str], benched: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Callable[..., Any]]:
-    """``zoo ARGUMENTS`` in this process and in that folder: what the command line prints, without its start.
+def zoo(inline_cli: Any, benched: SimpleNamespace) -> Callable[..., Any]:
+    """``zoo ARGUMENTS`` in this process, in the folder of the test file's own trained runs, `benched`, and its data."""
+    cli = dataclasses.replace(inline_cli, folder=benched.folder)
 
-    `benched` is the test file's own: trained runs in its `folder`.
-    """
-    monkeypatch.chdir(benched.folder)
-    monkeypatch.setenv("ZOO_DATA", str(benched.folder / "data"))
-    before = signal.getsignal(signal.SIGTERM)
+    def run(*arguments: Any, code: int = 0, cwd: Path | None = None) -> Any:
+        output = cli(*arguments, cwd=cwd, ZOO_DATA=str(benched.folder / "data"))
+        assert output.returncode == code, output.stderr
+        return output
 
-    def run(*arguments: str | Path, code: int = 0) -> SimpleNamespace:
-        with pytest.raises(SystemExit) as ended:
-            main([str(argument) for argument in arguments])
-        out, err = capsys.readouterr()
-        assert ended.value.code == code, err
-        return SimpleNamespace(out=out, err=err)
-
-    yield run
-    signal.signal(signal.SIGTERM, before)
+    return run

@@ -1,4 +1,7 @@
-"""``zoo bench`` and ``zoo compare`` as a user meets them: real runs, tiny ones."""
+"""``zoo bench`` and ``zoo compare`` as a user meets them: real runs, tiny ones.
+
+The runs that most tests read are a process' own; what is asked of them afterwards is answered in this process.
+"""
 
 from __future__ import annotations
 
@@ -20,17 +23,17 @@ MODELS = ("resnet20_bn", "resnet20_ln")
 
 
 @pytest.fixture(scope="module")
-def benched(module_cli, tiny) -> SimpleNamespace:
+def benched(module_cli, module_inline, tiny) -> SimpleNamespace:
     """Two models, benched once; tests that change something take a copy."""
     output = module_cli.ok("bench", *MODELS, *tiny)
-    return SimpleNamespace(cli=module_cli, output=output, runs=module_cli.folder / "runs")
+    return SimpleNamespace(cli=module_inline, output=output, runs=module_cli.folder / "runs")
 
 
 @pytest.fixture
-def copied(zoo_cli, benched):
+def copied(inline_cli, benched):
     """The command line in a folder with a copy of those runs."""
-    shutil.copytree(benched.runs, zoo_cli.folder / "runs")
-    return zoo_cli
+    shutil.copytree(benched.runs, inline_cli.folder / "runs")
+    return inline_cli
 
 
 def run_folder(folder: Path, model: str, seed: int = 0) -> Path:
@@ -158,13 +161,13 @@ def test_second_call_does_nothing(benched, tiny):
     assert "epoch 1/2" not in again.stderr
 
 
-def test_same_command_elsewhere_gives_the_same_bits(zoo_cli, tiny):
+def test_same_command_elsewhere_gives_the_same_bits(zoo_cli, inline_cli, tiny):
     """With the layout left to be chosen, as a user does: the clock must not decide the bits."""
     assert tiny[-2:] == ("--layout", "nchw")
     weights = []
-    for name in ("one", "two"):
+    for name, cli in (("one", inline_cli), ("two", zoo_cli)):
         (zoo_cli.folder / name).mkdir()
-        zoo_cli.ok("bench", "resnet20_bn", *tiny[:-2], cwd=zoo_cli.folder / name)
+        cli.ok("bench", "resnet20_bn", *tiny[:-2], cwd=zoo_cli.folder / name)
         weights.append((run_folder(zoo_cli.folder / name, "resnet20_bn") / "model.safetensors").read_bytes())
     assert weights[0] == weights[1]
 
@@ -270,35 +273,35 @@ def test_other_recipes_are_not_ranked_together(copied, tiny):
     assert copied.ok("compare").stdout.count("recipe smoke-") == 2
 
 
-def test_diverged_run_is_recorded_and_shown(zoo_cli, tiny):
+def test_diverged_run_is_recorded_and_shown(inline_cli, tiny):
     command = ("bench", "resnet20_bn", *tiny, "--set", "optimizer.lr=1e30")
-    output = zoo_cli.ok(*command)
-    result = load(zoo_cli.folder, "resnet20_bn")
+    output = inline_cli.ok(*command)
+    result = load(inline_cli.folder, "resnet20_bn")
     assert (result["status"], result["diverged_epoch"]) == ("diverged", 1)
     assert result["test"] is None
     assert result["holdout"] is None
     assert result["speed"]["latency_p50"] is None  # missing is null, never 0
-    files = {path.name for path in run_folder(zoo_cli.folder, "resnet20_bn").iterdir()}
+    files = {path.name for path in run_folder(inline_cli.folder, "resnet20_bn").iterdir()}
     assert files == {"result.json"}  # no epoch was finished
     (row,) = text_rows(output.stdout)
     assert row["test accuracy %"] == "seed 0 diverged at epoch 1"
     assert row["p50 ms"] == "-"
     assert "diverged at epoch 1" in output.stderr
-    again = zoo_cli.ok(*command)
+    again = inline_cli.ok(*command)
     assert again.stdout == output.stdout
     assert "was done before" in again.stderr
-    (group,) = json.loads(zoo_cli.ok("compare", "--format", "json").stdout)
+    (group,) = json.loads(inline_cli.ok("compare", "--format", "json").stdout)
     assert group["rows"][0]["diverged"] == {"0": 1}
     assert group["rows"][0]["accuracy"] is None
 
 
-def test_workers_change_nothing(zoo_cli, tiny, figure):
+def test_workers_change_nothing(inline_cli, tiny, figure):
     """The albumentations executor in this process, in one other and in four: byte-identical weights."""
     weights = []
     for workers in ("0", "1", "4"):
-        folder = zoo_cli.folder / workers
+        folder = inline_cli.folder / workers
         folder.mkdir()
-        zoo_cli.ok("bench", "resnet20_ln", *tiny, "--executor", "albumentations", "--workers", workers, cwd=folder)
+        inline_cli.ok("bench", "resnet20_ln", *tiny, "--executor", "albumentations", "--workers", workers, cwd=folder)
         settings = load(folder, "resnet20_ln")["settings"]
         assert (settings["executor"], settings["workers"]) == ("albumentations", int(workers))
         weights.append((run_folder(folder, "resnet20_ln") / "model.safetensors").read_bytes())
@@ -306,24 +309,24 @@ def test_workers_change_nothing(zoo_cli, tiny, figure):
     figure("worker counts with the same bytes", "0, 1 and 4")
 
 
-def test_a_norm_of_ones_own(zoo_cli, tiny):
+def test_a_norm_of_ones_own(inline_cli, tiny):
     """One line of YAML and one function; and an edited function is another model."""
-    (zoo_cli.folder / "registry.yaml").write_text('norms:\n  mine: "my_norm:mine"\n')
+    (inline_cli.folder / "registry.yaml").write_text('norms:\n  mine: "my_norm:mine"\n')
     code = (
         "from torch import nn\n\n\ndef mine(num_channels):\n    return nn.GroupNorm(num_channels // {}, num_channels)\n"
     )
-    (zoo_cli.folder / "my_norm.py").write_text(code.format(4))
+    (inline_cli.folder / "my_norm.py").write_text(code.format(4))
     command = ("bench", "resnet20_mine", *tiny)
-    (row,) = text_rows(zoo_cli.ok(*command).stdout)
+    (row,) = text_rows(inline_cli.ok(*command).stdout)
     assert (row["model"], row["norm"], row["parameters"]) == ("resnet20_mine", "mine", "269,722")
-    before = snapshot(zoo_cli.folder / "runs")
+    before = snapshot(inline_cli.folder / "runs")
 
-    (zoo_cli.folder / "my_norm.py").write_text(code.format(2))
-    output = zoo_cli(*command)
+    (inline_cli.folder / "my_norm.py").write_text(code.format(2))
+    output = inline_cli(*command)
     assert output.returncode == 2
     assert output.stdout == ""
     assert "Traceback" not in output.stderr
     assert [line for line in output.lines if line.startswith("zoo: ")] == [output.lines[-1]]
     for part in ("runs/shapes10/smoke-", "another definition of resnet20_mine", "--restart", "--runs"):
         assert part in output.lines[-1]
-    assert snapshot(zoo_cli.folder / "runs") == before
+    assert snapshot(inline_cli.folder / "runs") == before

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 
 import pytest
 import yaml
@@ -40,34 +42,34 @@ def test_list(zoo_cli):
     assert "wrn28_10_ws_gn" not in listed
 
 
-def test_list_patterns(zoo_cli):
-    shown = names(zoo_cli.ok("list", "resnet*_ln", "vgg16_bn").stdout)
+def test_list_patterns(inline_cli):
+    shown = names(inline_cli.ok("list", "resnet*_ln", "vgg16_bn").stdout)
     assert shown == ["resnet18_ln", "resnet34_ln", "resnet50_ln", "resnet20_ln", "resnet32_ln", "resnet44_ln",
                      "resnet56_ln", "resnet9_ln", "resnet18_w16_ln", "resnet9_w32_ln", "resnet9_w48_ln",
                      "vgg16_bn"]  # fmt: skip
-    assert names(zoo_cli.ok("list", "wrn28_10_gn").stdout) == ["wrn28_10_gn"]
+    assert names(inline_cli.ok("list", "wrn28_10_gn").stdout) == ["wrn28_10_gn"]
 
 
-def test_list_origin(zoo_cli, tmp_path):
+def test_list_origin(inline_cli, tmp_path):
     registry = tmp_path / "registry.yaml"
     registry.write_text('# a comment\n\nnorms:\n  mine: "my_norm:mine"\n')
     inner = tmp_path / "some" / "folder"
     inner.mkdir(parents=True)
-    lines = zoo_cli.ok("list", "--origin", cwd=inner).stdout.splitlines()
+    lines = inline_cli.ok("list", "--origin", cwd=inner).stdout.splitlines()
     mine = next(line for line in lines if line.split()[:1] == ["mine"])
     assert f"working folder: {registry}:4" in mine
     built_in = next(line for line in lines if line.split()[:1] == ["ln"])
     assert re.search(r"built in: .*registry\.yaml:\d+$", built_in)
     # A pair became possible where its later part stands.
-    (pair,) = zoo_cli.ok("list", "--origin", "resnet20_mine").stdout.splitlines()
+    (pair,) = inline_cli.ok("list", "--origin", "resnet20_mine").stdout.splitlines()
     assert pair.endswith(f"working folder: {registry}:4")
 
 
-def test_layers_of_the_registry(zoo_cli, tmp_path):
+def test_layers_of_the_registry(inline_cli, tmp_path):
     for name in ("folder", "variable", "option"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "registry.yaml").write_text(f'norms:\n  by_{name}: "m:f"\n')
-    output = zoo_cli.ok(
+    output = inline_cli.ok(
         "list", "--origin", "--registry", tmp_path / "option" / "registry.yaml",
         cwd=tmp_path / "folder", ZOO_REGISTRY=str(tmp_path / "variable" / "registry.yaml"),
     )  # fmt: skip
@@ -76,16 +78,16 @@ def test_layers_of_the_registry(zoo_cli, tmp_path):
         assert f"{layer}: {tmp_path / name / 'registry.yaml'}:2" in line
 
 
-def test_override_replaces(zoo_cli, tmp_path):
+def test_override_replaces(inline_cli, tmp_path):
     (tmp_path / "registry.yaml").write_text(
         'norms:\n  ln: {builder: "my_norm:mine", label: My own LayerNorm, override: true}\n'
     )
-    assert "My own LayerNorm" in zoo_cli.ok("list", "resnet18_ln").stdout
+    assert "My own LayerNorm" in inline_cli.ok("list", "resnet18_ln").stdout
 
 
-def test_show_resnet18_ln(zoo_cli):
+def test_show_resnet18_ln(inline_cli):
     """The layer table of the reference experiment: 49 rows and its exact totals."""
-    text = zoo_cli.ok("show", "resnet18_ln").stdout
+    text = inline_cli.ok("show", "resnet18_ln").stdout
     rows = [line.split() for line in text.splitlines() if re.match(r"\s*\d+\s", line)]
     assert [int(row[0]) for row in rows] == list(range(1, 50))
     shown = dict(re.findall(r"^([^:\n]+):\s+([\d.,]+)$", text, re.MULTILINE))
@@ -112,8 +114,8 @@ def test_data_list(zoo_cli, tmp_path):
     assert str(tmp_path) in text.split("cifar10-jpeg", 1)[1]  # where to put what is not there
 
 
-def test_data_verify(zoo_cli):
-    told = yaml.safe_load(zoo_cli.ok("data", "verify", "shapes10").stdout)
+def test_data_verify(inline_cli):
+    told = yaml.safe_load(inline_cli.ok("data", "verify", "shapes10").stdout)
     assert told["name"] == "shapes10"
     assert re.fullmatch("[0-9a-f]{64}", told["fingerprint"])
     assert told["splits"]["train"]["per_class"] == dict.fromkeys(told["classes"], 500)
@@ -122,8 +124,8 @@ def test_data_verify(zoo_cli):
     assert told["cache_ok"] is True
 
 
-def test_data_show(zoo_cli, tmp_path):
-    output = zoo_cli.ok("data", "show", "shapes10", "--split", "test", "--per-class", "4", "--out", "new/sheet.png")
+def test_data_show(inline_cli, tmp_path):
+    output = inline_cli.ok("data", "show", "shapes10", "--split", "test", "--per-class", "4", "--out", "new/sheet.png")
     assert output.stdout.splitlines()[-1] == "wrote new/sheet.png"
     with Image.open(tmp_path / "new" / "sheet.png") as sheet:
         sheet.load()
@@ -131,13 +133,13 @@ def test_data_show(zoo_cli, tmp_path):
         assert sheet.height == 10 * 66  # a row per class, at twice its size with a gap of two
         assert sheet.width > 4 * 66
         assert len(sheet.getcolors(sheet.width * sheet.height)) > 1000  # pictures, not a blank page
-    zoo_cli.ok("data", "show", "shapes10", "--per-class", "1")
+    inline_cli.ok("data", "show", "shapes10", "--per-class", "1")
     assert (tmp_path / "shapes10-train.png").is_file()
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
-def test_completion_script(zoo_cli, shell):
-    script = zoo_cli.ok("completion", shell).stdout
+def test_completion_script(inline_cli, shell):
+    script = inline_cli.ok("completion", shell).stdout
     assert f"_ZOO_COMPLETE={shell}_complete" in script
 
 
@@ -195,7 +197,7 @@ INSTANT = [(0, "list"), (0, "--help"), (0, "list", "--all", "--origin"), (2, "sh
 
 @pytest.mark.parametrize("command", INSTANT, ids=lambda command: " ".join(map(str, command[1:])))
 def test_instant(zoo_cli, command):
-    """Nothing heavy is imported, and the answer is there in under half a second."""
+    """Nothing heavy is imported, and the answer takes less than half a second: of a processor, which others may use."""
     code, *arguments = command
     probe = (
         "import json, sys\n"
@@ -213,11 +215,30 @@ def test_instant(zoo_cli, command):
     assert "zoo.cli.main" in imported
     assert not imported & HEAVY
 
+    assert best_of(lambda: zoo_cli(*arguments).returncode == code, processor_seconds) < 0.5
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("command", INSTANT, ids=lambda command: " ".join(map(str, command[1:])))
+def test_instant_by_the_clock(zoo_cli, command):
+    """As a user feels it; on a machine that does nothing else."""
+    code, *arguments = command
+    assert best_of(lambda: zoo_cli(*arguments).returncode == code, time.perf_counter) < 0.5
+
+
+def processor_seconds() -> float:
+    """What the processes that this one has waited for took of a processor."""
+    used = os.times()
+    return used.children_user + used.children_system
+
+
+def best_of(run: Callable[[], bool], clock: Callable[[], float], enough: float = 0.5, tries: int = 20) -> float:
+    """The least that `clock` says of a `run`; the next are spared when one was below `enough`."""
     best = float("inf")
-    for _ in range(20):  # a busy machine disturbs most of them
-        start = time.perf_counter()
-        assert zoo_cli(*arguments).returncode == code
-        best = min(best, time.perf_counter() - start)
-        if best < 0.5:
+    for _ in range(tries):
+        start = clock()
+        assert run()
+        best = min(best, clock() - start)
+        if best < enough:
             break
-    assert best < 0.5
+    return best

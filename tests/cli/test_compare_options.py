@@ -13,9 +13,9 @@ RESULTS = Path(__file__).parents[2] / "benchmarks" / "results"
 
 
 @pytest.fixture(scope="module")
-def compare(module_cli):
+def compare(module_inline):
     """Runs ``zoo compare`` on the committed results and gives stdout."""
-    return lambda *options: module_cli.ok("compare", RESULTS, *options).stdout
+    return lambda *options: module_inline.ok("compare", RESULTS, *options).stdout
 
 
 def test_allow_mixed_is_one_table_with_what_differs(compare) -> None:
@@ -53,8 +53,8 @@ def test_views_and_seconds(compare) -> None:
         (("--seconds-to", "x"), ("--seconds-to", "'x'")),
     ],
 )
-def test_mistakes_are_one_line(module_cli, options: tuple[str, ...], words: tuple[str, ...]) -> None:
-    output = module_cli("compare", RESULTS, *options)
+def test_mistakes_are_one_line(module_inline, options: tuple[str, ...], words: tuple[str, ...]) -> None:
+    output = module_inline("compare", RESULTS, *options)
     assert (output.returncode, output.stdout) == (2, "")
     (line,) = output.lines
     assert line.startswith("zoo: ")

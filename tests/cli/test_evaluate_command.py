@@ -50,20 +50,20 @@ def write_data(root: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def benched(module_cli, tiny) -> SimpleNamespace:
+def benched(module_cli, module_inline, tiny) -> SimpleNamespace:
     """Three models, benched once; tests that change something take a copy."""
     folder = module_cli.folder
     write_data(folder / "data")
     (folder / "registry.yaml").write_text('norms:\n  mine: "evaluated_norm:mine"\n')
     (folder / "evaluated_norm.py").write_text(MINE)
-    module_cli.ok("bench", *MODELS, "--dataset", "cifar10-tiny", "--data-dir", "data", *tiny)
+    module_inline.ok("bench", *MODELS, "--dataset", "cifar10-tiny", "--data-dir", "data", *tiny)
     return SimpleNamespace(cli=module_cli, folder=folder, runs=folder / "runs")
 
 
 @pytest.fixture
 def records(zoo) -> Callable[..., list[dict[str, Any]]]:
     """The records of ``zoo evaluate runs ARGUMENTS --format json``."""
-    return lambda *arguments: json.loads(zoo("evaluate", "runs", *arguments, "--format", "json").out)
+    return lambda *arguments: json.loads(zoo("evaluate", "runs", *arguments, "--format", "json").stdout)
 
 
 def run_folder(root: Path, model: str) -> Path:
@@ -123,11 +123,11 @@ def test_every_model_sees_the_same_pixels_whatever_the_batch_size(records) -> No
             assert row["accuracy"] == pytest.approx(usual[row["model"], row["pixels"]], abs=0.07)  # two near ties
 
 
-def test_small_batches(records) -> None:
+def test_small_batches(records, benched) -> None:
     told = records("--batch-sizes", "1,2,32")
     assert len(told) == 3 * 3 * 2
     for row in told:
-        truth = stored(Path("runs"), row["model"])
+        truth = stored(benched.runs, row["model"])
         assert row["images"] == 50
         if row["mode"] == "eval":
             assert row["accuracy"] == pytest.approx(truth["accuracy"], abs=0.04)  # two near ties
@@ -136,7 +136,7 @@ def test_small_batches(records) -> None:
         elif row["norm"] != "bn":
             assert (row["accuracy"], row["missing"]) == (None, "no layer uses batch statistics")
     by_size = {row["batch_size"]: row for row in told if (row["norm"], row["mode"]) == ("bn", "batch statistics")}
-    eval_loss = stored(Path("runs"), "resnet20_bn")["loss"]
+    eval_loss = stored(benched.runs, "resnet20_bn")["loss"]
     assert all(abs(by_size[size]["loss"] - eval_loss) > 0.01 for size in (1, 2, 32))
     assert len({row["loss"] for row in by_size.values()}) == 3
 
@@ -144,9 +144,9 @@ def test_small_batches(records) -> None:
 def test_new_test_images(zoo, benched) -> None:
     by_name = zoo("evaluate", "runs", "--dataset", "CIFAR-10.1", "--format", "markdown")
     by_path = zoo("evaluate", "runs", "--dataset", "data/CIFAR-10.1", "--format", "markdown")
-    assert by_name.out == by_path.out
-    assert by_name.out.startswith("**cifar10.1, 20 test images; trained on cifar10-tiny, recipe smoke-")
-    shown = rows(by_name.out)
+    assert by_name.stdout == by_path.stdout
+    assert by_name.stdout.startswith("**cifar10.1, 20 test images; trained on cifar10-tiny, recipe smoke-")
+    shown = rows(by_name.stdout)
     assert sorted(row["model"] for row in shown) == sorted(MODELS)
     for row in shown:
         own = 100 * stored(benched.runs, row["model"])["accuracy"]
@@ -163,7 +163,7 @@ def test_cifar10_c_brings_its_own_corruptions(zoo, records) -> None:
         assert row["dataset"] == "cifar10-c"
         assert row["gap"] == row["stored_accuracy"] - row["accuracy"]
     chosen = ("--corrupt", "snow", "--severity", "1,3", "--limit", "10", "--format", "markdown")
-    text = zoo("evaluate", "runs", "--dataset", "cifar10-c", *chosen).out
+    text = zoo("evaluate", "runs", "--dataset", "cifar10-c", *chosen).stdout
     assert text.startswith("**cifar10-c, 10 test images; trained on cifar10-tiny, ")
     assert list(rows(text)[0])[2:] == ["seeds", "own test", "snow 1", "snow 3", "mean", "lost"]
 
@@ -172,38 +172,38 @@ def test_another_data_set_with_the_same_classes(zoo, benched) -> None:
     """By its folder; corrupted too."""
     other = shutil.copytree(benched.folder / "data" / "cifar10-tiny", benched.folder / "copy")
     next((other / "test" / "cat").glob("*.png")).unlink()
-    shown = rows(zoo("evaluate", "runs", "--dataset", "./copy", "--corrupt", "dark", "--format", "markdown").out)
+    shown = rows(zoo("evaluate", "runs", "--dataset", "./copy", "--corrupt", "dark", "--format", "markdown").stdout)
     assert [name for name in shown[0] if name.startswith("dark")] == [f"dark {level}" for level in range(1, 6)]
 
 
 def test_csv_is_the_same_records(zoo, records) -> None:
-    text = zoo("evaluate", "runs", "--limit", "20", "--format", "csv").out
+    text = zoo("evaluate", "runs", "--limit", "20", "--format", "csv").stdout
     for row, told in zip(csv.DictReader(io.StringIO(text)), records("--limit", "20"), strict=True):
         assert row == {key: "" if value is None else str(value) for key, value in told.items()}
 
 
 def test_a_copy_of_a_run_counts_once(zoo, benched, tmp_path: Path) -> None:
     shutil.copytree(benched.runs, tmp_path / "copy")
-    assert len(rows(zoo("evaluate", "runs", tmp_path / "copy", "--format", "markdown").out)) == 3
+    assert len(rows(zoo("evaluate", "runs", tmp_path / "copy", "--format", "markdown").stdout)) == 3
 
 
 def test_a_diverged_run_beside_others_is_named(zoo, benched, tmp_path: Path) -> None:
     folder = shutil.copytree(benched.runs, tmp_path / "runs")
     diverge(run_folder(folder, "resnet20_ln"))
     output = zoo("evaluate", folder, "--limit", "10")
-    assert output.out.endswith("resnet20_ln seed 0 diverged at epoch 2: no weights to evaluate.\n")
+    assert output.stdout.endswith("resnet20_ln seed 0 diverged at epoch 2: no weights to evaluate.\n")
     output = zoo("evaluate", folder, "--limit", "10", "--format", "json")
-    assert len(json.loads(output.out)) == 2
-    assert "diverged at epoch 2" in output.err
+    assert len(json.loads(output.stdout)) == 2
+    assert "diverged at epoch 2" in output.stderr
 
 
 def test_help_names_every_corruption(zoo) -> None:
-    words = zoo("evaluate", "--help").out.replace(",", " ").replace(".", " ").split()
+    words = zoo("evaluate", "--help").stdout.replace(",", " ").replace(".", " ").split()
     assert set(CORRUPTIONS) <= set(words)
 
 
 def test_data_list_shows_test_sets(zoo, benched) -> None:
-    output = zoo("data", "list").out
+    output = zoo("data", "list").stdout
     assert str(benched.folder / "data" / "CIFAR-10-C") in output
     assert "cifar100-c" in output
 
@@ -254,12 +254,12 @@ MISTAKES: list[tuple[str, tuple[str, ...], tuple[str, ...]]] = [
 
 def check(output: SimpleNamespace, *says: str) -> None:
     """One helpful line."""
-    assert output.out == ""
-    assert "Traceback" not in output.err
-    assert output.err.startswith("zoo: ")
-    assert output.err.count("\n") == 1, output.err
+    assert output.stdout == ""
+    assert "Traceback" not in output.stderr
+    assert output.stderr.startswith("zoo: ")
+    assert output.stderr.count("\n") == 1, output.stderr
     for part in says:
-        assert part in output.err, f"not said: {part}"
+        assert part in output.stderr, f"not said: {part}"
 
 
 @pytest.mark.parametrize(("arguments", "says"), [case[1:] for case in MISTAKES], ids=[case[0] for case in MISTAKES])
@@ -320,11 +320,12 @@ def test_edited_registry(zoo, benched, tmp_path: Path) -> None:
     check(zoo(*command, code=2), "seed0", "another definition of resnet20_ln", f"{tmp_path}/registry.yaml:2")
 
 
-def test_registry_that_is_elsewhere(zoo, benched, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
+def test_registry_that_is_elsewhere(zoo, benched, tmp_path: Path) -> None:
     mine = run_folder(benched.runs, "resnet20_mine")
-    check(zoo("evaluate", mine, code=2), f"{mine}: unknown model 'resnet20_mine'", "--registry names the file it was")
-    (row,) = rows(zoo("evaluate", mine, "--registry", benched.folder / "registry.yaml", "--format", "markdown").out)
+    output = zoo("evaluate", mine, code=2, cwd=tmp_path)
+    check(output, f"{mine}: unknown model 'resnet20_mine'", "--registry names the file it was")
+    named = ("--registry", benched.folder / "registry.yaml", "--format", "markdown")
+    (row,) = rows(zoo("evaluate", mine, *named, cwd=tmp_path).stdout)
     assert row["model"] == "resnet20_mine"
 
 
@@ -345,7 +346,7 @@ def test_bench_on_a_test_set(zoo) -> None:
 
 def test_a_recipe_that_looks_at_the_mirror_image_too(zoo, benched, tiny, tmp_path: Path) -> None:
     zoo("bench", MODELS[0], "--dataset", "cifar10-tiny", *tiny, "--set", "mirror_evaluation=true", "--runs", tmp_path)
-    (told,) = json.loads(zoo("evaluate", tmp_path, "--format", "json").out)
+    (told,) = json.loads(zoo("evaluate", tmp_path, "--format", "json").stdout)
     assert told["same_as_stored"]
     assert told["loss"] == pytest.approx(stored(tmp_path, MODELS[0])["loss"])
     assert told["loss"] != pytest.approx(stored(benched.runs, MODELS[0])["loss"])

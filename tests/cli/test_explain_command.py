@@ -39,7 +39,7 @@ def write_data(root: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def benched(module_cli, tiny) -> SimpleNamespace:
+def benched(module_cli, module_inline, tiny) -> SimpleNamespace:
     """Two runs and the pictures of the first; tests that change something take a copy."""
     folder = module_cli.folder
     write_data(folder / "data")
@@ -50,8 +50,8 @@ def benched(module_cli, tiny) -> SimpleNamespace:
         "from torch import nn\n\n\ndef mine(num_channels):\n    return nn.GroupNorm(num_channels // 4, num_channels)\n"
     )
     data = ("--dataset", "noise", "--data-dir", "data")
-    module_cli.ok("bench", "resnet20_bn", *data, *tiny)
-    module_cli.ok(
+    module_inline.ok("bench", "resnet20_bn", *data, *tiny)
+    module_inline.ok(
         "bench", "resnet20_mine", *data, *tiny, "--set", "precision=bf16", "--set", "mirror_evaluation=true"
     )  # fmt: skip
     mine, other = find_run(folder, "resnet20_mine"), find_run(folder, "resnet20_bn")
@@ -152,7 +152,7 @@ def test_equal_runs_give_equal_bytes(benched, zoo, tmp_path: Path) -> None:
     output = zoo("explain", benched.mine, "--images", "3", "--out", tmp_path / "new" / "again")
     again = {path.name: path.read_bytes() for path in (tmp_path / "new" / "again").iterdir()}
     assert again == {path.name: path.read_bytes() for path in benched.out.iterdir()}
-    assert output.err == ""
+    assert output.stderr == ""
 
 
 def test_predictions_that_do_not_come_out_again_are_told(benched, zoo, tmp_path: Path) -> None:
@@ -163,8 +163,8 @@ def test_predictions_that_do_not_come_out_again_are_told(benched, zoo, tmp_path:
     kept["predicted"][:10] = (kept["predicted"][:10] + 1) % 4
     np.savez_compressed(run / "predictions.npz", **kept)
     output = zoo("explain", run, "--images", "1", "--layers", "layer1.0.conv2")
-    assert output.err.count("\n") == 1
-    assert "warning: 10 of 40 predictions differ from predictions.npz (accuracy stored" in output.err
+    assert output.stderr.count("\n") == 1
+    assert "warning: 10 of 40 predictions differ from predictions.npz (accuracy stored" in output.stderr
     text = Page(run / "explain" / "index.html").text
     assert "10 of 40 predictions differ from predictions.npz" in text
     assert "weights that are not this run's" in text
@@ -178,8 +178,8 @@ def test_other_test_images_are_named_and_not_compared_with_the_stored_ones(bench
     for name in CLASSES[1:]:
         (folder / "test" / name / "0.png").unlink()
     output = zoo("explain", benched.other, "--dataset", folder, "--images", "1", "--out", tmp_path / "out")
-    assert output.err == ""
-    assert output.out.splitlines()[0].endswith(" % of 37 louder test images")
+    assert output.stderr == ""
+    assert output.stdout.splitlines()[0].endswith(" % of 37 louder test images")
     text = Page(tmp_path / "out" / "index.html").text
     stored = json.loads((benched.other / "result.json").read_text())["test"]["accuracy"]
     assert f"on noise{100 * stored:.2f} % when it was trained" in text.replace("\n", "")
@@ -190,12 +190,12 @@ def test_other_test_images_are_named_and_not_compared_with_the_stored_ones(bench
 
 def check(output: SimpleNamespace, *says: str) -> None:
     """One helpful line."""
-    assert output.out == ""
-    assert "Traceback" not in output.err
-    assert output.err.startswith("zoo: ")
-    assert output.err.count("\n") == 1, output.err
+    assert output.stdout == ""
+    assert "Traceback" not in output.stderr
+    assert output.stderr.startswith("zoo: ")
+    assert output.stderr.count("\n") == 1, output.stderr
     for part in says:
-        assert part in output.err, f"not said: {part}"
+        assert part in output.stderr, f"not said: {part}"
 
 
 @pytest.fixture

@@ -1,4 +1,6 @@
-"""The machine's faults, by real processes: one clear line, earlier results as they were, and the same command goes on.
+"""The machine's faults: one clear line, earlier results as they were, and the same command goes on.
+
+What is disturbed while it runs is a process; what finds the damage and goes on afterwards is this one.
 
 Every test has a finished run of ``resnet20_bn`` and disturbs the one of ``resnet20_ln``.
 """
@@ -36,10 +38,10 @@ def command(tiny) -> tuple[str, ...]:
 
 
 @pytest.fixture(scope="module")
-def reference(module_cli, command) -> Path:
+def reference(module_inline, command) -> Path:
     """The folder of both runs, undisturbed."""
-    module_cli.ok(*command)
-    return module_cli.folder
+    module_inline.ok(*command)
+    return module_inline.folder
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,7 @@ class Site:
     """A folder with the first run in it, where something happens to the second."""
 
     cli: Any
+    inline: Any
     command: tuple[str, ...]
     reference: Path
     earlier: dict[str, tuple[int, bytes]]
@@ -84,7 +87,7 @@ class Site:
 
     def refused(self, *says: str | Path) -> None:
         """The command, from its start to a fault."""
-        output = self.cli(*self.command)
+        output = self.inline(*self.command)
         self.fault(output.returncode, output.stdout, output.lines, *says)
 
     def intact(self) -> None:
@@ -92,8 +95,12 @@ class Site:
         assert snapshot(find_run(self.cli.folder, DONE)) == self.earlier
 
     def mended(self, *options: str, says: str = "", resumes: int | None = None, **changes: Any) -> None:
-        """The same command finishes, and the run that was disturbed has the bytes of one that never was."""
-        output = dataclasses.replace(self.cli, **changes).ok(*self.command, *options)
+        """The same command finishes, and the run that was disturbed has the bytes of one that never was.
+
+        In a process of its own where `changes` says what is otherwise there.
+        """
+        cli = dataclasses.replace(self.cli, **changes) if changes else self.inline
+        output = cli.ok(*self.command, *options)
         assert says in output.stderr
         check_same(self.folder, find_run(self.reference, DISTURBED), resumes)
         self.intact()
@@ -103,18 +110,18 @@ class Site:
 
 
 @pytest.fixture
-def site(zoo_cli, reference, command, figure) -> Site:
+def site(zoo_cli, inline_cli, reference, command, figure) -> Site:
     """Only the first run is done."""
     done = find_run(reference, DONE)
     shutil.copytree(done, zoo_cli.folder / done.relative_to(reference))
-    return Site(zoo_cli, command, reference, snapshot(done), figure)
+    return Site(zoo_cli, inline_cli, command, reference, snapshot(done), figure)
 
 
 @pytest.fixture(scope="module")
-def interrupted(module_cli, reference, command, tmp_path_factory) -> bytes:
+def interrupted(module_cli, module_inline, reference, command, tmp_path_factory) -> bytes:
     """A good ``state.pt``, of a process that was killed."""
     cli = dataclasses.replace(module_cli, folder=tmp_path_factory.mktemp("interrupted"))
-    process, _ = Site(cli, ("bench", DISTURBED, *command[3:]), reference, {}, print).start("epoch 1/2")
+    process, _ = Site(cli, module_inline, ("bench", DISTURBED, *command[3:]), reference, {}, print).start("epoch 1/2")
     process.kill()
     process.communicate()
     return (find_run(cli.folder, DISTURBED) / "state.pt").read_bytes()
@@ -153,6 +160,7 @@ def pages(*files: Path) -> int:
     return sum(-(-file.stat().st_size // PAGE) * PAGE for file in files)
 
 
+@pytest.mark.slow
 def test_full_disk(site, small_disk):
     """First when the second epoch is saved, which takes as much again as the first; then when the result is."""
     site = dataclasses.replace(site, earlier=snapshot(find_run(site.cli.folder, DONE)))
@@ -390,7 +398,7 @@ def test_lock_of_a_killed_process(site):
     left = done.with_name(".seed0.lock")
     assert left.read_text() == str(killed.pid)
     left.write_text(str(os.getpid()))
-    output = site.cli.ok("bench", DONE, *site.command[3:])
+    output = site.inline.ok("bench", DONE, *site.command[3:])
     assert "was done before" in output.stderr
     assert not left.exists()
     site.intact()
@@ -458,7 +466,7 @@ def test_loss_that_is_not_a_number(site):
     """One model of two diverges in its second epoch: recorded, shown, and the other is as it was."""
     (site.cli.folder / "registry.yaml").write_text('norms:\n  nan: "nan_norm:nan"\n')
     (site.cli.folder / "nan_norm.py").write_text(NAN)
-    output = site.cli.ok("bench", DONE, "resnet20_nan", *site.command[3:])
+    output = site.inline.ok("bench", DONE, "resnet20_nan", *site.command[3:])
     rows = [line for line in output.stdout.splitlines() if line.startswith("resnet20_")]
     assert rows[0].startswith(f"{DONE} ")
     assert "seed 0 diverged at epoch 2" in rows[1]

@@ -1,4 +1,7 @@
-"""A bench that is killed or interrupted: nothing is damaged, and the same command goes on to the same bits."""
+"""A bench that is killed or interrupted: nothing is damaged, and the same command goes on to the same bits.
+
+What is killed, and goes on after ``kill -9``, are processes; the undisturbed run and other commands are of this one.
+"""
 
 from __future__ import annotations
 
@@ -15,18 +18,18 @@ import torch
 from run_files import check_same, find_run, snapshot
 
 EPOCHS = 3
-# An epoch takes about a second. With averaged weights and the best epoch chosen there is the most to be restored.
-SETTINGS = ("split.train=1600", "split.holdout=64", f"epochs={EPOCHS}", "schedule.peak_epoch=1", "ema.decay=0.9",
+# An epoch takes half a second. With averaged weights and the best epoch chosen there is the most to be restored.
+SETTINGS = ("split.train=800", "split.holdout=64", f"epochs={EPOCHS}", "schedule.peak_epoch=1", "ema.decay=0.9",
             "selection.rule=best")  # fmt: skip
 COMMAND = ("bench", "resnet20_ln", "--seeds", "2", "--recipe", "smoke", "--layout", "channels_last",
            *(word for setting in SETTINGS for word in ("--set", setting)))  # fmt: skip
 
 
 @pytest.fixture(scope="module")
-def reference(module_cli) -> SimpleNamespace:
+def reference(module_inline) -> SimpleNamespace:
     """Two seeds, never killed."""
-    output = module_cli.ok(*COMMAND)
-    return SimpleNamespace(output=output, folder=module_cli.folder)
+    output = module_inline.ok(*COMMAND)
+    return SimpleNamespace(output=output, folder=module_inline.folder)
 
 
 @pytest.fixture
@@ -58,7 +61,7 @@ def stop(
                 break
         else:
             pytest.fail("the bench ended by itself:\n" + "\n".join(lines))
-        time.sleep(0.2)  # into the next epoch
+        time.sleep(0.1)  # into the next epoch
         assert process.poll() is None
         if group:
             os.killpg(process.pid, number)
@@ -80,7 +83,9 @@ def saved_epoch(folder: Path) -> int:
     return state["progress"]["epoch"]
 
 
-@pytest.mark.parametrize("epoch", [1, EPOCHS], ids=["in-an-epoch", "in-the-test"])
+@pytest.mark.parametrize(
+    "epoch", [pytest.param(1, id="in-an-epoch"), pytest.param(EPOCHS, id="in-the-test", marks=pytest.mark.slow)]
+)
 def test_killed(half_done, reference, figure, epoch):
     """``kill -9``, in the middle of an epoch and after the last one, while the test images are read."""
     earlier = snapshot(run_folder(half_done.folder, 0))
@@ -119,19 +124,19 @@ def check_interrupted(code: int, lines: list[str]) -> list[str]:
     return arguments
 
 
-def test_ctrl_c(half_done, reference, figure):
+def test_ctrl_c(half_done, inline_cli, reference, figure):
     """The line that is printed is the one to go on with."""
     arguments = check_interrupted(*stop(half_done, 1, signal.SIGINT, group=True))
     assert arguments == list(COMMAND)
     assert 1 <= saved_epoch(run_folder(half_done.folder, 1)) < EPOCHS
-    output = half_done.ok(*arguments)
+    output = inline_cli.ok(*arguments)
     assert f"goes on after epoch 1 of {EPOCHS}" in output.stderr
     check_same(run_folder(half_done.folder, 1), run_folder(reference.folder, 1), resumes=1)
     figure("interruptions survived")
     figure("runs identical")
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [pytest.param(signal.SIGINT, marks=pytest.mark.slow), signal.SIGTERM])
 def test_interrupted_with_workers(half_done, number):
     """Worker processes get the signal too, and end without a word."""
     at = COMMAND.index("--seeds")
@@ -142,7 +147,7 @@ def test_interrupted_with_workers(half_done, number):
     assert 1 <= saved_epoch(run_folder(half_done.folder, 1)) < EPOCHS
 
 
-def test_one_process_at_a_run_and_no_other_settings_on_resume(half_done):
+def test_one_process_at_a_run_and_no_other_settings_on_resume(half_done, inline_cli):
     """A second process is told who is there; a killed one's lock is gone; a resume in another way is refused."""
     process = half_done.start(*COMMAND)
     try:
@@ -150,29 +155,29 @@ def test_one_process_at_a_run_and_no_other_settings_on_resume(half_done):
             if line.strip().startswith(f"epoch 1/{EPOCHS}"):
                 break
         process.send_signal(signal.SIGSTOP)  # it holds the run for as long as this test looks
-        second = half_done(*COMMAND)
+        second = inline_cli(*COMMAND)
         assert second.returncode == 2
         assert f"another zoo (process {process.pid}) is at this run" in second.lines[-1]
         folder = run_folder(half_done.folder, 1)
         options = [word for word in COMMAND if word not in ("--seeds", "2")]
-        assert half_done(*options, "--seed", "1", "--restart").returncode == 2
+        assert inline_cli(*options, "--seed", "1", "--restart").returncode == 2
         assert (folder / "state.pt").is_file(), "a restart took away what another process was writing"
     finally:
         process.kill()
         process.communicate()
     assert saved_epoch(run_folder(half_done.folder, 1)) >= 1
     for option, value, was in (("--executor", "albumentations", "batched"), ("--layout", "nchw", "channels_last")):
-        changed = half_done(*COMMAND, option, value)
+        changed = inline_cli(*COMMAND, option, value)
         assert changed.returncode == 2
         assert f"was started with {option[2:]} {was}" in changed.lines[-1]
 
 
-def test_damaged_state(half_done):
+def test_damaged_state(half_done, inline_cli):
     """A state that something else has damaged is said to be so, in one line, and stays as it is."""
     folder = run_folder(half_done.folder, 0).with_name("seed1")
     folder.mkdir()
     (folder / "state.pt").write_bytes(b"PK\x03\x04 no state")
-    output = half_done(*COMMAND)
+    output = inline_cli(*COMMAND)
     assert (output.returncode, output.stdout) == (2, "")
     assert "Traceback" not in output.stderr
     assert [line for line in output.lines if line.startswith("zoo: ")] == [output.lines[-1]]

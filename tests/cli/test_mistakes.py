@@ -1,4 +1,7 @@
-"""A user's mistake, through the real command line: one line that says what to do, exit code 2, no traceback."""
+"""A user's mistake, through the command line: one line that says what to do, exit code 2, no traceback.
+
+In this process, which has torch already; some in a process of their own as well, and all of them with ``-m slow``.
+"""
 
 from __future__ import annotations
 
@@ -194,10 +197,30 @@ RESULTS = [
 ]  # fmt: skip
 
 MISTAKES = [*NAMES, *RECIPES, *DATA, *REGISTRIES, *BUILDERS, *ENGINE, *RESULTS]
+# One of each kind, with what a process may do otherwise: its own start, environment, imports and end.
+STARTED = {"command", "recipe syntax", "data folder empty", "variable", "layer fails", "device number", "result empty"}
 
 
-@pytest.mark.parametrize("mistake", MISTAKES, ids=lambda mistake: mistake.name.replace(" ", "-"))
-def test_mistake(zoo_cli, tmp_path: Path, figure, mistake: Mistake):
+def named(mistake: Mistake) -> str:
+    """Its name on pytest's command line."""
+    return mistake.name.replace(" ", "-")
+
+
+@pytest.mark.parametrize("mistake", MISTAKES, ids=named)
+def test_mistake(inline_cli, tmp_path: Path, figure, mistake: Mistake):
+    make(inline_cli, tmp_path, mistake)
+    figure("mistakes tried")
+
+
+@pytest.mark.parametrize(
+    "mistake",
+    [pytest.param(it, marks=() if it.name in STARTED else pytest.mark.slow, id=named(it)) for it in MISTAKES],
+)
+def test_mistake_in_a_process(zoo_cli, tmp_path: Path, mistake: Mistake):
+    make(zoo_cli, tmp_path, mistake)
+
+
+def make(cli, tmp_path: Path, mistake: Mistake) -> None:
     """Exit code 2, nothing on stdout, and one line on stderr that helps."""
     for name, text in mistake.files.items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
@@ -206,11 +229,10 @@ def test_mistake(zoo_cli, tmp_path: Path, figure, mistake: Mistake):
     def here(text: str) -> str:
         return text.replace("{here}", str(tmp_path))
 
-    output = zoo_cli(*map(here, mistake.arguments), **{key: here(value) for key, value in mistake.env.items()})
+    output = cli(*map(here, mistake.arguments), **{key: here(value) for key, value in mistake.env.items()})
     check(output, [here(part) for part in mistake.says])
     kept = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()}
     assert {name for name in kept if "__pycache__" not in name} == set(mistake.files), "a mistake leaves no files"
-    figure("mistakes tried")
 
 
 def check(output, says: list[str]) -> None:
@@ -224,23 +246,24 @@ def check(output, says: list[str]) -> None:
     assert len(output.lines) == 1, output.stderr
 
 
-def test_truncated_parquet(zoo_cli, tmp_path):
+def test_truncated_parquet(inline_cli, tmp_path):
     """A download that broke off, of a file that begins as parquet files do."""
     folder = tmp_path / "data" / "cifar10-jpeg"
     folder.mkdir(parents=True)
     for split in ("train", "test"):
         (folder / f"{split}-00000-of-00001.parquet").write_bytes(b"PAR1" + bytes(range(256)) * 40)
-    output = zoo_cli("bench", "resnet20_bn", "--recipe", "smoke", "--dataset", "cifar10-jpeg", "--data-dir", "data")
+    output = inline_cli("bench", "resnet20_bn", "--recipe", "smoke", "--dataset", "cifar10-jpeg", "--data-dir", "data")
     check(output, [f"{folder}/train-00000-of-00001.parquet", "truncated or corrupted", "fetch it again"])
 
 
-def test_missing_shard(zoo_cli, tmp_path):
+def test_missing_shard(inline_cli, tmp_path):
     folder = tmp_path / "photos"
     folder.mkdir()
     (folder / "train-00000-of-00002.parquet").write_bytes(b"PAR1")
-    check(zoo_cli("data", "verify", "./photos"), [str(folder), "1 of 2 train shards", "fetch the missing"])
+    check(inline_cli("data", "verify", "./photos"), [str(folder), "1 of 2 train shards", "fetch the missing"])
 
 
 def test_there_are_enough():
     """The issue asks for 20; every one has its own name."""
+    assert {mistake.name for mistake in MISTAKES} >= STARTED
     assert len({mistake.name for mistake in MISTAKES}) == len(MISTAKES) >= 24

@@ -14,40 +14,40 @@ MARK = "†"
 
 
 @pytest.fixture(scope="module")
-def test_selected(module_cli, tiny) -> tuple[Path, str, str]:
+def test_selected(module_inline, tiny) -> tuple[Path, str, str]:
     """A real run whose weights the test set chose: its folder, and what `zoo bench` printed."""
     selection = "selection={split: test, rule: best, metric: accuracy}"
-    done = module_cli.ok("bench", "resnet20_bn", *tiny, "--set", selection)
-    return next((module_cli.folder / "runs").rglob("seed0")), done.stdout, done.stderr
+    done = module_inline.ok("bench", "resnet20_bn", *tiny, "--set", selection)
+    return next((module_inline.folder / "runs").rglob("seed0")), done.stdout, done.stderr
 
 
-def test_show(zoo_cli, tmp_path):
-    text = zoo_cli.ok("recipe", "show", "laptop", "--set", "epochs=6").stdout
+def test_show(inline_cli, tmp_path):
+    text = inline_cli.ok("recipe", "show", "laptop", "--set", "epochs=6").stdout
     shown = yaml.safe_load(text)
     assert shown["epochs"] == 6
     assert shown["split"] == {"holdout": 5000, "seed": 0}  # from `standard`, which laptop extends
     assert text.startswith("# name: laptop\n# fingerprint: ")
     assert MARK not in text
     (tmp_path / "mine.yaml").write_text(text, encoding="utf-8")
-    output = zoo_cli.ok("recipe", "diff", "mine.yaml", "laptop,epochs=6")
+    output = inline_cli.ok("recipe", "diff", "mine.yaml", "laptop,epochs=6")
     assert output.stdout.startswith("same fingerprint ")
     assert len(output.stdout.splitlines()) == 1
 
 
-def test_diff(zoo_cli):
-    lines = zoo_cli.ok("recipe", "diff", "laptop", "laptop,epochs=6,optimizer.lr=0.05").stdout.splitlines()
+def test_diff(inline_cli):
+    lines = inline_cli.ok("recipe", "diff", "laptop", "laptop,epochs=6,optimizer.lr=0.05").stdout.splitlines()
     assert [line.split() for line in lines[2:]] == [["epochs", "12", "6"], ["optimizer.lr", "0.1", "0.05"]]
-    told = json.loads(zoo_cli.ok("recipe", "diff", "standard", "fast", "--format", "json").stdout)
+    told = json.loads(inline_cli.ok("recipe", "diff", "standard", "fast", "--format", "json").stdout)
     assert {"key": "mirror_evaluation", "a": None, "b": True} in told["differences"]
-    assert zoo_cli.ok("recipe", "diff", "standard", "fast", "--format", "markdown").stdout.startswith("| field")
+    assert inline_cli.ok("recipe", "diff", "standard", "fast", "--format", "markdown").stdout.startswith("| field")
 
 
-def test_a_run_and_its_recipe(module_cli, tiny, test_selected):
+def test_a_run_and_its_recipe(module_inline, tiny, test_selected):
     run, _, _ = test_selected
     stored = json.loads((run / "result.json").read_text())["recipe"]
-    shown = module_cli.ok("recipe", "show", run.relative_to(module_cli.folder)).stdout
+    shown = module_inline.ok("recipe", "show", run.relative_to(module_inline.folder)).stdout
     assert f"# fingerprint: {stored['fingerprint']} " in shown
-    text = module_cli.ok("recipe", "diff", "smoke", run / "result.json").stdout
+    text = module_inline.ok("recipe", "diff", "smoke", run / "result.json").stdout
     told = {line.split()[0]: line.split()[1:] for line in text.splitlines() if "  " in line}
     assert told["split.train"] == ["3200", "64"]
     assert told["selection.split"] == ["holdout", "test"]
@@ -67,27 +67,28 @@ def test_a_run_and_its_recipe(module_cli, tiny, test_selected):
         (("shwo",), ["unknown command 'shwo'", "did you mean 'show'"]),
     ],
 )
-def test_mistakes(zoo_cli, arguments: tuple[str, ...], says: list[str]):
-    output = zoo_cli("recipe", *arguments)
+def test_mistakes(inline_cli, arguments: tuple[str, ...], says: list[str]):
+    output = inline_cli("recipe", *arguments)
     assert (output.returncode, output.stdout) == (2, "")
     assert len(output.lines) == 1
     for part in says:
         assert part in output.stderr
 
 
-def test_completion(zoo_cli):
-    output = zoo_cli(_ZOO_COMPLETE="bash_complete", COMP_WORDS="zoo recipe diff laptop sta", COMP_CWORD="4")
+def test_completion(inline_cli):
+    output = inline_cli(_ZOO_COMPLETE="bash_complete", COMP_WORDS="zoo recipe diff laptop sta", COMP_CWORD="4")
     assert "plain,standard" in output.stdout.splitlines()
 
 
-def test_mark_where_recipes_are_told(zoo_cli):
-    text = zoo_cli.ok("list").stdout
+def test_mark_where_recipes_are_told(inline_cli):
+    text = inline_cli.ok("list").stdout
     marked = [line.split()[0] for line in text.splitlines() if line.endswith(MARK)]
     assert marked == ["eva6s8"]
     assert f"{MARK} selection: test." in text
-    assert f"# {MARK} selection: test." in zoo_cli.ok("recipe", "show", "eva6s8").stdout
-    assert f"# {MARK} selection: test." in zoo_cli.ok("recipe", "show", "smoke", "--set", "selection.split=test").stdout
-    assert f"{MARK} selection: test." in zoo_cli.ok("recipe", "diff", "eva6s8", "fast").stdout
+    assert f"# {MARK} selection: test." in inline_cli.ok("recipe", "show", "eva6s8").stdout
+    shown = inline_cli.ok("recipe", "show", "smoke", "--set", "selection.split=test").stdout
+    assert f"# {MARK} selection: test." in shown
+    assert f"{MARK} selection: test." in inline_cli.ok("recipe", "diff", "eva6s8", "fast").stdout
 
 
 def test_mark_while_and_after_a_run(test_selected):
@@ -99,23 +100,23 @@ def test_mark_while_and_after_a_run(test_selected):
     assert f"{MARK} selection: test." in table
 
 
-def test_mark_of_a_run_that_was_done_before(module_cli, tiny, test_selected):
+def test_mark_of_a_run_that_was_done_before(module_inline, tiny, test_selected):
     selection = "selection={split: test, rule: best, metric: accuracy}"
-    progress = module_cli.ok("bench", "resnet20_bn", *tiny, "--set", selection).stderr
+    progress = module_inline.ok("bench", "resnet20_bn", *tiny, "--set", selection).stderr
     end = next(line for line in progress.splitlines() if "test accuracy" in line)
     assert f"%{MARK} selection: test (was done before)" in end
 
 
 @pytest.mark.parametrize("style", ["text", "markdown", "latex"])
-def test_mark_in_tables(module_cli, test_selected, style: str):
-    text = module_cli.ok("compare", "--format", style).stdout
+def test_mark_in_tables(module_inline, test_selected, style: str):
+    text = module_inline.ok("compare", "--format", style).stdout
     row = next(line for line in text.splitlines() if "resnet20" in line)
     assert MARK in row or r"\dag" in row
     assert "selection: test" in text
 
 
-def test_mark_in_data(module_cli, test_selected):
-    (row,) = csv.DictReader(io.StringIO(module_cli.ok("compare", "--format", "csv").stdout))
+def test_mark_in_data(module_inline, test_selected):
+    (row,) = csv.DictReader(io.StringIO(module_inline.ok("compare", "--format", "csv").stdout))
     assert row["selection"] == "test"
-    (group,) = json.loads(module_cli.ok("compare", "--format", "json").stdout)
+    (group,) = json.loads(module_inline.ok("compare", "--format", "json").stdout)
     assert "test" in (group.get("selection"), *(row.get("selection") for row in group["rows"]))

@@ -27,15 +27,15 @@ def test_json_holds_every_figure_and_nothing_is_kept(zoo_cli) -> None:
     assert list(zoo_cli.folder.iterdir()) == []
 
 
-def test_table_and_csv(zoo_cli) -> None:
-    text = zoo_cli.ok("speed", "resnet20_bn", "resnet20_in", *SMALL).stdout
+def test_table_and_csv(inline_cli) -> None:
+    text = inline_cli.ok("speed", "resnet20_bn", "resnet20_in", *SMALL).stdout
     assert text.splitlines()[0].split() == [
         "model", "layout", "train", "img/s", "step", "img/s", "loop/step", "inference", "img/s", "(batch)", "p50", "ms",
         "p90", "ms", "p99", "ms", "device", "MiB", "resident", "MiB", "MACs", "(M)", "GFLOP/s", "%", "of", "peak",
     ]  # fmt: skip
     assert [line.split()[0] for line in text.splitlines()[2:4]] == ["resnet20_bn", "resnet20_in"]
     assert "batch 8, batched augmentation" in text
-    rows = list(csv.DictReader(io.StringIO(zoo_cli.ok("speed", "resnet20_ln", *SMALL, "--format", "csv").stdout)))
+    rows = list(csv.DictReader(io.StringIO(inline_cli.ok("speed", "resnet20_ln", *SMALL, "--format", "csv").stdout)))
     assert [row["model"] for row in rows] == ["resnet20_ln"]
 
 
@@ -48,8 +48,8 @@ def test_table_and_csv(zoo_cli) -> None:
         (("speed",), ("MODEL",)),
     ],
 )
-def test_mistakes_are_one_line(zoo_cli, arguments: tuple[str, ...], words: tuple[str, ...]) -> None:
-    output = zoo_cli(*arguments)
+def test_mistakes_are_one_line(inline_cli, arguments: tuple[str, ...], words: tuple[str, ...]) -> None:
+    output = inline_cli(*arguments)
     assert (output.returncode, output.stdout) == (2, "")
     (line,) = output.lines
     assert line.startswith("zoo: ")

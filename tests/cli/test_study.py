@@ -23,15 +23,15 @@ MODELS = ("resnet20_bn", "resnet20_ln")
 
 
 @pytest.fixture(scope="module")
-def studied(module_cli, tiny) -> SimpleNamespace:
+def studied(module_inline, tiny) -> SimpleNamespace:
     """Two models at two batch sizes by the command, and the same study read from the runs that it left."""
-    output = module_cli.ok("study", "batch-size", *MODELS, "--values", "4,16", *tiny)
+    output = module_inline.ok("study", "batch-size", *MODELS, "--values", "4,16", *tiny)
     overrides = [word for word in tiny if "=" in word]
     recipes = batch_size_recipes("smoke", overrides, [4, 16], "linear")
-    runs = [load_stored(path) for path in find_results([module_cli.folder / "runs"])]
+    runs = [load_stored(path) for path in find_results([module_inline.folder / "runs"])]
     stored = {size: [run for run in runs if run.result.recipe.content["batch_size"] == size] for size in recipes}
     study = batch_sizes(load_recipe("smoke", overrides), "linear", recipes, stored)
-    return SimpleNamespace(cli=module_cli, output=output, folder=module_cli.folder, study=study)
+    return SimpleNamespace(cli=module_inline, output=output, folder=module_inline.folder, study=study)
 
 
 def test_runs_are_those_of_a_plain_bench(studied, tiny) -> None:
@@ -104,13 +104,13 @@ def test_rules(rule: str, factor: float) -> None:
         (("--values", "100000",), ("batch_size 100000", "training images", "lower it")),
     ],
 )  # fmt: skip
-def test_mistakes_are_one_line_before_any_run(zoo_cli, options: tuple[str, ...], words: tuple[str, ...]) -> None:
-    output = zoo_cli("study", "batch-size", "resnet20_bn", "--recipe", "smoke", *options)
+def test_mistakes_are_one_line_before_any_run(inline_cli, options: tuple[str, ...], words: tuple[str, ...]) -> None:
+    output = inline_cli("study", "batch-size", "resnet20_bn", "--recipe", "smoke", *options)
     assert output.returncode == 2
     (line,) = output.lines
     assert line.startswith("zoo: ")
     assert all(word in line for word in words), line
-    assert not (zoo_cli.folder / "batch-size.png").exists()
+    assert not (inline_cli.folder / "batch-size.png").exists()
 
 
 def test_without_matplotlib_it_says_what_to_install(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -80,6 +80,7 @@ def test_every_file_that_is_no_code_is_in_it(wheel: Path):
     assert [name for name in beside if name not in packed] == []
 
 
+@pytest.mark.slow
 def test_report(wheel_cli):
     assert "runs" in wheel_cli.ok("report", REPOSITORY / "benchmarks" / "results").stdout
     assert (wheel_cli.folder / "report" / "static" / "page.css").is_file()
@@ -95,6 +96,7 @@ def test_list(wheel_cli, installed: Path):
     assert str(REPOSITORY) not in output.stdout
 
 
+@pytest.mark.slow
 def test_show(wheel_cli):
     assert "11,173,962" in wheel_cli.ok("show", "resnet18_ln").stdout
 

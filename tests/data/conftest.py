@@ -15,9 +15,9 @@ from PIL import Image
 
 
 @pytest.fixture(scope="session")
-def session_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One cache folder for the whole session, so that the real images are decoded once."""
-    return tmp_path_factory.mktemp("zoo-cache")
+def session_cache(zoo_cache: Path) -> Path:
+    """One cache folder for all tests of the run, so that the real images are decoded once."""
+    return zoo_cache
 
 
 @pytest.fixture(autouse=True)

@@ -124,7 +124,7 @@ def test_an_open_map_survives_the_rebuild(parquet_set: Path) -> None:
 _LOAD = "import sys; from zoo.data.datasets import load; print(load(sys.argv[1]).fingerprint)"
 
 
-@pytest.mark.parametrize("damaged", [False, True])
+@pytest.mark.parametrize("damaged", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_processes_that_build_at_once_all_end_well(parquet_set: Path, empty_cache: Path, damaged: bool) -> None:
     if damaged:
         _flip(load(str(parquet_set)).folder / "train_images.npy")

@@ -11,14 +11,14 @@ import pytest
 from PIL import Image
 
 from zoo.data.corrupt import CORRUPTIONS, SEVERITIES, choose, corrupt
-from zoo.data.shapes10 import generate
+from zoo.data.datasets import load
 from zoo.errors import UnknownNameError
 
 
 @pytest.fixture(scope="module")
 def images() -> np.ndarray:
     """48 pictures with content at every scale."""
-    return generate().splits["test"][0][:48]
+    return load("shapes10").test.images[:48]
 
 
 @pytest.mark.parametrize("name", CORRUPTIONS)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 import torch
 from torch import Tensor
 
@@ -17,6 +18,7 @@ def patches(images: Tensor) -> Tensor:
     return images.unfold(2, 2, 1).unfold(3, 2, 1).permute(0, 2, 3, 1, 4, 5).reshape(-1, 4 * images.shape[1])
 
 
+@pytest.mark.slow
 def test_the_constant_is_that_of_the_training_images(zoo_data: Path) -> None:
     pixels = load("cifar10-jpeg", zoo_data).train.images[:10_000]
     (normalize,) = (item["Normalize"] for item in load_recipe("standard").augment.eval)

@@ -378,7 +378,7 @@ def test_the_upload_itself(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_every_norm(module_inline, tiny, figure) -> None:
-    """13 norms through torch.export and ONNX."""
+    """Every built-in norm through torch.export and ONNX."""
     norms, folder = list(load_registry(None, folder=Path("/")).norms), module_inline.folder
     assert len(norms) >= 13
     images = datasets.load("shapes10").test.images[:COUNT]

@@ -18,22 +18,22 @@ PAGES = ("index.html", "tradeoffs.html", "curves.html", "speed.html")
 
 
 @pytest.fixture(scope="module")
-def built(module_cli) -> Path:
+def built(module_inline) -> Path:
     """The page of the made runs, and of one whose every name is hostile."""
-    make_runs(module_cli.folder / "runs")
+    runs = make_runs(module_inline.folder / "runs")
     make_run(
-        module_cli.folder / "runs", "evil", 0, 100, model__name="a&lt;b>c", model__label=HOSTILE, model__norm=HOSTILE,
+        runs, "evil", 0, 100, model__name="a&lt;b>c", model__label=HOSTILE, model__norm=HOSTILE,
         recipe__fingerprint="c" * 64, recipe__name="safe", dataset__classes=[HOSTILE, "bird", "cat"],
         git={"commit": HOSTILE, "dirty": False}, model__definition={"architecture": {"name": HOSTILE}},
     )  # fmt: skip
-    module_cli.ok("report", "--baseline", "resnet20_bn")
-    return module_cli.folder / "report"
+    module_inline.ok("report", "--baseline", "resnet20_bn")
+    return module_inline.folder / "report"
 
 
 @pytest.fixture(scope="module")
-def groups(module_cli, built: Path) -> dict[str, list[dict[str, Any]]]:
+def groups(module_inline, built: Path) -> dict[str, list[dict[str, Any]]]:
     """The rows by recipe fingerprint, those of the first data set."""
-    told = json.loads(module_cli.ok("compare", "--baseline", "resnet20_bn", "--format", "json").stdout)
+    told = json.loads(module_inline.ok("compare", "--baseline", "resnet20_bn", "--format", "json").stdout)
     return {group["recipe_fingerprint"][0]: group["rows"] for group in told if group["dataset"] == "cifar10-jpeg"}
 
 
@@ -253,6 +253,7 @@ def many(runs: Path, count: int, epochs: int) -> None:
         make_run(runs, f"n{number // 5}", number % 5, 150 + number % 100, epochs)
 
 
+@pytest.mark.slow
 def test_five_hundred_runs(page, zoo_cli, tmp_path: Path, figure: Callable[..., None]) -> None:
     many(tmp_path / "runs", 500, 40)
     begun = time.perf_counter()

@@ -52,9 +52,9 @@ def built(module_cli) -> Path:
     return module_cli.folder / "report"
 
 
-def test_every_figure_is_that_of_compare_json(module_cli, built: Path) -> None:
+def test_every_figure_is_that_of_compare_json(module_inline, built: Path) -> None:
     boards = Cells((built / "index.html").read_text(encoding="utf-8")).boards
-    groups = json.loads(module_cli.ok("compare", "--baseline", "resnet20_bn", "--format", "json").stdout)
+    groups = json.loads(module_inline.ok("compare", "--baseline", "resnet20_bn", "--format", "json").stdout)
     assert len(boards) == len(groups) == 3
     for group in groups:
         shown = boards[group["dataset"], f"{group['recipe']}-{group['recipe_fingerprint'][:8]}"]
@@ -122,11 +122,11 @@ def test_page_of_a_run_has_all_of_it(built: Path) -> None:
     assert "Confusions" not in diverged
 
 
-def test_pictures_are_shown_where_explain_made_them(zoo_cli, tmp_path: Path) -> None:
+def test_pictures_are_shown_where_explain_made_them(inline_cli, tmp_path: Path) -> None:
     run = make_run(tmp_path / "runs")
     (run.path / "explain").mkdir()
     (run.path / "explain" / "grad_cam.png").write_bytes(b"\x89PNG picture")
-    zoo_cli.ok("report")
+    inline_cli.ok("report")
     (page,) = (tmp_path / "report" / "runs").iterdir()
     (picture,) = (tmp_path / "report" / "pictures").rglob("*.png")
     assert picture.read_bytes() == b"\x89PNG picture"
@@ -134,19 +134,19 @@ def test_pictures_are_shown_where_explain_made_them(zoo_cli, tmp_path: Path) -> 
     assert "grad cam" in page.read_text(encoding="utf-8")
 
 
-def test_new_report_replaces_the_old_without_leftovers(zoo_cli, tmp_path: Path) -> None:
+def test_new_report_replaces_the_old_without_leftovers(inline_cli, tmp_path: Path) -> None:
     first, second = make_run(tmp_path / "runs", "bn"), make_run(tmp_path / "runs", "ln")
-    zoo_cli.ok("report")
+    inline_cli.ok("report")
     assert len(list((tmp_path / "report" / "runs").iterdir())) == 2
     second.result.unlink()
-    zoo_cli.ok("report")
+    inline_cli.ok("report")
     (left,) = (tmp_path / "report" / "runs").iterdir()
     assert left.name.startswith("resnet20_bn")
     assert {path.name for path in tmp_path.iterdir()} == {"runs", "report"}
 
     before = {path: path.read_bytes() for path in (tmp_path / "report").rglob("*") if path.is_file()}
     first.history.write_text("damaged\n")
-    output = zoo_cli("report")
+    output = inline_cli("report")
     assert (output.returncode, output.stdout) == (2, "")
     (line,) = output.lines
     assert "history.csv" in line
@@ -163,21 +163,21 @@ def test_new_report_replaces_the_old_without_leftovers(zoo_cli, tmp_path: Path) 
     ],
     ids=["folder", "file", "link"],
 )
-def test_what_is_no_report_is_left_alone(zoo_cli, tmp_path: Path, make, words: tuple[str, ...]) -> None:
+def test_what_is_no_report_is_left_alone(inline_cli, tmp_path: Path, make, words: tuple[str, ...]) -> None:
     make_run(tmp_path / "runs")
     make(tmp_path / "report")
-    output = zoo_cli("report")
+    output = inline_cli("report")
     assert (output.returncode, output.stdout) == (2, "")
     (line,) = output.lines
     assert all(word in line for word in ("zoo: --out", *words))
 
 
-def test_a_file_of_the_user_in_a_report_is_not_deleted(zoo_cli, tmp_path: Path) -> None:
+def test_a_file_of_the_user_in_a_report_is_not_deleted(inline_cli, tmp_path: Path) -> None:
     make_run(tmp_path / "runs")
     (tmp_path / "report").mkdir()  # an empty folder is taken
-    zoo_cli.ok("report")
+    inline_cli.ok("report")
     (tmp_path / "report" / "notes.txt").write_text("mine")
-    (line,) = zoo_cli("report").lines
+    (line,) = inline_cli("report").lines
     assert "'notes.txt', which is not of the report" in line
     assert (tmp_path / "report" / "notes.txt").read_text() == "mine"
 
@@ -191,10 +191,10 @@ def test_a_file_of_the_user_in_a_report_is_not_deleted(zoo_cli, tmp_path: Path) 
         (("--baseline", "resnet20_bm"), ("'resnet20_bm'", "did you mean 'resnet20_bn'")),
     ],
 )
-def test_mistakes_are_one_line(zoo_cli, tmp_path: Path, options: tuple[str, ...], words: tuple[str, ...]) -> None:
+def test_mistakes_are_one_line(inline_cli, tmp_path: Path, options: tuple[str, ...], words: tuple[str, ...]) -> None:
     make_run(tmp_path / "runs")
     (tmp_path / "empty").mkdir()
-    output = zoo_cli("report", *options)
+    output = inline_cli("report", *options)
     assert (output.returncode, output.stdout) == (2, "")
     (line,) = output.lines
     assert all(word in line for word in ("zoo: ", *words))

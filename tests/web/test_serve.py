@@ -229,9 +229,9 @@ def test_before_the_first_result(zoo_cli, tmp_path: Path) -> None:
         (("--host", "192.0.2.1"), ("cannot listen on 192.0.2.1",)),
     ],
 )
-def test_mistakes_are_one_line(zoo_cli, tmp_path: Path, options: tuple[str, ...], words: tuple[str, ...]) -> None:
+def test_mistakes_are_one_line(inline_cli, tmp_path: Path, options: tuple[str, ...], words: tuple[str, ...]) -> None:
     make_run(tmp_path / "runs")
-    output = zoo_cli("serve", *options)
+    output = inline_cli("serve", *options)
     assert (output.returncode, output.stdout) == (2, "")
     (line,) = output.lines
     assert all(word in line for word in ("zoo: ", *words))
