@@ -20,12 +20,11 @@ COMMAND = ("bench", MODEL, "--seeds", "2", "--recipe", "smoke", "--layout", "nch
            *(word for setting in SETTINGS for word in ("--set", setting)))  # fmt: skip
 
 
-@pytest.fixture
-def reference(sweeps, tmp_path_factory):
-    """The same two seeds, here and undisturbed."""
-    folder = tmp_path_factory.mktemp("reference")
-    sweeps.ok(*COMMAND, cwd=folder)
-    return folder
+@pytest.fixture(scope="module")
+def reference(module_cli):
+    """The same two seeds, here and undisturbed, with one thread as workers have."""
+    module_cli.ok(*COMMAND, OMP_NUM_THREADS="1")
+    return module_cli.folder
 
 
 def test_a_killed_worker_loses_nothing(sweeps, tmp_path_factory, figure):
