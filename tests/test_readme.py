@@ -91,7 +91,7 @@ def test_commands_of_the_pages_exist() -> None:
     shown = subprocess.run([sys.executable, "-m", "zoo", "--help"], capture_output=True, text=True, check=True).stdout
     commands = set(re.findall(r"^  ([a-z]+)  ", shown, re.MULTILINE))
     wanted = {
-        "bench", "compare", "completion", "data", "evaluate", "explain", "list", "new", "plot", "plugins", "recipe",
-        "report", "serve", "show", "speed", "study", "tune",
+        "bench", "compare", "completion", "data", "evaluate", "explain", "export", "list", "new", "plot", "plugins",
+        "predict", "push", "recipe", "report", "serve", "show", "speed", "study", "tune",
     }  # fmt: skip
     assert wanted <= commands & told

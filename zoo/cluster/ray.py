@@ -6,6 +6,7 @@ import logging
 import os
 import secrets
 import signal
+import socket
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -16,6 +17,13 @@ from zoo.errors import EnvironmentFault
 
 STORE = 80 * 2**20  # bytes of Ray's object store, near its least: requests and outcomes are small
 GRACE = 10.0  # seconds for cancelled runs to let go of their folders
+
+
+def _knock(address: str) -> None:
+    """Raise OSError where nobody listens at ``HOST:PORT``; Ray itself would try for minutes."""
+    host, colon, port = address.removeprefix("ray://").rpartition(":")
+    if colon:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
 
 
 class Ray:
@@ -44,6 +52,7 @@ class Ray:
                     _node_ip_address="127.0.0.1", **quiet,
                 )  # fmt: skip
             else:
+                _knock(address)
                 ray.init(address, **quiet)
         except Exception as problem:  # Ray raises whatever its parts do
             line = " ".join(str(problem).split())[:300]
