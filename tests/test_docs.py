@@ -6,9 +6,11 @@ import re
 from pathlib import Path
 
 from zoo.ablation import ablation, reference_recipes
+from zoo.comparison import compare
 from zoo.recipe import load_recipe
 from zoo.report.ablation import render as render_way
 from zoo.report.batch_size import render
+from zoo.report.tables import render as render_groups
 from zoo.results import find_results, load_all, load_history, load_stored
 from zoo.study import batch_size_recipes, batch_sizes
 
@@ -117,3 +119,17 @@ def test_the_small_scale_of_the_reference_experiment_is_its_committed_run() -> N
         f"plane {100 * result.test.per_class_accuracy[0]:.0f}, car {100 * result.test.per_class_accuracy[1]:.0f}",
     ):
         assert told in text
+
+
+def test_the_tuned_table_is_that_of_the_committed_runs() -> None:
+    folder = ROOT / "benchmarks" / "studies" / "tune"
+    runs = load_all(find_results([folder]))
+    for run in runs:
+        recipe = load_recipe(str(folder / run.result.model.name / "laptop-tuned.yaml"))
+        assert run.result.recipe.fingerprint == recipe.fingerprint
+        assert run.result.git["dirty"] is False
+    text = (ROOT / "docs" / "tuning.md").read_text()
+    table = re.search(r"<!-- tuned -->\n(.*?)<!-- end -->", text, re.DOTALL)[1]
+    (group,) = compare(runs, "resnet20_bn", tuned=True)
+    assert len(group.rows) == 2
+    assert table.strip() == render_groups([group], "markdown").strip()
