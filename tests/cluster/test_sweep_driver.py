@@ -117,10 +117,21 @@ def test_one_error_stops_no_other(three):
 
     summary = sweep(tickets, 0, lambda: Here(turn), marks, heard)
     assert not summary.whole
-    assert summary.failed == {f"{MODEL} seed 0": "one line"}
-    assert summary.lost == {f"{MODEL} seed 1": "WorkerCrashedError: gone"}
+    folders = [str(ticket.run.folder.path) for ticket in tickets]
+    assert summary.failed == {folders[0]: "one line"}
+    assert summary.lost == {folders[1]: "WorkerCrashedError: gone"}
     assert summary.done == 1
     assert "failed: 1, lost: 1" in str(summary)
+
+
+def test_a_result_that_never_appears_is_lost(three, monkeypatch):
+    """As on a folder that the machines do not share after all."""
+    tickets, marks, heard = three
+    monkeypatch.setattr("zoo.cluster.sweep.SHARED", 0.1)
+    monkeypatch.setattr("zoo.bench.run_one", lambda *_, **__: None)
+    summary = sweep(tickets, 0, lambda: Here(), marks, heard)
+    assert len(summary.lost) == 3
+    assert all("result.json: cannot be read" in line for line in summary.lost.values())
 
 
 def test_an_interrupt_cancels_and_closes(three):

@@ -10,6 +10,7 @@ import click
 from zoo.errors import EnvironmentFault
 
 if TYPE_CHECKING:
+    from zoo.cli.progress import Gathered
     from zoo.cli.training import Job
     from zoo.recipe import Recipe
     from zoo.results import Stored
@@ -83,7 +84,7 @@ def carry_out_on_cluster(
     job: Job,
     recipes: Sequence[Recipe],
     plans: Sequence[Sequence[Run]],
-    shown: Any,
+    shown: Gathered,
     trackers: list[Tracker],
     git: dict[str, Any] | None,
 ) -> list[list[Stored]]:

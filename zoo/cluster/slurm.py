@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -115,6 +116,8 @@ class Slurm:
         """See :class:`zoo.cluster.sweep.Engine`. The jobs' logs stay where one of them has something to tell."""
         if self._whole:
             shutil.rmtree(self._folder, ignore_errors=True)
+            with contextlib.suppress(OSError):  # another sweep has its own beside it
+                self._folder.parent.rmdir()
 
     def _told(self, one: _Submitted) -> Outcome | str | None:
         """How a job ended; None where it is queued again."""

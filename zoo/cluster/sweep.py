@@ -72,7 +72,7 @@ class Ticket:
 class Summary:
     """What became of a sweep. `overhead` is seconds of the slots that no run used, for each run done; None: not known.
 
-    `failed` maps a run's words to the line of its error; `lost` to why its engine gave up, or to a traceback.
+    `failed` maps a run's folder to the line of its error; `lost` to why its engine gave up, or to a traceback.
     """
 
     runs: int
@@ -147,7 +147,7 @@ def sweep(
                 ticket = waiting.pop(number)
                 summary.retries += max(0, ticket.begun - 1)
                 used += _end(ticket, outcome, summary)
-    except KeyboardInterrupt:
+    except BaseException:
         engine.cancel()
         _follow(waiting, marks, shown)
         raise
@@ -185,14 +185,18 @@ def _show_rows(ticket: Ticket, shown: Progress) -> None:
 
 def _end(ticket: Ticket, outcome: Outcome | str, summary: Summary) -> float:
     """Count how a run ended; the seconds that it used in this sweep."""
-    name = f"{ticket.run.model.name} seed {ticket.run.seed}"
+    name = str(ticket.run.folder.path)
     if isinstance(outcome, str):
         summary.lost[name] = outcome
         return 0.0
     if outcome.error or outcome.bug:
         (summary.failed if outcome.error else summary.lost)[name] = outcome.error or outcome.bug
         return outcome.seconds
-    result = _stored(ticket.run)
+    try:
+        result = _stored(ticket.run)
+    except ResultError as problem:
+        summary.lost[name] = str(problem)
+        return outcome.seconds
     summary.done += 1
     ticket.reporter.run(ticket.run, summary.done_before + summary.done, summary.runs)
     ticket.reporter.settled(ticket.run, result.settings)
