@@ -27,6 +27,7 @@ def reference(module_cli):
     return module_cli.folder
 
 
+@pytest.mark.slow
 def test_a_killed_worker_loses_nothing(sweeps, tmp_path_factory, figure):
     """A cluster that the command starts itself; a worker is killed after its first epoch, and goes on."""
     epochs, here = 60, tmp_path_factory.mktemp("here")

@@ -27,11 +27,11 @@ CHANGES = ("split.train=32", "split.holdout=8", "batch_size=16", "epochs=2", "sc
 
 
 class Here:
-    """An engine with one slot: does one task at each look, in this process; `turn` may replace its outcome."""
+    """An engine with one slot: does one task at each look, in this process; by `turn` where it is not `work`."""
 
     where = "this process"
 
-    def __init__(self, turn=lambda request, outcome: outcome) -> None:
+    def __init__(self, turn=work) -> None:
         self.turn, self.queue, self.said = turn, [], []
 
     def submit(self, asked):
@@ -39,7 +39,7 @@ class Here:
 
     def wait(self, seconds):
         request = self.queue.pop(0)
-        yield request.number, self.turn(request, work(request))
+        yield request.number, self.turn(request)
 
     def slots(self):
         return 1
@@ -110,10 +110,10 @@ def test_every_run_is_done_and_told(three):
 def test_one_error_stops_no_other(three):
     tickets, marks, heard = three
 
-    def turn(request, outcome):
+    def turn(request):
         if request.seed == 0:
             return Outcome(request.number, "node", 1.0, error="one line")
-        return "WorkerCrashedError: gone" if request.seed == 1 else outcome
+        return "WorkerCrashedError: gone" if request.seed == 1 else work(request)
 
     summary = sweep(tickets, 0, lambda: Here(turn), marks, heard)
     assert not summary.whole
@@ -137,7 +137,7 @@ def test_a_result_that_never_appears_is_lost(three, monkeypatch):
 def test_an_interrupt_cancels_and_closes(three):
     tickets, marks, heard = three
 
-    def turn(request, outcome):
+    def turn(request):
         raise KeyboardInterrupt
 
     engine = Here(turn)
