@@ -6,9 +6,12 @@ would. Ends, with all that it started, when its input ends.
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
 
 from ray.cluster_utils import Cluster
+from watched import descendants
 
 OWN = {"node_ip_address": "127.0.0.1", "object_store_memory": 80 * 2**20, "include_dashboard": False}
 
@@ -19,7 +22,12 @@ def main() -> None:
     nodes = [cluster.add_node(num_cpus=int(count), **OWN) for count in sys.argv[1:]]
     print(cluster.address, flush=True)
     for line in sys.stdin:
-        cluster.remove_node(nodes[int(line.split()[1])], allow_graceful=False)
+        node = nodes[int(line.split()[1])]
+        (raylet,) = node.all_processes["raylet"]
+        processes = [raylet.process.pid, *descendants(raylet.process.pid)]
+        for pid in processes:  # Ray itself would let its workers come to an end
+            os.kill(pid, signal.SIGKILL)
+        cluster.remove_node(node, allow_graceful=False)
         print("gone", flush=True)
     cluster.shutdown()
 

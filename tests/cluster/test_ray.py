@@ -9,7 +9,7 @@ import signal
 import pytest
 from run_files import check_same, find_run
 from small_runs import furnish, options
-from watched import Watched
+from watched import Watched, descendants, listening, wait_until_gone
 
 from zoo.results import find_results, load_result
 
@@ -37,6 +37,7 @@ def test_a_killed_worker_loses_nothing(sweeps, tmp_path_factory, figure):
     with Watched(sweeps, *command, "--cluster", "ray") as sweep:
         saved = sweep.wait_for_file("runs/*/*/dot_ln/seed0/state.pt")
         os.kill(sweep.workers()[0], signal.SIGKILL)
+        assert listening(descendants(sweep.process.pid)) == {"127.0.0.1"}
         assert not saved.with_name("result.json").exists(), "it was too quick to be killed"
         sweeps.ok(*command, cwd=here)
         code, table = sweep.end(240)
@@ -57,16 +58,16 @@ def test_a_killed_worker_loses_nothing(sweeps, tmp_path_factory, figure):
 def test_ctrl_c_cancels_and_the_same_command_goes_on(sweeps, reference, figure):
     with Watched(sweeps, *COMMAND, "--cluster", "ray") as sweep:
         sweep.wait_for(f"{MODEL} seed [01]: epoch 1/{EPOCHS}", count=2)
-        workers = sweep.workers()
+        processes = descendants(sweep.process.pid)
+        assert set(sweep.workers().values()) <= set(processes)
         os.killpg(sweep.process.pid, signal.SIGINT)
         code, table = sweep.end(60)
     assert (code, table) == (130, ""), sweep.text
     assert "Traceback" not in sweep.text
     (told,) = sweep.wait_for("To go on: ")
     assert shlex.split(told.split("To go on: ")[1]) == ["zoo", *COMMAND, "--cluster", "ray"]
-    for pid in workers.values():
-        with pytest.raises(ProcessLookupError):
-            os.kill(pid, 0)
+    for pid in processes:
+        wait_until_gone(pid)
     assert {path.name for path in (sweep.folder / "runs").iterdir()} == {"shapes10"}
     again = sweeps.ok(*COMMAND, "--cluster", "ray")
     assert f"epoch 1/{EPOCHS}" not in again.stderr

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from run_files import check_same, find_run
 from small_runs import furnish, options
-from watched import Watched
+from watched import Watched, wait_until_gone
 
 from zoo.cluster import Resources, parse
 from zoo.cluster.slurm import Slurm
@@ -54,8 +54,7 @@ def test_ctrl_c_takes_the_jobs_along(sweeps):
         sweep.process.send_signal(signal.SIGINT)
         code, _ = sweep.end(60)
     assert code == 130, sweep.text
-    with pytest.raises(ProcessLookupError):
-        os.kill(worker, 0)
+    wait_until_gone(worker)
     assert (find_run(sweep.folder, MODEL, 0) / "state.pt").is_file()
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import ipaddress
 import os
 import re
 import signal
@@ -76,22 +78,48 @@ class Watched:
         self.process.stderr.close()
 
 
-def children(pid: int) -> list[str]:
-    """Command lines of the processes that `pid` started, and that these did."""
-    parents: dict[int, list[int]] = {}
+def descendants(pid: int) -> list[int]:
+    """The processes that `pid` started, and that these did."""
+    children: dict[int, list[int]] = {}
     for folder in Path("/proc").iterdir():
-        if folder.name.isdigit():
-            try:
-                status = (folder / "stat").read_text().rpartition(")")[2].split()
-            except OSError:
-                continue
-            parents.setdefault(int(status[1]), []).append(int(folder.name))
-    found, look = [], [pid]
-    while look:
-        for child in parents.get(look.pop(), []):
-            look.append(child)
-            try:
-                found.append((Path("/proc") / str(child) / "cmdline").read_bytes().replace(b"\0", b" ").decode())
-            except OSError:
-                continue
-    return found
+        with contextlib.suppress(OSError):
+            if folder.name.isdigit():
+                children.setdefault(int(_status(int(folder.name))[1]), []).append(int(folder.name))
+    found = [pid]
+    for one in found:
+        found += children.get(one, [])
+    return found[1:]
+
+
+def listening(pids: list[int]) -> set[str]:
+    """The addresses on which `pids` take connections from the network."""
+    sockets = {}
+    for family, size in (("tcp", 4), ("tcp6", 16)):
+        for line in Path(f"/proc/net/{family}").read_text().splitlines()[1:]:
+            _, local, _, state, *_, inode = line.split()[:10]
+            if state == "0A":  # LISTEN, see proc(5)
+                words = bytes.fromhex(local.partition(":")[0])
+                address = b"".join(words[start : start + 4][::-1] for start in range(0, size, 4))
+                given = ipaddress.ip_address(address)
+                sockets[f"socket:[{inode}]"] = str(getattr(given, "ipv4_mapped", None) or given)
+    found = set()
+    for pid in pids:
+        with contextlib.suppress(OSError):
+            for handle in Path(f"/proc/{pid}/fd").iterdir():
+                with contextlib.suppress(OSError):
+                    found.add(sockets.get(str(handle.readlink()), ""))
+    return found - {""}
+
+
+def wait_until_gone(pid: int, seconds: float = 20) -> None:
+    """Until the process has ended; whoever started it may not have asked for its code."""
+    end = time.monotonic() + seconds
+    with contextlib.suppress(OSError):
+        while _status(pid)[0] != "Z":
+            assert time.monotonic() < end, f"process {pid} is still there after {seconds} s"
+            time.sleep(0.1)
+
+
+def _status(pid: int) -> list[str]:
+    """State, parent and the rest of proc(5)'s stat, behind the name."""
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
