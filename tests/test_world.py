@@ -162,6 +162,16 @@ def test_batch_norm_under_torchrun_is_one_line(zoo_cli, tiny) -> None:
 
 
 @pytest.mark.slow
+def test_a_study_of_several_parts_is_one_table(zoo_cli, tiny) -> None:
+    told = torchrun(zoo_cli, 2).ok(
+        "study", "eva6s8", "--architecture", "resnet20", "--epochs", "2", "--dataset", "shapes10", "--layout", "nchw",
+        "--set", "split.train=64", "--set", "split.holdout=32", "--set", "batch_size=32", "--set", "precision=fp32",
+    )  # fmt: skip
+    assert told.stdout.count("eva6s8 to standard: ") == 1
+    assert len(find_results([zoo_cli.folder / "runs"])) == told.stderr.count("epoch 2/2") == 10
+
+
+@pytest.mark.slow
 def test_killed_processes_go_on_together(zoo_cli, tiny) -> None:
     """A SIGKILL of one ends all; the same command goes on from the last epoch, to the same bits."""
     what = ("bench", "resnet20_ln", *tiny, "--set", "epochs=20")

@@ -14,15 +14,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from zoo.builder import build
+from zoo.builder import build, definition
 from zoo.data.datasets import Dataset
 from zoo.data.loader import TrainLoader
 from zoo.engine import speed
 from zoo.engine.machine import set_deterministic
 from zoo.engine.optim import make_optimizer, set_lr
 from zoo.engine.step import TrainStep
-from zoo.errors import EnvironmentFault, RecipeError
-from zoo.identity import identity_of
+from zoo.errors import RecipeError
 from zoo.inputs import input_shape, split_rows, train_loader
 from zoo.recipe import Recipe
 from zoo.registry import Model
@@ -84,17 +83,15 @@ def lr_find(
     """Train `model` on the recipe's own batches for up to `steps` steps; `recipe.precision` is settled.
 
     Reads training images only, neither held-out nor test images, and stores nothing.
-    Raises :class:`EnvironmentFault` under torchrun.
+    Raises :class:`~zoo.errors.EnvironmentFault` under torchrun.
     """
-    if settings.world.size > 1:
-        raise EnvironmentFault("`zoo lr-find` trains in one process; start it without torchrun")
+    settings.world.check_alone("`zoo lr-find`")
     device = settings.device
     torch.backends.cudnn.allow_tf32 = False
     set_deterministic(settings.deterministic)
     torch.manual_seed(derive("init", seed))
     module = build(model, dataset.num_classes).to(device)
-    told = identity_of(model, recipe, dataset)["definition"]
-    layout = settle_layout(settings, module, told, recipe, input_shape(recipe, dataset))
+    layout = settle_layout(settings, module, definition(model), recipe, input_shape(recipe, dataset))
     module = module.to(memory_format=speed.LAYOUTS[layout])
     rows, _ = split_rows(recipe, dataset)
     loader = train_loader(recipe, dataset, settings, layout, seed=seed, rows=rows)

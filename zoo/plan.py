@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 import torch
 
-from zoo.builder import build
+from zoo.builder import build, definition
 from zoo.data.datasets import Dataset
 from zoo.engine.checkpoint import load_state
 from zoo.engine.speed import count_macs
@@ -23,7 +23,7 @@ from zoo.identity import check_identity, identity_of, identity_of_result
 from zoo.inputs import input_shape, split_rows
 from zoo.recipe import Recipe
 from zoo.registry import Model
-from zoo.results import Result, RunFolder, Stored, find_results, load_all, load_history, load_result
+from zoo.results import Result, Stored, find_results, load_all, load_history, load_result
 from zoo.run import Run
 
 State = Literal["done", "diverged", "goes on", "to do"]
@@ -121,7 +121,7 @@ def _estimator(
     model: Model, recipe: Recipe, dataset: Dataset, paces: Sequence[_Pace], images: int, evaluated: int
 ) -> Callable[[int], tuple[float | None, bool]]:
     """From the epochs that are left to seconds, and whether these are scaled."""
-    key = (str(identity_of(model, recipe, dataset)["definition"]), dataset.fingerprint)
+    key = (str(definition(model)), dataset.fingerprint)
     own = [pace for pace in paces if pace.key == key]
     macs = None
     if paces and not own:
@@ -151,9 +151,9 @@ def _alike(result: Result, precision: str, environment: Mapping[str, Any]) -> bo
 
 def _pace(run: Stored) -> _Pace | None:
     """None where the run is too short or its history is gone."""
-    result, folder = run.result, RunFolder(run.folder.path)
+    result = run.result
     try:
-        history = load_history(folder.history)
+        history = load_history(run.folder.history)
     except ResultError:
         return None
     spent = sum(row.train_seconds + row.eval_seconds for row in history)

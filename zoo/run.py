@@ -76,6 +76,11 @@ class Ready:
     identity: dict[str, Any]
     state: dict[str, Any] | None
 
+    @property
+    def kept(self) -> dict[str, Any]:
+        """What the saved state says of the settings: a resume that does not repeat them changes the last bits."""
+        return self.used.model_dump() | {"processes": self.settings.world.size}
+
 
 def set_up(run: Run, recipe: Recipe, dataset: Dataset, settings: Settings, *, identity: dict[str, Any]) -> Ready:
     """Build the model and the loaders of `run` and read its saved state.
@@ -115,12 +120,8 @@ def set_up(run: Run, recipe: Recipe, dataset: Dataset, settings: Settings, *, id
         workers=settings.workers if loader.executor_name == "albumentations" else 0,
         deterministic=settings.deterministic,
     )
-    told = used.model_dump() | {"processes": settings.world.size}
-    for name in ("device", "executor", "compiled", "deterministic", "processes") if state is not None else ():
-        if state["identity"]["settings"][name] != told[name]:
-            raise started_with(folder, name, state["identity"]["settings"][name])
     selection = eval_loader(recipe, dataset, settings, layout, recipe.selection.split) if reads_selection else None
-    return Ready(
+    ready = Ready(
         run=run,
         recipe=recipe,
         settings=settings,
@@ -134,6 +135,12 @@ def set_up(run: Run, recipe: Recipe, dataset: Dataset, settings: Settings, *, id
         identity=identity,
         state=state,
     )
+    if state is not None:
+        before = {"processes": 1} | state["identity"]["settings"]  # states of old do not tell
+        for name in ("device", "executor", "compiled", "deterministic", "processes"):
+            if before[name] != ready.kept[name]:
+                raise started_with(folder, name, before[name])
+    return ready
 
 
 def train_on(ready: Ready, reporter: Reporter) -> train.Outcome:
@@ -153,10 +160,7 @@ def train_on(ready: Ready, reporter: Reporter) -> train.Outcome:
             world=settings.world,
             state=ready.state,
             folder=run.folder,
-            identity={
-                "run": ready.identity,
-                "settings": ready.used.model_dump() | {"processes": settings.world.size},
-            },
+            identity={"run": ready.identity, "settings": ready.kept},
             reporter=reporter,
         )
     except RuntimeError as problem:

@@ -15,7 +15,6 @@ from typing import Any, Protocol
 from zoo.bench import check_models
 from zoo.data.datasets import Dataset
 from zoo.engine.train import EpochRow, Outcome
-from zoo.errors import EnvironmentFault
 from zoo.files import lock, remove_leftovers
 from zoo.identity import check_identity, identity_of
 from zoo.inputs import check_data
@@ -79,8 +78,7 @@ def tune(
     one of the studies, :class:`zoo.errors.ResultError` when a study is of another definition of the model or of other
     data, and what :func:`zoo.run.set_up` and :func:`zoo.run.train_on` raise.
     """
-    if settings.world.size > 1:
-        raise EnvironmentFault("`zoo tune` trains in one process; start it without torchrun")
+    settings.world.check_alone("`zoo tune`")
     check_data(plan.recipe, dataset, settings)
     check_models(models, plan.recipe, dataset, settings)
     if restart:  # all before the first trial: one that is interrupted must not leave old trials standing

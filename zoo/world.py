@@ -67,6 +67,11 @@ class World:
         dist.barrier()
         return mine if self.first else work()
 
+    def check_alone(self, what: str) -> None:
+        """Raise :class:`EnvironmentFault` where there are several processes, since `what` works in one."""
+        if self.size > 1:
+            raise EnvironmentFault(f"{what} works in one process; start it without torchrun")
+
     def parallel(self, model: nn.Module, device: torch.device) -> nn.Module:
         """`model` with gradients that are averaged over all processes (torch's DistributedDataParallel)."""
         if self.size == 1:

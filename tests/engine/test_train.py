@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from zoo.bench import Settings, bench, check, plan
 from zoo.data.datasets import Dataset, Split
 from zoo.data.loader import EvalLoader, TrainLoader
-from zoo.engine.checkpoint import load_state, load_weights
+from zoo.engine.checkpoint import load_state, load_weights, save_state
 from zoo.engine.train import Batches, Outcome, train
 from zoo.errors import RecipeError, ResultError
 from zoo.recipe import Recipe, load_recipe
@@ -479,6 +479,22 @@ def test_stopped_bench_goes_on_with_the_same_bits(tmp_path: Path, models: list[M
     assert (found.resumes, found.epochs_trained) == (1, 3)
     whole = load_weights(stored(tmp_path / "whole", wanted, "tiny_ln") / "model.safetensors")
     assert same(load_weights(folder / "model.safetensors"), whole)
+
+
+def test_a_state_that_names_no_processes_goes_on_in_one(tmp_path: Path, models: list[Model]) -> None:
+    """As a run left it that was begun before states did."""
+    wanted, data = recipe(), dataset()
+
+    def stop(epoch: int) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        one(tmp_path, models[1], wanted, data, reporter=Silent(stop))
+    file = stored(tmp_path, wanted, "tiny_ln") / "state.pt"
+    state = load_state(file)
+    assert state["identity"]["settings"].pop("processes") == 1
+    save_state(file, state)
+    assert one(tmp_path, models[1], wanted, data).resumes == 1
 
 
 def test_seeds_and_models_are_different_runs(tmp_path: Path, models: list[Model]) -> None:

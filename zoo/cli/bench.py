@@ -24,15 +24,15 @@ def bench(recipe: str, overrides: tuple[str, ...], **given: Any) -> None:
         return [load_recipe(recipe, overrides)]
 
     job, recipes = prepare(load, **given)
-    if job.dry_run:
-        carry_out(job, recipes)
-        return
 
     from zoo.comparison import compare
     from zoo.errors import ResultError
     from zoo.report.tables import render
 
-    (stored,) = carry_out(job, recipes)
+    stored = carry_out(job, recipes)
+    if job.shows_nothing:
+        return
+    (stored,) = stored
     first = job.models[0].name if len(job.models) > 1 and len(job.seeds) > 1 else None
     try:
         groups = compare(stored, first)

@@ -6,6 +6,7 @@ import errno
 import os
 import signal
 import sys
+import time
 from types import FrameType
 
 import click
@@ -35,7 +36,9 @@ from zoo.cli import (
     tune,
 )
 from zoo.cli.options import INTERRUPTED
-from zoo.errors import EnvironmentFault, ZooError, unknown
+from zoo.errors import ZooError, unknown
+
+GRACE = 5.0  # seconds in which torchrun ends the processes of one that failed
 
 
 class Commands(click.Group):
@@ -101,8 +104,8 @@ def main(arguments: list[str] | None = None) -> None:
     except ZooError as problem:
         if os.environ.get("ZOO_TRACEBACK"):
             raise
-        if os.environ.get("RANK", "0") != "0" and not isinstance(problem, EnvironmentFault):
-            sys.exit(problem.exit_code)  # under torchrun every process makes the same mistake: the first tells it
+        if _told_by_the_first():
+            sys.exit(problem.exit_code)
         _fail(str(problem), problem.exit_code)
     except click.exceptions.NoArgsIsHelpError as problem:  # bare `zoo`, `zoo data`: the help, as it is
         click.echo(problem.format_message(), err=True)
@@ -131,6 +134,20 @@ def main(arguments: list[str] | None = None) -> None:
 def _fail(message: str, code: int) -> None:
     click.echo(f"zoo: {' '.join(message.split())}", err=True)
     sys.exit(code)
+
+
+def _told_by_the_first() -> bool:
+    """Under torchrun every process makes the same mistake, and the first tells it: then torchrun ends the others here.
+
+    A mistake of one process alone, or one that the first is not yet at, is told by the process that makes it.
+    """
+    if os.environ.get("RANK", "0") == "0":
+        return False
+    try:
+        time.sleep(GRACE)
+    except KeyboardInterrupt:
+        return True
+    return False
 
 
 def _terminated(number: int, frame: FrameType | None) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import importlib.util
+import shlex
 import signal
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -23,6 +25,11 @@ def check_extra(what: str, modules: Sequence[str], extra: str) -> None:
         raise EnvironmentFault(
             f"{what} needs {' and '.join(missing)}, {are} not installed; pip install 'norm-zoo[{extra}]'"
         )
+
+
+def again(*start: str) -> str:
+    """The command that was given, begun with `start` (``zoo``, say), as what goes on after an interruption."""
+    return shlex.join([*start, *(argument for argument in sys.argv[1:] if argument != "--restart")])
 
 
 def complete_models(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:

@@ -40,11 +40,10 @@ def speed(recipe: str, overrides: tuple[str, ...], seconds: float, style: str, *
     from zoo.report.speeds import render
 
     check_data(wanted, job.data, job.settings)
+    job.settings.world.check_alone("`zoo speed`")
     for name, lines in check_models(job.models, wanted, job.data, job.settings).items():
         for line in lines:
             click.echo(f"{name}: {line}", err=True)
-    if job.settings.world.size > 1:
-        raise click.UsageError("zoo speed measures one process; run it without torchrun")
     device = job.settings.device
     set_deterministic(job.settings.deterministic)
     click.echo(f"measuring a large matrix product in {wanted.precision}", err=True)

@@ -78,7 +78,7 @@ def batch_size(
     from zoo.report.plot_batch_size import draw
 
     stored = carry_out(job, recipes)
-    if job.dry_run:
+    if job.shows_nothing:
         return
     study = batch_sizes(
         load_recipe(recipe, overrides),
@@ -135,7 +135,7 @@ def eva6s8(overrides: tuple[str, ...], architecture: str, epochs: int, style: st
     for norm, model in zip(norms, job.models, strict=True):
         wanted = [recipe for step, recipe in zip(steps, recipes, strict=True) if step.norm == norm]
         stored += carry_out(replace(job, models=[model]), wanted)
-    if job.dry_run:
+    if job.shows_nothing:
         return
     found = ablation(steps, stored)
     title = f"eva6s8 to standard: {job.data.name}, {architecture}, {epochs} epochs"

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -124,6 +122,11 @@ class Job:
     cluster: Cluster | None
     dry_run: bool
 
+    @property
+    def shows_nothing(self) -> bool:
+        """Whether there is no table to be made of the runs: it is a dry run, or torchrun's first process makes it."""
+        return self.dry_run or not self.settings.world.first
+
 
 def prepare(
     load: Callable[[], Sequence[Recipe]],
@@ -194,8 +197,9 @@ def prepare(
 
 
 def carry_out(job: Job, recipes: Sequence[Recipe]) -> list[list[Stored]]:
-    """The runs of `job` under each of `recipes`, none of a dry run; all are checked before the first starts. Exits on
-    Ctrl-C, and in all processes of torchrun but the first when the runs are done.
+    """The runs of `job` under each of `recipes`; all are checked before the first starts. Exits on Ctrl-C.
+
+    Gives nothing where the caller has nothing to show, see :attr:`Job.shows_nothing`.
     """
     from zoo import bench as engine
     from zoo.cli.progress import Gathered, make_reporter
@@ -210,8 +214,9 @@ def carry_out(job: Job, recipes: Sequence[Recipe]) -> list[list[Stored]]:
             sweep.show_plan(job, recipes, plans)
         return []
     notes = [engine.check(plan, recipe, job.data, job.settings) for plan, recipe in zip(plans, recipes, strict=True)]
-    stored, git, world = [], git_state(), job.settings.world
+    stored, world = [], job.settings.world
     track = job.track if world.first else ()
+    git = git_state() if track else None  # for trackers; each run records its own
     told_by = Gathered(quiet=False) if job.cluster else make_reporter(quiet=not world.first)
     with told_by as reporter, open_trackers(track, job.runs, reporter.say) as trackers:
         for name, lines in notes[0].items():  # the same models under every recipe
@@ -232,10 +237,7 @@ def carry_out(job: Job, recipes: Sequence[Recipe]) -> list[list[Stored]]:
             if job.cluster:
                 stored = sweep.carry_out_on_cluster(job, recipes, plans, reporter, trackers, git)
         except KeyboardInterrupt:
-            start = ["zoo"] if world.size == 1 else ["torchrun", "...", "-m", "zoo"]
-            again = shlex.join([*start, *(argument for argument in sys.argv[1:] if argument != "--restart")])
+            again = options.again(*(["zoo"] if world.size == 1 else ["torchrun", "...", "-m", "zoo"]))
             reporter.say(f"zoo: interrupted; every finished epoch is saved. To go on: {again}")
             raise SystemExit(INTERRUPTED) from None
-    if not world.first:
-        raise SystemExit(0)  # the first prints the table
     return stored

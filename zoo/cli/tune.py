@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shlex
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -103,8 +102,7 @@ def tune(
         try:
             found = work(job.models, plan, job.data, job.settings, _Progress(lines), restart)
         except KeyboardInterrupt:
-            again = shlex.join(["zoo", *(argument for argument in sys.argv[1:] if argument != "--restart")])
-            lines.say(f"zoo: interrupted; every finished trial and epoch is saved. To go on: {again}")
+            lines.say(f"zoo: interrupted; every finished trial and epoch is saved. To go on: {options.again('zoo')}")
             raise SystemExit(options.INTERRUPTED) from None
     click.echo(render(found, style, f"{job.data.name}, recipe {wanted.slug}, {wanted.precision}"), nl=False)
     places = [

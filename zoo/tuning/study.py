@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 import shutil
 import warnings
 from collections.abc import Iterator
@@ -22,12 +21,6 @@ if TYPE_CHECKING:
 
 FILE = "study.db"
 WORST = 0.0  # the accuracy of a trial that diverged
-
-
-def check_optuna() -> None:
-    """Raises :class:`EnvironmentFault` where Optuna is missing."""
-    if importlib.util.find_spec("optuna") is None:
-        raise EnvironmentFault("tuning needs optuna, which is not installed; pip install 'norm-zoo[tune]'")
 
 
 @dataclass(frozen=True)
