@@ -199,7 +199,7 @@ def prepare(
 def carry_out(job: Job, recipes: Sequence[Recipe]) -> list[list[Stored]]:
     """The runs of `job` under each of `recipes`; all are checked before the first starts. Exits on Ctrl-C.
 
-    Gives nothing where the caller has nothing to show, see :attr:`Job.shows_nothing`.
+    Gives nothing where the caller has nothing to show, see ``Job.shows_nothing``.
     """
     from zoo import bench as engine
     from zoo.cli.progress import Gathered, make_reporter
