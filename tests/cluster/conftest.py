@@ -39,9 +39,9 @@ class Nodes:
     process: subprocess.Popen[str]
     address: str
 
-    def kill(self, number: int) -> None:
-        """Take a node away, and wait until its processes are gone."""
-        self.process.stdin.write(f"kill {number}\n")
+    def kill(self, worker: int) -> None:
+        """Take the node of that process away, and wait until its processes are gone."""
+        self.process.stdin.write(f"kill {worker}\n")
         self.process.stdin.flush()
         assert self.process.stdout.readline() == "gone\n"
 

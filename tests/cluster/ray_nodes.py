@@ -1,7 +1,7 @@
 """A Ray cluster of several nodes on this machine, in a process of its own: ``python ray_nodes.py CPUS CPUS ...``.
 
-The head has no CPUs. Prints its address, then obeys lines: ``kill N`` takes node N away with SIGKILL, as a power cut
-would. Ends, with all that it started, when its input ends.
+The head has no CPUs. Prints its address, then obeys lines: ``kill PID`` takes the node away on which that process works,
+with SIGKILL, as a power cut would. Ends, with all that it started, when its input ends.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import os
 import signal
 import sys
 
+from ray._private.node import Node
 from ray.cluster_utils import Cluster
 from watched import descendants
 
@@ -22,14 +23,20 @@ def main() -> None:
     nodes = [cluster.add_node(num_cpus=int(count), **OWN) for count in sys.argv[1:]]
     print(cluster.address, flush=True)
     for line in sys.stdin:
-        node = nodes[int(line.split()[1])]
-        (raylet,) = node.all_processes["raylet"]
-        processes = [raylet.process.pid, *descendants(raylet.process.pid)]
-        for pid in processes:  # Ray itself would let its workers come to an end
+        processes = {node: [raylet(node), *descendants(raylet(node))] for node in nodes}
+        node = next(node for node, pids in processes.items() if int(line.split()[1]) in pids)
+        for pid in processes[node]:  # Ray itself would let its workers come to an end
             os.kill(pid, signal.SIGKILL)
+        nodes.remove(node)
         cluster.remove_node(node, allow_graceful=False)
         print("gone", flush=True)
     cluster.shutdown()
+
+
+def raylet(node: Node) -> int:
+    """The process that starts the workers of `node`."""
+    (found,) = node.all_processes["raylet"]
+    return found.process.pid
 
 
 if __name__ == "__main__":

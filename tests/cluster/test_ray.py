@@ -42,6 +42,7 @@ def test_a_killed_worker_loses_nothing(sweeps, tmp_path_factory, figure):
         sweeps.ok(*command, cwd=here)
         code, table = sweep.end(240)
     assert code == 0, sweep.text
+    assert table.splitlines()[0].startswith("images, recipe "), table  # Ray's own words are not in it
     assert table.count("dot_ln") == 1, table  # one row of two seeds, as without a cluster
     assert f"dot_ln seed 0: epoch {epochs}/{epochs}" in sweep.text
     assert "again, attempt 2" in sweep.text
@@ -83,7 +84,7 @@ def test_a_killed_node_of_a_cluster_that_is_there(sweeps, reference, nodes, figu
     cluster = nodes(1, 1)
     with Watched(sweeps, *COMMAND, "--cluster", f"ray:{cluster.address}") as sweep:
         sweep.wait_for(f"{MODEL} seed [01]: epoch 1/{EPOCHS}", count=2)
-        cluster.kill(0)
+        cluster.kill(sweep.workers()[0])
         code, _ = sweep.end(300)
     assert code == 0, sweep.text
     (summary,) = sweep.wait_for("^2 runs: 0 done before, 2 done now")

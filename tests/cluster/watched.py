@@ -54,6 +54,14 @@ class Watched:
         marks = sorted(self.folder.glob("runs/.sweep-*/*"), key=lambda path: path.name.rsplit(".", 1)[-1])
         return {int(mark.name.split(".")[0]): int(mark.name.rsplit(".", 2)[1]) for mark in marks}
 
+    def next_worker(self, seconds: float = 60) -> int:
+        """The process that takes up a run next, at the moment when it does."""
+        end, before = time.monotonic() + seconds, self.workers()
+        while not (new := self.workers().items() - before.items()):
+            assert time.monotonic() < end, f"no run was begun in {seconds} s:\n" + self.text
+            time.sleep(0.001)
+        return next(iter(new))[1]
+
     def end(self, seconds: float) -> tuple[int, str]:
         """The exit code and stdout of what ends by itself."""
         stdout = self.process.stdout.read()

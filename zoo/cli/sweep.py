@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -116,9 +118,10 @@ def carry_out_on_cluster(
                 request = make_request(len(tickets), run, recipe, job.data, job.settings, source, marks)
                 spent = sum(row.train_seconds + row.eval_seconds for row in rows)
                 tickets.append(Ticket(run, recipe.epochs, request, told, rows=epoch, seconds_before=spent))
-        summary = sweep(
-            tickets, done_before, lambda: open_engine(job.cluster, resources, job.runs, len(tickets)), marks, shown
-        )
+        with contextlib.redirect_stdout(sys.stderr):  # Ray tells of lost workers; stdout is for the table
+            summary = sweep(
+                tickets, done_before, lambda: open_engine(job.cluster, resources, job.runs, len(tickets)), marks, shown
+            )
     shown.say(str(summary))
     for name, text in summary.lost.items():
         shown.say(f"zoo: {name}: lost: {text}")
