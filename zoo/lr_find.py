@@ -82,10 +82,8 @@ def lr_find(
 ) -> Found:
     """Train `model` on the recipe's own batches for up to `steps` steps; `recipe.precision` is settled.
 
-    Reads training images only, neither held-out nor test images, and stores nothing.
-    Raises :class:`~zoo.errors.EnvironmentFault` under torchrun.
+    Reads training images only, neither held-out nor test images, and stores nothing. Works in one process.
     """
-    settings.world.check_alone("`zoo lr-find`")
     device = settings.device
     torch.backends.cudnn.allow_tf32 = False
     set_deterministic(settings.deterministic)

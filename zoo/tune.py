@@ -12,12 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from zoo.bench import check_models
 from zoo.data.datasets import Dataset
 from zoo.engine.train import EpochRow, Outcome
 from zoo.files import lock, remove_leftovers
 from zoo.identity import check_identity, identity_of
-from zoo.inputs import check_data
 from zoo.recipe import Recipe, with_values
 from zoo.registry import Model
 from zoo.results import RunFolder, model_folder
@@ -71,16 +69,13 @@ class Plan:
 def tune(
     models: Sequence[Model], plan: Plan, dataset: Dataset, settings: Settings, reporter: Reporter, restart: bool = False
 ) -> list[Tuning]:
-    """Do every trial that is not done, model by model, and write each model's tuned recipe.
+    """Do every trial that is not done, model by model, and write each model's tuned recipe; in one process.
 
     No test image is read. A process that is killed loses no finished trial, and the running one goes on from its last
     epoch. `restart` throws away earlier trials. Raises :class:`zoo.errors.EnvironmentFault` when another process is at
     one of the studies, :class:`zoo.errors.ResultError` when a study is of another definition of the model or of other
     data, and what :func:`zoo.run.set_up` and :func:`zoo.run.train_on` raise.
     """
-    settings.world.check_alone("`zoo tune`")
-    check_data(plan.recipe, dataset, settings)
-    check_models(models, plan.recipe, dataset, settings)
     if restart:  # all before the first trial: one that is interrupted must not leave old trials standing
         for model in models:
             discard(plan.folder(model, dataset))

@@ -1,7 +1,7 @@
 """A Ray cluster of several nodes on this machine, in a process of its own: ``python ray_nodes.py CPUS CPUS ...``.
 
-The head has no CPUs. Prints its address, then obeys lines: ``kill PID`` takes the node away on which that process works,
-with SIGKILL, as a power cut would. Ends, with all that it started, when its input ends.
+The head has no CPUs. Prints its address, then obeys lines: ``kill PID`` takes the node away on which that process
+works, with SIGKILL, as a power cut would. Ends, with all that it started, when its input ends.
 """
 
 from __future__ import annotations

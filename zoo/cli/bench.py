@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from zoo.cli.training import carry_out, prepare, training_options
+from zoo.cli.training import carry_out, of_one, prepare, training_options
 
 
 @click.command()
@@ -17,13 +17,7 @@ def bench(recipe: str, overrides: tuple[str, ...], **given: Any) -> None:
     MODEL is a name or a pattern ('resnet18_*'). With several seeds every model is tested against the first one; `zoo
     compare --baseline` takes another. What is done is kept, and what was stopped goes on: give the same command again.
     """
-
-    def load() -> list[Any]:
-        from zoo.recipe import load_recipe
-
-        return [load_recipe(recipe, overrides)]
-
-    job, recipes = prepare(load, **given)
+    job, recipes = prepare(of_one(recipe, overrides), **given)
 
     from zoo.comparison import compare
     from zoo.errors import ResultError

@@ -12,13 +12,7 @@ from zoo.gcpause import paused_gc
 
 @click.command()
 @click.argument("runs", nargs=-1, type=click.Path(path_type=Path))
-@click.option(
-    "--format",
-    "style",
-    type=click.Choice(["text", "markdown", "csv", "latex", "json"]),
-    default="text",
-    show_default=True,
-)
+@options.table_format
 @click.option("--dataset", help="Only this data set.")
 @click.option("--recipe", help="Only this recipe: a name, or name-fingerprint as the tables show it.")
 @click.option("--model", "patterns", multiple=True, metavar="PATTERN", help="Only models like this (repeatable).")

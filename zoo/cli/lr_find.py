@@ -7,7 +7,8 @@ from typing import Any
 
 import click
 
-from zoo.cli.training import prepare, step_options
+from zoo.cli import options
+from zoo.cli.training import of_one, prepare_alone, step_options
 
 
 @click.command("lr-find")
@@ -18,14 +19,8 @@ from zoo.cli.training import prepare, step_options
     "--steps", type=click.IntRange(min=10), default=200, show_default=True, help="From the first to the last."
 )
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
-@click.option(
-    "--format", "style", type=click.Choice(["text", "markdown", "csv", "latex", "json"]), default="text",
-    show_default=True,
-)  # fmt: skip
-@click.option(
-    "--out", type=click.Path(dir_okay=False, path_type=Path), default=Path("lr-find.png"), show_default=True,
-    help="The picture: .png, .svg or .pdf.",
-)  # fmt: skip
+@options.table_format
+@options.picture("lr-find.png")
 def lr_find(
     recipe: str,
     overrides: tuple[str, ...],
@@ -48,20 +43,11 @@ def lr_find(
 
     check_figure(out)
 
-    def load() -> list[Any]:
-        from zoo.recipe import load_recipe
+    job, wanted = prepare_alone("zoo lr-find", of_one(recipe, overrides), **given)
 
-        return [load_recipe(recipe, overrides)]
-
-    job, (wanted,) = prepare(load, **given)
-
-    from zoo.bench import check_models
-    from zoo.inputs import check_data
     from zoo.lr_find import lr_find as find
     from zoo.report.lr_find import draw, render
 
-    check_data(wanted, job.data, job.settings)
-    check_models(job.models, wanted, job.data, job.settings)
     found = []
     for number, model in enumerate(job.models, 1):
         click.echo(f"[{number}/{len(job.models)}] {model.name}", err=True)

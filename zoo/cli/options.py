@@ -6,8 +6,9 @@ import importlib.util
 import shlex
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any, TypeVar
 
 import click
 
@@ -15,6 +16,7 @@ from zoo.errors import EnvironmentFault, ZooError
 from zoo.registry import load_registry
 
 RUNS = Path("runs")
+Command = TypeVar("Command", bound=Callable[..., Any])
 INTERRUPTED = 128 + signal.SIGINT  # the exit code that shells expect
 
 
@@ -30,6 +32,14 @@ def check_extra(what: str, modules: Sequence[str], extra: str) -> None:
 def again(*start: str) -> str:
     """The command that was given, begun with `start` (``zoo``, say), as what goes on after an interruption."""
     return shlex.join([*start, *(argument for argument in sys.argv[1:] if argument != "--restart")])
+
+
+def picture(default: str) -> Callable[[Command], Command]:
+    """The option ``--out`` of a command that draws one picture, in the file `default` unless told otherwise."""
+    return click.option(
+        "--out", type=click.Path(dir_okay=False, path_type=Path), default=Path(default), show_default=True,
+        help="The picture: .png, .svg or .pdf.",
+    )  # fmt: skip
 
 
 def complete_models(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
@@ -56,4 +66,8 @@ registry = click.option(
 data_dir = click.option(
     "--data-dir", metavar="DIR", help="Where data sets are; only there.  [default: $ZOO_DATA, then the user cache]"
 )
+table_format = click.option(
+    "--format", "style", type=click.Choice(["text", "markdown", "csv", "latex", "json"]), default="text",
+    show_default=True,
+)  # fmt: skip
 models = click.argument("models", nargs=-1, required=True, metavar="MODEL...", shell_complete=complete_models)

@@ -6,7 +6,8 @@ from typing import Any
 
 import click
 
-from zoo.cli.training import prepare, step_options
+from zoo.cli import options
+from zoo.cli.training import of_one, prepare_alone, step_options
 
 
 @click.command()
@@ -15,35 +16,19 @@ from zoo.cli.training import prepare, step_options
     "--seconds", type=click.FloatRange(1), default=10.0, show_default=True,
     help="Of training for each model, half in the real loop and half in the bare step.",
 )  # fmt: skip
-@click.option(
-    "--format", "style", type=click.Choice(["text", "markdown", "csv", "latex", "json"]), default="text",
-    show_default=True,
-)  # fmt: skip
+@options.table_format
 def speed(recipe: str, overrides: tuple[str, ...], seconds: float, style: str, **given: Any) -> None:
     """Measure how fast every MODEL trains and infers, and how near the training loop comes to its ceiling.
 
     Nothing is kept. Have the machine for yourself: torch is ten times slower beside other work, not a little.
     """
+    job, wanted = prepare_alone("zoo speed", of_one(recipe, overrides), **given)
 
-    def load() -> list[Any]:
-        from zoo.recipe import load_recipe
-
-        return [load_recipe(recipe, overrides)]
-
-    job, (wanted,) = prepare(load, **given)
-
-    from zoo.bench import check_models
     from zoo.engine.machine import describe, set_deterministic
     from zoo.engine.throughput import matrix_peak
-    from zoo.inputs import check_data
     from zoo.measure import measure
     from zoo.report.speeds import render
 
-    check_data(wanted, job.data, job.settings)
-    job.settings.world.check_alone("`zoo speed`")
-    for name, lines in check_models(job.models, wanted, job.data, job.settings).items():
-        for line in lines:
-            click.echo(f"{name}: {line}", err=True)
     device = job.settings.device
     set_deterministic(job.settings.deterministic)
     click.echo(f"measuring a large matrix product in {wanted.precision}", err=True)

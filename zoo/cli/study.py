@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from zoo.cli import options
 from zoo.cli.training import carry_out, prepare, study_options, training_options
 
 HELP = "Vary one thing of a recipe, for every model alike."
@@ -28,12 +29,6 @@ class BatchSizeList(click.ParamType):
         return tuple(dict.fromkeys(int(part) for part in parts))
 
 
-TABLE = click.option(
-    "--format", "style", type=click.Choice(["text", "markdown", "csv", "latex", "json"]), default="text",
-    show_default=True,
-)  # fmt: skip
-
-
 @click.command("batch-size")
 @training_options
 @click.option(
@@ -43,11 +38,8 @@ TABLE = click.option(
     "--lr-rule", type=click.Choice(["linear", "sqrt", "none"]), default="linear", show_default=True,
     help="How the recipe's learning rate follows the batch size.",
 )  # fmt: skip
-@TABLE
-@click.option(
-    "--out", type=click.Path(dir_okay=False, path_type=Path), default=Path("batch-size.png"), show_default=True,
-    help="The picture: .png, .svg or .pdf.",
-)  # fmt: skip
+@options.table_format
+@options.picture("batch-size.png")
 def batch_size(
     recipe: str,
     overrides: tuple[str, ...],
@@ -103,11 +95,8 @@ def batch_size(
     show_default=True,
     help="Of every step; the warm-up keeps its share.",
 )
-@TABLE
-@click.option(
-    "--out", type=click.Path(dir_okay=False, path_type=Path), default=Path("eva6s8.png"), show_default=True,
-    help="The picture: .png, .svg or .pdf.",
-)  # fmt: skip
+@options.table_format
+@options.picture("eva6s8.png")
 def eva6s8(overrides: tuple[str, ...], architecture: str, epochs: int, style: str, out: Path, **given: Any) -> None:
     """Train from the reference experiment to the standard recipe, one change at a time.
 

@@ -196,6 +196,35 @@ def prepare(
     return job, [recipe.with_precision(precision) for recipe in recipes]
 
 
+def of_one(recipe: str, overrides: Sequence[str]) -> Callable[[], list[Recipe]]:
+    """For :func:`prepare`: the one recipe that a command was given."""
+
+    def load() -> list[Recipe]:
+        from zoo.recipe import load_recipe
+
+        return [load_recipe(recipe, overrides)]
+
+    return load
+
+
+def prepare_alone(command: str, load: Callable[[], Sequence[Recipe]], **given: Any) -> tuple[Job, Recipe]:
+    """As :func:`prepare`, for a `command` of one recipe that works in one process and leaves no run.
+
+    Every model is checked, and what was done to it as it was built is told on stderr.
+    """
+    job, (recipe,) = prepare(load, **given)
+
+    from zoo.bench import check_models
+    from zoo.inputs import check_data
+
+    job.settings.world.check_alone(f"`{command}`")
+    check_data(recipe, job.data, job.settings)
+    for name, lines in check_models(job.models, recipe, job.data, job.settings).items():
+        for line in lines:
+            click.echo(f"{name}: {line}", err=True)
+    return job, recipe
+
+
 def carry_out(job: Job, recipes: Sequence[Recipe]) -> list[list[Stored]]:
     """The runs of `job` under each of `recipes`; all are checked before the first starts. Exits on Ctrl-C.
 

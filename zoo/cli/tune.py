@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from zoo.cli import options
-from zoo.cli.training import prepare, step_options
+from zoo.cli.training import prepare_alone, step_options
 
 if TYPE_CHECKING:
     from zoo.registry import Model
@@ -37,10 +37,7 @@ if TYPE_CHECKING:
 )  # fmt: skip
 @click.option("--runs", type=click.Path(file_okay=False, path_type=Path), default=options.RUNS, show_default=True)
 @click.option("--restart", is_flag=True, help="Throw away the trials that are stored and start again.")
-@click.option(
-    "--format", "style", type=click.Choice(["text", "markdown", "csv", "latex", "json"]), default="text",
-    show_default=True,
-)  # fmt: skip
+@options.table_format
 def tune(
     recipe: str,
     overrides: tuple[str, ...],
@@ -77,7 +74,7 @@ def tune(
         spaces.append(make_space(wanted, keys, asked))
         return [wanted]
 
-    job, (wanted,) = prepare(load, **given)
+    job, wanted = prepare_alone("zoo tune", load, **given)
 
     from zoo.cli.progress import make_reporter
     from zoo.report.tuning import render

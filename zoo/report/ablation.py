@@ -2,27 +2,19 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
-import pandas as pd
-from tabulate import tabulate
-
 from zoo.ablation import Ablated
 from zoo.report.figures import COLOURS, figure
+from zoo.report.layout import as_csv, as_json, document
 from zoo.report.tables import TEST_MARK, TEST_NOTE
-
-STYLES = {"text": "simple", "markdown": "github", "latex": "latex_booktabs"}
 
 
 def render(steps: Sequence[Ablated], style: str, title: str) -> str:
     """One row per step: accuracy with its 95 % interval and the change from the step before."""
     if style in ("json", "csv"):
-        records = [_record(item) for item in steps]
-        if style == "json":
-            return json.dumps(records, indent=1) + "\n"
-        return pd.DataFrame(records).to_csv(index=False, lineterminator="\n")
+        return (as_json if style == "json" else as_csv)([_record(item) for item in steps])
     cells = [
         {
             "": number,
@@ -34,13 +26,7 @@ def render(steps: Sequence[Ablated], style: str, title: str) -> str:
         }
         for number, item in enumerate(steps)
     ]
-    table = tabulate(
-        pd.DataFrame(cells), headers="keys", showindex=False, tablefmt=STYLES[style], disable_numparse=True,
-        colalign=("right", "left", "left", "right", "right", "right"),
-    )  # fmt: skip
-    prefix = "% " if style == "latex" else ""
-    heading = f"**{title}**" if style == "markdown" else prefix + title
-    return "\n".join([heading, "", table, "", *(prefix + note for note in _notes(steps)), ""])
+    return document(title, cells, _notes(steps), style, left=("change", "norm"))
 
 
 def _record(item: Ablated) -> dict[str, object]:

@@ -2,16 +2,10 @@
 
 from __future__ import annotations
 
-import json
-
-import pandas as pd
-from tabulate import tabulate
-
 from zoo.comparison import Row
+from zoo.report.layout import as_csv, as_json, document
 from zoo.report.tables import TEST_MARK, TEST_NOTE
 from zoo.study import BatchSizes
-
-STYLES = {"text": "simple", "markdown": "github", "latex": "latex_booktabs"}
 
 
 def render(study: BatchSizes, style: str) -> str:
@@ -28,10 +22,8 @@ def render(study: BatchSizes, style: str) -> str:
         for model, rows in study.rows().items()
         for size, row in rows.items()
     ]  # fmt: skip
-    if style == "json":
-        return json.dumps(records, indent=1) + "\n"
-    if style == "csv":
-        return pd.DataFrame(records).to_csv(index=False, lineterminator="\n")
+    if style in ("json", "csv"):
+        return (as_json if style == "json" else as_csv)(records)
     cells = [
         {"model": model} | {f"batch {size}": _error(rows[size]) for size in study.groups}
         for model, rows in study.rows().items()
@@ -41,15 +33,8 @@ def render(study: BatchSizes, style: str) -> str:
         {"model": "recipe"}
         | {f"batch {size}": f"{group.recipe_fingerprint[:8]}" for size, group in study.groups.items()}
     )
-    frame = pd.DataFrame(cells)
-    aligned = ["left", *("right" for _ in study.groups)]
-    table = tabulate(
-        frame, headers="keys", showindex=False, tablefmt=STYLES[style], colalign=aligned, disable_numparse=True
-    )
-    prefix = "% " if style == "latex" else ""
     title = f"test error % by training batch size: {study.dataset}, recipe {study.recipe}, {study.epochs} epochs"
-    title = f"**{title}**" if style == "markdown" else prefix + title
-    return "\n".join([title, "", table, "", *(prefix + note for note in _notes(study)), ""])
+    return document(title, cells, _notes(study), style)
 
 
 def _error(row: Row) -> str:

@@ -9,13 +9,14 @@ from pathlib import Path
 from tabulate import tabulate
 
 from zoo.comparison import Group, compare
-from zoo.report.tables import cells_of, notes_of, table_of, title_of
+from zoo.report.layout import table_of
+from zoo.report.tables import cells_of, notes_of, rows_of, title_of
 from zoo.results import Result, RunFolder, Stored
 
 
 def groups_html(groups: Sequence[Group]) -> str:
     """One table per group, with the title and the notes that ``zoo compare`` prints."""
-    return "\n".join(_page(group, table_of(group, "summary", "html")) for group in groups)
+    return "\n".join(_page(group, table_of(rows_of(group, "summary"), "html")) for group in groups)
 
 
 def result_html(result: Result) -> str:
@@ -38,5 +39,5 @@ def result_html(result: Result) -> str:
 
 
 def _page(group: Group, table: str) -> str:
-    notes = "<br>\n".join(escape(note) for note in notes_of(group, "") if note)
+    notes = "<br>\n".join(escape(note) for note in notes_of(group))
     return f"<p><b>{escape(title_of(group))}</b></p>\n{table}\n<p><small>{notes}</small></p>"

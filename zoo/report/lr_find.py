@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
-import pandas as pd
-from tabulate import tabulate
-
 from zoo.lr_find import BEGINNING, DIVERGED, SHARE, SMOOTHING, Found
 from zoo.report.figures import COLOURS, figure
-
-STYLES = {"text": "simple", "markdown": "github", "latex": "latex_booktabs"}
+from zoo.report.layout import as_csv, as_json, document
 
 
 def render(found: Sequence[Found], style: str, title: str) -> str:
     """One row per model: both suggestions, and what to add to a command for each. JSON has the curves too."""
     if style == "json":
-        return json.dumps([_record(one) | {"rates": one.rates, "losses": one.losses} for one in found], indent=1) + "\n"
+        return as_json([_record(one) | {"rates": one.rates, "losses": one.losses} for one in found])
     if style == "csv":
-        return pd.DataFrame([_record(one) for one in found]).to_csv(index=False, lineterminator="\n")
+        return as_csv([_record(one) for one in found])
     cells = [
         {
             "model": one.model,
@@ -33,11 +28,6 @@ def render(found: Sequence[Found], style: str, title: str) -> str:
         }
         for one in found
     ]
-    aligned = ["left" if name == "model" else "right" for name in cells[0]]
-    table = tabulate(
-        pd.DataFrame(cells), headers="keys", showindex=False, tablefmt=STYLES[style], disable_numparse=True,
-        colalign=aligned,
-    )  # fmt: skip
     lines = [
         f"{one.model}, {rule}: --set optimizer.lr={rate:.3g}"
         for one in found
@@ -50,12 +40,8 @@ def render(found: Sequence[Found], style: str, title: str) -> str:
         f"{BEGINNING:.0%} of steps, or no number.",
         "Both are first guesses of the peak rate from one seed; a rate for each model is no longer one recipe for all.",
     ]
-    prefix = "% " if style == "latex" else ""
-    heading = f"**{title}**" if style == "markdown" else prefix + title
-    told = [prefix + line for line in (*lines, *notes)]
-    if style == "markdown":  # else they would flow into one paragraph
-        told = [f"- {line}" for line in told]
-    return "\n".join([heading, "", table, "", *told, ""])
+    mark = "- " if style == "markdown" else ""  # else they would flow into one paragraph
+    return document(title, cells, [mark + line for line in (*lines, *notes)], style)
 
 
 def _rate(value: float | None) -> str:

@@ -11,8 +11,7 @@ import statistics
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable, Sequence
 
-from tabulate import tabulate
-
+from zoo.report.layout import document
 from zoo.report.tables import TEST_MARK, TEST_NOTE
 from zoo.robustness import BATCH, RUNNING, Record
 from zoo.stats import student_interval, wilson_interval
@@ -22,50 +21,28 @@ Figure = Callable[[Record], float | None]
 Cells = dict[str, str]
 
 
-def _csv(records: Sequence[Record], notes: Sequence[str]) -> str:
+def render(records: Sequence[Record], style: str, notes: Sequence[str] = ()) -> str:
+    """`records` as text, markdown, csv or json, ending in a newline; `notes` stand below the tables for people."""
+    if style == "json":
+        return json.dumps([dataclasses.asdict(record) for record in records], indent=1, allow_nan=False) + "\n"
+    if style == "csv":
+        return _csv(records)
+    blocks = []
+    # One recipe and one data set to a table, as in `zoo compare`: nothing else may be ranked.
+    for group in _by(records, lambda r: (r.trained_on_fingerprint, r.recipe_fingerprint, r.dataset)).values():
+        rows, said = _layout(group)(group)
+        if group[0].selection == "test":
+            said.append(TEST_NOTE)
+        blocks.append(document(_title(group[0]), rows, said, style, LEFT))
+    return "\n".join(["\n".join(blocks), *notes, *([""] if notes else [])])
+
+
+def _csv(records: Sequence[Record]) -> str:
     text = io.StringIO(newline="")
     writer = csv.DictWriter(text, [field.name for field in dataclasses.fields(Record)], lineterminator="\n")
     writer.writeheader()
     writer.writerows(map(dataclasses.asdict, records))
     return text.getvalue()
-
-
-def _json(records: Sequence[Record], notes: Sequence[str]) -> str:
-    return json.dumps([dataclasses.asdict(record) for record in records], indent=1, allow_nan=False) + "\n"
-
-
-def _text(records: Sequence[Record], notes: Sequence[str]) -> str:
-    return _tables(records, notes, "simple", "{}")
-
-
-def _markdown(records: Sequence[Record], notes: Sequence[str]) -> str:
-    return _tables(records, notes, "github", "**{}**")
-
-
-FORMATS: dict[str, Callable[[Sequence[Record], Sequence[str]], str]] = {
-    "text": _text,
-    "markdown": _markdown,
-    "csv": _csv,
-    "json": _json,
-}
-
-
-def render(records: Sequence[Record], style: str, notes: Sequence[str] = ()) -> str:
-    """`records` in one of :data:`FORMATS`, ending in a newline; `notes` stand below the tables for people."""
-    return FORMATS[style](records, notes)
-
-
-def _tables(records: Sequence[Record], notes: Sequence[str], style: str, title: str) -> str:
-    blocks = []
-    # One recipe and one data set to a table, as in `zoo compare`: nothing else may be ranked.
-    for group in _by(records, lambda r: (r.trained_on_fingerprint, r.recipe_fingerprint, r.dataset)).values():
-        rows, said = _layout(group)(group)
-        aligned = ["left" if name in LEFT else "right" for name in rows[0]]
-        table = tabulate(rows, headers="keys", tablefmt=style, colalign=aligned, disable_numparse=True)
-        if group[0].selection == "test":
-            said.append(TEST_NOTE)
-        blocks.append("\n".join([title.format(_title(group[0])), "", table, "", *said, ""]))
-    return "\n".join(["\n".join(blocks), *notes, *([""] if notes else [])])
 
 
 def _title(first: Record) -> str:

@@ -3,30 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Sequence
 from typing import Any
 
-import pandas as pd
-from tabulate import tabulate
-
 from zoo.measure import Speed
-
-STYLES = {"text": "simple", "markdown": "github", "latex": "latex_booktabs"}
+from zoo.report.layout import as_csv, as_json, document
 
 
 def render(measured: Sequence[Speed], style: str, environment: dict[str, Any], peak_flops: float) -> str:
     """All of `measured`, taken on one machine described by `environment`, ending in a newline."""
     if style == "json":
         told = {"environment": environment, "peak_flops": peak_flops, "models": [*map(dataclasses.asdict, measured)]}
-        return json.dumps(told, indent=1) + "\n"
+        return as_json(told)
     if style == "csv":
-        return pd.DataFrame([*map(dataclasses.asdict, measured)]).to_csv(index=False, lineterminator="\n")
-    frame = pd.DataFrame([_cells(item) for item in measured])
-    aligned = ["left" if name in ("model", "layout") else "right" for name in frame.columns]
-    table = tabulate(
-        frame, headers="keys", showindex=False, tablefmt=STYLES[style], colalign=aligned, disable_numparse=True
-    )
+        return as_csv([*map(dataclasses.asdict, measured)])
     first = measured[0]
     hardware = (
         environment["gpu"] or f"{environment['cpu']}, {environment['cores']} cores, {environment['threads']} threads"
@@ -40,8 +30,7 @@ def render(measured: Sequence[Speed], style: str, environment: dict[str, Any], p
     ]
     if any(item.compile_seconds for item in measured):
         notes.append("compile s: the first step, which compiles.")
-    prefix = "% " if style == "latex" else ""
-    return "\n".join([table, "", *(prefix + note for note in notes), ""])
+    return document(None, [_cells(item) for item in measured], notes, style, left=("model", "layout"))
 
 
 def _cells(item: Speed) -> dict[str, str]:

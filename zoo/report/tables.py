@@ -1,16 +1,13 @@
-"""Comparison groups to text, Markdown, CSV, LaTeX or JSON: one small exporter per format."""
+"""Comparison groups as tables, CSV or JSON: what title, cells and notes say."""
 
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Callable, Sequence
-
-import pandas as pd
-from tabulate import tabulate
 
 from zoo.comparison import Group, Row
 from zoo.listing import TEST_MARK
+from zoo.report.layout import as_csv, as_json, document
 from zoo.report.tuning import words_of
 from zoo.versus import Difference
 
@@ -18,70 +15,22 @@ MCNEMAR_MARK = "*"
 TEST_NOTE = f"{TEST_MARK} selection: test. The test set chose these weights, so the accuracy is too high to compare."
 
 
-def _text(groups: Sequence[Group], view: str) -> str:
-    return _tables(groups, view, "simple", "{}")
-
-
-def _markdown(groups: Sequence[Group], view: str) -> str:
-    return _tables(groups, view, "github", "**{}**")
-
-
-def _latex(groups: Sequence[Group], view: str) -> str:
-    return _tables(groups, view, "latex_booktabs", "% {}")
-
-
-def _csv(groups: Sequence[Group], view: str) -> str:
-    records = [
-        {
-            "dataset": group.dataset,
-            "recipe": group.recipe,
-            "recipe_fingerprint": group.recipe_fingerprint,
-            "dataset_fingerprint": group.dataset_fingerprint,
-            "precision": group.precision,
-            **_flat(row),
-            "machine": group.machines[row.machine],
-        }
-        for group in groups
-        for row in group.rows
-    ]
-    return pd.DataFrame(records).to_csv(index=False, lineterminator="\n")
-
-
-def _json(groups: Sequence[Group], view: str) -> str:
-    return json.dumps([dataclasses.asdict(group) for group in groups], indent=1) + "\n"
-
-
-FORMATS: dict[str, Callable[[Sequence[Group], str], str]] = {
-    "text": _text,
-    "markdown": _markdown,
-    "csv": _csv,
-    "latex": _latex,
-    "json": _json,
-}
-
-
 def render(groups: Sequence[Group], style: str, view: str = "summary") -> str:
-    """All `groups` in one of :data:`FORMATS`, ending in a newline. `view`: one of :data:`VIEWS`, for tables to read.
+    """All `groups` as text, markdown, csv, latex or json, ending in a newline.
 
-    CSV and JSON hold every figure.
+    `view`: one of :data:`VIEWS`, for tables to read. CSV and JSON hold every figure.
     """
-    return FORMATS[style](groups, view)
+    if style == "json":
+        return as_json([dataclasses.asdict(group) for group in groups])
+    if style == "csv":
+        return as_csv([_flat(row, group) for group in groups for row in group.rows])
+    return "\n".join(document(title_of(group), rows_of(group, view), notes_of(group), style) for group in groups)
 
 
-def _tables(groups: Sequence[Group], view: str, style: str, title: str) -> str:
-    blocks = []
-    for group in groups:
-        notes = notes_of(group, "% " if "latex" in style else "")
-        blocks.append("\n".join([title.format(title_of(group)), "", table_of(group, view, style), "", *notes]))
-    return "\n".join(blocks)
-
-
-def table_of(group: Group, view: str, style: str) -> str:
-    """The table of `group` in one of tabulate's styles, of which "html" escapes its cells."""
+def rows_of(group: Group, view: str) -> list[dict[str, str]]:
+    """The cells of the table of `group`, by column."""
     compared = any(row.against for row in group.rows)
-    frame = pd.DataFrame([cells_of(row, group, view, compared) for row in group.rows])
-    aligned = ["left" if name in ("model", "norm") else "right" for name in frame.columns]
-    return tabulate(frame, headers="keys", showindex=False, tablefmt=style, colalign=aligned, disable_numparse=True)
+    return [cells_of(row, group, view, compared) for row in group.rows]
 
 
 def title_of(group: Group) -> str:
@@ -170,8 +119,8 @@ def _number(value: float | None, shape: str, factor: float = 1.0) -> str:
     return "-" if value is None else shape.format(value * factor)
 
 
-def notes_of(group: Group, prefix: str) -> list[str]:
-    """The lines below the table of `group`, each after `prefix`, and an empty one."""
+def notes_of(group: Group) -> list[str]:
+    """The lines below the table of `group`."""
     counts = {row.interval_kind for row in group.rows}
     notes = []
     if "binomial" in counts:
@@ -212,10 +161,10 @@ def notes_of(group: Group, prefix: str) -> list[str]:
         notes += [f"Machine {letter}: {words}." for letter, words in group.machines.items()]
     else:
         notes += [f"Speeds on {words}." for words in group.machines.values()]
-    return [f"{prefix}{note}" for note in notes] + [""]
+    return notes
 
 
-def _flat(row: Row) -> dict[str, object]:
+def _flat(row: Row, group: Group) -> dict[str, object]:
     record = dataclasses.asdict(row)
     record |= record.pop("differs")
     low, high = record.pop("interval") or (None, None)
@@ -224,10 +173,14 @@ def _flat(row: Row) -> dict[str, object]:
     record["seeds"] = " ".join(str(seed) for seed in row.seeds)
     record["diverged"] = " ".join(f"{seed}@{epoch}" for seed, epoch in row.diverged.items())
     record["accuracies"] = " ".join("-" if value is None else repr(value) for value in row.accuracies)
-    return record | {
+    told = ("dataset", "recipe", "recipe_fingerprint", "dataset_fingerprint", "precision")
+    return {
+        **{name: getattr(group, name) for name in told},
+        **record,
         "interval_low": low,
         "interval_high": high,
         **against,
         "difference_low": below,
         "difference_high": above,
+        "machine": group.machines[row.machine],
     }

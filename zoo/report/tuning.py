@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
-from tabulate import tabulate
+
+from zoo.report.layout import as_csv, as_json, document
 
 if TYPE_CHECKING:
     from zoo.tuning.outcome import Tuning
-
-STYLES = {"text": "simple", "markdown": "github", "latex": "latex_booktabs"}
 
 
 def render(found: Sequence[Tuning], style: str, title: str) -> str:
@@ -20,22 +18,14 @@ def render(found: Sequence[Tuning], style: str, title: str) -> str:
     if style in ("json", "csv"):
         records = [_record(tuning) for tuning in found]
         if style == "json":
-            return json.dumps(records, indent=1) + "\n"
-        return pd.json_normalize(records).drop(columns="all").to_csv(index=False, lineterminator="\n")
-    cells = [_cells(tuning) for tuning in found]
-    aligned = ["left" if name == "model" else "right" for name in cells[0]]
-    table = tabulate(
-        pd.DataFrame(cells), headers="keys", showindex=False, tablefmt=STYLES[style], disable_numparse=True,
-        colalign=aligned,
-    )  # fmt: skip
-    prefix = "% " if style == "latex" else ""
-    heading = f"**{title}**" if style == "markdown" else prefix + title
+            return as_json(records)
+        return as_csv(pd.json_normalize(records).drop(columns="all"))
     notes = [
         f"The same budget for each model: {words_of(found[0].budget.model_dump())}",
         "Held out: accuracy on the held-out images of the best trial, which is too high by having been chosen; in "
         "brackets that of the recipe's own values. Test images were not read.",
     ]
-    return "\n".join([heading, "", table, "", *(prefix + note for note in notes), ""])
+    return document(title, [_cells(tuning) for tuning in found], notes, style)
 
 
 def words_of(budget: Mapping[str, Any]) -> str:

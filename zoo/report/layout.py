@@ -1,0 +1,42 @@
+"""What reports look like: title, table and notes in text, Markdown or LaTeX for people, JSON and CSV for programs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+from tabulate import tabulate
+
+TABLES = {"text": "simple", "markdown": "github", "latex": "latex_booktabs"}  # in tabulate's words
+LEFT = ("model", "norm")  # columns of words; numbers end at the right
+
+
+def document(
+    title: str | None, rows: Sequence[Mapping[str, str]], notes: Sequence[str], style: str, left: Sequence[str] = LEFT
+) -> str:
+    """The table of `rows` between `title` and `notes` in one of :data:`TABLES`, ending in a newline.
+
+    `left`: the columns that begin at the left. Nothing stands above the table where `title` is None.
+    """
+    prefix = "% " if style == "latex" else ""
+    above = [] if title is None else [f"**{title}**" if style == "markdown" else prefix + title, ""]
+    return "\n".join([*above, table_of(rows, TABLES[style], left), "", *(prefix + note for note in notes), ""])
+
+
+def table_of(rows: Sequence[Mapping[str, str]], tablefmt: str, left: Sequence[str] = LEFT) -> str:
+    """The table of `rows`, a column for each key, in one of tabulate's formats, of which "html" escapes its cells."""
+    columns = dict.fromkeys(name for row in rows for name in row)
+    aligned = ["left" if name in left else "right" for name in columns]
+    return tabulate(rows, headers="keys", tablefmt=tablefmt, colalign=aligned, disable_numparse=True)
+
+
+def as_json(told: Any) -> str:
+    """`told` as JSON, ending in a newline."""
+    return json.dumps(told, indent=1) + "\n"
+
+
+def as_csv(records: Sequence[Mapping[str, Any]]) -> str:
+    """One line for each of `records` below their keys."""
+    return pd.DataFrame(records).to_csv(index=False, lineterminator="\n")
