@@ -20,7 +20,6 @@ import pytest
 if "PYTEST_XDIST_WORKER" in os.environ:  # the workers are the parallelism; set before anything imports torch
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-ROOT = Path(__file__).parents[1]  # zoo's own modules are no user's, whatever puts their folder on the path
 TIMEOUT = 300  # seconds; a command that hangs fails its test instead of the whole run
 FIRST_SEED = 67280421310721  # with which torch's generator begins in every process
 
@@ -155,7 +154,7 @@ def as_a_process(folder: Path, environment: dict[str, str]) -> Iterator[None]:
         finally:
             signal.signal(signal.SIGTERM, terminate)
             state.put_back()
-            added = [Path(entry) for entry in sys.path if entry not in path and not ROOT.is_relative_to(entry)]
+            added = [Path(entry) for entry in sys.path if entry not in path]
             sys.path[:] = path
             for name in set(sys.modules) - modules:
                 file = getattr(sys.modules[name], "__file__", None)

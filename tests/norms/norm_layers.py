@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 from torch import Tensor, nn
 
 from zoo.builder import Norm, load_norm
 from zoo.entries import read_registry_file
 from zoo.registry import BUILT_IN, Registry
+from zoo.testing import norms
 
 REGISTRY = Registry([read_registry_file(BUILT_IN.resolve(), "built in")])
 NORMS = list(REGISTRY.norms)
 INCLUDED = [name for name, entry in REGISTRY.norms.items() if entry.activation == "included"]
+images = partial(norms.images, dtype=torch.float64)  # another dtype where a test says so
 # With and without the activation, for norms that include it.
 LAYERS = [(name, True) for name in NORMS] + [(name, False) for name in INCLUDED]
 CHANNELS = 24  # not a multiple of the group size 16
@@ -39,15 +43,6 @@ def in_midlife(layer: nn.Module) -> nn.Module:
             else:
                 buffer.fill_(600)  # in the middle of batch renorm's ramp
     return layer
-
-
-def images(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float64) -> Tensor:
-    """Not centred, and with a scale and mean of its own for every image and channel."""
-    g = torch.Generator().manual_seed(seed)
-    n, c = shape[:2]
-    scale = 0.3 + 2 * torch.rand(n, c, 1, 1, generator=g, dtype=torch.float64)
-    shift = torch.randn(n, c, 1, 1, generator=g, dtype=torch.float64) + torch.linspace(-3, 3, c).view(1, c, 1, 1)
-    return (torch.randn(shape, generator=g, dtype=torch.float64) * scale + shift).to(dtype)
 
 
 def parts(layer: nn.Module) -> dict[str, Tensor]:
