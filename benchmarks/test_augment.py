@@ -11,6 +11,7 @@ import torch
 from torchvision.transforms import InterpolationMode, v2
 
 from zoo.data.loader import TrainLoader
+from zoo.world import ALONE
 
 MEAN, STD = [0.4914, 0.4822, 0.4465], [0.2470, 0.2435, 0.2616]
 PAD = {"PadIfNeeded": {"min_height": 40, "min_width": 40, "border_mode": "reflect_101"}}
@@ -25,7 +26,9 @@ BATCH, ROUNDS = 500, 5
 
 def batched(images: np.ndarray, labels: np.ndarray, transforms: list, executor: str, count: int) -> Callable[[], int]:
     """One epoch over the first `count` images, on all cores."""
-    loader = TrainLoader(images[:count], labels[:count], transforms, batch_size=BATCH, seed=0, executor=executor)
+    loader = TrainLoader(
+        images[:count], labels[:count], transforms, batch_size=BATCH, seed=0, world=ALONE, executor=executor
+    )
 
     def epoch() -> int:
         return sum(len(y) for _, y in loader.epoch(0))

@@ -16,9 +16,10 @@ from zoo.builder import build
 from zoo.data.loader import TrainLoader
 from zoo.engine.machine import native_bf16
 from zoo.engine.train import Batches, train
-from zoo.recipe import load_recipe
+from zoo.recipe_file import load_recipe
 from zoo.registry import load_registry
-from zoo.results import EpochRow, RunFolder
+from zoo.results import EpochRow
+from zoo.run_folder import RunFolder
 from zoo.world import ALONE
 
 CPU = torch.device("cpu")
@@ -56,7 +57,7 @@ class Turns:
 def ours(model: nn.Module, images: np.ndarray, labels: np.ndarray, folder: Path, turns: Turns) -> None:
     """The real loop, :func:`zoo.engine.train.train`; the time is its own, without evaluation and the saved state."""
     recipe = load_recipe("smoke", [f"batch_size={BATCH}", "precision=bf16", f"epochs={TURNS + 1}", CONSTANT])
-    loader = TrainLoader(images, labels, TRANSFORMS, batch_size=BATCH, seed=0, channels_last=True)
+    loader = TrainLoader(images, labels, TRANSFORMS, batch_size=BATCH, seed=0, world=ALONE, channels_last=True)
     train(
         model.to(memory_format=torch.channels_last), recipe, Batches(loader, None), seed=0, device=CPU, compiled=False,
         world=ALONE, state=None, folder=RunFolder(folder), identity={}, reporter=turns,

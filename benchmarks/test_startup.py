@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from zoo.results import load_result
+from zoo.run_folder import load_result
 
 RESULTS = Path(__file__).parent / "results"
 ENTRIES, COPIES = 10_000, 10_000

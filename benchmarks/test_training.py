@@ -16,9 +16,10 @@ from zoo.engine.speed import LAYOUTS
 from zoo.engine.step import TrainStep
 from zoo.engine.throughput import matrix_peak
 from zoo.measure import Speed, measure
-from zoo.recipe import load_recipe
+from zoo.recipe_file import load_recipe
 from zoo.registry import load_registry
 from zoo.settings import Settings
+from zoo.world import ALONE
 
 DEVICE = choose_device()
 REGISTRY = load_registry()
@@ -54,7 +55,7 @@ def test_loop_of_each_norm(benchmark, figure, norm: str) -> None:
 def a_step(norm: str, layout: str) -> Callable[[], None]:
     """One training step of resnet20 on one resident batch, warmed up."""
     model = build(REGISTRY.resolve(f"resnet20_{norm}")).to(DEVICE, memory_format=LAYOUTS[layout]).train()
-    step = TrainStep(model, make_optimizer(model, RECIPE.optimizer), RECIPE, DEVICE)
+    step = TrainStep(model, make_optimizer(model, RECIPE.optimizer), RECIPE, DEVICE, world=ALONE)
     images = torch.randn(RECIPE.batch_size, 3, 32, 32, device=DEVICE).contiguous(memory_format=LAYOUTS[layout])
     labels = torch.zeros(RECIPE.batch_size, dtype=torch.int64, device=DEVICE)
     step(images, labels, 0.5)

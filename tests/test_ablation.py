@@ -10,8 +10,8 @@ import pandas as pd
 import pytest
 
 from zoo.ablation import reference_recipes, reference_steps
-from zoo.recipe import load_recipe
 from zoo.recipe_diff import differences
+from zoo.recipe_file import load_recipe
 
 
 def test_it_begins_with_eva6s8_and_ends_with_standard() -> None:

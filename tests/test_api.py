@@ -16,10 +16,11 @@ from test_comparison import result
 import zoo
 from zoo.errors import ResultError, UnknownNameError, ZooError
 from zoo.report.tables import render
-from zoo.results import RunFolder, find_results, load_all, load_result, save_result
+from zoo.run_folder import RunFolder, find_results, load_all, load_result, save_result
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
+TUNED = ROOT / "benchmarks" / "studies" / "tune"
 HOSTILE = "<script>alert(\"1\")</script> & 'x'"
 
 
@@ -162,6 +163,10 @@ def test_mistakes_are_errors_of_zoo(tmp_path: Path) -> None:
         zoo.compare(RESULTS, "resnet20_bm")
     with pytest.raises(ResultError, match="baseline cannot go with mixed"):
         zoo.compare(RESULTS, "resnet20_bn", mixed=True)
+    with pytest.raises(ResultError, match="tuned cannot go with mixed"):
+        zoo.compare(TUNED, mixed=True, tuned=True)
+    with pytest.raises(ResultError, match="no runs of tuned recipes"):
+        zoo.compare(RESULTS, tuned=True)
 
 
 # compare
@@ -173,6 +178,27 @@ def test_comparison_is_that_of_the_command(inline_cli) -> None:
     assert repr(found) == printed
     assert {group.recipe_fingerprint for group in found} == set(zoo.load_results(RESULTS).fingerprint)
     assert len(zoo.compare(RESULTS, mixed=True)) == 1
+
+
+def test_tuned_is_that_of_the_command(inline_cli) -> None:
+    printed = inline_cli.ok("compare", TUNED, "--tuned", "--baseline", "resnet20_bn")
+    found = zoo.compare(TUNED, "resnet20_bn", tuned=True)
+    assert (repr(found), found.left_out) == (printed.stdout, printed.stderr)
+    (group,) = found
+    assert group.budget["trials"] == 6
+    assert [(row.model, set(row.differs)) for row in group.rows] == [
+        (name, {"optimizer.lr", "optimizer.weight_decay"}) for name in ("resnet20_bn", "resnet20_ln")
+    ]
+    assert [len(group.rows) for group in zoo.compare(TUNED)] == [1, 1]  # without it each recipe by itself
+
+
+def test_what_tuned_leaves_out_is_said_as_the_command_says_it(inline_cli) -> None:
+    printed = inline_cli.ok("compare", TUNED, RESULTS, "--tuned")
+    found = zoo.compare([TUNED, RESULTS], tuned=True)
+    others = len(find_results([RESULTS]))
+    assert found.left_out == f"left out: {others} runs under recipes that were not tuned for their model"
+    assert repr(found) == printed.stdout + printed.stderr
+    assert found.left_out in found._repr_html_()
 
 
 def test_html_says_what_the_markdown_says() -> None:

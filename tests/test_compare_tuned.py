@@ -11,8 +11,10 @@ from typing import Any
 
 import pytest
 
-from zoo.recipe import Recipe, load_recipe
-from zoo.results import RecipePart, Result, RunFolder, find_results, load_all, save_result
+from zoo.recipe import Recipe
+from zoo.recipe_file import load_recipe
+from zoo.results import RecipePart, Result
+from zoo.run_folder import RunFolder, find_results, load_all, save_result
 
 REGISTRY = 'architectures:\n  mini: {builder: "zoo.models.resnet_cifar:resnet_cifar", kwargs: {depth: 8, width: 4}}\n'
 CHANGES = ("split.train=64", "split.holdout=64", "epochs=1")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import math
 import re
 from collections.abc import Iterable
 from pathlib import Path
@@ -18,10 +19,12 @@ import zoo.comparison as module
 from zoo.comparison import Group
 from zoo.errors import ResultError, UnknownNameError
 from zoo.power import needs
+from zoo.report.layout import FORMATS
 from zoo.report.power import render_power
-from zoo.report.tables import FORMATS, render
-from zoo.results import EpochRow, Result, RunFolder, Stored, save_history, save_predictions
-from zoo.stats import seeds_needed
+from zoo.report.tables import render
+from zoo.results import EpochRow, Result
+from zoo.run_folder import RunFolder, Stored, save_history, save_predictions
+from zoo.stats import seeds_needed, student_interval
 
 MACHINE = {"cpu": "CPU one", "cores": 2, "threads": 2, "torch": "2.9", "python": "3.11.1", "gpu": None, "cuda": None}
 
@@ -606,10 +609,16 @@ def test_quality_view() -> None:
     groups = compare([result(seed=0, test__loss=0.4), result(seed=1, test__loss=0.6), result("m_old", train=None)])
     shown = {cells["model"]: cells for cells in table(render(groups, "text", "quality"), "text")}
     assert shown["m_bn"] | {
-        "loss": "0.5000", "top-5 %": "99.00", "ECE %": "10.00", "Brier": "0.2000", "train accuracy %": "95.00",
-        "gap": "+5.00", "epochs to 90 %": "3.0", "activations KiB": "293",
+        "loss": "0.5000 ± 1.2706", "top-5 %": "99.00 ± 0.00", "ECE %": "10.00 ± 0.00", "Brier": "0.2000 ± 0.0000",
+        "train accuracy %": "95.00 ± 0.00", "gap": "+5.00 ± 0.00", "epochs to 90 %": "3.0 ± 0.0",
+        "activations KiB": "293",
     } == shown["m_bn"]  # fmt: skip
-    assert (shown["m_old"]["gap"], shown["m_old"]["train accuracy %"]) == ("-", "-")
+    assert (shown["m_old"]["loss"], shown["m_old"]["gap"], shown["m_old"]["train accuracy %"]) == ("0.5000", "-", "-")
+    (group,) = groups
+    assert group.rows[0].intervals["loss"] == pytest.approx(student_interval([0.4, 0.6]))
+    assert group.rows[1].intervals == {}  # one seed
+    frame = pd.read_csv(io.StringIO(render(groups, "csv")))
+    assert frame["loss_high"].tolist() == pytest.approx([1.7706, math.nan], abs=1e-4, nan_ok=True)
     assert "MACs (M)" not in shown["m_bn"]
 
 

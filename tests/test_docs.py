@@ -7,11 +7,11 @@ from pathlib import Path
 
 from zoo.ablation import ablation, reference_recipes
 from zoo.comparison import compare
-from zoo.recipe import load_recipe
+from zoo.recipe_file import load_recipe
 from zoo.report.ablation import render as render_way
 from zoo.report.batch_size import render
 from zoo.report.tables import render as render_groups
-from zoo.results import find_results, load_all, load_history, load_stored
+from zoo.run_folder import find_results, load_all, load_history, load_stored
 from zoo.study import batch_size_recipes, batch_sizes
 
 ROOT = Path(__file__).parents[1]

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from zoo.results import find_results, load_all
+from zoo.run_folder import find_results, load_all
 
 SCRIPT = Path(__file__).parents[1] / "benchmarks" / "gpu.py"
 

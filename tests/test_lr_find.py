@@ -107,3 +107,14 @@ def test_mistakes(cli) -> None:
         assert output.returncode == 2, output.stdout
         assert all(word in output.lines[-1] for word in words), output.lines[-1]
         assert not (cli.folder / "lr-find.png").exists()
+
+
+@pytest.mark.parametrize(
+    "command",
+    [("lr-find", "--steps", "10"), ("tune", "--trials", "1", "--set", "epochs=2"), ("speed", "--seconds", "1")],
+)
+def test_what_was_done_to_a_model_of_another_library_is_told(inline_cli, command: tuple[str, ...]) -> None:
+    name = "timm:test_resnet@ln"
+    output = inline_cli.ok(command[0], name, *COMMAND[3:], *command[1:])
+    told = [line for line in output.lines if line.startswith(f"{name}: ")]
+    assert any("ln instead of " in line for line in told), output.stderr

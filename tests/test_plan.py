@@ -14,10 +14,10 @@ from zoo.data.datasets import load
 from zoo.engine.machine import describe
 from zoo.errors import ResultError
 from zoo.plan import Planned, at_a_time
-from zoo.recipe import load_recipe
+from zoo.recipe_file import load_recipe
 from zoo.registry import load_registry
 from zoo.report.plan import duration, render
-from zoo.results import load_history, load_result
+from zoo.run_folder import load_history, load_result
 
 CHANGES = ("split.train=64", "split.holdout=32", "epochs=2", "schedule.peak_epoch=1")
 OPTIONS = ("--recipe", "smoke", *(word for change in CHANGES for word in ("--set", change)), "--layout", "nchw")

@@ -13,7 +13,7 @@ from zoo import plugins
 from zoo.builder import build, definition
 from zoo.errors import RecipeError, RegistryError, UnknownNameError
 from zoo.listing import recipe_files, recipe_names, recipe_plugins
-from zoo.recipe import load_recipe
+from zoo.recipe_file import load_recipe
 from zoo.registry import Registry, load_registry, registry_plugins
 
 Install = Callable[..., Path]

@@ -12,7 +12,7 @@ import pytest
 
 from zoo.entries import read_registry_file
 from zoo.registry import BUILT_IN, Registry
-from zoo.results import find_results, load_result
+from zoo.run_folder import find_results, load_result
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results"

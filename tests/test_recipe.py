@@ -16,7 +16,9 @@ from zoo.data.transforms import parse
 from zoo.errors import RecipeError, UnknownNameError
 from zoo.listing import RECIPES as FOLDER
 from zoo.listing import recipe_names as names
-from zoo.recipe import Recipe, load_recipe
+from zoo.recipe import Recipe
+from zoo.recipe_file import load_recipe
+from zoo.world import ALONE
 
 # A change of one of these makes every stored result of that recipe another experiment's: it must be deliberate, and
 # CHANGELOG.md must say so. `laptop`, `fast` and `smoke` are not pinned while they are still being tuned.
@@ -154,6 +156,7 @@ def test_eva6s8_has_98_batches_of_cifar10() -> None:
         recipe.augment.train,
         batch_size=recipe.batch_size,
         seed=1,
+        world=ALONE,
         drop_last=recipe.drop_last,
         executor="albumentations",
     )

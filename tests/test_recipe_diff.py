@@ -11,8 +11,8 @@ import yaml
 
 from zoo.errors import RecipeError, ResultError, UnknownNameError
 from zoo.listing import recipe_names
-from zoo.recipe import load_recipe
 from zoo.recipe_diff import Difference, differences, flatten
+from zoo.recipe_file import load_recipe
 from zoo.recipe_source import find
 from zoo.report.recipes import FORMATS, as_differences, as_yaml
 

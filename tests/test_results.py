@@ -27,10 +27,12 @@ from zoo.results import (
     ModelPart,
     RecipePart,
     Result,
-    RunFolder,
     SelectionPart,
     SettingsPart,
     SpeedPart,
+)
+from zoo.run_folder import (
+    RunFolder,
     find_results,
     load_history,
     load_predictions,

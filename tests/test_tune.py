@@ -14,8 +14,9 @@ import pytest
 from zoo.data.datasets import Dataset
 from zoo.errors import RecipeError
 from zoo.files import lock
-from zoo.recipe import Recipe, load_recipe
+from zoo.recipe import Recipe
 from zoo.recipe_diff import differences
+from zoo.recipe_file import load_recipe
 from zoo.tuning.space import budget, check_recipe, make_space, parse_range
 from zoo.tuning.study import Study, opened
 

@@ -18,7 +18,8 @@ from torch import nn
 from zoo.data.loader import TrainLoader
 from zoo.errors import EnvironmentFault, RecipeError, RegistryError
 from zoo.registry import load_registry
-from zoo.results import EpochRow, RunFolder, find_results, load_history, load_result
+from zoo.results import EpochRow
+from zoo.run_folder import RunFolder, find_results, load_history, load_result
 from zoo.world import ALONE, World, check_batches, check_model
 
 CPU = torch.device("cpu")

@@ -7,10 +7,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from zoo.comparison import Row, compare
+from zoo.comparison import compare
+from zoo.comparison_row import Row
 from zoo.errors import RecipeError
-from zoo.recipe import Recipe, load_recipe
-from zoo.results import EpochRow, Stored, load_history
+from zoo.recipe import Recipe
+from zoo.recipe_file import load_recipe
+from zoo.results import EpochRow
+from zoo.run_folder import Stored, load_history
 
 REFLECT = "reflect_101"
 CROP_28 = [

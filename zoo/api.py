@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from zoo.comparison import Group
-    from zoo.results import Stored
+    from zoo.run_folder import Stored
 
 Roots = str | Path | Iterable[str | Path]
 
@@ -73,17 +73,22 @@ def load_results(
 
 
 class Comparison(list["Group"]):
-    """The groups of :func:`zoo.comparison.compare`. Shows itself as ``zoo compare`` does, in a notebook in HTML."""
+    """The groups of :func:`zoo.comparison.compare`. Shows itself as ``zoo compare`` does, in a notebook in HTML.
+
+    `left_out` says in a line how many runs :func:`compare` with `tuned` left out; it is empty where there are none.
+    """
+
+    left_out: str = ""
 
     def __repr__(self) -> str:
         from zoo.report.tables import render
 
-        return render(self, "text")
+        return render(self, "text") + (f"{self.left_out}\n" if self.left_out else "")
 
     def _repr_html_(self) -> str:
         from zoo.report.html import groups_html
 
-        return groups_html(self)
+        return groups_html(self) + (f"\n<p><small>{self.left_out}</small></p>" if self.left_out else "")
 
 
 def compare(
@@ -94,22 +99,31 @@ def compare(
     recipe: str | None = None,
     model: str | Sequence[str] = (),
     mixed: bool = False,
+    tuned: bool = False,
     seconds_to: float | None = None,
 ) -> Comparison:
     """The stored runs under `runs` as ``zoo compare`` shows them: one group per data set and recipe, one row per model.
 
     `baseline` tests every other model against that one, paired by seed. `dataset`, `recipe` and `model` choose as in
-    :func:`load_results`. `mixed` and `seconds_to` (an accuracy, 0 to 1) are those of :func:`zoo.comparison.compare`.
+    :func:`load_results`. `tuned` shows only runs of recipes that ``zoo tune`` made for their model, one group per
+    budget. `mixed` and `seconds_to` (an accuracy, 0 to 1) are those of :func:`zoo.comparison.compare`.
 
-    Raises :class:`zoo.errors.ResultError` for no or damaged runs, for `baseline` with `mixed`, and as
+    Raises :class:`zoo.errors.ResultError` for no or damaged runs, for `baseline` or `tuned` with `mixed`, and as
     :func:`zoo.comparison.compare` does; :class:`zoo.errors.UnknownNameError` for a choice or baseline that no run
     meets.
     """
     from zoo.comparison import compare as group
+    from zoo.comparison import is_tuned
 
     if mixed and baseline is not None:
         raise ResultError("baseline cannot go with mixed: a test between unlike runs says nothing of models")
-    return Comparison(group(read_runs(runs, dataset, recipe, model), baseline, mixed=mixed, seconds_to=seconds_to))
+    if mixed and tuned:
+        raise ResultError("tuned cannot go with mixed: it shows what was tuned under one budget")
+    stored = read_runs(runs, dataset, recipe, model)
+    found = Comparison(group(stored, baseline, mixed=mixed, tuned=tuned, seconds_to=seconds_to))
+    if tuned and (others := sum(not is_tuned(run.result) for run in stored)):
+        found.left_out = f"left out: {others} runs under recipes that were not tuned for their model"
+    return found
 
 
 def read_runs(
@@ -120,7 +134,7 @@ def read_runs(
     Raises :class:`zoo.errors.ResultError` for no or damaged runs, :class:`zoo.errors.UnknownNameError` for a choice
     that no run meets.
     """
-    from zoo.results import find_results, load_all
+    from zoo.run_folder import find_results, load_all
 
     roots = [Path(root) for root in ([runs] if isinstance(runs, str | Path) else runs)]
     paths = find_results(roots)

@@ -16,9 +16,10 @@ from zoo.identity import check_identity, identity_of, identity_of_result
 from zoo.inputs import check_data, input_shape
 from zoo.recipe import Recipe
 from zoo.registry import Model
-from zoo.results import Result, RunFolder, load_result
+from zoo.results import Result
 from zoo.run import Reporter as RunReporter
 from zoo.run import Run, make_folder, run_one
+from zoo.run_folder import RunFolder, load_result
 from zoo.settings import Settings
 from zoo.world import check_model
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import hashlib
 import importlib
 import inspect
@@ -132,11 +131,7 @@ def try_on(model: Model, module: nn.Module, image_shape: tuple[int, int, int], n
     fair.check_module(where, module)
     with fair.untouched(where, "running"):
         try:
-            twin = copy.deepcopy(module)
-            before = dict(twin.named_parameters())
-            twin.train()(torch.rand(2, *image_shape)).sum().backward()
-            with torch.no_grad():
-                answer = twin.eval()(torch.rand(2, *image_shape))
+            twin, before, answer = fair.step(module, torch.rand(2, *image_shape))
         except Exception as problem:
             line = " ".join(f"{type(problem).__name__}: {problem}".split())
             raise RegistryError(f"{where}: fails on images of shape {image_shape}: {line}") from problem

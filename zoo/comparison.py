@@ -1,62 +1,20 @@
-"""Results to rows: one group per data set and recipe fingerprint, one row per model, seeds pooled."""
+"""Results to groups: one per data set and recipe fingerprint, in each a row per model, ranked."""
 
 from __future__ import annotations
 
 import json
-import statistics
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
-from zoo import curves
+from zoo.comparison_row import Row, row_of
 from zoo.errors import ResultError, unknown
 from zoo.gcpause import paused_gc
 from zoo.recipe_diff import flatten
-from zoo.results import Result, Stored, load_history
-from zoo.stats import student_interval, wilson_interval
-from zoo.versus import Difference, differences
-
-
-@dataclass(frozen=True)
-class Row:
-    """One model under one recipe. Accuracy and its 95 % interval are fractions of the test set; speeds are medians.
-
-    `interval_kind` is ``student`` over seeds, or ``binomial`` of the test set where there is one seed. Other figures of
-    quality are means over seeds: of the test set, `train_accuracy` and `gap` (train minus test) of unaugmented images.
-    `seconds_to` is None where one of the seeds never came so far. Everything is None where no run gives it.
-    """
-
-    model: str
-    label: str
-    norm: str | None
-    seeds: list[int]
-    accuracies: list[float | None]  # by seed; None where it diverged
-    accuracy: float | None
-    interval: tuple[float, float] | None
-    interval_kind: str | None
-    diverged: dict[int, int]  # seed -> epoch
-    loss: float | None
-    top5_accuracy: float | None
-    ece: float | None
-    brier: float | None
-    train_accuracy: float | None
-    gap: float | None
-    epochs_to_90_percent: float | None
-    seconds_to: float | None
-    parameters: int
-    macs: int
-    activation_bytes: int | None
-    train_images_per_second: float | None
-    inference_images_per_second: float | None
-    latency_p50: float | None
-    latency_p99: float | None
-    peak_memory_bytes: int | None
-    selection: str
-    machine: str  # equal letters: one machine and software stack, so that speeds may be compared
-    against: Difference | None = None  # None for the baseline itself, and where none was asked for
-    # In a mixed table what this row's runs were made with, in one of tuned recipes the values found for the model.
-    differs: dict[str, str] = field(default_factory=dict)
+from zoo.results import Result
+from zoo.run_folder import Stored
+from zoo.versus import differences
 
 
 @dataclass(frozen=True)
@@ -64,7 +22,7 @@ class Group:
     """Runs that may be ranked together, or `mixed`: they may not. `machines` maps the rows' letters to their meaning.
 
     A mixed group has the field "mixed" for what its runs do not share. A group of tuned recipes has the fingerprint of
-    the recipe that they were tuned from, and their common `budget`, which is :class:`zoo.recipe.Tuned` but the model.
+    the recipe that they were tuned from, and their common `budget`: :class:`zoo.recipe_sections.Tuned` but the model.
     """
 
     dataset: str
@@ -245,7 +203,7 @@ def _rows(
         by_row[run.result.model.name, run.definition, machine, run.result.recipe.fingerprint].append(run.stored)
     found = []
     for (_, _, machine, _), members in by_row.items():
-        row = _row(members, machine, seconds_to)
+        row = row_of(members, machine, seconds_to)
         if budget is not None:
             row = replace(row, differs=_values(members[0].result, budget))
         found.append((row, {run.result.seed: run for run in members if run.result.test}))
@@ -288,76 +246,7 @@ def _letter(number: int) -> str:
     return (_letter(first - 1) if first else "") + chr(ord("a") + last)
 
 
-def _row(runs: Sequence[Stored], machine: str, seconds_to: float | None) -> Row:
-    results = [run.result for run in runs]
-    first = results[0]
-    tested = [result for result in results if result.test is not None]
-    accuracies = [result.test.accuracy for result in tested]
-    interval = kind = None
-    if len(accuracies) > 1:
-        interval, kind = student_interval(accuracies), "student"
-    elif accuracies:
-        interval, kind = wilson_interval(tested[0].test.correct, tested[0].test.images), "binomial"
-
-    def known(value: Callable[[Result], float | None], of: Sequence[Result]) -> list[float]:
-        return [item for item in map(value, of) if item is not None]
-
-    def mean(value: Callable[[Result], float | None]) -> float | None:
-        """Over the seeds that did not diverge, where all of them have it."""
-        values = known(value, tested)
-        return statistics.fmean(values) if values and len(values) == len(tested) else None
-
-    def median(value: Callable[[Result], float | None]) -> float | None:
-        values = known(value, results)
-        return statistics.median(values) if values else None
-
-    memory = median(lambda result: result.speed.peak_memory_bytes)
-    return Row(
-        model=first.model.name,
-        label=first.model.label,
-        norm=first.model.norm,
-        seeds=[result.seed for result in results],
-        accuracies=[result.test.accuracy if result.test else None for result in results],
-        accuracy=statistics.fmean(accuracies) if accuracies else None,
-        interval=interval,
-        interval_kind=kind,
-        diverged={result.seed: result.diverged_epoch for result in results if result.status == "diverged"},
-        loss=mean(lambda result: result.test.loss),
-        top5_accuracy=mean(lambda result: result.test.top5_accuracy),
-        ece=mean(lambda result: result.test.ece),
-        brier=mean(lambda result: result.test.brier),
-        train_accuracy=mean(lambda result: result.train.accuracy if result.train else None),
-        gap=mean(lambda result: result.train.accuracy - result.test.accuracy if result.train else None),
-        epochs_to_90_percent=mean(lambda result: result.epochs_to_90_percent),
-        seconds_to=None if seconds_to is None else _seconds_to(runs, seconds_to),
-        parameters=first.model.parameters,
-        macs=first.model.macs,
-        activation_bytes=first.model.activation_bytes,
-        train_images_per_second=median(lambda result: result.speed.train_images_per_second),
-        inference_images_per_second=median(lambda result: result.speed.inference_images_per_second),
-        latency_p50=median(lambda result: result.speed.latency_p50),
-        latency_p99=median(lambda result: result.speed.latency_p99),
-        peak_memory_bytes=None if memory is None else round(memory),
-        selection=first.selection.split,
-        machine=machine,
-    )
-
-
-def _seconds_to(runs: Sequence[Stored], accuracy: float) -> float | None:
-    """The median over seeds of the seconds of training until `accuracy`, all of which came so far."""
-    begun = [run for run in runs if run.result.epochs_trained]  # without an epoch there is no history
-    seconds = [curves.seconds_to(load_history(run.folder.history), accuracy) for run in begun]
-    if len(begun) < len(runs):
-        return None
-    return None if None in seconds else statistics.median(seconds)
-
-
 def _machine(result: Result) -> str:
-    """The hardware and software that a speed depends on, in words."""
-    told = result.environment
-    kind = f" ({told['instructions']})" if told.get("instructions") else ""  # results of old do not tell
-    hardware = told.get("gpu") or f"{told.get('cpu')}{kind}, {told.get('cores')} cores, {told.get('threads')} threads"
-    hardware += f", {told['processes']} processes" if told.get("processes") else ""
-    software = f"torch {told.get('torch')}" + (f" with CUDA {told['cuda']}" if told.get("cuda") else "")
+    """All that a speed depends on, in words."""
     how = ", compiled" if result.settings.compiled else ""
-    return f"{hardware}; {software}, Python {told.get('python')}, {result.settings.executor} augmentation{how}"
+    return f"{result.machine}, {result.settings.executor} augmentation{how}"

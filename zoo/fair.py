@@ -6,7 +6,9 @@ It finds what an author does in good faith, and is no defence against one who hi
 from __future__ import annotations
 
 import contextlib
+import copy
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -66,6 +68,17 @@ def check_module(where: str, module: nn.Module) -> None:
                 f"{where}: parameter {name!r} has a gradient hook, which changes how fast it learns; "
                 "take it out: how parameters are updated is the recipe's, one for all models"
             )
+
+
+def step(module: nn.Module, images: Tensor) -> tuple[nn.Module, dict[str, nn.Parameter], Any]:
+    """A copy of `module` after the backward pass of a step on `images` and an answer to them in eval mode, its
+    parameters before, and the answer: what :func:`check_after` looks at. Raises whatever the model does.
+    """
+    twin = copy.deepcopy(module)
+    before = dict(twin.named_parameters())
+    twin.train()(images).sum().backward()
+    with torch.no_grad():
+        return twin, before, twin.eval()(images)
 
 
 def check_after(where: str, module: nn.Module, twin: nn.Module, before: dict[str, nn.Parameter]) -> None:

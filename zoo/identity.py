@@ -9,7 +9,8 @@ from zoo.data.datasets import Dataset
 from zoo.errors import ResultError
 from zoo.recipe import Recipe
 from zoo.registry import Model
-from zoo.results import Result, RunFolder
+from zoo.results import Result
+from zoo.run_folder import RunFolder
 
 
 def identity_of(model: Model, recipe: Recipe, dataset: Dataset) -> dict[str, Any]:

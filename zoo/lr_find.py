@@ -94,7 +94,7 @@ def lr_find(
     rows, _ = split_rows(recipe, dataset)
     loader = train_loader(recipe, dataset, settings, layout, seed=seed, rows=rows)
     optimizer = make_optimizer(module, recipe.optimizer)
-    step = TrainStep(module, optimizer, recipe, device, settings.compiled)
+    step = TrainStep(module, optimizer, recipe, device, world=settings.world, compiled=settings.compiled)
     module.train()
     torch.manual_seed(derive("layers", seed, 0))
     rates, losses = rates_of(low, high, steps), []

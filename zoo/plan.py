@@ -23,8 +23,9 @@ from zoo.identity import check_identity, identity_of, identity_of_result
 from zoo.inputs import input_shape, split_rows
 from zoo.recipe import Recipe
 from zoo.registry import Model
-from zoo.results import Result, Stored, find_results, load_all, load_history, load_result
+from zoo.results import Result
 from zoo.run import Run
+from zoo.run_folder import Stored, find_results, load_all, load_history, load_result
 
 State = Literal["done", "diverged", "goes on", "to do"]
 OVER = ("done", "diverged")

@@ -48,6 +48,11 @@ def starting_from(model: Model, pretrained: Pretrained) -> Model:
     return replace(model, name=f"{model.name}{MARK}{pretrained.sha256[:8]}", pretrained=pretrained)
 
 
+def registry_name(name: str) -> str:
+    """The name that the registry has for the model that a result calls `name`: without the digest of its weights."""
+    return name.partition(MARK)[0]
+
+
 def sha256(path: Path) -> str:
     """The hexadecimal digest of a file. Raises :class:`RegistryError` where it cannot be read."""
     try:

@@ -10,8 +10,10 @@ from typing import Any
 
 from zoo.errors import RecipeError, ResultError
 from zoo.listing import recipe_names
-from zoo.recipe import fingerprint_of, load_recipe
-from zoo.results import Result, find_results, load_result
+from zoo.recipe import fingerprint_of
+from zoo.recipe_file import load_recipe
+from zoo.results import Result
+from zoo.run_folder import find_results, load_result
 
 
 @dataclass(frozen=True)

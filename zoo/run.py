@@ -26,19 +26,8 @@ from zoo.identity import check_identity, started_with
 from zoo.inputs import eval_loader, input_shape, split_rows, train_loader
 from zoo.recipe import Recipe
 from zoo.registry import Model
-from zoo.results import (
-    DatasetPart,
-    Metrics,
-    ModelPart,
-    RecipePart,
-    Result,
-    RunFolder,
-    SelectionPart,
-    SettingsPart,
-    SpeedPart,
-    save_predictions,
-    save_result,
-)
+from zoo.results import DatasetPart, Metrics, ModelPart, RecipePart, Result, SelectionPart, SettingsPart, SpeedPart
+from zoo.run_folder import RunFolder, save_predictions, save_result
 from zoo.seeding import derive
 from zoo.settings import Settings, settle_layout
 

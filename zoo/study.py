@@ -6,10 +6,12 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from zoo.comparison import Group, Row, compare
+from zoo.comparison import Group, compare
+from zoo.comparison_row import Row
 from zoo.errors import RecipeError
-from zoo.recipe import Recipe, load_recipe
-from zoo.results import Stored
+from zoo.recipe import Recipe
+from zoo.recipe_file import load_recipe
+from zoo.run_folder import Stored
 
 # How the learning rate follows the batch size, as a factor of the recipe's, for a batch `ratio` times the recipe's.
 LR_RULES = {

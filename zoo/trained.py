@@ -15,9 +15,10 @@ from zoo.data.loader import EvalLoader
 from zoo.engine.checkpoint import load_weights
 from zoo.engine.speed import LAYOUTS, count_macs
 from zoo.errors import ResultError, UnknownNameError
-from zoo.pretrained import MARK, Pretrained, starting_from
+from zoo.pretrained import Pretrained, registry_name, starting_from
 from zoo.registry import Model, Registry
-from zoo.results import Result, RunFolder, find_results, load_result
+from zoo.results import Result
+from zoo.run_folder import RunFolder, find_results, load_result
 
 
 @dataclass(frozen=True)
@@ -157,7 +158,7 @@ def _open(path: Path, result: Result, registry: Registry) -> TrainedRun:
         )
     then = result.model.definition
     try:
-        model = registry.resolve(name.partition(MARK)[0])
+        model = registry.resolve(registry_name(name))
     except UnknownNameError as problem:
         raise ResultError(f"{folder.path}: {problem}; --registry names the file it was trained with") from problem
     if started := then.get("pretrained"):

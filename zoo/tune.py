@@ -16,11 +16,12 @@ from zoo.data.datasets import Dataset
 from zoo.engine.train import EpochRow, Outcome
 from zoo.files import lock, remove_leftovers
 from zoo.identity import check_identity, identity_of
-from zoo.recipe import Recipe, with_values
+from zoo.recipe import Recipe
+from zoo.recipe_file import with_values
 from zoo.registry import Model
-from zoo.results import RunFolder, model_folder
 from zoo.run import Reporter as RunReporter
 from zoo.run import Run, make_folder, set_up, train_on
+from zoo.run_folder import RunFolder, model_folder
 from zoo.seeding import derive
 from zoo.settings import Settings
 from zoo.tuning.outcome import Tuning, conclude

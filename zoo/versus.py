@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from zoo.errors import ResultError
-from zoo.results import Stored, load_predictions
+from zoo.run_folder import Stored, load_predictions
 from zoo.stats import Paired, holm, paired_difference, paired_images, verdict
 
 Seeds = Mapping[int, Stored]  # the finished runs of one row of a table

@@ -10,7 +10,7 @@ from zoo.cli.evaluate import evaluate
 from zoo.data.loader import EXECUTORS
 from zoo.engine.speed import LAYOUTS
 from zoo.report import robustness
-from zoo.report.tables import FORMATS
+from zoo.report.layout import FORMATS
 
 
 def choices(command: click.Command, name: str) -> list[str]:

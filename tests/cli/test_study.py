@@ -12,11 +12,11 @@ import pandas as pd
 import pytest
 
 from zoo.errors import EnvironmentFault, ResultError, ZooError
-from zoo.recipe import load_recipe
+from zoo.recipe_file import load_recipe
 from zoo.report.batch_size import render
 from zoo.report.figures import check_figure
 from zoo.report.plot_batch_size import by_size, draw
-from zoo.results import find_results, load_all, load_stored
+from zoo.run_folder import find_results, load_all, load_stored
 from zoo.study import batch_size_recipes, batch_sizes
 
 MODELS = ("resnet20_bn", "resnet20_ln")

@@ -17,9 +17,9 @@ from zoo.data.datasets import load
 from zoo.engine.machine import choose_device
 from zoo.errors import ResultError
 from zoo.files import lock
-from zoo.recipe import load_recipe
+from zoo.recipe_file import load_recipe
 from zoo.registry import load_registry
-from zoo.results import load_result
+from zoo.run_folder import load_result
 from zoo.settings import Settings
 
 MODEL = "dot_ln"

@@ -14,6 +14,7 @@ import torch
 
 from zoo.data.loader import EvalLoader, TrainLoader
 from zoo.errors import RecipeError, UnknownNameError
+from zoo.world import ALONE
 
 NORMALIZE = {"Normalize": {"mean": [0.491, 0.482, 0.447], "std": [0.247, 0.243, 0.262]}}
 EVA6S8 = [
@@ -44,7 +45,7 @@ def labels():
 
 
 def make(images, labels, transforms=EVA6S8, **more):
-    return TrainLoader(images, labels, transforms, **{"batch_size": 16, "seed": 1, **more})
+    return TrainLoader(images, labels, transforms, **{"batch_size": 16, "seed": 1, "world": ALONE, **more})
 
 
 def collect(loader, epoch=0):
@@ -178,9 +179,9 @@ def test_global_random_state_is_neither_read_nor_changed(executor, workers, imag
 def test_the_same_bytes_in_another_process(tmp_path, images, labels):
     """The random numbers are a contract: hash seeds, import order and process change nothing."""
     code = (
-        "import hashlib, sys, numpy as np, torch; from zoo.data.loader import TrainLoader;"
+        "import hashlib, sys, numpy as np, torch; from zoo.data.loader import TrainLoader; from zoo.world import ALONE;"
         "images, labels = (np.load(path) for path in sys.argv[1:]);"
-        f"loader = TrainLoader(images, labels, {EVA6S8!r}, batch_size=16, seed=1);"
+        f"loader = TrainLoader(images, labels, {EVA6S8!r}, batch_size=16, seed=1, world=ALONE);"
         "print(hashlib.sha256(b''.join(x.numpy().tobytes() for x, _ in loader.epoch(2))).hexdigest())"
     )
     paths = [tmp_path / "images.npy", tmp_path / "labels.npy"]

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from zoo.data.datasets import load
 from zoo.models.patch_covariance import PATCH_COVARIANCE
-from zoo.recipe import load_recipe
+from zoo.recipe_file import load_recipe
 
 
 def patches(images: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ from torch import nn
 
 from zoo.engine.average import Lookahead, make_average
 from zoo.errors import RecipeError
-from zoo.recipe import load_recipe
+from zoo.recipe_file import load_recipe
 
 SETTING = "lookahead={every: 3, decay: 0.9, power: 2}"
 

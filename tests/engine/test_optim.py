@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from zoo.engine.optim import lr_factor, make_optimizer, make_plateau, set_lr
-from zoo.recipe import SGD, AdamW, Constant, Cosine, OneCycle, Plateau, Step
+from zoo.recipe_sections import SGD, AdamW, Constant, Cosine, OneCycle, Plateau, Step
 
 CONSTANT = Constant(name="constant", warmup_epochs=2)
 COSINE = Cosine(name="cosine", warmup_epochs=4, final_factor=0.1)

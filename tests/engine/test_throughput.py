@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from zoo.data.loader import TrainLoader
 from zoo.engine import throughput
 from zoo.engine.throughput import TYPES, Training, matrix_peak, measure_training
-from zoo.recipe import load_recipe
+from zoo.recipe_file import load_recipe
+from zoo.world import ALONE
 
 CPU = torch.device("cpu")
 RECIPE = load_recipe("smoke", ["precision=fp32", "batch_size=8"])
@@ -41,7 +42,8 @@ def measured(delay: float) -> tuple[Training, nn.Module]:
     transforms = [{"Normalize": {"mean": [0.5, 0.5, 0.5], "std": [0.2, 0.2, 0.2]}}]
 
     def loader(count: int) -> TrainLoader:
-        made = Slow(images, labels, transforms, batch_size=8, seed=0, indices=np.resize(np.arange(4000), count))
+        indices = np.resize(np.arange(4000), count)
+        made = Slow(images, labels, transforms, batch_size=8, seed=0, world=ALONE, indices=indices)
         made.delay = delay
         return made
 

@@ -19,9 +19,11 @@ from zoo.data.loader import EvalLoader, TrainLoader
 from zoo.engine.checkpoint import load_state, load_weights, save_state
 from zoo.engine.train import Batches, Outcome, train
 from zoo.errors import RecipeError, ResultError
-from zoo.recipe import Recipe, load_recipe
+from zoo.recipe import Recipe
+from zoo.recipe_file import load_recipe
 from zoo.registry import Model, load_registry
-from zoo.results import Result, RunFolder, load_result
+from zoo.results import Result
+from zoo.run_folder import RunFolder, load_result
 from zoo.world import ALONE
 
 CPU = torch.device("cpu")
@@ -86,8 +88,9 @@ def run(
 ) -> Outcome:
     """Train on the 64 images with the real loaders; the last 20 test images stand for the selection split."""
     loader = TrainLoader(
-        IMAGES, LABELS, wanted.augment.train, batch_size=wanted.batch_size, seed=seed, drop_last=wanted.drop_last
-    )
+        IMAGES, LABELS, wanted.augment.train, batch_size=wanted.batch_size, seed=seed, world=ALONE,
+        drop_last=wanted.drop_last,
+    )  # fmt: skip
     selection = EvalLoader(TEST_IMAGES, TEST_LABELS, wanted.augment.eval, batch_size=16)
     return train(
         model or network(), wanted, Batches(loader, selection), seed=seed, device=CPU, compiled=False, world=ALONE,

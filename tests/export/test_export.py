@@ -30,7 +30,7 @@ from PIL import Image
 from zoo.data import datasets
 from zoo.engine.evaluate import evaluate
 from zoo.listing import TEST_NOTE
-from zoo.recipe import load_recipe
+from zoo.recipe_file import load_recipe
 from zoo.registry import load_registry
 from zoo.trained import TrainedRun, open_run
 
@@ -178,6 +178,7 @@ def test_weights_for_the_hub(benched, tmp_path: Path) -> None:
     text = card.text
     for shown in (
         f"{100 * result['test']['accuracy']:.2f} % of 60 images", result["environment"]["cpu"], "Seed: 0, one run",
+        f"({result['environment']['instructions']}), {result['environment']['cores']} cores,",
         "the last epoch's weights (2 of 2)", "--recipe ./smoke.yaml --dataset noise --seed 0 --layout nchw",
     ):  # fmt: skip
         assert shown in text
@@ -190,12 +191,14 @@ def test_the_card_tells_what_chose_and_how_it_was_evaluated(benched, copied: Pat
     result = json.loads((copied / "result.json").read_text())
     result["recipe"]["content"]["mirror_evaluation"] = True
     result["selection"]["split"] = "test"
+    result["environment"]["processes"] = 3
     (copied / "result.json").write_text(json.dumps(result))
     benched.cli.ok("export", copied, "--to", "safetensors", "--out", tmp_path / "out")
     card = ModelCard.load(tmp_path / "out" / "README.md")
     (figure,) = card.data.eval_results
     assert figure.metric_name == "test accuracy, mean over each image and its mirror image †"
     assert TEST_NOTE in card.text
+    assert f", {result['environment']['threads']} threads, 3 processes; torch" in card.text
     assert "That is not in this export, which answers to the image alone" in card.text
     assert re.search(r"test accuracy \(mean over each image and its mirror image\) +\| \d+\.\d\d % † of", card.text)
     assert card.data.license == "unknown"

@@ -17,7 +17,7 @@ from zoo import notes
 from zoo.builder import Norm, build, definition, load_norm, try_on
 from zoo.errors import RegistryError, UnknownNameError
 from zoo.registry import Registry, load_registry
-from zoo.results import RunFolder
+from zoo.run_folder import RunFolder
 from zoo.swap import Swapped, swap
 
 

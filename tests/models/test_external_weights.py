@@ -16,7 +16,7 @@ from zoo import notes, pretrained
 from zoo.builder import build, definition
 from zoo.errors import RegistryError, UnknownNameError
 from zoo.registry import load_registry
-from zoo.results import load_stored
+from zoo.run_folder import load_stored
 
 
 @pytest.fixture(scope="module")

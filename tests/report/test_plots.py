@@ -19,7 +19,8 @@ from zoo.comparison import compare as group_runs
 from zoo.errors import ResultError
 from zoo.report import plot_bars, plot_batch_size, plot_curves, plot_pareto
 from zoo.report.plots import inches_of, labels, only_group, outputs, sheet, wrapped
-from zoo.results import EpochRow, RunFolder, Stored, save_history, save_result
+from zoo.results import EpochRow
+from zoo.run_folder import RunFolder, Stored, save_history, save_result
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 RECIPE = "laptop-5ebfdb2c"  # three models, three seeds each

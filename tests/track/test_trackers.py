@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from zoo.results import find_results, load_result
+from zoo.run_folder import find_results, load_result
 from zoo.web.live import unfinished
 
 ALL = "tensorboard,mlflow,wandb"

@@ -11,7 +11,7 @@ from web_runs import CLASSES, make_run, make_runs
 
 from zoo.comparison import compare
 from zoo.report.tables import VIEWS
-from zoo.results import find_results, load_all
+from zoo.run_folder import find_results, load_all
 from zoo.web import cells
 from zoo.web.charts import script_call, script_json, tradeoffs
 from zoo.web.data import tables

@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from zoo.results import EpochRow, Result, RunFolder, save_history, save_predictions, save_result
+from zoo.results import EpochRow, Result
+from zoo.run_folder import RunFolder, save_history, save_predictions, save_result
 
 CLASSES = ["airplane", "bird", "cat"]
 IMAGES = 300

@@ -52,16 +52,21 @@ def compare(
     if power and not baseline:
         raise click.UsageError("--power is of differences from a model: name it with --baseline MODEL")
 
-    from zoo.api import read_runs
-    from zoo.comparison import compare as group
-    from zoo.comparison import is_tuned
+    from zoo import api
     from zoo.power import needs
     from zoo.report.power import render_power
     from zoo.report.tables import render
 
-    stored = read_runs(runs or options.RUNS, dataset, recipe, patterns)
-    share = None if seconds_to is None else seconds_to / 100
-    groups = group(stored, baseline, mixed=allow_mixed, tuned=tuned, seconds_to=share)
-    if tuned and (others := sum(not is_tuned(run.result) for run in stored)):
-        click.echo(f"left out: {others} runs under recipes that were not tuned for their model", err=True)
+    groups = api.compare(
+        runs or options.RUNS,
+        baseline,
+        dataset=dataset,
+        recipe=recipe,
+        model=patterns,
+        mixed=allow_mixed,
+        tuned=tuned,
+        seconds_to=None if seconds_to is None else seconds_to / 100,
+    )
+    if groups.left_out:
+        click.echo(groups.left_out, err=True)
     click.echo(render_power(needs(groups), style) if power else render(groups, style, view), nl=False)

@@ -9,6 +9,7 @@ import click
 
 from zoo.cli import options
 from zoo.errors import EnvironmentFault, ResultError
+from zoo.extras import require
 
 FOLDER = "explain"  # within the run's own
 NEEDS = ("matplotlib", "captum", "jinja2")
@@ -52,7 +53,7 @@ def explain(
     learning curves, first filters, and what the norms do to activations and gradients. Nothing that is stored changes.
     """
     started = time.monotonic()
-    options.check_extra("`zoo explain`", NEEDS, "report")
+    require("`zoo explain` needs", NEEDS, "report")
     asked = [name.strip() for name in (layers or "").split(",") if name.strip()]
     if layers is not None and not asked:
         raise click.BadParameter("expected names with commas between them", param_hint="--layers")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from zoo.cli import options
+from zoo.extras import require
 
 if TYPE_CHECKING:
     from zoo.export.make import Export
@@ -41,7 +42,7 @@ def export(run: Path, to: str, out: Path | None, licence: str, data_dir: str | N
     from 0 to 1, any number of them, and answers logits. It is loaded again and compared with the run on the run's own
     test images before anything is written. Nothing that is stored changes.
     """
-    options.check_extra(f"`zoo export --to {to}`", NEEDS.get(to, ()), "export")
+    require(f"`zoo export --to {to}` needs", NEEDS.get(to, ()), "export")
 
     from zoo.export.make import write
 

@@ -2,31 +2,21 @@
 
 from __future__ import annotations
 
-import importlib.util
 import shlex
 import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 
-from zoo.errors import EnvironmentFault, ZooError
+from zoo.errors import ZooError
 from zoo.registry import load_registry
 
 RUNS = Path("runs")
 Command = TypeVar("Command", bound=Callable[..., Any])
 INTERRUPTED = 128 + signal.SIGINT  # the exit code that shells expect
-
-
-def check_extra(what: str, modules: Sequence[str], extra: str) -> None:
-    """Raise :class:`EnvironmentFault` where one of `modules`, which `what` needs and the `extra` brings, is missing."""
-    if missing := [name for name in modules if importlib.util.find_spec(name) is None]:
-        are = "which are" if len(missing) > 1 else "which is"
-        raise EnvironmentFault(
-            f"{what} needs {' and '.join(missing)}, {are} not installed; pip install 'norm-zoo[{extra}]'"
-        )
 
 
 def again(*start: str) -> str:

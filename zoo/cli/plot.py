@@ -11,7 +11,7 @@ import click
 from zoo.cli import options
 
 if TYPE_CHECKING:
-    from zoo.results import Stored
+    from zoo.run_folder import Stored
 
 HELP = "Figures for papers, of stored runs: pdf, svg, png, over one or two columns."
 

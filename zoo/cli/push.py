@@ -8,6 +8,7 @@ import click
 
 from zoo.cli import options
 from zoo.cli.export import licence, prepare, run_argument
+from zoo.extras import require
 
 
 @click.command()
@@ -36,7 +37,7 @@ def push(
     """
     if dry_run and to_folder:
         raise click.UsageError("--dry-run and --to-folder exclude each other: one writes nothing")
-    options.check_extra("`zoo push`", ("huggingface_hub",), "hub")
+    require("`zoo push` needs", ("huggingface_hub",), "hub")
 
     from zoo.export.make import write
     from zoo.export.push import check_repo, find_token, upload

@@ -58,7 +58,7 @@ def batch_size(
 
     check_figure(out)
 
-    from zoo.recipe import load_recipe
+    from zoo.recipe_file import load_recipe
     from zoo.study import batch_size_recipes, batch_sizes
 
     def load() -> list[Any]:

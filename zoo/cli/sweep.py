@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from zoo.cli.progress import Gathered
     from zoo.cli.training import Job
     from zoo.recipe import Recipe
-    from zoo.results import Stored
     from zoo.run import Run
+    from zoo.run_folder import Stored
     from zoo.track.reporter import Tracker
 
 OPTIONS = (
@@ -96,7 +96,7 @@ def carry_out_on_cluster(
     from zoo.cluster.request import Source, make_request
     from zoo.cluster.sweep import Ticket, marks_in, sweep
     from zoo.plan import OVER, look
-    from zoo.results import Stored, load_history, load_result
+    from zoo.run_folder import Stored, load_history, load_result
     from zoo.track.reporter import Tracked
 
     if job.restart:

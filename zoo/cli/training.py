@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from zoo.data.datasets import Dataset
     from zoo.recipe import Recipe
     from zoo.registry import Model
-    from zoo.results import Stored
+    from zoo.run_folder import Stored
     from zoo.settings import Settings
 
 
@@ -200,7 +200,7 @@ def of_one(recipe: str, overrides: Sequence[str]) -> Callable[[], list[Recipe]]:
     """For :func:`prepare`: the one recipe that a command was given."""
 
     def load() -> list[Recipe]:
-        from zoo.recipe import load_recipe
+        from zoo.recipe_file import load_recipe
 
         return [load_recipe(recipe, overrides)]
 
@@ -233,7 +233,7 @@ def carry_out(job: Job, recipes: Sequence[Recipe]) -> list[list[Stored]]:
     from zoo import bench as engine
     from zoo.cli.progress import Gathered, make_reporter
     from zoo.engine.machine import git_state
-    from zoo.results import Stored
+    from zoo.run_folder import Stored
     from zoo.track import open_trackers
     from zoo.track.reporter import Tracked
 

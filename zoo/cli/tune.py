@@ -10,6 +10,7 @@ import click
 
 from zoo.cli import options
 from zoo.cli.training import prepare_alone, step_options
+from zoo.extras import require
 
 if TYPE_CHECKING:
     from zoo.registry import Model
@@ -56,7 +57,7 @@ def tune(
     The first trial has the recipe's own values, the test images are never read. What comes out is one recipe a model,
     to be benched with several seeds and shown by `zoo compare --tuned`. The same command goes on where it was stopped.
     """
-    options.check_extra("tuning", ["optuna"], "tune")
+    require("tuning needs", ["optuna"], "tune")
 
     from zoo.tuning.space import check_recipe, make_space, parse_range
 
@@ -67,7 +68,7 @@ def tune(
     spaces = []
 
     def load() -> list[Any]:
-        from zoo.recipe import load_recipe
+        from zoo.recipe_file import load_recipe
 
         wanted = load_recipe(recipe, overrides)
         check_recipe(wanted)

@@ -85,7 +85,7 @@ def make_request(
 ) -> Request:
     """The request for `run`; all that it holds is text, numbers, lists and mappings."""
     from zoo.identity import identity_of
-    from zoo.pretrained import MARK
+    from zoo.pretrained import registry_name
 
     plain = {
         item.name: getattr(settings, item.name) for item in fields(settings) if item.name not in ("device", "world")
@@ -97,7 +97,7 @@ def make_request(
         environment={name: os.environ[name] for name in VARIABLES if name in os.environ},
         marks=str(marks.absolute()),
         registry=source.registry,
-        model=run.model.name.partition(MARK)[0],
+        model=registry_name(run.model.name),
         pretrained=str(run.model.pretrained.path.absolute()) if run.model.pretrained else None,
         seed=run.seed,
         recipe=recipe.model_dump(mode="json"),
@@ -139,8 +139,8 @@ def _run(request: Request, node: str) -> None:
     from zoo.pretrained import find, starting_from
     from zoo.recipe import Recipe
     from zoo.registry import load_registry
-    from zoo.results import RunFolder
     from zoo.run import Run
+    from zoo.run_folder import RunFolder
     from zoo.settings import Settings
 
     torch.set_num_threads(request.threads)

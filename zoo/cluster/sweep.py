@@ -15,8 +15,9 @@ from typing import Protocol
 from zoo.bench import Reporter
 from zoo.cluster.request import SHARED, Outcome, Request
 from zoo.errors import ResultError
-from zoo.results import EpochRow, Result, load_history, load_result
+from zoo.results import EpochRow, Result
 from zoo.run import Run
+from zoo.run_folder import load_history, load_result
 
 POLL = 0.5  # seconds between looks at the engine and at the runs' folders
 

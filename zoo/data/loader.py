@@ -28,14 +28,14 @@ class TrainLoader:
         images: (N, H, W, 3) uint8, a read-only memory map will do. labels: (N,) int64.
         transforms: a recipe's list, or what :func:`zoo.data.transforms.parse` made of it.
         batch_size: images per step. seed: any integer.
+        world: of several processes each gets its share of every batch, the same images with the same augmentation
+            together as one process alone.
         device: where the batches are wanted.
         executor: ``"batched"``, ``"albumentations"``, or ``"auto"``: batched when every transform has a batched form.
         workers: processes of the albumentations executor, 0 for none; the batched executor needs none and ignores it.
         drop_last: leave out a last batch that is not full.
         indices: the subset of rows to use, all when None.
         dtype, channels_last: of the image batches.
-        world: of several processes each gets its share of every batch, the same images with the same augmentation
-            together as one process alone.
 
     Raises :class:`zoo.errors.RecipeError` when ``"batched"`` is asked for and a transform has no batched form, and when
     no batch would be full.
@@ -49,6 +49,7 @@ class TrainLoader:
         *,
         batch_size: int,
         seed: int,
+        world: World,
         device: torch.device | str = "cpu",
         executor: str = "auto",
         workers: int = 0,
@@ -56,7 +57,6 @@ class TrainLoader:
         indices: Sequence[int] | np.ndarray | None = None,
         dtype: torch.dtype = torch.float32,
         channels_last: bool = False,
-        world: World = ALONE,
     ):
         specs = parse(transforms, "train transforms")
         self.count = len(images) if indices is None else len(indices)
@@ -128,7 +128,9 @@ class EvalLoader:
         self.batch_size = batch_size
         self.executor_name = _executor(executor, specs, images)
         source = _Batched if self.executor_name == "batched" else _Albumentations
-        self._source = source(images, labels, specs, indices, 0, torch.device(device), dtype, channels_last, workers=0)
+        self._source = source(
+            images, labels, specs, indices, 0, torch.device(device), dtype, channels_last, workers=0, world=ALONE
+        )
 
     def __len__(self) -> int:
         """Batches of one pass."""
@@ -170,7 +172,7 @@ def _executor(asked: str, specs: Sequence[TransformSpec], images: np.ndarray) ->
 class _Batched:
     """Images resident on the device, packed; per batch a handful of tensor operations and no Python per image."""
 
-    def __init__(self, images, labels, specs, indices, seed, device, dtype, channels_last, *, workers, world=ALONE):
+    def __init__(self, images, labels, specs, indices, seed, device, dtype, channels_last, *, workers, world):
         rows = None if indices is None else np.asarray(indices)
         self.augment = BatchedAugment(specs, images.shape[1:3], dtype=dtype, channels_last=channels_last)
         self.resident = pack(images, device, rows)
@@ -198,7 +200,7 @@ class _Batched:
 class _Albumentations:
     """A torch DataLoader over whole batches; its processes live until `close`."""
 
-    def __init__(self, images, labels, specs, indices, seed, device, dtype, channels_last, *, workers, world=ALONE):
+    def __init__(self, images, labels, specs, indices, seed, device, dtype, channels_last, *, workers, world):
         rows = np.arange(len(images)) if indices is None else np.asarray(indices)
         self.dataset = _Batches(images, np.asarray(labels, dtype=np.int64), rows, ReferenceAugment(specs), seed)
         self.device, self.dtype, self.channels_last, self.workers = device, dtype, channels_last, workers

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from zoo import recipe as schema
+from zoo import recipe_sections as schema
+from zoo.recipe import Recipe
 
 
 class Average(Protocol):
@@ -26,7 +27,7 @@ class Average(Protocol):
         """Go on from there."""
 
 
-def make_average(model: nn.Module, recipe: schema.Recipe) -> Average | None:
+def make_average(model: nn.Module, recipe: Recipe) -> Average | None:
     """The recipe's, over `model`'s parameters and floating-point buffers; None where it has none."""
     if recipe.ema is not None:
         return Ema(model, recipe.ema)

@@ -7,7 +7,7 @@ import math
 import torch
 from torch import nn
 
-from zoo import recipe as schema
+from zoo import recipe_sections as schema
 
 
 def make_optimizer(model: nn.Module, config: schema.SGD | schema.AdamW) -> torch.optim.Optimizer:

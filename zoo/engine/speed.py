@@ -24,6 +24,7 @@ from zoo.engine.step import TrainStep
 from zoo.errors import EnvironmentFault
 from zoo.files import write_atomic
 from zoo.recipe import Recipe
+from zoo.world import ALONE
 
 LAYOUTS = {"nchw": torch.contiguous_format, "channels_last": torch.channels_last}
 LAYOUT_BATCH = 32  # enough work to tell the layouts apart, little enough to take a second or two on a CPU
@@ -56,7 +57,7 @@ def choose_layout(model: nn.Module, recipe: Recipe, device: torch.device, image_
     steps, seconds = {}, {}
     for name, layout in LAYOUTS.items():
         twin = copy.deepcopy(model).to(memory_format=layout).train()
-        step = TrainStep(twin, make_optimizer(twin, recipe.optimizer), recipe, device)
+        step = TrainStep(twin, make_optimizer(twin, recipe.optimizer), recipe, device, world=ALONE)
         steps[name] = (step, images.contiguous(memory_format=layout))
         seconds[name] = []
     for turn in range(1 + LAYOUT_TURNS):

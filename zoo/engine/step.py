@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from zoo.engine.average import make_average
 from zoo.engine.evaluate import autocast
 from zoo.recipe import Recipe
-from zoo.world import ALONE, World
+from zoo.world import World
 
 
 class TrainStep:
@@ -23,8 +23,9 @@ class TrainStep:
         optimizer: torch.optim.Optimizer,
         recipe: Recipe,
         device: torch.device,
+        *,
+        world: World,
         compiled: bool = False,
-        world: World = ALONE,
     ) -> None:
         self.model = model
         parallel = world.parallel(model, device)

@@ -24,8 +24,10 @@ from zoo.engine.machine import PeakMemory, ResidentPeak, synchronize
 from zoo.engine.optim import make_optimizer
 from zoo.engine.speed import LAYOUTS, seconds_of
 from zoo.engine.step import TrainStep
-from zoo.recipe import Constant, Recipe
-from zoo.results import EpochRow, RunFolder
+from zoo.recipe import Recipe
+from zoo.recipe_sections import Constant
+from zoo.results import EpochRow
+from zoo.run_folder import RunFolder
 from zoo.world import ALONE
 
 EPOCHS = 2  # of ten windows each
@@ -90,7 +92,7 @@ def measure_training(
     """
     batch = recipe.batch_size
     twin = copy.deepcopy(model).to(memory_format=LAYOUTS[layout]).train()
-    bare = TrainStep(twin, make_optimizer(twin, recipe.optimizer), recipe, device, compiled)
+    bare = TrainStep(twin, make_optimizer(twin, recipe.optimizer), recipe, device, world=ALONE, compiled=compiled)
     with contextlib.closing(loader(batch)) as first:
         images, labels = (tensor.clone() for tensor in next(iter(first.epoch(0))))
     memory, resident = PeakMemory(device), ResidentPeak()

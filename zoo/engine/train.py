@@ -18,7 +18,8 @@ from zoo.engine.machine import synchronize
 from zoo.engine.optim import lr_factor, make_optimizer, make_plateau, set_lr
 from zoo.engine.step import TrainStep
 from zoo.recipe import Recipe
-from zoo.results import EpochRow, RunFolder, save_history
+from zoo.results import EpochRow
+from zoo.run_folder import RunFolder, save_history
 from zoo.seeding import derive
 from zoo.world import World
 
@@ -100,7 +101,7 @@ def train(
     Raises :class:`zoo.errors.EnvironmentFault` when the state cannot be saved.
     """
     optimizer = make_optimizer(model, recipe.optimizer)
-    step = TrainStep(model, optimizer, recipe, device, compiled, world)
+    step = TrainStep(model, optimizer, recipe, device, world=world, compiled=compiled)
     plateau = make_plateau(optimizer, recipe.schedule) if recipe.schedule.name == "plateau" else None
     # The plateau scheduler lowers this; the closed-form schedules leave it at the recipe's peak.
     peak = recipe.optimizer.lr

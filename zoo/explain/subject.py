@@ -17,7 +17,8 @@ from zoo.engine.evaluate import Evaluation, evaluate
 from zoo.errors import DataError, ResultError
 from zoo.inputs import EVAL_BATCH
 from zoo.listing import TEST_MARK
-from zoo.results import EpochRow, load_history, load_predictions
+from zoo.results import EpochRow
+from zoo.run_folder import load_history, load_predictions
 from zoo.trained import TrainedRun
 
 NEAR_TIES = 0.002  # of all images: what another processor or batch size may round to another class

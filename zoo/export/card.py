@@ -15,7 +15,7 @@ from zoo.export.check import Check
 from zoo.export.formats import Format
 from zoo.export.graph import Normalisation
 from zoo.listing import TEST_MARK, TEST_NOTE
-from zoo.pretrained import MARK
+from zoo.pretrained import registry_name
 from zoo.results import Result
 from zoo.stats import wilson_interval
 from zoo.trained import TrainedRun
@@ -27,7 +27,7 @@ def config(run: TrainedRun, told: Normalisation, size: tuple[int, int]) -> dict[
     """What a program has to know to use the model; `size` is (height, width). All values are plain data."""
     result, model = run.result, run.model
     return {
-        "model": result.model.name.partition(MARK)[0],  # zoo.build's name of it
+        "model": registry_name(result.model.name),  # zoo.build's name of it
         "architecture": model.architecture.name if model.architecture else None,
         "norm": result.model.norm,
         "num_classes": len(result.dataset.classes),
@@ -134,11 +134,8 @@ def _figures(run: TrainedRun) -> Iterator[tuple[str, str]]:
 
 
 def _conditions(run: TrainedRun) -> Iterator[str]:
-    result, told = run.result, run.result.environment
-    hardware = f"{told.get('cpu')}, {told.get('cores')} cores, {told.get('threads')} threads"
-    if told.get("gpu"):
-        hardware = f"{told['gpu']} with CUDA {told.get('cuda')}"
-    yield f"Hardware: {_text(hardware)}; torch {told.get('torch')}, Python {told.get('python')}, {run.precision}."
+    result = run.result
+    yield f"Hardware: {_text(result.machine)}, {run.precision}."
     data = result.dataset
     yield (
         f"Data: {_text(data.name)}, {data.train_images:,} images trained on, {data.holdout_images:,} held out, "
@@ -180,7 +177,7 @@ def _command(result: Result) -> str:
     """What trains the run again; the recipe's file is in the export."""
     used = result.settings
     words = [
-        "zoo", "bench", result.model.name.partition(MARK)[0], "--recipe", f"./{result.recipe.name}.yaml",
+        "zoo", "bench", registry_name(result.model.name), "--recipe", f"./{result.recipe.name}.yaml",
         "--dataset", result.dataset.name, "--seed", str(result.seed),
         "--layout", used.layout, "--executor", used.executor,
     ]  # fmt: skip

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from zoo.comparison import Row
+from zoo.comparison_row import Row
 from zoo.report.layout import as_csv, as_json, document
 from zoo.report.tables import TEST_MARK, TEST_NOTE
 from zoo.study import BatchSizes

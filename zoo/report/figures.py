@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 import io
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from zoo.errors import EnvironmentFault, ResultError
+from zoo.errors import ResultError
+from zoo.extras import require
 from zoo.files import write_atomic
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ STYLE = {
 def check_figure(path: Path) -> None:
     """Whether a figure can be written to `path`, before the hours of work that it shows.
 
-    Raises :class:`EnvironmentFault` without matplotlib, :class:`ResultError` for another kind of file or no folder.
+    Raises :class:`ResultError` for another kind of file or no folder, and as :func:`require` without matplotlib.
     """
     if path.suffix not in SUFFIXES:
         raise ResultError(
@@ -42,8 +42,7 @@ def check_figure(path: Path) -> None:
         )
     if not path.absolute().parent.is_dir():
         raise ResultError(f"--out {path}: no folder {path.absolute().parent}; make it first")
-    if importlib.util.find_spec("matplotlib") is None:
-        raise EnvironmentFault("pictures need matplotlib, which is not installed; pip install 'norm-zoo[report]'")
+    require("pictures need", ["matplotlib"], "report")
 
 
 @contextlib.contextmanager

@@ -11,7 +11,8 @@ from tabulate import tabulate
 from zoo.comparison import Group, compare
 from zoo.report.layout import table_of
 from zoo.report.tables import cells_of, notes_of, rows_of, title_of
-from zoo.results import Result, RunFolder, Stored
+from zoo.results import Result
+from zoo.run_folder import RunFolder, Stored
 
 
 def groups_html(groups: Sequence[Group]) -> str:

@@ -9,20 +9,21 @@ from typing import Any
 import pandas as pd
 from tabulate import tabulate
 
-TABLES = {"text": "simple", "markdown": "github", "latex": "latex_booktabs"}  # in tabulate's words
+# How tabulate calls the tables of each style; None where there is none but records.
+FORMATS = {"text": "simple", "markdown": "github", "csv": None, "latex": "latex_booktabs", "json": None}
 LEFT = ("model", "norm")  # columns of words; numbers end at the right
 
 
 def document(
     title: str | None, rows: Sequence[Mapping[str, str]], notes: Sequence[str], style: str, left: Sequence[str] = LEFT
 ) -> str:
-    """The table of `rows` between `title` and `notes` in one of :data:`TABLES`, ending in a newline.
+    """The table of `rows` between `title` and `notes` in a style of :data:`FORMATS` that has one, ending in a newline.
 
     `left`: the columns that begin at the left. Nothing stands above the table where `title` is None.
     """
     prefix = "% " if style == "latex" else ""
     above = [] if title is None else [f"**{title}**" if style == "markdown" else prefix + title, ""]
-    return "\n".join([*above, table_of(rows, TABLES[style], left), "", *(prefix + note for note in notes), ""])
+    return "\n".join([*above, table_of(rows, FORMATS[style], left), "", *(prefix + note for note in notes), ""])
 
 
 def table_of(rows: Sequence[Mapping[str, str]], tablefmt: str, left: Sequence[str] = LEFT) -> str:
@@ -37,6 +38,6 @@ def as_json(told: Any) -> str:
     return json.dumps(told, indent=1) + "\n"
 
 
-def as_csv(records: Sequence[Mapping[str, Any]]) -> str:
-    """One line for each of `records` below their keys."""
+def as_csv(records: Sequence[Mapping[str, Any]] | pd.DataFrame) -> str:
+    """One line for each of `records`, or for each row of a frame, below their keys."""
     return pd.DataFrame(records).to_csv(index=False, lineterminator="\n")

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tabulate import tabulate
-
 from zoo.plan import OVER, Planned, at_a_time
+from zoo.report.layout import document
 
 SLOTS = (1, 4, 16)  # runs at a time that the totals are said for
 
@@ -17,14 +16,12 @@ def render(plans: Mapping[str, Sequence[Planned]], environment: Mapping[str, Any
 
     `environment`: the machine that the estimates are for.
     """
-    blocks = []
-    for heading, planned in plans.items():
-        rows = [[one.model, one.seed, _state(one), _left(one)] for one in planned]
-        table = tabulate(
-            rows, ["model", "seed", "state", "left"], "simple", colalign=("left", "right", "left", "right")
-        )
-        blocks += [heading, "", table, ""]
-    return "\n".join([*blocks, *_totals([one for planned in plans.values() for one in planned], environment)]) + "\n"
+    tables = [
+        document(heading, [_cells(one) for one in planned], [], "text", left=("model", "state"))
+        for heading, planned in plans.items()
+    ]
+    totals = _totals([one for planned in plans.values() for one in planned], environment)
+    return "".join([*tables, *(f"{line}\n" for line in totals)])
 
 
 def duration(seconds: float) -> str:
@@ -36,6 +33,10 @@ def duration(seconds: float) -> str:
         return f"{minutes} min"
     hours = round(seconds / 3600)
     return f"{minutes // 60} h {minutes % 60} min" if hours < 48 else f"{hours // 24} d {hours % 24} h"
+
+
+def _cells(one: Planned) -> dict[str, str]:
+    return {"model": one.model, "seed": str(one.seed), "state": _state(one), "left": _left(one)}
 
 
 def _state(one: Planned) -> str:

@@ -6,7 +6,8 @@ import math
 from dataclasses import replace
 from pathlib import Path
 
-from zoo.comparison import Group, Row
+from zoo.comparison import Group
+from zoo.comparison_row import Row
 from zoo.report.figures import COLOURS
 from zoo.report.plots import (
     WIDTHS,

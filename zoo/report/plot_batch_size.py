@@ -7,10 +7,11 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from zoo.comparison import Group, Row, compare
+from zoo.comparison import Group, compare
+from zoo.comparison_row import Row
 from zoo.errors import ResultError
 from zoo.report.plots import check_rows, interval_words, labels, marked, sheet, slug, style, warnings_of
-from zoo.results import Stored
+from zoo.run_folder import Stored
 from zoo.study import LR_RULES
 
 

@@ -7,10 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from zoo.comparison import Group, Row
+from zoo.comparison import Group
+from zoo.comparison_row import Row
 from zoo.errors import ResultError
 from zoo.report.plots import about, check_rows, labels, marked, sheet, style, warnings_of
-from zoo.results import EpochRow, Stored, load_history
+from zoo.results import EpochRow
+from zoo.run_folder import Stored, load_history
 
 
 @dataclass(frozen=True)

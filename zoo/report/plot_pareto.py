@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from zoo.comparison import Group, Row
+from zoo.comparison import Group
+from zoo.comparison_row import Row
 from zoo.errors import ResultError
 from zoo.report.plots import about, check_rows, interval_words, labels, marked, sheet, style, warnings_of
 from zoo.stats import pareto_front

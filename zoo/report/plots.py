@@ -11,7 +11,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from zoo.comparison import Group, Row
+from zoo.comparison import Group
+from zoo.comparison_row import Row
 from zoo.errors import ResultError
 from zoo.listing import TEST_MARK, TEST_NOTE
 from zoo.report.figures import COLOURS, MARKERS, check_figure, figure

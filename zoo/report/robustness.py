@@ -10,6 +10,7 @@ import math
 import statistics
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable, Sequence
+from functools import partial
 
 from zoo.report.layout import document
 from zoo.report.tables import TEST_MARK, TEST_NOTE
@@ -22,11 +23,11 @@ Cells = dict[str, str]
 
 
 def render(records: Sequence[Record], style: str, notes: Sequence[str] = ()) -> str:
-    """`records` as text, markdown, csv or json, ending in a newline; `notes` stand below the tables for people."""
-    if style == "json":
-        return json.dumps([dataclasses.asdict(record) for record in records], indent=1, allow_nan=False) + "\n"
-    if style == "csv":
-        return _csv(records)
+    """`records` in one of :data:`FORMATS`, ending in a newline; `notes` stand below the tables for people."""
+    return FORMATS[style](records, notes)
+
+
+def _tables(style: str, records: Sequence[Record], notes: Sequence[str]) -> str:
     blocks = []
     # One recipe and one data set to a table, as in `zoo compare`: nothing else may be ranked.
     for group in _by(records, lambda r: (r.trained_on_fingerprint, r.recipe_fingerprint, r.dataset)).values():
@@ -37,12 +38,24 @@ def render(records: Sequence[Record], style: str, notes: Sequence[str] = ()) -> 
     return "\n".join(["\n".join(blocks), *notes, *([""] if notes else [])])
 
 
-def _csv(records: Sequence[Record]) -> str:
+def _csv(records: Sequence[Record], notes: Sequence[str]) -> str:
     text = io.StringIO(newline="")
     writer = csv.DictWriter(text, [field.name for field in dataclasses.fields(Record)], lineterminator="\n")
     writer.writeheader()
     writer.writerows(map(dataclasses.asdict, records))
     return text.getvalue()
+
+
+def _json(records: Sequence[Record], notes: Sequence[str]) -> str:
+    return json.dumps([dataclasses.asdict(record) for record in records], indent=1, allow_nan=False) + "\n"
+
+
+FORMATS: dict[str, Callable[[Sequence[Record], Sequence[str]], str]] = {
+    "text": partial(_tables, "text"),
+    "markdown": partial(_tables, "markdown"),
+    "csv": _csv,
+    "json": _json,
+}
 
 
 def _title(first: Record) -> str:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Sequence
 
-from zoo.comparison import Group, Row
+from zoo.comparison import Group
+from zoo.comparison_row import QUALITY, Row
 from zoo.listing import TEST_MARK
 from zoo.report.layout import as_csv, as_json, document
 from zoo.report.tuning import words_of
@@ -16,7 +17,7 @@ TEST_NOTE = f"{TEST_MARK} selection: test. The test set chose these weights, so 
 
 
 def render(groups: Sequence[Group], style: str, view: str = "summary") -> str:
-    """All `groups` as text, markdown, csv, latex or json, ending in a newline.
+    """All `groups` in one of :data:`zoo.report.layout.FORMATS`, ending in a newline.
 
     `view`: one of :data:`VIEWS`, for tables to read. CSV and JSON hold every figure.
     """
@@ -72,13 +73,13 @@ def _summary(row: Row) -> dict[str, str]:
 
 def _quality(row: Row) -> dict[str, str]:
     return {
-        "loss": _number(row.loss, "{:.4f}"),
-        "top-5 %": _number(row.top5_accuracy, "{:.2f}", 100),
-        "ECE %": _number(row.ece, "{:.2f}", 100),
-        "Brier": _number(row.brier, "{:.4f}"),
-        "train accuracy %": _number(row.train_accuracy, "{:.2f}", 100),
-        "gap": _number(row.gap, "{:+.2f}", 100),
-        "epochs to 90 %": _number(row.epochs_to_90_percent, "{:.1f}"),
+        "loss": _mean(row, "loss", "{:.4f}"),
+        "top-5 %": _mean(row, "top5_accuracy", "{:.2f}", 100),
+        "ECE %": _mean(row, "ece", "{:.2f}", 100),
+        "Brier": _mean(row, "brier", "{:.4f}"),
+        "train accuracy %": _mean(row, "train_accuracy", "{:.2f}", 100),
+        "gap": _mean(row, "gap", "{:+.2f}", 100),
+        "epochs to 90 %": _mean(row, "epochs_to_90_percent", "{:.1f}"),
         "activations KiB": _number(row.activation_bytes, "{:,.0f}", 1 / 2**10),
     }
 
@@ -117,6 +118,13 @@ def _p_value(value: float | None) -> str:
 
 def _number(value: float | None, shape: str, factor: float = 1.0) -> str:
     return "-" if value is None else shape.format(value * factor)
+
+
+def _mean(row: Row, name: str, shape: str, factor: float = 1.0) -> str:
+    """A figure of quality with its interval over seeds."""
+    low, high = row.intervals.get(name, (None, None))
+    half = "" if low is None else " ± " + shape.replace("+", "").format(factor * (high - low) / 2)
+    return _number(getattr(row, name), shape, factor) + half
 
 
 def notes_of(group: Group) -> list[str]:
@@ -167,6 +175,9 @@ def notes_of(group: Group) -> list[str]:
 def _flat(row: Row, group: Group) -> dict[str, object]:
     record = dataclasses.asdict(row)
     record |= record.pop("differs")
+    for name in QUALITY:
+        record[f"{name}_low"], record[f"{name}_high"] = row.intervals.get(name, (None, None))
+    del record["intervals"]
     low, high = record.pop("interval") or (None, None)
     against = record.pop("against") or dict.fromkeys(item.name for item in dataclasses.fields(Difference))
     below, above = against.pop("interval") or (None, None)

@@ -29,7 +29,7 @@ def render(found: Sequence[Tuning], style: str, title: str) -> str:
 
 
 def words_of(budget: Mapping[str, Any]) -> str:
-    """A :class:`zoo.recipe.Tuned` as a mapping in one sentence, but for the model."""
+    """A :class:`zoo.recipe_sections.Tuned` as a mapping in one sentence, but for the model."""
     over = ", ".join(
         f"{key} from {looked['low']:g} to {looked['high']:g}{' (log)' if looked['log'] else ''}"
         for key, looked in budget["over"].items()

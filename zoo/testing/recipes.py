@@ -6,7 +6,7 @@ import numpy as np
 
 from zoo.data.reference import ReferenceAugment
 from zoo.data.transforms import parse
-from zoo.recipe import load_recipe
+from zoo.recipe_file import load_recipe
 from zoo.testing import suite
 
 

@@ -180,11 +180,7 @@ def check_fair(module: nn.Module, x: Tensor) -> None:
     """What :mod:`zoo.fair` asks before a bench: no training of its own, no change of torch's settings."""
     fair.check_module("it", module)
     with fair.untouched("it", "running"):
-        twin = copy.deepcopy(module)
-        before = dict(twin.named_parameters())
-        twin.train()(x).sum().backward()
-        with torch.no_grad():
-            twin.eval()(x)
+        twin, before, _ = fair.step(module, x)
     fair.check_after("it", module, twin, before)
 
 

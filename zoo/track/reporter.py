@@ -15,8 +15,9 @@ from zoo.data.datasets import Dataset
 from zoo.errors import ResultError
 from zoo.files import write_atomic
 from zoo.recipe import Recipe
-from zoo.results import EpochRow, Result, SettingsPart, load_history
+from zoo.results import EpochRow, Result, SettingsPart
 from zoo.run import Run
+from zoo.run_folder import load_history
 from zoo.track import one_line
 
 FILE = "track.json"  # in the run's folder: the id under which trackers know it

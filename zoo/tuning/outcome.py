@@ -11,7 +11,9 @@ import yaml
 
 from zoo.files import write_atomic
 from zoo.listing import recipe_names
-from zoo.recipe import Recipe, Tuned, load_recipe
+from zoo.recipe import Recipe
+from zoo.recipe_file import load_recipe
+from zoo.recipe_sections import Tuned
 from zoo.tuning.space import Space
 from zoo.tuning.study import Trial
 

@@ -11,7 +11,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from zoo.errors import RecipeError, did_you_mean
-from zoo.recipe import Median, Range, Recipe, Tuned, with_values
+from zoo.recipe import Recipe
+from zoo.recipe_file import with_values
+from zoo.recipe_sections import Median, Range, Tuned
 from zoo.seeding import derive
 
 # The ranges where --range says nothing: factors of the recipe's own value, searched by the logarithm. No other key has

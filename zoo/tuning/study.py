@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from zoo.errors import EnvironmentFault, ResultError
 from zoo.files import lock
-from zoo.recipe import Tuned
+from zoo.recipe_sections import Tuned
 from zoo.seeding import derive
 from zoo.tuning.space import Space
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from zoo.comparison import Row
+from zoo.comparison_row import Row
 
 
 @dataclass(frozen=True)
 class Column:
-    """`key`: an attribute of :class:`zoo.comparison.Row` and a key of ``zoo compare --format json``.
+    """`key`: an attribute of :class:`zoo.comparison_row.Row` and a key of ``zoo compare --format json``.
 
     `title`: as in its tables. A figure is shown times `factor` in `shape`. `smaller`: the smaller, the better, so that
     a sort begins there.
@@ -28,8 +28,12 @@ class Column:
         return getattr(row, self.key)
 
     def text(self, row: Row) -> str:
-        """The figure for a reader; a dash where there is none."""
-        return number(self.value(row), self.shape, self.factor)
+        """The figure for a reader, with its interval over seeds where the row knows one; a dash where there is none."""
+        text = number(self.value(row), self.shape, self.factor)
+        if self.key not in row.intervals:
+            return text
+        low, high = row.intervals[self.key]
+        return f"{text} ± {self.shape.replace('+', '').format(self.factor * (high - low) / 2)}"
 
 
 SPEED = (

@@ -10,8 +10,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from zoo.comparison import Group, Row, compare
-from zoo.results import Result, RunFolder, Stored
+from zoo.comparison import Group, compare
+from zoo.comparison_row import Row
+from zoo.results import Result
+from zoo.run_folder import RunFolder, Stored
 
 
 @dataclass(frozen=True)

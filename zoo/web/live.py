@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from zoo.errors import EnvironmentFault, ResultError, ZooError, did_you_mean
-from zoo.results import FILE, RunFolder, find_results, load_all, load_history
+from zoo.run_folder import FILE, RunFolder, find_results, load_all, load_history
 from zoo.web.charts import curve
 from zoo.web.data import run_id, slug
 from zoo.web.writer import render

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import importlib.util
 import json
 import os
 import shutil
@@ -12,10 +11,11 @@ from pathlib import Path
 
 from zoo import __version__
 from zoo.errors import EnvironmentFault, ResultError
+from zoo.extras import require
 from zoo.gcpause import paused_gc
 from zoo.listing import TEST_MARK
 from zoo.report.figures import COLOURS
-from zoo.results import Stored, load_history
+from zoo.run_folder import Stored, load_history
 from zoo.web import cells, charts, runpage
 from zoo.web.data import tables
 
@@ -25,13 +25,8 @@ _PAGES = ("index", "tradeoffs", "curves", "speed")
 
 
 def check_packages() -> None:
-    """Raises :class:`EnvironmentFault` where a package that the page needs is not installed."""
-    missing = [name for name in ("jinja2", "plotly") if importlib.util.find_spec(name) is None]
-    if missing:
-        raise EnvironmentFault(
-            f"the page needs {' and '.join(missing)}, which {'is' if len(missing) == 1 else 'are'} not installed; "
-            "pip install 'norm-zoo[report]'"
-        )
+    """Raise :class:`EnvironmentFault` where a package that the page needs is not installed."""
+    require("the page needs", ("jinja2", "plotly"), "report")
 
 
 def check_out(out: Path) -> None:
