@@ -1,4 +1,4 @@
-"""Writes docs/cli.md and docs/built-in.md from zoo itself: ``python docs/make_pages.py``.
+"""Writes docs/cli.md, docs/built-in.md and the tables of docs/findings.md: ``python docs/make_pages.py``.
 
 They are committed, so that they can be read in the repository; tests/docs/test_site.py compares them with what this
 file makes. Neither depends on the terminal, the working folder or what else is installed.
@@ -6,6 +6,9 @@ file makes. Neither depends on the terminal, the working folder or what else is 
 
 from __future__ import annotations
 
+import contextlib
+import re
+import shlex
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -21,18 +24,33 @@ from zoo.entries import NormEntry, read_registry_file
 from zoo.registry import BUILT_IN, Registry
 
 FOLDER = Path(__file__).parent
+# A command, and below it what it prints; commands that need data or minutes have another mark and a slow test.
+PRINTED = re.compile(r"(?<=\n    )(?P<command>zoo [^\n]*)\n\n<!-- printed -->\n(?P<told>.*?)<!-- end -->", re.DOTALL)
 WIDTH = 80  # columns of the help texts, whatever the terminal's are
 NOTE = "<!-- Written by `python docs/make_pages.py`; what is changed here is lost. -->"
 
 
 def pages() -> dict[str, str]:
     """Every page by its file's name, in Markdown."""
-    return {"cli.md": "\n".join(_commands()), "built-in.md": "\n".join(_built_in())}
+    findings = (FOLDER / "findings.md").read_text(encoding="utf-8")
+    return {
+        "cli.md": "\n".join(_commands()),
+        "built-in.md": "\n".join(_built_in()),
+        "findings.md": PRINTED.sub(_printed, findings),
+    }
 
 
 def _commands() -> Iterator[str]:
     yield f"# Commands\n\n{NOTE}\n\nWhat `zoo COMMAND --help` prints, for every command; `-h` is short for `--help`.\n"
     yield from _help(cli, ("zoo",))
+
+
+def _printed(found: re.Match[str]) -> str:
+    """The command again, and below it what it prints in the repository."""
+    command = found["command"]
+    with contextlib.chdir(FOLDER.parent):
+        told = CliRunner().invoke(cli, shlex.split(command)[1:], catch_exceptions=False)
+    return f"{command}\n\n<!-- printed -->\n{told.stdout}<!-- end -->"
 
 
 def _help(command: click.Command, path: tuple[str, ...]) -> Iterator[str]:

@@ -114,7 +114,8 @@ def test_written_pages_are_what_zoo_says(columns: str, monkeypatch: pytest.Monke
     monkeypatch.setenv("FORCE_COLOR", "1")
     monkeypatch.chdir(tmp_path)
     written = runpy.run_path(str(DOCS / "make_pages.py"))["pages"]()
-    assert set(written) == {"cli.md", "built-in.md"}
+    assert set(written) == {"cli.md", "built-in.md", "findings.md"}
+    assert written["findings.md"].count("<!-- printed -->\n**cifar10-jpeg, recipe ") >= 5
     for name, text in written.items():
         assert (DOCS / name).read_text() == text, f"docs/{name} is not current: run python docs/make_pages.py"
 
