@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -119,6 +120,15 @@ class SettingsPart(Part):
     deterministic: bool
 
 
+def hardware(environment: Mapping[str, Any]) -> str:
+    """The GPU, or the processor with its instruction set, cores and threads, in words; and how many processes."""
+    kind = f" ({environment['instructions']})" if environment.get("instructions") else ""  # results of old do not tell
+    machine = environment.get("gpu") or (
+        f"{environment.get('cpu')}{kind}, {environment.get('cores')} cores, {environment.get('threads')} threads"
+    )
+    return machine + (f", {environment['processes']} processes" if environment.get("processes") else "")
+
+
 class Result(Part):
     """``result.json``. A run that diverged has its epoch, and null where it has no figure.
 
@@ -155,13 +165,8 @@ class Result(Part):
     def machine(self) -> str:
         """The hardware, and the versions of torch, CUDA and Python, in words."""
         told = self.environment
-        kind = f" ({told['instructions']})" if told.get("instructions") else ""  # results of old do not tell
-        hardware = told.get("gpu") or (
-            f"{told.get('cpu')}{kind}, {told.get('cores')} cores, {told.get('threads')} threads"
-        )
-        hardware += f", {told['processes']} processes" if told.get("processes") else ""
         software = f"torch {told.get('torch')}" + (f" with CUDA {told['cuda']}" if told.get("cuda") else "")
-        return f"{hardware}; {software}, Python {told.get('python')}"
+        return f"{hardware(told)}; {software}, Python {told.get('python')}"
 
     def _repr_html_(self) -> str:
         from zoo.report.html import result_html  # a notebook asks for it; nothing in zoo does

@@ -7,6 +7,9 @@ import io
 import json
 
 import pytest
+import torch
+
+from zoo.engine.machine import describe
 
 SMALL = ("--recipe", "smoke", "--set", "batch_size=8", "--layout", "nchw", "--seconds", "1")
 
@@ -31,10 +34,12 @@ def test_table_and_csv(inline_cli) -> None:
     text = inline_cli.ok("speed", "resnet20_bn", "resnet20_in", *SMALL).stdout
     assert text.splitlines()[0].split() == [
         "model", "layout", "train", "img/s", "step", "img/s", "loop/step", "inference", "img/s", "(batch)", "p50", "ms",
-        "p90", "ms", "p99", "ms", "device", "MiB", "resident", "MiB", "MACs", "(M)", "GFLOP/s", "%", "of", "peak",
+        "p90", "ms", "p99", "ms", "device", "MiB", "resident", "MiB", "activations", "KiB", "MACs", "(M)", "GFLOP/s", "%",
+        "of", "peak",
     ]  # fmt: skip
     assert [line.split()[0] for line in text.splitlines()[2:4]] == ["resnet20_bn", "resnet20_in"]
     assert "batch 8, batched augmentation" in text
+    assert f"{describe(torch.device('cpu'))['instructions']}), " in text  # machines of one name differ by it
     rows = list(csv.DictReader(io.StringIO(inline_cli.ok("speed", "resnet20_ln", *SMALL, "--format", "csv").stdout)))
     assert [row["model"] for row in rows] == ["resnet20_ln"]
 

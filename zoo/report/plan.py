@@ -7,6 +7,7 @@ from typing import Any
 
 from zoo.plan import OVER, Planned, at_a_time
 from zoo.report.layout import document
+from zoo.results import hardware
 
 SLOTS = (1, 4, 16)  # runs at a time that the totals are said for
 
@@ -59,7 +60,7 @@ def _totals(planned: Sequence[Planned], environment: Mapping[str, Any]) -> list[
     lines = [", ".join([*counts, f"{len(left) - sum(one.state == 'goes on' for one in left)} to do"]) + "."]
     known = [one.seconds for one in left if one.seconds is not None]
     unknown = list(dict.fromkeys(one.model for one in left if one.seconds is None))
-    machine = f"{environment['gpu'] or environment['cpu']}, {environment['threads']} threads"
+    machine = hardware(environment)
     if known:
         least = "at least " if unknown else ""
         told = [f"{least}{duration(at_a_time(known, slots))} with {slots} at a time" for slots in SLOTS]

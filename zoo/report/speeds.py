@@ -8,6 +8,7 @@ from typing import Any
 
 from zoo.measure import Speed
 from zoo.report.layout import as_csv, as_json, document
+from zoo.results import hardware
 
 
 def render(measured: Sequence[Speed], style: str, environment: dict[str, Any], peak_flops: float) -> str:
@@ -18,12 +19,9 @@ def render(measured: Sequence[Speed], style: str, environment: dict[str, Any], p
     if style == "csv":
         return as_csv([*map(dataclasses.asdict, measured)])
     first = measured[0]
-    hardware = (
-        environment["gpu"] or f"{environment['cpu']}, {environment['cores']} cores, {environment['threads']} threads"
-    )
     compiled = ", compiled" if first.compiled else ""
     notes = [
-        f"{hardware}; torch {environment['torch']}, {first.precision}, batch {first.batch_size}, "
+        f"{hardware(environment)}; torch {environment['torch']}, {first.precision}, batch {first.batch_size}, "
         f"{first.executor} augmentation{compiled}.",
         "loop/step: median over windows of the real loop's speed over that of the same step on one resident batch.",
         f"% of peak: achieved FLOP/s of the step over {peak_flops / 1e9:,.0f} GFLOP/s of a large matrix product.",
@@ -46,6 +44,7 @@ def _cells(item: Speed) -> dict[str, str]:
         "p99 ms": f"{1e3 * item.latency_p99:.2f}",
         "device MiB": _mebibytes(item.device_peak_bytes),
         "resident MiB": _mebibytes(item.resident_peak_bytes),
+        "activations KiB": f"{item.activation_bytes / 2**10:,.0f}",
         "MACs (M)": f"{item.macs / 1e6:.1f}",
         "GFLOP/s": f"{item.step_flops / 1e9:,.0f}",
         "% of peak": f"{100 * item.peak_share:.1f}",
