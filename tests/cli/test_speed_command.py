@@ -34,8 +34,8 @@ def test_table_and_csv(inline_cli) -> None:
     text = inline_cli.ok("speed", "resnet20_bn", "resnet20_in", *SMALL).stdout
     assert text.splitlines()[0].split() == [
         "model", "layout", "train", "img/s", "step", "img/s", "loop/step", "inference", "img/s", "(batch)", "p50", "ms",
-        "p90", "ms", "p99", "ms", "device", "MiB", "resident", "MiB", "activations", "KiB", "MACs", "(M)", "GFLOP/s", "%",
-        "of", "peak",
+        "p90", "ms", "p99", "ms", "device", "MiB", "resident", "MiB", "activations", "KiB", "MACs", "(M)", "GFLOP/s",
+        "%", "of", "peak",
     ]  # fmt: skip
     assert [line.split()[0] for line in text.splitlines()[2:4]] == ["resnet20_bn", "resnet20_in"]
     assert "batch 8, batched augmentation" in text
