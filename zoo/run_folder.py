@@ -7,6 +7,7 @@ import csv
 import hashlib
 import io
 import json
+import os
 import re
 import zipfile
 import zlib
@@ -166,7 +167,9 @@ def _find(root: Path) -> Iterator[Path]:
     if root.is_file():
         yield root
     elif root.is_dir():
-        yield from root.rglob(FILE)
+        for folder, _, files in os.walk(root):  # four times as quick as Path.rglob
+            if FILE in files:
+                yield Path(folder, FILE)
     else:
         raise ResultError(
             f"no runs in {root}: no such folder; `zoo bench MODEL` makes runs, --runs or an argument names them"

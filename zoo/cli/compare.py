@@ -53,9 +53,6 @@ def compare(
         raise click.UsageError("--power is of differences from a model: name it with --baseline MODEL")
 
     from zoo import api
-    from zoo.power import needs
-    from zoo.report.power import render_power
-    from zoo.report.tables import render
 
     groups = api.compare(
         runs or options.RUNS,
@@ -69,4 +66,12 @@ def compare(
     )
     if groups.left_out:
         click.echo(groups.left_out, err=True)
-    click.echo(render_power(needs(groups), style) if power else render(groups, style, view), nl=False)
+    if power:
+        from zoo.power import needs
+        from zoo.report.power import render_power
+
+        click.echo(render_power(needs(groups), style), nl=False)
+    else:
+        from zoo.report.tables import render
+
+        click.echo(render(groups, style, view), nl=False)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pandas as pd
 from tabulate import tabulate
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 # How tabulate calls the tables of each style; None where there is none but records.
 FORMATS = {"text": "simple", "markdown": "github", "csv": None, "latex": "latex_booktabs", "json": None}
@@ -40,4 +42,6 @@ def as_json(told: Any) -> str:
 
 def as_csv(records: Sequence[Mapping[str, Any]] | pd.DataFrame) -> str:
     """One line for each of `records`, or for each row of a frame, below their keys."""
+    import pandas as pd  # a third of a second, which no table needs
+
     return pd.DataFrame(records).to_csv(index=False, lineterminator="\n")

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-import pandas as pd
-
 from zoo.report.layout import as_csv, as_json, document
 
 if TYPE_CHECKING:
@@ -19,6 +17,8 @@ def render(found: Sequence[Tuning], style: str, title: str) -> str:
         records = [_record(tuning) for tuning in found]
         if style == "json":
             return as_json(records)
+        import pandas as pd
+
         return as_csv(pd.json_normalize(records).drop(columns="all"))
     notes = [
         f"The same budget for each model: {words_of(found[0].budget.model_dump())}",
