@@ -7,6 +7,7 @@ file makes. Neither depends on the terminal, the working folder or what else is 
 from __future__ import annotations
 
 import contextlib
+import json
 import re
 import shlex
 from collections.abc import Iterable, Iterator
@@ -22,10 +23,16 @@ from zoo.cli.main import cli
 from zoo.data.datasets import DESCRIPTIONS
 from zoo.entries import NormEntry, read_registry_file
 from zoo.registry import BUILT_IN, Registry
+from zoo.report.robustness import render as render_robustness
+from zoo.results import hardware
+from zoo.robustness import Record
 
 FOLDER = Path(__file__).parent
-# A command, and below it what it prints; commands that need data or minutes have another mark and a slow test.
+MEASURED = FOLDER.parent / "benchmarks" / "figures"
+# A command, and below it what it prints in the repository.
 PRINTED = re.compile(r"(?<=\n    )(?P<command>zoo [^\n]*)\n\n<!-- printed -->\n(?P<told>.*?)<!-- end -->", re.DOTALL)
+MADE = re.compile(r"<!-- (?P<name>costs|corrupted) -->\n.*?<!-- end -->", re.DOTALL)
+STEP = re.compile(r"resnet20_(?P<norm>\w+): step, img/s: nchw (?P<nchw>\S+) channels_last (?P<channels_last>\S+);")
 WIDTH = 80  # columns of the help texts, whatever the terminal's are
 NOTE = "<!-- Written by `python docs/make_pages.py`; what is changed here is lost. -->"
 
@@ -36,7 +43,7 @@ def pages() -> dict[str, str]:
     return {
         "cli.md": "\n".join(_commands()),
         "built-in.md": "\n".join(_built_in()),
-        "findings.md": PRINTED.sub(_printed, findings),
+        "findings.md": MADE.sub(_made, PRINTED.sub(_printed, findings)),
     }
 
 
@@ -51,6 +58,27 @@ def _printed(found: re.Match[str]) -> str:
     with contextlib.chdir(FOLDER.parent):
         told = CliRunner().invoke(cli, shlex.split(command)[1:], catch_exceptions=False)
     return f"{command}\n\n<!-- printed -->\n{told.stdout}<!-- end -->"
+
+
+def _made(found: re.Match[str]) -> str:
+    """A table of what was measured, from its file: to measure anew takes minutes and gives other last digits."""
+    lines = {"costs": _costs, "corrupted": _corrupted}[found["name"]]()
+    return f"<!-- {found['name']} -->\n{lines}<!-- end -->"
+
+
+def _costs() -> str:
+    """A training step of each norm beside BatchNorm's, dearest last."""
+    told = json.loads((MEASURED / "cpu-avx2.json").read_text())
+    steps = [(STEP.match(figure["name"]), figure["value"]) for figure in told["figures"]]
+    rows = [(step["norm"], step["nchw"], step["channels_last"], f"{ratio:.2f}") for step, ratio in steps if step]
+    rows.sort(key=lambda row: -float(row[3]))
+    table = _table(("norm", "NCHW, img/s", "channels-last, img/s", "of BatchNorm's"), rows)
+    return f"{''.join(table)}\n{hardware(told['machine_info']['zoo'])}; torch {told['machine_info']['zoo']['torch']}.\n"
+
+
+def _corrupted() -> str:
+    records = json.loads((MEASURED / "corrupted.json").read_text())
+    return render_robustness([Record(**record) for record in records], "markdown")
 
 
 def _help(command: click.Command, path: tuple[str, ...]) -> Iterator[str]:
