@@ -50,7 +50,6 @@ def check(runs: Sequence[Run], recipe: Recipe, dataset: Dataset, settings: Setti
     :class:`zoo.errors.RegistryError` for a model that does not build or does not take an image, and
     :class:`zoo.errors.ResultError` for a folder that cannot be made.
     """
-    check_data(recipe, dataset, settings)
     told = check_models(list({run.model.name: run.model for run in runs}.values()), recipe, dataset, settings)
     for run in runs:
         make_folder(run.folder)
@@ -58,10 +57,12 @@ def check(runs: Sequence[Run], recipe: Recipe, dataset: Dataset, settings: Setti
 
 
 def check_models(models: Sequence[Model], recipe: Recipe, dataset: Dataset, settings: Settings) -> dict[str, list[str]]:
-    """Build each of `models` and try it on an image's shape. Raises :class:`zoo.errors.RegistryError`.
+    """Check `recipe` against the data, build each of `models` and try it on an image's shape.
 
-    Gives, by name, what was done to each model as it was built (:mod:`zoo.notes`); most have nothing to tell.
+    Raises what :func:`zoo.inputs.check_data` does, and :class:`zoo.errors.RegistryError`. Gives, by name, what was done
+    to each model as it was built (:mod:`zoo.notes`); most have nothing to tell.
     """
+    check_data(recipe, dataset, settings)
     shape, told = input_shape(recipe, dataset), {}
     for model in models:
         module = build(model, dataset.num_classes)

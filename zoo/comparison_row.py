@@ -12,7 +12,7 @@ from zoo.run_folder import Stored, load_history
 from zoo.stats import student_interval, wilson_interval
 from zoo.versus import Difference
 
-# Figures of quality besides the accuracy, by their names in a row; None where a result of old or one seed lacks it.
+# Figures of quality besides the accuracy, by their names in a row; None where a result does not have it.
 QUALITY: dict[str, Callable[[Result], float | None]] = {
     "loss": lambda result: result.test.loss,
     "top5_accuracy": lambda result: result.test.top5_accuracy,

@@ -7,7 +7,6 @@ import csv
 import hashlib
 import io
 import json
-import os
 import re
 import zipfile
 import zlib
@@ -167,9 +166,7 @@ def _find(root: Path) -> Iterator[Path]:
     if root.is_file():
         yield root
     elif root.is_dir():
-        for folder, _, files in os.walk(root):  # four times as quick as Path.rglob
-            if FILE in files:
-                yield Path(folder, FILE)
+        yield from root.rglob(FILE)
     else:
         raise ResultError(
             f"no runs in {root}: no such folder; `zoo bench MODEL` makes runs, --runs or an argument names them"

@@ -39,12 +39,10 @@ def show_plan(job: Job, recipes: Sequence[Recipe], plans: Sequence[Sequence[Run]
 
     from zoo.bench import check_models
     from zoo.engine.machine import describe
-    from zoo.inputs import check_data
     from zoo.plan import plan
     from zoo.report.plan import render
 
     for recipe in recipes:
-        check_data(recipe, job.data, job.settings)
         check_models(job.models, recipe, job.data, job.settings)
     if job.settings.device.type == "cuda" and not torch.cuda.is_available():
         environment = describe(torch.device("cpu")) | {"gpu": "a GPU of the cluster"}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -215,14 +215,17 @@ def prepare_alone(command: str, load: Callable[[], Sequence[Recipe]], **given: A
     job, (recipe,) = prepare(load, **given)
 
     from zoo.bench import check_models
-    from zoo.inputs import check_data
 
     job.settings.world.check_alone(f"`{command}`")
-    check_data(recipe, job.data, job.settings)
-    for name, lines in check_models(job.models, recipe, job.data, job.settings).items():
-        for line in lines:
-            click.echo(f"{name}: {line}", err=True)
+    _tell(check_models(job.models, recipe, job.data, job.settings), lambda line: click.echo(line, err=True))
     return job, recipe
+
+
+def _tell(notes: Mapping[str, Sequence[str]], say: Callable[[str], None]) -> None:
+    """What :func:`zoo.bench.check_models` found, line by line."""
+    for name, lines in notes.items():
+        for line in lines:
+            say(f"{name}: {line}")
 
 
 def carry_out(job: Job, recipes: Sequence[Recipe]) -> list[list[Stored]]:
@@ -248,9 +251,7 @@ def carry_out(job: Job, recipes: Sequence[Recipe]) -> list[list[Stored]]:
     git = git_state() if track else None  # for trackers; each run records its own
     told_by = Gathered(quiet=False) if job.cluster else make_reporter(quiet=not world.first)
     with told_by as reporter, open_trackers(track, job.runs, reporter.say) as trackers:
-        for name, lines in notes[0].items():  # the same models under every recipe
-            for line in lines:
-                reporter.say(f"{name}: {line}")
+        _tell(notes[0], reporter.say)  # the same models under every recipe
         try:
             for plan, recipe in zip(plans, recipes, strict=True):
                 reporter.say(

@@ -121,10 +121,15 @@ def _number(value: float | None, shape: str, factor: float = 1.0) -> str:
 
 
 def _mean(row: Row, name: str, shape: str, factor: float = 1.0) -> str:
-    """A figure of quality with its interval over seeds."""
-    low, high = row.intervals.get(name, (None, None))
-    half = "" if low is None else " ± " + shape.replace("+", "").format(factor * (high - low) / 2)
-    return _number(getattr(row, name), shape, factor) + half
+    return _number(getattr(row, name), shape, factor) + plus_minus(row, name, shape, factor)
+
+
+def plus_minus(row: Row, name: str, shape: str, factor: float = 1.0) -> str:
+    """The interval over seeds of a figure of quality, to be written after it; nothing where the row knows none."""
+    if name not in row.intervals:
+        return ""
+    low, high = row.intervals[name]
+    return " ± " + shape.replace("+", "").format(factor * (high - low) / 2)
 
 
 def notes_of(group: Group) -> list[str]:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from zoo.comparison_row import Row
+from zoo.report.tables import plus_minus
 
 
 @dataclass(frozen=True)
@@ -30,10 +31,7 @@ class Column:
     def text(self, row: Row) -> str:
         """The figure for a reader, with its interval over seeds where the row knows one; a dash where there is none."""
         text = number(self.value(row), self.shape, self.factor)
-        if self.key not in row.intervals:
-            return text
-        low, high = row.intervals[self.key]
-        return f"{text} ± {self.shape.replace('+', '').format(self.factor * (high - low) / 2)}"
+        return text + plus_minus(row, self.key, self.shape, self.factor)
 
 
 SPEED = (
