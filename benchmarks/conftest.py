@@ -10,6 +10,14 @@ import pytest
 FIGURES: list[dict[str, Any]] = []
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Threads and memory as every zoo command has them, for the peers too, which run in this process."""
+    from zoo.engine.machine import choose_device, settle_memory, settle_threads
+
+    settle_threads()
+    settle_memory(choose_device())
+
+
 @pytest.fixture
 def figure() -> Callable[..., None]:
     """``figure(name, value, least=2.5)`` notes a figure with its bound, and fails when it is missed."""

@@ -188,6 +188,7 @@ def test_edited_definition_is_another_row() -> None:
         ("environment__threads", 1, "CPU one, 2 cores, 1 threads; torch 2.9"),
         ("environment__torch", "3.0", "; torch 3.0, Python"),
         ("environment__gpu", "H100", "H100; torch 2.9"),
+        ("environment__malloc", "freed memory kept", "Python 3.11.1, freed memory kept, batched"),
         ("settings__executor", "albumentations", "albumentations augmentation"),
         ("settings__compiled", True, ", compiled"),
     ],

@@ -207,6 +207,7 @@ def _flat(stored: Stored) -> dict[str, Any]:
         "cores": told.get("cores"),
         "threads": told.get("threads"),
         "torch": told.get("torch"),
+        "malloc": told.get("malloc"),
         "executor": result.settings.executor,
         "compiled": result.settings.compiled,
         "started": result.started,

@@ -163,10 +163,11 @@ class Result(Part):
 
     @property
     def machine(self) -> str:
-        """The hardware, and the versions of torch, CUDA and Python, in words."""
+        """The hardware, the versions of torch, CUDA and Python, and how memory is allocated, in words."""
         told = self.environment
         software = f"torch {told.get('torch')}" + (f" with CUDA {told['cuda']}" if told.get("cuda") else "")
-        return f"{hardware(told)}; {software}, Python {told.get('python')}"
+        malloc = f", {told['malloc']}" if told.get("malloc") else ""
+        return f"{hardware(told)}; {software}, Python {told.get('python')}{malloc}"
 
     def _repr_html_(self) -> str:
         from zoo.report.html import result_html  # a notebook asks for it; nothing in zoo does

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import platform
+import resource
 import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +15,7 @@ import pytest
 import torch
 
 from zoo.engine.machine import (
+    ALLOCATOR_VARIABLES,
     PeakMemory,
     choose_device,
     describe,
@@ -23,6 +28,20 @@ from zoo.engine.machine import (
 from zoo.errors import EnvironmentFault
 
 CPU = torch.device("cpu")
+# Thirty times 64 MiB: what is given back to the system comes back as a fault for each of its pages.
+FAULTS = """
+import resource, torch
+from zoo.engine.machine import describe, settle_memory
+
+cpu = torch.device("cpu")
+settle_memory(cpu)
+for _ in range(10):  # places for it are found
+    torch.ones(2**24)
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+for _ in range(30):
+    torch.ones(2**24)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before, describe(cpu)["malloc"], sep="|")
+"""
 
 
 @pytest.mark.parametrize(
@@ -73,6 +92,23 @@ def test_threads_are_cut_to_the_cores_unless_the_user_says_how_many(monkeypatch:
         assert torch.get_num_threads() == 1
     finally:
         torch.set_num_threads(before)
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc's malloc is told what to do")
+def test_freed_memory_is_kept_unless_the_user_set_up_the_allocator() -> None:
+    def faults(**env: str) -> tuple[int, str]:
+        clean = {key: value for key, value in os.environ.items() if not key.startswith(ALLOCATOR_VARIABLES)}
+        told = subprocess.check_output([sys.executable, "-c", FAULTS], env=clean | env, text=True)
+        count, kept = told.strip().split("|")
+        return int(count), kept
+
+    pages = 2**26 // resource.getpagesize()
+    count, kept = faults()
+    assert kept == "freed memory kept"
+    assert count < pages
+    count, kept = faults(MALLOC_ARENA_MAX="2")
+    assert kept == "None"
+    assert count > 20 * pages
 
 
 def test_auto_is_the_gpu_where_there_is_one() -> None:

@@ -174,7 +174,7 @@ def prepare(
     import torch
 
     from zoo.data.datasets import load as load_data
-    from zoo.engine.machine import check_compiler, choose_device, settle_precision, settle_threads
+    from zoo.engine.machine import check_compiler, choose_device, settle_memory, settle_precision, settle_threads
     from zoo.settings import Settings
     from zoo.world import join
 
@@ -185,6 +185,7 @@ def prepare(
     found_data = dataset or recipes[0].dataset
     data = world.in_turn(lambda: load_data(found_data, data_dir))
     settle_threads()
+    settle_memory(target)
     if settings["compiled"]:
         check_compiler(target)
     precision = settle_precision(target) if not elsewhere else "auto"

@@ -134,7 +134,7 @@ def _run(request: Request, node: str) -> None:
 
     from zoo.bench import bench
     from zoo.data.datasets import load
-    from zoo.engine.machine import choose_device
+    from zoo.engine.machine import choose_device, settle_memory
     from zoo.identity import identity_of
     from zoo.pretrained import find, starting_from
     from zoo.recipe import Recipe
@@ -153,6 +153,7 @@ def _run(request: Request, node: str) -> None:
         if identity[part] != request.identity[part]:
             raise EnvironmentFault(f"{node} has {words} than the machine of the sweep; give both the same files")
     settings = Settings(device=choose_device(request.device), **request.settings)
+    settle_memory(settings.device)
     run = Run(model, request.seed, RunFolder(Path(request.path)))
     until = time.monotonic() + PATIENCE
     while True:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import functools
 import math
 import os
@@ -20,6 +21,11 @@ from zoo import __version__
 from zoo.errors import EnvironmentFault
 
 PACKAGES = ("torch", "torchvision", "albumentations", "timm", "numpy")
+# mallopt(3), glibc's <malloc.h>: no mapping of its own for a large block, nothing given back to the system.
+M_MMAP_MAX, M_TRIM_THRESHOLD = -4, -1
+KEPT = "freed memory kept"
+ALLOCATOR_VARIABLES = ("GLIBC_TUNABLES", "LD_PRELOAD", "MALLOC_")
+_settled: dict[str, str | None] = {"malloc": None}  # the C library does not tell
 
 
 def choose_device(name: str = "auto") -> torch.device:
@@ -102,6 +108,18 @@ def settle_threads() -> None:
         torch.set_num_threads(min(torch.get_num_threads(), usable_cores()))
 
 
+def settle_memory(device: torch.device) -> None:
+    """Memory that a training step frees on a CPU `device` stays with this process, for the next step (glibc).
+
+    glibc gives a large tensor's memory back to the system, which hands it out again page by page, zeroed, one step
+    later. What the user set in ``MALLOC_*``, ``GLIBC_TUNABLES`` or ``LD_PRELOAD`` stays, and so does another C library.
+    """
+    asked = any(name.startswith(ALLOCATOR_VARIABLES) for name in os.environ)
+    if device.type == "cpu" and platform.libc_ver()[0] == "glibc" and not asked:
+        mallopt = ctypes.CDLL(None).mallopt
+        _settled["malloc"] = KEPT if mallopt(M_MMAP_MAX, 0) and mallopt(M_TRIM_THRESHOLD, -1) else None
+
+
 def synchronize(device: torch.device) -> None:
     """Wait for the work queued on `device`; on the CPU nothing is queued."""
     if device.type == "cuda":
@@ -164,6 +182,7 @@ def describe(device: torch.device) -> dict[str, Any]:
         "instructions": torch.backends.cpu.get_cpu_capability() + " with bf16" * native_bf16(torch.device("cpu")),
         "cores": usable_cores(),
         "threads": torch.get_num_threads(),
+        "malloc": _settled["malloc"],
         "gpu": torch.cuda.get_device_name(device) if device.type == "cuda" else None,
         "cuda": torch.version.cuda if device.type == "cuda" else None,
     }

@@ -19,9 +19,10 @@ def render(measured: Sequence[Speed], style: str, environment: dict[str, Any], p
     if style == "csv":
         return as_csv([*map(dataclasses.asdict, measured)])
     first = measured[0]
+    malloc = f", {environment['malloc']}" if environment["malloc"] else ""
     compiled = ", compiled" if first.compiled else ""
     notes = [
-        f"{hardware(environment)}; torch {environment['torch']}, {first.precision}, batch {first.batch_size}, "
+        f"{hardware(environment)}; torch {environment['torch']}{malloc}, {first.precision}, batch {first.batch_size}, "
         f"{first.executor} augmentation{compiled}.",
         "loop/step: median over windows of the real loop's speed over that of the same step on one resident batch.",
         f"% of peak: achieved FLOP/s of the step over {peak_flops / 1e9:,.0f} GFLOP/s of a large matrix product.",
