@@ -18,7 +18,7 @@ import scipy.stats
 import zoo.comparison as module
 from zoo.comparison import Group
 from zoo.errors import ResultError, UnknownNameError
-from zoo.power import needs
+from zoo.power import needs, too_few
 from zoo.report.layout import FORMATS
 from zoo.report.power import render_power
 from zoo.report.tables import render
@@ -331,7 +331,9 @@ def test_selection_on_the_test_set_is_marked(style: str) -> None:
     assert "selection: test" in text
     assert "The test set chose these weights" in text
     assert "†" not in render(honest, style)
-    assert "selection: holdout" in render(honest, style)
+    assert "best epoch on holdout" in render(honest, style)
+    assert "best epoch on test" in text
+    assert "last epoch" in render(compare([result(selection__rule="last")]), style)
 
 
 def test_selection_is_a_column_of_csv_and_json() -> None:
@@ -535,7 +537,7 @@ def test_predictions_of_another_run_are_refused(tmp_path: Path) -> None:
 def test_power_tells_seeds_for_each_size() -> None:
     groups = compare(BASELINE, "m_bn")
     found = {need.model: need for need in needs(groups)}
-    assert set(found) == {"m_up", "m_down", "m_same", "m_lost"}
+    assert set(found) == {"m_up", "m_down", "m_same"}
     up = found["m_up"]
     assert (up.pairs, up.tests) == (3, 4)
     assert up.spread == pytest.approx(np.std([0.01, 0.0102, 0.0099], ddof=1))
@@ -554,15 +556,78 @@ def test_power_tells_seeds_for_each_size() -> None:
 
 def test_power_marks_selection_on_the_test_set() -> None:
     runs = [result(model, seed, 9000 + 10 * seed * size, selection__split="test")
-            for size, model in enumerate(("m_bn", "m_ln"), 1) for seed in range(2)]  # fmt: skip
+            for size, model in enumerate(("m_bn", "m_ln"), 1) for seed in range(3)]  # fmt: skip
     text = render_power(needs(compare(runs, "m_bn")), "text")
     assert table(text, "text")[0]["model"] == "m_ln†"
     assert "The test set chose these weights" in text
 
 
-def test_power_of_single_seeds_is_refused() -> None:
-    with pytest.raises(ResultError, match="no model has two seeds in common"):
-        needs(compare([result("m_bn"), result("m_ln")], "m_bn"))
+def test_power_needs_three_seeds_and_says_who_has_fewer() -> None:
+    pairs = [result(model, seed, 9000 + 7 * seed * size) for size, model in enumerate(("m_bn", "m_ln"), 1)
+             for seed in range(2)]  # fmt: skip
+    with pytest.raises(ResultError, match="no model has 3 seeds in common"):
+        needs(compare(pairs, "m_bn"))
+    groups = compare([*pairs, result("m_bn", 2, 9001), *(result("m_gn", seed, 9100 + seed**2) for seed in range(3)),
+                      result("m_in", 7)], "m_bn")  # fmt: skip
+    assert [need.model for need in needs(groups)] == ["m_gn"]
+    assert sorted(too_few(groups)) == [
+        "m_in under standard-aaaaaaaa (0 common seeds)", "m_ln under standard-aaaaaaaa (2 common seeds)",
+    ]  # fmt: skip
+
+
+# Other figures than the accuracy, paired by seed
+
+
+ECE = {"m_bn": (0.010, 0.012, 0.011), "m_ln": (0.014, 0.017, 0.015), "m_gn": (0.011, 0.012, 0.0112)}
+PAIRED = [result(model, seed, 9000 - seed, test__ece=ece) for model, values in ECE.items()
+          for seed, ece in enumerate(values)]  # fmt: skip
+
+
+def test_figures_of_quality_are_paired_by_seed_with_holm_within_the_figure() -> None:
+    (group,) = compare([*PAIRED, result("m_in", 0, test__ece=0.5)], "m_bn")
+    shifts = {row.model: row.against.quality["ece"] for row in group.rows if row.against and row.against.quality}
+    assert shifts.keys() == {"m_ln", "m_gn"}  # one common seed is no pair
+    found = {model: scipy.stats.ttest_rel(ECE[model], ECE["m_bn"]) for model in shifts}
+    raw = {model: test.pvalue for model, test in found.items()}
+    assert shifts["m_ln"].p_value == pytest.approx(2 * raw["m_ln"])  # the smaller of two
+    assert shifts["m_gn"].p_value == pytest.approx(max(2 * raw["m_ln"], raw["m_gn"]))
+    for model, test in found.items():
+        assert shifts[model].difference == pytest.approx(np.mean(np.subtract(ECE[model], ECE["m_bn"])))
+        assert shifts[model].interval == pytest.approx(tuple(test.confidence_interval()))
+
+
+@pytest.mark.parametrize("style", ["text", "markdown", "latex"])
+def test_the_view_of_differences_gives_a_p_from_three_seeds_on(style: str) -> None:
+    two = [run for run in PAIRED if (run.model.name, run.seed) != ("m_gn", 2)]
+    groups = compare(two, "m_bn")
+    text = render(groups, style, "differences")
+    shown = {cells["model"].replace("\\_", "_"): cells for cells in table(text, style)}
+    told = {row.model: row.against.quality["ece"] for row in groups[0].rows if row.against}
+    column = next(name for name in shown["m_ln"] if name.startswith("ECE"))
+    half = 50 * (told["m_ln"].interval[1] - told["m_ln"].interval[0])
+    assert shown["m_ln"][column] == f"{100 * told['m_ln'].difference:+.2f} ± {half:.2f} (p {told['m_ln'].p_value:.3f})"
+    assert re.fullmatch(r"\+0\.05 ± \d\.\d\d", shown["m_gn"][column])
+    assert shown["m_bn"][column] == "-"
+    assert "Speeds on" not in text
+    assert "the figure minus the baseline's" in text
+
+
+def test_differences_of_quality_are_columns_of_csv() -> None:
+    groups = compare(PAIRED, "m_bn")
+    frame = pd.read_csv(io.StringIO(render(groups, "csv"))).set_index("model")
+    told = next(row for row in groups[0].rows if row.model == "m_ln").against.quality["ece"]
+    columns = ["ece_difference", "ece_difference_low", "ece_difference_high", "ece_p_value"]
+    assert frame.loc["m_ln", columns].tolist() == [told.difference, *told.interval, told.p_value]
+    assert frame.loc["m_bn", ["ece_difference", "ece_p_value"]].isna().all()
+
+
+def test_the_note_on_differences_says_only_what_was_done() -> None:
+    (one,) = compare([result("m_bn"), result("m_ln")], "m_bn")  # one seed, and no predictions
+    assert "Difference: points from m_bn." in render([one], "text")
+    (several,) = compare(PAIRED, "m_bn")
+    assert "points from m_bn, paired by seed, with its 95 % interval (Student t); p corrected" in render(
+        [several], "text"
+    )
 
 
 # Unlike runs side by side

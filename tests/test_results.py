@@ -237,7 +237,8 @@ def test_find_results(tmp_path: Path) -> None:
     with pytest.raises(ResultError) as caught:
         find_results([tmp_path / "runs", tmp_path / "nowhere"])
     assert str(caught.value) == (
-        f"no runs in {tmp_path}/nowhere: no such folder; `zoo bench MODEL` makes runs, --runs or an argument names them"
+        f"no runs in {tmp_path}/nowhere: no such folder; give the folder that runs are kept in, "
+        "or make some with `zoo bench MODEL`"
     )
 
 

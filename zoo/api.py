@@ -40,7 +40,7 @@ def build(name: str, num_classes: int = 10, in_channels: int = 3, *, registry: s
     sets.
 
     Raises :class:`zoo.errors.UnknownNameError` with the nearest names, and :class:`zoo.errors.RegistryError` for a
-    registry or a builder that is wrong.
+    registry or a builder that is wrong, and for no classes or channels.
     """
     from zoo.builder import build as make
     from zoo.registry import load_registry
@@ -108,13 +108,16 @@ def compare(
     :func:`load_results`. `tuned` shows only runs of recipes that ``zoo tune`` made for their model, one group per
     budget. `mixed` and `seconds_to` (an accuracy, 0 to 1) are those of :func:`zoo.comparison.compare`.
 
-    Raises :class:`zoo.errors.ResultError` for no or damaged runs, for `baseline` or `tuned` with `mixed`, and as
+    Raises :class:`zoo.errors.ResultError` for no or damaged runs, for `baseline` or `tuned` with `mixed`, for a
+    `seconds_to` that is no accuracy, and as
     :func:`zoo.comparison.compare` does; :class:`zoo.errors.UnknownNameError` for a choice or baseline that no run
     meets.
     """
     from zoo.comparison import compare as group
     from zoo.comparison import is_tuned
 
+    if seconds_to is not None and not 0 < seconds_to <= 1:
+        raise ResultError(f"seconds_to {seconds_to}: is an accuracy, above 0 and at most 1; 80 % is 0.8")
     if mixed and baseline is not None:
         raise ResultError("baseline cannot go with mixed: a test between unlike runs says nothing of models")
     if mixed and tuned:
@@ -147,9 +150,10 @@ def read_runs(
     patterns = [model] if isinstance(model, str) else list(model)
     if patterns:
         names = {run.result.model.name for run in stored}
+        for pattern in patterns:
+            if not any(fnmatch(name, pattern) for name in names):
+                raise unknown("model pattern", pattern, names, "the stored runs")
         stored = [run for run in stored if any(fnmatch(run.result.model.name, pattern) for pattern in patterns)]
-        if not stored:
-            raise unknown("model pattern", " ".join(patterns), names, "the stored runs")
     return stored
 
 
@@ -174,6 +178,7 @@ def _flat(stored: Stored) -> dict[str, Any]:
         "fingerprint": result.recipe.fingerprint,
         "precision": result.recipe.content["precision"],
         "selection": result.selection.split,
+        "selection_rule": result.selection.rule,
         "model": result.model.name,
         "label": result.model.label,
         "norm": result.model.norm,

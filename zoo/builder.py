@@ -90,6 +90,9 @@ def build(model: Model, num_classes: int = 10, in_channels: int = 3) -> nn.Modul
     """
     from zoo.fair import untouched
 
+    for what, number in (("num_classes", num_classes), ("in_channels", in_channels)):
+        if number < 1:
+            raise RegistryError(f"model {model.name!r}: {what} is {number}; it is at least 1")
     with untouched(_where(model), "building"):
         module = _build(model, num_classes, in_channels)
     if model.pretrained and model.pretrained.path:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from zoo.comparison_row import Row, row_of
+from zoo.comparison_row import QUALITY, Row, row_of
 from zoo.errors import ResultError, unknown
 from zoo.gcpause import paused_gc
 from zoo.recipe_diff import flatten
@@ -21,6 +21,8 @@ from zoo.versus import differences
 class Group:
     """Runs that may be ranked together, or `mixed`: they may not. `machines` maps the rows' letters to their meaning.
 
+    `selection` is the split that training watched, `rule` whose weights count: the ``best`` epoch's on it, or the
+    ``last`` one's.
     A mixed group has the field "mixed" for what its runs do not share. A group of tuned recipes has the fingerprint of
     the recipe that they were tuned from, and their common `budget`: :class:`zoo.recipe_sections.Tuned` but the model.
     """
@@ -30,6 +32,7 @@ class Group:
     recipe: str
     recipe_fingerprint: str
     selection: str
+    rule: str
     precision: str
     rows: list[Row]
     machines: dict[str, str]
@@ -41,6 +44,13 @@ class Group:
     def slug(self) -> str:
         """The recipe as tables call it."""
         return f"{self.recipe}{' of ' if self.budget else '-'}{self.recipe_fingerprint[:8]}"
+
+    @property
+    def chosen(self) -> str:
+        """Which epoch's weights count, in words."""
+        if self.rule == "best":
+            return f"best epoch on {self.selection}"
+        return "last epoch" + ", watched on test" * (self.selection == "test")
 
     def _repr_html_(self) -> str:
         from zoo.report.html import groups_html  # a notebook asks for it; nothing in zoo does
@@ -128,6 +138,7 @@ def _mixed(groups: Sequence[Sequence[_Known]], seconds_to: float | None) -> Grou
         recipe=first.recipe.name if common("recipe") != "mixed" else "mixed",
         recipe_fingerprint=first.recipe.fingerprint if common("recipe") != "mixed" else "mixed",
         selection=common("selection.split"),
+        rule=common("selection.rule"),
         precision=common("precision"),
         rows=_ranked(rows),
         machines={letter: machine for machine, letter in letters.items()},
@@ -183,6 +194,7 @@ def _group(
         recipe=" and ".join(sorted({run.result.recipe.name for run in runs})) if budget else first.recipe.name,
         recipe_fingerprint=budget["base"] if budget else first.recipe.fingerprint,
         selection=first.selection.split,
+        rule=first.selection.rule,
         precision=first.recipe.content["precision"],
         rows=_ranked([row for row, _ in rows]),
         machines={letter: machine for machine, letter in letters.items()},
@@ -235,6 +247,7 @@ def _against(
             [seeds for _, seeds in others],
             [bool(row.diverged) for row, _ in others],
             first.dataset.test_images,
+            QUALITY,
         )
     )
     return [(row if row.model == baseline else replace(row, against=next(found)), seeds) for row, seeds in rows]

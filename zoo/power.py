@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from zoo.comparison import Group
 from zoo.errors import ResultError
-from zoo.stats import ALPHA, seeds_needed, spread_interval
+from zoo.stats import ALPHA, MIN_SEEDS, seeds_needed, spread_interval
 
 POWER = 0.8
 POINTS = (0.1, 0.2, 0.5, 1.0, 2.0)
@@ -34,13 +34,14 @@ class Need:
 
 
 def needs(groups: Sequence[Group], points: Sequence[float] = POINTS) -> list[Need]:
-    """One :class:`Need` for each row that has at least two seeds in common with its table's baseline.
+    """One :class:`Need` for each row that has at least :data:`MIN_SEEDS` seeds in common with its table's baseline.
 
-    Raises :class:`ResultError` where no row has.
+    With fewer the spread is as good as unknown. Raises :class:`ResultError` where no row has so many.
     """
     found = []
     for group in groups:
-        rows = [row for row in group.rows if row.against and row.against.spread is not None]
+        rows = [row for row in group.rows if row.against and row.against.pairs >= MIN_SEEDS]
+        tests = sum(row.against is not None and row.against.p_value is not None for row in group.rows)
         for row in rows:
             spread = row.against.spread
             found.append(
@@ -51,15 +52,25 @@ def needs(groups: Sequence[Group], points: Sequence[float] = POINTS) -> list[Nee
                     baseline=row.against.baseline,
                     model=row.model,
                     pairs=row.against.pairs,
-                    tests=len(rows),
+                    tests=tests,
                     spread=spread,
                     spread_interval=spread_interval(spread, row.against.pairs),
-                    seeds={size: seeds_needed(size / 100, spread, ALPHA / len(rows), POWER) for size in points},
+                    seeds={size: seeds_needed(size / 100, spread, ALPHA / tests, POWER) for size in points},
                 )
             )
     if not found:
         raise ResultError(
-            "--power: no model has two seeds in common with the baseline, so that nothing is known of the spread; "
-            "run `zoo bench` with --seeds 2 or more"
+            f"--power: no model has {MIN_SEEDS} seeds in common with the baseline, so that next to nothing is known of "
+            f"the spread; run `zoo bench` with --seeds {MIN_SEEDS} or more"
         )
     return found
+
+
+def too_few(groups: Sequence[Group]) -> list[str]:
+    """The rows that :func:`needs` leaves out, in words."""
+    return [
+        f"{row.model} under {group.slug} ({row.against.pairs} common seed{'s' * (row.against.pairs != 1)})"
+        for group in groups
+        for row in group.rows
+        if row.against and row.against.pairs < MIN_SEEDS
+    ]

@@ -64,6 +64,10 @@ def find(text: str, overrides: Sequence[str] = ()) -> Given:
         return _stored(path)
     # A comma begins another change only before `key=`, so that lists and mappings stay whole.
     name, *changes = [text] if path.is_file() else re.split(r",(?=[A-Za-z_][\w.]*=)", text)
+    if name not in recipe_names() and re.fullmatch(r"[^/]+-[0-9a-f]{8}", name):
+        raise RecipeError(
+            f"{name}: is what tables call the recipe of stored runs; give their folder, as in runs/DATASET/{name}"
+        )
     recipe = load_recipe(name, [*changes, *overrides])
     return Given(recipe.name, recipe.description, recipe.dataset, recipe.canonical())
 

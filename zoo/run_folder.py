@@ -120,7 +120,12 @@ def load_result(path: Path) -> Result:
     try:  # an older schema, or something to explain
         content = json.loads(text, parse_constant=_not_finite)
     except ValueError as problem:
-        raise ResultError(f"{path}: not valid JSON ({problem}); the file was damaged or edited") from problem
+        what = (
+            f"not valid JSON ({problem}); the file was damaged or edited"
+            if path.name == FILE
+            else f"no {FILE}; give one, or a folder of runs"
+        )
+        raise ResultError(f"{path}: {what}") from problem
     version = content.get("schema_version") if isinstance(content, dict) else None
     if isinstance(version, int) and version > SCHEMA_VERSION:
         raise ResultError(f"{path}: has schema version {version}, this zoo reads up to {SCHEMA_VERSION}; upgrade zoo")
@@ -169,7 +174,8 @@ def _find(root: Path) -> Iterator[Path]:
         yield from root.rglob(FILE)
     else:
         raise ResultError(
-            f"no runs in {root}: no such folder; `zoo bench MODEL` makes runs, --runs or an argument names them"
+            f"no runs in {root}: no such folder; give the folder that runs are kept in, or make some with "
+            "`zoo bench MODEL`"
         )
 
 

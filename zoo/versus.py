@@ -2,14 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from zoo.errors import ResultError
+from zoo.results import Result
 from zoo.run_folder import Stored, load_predictions
 from zoo.stats import Paired, holm, paired_difference, paired_images, verdict
 
 Seeds = Mapping[int, Stored]  # the finished runs of one row of a table
+FINEST = 1e-4  # the step of a share of 10,000 images; losses have no coarser one
+
+
+@dataclass(frozen=True)
+class Shift:
+    """A figure of quality minus the baseline's: mean over common seeds, 95 % interval, p-value of the paired t-test.
+
+    The p-value is corrected by Holm over the rows of the table.
+    """
+
+    difference: float
+    interval: tuple[float, float]
+    p_value: float
 
 
 @dataclass(frozen=True)
@@ -18,7 +32,7 @@ class Difference:
 
     `method`: ``paired t`` over `pairs` common seeds, whose differences have the standard deviation `spread`; or
     ``mcnemar`` over the test images where one seed is common, which tells two trained networks apart and not two
-    models; None where neither can be done.
+    models; None where neither can be done. `quality`: other figures, by name, where two seeds or more are common.
     """
 
     baseline: str
@@ -29,19 +43,26 @@ class Difference:
     spread: float | None
     p_value: float | None
     verdict: str
+    quality: dict[str, Shift]
 
 
 def differences(
-    baseline: str, base: Seeds, others: Sequence[Seeds], diverged: Sequence[bool], images: int
+    baseline: str,
+    base: Seeds,
+    others: Sequence[Seeds],
+    diverged: Sequence[bool],
+    images: int,
+    quality: Mapping[str, Callable[[Result], float | None]],
 ) -> list[Difference]:
     """One :class:`Difference` from `base` for each of `others`; `images` is the size of the test set.
 
-    A row of which a seed `diverged` gets its figures and no verdict.
+    A row of which a seed `diverged` gets its figures and no verdict. `quality` reads other figures out of a result.
     Raises :class:`ResultError` for predictions that are damaged or of other images.
     """
     paired = [_paired(other, base, images) for other in others]
     tested = [index for index, found in enumerate(paired) if found is not None]
     corrected = dict(zip(tested, holm([paired[index].p_value for index in tested]), strict=True))
+    shifts = {name: _shifts(base, others, value) for name, value in quality.items()}
     rows = []
     for index, (found, other) in enumerate(zip(paired, others, strict=True)):
         pairs = len(base.keys() & other.keys())
@@ -55,9 +76,27 @@ def differences(
                 spread=found.spread if found else None,
                 p_value=corrected.get(index),
                 verdict="a seed diverged" if diverged[index] else verdict(found, corrected.get(index)),
+                quality={name: found[index] for name, found in shifts.items() if index in found},
             )
         )
     return rows
+
+
+def _shifts(base: Seeds, others: Sequence[Seeds], value: Callable[[Result], float | None]) -> dict[int, Shift]:
+    """By the number of the other: what the figure that `value` reads differs by from the baseline's."""
+
+    def known(seeds: Seeds) -> dict[int, float]:
+        figures = {seed: value(run.result) for seed, run in seeds.items()}
+        return {seed: figure for seed, figure in figures.items() if figure is not None}
+
+    theirs = known(base)
+    found = {index: paired_difference(known(other), theirs, FINEST) for index, other in enumerate(others)}
+    tested = {index: paired for index, paired in found.items() if paired is not None}
+    corrected = holm([paired.p_value for paired in tested.values()])
+    return {
+        index: Shift(paired.difference, paired.interval, p_value)
+        for (index, paired), p_value in zip(tested.items(), corrected, strict=True)
+    }
 
 
 def _paired(ours: Seeds, theirs: Seeds, images: int) -> Paired | None:

@@ -116,7 +116,7 @@ def check_rows(rows: list[dict[str, str]], folder: Path) -> None:
 def test_table(benched):
     text = benched.output.stdout
     check_rows(text_rows(text), benched.cli.folder)
-    assert re.match(r"shapes10, recipe smoke-[0-9a-f]{8}, (bf16|fp32), selection: holdout\n", text)
+    assert re.match(r"shapes10, recipe smoke-[0-9a-f]{8}, (bf16|fp32), (last epoch|best epoch on holdout)\n", text)
     assert "1 seed" in text
     assert "no winner is claimed" in text
     assert "epoch 2/2" in benched.output.stderr  # progress goes to stderr, so that the table can be piped

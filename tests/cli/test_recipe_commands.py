@@ -65,6 +65,11 @@ def test_a_run_and_its_recipe(module_inline, tiny, test_selected):
         (("diff", "laptop"), ["Missing argument 'B'"]),
         (("diff", "laptop", "fast", "--format", "csv"), ["'csv'", "'markdown'"]),
         (("shwo",), ["unknown command 'shwo'", "did you mean 'show'"]),
+        (("laptop",), ["unknown command 'laptop'", "there are: show, diff"]),
+        (
+            ("diff", "laptop-5c17bb6d", "laptop"),
+            ["laptop-5c17bb6d", "give their folder", "runs/DATASET/laptop-5c17bb6d"],
+        ),
     ],
 )
 def test_mistakes(inline_cli, arguments: tuple[str, ...], says: list[str]):

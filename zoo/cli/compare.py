@@ -21,7 +21,7 @@ from zoo.gcpause import paused_gc
 @click.option("--allow-mixed", is_flag=True, help="One table of unlike runs, with columns for all that differs.")
 @click.option("--tuned", is_flag=True, help="Only runs of tuned recipes, one table per budget of `zoo tune`.")
 @click.option(
-    "--view", type=click.Choice(["summary", "quality"]), default="summary", show_default=True,
+    "--view", type=click.Choice(["summary", "quality", "differences"]), default="summary", show_default=True,
     help="Which columns a text, markdown or latex table has.",
 )  # fmt: skip
 @click.option(
@@ -49,6 +49,8 @@ def compare(
         )
     if allow_mixed and tuned:
         raise click.UsageError("--tuned cannot go with --allow-mixed: it shows what was tuned under one budget")
+    if view == "differences" and not baseline:
+        raise click.UsageError("--view differences is from a model: name it with --baseline MODEL")
     if power and not baseline:
         raise click.UsageError("--power is of differences from a model: name it with --baseline MODEL")
 
@@ -67,10 +69,13 @@ def compare(
     if groups.left_out:
         click.echo(groups.left_out, err=True)
     if power:
-        from zoo.power import needs
+        from zoo.power import needs, too_few
         from zoo.report.power import render_power
+        from zoo.stats import MIN_SEEDS
 
         click.echo(render_power(needs(groups), style), nl=False)
+        if missing := too_few(groups):
+            click.echo(f"left out, below {MIN_SEEDS} common seeds: {', '.join(missing)}", err=True)
     else:
         from zoo.report.tables import render
 

@@ -50,7 +50,8 @@ class Commands(click.Group):
         """Raises :class:`zoo.errors.UnknownNameError`."""
         name = args[0]
         if not name.startswith("-") and self.get_command(ctx, name) is None:
-            raise unknown("command", name, self.commands, f"{ctx.command_path} --help")
+            there = f"there are: {', '.join(self.commands)}"
+            raise unknown("command", name, self.commands, f"{ctx.command_path} --help", there)
         return super().resolve_command(ctx, args)
 
 

@@ -40,5 +40,5 @@ def result_html(result: Result) -> str:
 
 
 def _page(group: Group, table: str) -> str:
-    notes = "<br>\n".join(escape(note) for note in notes_of(group))
+    notes = "<br>\n".join(escape(note) for note in notes_of(group, "summary"))
     return f"<p><b>{escape(title_of(group))}</b></p>\n{table}\n<p><small>{notes}</small></p>"

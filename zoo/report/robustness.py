@@ -62,7 +62,7 @@ def _title(first: Record) -> str:
     recipe = f"{first.recipe}-{first.recipe_fingerprint[:8]}"
     return (
         f"{first.dataset}, {first.images:,} test images; trained on {first.trained_on}, recipe {recipe}, "
-        f"{first.precision}, selection: {first.selection}"
+        f"{first.precision}"
     )
 
 

@@ -10,6 +10,7 @@ from zoo.comparison_row import QUALITY, Row
 from zoo.listing import TEST_MARK
 from zoo.report.layout import as_csv, as_json, document
 from zoo.report.tuning import words_of
+from zoo.stats import MIN_SEEDS
 from zoo.versus import Difference
 
 MCNEMAR_MARK = "*"
@@ -25,7 +26,7 @@ def render(groups: Sequence[Group], style: str, view: str = "summary") -> str:
         return as_json([dataclasses.asdict(group) for group in groups])
     if style == "csv":
         return as_csv([_flat(row, group) for group in groups for row in group.rows])
-    return "\n".join(document(title_of(group), rows_of(group, view), notes_of(group), style) for group in groups)
+    return "\n".join(document(title_of(group), rows_of(group, view), notes_of(group, view), style) for group in groups)
 
 
 def rows_of(group: Group, view: str) -> list[dict[str, str]]:
@@ -39,7 +40,7 @@ def title_of(group: Group) -> str:
     if group.mixed:
         return "MIXED: these runs differ in more than their model, so that the order ranks nothing"
     whose = ", for each model" if group.budget else ""
-    return f"{group.dataset}, recipe {group.slug}{whose}, {group.precision}, selection: {group.selection}"
+    return f"{group.dataset}, recipe {group.slug}{whose}, {group.precision}, {group.chosen}"
 
 
 def cells_of(row: Row, group: Group, view: str, compared: bool) -> dict[str, str]:
@@ -84,7 +85,23 @@ def _quality(row: Row) -> dict[str, str]:
     }
 
 
-VIEWS: dict[str, Callable[[Row], dict[str, str]]] = {"summary": _summary, "quality": _quality}
+def _differences(row: Row) -> dict[str, str]:
+    return {
+        "loss": _shift(row, "loss", "{:+.4f}"),
+        "top-5 %": _shift(row, "top5_accuracy", "{:+.2f}", 100),
+        "ECE %": _shift(row, "ece", "{:+.2f}", 100),
+        "Brier": _shift(row, "brier", "{:+.4f}"),
+        "train accuracy %": _shift(row, "train_accuracy", "{:+.2f}", 100),
+        "gap": _shift(row, "gap", "{:+.2f}", 100),
+        "epochs to 90 %": _shift(row, "epochs_to_90_percent", "{:+.1f}"),
+    }
+
+
+VIEWS: dict[str, Callable[[Row], dict[str, str]]] = {
+    "summary": _summary,
+    "quality": _quality,
+    "differences": _differences,
+}
 
 
 def accuracy_of(row: Row) -> str:
@@ -124,6 +141,16 @@ def _mean(row: Row, name: str, shape: str, factor: float = 1.0) -> str:
     return _number(getattr(row, name), shape, factor) + plus_minus(row, name, shape, factor)
 
 
+def _shift(row: Row, name: str, shape: str, factor: float = 1.0) -> str:
+    """What a figure differs by from the baseline's; the p-value where there are seeds enough for a verdict."""
+    told = row.against.quality.get(name) if row.against else None
+    if told is None:
+        return "-"
+    low, high = told.interval
+    text = f"{shape.format(factor * told.difference)} ± {shape.replace('+', '').format(factor * (high - low) / 2)}"
+    return f"{text} (p {_p_value(told.p_value)})" if row.against.pairs >= MIN_SEEDS else text
+
+
 def plus_minus(row: Row, name: str, shape: str, factor: float = 1.0) -> str:
     """The interval over seeds of a figure of quality, to be written after it; nothing where the row knows none."""
     if name not in row.intervals:
@@ -132,8 +159,8 @@ def plus_minus(row: Row, name: str, shape: str, factor: float = 1.0) -> str:
     return " ± " + shape.replace("+", "").format(factor * (high - low) / 2)
 
 
-def notes_of(group: Group) -> list[str]:
-    """The lines below the table of `group`."""
+def notes_of(group: Group, view: str) -> list[str]:
+    """The lines below the table of `group` in this `view`."""
     counts = {row.interval_kind for row in group.rows}
     notes = []
     if "binomial" in counts:
@@ -144,14 +171,18 @@ def notes_of(group: Group) -> list[str]:
         notes.append("Several seeds: mean ± 95 % interval over seeds (Student t).")
     methods = {row.against.method for row in group.rows if row.against}
     if against := next((row.against for row in group.rows if row.against), None):
-        notes.append(
-            f"Difference: points from {against.baseline}, paired by seed, with its 95 % interval (Student t); "
-            "p corrected by Holm for the rows of this table."
-        )
+        how = ", paired by seed, with its 95 % interval (Student t)" if "paired t" in methods else ""
+        corrected = "; p corrected by Holm for the rows of this table" if methods - {None} else ""
+        notes.append(f"Difference: points from {against.baseline}{how}{corrected}.")
     if "mcnemar" in methods:
         notes.append(
-            f"{MCNEMAR_MARK} One common seed: McNemar's exact test on the images that only one of the two got right; "
-            "it tells two trained networks apart, not two models."
+            f"{MCNEMAR_MARK} One common seed: McNemar's exact test on the images that only one of the two got right, "
+            "Agresti and Min's interval; it tells two trained networks apart, not two models."
+        )
+    if view == "differences":
+        notes.append(
+            "The columns after the verdict: the figure minus the baseline's, in the same way, p by Holm within the "
+            f"column; no p below {MIN_SEEDS} common seeds."
         )
     if group.mixed:
         notes.append(
@@ -172,7 +203,7 @@ def notes_of(group: Group) -> list[str]:
     if len(group.machines) > 1:
         notes.append("Speeds compare only between rows with the same machine letter.")
         notes += [f"Machine {letter}: {words}." for letter, words in group.machines.items()]
-    else:
+    elif view == "summary" or group.seconds_to is not None:
         notes += [f"Speeds on {words}." for words in group.machines.values()]
     return notes
 
@@ -185,6 +216,11 @@ def _flat(row: Row, group: Group) -> dict[str, object]:
     del record["intervals"]
     low, high = record.pop("interval") or (None, None)
     against = record.pop("against") or dict.fromkeys(item.name for item in dataclasses.fields(Difference))
+    shifts = against.pop("quality") or {}
+    for name in QUALITY:
+        told = shifts.get(name) or {"difference": None, "interval": (None, None), "p_value": None}
+        record[f"{name}_difference"], record[f"{name}_p_value"] = told["difference"], told["p_value"]
+        record[f"{name}_difference_low"], record[f"{name}_difference_high"] = told["interval"]
     below, above = against.pop("interval") or (None, None)
     record["seeds"] = " ".join(str(seed) for seed in row.seeds)
     record["diverged"] = " ".join(f"{seed}@{epoch}" for seed, epoch in row.diverged.items())
