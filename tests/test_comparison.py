@@ -621,6 +621,15 @@ def test_differences_of_quality_are_columns_of_csv() -> None:
     assert frame.loc["m_bn", ["ece_difference", "ece_p_value"]].isna().all()
 
 
+def test_no_verdict_against_a_baseline_of_which_a_seed_diverged() -> None:
+    runs = [result("m_bn", seed, 9000 + seed if seed < 3 else None) for seed in range(5)]
+    runs += [result("m_ln", seed, 8000 + 2 * seed) for seed in range(5)]
+    (group,) = compare(runs, "m_bn")
+    (against,) = [row.against for row in group.rows if row.against]
+    assert (against.pairs, against.verdict) == (3, "a seed diverged")
+    assert against.p_value < 0.001
+
+
 def test_the_note_on_differences_says_only_what_was_done() -> None:
     (one,) = compare([result("m_bn"), result("m_ln")], "m_bn")  # one seed, and no predictions
     assert "Difference: points from m_bn." in render([one], "text")

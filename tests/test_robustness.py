@@ -269,9 +269,7 @@ def test_own_images_have_a_row_per_run() -> None:
     assert (first["loss"], first["top-5 %"], first["ECE"], first["Brier"]) == ("0.500", "99.00", "0.050", "0.200")
     assert (second["seed"], second["accuracy %"], second["same"]) == ("1", "80.00", "NO")
     assert "last bits differ" in text
-    assert text.startswith(
-        "**cifar10, 10,000 test images; trained on cifar10, recipe standard-aaaaaaaa, fp32**"
-    )
+    assert text.startswith("**cifar10, 10,000 test images; trained on cifar10, recipe standard-aaaaaaaa, fp32**")
     assert "± 1.0 points" in text  # 0.98 of 10,000 images
 
 

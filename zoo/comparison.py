@@ -233,7 +233,7 @@ def _against(
     rows: list[tuple[Row, dict[int, Stored]]], baseline: str, first: Result
 ) -> list[tuple[Row, dict[int, Stored]]]:
     """`rows`, the others than the baseline's with their difference from it."""
-    bases = [seeds for row, seeds in rows if row.model == baseline]
+    bases = [(row, seeds) for row, seeds in rows if row.model == baseline]
     if len(bases) > 1:
         raise ResultError(
             f"baseline {baseline} stands in {len(bases)} rows of {first.recipe.name} on {first.dataset.name} (machines"
@@ -243,9 +243,9 @@ def _against(
     found = iter(
         differences(
             baseline,
-            bases[0],
+            bases[0][1],
             [seeds for _, seeds in others],
-            [bool(row.diverged) for row, _ in others],
+            [bool(row.diverged or bases[0][0].diverged) for row, _ in others],
             first.dataset.test_images,
             QUALITY,
         )

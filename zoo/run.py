@@ -68,7 +68,10 @@ class Ready:
     @property
     def kept(self) -> dict[str, Any]:
         """What the saved state says of the settings: a resume that does not repeat them changes the last bits."""
-        return self.used.model_dump() | {"processes": self.settings.world.size}
+        kept = self.used.model_dump() | {"processes": self.settings.world.size}
+        if self.settings.world.size > 1:  # each process has a GPU of its own
+            kept["device"] = self.settings.device.type
+        return kept
 
 
 def set_up(run: Run, recipe: Recipe, dataset: Dataset, settings: Settings, *, identity: dict[str, Any]) -> Ready:

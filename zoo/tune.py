@@ -125,8 +125,7 @@ def _trial(study: Study, model: Model, plan: Plan, dataset: Dataset, settings: S
         ready = set_up(run, recipe, dataset, settings, identity=identity)
         try:
             if ready.state is not None:
-                for row in ready.state["progress"]["history"]:
-                    watch.judge(EpochRow(**row))
+                watch.judge(*(EpochRow(**row) for row in ready.state["progress"]["history"]))
             outcome = train_on(ready, watch)
             diverged = outcome.diverged is not None
             accuracy = WORST if diverged else _held_out(outcome)
@@ -166,7 +165,11 @@ class _Watch:
         self._reporter.epoch(row, epochs, rose_from, saved)
         self.judge(row)
 
-    def judge(self, row: EpochRow) -> None:
-        """Note the epoch; raises :class:`_Pruned`. The last epoch has nothing left to save."""
-        if self._study.report(self._trial, row.epoch, row.eval_accuracy) and row.epoch < self._epochs:
+    def judge(self, *rows: EpochRow) -> None:
+        """Note the epochs and judge the newest; raises :class:`_Pruned`. The last epoch has nothing left to save.
+
+        The pruner looks at the newest epoch it was told of, and those before it were judged when they were.
+        """
+        pruned = [self._study.report(self._trial, row.epoch, row.eval_accuracy) for row in rows]
+        if pruned[-1] and rows[-1].epoch < self._epochs:
             raise _Pruned

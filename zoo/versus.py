@@ -56,7 +56,8 @@ def differences(
 ) -> list[Difference]:
     """One :class:`Difference` from `base` for each of `others`; `images` is the size of the test set.
 
-    A row of which a seed `diverged` gets its figures and no verdict. `quality` reads other figures out of a result.
+    A row of which a seed `diverged`, or one of the baseline, gets its figures and no verdict. `quality` reads other
+    figures out of a result.
     Raises :class:`ResultError` for predictions that are damaged or of other images.
     """
     paired = [_paired(other, base, images) for other in others]

@@ -42,6 +42,20 @@ for _ in range(30):
     torch.ones(2**24)
 print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before, describe(cpu)["malloc"], sep="|")
 """
+# A peak of 256 MiB, and after it one of 8.
+PEAKS = """
+import torch
+from zoo.engine.machine import ResidentPeak, settle_memory
+
+settle_memory(torch.device("cpu"))
+start = ResidentPeak().read()
+peaks = []
+for size in (2**26, 2**21):
+    peak = ResidentPeak()
+    torch.ones(size)
+    peaks.append(peak.read() - start)
+print(*peaks)
+"""
 
 
 @pytest.mark.parametrize(
@@ -109,6 +123,13 @@ def test_freed_memory_is_kept_unless_the_user_set_up_the_allocator() -> None:
     count, kept = faults(MALLOC_ARENA_MAX="2")
     assert kept == "None"
     assert count > 20 * pages
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc's malloc is told what to do")
+def test_a_peak_is_not_that_of_the_work_before() -> None:
+    large, small = map(int, subprocess.check_output([sys.executable, "-c", PEAKS], text=True).split())
+    assert large > 2**27
+    assert small < 2**26
 
 
 def test_auto_is_the_gpu_where_there_is_one() -> None:

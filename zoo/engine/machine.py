@@ -143,6 +143,8 @@ class ResidentPeak:
 
     def __init__(self) -> None:
         self.known = True
+        if _settled["malloc"]:  # what earlier work freed is still resident, and would count
+            ctypes.CDLL(None).malloc_trim(0)
         try:
             Path("/proc/self/clear_refs").write_text("5")  # resets VmHWM, see proc(5)
         except OSError:

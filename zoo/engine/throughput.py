@@ -104,7 +104,8 @@ def measure_training(
     once = min(seconds_of(step, device) for _ in range(3))
     steps = train.WINDOWS_PER_EPOCH * max(1, round(seconds / (2 * EPOCHS * train.WINDOWS_PER_EPOCH * once)))
     schedule = Constant(name="constant", warmup_epochs=0)  # the recipe's may not fit 2 epochs
-    part = recipe.model_copy(update={"epochs": EPOCHS, "schedule": schedule})
+    last = recipe.selection.model_copy(update={"rule": "last"})  # nothing is evaluated that could choose
+    part = recipe.model_copy(update={"epochs": EPOCHS, "schedule": schedule, "selection": last})
     turns = _Turns(step, batch, device)
     with tempfile.TemporaryDirectory() as folder, contextlib.closing(loader(steps * batch)) as batches:
         train.train(
