@@ -105,7 +105,8 @@ def test_what_is_left_out_is_said(made) -> None:
     assert {(row["model"], row["optimizer.lr"]) for row in rows} >= {
         (one["model"], f"{one['values']['optimizer.lr']:g}") for one in made.said
     }
-    assert "smoke-tuned of" in compare(made, "--tuned", "--baseline", "mini_bn", "--power", style="text").stdout
+    refused = made.cli("compare", "--tuned", "--baseline", "mini_bn", "--power")  # two seeds
+    assert (refused.returncode, "no model has 3 seeds in common" in refused.stderr) == (2, True)
 
 
 def test_differences_are_paired_by_seed_as_ever(made) -> None:
