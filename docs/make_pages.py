@@ -23,10 +23,8 @@ from zoo.builder import build
 from zoo.cli.main import cli
 from zoo.data.datasets import DESCRIPTIONS
 from zoo.entries import NormEntry, read_registry_file
-from zoo.measure import Speed
 from zoo.registry import BUILT_IN, Registry
 from zoo.report.robustness import render as render_robustness
-from zoo.report.speeds import render as render_speeds
 from zoo.results import hardware
 from zoo.robustness import Record
 
@@ -34,7 +32,7 @@ FOLDER = Path(__file__).parent
 MEASURED = FOLDER.parent / "benchmarks" / "figures"
 # A command, and below it what it prints in the repository.
 PRINTED = re.compile(r"(?<=\n    )(?P<command>zoo [^\n]*)\n\n<!-- printed -->\n.*?<!-- end -->", re.DOTALL)
-MADE = re.compile(r"<!-- (?P<name>costs|speeds|corrupted) -->\n.*?<!-- end -->", re.DOTALL)
+MADE = re.compile(r"<!-- (?P<name>costs|corrupted) -->\n.*?<!-- end -->", re.DOTALL)
 STEP = re.compile(r"resnet20_(?P<norm>\w+): step, img/s: nchw (?P<nchw>\S+) channels_last (?P<channels_last>\S+);")
 WIDTH = 80  # columns of the help texts, whatever the terminal's are
 NOTE = "<!-- Written by `python docs/make_pages.py`; what is changed here is lost. -->"
@@ -65,7 +63,7 @@ def _printed(found: re.Match[str]) -> str:
 
 def _made(found: re.Match[str]) -> str:
     """A table of what was measured, from its file: to measure anew takes minutes and gives other last digits."""
-    lines = {"costs": _costs, "speeds": _speeds, "corrupted": _corrupted}[found["name"]]()
+    lines = {"costs": _costs, "corrupted": _corrupted}[found["name"]]()
     return f"<!-- {found['name']} -->\n{lines}<!-- end -->"
 
 
@@ -86,13 +84,6 @@ def _steps(told: dict[str, Any]) -> list[tuple[re.Match[str], float]]:
     """What the suite says of each norm's step, and how many times BatchNorm's speed that is."""
     found = [(STEP.match(figure["name"]), figure["value"]) for figure in told["figures"]]
     return [(step, ratio) for step, ratio in found if step]
-
-
-def _speeds() -> str:
-    """What `zoo speed` said of every architecture, the fastest first."""
-    told = json.loads((MEASURED / "cpu-avx2-architectures.json").read_text())
-    measured = sorted((Speed(**model) for model in told["models"]), key=lambda item: -item.train_images_per_second)
-    return render_speeds(measured, "markdown", told["environment"], told["peak_flops"])
 
 
 def _corrupted() -> str:

@@ -61,8 +61,7 @@ def differences(
     Raises :class:`ResultError` for predictions that are damaged or of other images.
     """
     paired = [_paired(other, base, images) for other in others]
-    tested = [index for index, found in enumerate(paired) if found is not None]
-    corrected = dict(zip(tested, holm([paired[index].p_value for index in tested]), strict=True))
+    corrected = _corrected(paired)
     shifts = {name: _shifts(base, others, value) for name, value in quality.items()}
     rows = []
     for index, (found, other) in enumerate(zip(paired, others, strict=True)):
@@ -91,13 +90,17 @@ def _shifts(base: Seeds, others: Sequence[Seeds], value: Callable[[Result], floa
         return {seed: figure for seed, figure in figures.items() if figure is not None}
 
     theirs = known(base)
-    found = {index: paired_difference(known(other), theirs, FINEST) for index, other in enumerate(others)}
-    tested = {index: paired for index, paired in found.items() if paired is not None}
-    corrected = holm([paired.p_value for paired in tested.values()])
+    paired = [paired_difference(known(other), theirs, FINEST) for other in others]
     return {
-        index: Shift(paired.difference, paired.interval, p_value)
-        for (index, paired), p_value in zip(tested.items(), corrected, strict=True)
+        index: Shift(paired[index].difference, paired[index].interval, p_value)
+        for index, p_value in _corrected(paired).items()
     }
+
+
+def _corrected(paired: Sequence[Paired | None]) -> dict[int, float]:
+    """The p-values of those that were tested, by their number, corrected by Holm."""
+    tested = {index: found.p_value for index, found in enumerate(paired) if found is not None}
+    return dict(zip(tested, holm(list(tested.values())), strict=True))
 
 
 def _paired(ours: Seeds, theirs: Seeds, images: int) -> Paired | None:

@@ -14,6 +14,16 @@ from zoo.stats import MIN_SEEDS
 from zoo.versus import Difference
 
 MCNEMAR_MARK = "*"
+# The figures of quality by their titles: name in a row, shape, and factor.
+FIGURES = {
+    "loss": ("loss", "{:.4f}", 1.0),
+    "top-5 %": ("top5_accuracy", "{:.2f}", 100),
+    "ECE %": ("ece", "{:.2f}", 100),
+    "Brier": ("brier", "{:.4f}", 1.0),
+    "train accuracy %": ("train_accuracy", "{:.2f}", 100),
+    "gap": ("gap", "{:+.2f}", 100),
+    "epochs to 90 %": ("epochs_to_90_percent", "{:.1f}", 1.0),
+}
 TEST_NOTE = f"{TEST_MARK} selection: test. The test set chose these weights, so the accuracy is too high to compare."
 
 
@@ -73,28 +83,12 @@ def _summary(row: Row) -> dict[str, str]:
 
 
 def _quality(row: Row) -> dict[str, str]:
-    return {
-        "loss": _mean(row, "loss", "{:.4f}"),
-        "top-5 %": _mean(row, "top5_accuracy", "{:.2f}", 100),
-        "ECE %": _mean(row, "ece", "{:.2f}", 100),
-        "Brier": _mean(row, "brier", "{:.4f}"),
-        "train accuracy %": _mean(row, "train_accuracy", "{:.2f}", 100),
-        "gap": _mean(row, "gap", "{:+.2f}", 100),
-        "epochs to 90 %": _mean(row, "epochs_to_90_percent", "{:.1f}"),
-        "activations KiB": _number(row.activation_bytes, "{:,.0f}", 1 / 2**10),
-    }
+    cells = {title: _mean(row, name, shape, factor) for title, (name, shape, factor) in FIGURES.items()}
+    return cells | {"activations KiB": _number(row.activation_bytes, "{:,.0f}", 1 / 2**10)}
 
 
 def _differences(row: Row) -> dict[str, str]:
-    return {
-        "loss": _shift(row, "loss", "{:+.4f}"),
-        "top-5 %": _shift(row, "top5_accuracy", "{:+.2f}", 100),
-        "ECE %": _shift(row, "ece", "{:+.2f}", 100),
-        "Brier": _shift(row, "brier", "{:+.4f}"),
-        "train accuracy %": _shift(row, "train_accuracy", "{:+.2f}", 100),
-        "gap": _shift(row, "gap", "{:+.2f}", 100),
-        "epochs to 90 %": _shift(row, "epochs_to_90_percent", "{:+.1f}"),
-    }
+    return {title: _shift(row, name, shape, factor) for title, (name, shape, factor) in FIGURES.items()}
 
 
 VIEWS: dict[str, Callable[[Row], dict[str, str]]] = {
@@ -146,8 +140,8 @@ def _shift(row: Row, name: str, shape: str, factor: float = 1.0) -> str:
     told = row.against.quality.get(name) if row.against else None
     if told is None:
         return "-"
-    low, high = told.interval
-    text = f"{shape.format(factor * told.difference)} ± {shape.replace('+', '').format(factor * (high - low) / 2)}"
+    signed = shape if "+" in shape else shape.replace(":", ":+")
+    text = signed.format(factor * told.difference) + _half(told.interval, shape, factor)
     return f"{text} (p {_p_value(told.p_value)})" if row.against.pairs >= MIN_SEEDS else text
 
 
@@ -155,7 +149,11 @@ def plus_minus(row: Row, name: str, shape: str, factor: float = 1.0) -> str:
     """The interval over seeds of a figure of quality, to be written after it; nothing where the row knows none."""
     if name not in row.intervals:
         return ""
-    low, high = row.intervals[name]
+    return _half(row.intervals[name], shape, factor)
+
+
+def _half(interval: tuple[float, float], shape: str, factor: float) -> str:
+    low, high = interval
     return " ± " + shape.replace("+", "").format(factor * (high - low) / 2)
 
 
