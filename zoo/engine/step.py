@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from zoo.engine.average import make_average
+from zoo.engine.convolution import use_products
 from zoo.engine.evaluate import autocast
 from zoo.recipe import Recipe
 from zoo.world import World
@@ -27,6 +28,8 @@ class TrainStep:
         world: World,
         compiled: bool = False,
     ) -> None:
+        if device.type == "cpu" and recipe.precision == "bf16" and not compiled:
+            use_products(model)
         self.model = model
         parallel = world.parallel(model, device)
         self.network = torch.compile(parallel) if compiled else parallel
