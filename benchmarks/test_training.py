@@ -114,6 +114,31 @@ def test_no_norm_is_slow(benchmark, figure) -> None:
     assert not missed
 
 
+@pytest.mark.skipif(DEVICE.type != "cpu" or RECIPE.precision != "bf16", reason="for processors with bf16 alone")
+@pytest.mark.parametrize(("model", "batch_size"), [("resnet18_bn", 128), ("airbench94_bn", 256)])
+def test_weight_gradient(benchmark, figure, monkeypatch, model: str, batch_size: int) -> None:
+    """The step with weight gradients of small maps as matrix products, and with all of torch's own, take turns."""
+    mine = a_step(model, "channels_last", batch_size)
+    monkeypatch.setattr("zoo.engine.step.use_products", lambda model: None)
+    theirs = a_step(model, "channels_last", batch_size)
+
+    def turn() -> float:
+        """How many times as long torch's own takes."""
+        seconds = []
+        for step in (theirs, mine):
+            start = time.perf_counter()
+            step()
+            seconds.append(time.perf_counter() - start)
+        return seconds[0] / seconds[1]
+
+    turn()  # finds places in memory
+    ratios = [turn() for _ in range(ROUNDS)]
+    benchmark.pedantic(turn, rounds=1)
+    benchmark.extra_info["ratios"] = ratios
+    figure(f"{model}: step with weight gradients as products, batch {batch_size}, over torch's own",
+           statistics.median(ratios), least=1.0)  # fmt: skip
+
+
 @pytest.mark.skipif(DEVICE.type != "cpu", reason="a GPU's memory has an allocator of torch's own")
 def test_freed_memory_kept(benchmark, figure) -> None:
     """Two processes take turns, step by step, since the allocator is one to a process."""

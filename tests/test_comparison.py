@@ -207,6 +207,15 @@ def test_another_machine_is_another_row_letter_and_note(path: str, value: object
     assert [cells["machine"] for cells in table(text, "text")].count("b") == 1
 
 
+def test_pooled_rows_hold_the_seeds_of_all_machines() -> None:
+    """For the studies, which show accuracies alone: a command that went on elsewhere has lost no seed."""
+    first, second = result("a_bn"), result("a_bn", seed=1, environment__cpu="CPU two")
+    (group,) = compare([first, second, result("b_bn")], pooled=True)
+    assert sorted((row.model, row.seeds) for row in group.rows) == [("a_bn", [0, 1]), ("b_bn", [0])]
+    with pytest.raises(ResultError, match="two different runs of a_bn seed 0"):
+        compare([first, result("a_bn", environment__cpu="CPU two")], pooled=True)
+
+
 def test_many_machines_have_a_letter_each() -> None:
     (group,) = compare([result(seed=i, environment__cpu=f"CPU {i}") for i in range(30)])
     assert len(set(group.machines)) == len(group.rows) == 30

@@ -360,6 +360,34 @@ def frozen_head() -> Net:
     return net
 
 
+class SinglePixel(nn.Module):
+    """Normalises over one pixel: torch refuses that for one image, and lets it pass for two."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.norm, self.head = nn.Conv2d(3, 4, 8), nn.GroupNorm(4, 4), nn.Linear(4, 10)
+
+    def forward(self, x):
+        return self.head(self.norm(self.conv(x)).flatten(1))
+
+
+def test_one_image_alone() -> None:
+    words = refused(SinglePixel())
+    assert "answers two images, but fails on one of shape (3, 8, 8): ValueError: Expected more than 1 value" in words
+    assert words.endswith("; its latency could not be measured")
+
+
+def test_a_last_batch_of_one() -> None:
+    """BatchNorm over one value cannot be trained, but answers: it counts only where such a batch will come."""
+    net = nn.Sequential(nn.Conv2d(3, 4, 8), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(4, 10))
+    tried(net)
+    with pytest.raises(
+        RegistryError, match=r"cannot be trained on one image of shape .* set drop_last=true or another"
+    ):
+        try_on(MODEL, net, (3, 8, 8), 10, smallest_batch=1)
+    try_on(MODEL, Net(), (3, 8, 8), 10, smallest_batch=1)
+
+
 @pytest.mark.filterwarnings("ignore::FutureWarning")
 @pytest.mark.parametrize(
     "module",

@@ -121,7 +121,7 @@ def ablation(steps: Sequence[Step], stored: Sequence[Sequence[Stored]]) -> list[
     for step, runs in zip(steps, stored, strict=True):
         if not runs:
             raise RecipeError(f"step {step.title!r}: no runs")
-        ((row,),) = (group.rows for group in compare(runs))
+        ((row,),) = (group.rows for group in compare(runs, pooled=True))
         before = found[-1].row.accuracy if found else None
         change = None if before is None or row.accuracy is None else row.accuracy - before
         found.append(Ablated(step, row, change, load_history(runs[0].folder.history)))

@@ -13,7 +13,7 @@ from zoo.data.datasets import Dataset
 from zoo.engine.machine import git_state
 from zoo.files import lock, remove_leftovers
 from zoo.identity import check_identity, identity_of, identity_of_result
-from zoo.inputs import check_data, input_shape
+from zoo.inputs import check_data, input_shape, split_rows
 from zoo.recipe import Recipe
 from zoo.registry import Model
 from zoo.results import Result
@@ -64,10 +64,11 @@ def check_models(models: Sequence[Model], recipe: Recipe, dataset: Dataset, sett
     """
     check_data(recipe, dataset, settings)
     shape, told = input_shape(recipe, dataset), {}
+    left = 0 if recipe.drop_last else len(split_rows(recipe, dataset)[0]) % recipe.batch_size
     for model in models:
         module = build(model, dataset.num_classes)
         check_model(model, module, settings.device, settings.world)
-        try_on(model, module, shape, dataset.num_classes)
+        try_on(model, module, shape, dataset.num_classes, smallest_batch=1 if 1 in (left, recipe.batch_size) else 2)
         told[model.name] = notes.of(module)
     return told
 

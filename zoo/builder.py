@@ -120,9 +120,12 @@ def _build(model: Model, num_classes: int, in_channels: int) -> nn.Module:
     return _call(builder, where, **arguments)
 
 
-def try_on(model: Model, module: nn.Module, image_shape: tuple[int, int, int], num_classes: int) -> None:
-    """One step of training and an answer from a copy of `module`, built from `model`; (C, H, W) is `image_shape`.
+def try_on(
+    model: Model, module: nn.Module, image_shape: tuple[int, int, int], num_classes: int, smallest_batch: int = 2
+) -> None:
+    """A step of training and answers from a copy of `module`, built from `model`; (C, H, W) is `image_shape`.
 
+    It trains on two images, and on one where that is the `smallest_batch` to come, and answers two and one alone.
     Raises :class:`RegistryError`, in one line, when that fails, does not give (2, `num_classes`), or shows that the
     model would be trained otherwise than the recipe says (:mod:`zoo.fair`).
     """
@@ -132,16 +135,26 @@ def try_on(model: Model, module: nn.Module, image_shape: tuple[int, int, int], n
 
     where = _where(model)
     fair.check_module(where, module)
-    with fair.untouched(where, "running"):
+    images = torch.rand(2, *image_shape)
+
+    def attempt(doing: Callable[[], Any], what: str, advice: str = "") -> Any:
         try:
-            twin, before, answer = fair.step(module, torch.rand(2, *image_shape))
+            return doing()
         except Exception as problem:
             line = " ".join(f"{type(problem).__name__}: {problem}".split())
-            raise RegistryError(f"{where}: fails on images of shape {image_shape}: {line}") from problem
+            raise RegistryError(f"{where}: {what} of shape {image_shape}: {line}{advice}") from problem
+
+    with fair.untouched(where, "running"):
+        twin, before, answer = attempt(lambda: fair.step(module, images), "fails on images")
     if tuple(getattr(answer, "shape", ())) != (2, num_classes):
         given = tuple(getattr(answer, "shape", ())) or type(answer).__name__
         raise RegistryError(f"{where}: answers {given} to two images, expected (2, {num_classes})")
     fair.check_after(where, module, twin, before)
+    with fair.untouched(where, "running"):
+        attempt(lambda: twin(images[:1]), "answers two images, but fails on one", "; its latency could not be measured")
+        if smallest_batch == 1:
+            advice = "; the last batch of an epoch has one image: set drop_last=true or another batch_size"
+            attempt(lambda: fair.step(module, images[:1]), "cannot be trained on one image", advice)
 
 
 def _where(model: Model) -> str:

@@ -65,18 +65,20 @@ def compare(
     *,
     mixed: bool = False,
     tuned: bool = False,
+    pooled: bool = False,
     seconds_to: float | None = None,
 ) -> list[Group]:
     """Group `runs` and sort each group's rows by accuracy, best first, models of which a seed diverged last.
 
     `mixed` puts all into one group, each row with what it was made with. `tuned` leaves out all but the runs that
-    :func:`is_tuned` and groups them by data set, the recipe that was tuned and the budget. `seconds_to` is an accuracy,
-    0 to 1. Copies of one result count once. Raises :class:`ResultError` for two different results of one seed of one
-    model, for damaged predictions or histories, and where no run is tuned but should be, and
+    :func:`is_tuned` and groups them by data set, the recipe that was tuned and the budget. `pooled` makes one row of a
+    model's seeds on several machines, for readers who leave out its speeds. `seconds_to` is an accuracy, 0 to 1. Copies
+    of one result count once. Raises :class:`ResultError` for two different results of one seed of one model, for
+    damaged predictions or histories, and where no run is tuned but should be, and
     :class:`zoo.errors.UnknownNameError` when no group has the model `baseline`.
     """
     groups: dict[tuple[str, str], list[_Known]] = defaultdict(list)
-    for run in _once(run for run in runs if not tuned or is_tuned(run.result)):
+    for run in _once((run for run in runs if not tuned or is_tuned(run.result)), pooled):
         told = run.result.recipe
         experiment = json.dumps(_budget(run.result), sort_keys=True) if tuned else told.fingerprint
         groups[run.result.dataset.fingerprint, experiment].append(run)
@@ -160,12 +162,13 @@ class _Known:
         return self.stored.result
 
 
-def _once(runs: Iterable[Stored]) -> list[_Known]:
+def _once(runs: Iterable[Stored], pooled: bool) -> list[_Known]:
     """One run told twice would look like two seeds that agree."""
     kept: dict[tuple[str, ...], _Known] = {}
     for run in runs:
         result = run.result
-        found = _Known(run, json.dumps(result.model.definition, sort_keys=True), _machine(result))
+        machine = "any machine" if pooled else _machine(result)
+        found = _Known(run, json.dumps(result.model.definition, sort_keys=True), machine)
         who = (result.dataset.fingerprint, result.recipe.fingerprint, result.model.name, found.definition)
         known = kept.setdefault((*who, found.machine, str(result.seed)), found).result
         if known is not result and known != result:

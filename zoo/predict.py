@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import struct
-import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,8 +23,6 @@ from zoo.trained import TrainedRun
 SIDES = (
     8, 16, 24, 28, 32, 36, 40, 48, 56, 64, 72, 80, 96, 112, 128, 144, 160, 192, 224, 240, 256, 288, 299, 320, 384, 512,
 )  # fmt: skip
-_BROKEN = (OSError, ValueError, SyntaxError, EOFError, struct.error, zlib.error, Image.DecompressionBombError)
-
 Size = tuple[int, int]  # (height, width)
 
 
@@ -67,21 +63,16 @@ def expand(paths: Iterable[Path]) -> list[Path]:
 def read(file: Path, size: Size | None) -> tuple[np.ndarray, Size | None]:
     """The picture as (H, W, 3) uint8, and its own size where that is another than `size`; None takes it as it is.
 
-    It is turned as its EXIF data says, converted to RGB as data sets are (transparency is dropped, 16 bits a channel
-    become 8), and where it has another size, cut to the largest central part of the wanted shape and resized with
-    Pillow's bicubic filter. Raises :class:`DataError`, naming the file, for what is no image.
+    It is read as those of data sets (:func:`zoo.data.sources.rgb`) and, where it has another size, cut to the largest
+    central part of the wanted shape and resized with Pillow's bicubic filter. Raises :class:`DataError`, naming the
+    file, for what is no image.
     """
     try:
         with Image.open(file) as opened:
-            image = ImageOps.exif_transpose(opened)
-            if image.mode == "F":
-                raise ValueError("32-bit floating point pixels have no fixed range; save it with 8 bits a channel")
-            if image.mode.startswith("I"):  # Pillow would clip at 255
-                image = Image.fromarray((np.asarray(image).astype(np.int64).clip(0, 65535) // 257).astype(np.uint8))
-            image = image.convert("RGB")
+            image = sources.rgb(opened, str(file))
     except PermissionError as problem:
         raise DataError(f"cannot read {file}: {problem.strerror}; check its permissions") from problem
-    except _BROKEN as problem:
+    except sources.broken_image() as problem:
         reason = (str(problem).splitlines() or [type(problem).__name__])[0]
         reason = "of no kind that Pillow knows" if isinstance(problem, Image.UnidentifiedImageError) else reason
         raise DataError(f"{file}: is no image that can be read ({sources.short(reason)})") from problem

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import signal
 
 import pytest
 import torch
@@ -42,6 +43,17 @@ def test_table_and_csv(inline_cli) -> None:
     assert f"{describe(torch.device('cpu'))['instructions']}), " in text  # machines of one name differ by it
     rows = list(csv.DictReader(io.StringIO(inline_cli.ok("speed", "resnet20_ln", *SMALL, "--format", "csv").stdout)))
     assert [row["model"] for row in rows] == ["resnet20_ln"]
+
+
+def test_a_long_list_that_is_interrupted_shows_what_it_has(zoo_cli) -> None:
+    running = zoo_cli.start("speed", "resnet20_bn", "resnet20_ln", "resnet20_gn", *SMALL, "--format", "json")
+    for line in running.stderr:
+        if line.startswith("[2/3]"):
+            running.send_signal(signal.SIGINT)
+            break
+    out, _ = running.communicate(timeout=120)
+    assert running.returncode == 130
+    assert [found["model"] for found in json.loads(out)["models"]] == ["resnet20_bn"]
 
 
 @pytest.mark.parametrize(

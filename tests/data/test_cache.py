@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import os
@@ -207,6 +208,19 @@ def test_cache_that_is_a_file(parquet_set: Path, tmp_path: Path, monkeypatch: py
     monkeypatch.setenv("ZOO_CACHE", str(tmp_path / "file"))
     with pytest.raises(DataError, match=r"^cannot write the data cache .*; set ZOO_CACHE to a writable folder$"):
         load(str(parquet_set))
+
+
+def test_cache_that_cannot_be_looked_into(
+    parquet_set: Path, empty_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As another user's private folder answers (root, who may run this, is let in everywhere)."""
+
+    def refuse(path: Path) -> bool:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+
+    monkeypatch.setattr(Path, "is_dir", lambda path: refuse(path) if path.parent.name == "decoded" else True)
+    with pytest.raises(DataError, match=r"^cannot read the data cache .*Permission denied.*ZOO_CACHE"):
+        cache.open_or_build("name", "0" * 64, lambda: pytest.fail("decoded"))
 
 
 @pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="permissions do not stop this user")

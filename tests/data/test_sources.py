@@ -107,6 +107,28 @@ def test_grey_and_palette_images_become_rgb(tmp_path: Path, files: SimpleNamespa
     assert np.array_equal(load("g", tmp_path).train.images, np.repeat(grey[..., None], 3, axis=3))
 
 
+def test_sixteen_bits_become_eight_and_pictures_are_turned(image_set: Path) -> None:
+    """Pillow alone would clip 16 bits at 255, which is white, and leave a photograph lying on its side."""
+    file = image_set / "train" / "ant" / "0.png"
+    assert file.is_file()
+    picture = np.asarray(Image.open(file))
+    deep = picture[..., 0].astype(np.uint16) * 257
+    Image.fromarray(deep).save(file)
+    turned = Image.fromarray(picture).transpose(Image.Transpose.ROTATE_90)
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned by 90 degrees clockwise
+    turned.save(file.with_name("1.png"), exif=exif)
+    images = load(str(image_set)).train.images
+    assert np.array_equal(images[0], np.repeat(picture[..., :1], 3, axis=2))
+    assert np.array_equal(images[1], picture)
+
+
+def test_floating_point_pixels_are_refused(image_set: Path) -> None:
+    file = image_set / "train" / "ant" / "0.png"
+    Image.fromarray(np.zeros((6, 9), np.float32)).save(file, "TIFF")
+    fails(lambda: load(str(image_set)), str(file), "no fixed range; save it with 8 bits a channel")
+
+
 def test_large_images_decode_in_threads_alike(tmp_path: Path, files: SimpleNamespace) -> None:
     images = files.pictures(600, (64, 64))
     for split in ("train", "test"):

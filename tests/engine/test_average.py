@@ -1,12 +1,13 @@
-"""Lookahead against its definition, and what it leaves alone."""
+"""Averages of the weights against their definitions, and what they leave alone."""
 
 from __future__ import annotations
 
 import pytest
 import torch
 from torch import nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from zoo.engine.average import Lookahead, make_average
+from zoo.engine.average import Ema, Lookahead, make_average
 from zoo.errors import RecipeError
 from zoo.recipe_file import load_recipe
 
@@ -71,6 +72,34 @@ def test_a_saved_state_goes_on_where_it_was() -> None:
     second.load_state_dict(first.state_dict())
     steps(again, second, range(6, 11))
     assert torch.equal(again.weight, whole.weight)
+
+
+def test_moving_average_follows_its_definition_and_torch() -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(3, 2), nn.BatchNorm1d(2))
+    average = make_average(model, load_recipe("smoke", ["ema.decay=0.75"]))
+    assert isinstance(average, Ema)
+    theirs = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(0.75), use_buffers=True)
+    expected = None
+    for step in range(1, 8):
+        with torch.no_grad():
+            model[0].weight += torch.randn(2, 3)
+        model(torch.randn(4, 3))  # moves the running statistics
+        now = model[0].weight.detach().clone()
+        expected = now if expected is None else 0.75 * expected + 0.25 * now
+        average.update(step / 8)
+        theirs.update_parameters(model)
+        torch.testing.assert_close(average.evaluated[0].weight, expected)
+    for name, mine in average.evaluated.state_dict().items():
+        same = model if name.endswith("tracked") else theirs.module  # a count is copied
+        assert torch.equal(mine, same.state_dict()[name]), name
+    again = make_average(nn.Sequential(nn.Linear(3, 2), nn.BatchNorm1d(2)), load_recipe("smoke", ["ema.decay=0.75"]))
+    again.load_state_dict(average.state_dict())
+    again.model.load_state_dict(model.state_dict())
+    for one in (average, again):
+        one.update(1.0)
+    for name, mine in average.evaluated.state_dict().items():
+        assert torch.equal(mine, again.evaluated.state_dict()[name]), name
 
 
 def test_two_averages_at_once_are_refused() -> None:

@@ -102,3 +102,10 @@ def test_layout_is_measured_once_and_remembered(tmp_path: Path, monkeypatch: pyt
     for path in (tmp_path / "layouts").iterdir():
         path.write_bytes(b"damaged")
     assert ask() == "nchw"  # measured again
+
+    def meanwhile() -> str:
+        assert remembered_layout({"model": "b"}, lambda: "nchw") == "nchw"  # another process is faster
+        return "channels_last"
+
+    assert remembered_layout({"model": "b"}, meanwhile) == "nchw"
+    assert {path.suffix for path in (tmp_path / "layouts").iterdir()} == {".json"}

@@ -34,7 +34,12 @@ def speed(recipe: str, overrides: tuple[str, ...], seconds: float, style: str, *
     click.echo(f"measuring a large matrix product in {wanted.precision}", err=True)
     peak = matrix_peak(device, wanted.precision)
     measured = []
-    for number, model in enumerate(job.models, 1):
-        click.echo(f"[{number}/{len(job.models)}] {model.name}", err=True)
-        measured.append(measure(model, wanted, job.data, job.settings, seconds=seconds, peak_flops=peak))
-    click.echo(render(measured, style, describe(device), peak), nl=False)
+    try:
+        for number, model in enumerate(job.models, 1):
+            click.echo(f"[{number}/{len(job.models)}] {model.name}", err=True)
+            measured.append(measure(model, wanted, job.data, job.settings, seconds=seconds, peak_flops=peak))
+            rate, efficiency = measured[-1].train_images_per_second, measured[-1].efficiency
+            click.echo(f"  trains at {rate:,.0f} img/s, loop/step {efficiency:.3f}", err=True)
+    finally:  # Ctrl-C in a long list, or a model that fails, takes nothing away from the others
+        if measured:
+            click.echo(render(measured, style, describe(device), peak), nl=False)

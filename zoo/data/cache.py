@@ -34,7 +34,7 @@ import numpy as np
 from zoo.errors import DataError
 from zoo.files import sync_folder
 
-FORMAT = 1
+FORMAT = 2  # 1 had 16 bits a channel clipped instead of scaled, and no picture turned by its EXIF data
 SPLITS = ("train", "test")
 _BLOCK = 1 << 22  # bytes per write: large enough for full disk speed
 _STALE = 24 * 3600  # seconds after which a temporary folder can only be the rest of a killed process
@@ -114,10 +114,11 @@ def damage(folder: Path) -> str | None:
 
 
 def _open_if_good(folder: Path) -> Entry | None:
-    if not folder.is_dir():
-        return None
     try:
-        return _open(folder)
+        return _open(folder) if folder.is_dir() else None
+    except OSError as error:
+        advice = "set ZOO_CACHE to a folder of your own, or mend its permissions"
+        raise DataError(f"cannot read the data cache {folder} ({error.strerror or error}); {advice}") from error
     except _Damaged as reason:
         log.warning("cache %s damaged (%s), rebuilding", folder, reason)
         return None

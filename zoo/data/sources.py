@@ -11,12 +11,15 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from zoo.data.cache import SPLITS, Decoded
 from zoo.errors import DataError
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 # Bytes; a larger source is known by size, time and path, since reading it would take seconds.
 _HASH_LIMIT = 1_000_000_000
@@ -42,6 +45,28 @@ def readable(path: Path) -> Iterator[None]:
         ) from error
 
 
+def broken_image() -> tuple[type[Exception], ...]:
+    """What Pillow raises for bytes that are no picture, or no whole one."""
+    from PIL.Image import DecompressionBombError
+
+    return (OSError, ValueError, SyntaxError, EOFError, struct.error, zlib.error, DecompressionBombError)
+
+
+def rgb(image: Image, where: str) -> Image:
+    """`image` turned as its EXIF data says, in RGB: transparency is dropped, 16 bits a channel become 8.
+
+    Raises :class:`DataError`, beginning with `where`, for floating point pixels; see also :func:`broken_image`.
+    """
+    from PIL import Image, ImageOps
+
+    if image.mode == "F":
+        raise DataError(f"{where}: 32-bit floating point pixels have no fixed range; save it with 8 bits a channel")
+    ImageOps.exif_transpose(image, in_place=True)
+    if image.mode.startswith("I"):  # Pillow would clip at 255
+        image = Image.fromarray((np.asarray(image).astype(np.int64).clip(0, 65535) // 257).astype(np.uint8))
+    return image if image.mode == "RGB" else image.convert("RGB")
+
+
 def decode_all(
     rows: Sequence[Any], open_row: Callable[[Any], Any], where: Callable[[int], str], side: int | None
 ) -> np.ndarray:
@@ -52,12 +77,12 @@ def decode_all(
     """
     from PIL import Image
 
-    broken = (OSError, ValueError, SyntaxError, EOFError, struct.error, zlib.error, Image.DecompressionBombError)
+    broken = broken_image()
 
     def decode(i: int) -> np.ndarray:
         try:
             with Image.open(open_row(rows[i])) as image:
-                return np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
+                return np.asarray(rgb(image, where(i)))
         except PermissionError as error:
             raise DataError(f"cannot read {where(i)}: {error.strerror}; check its permissions") from error
         except broken as error:

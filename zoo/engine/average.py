@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from zoo import recipe_sections as schema
 from zoo.recipe import Recipe
@@ -35,17 +35,39 @@ def make_average(model: nn.Module, recipe: Recipe) -> Average | None:
 
 
 class Ema:
-    """torch's exponential moving average beside the weights; training does not see it."""
+    """An exponential moving average beside the weights, from the first step's on; training does not see it.
+
+    What is no number with a fraction (BatchNorm's count of batches) is copied.
+    """
 
     def __init__(self, model: nn.Module, config: schema.Ema) -> None:
-        self.model = model
-        self.averaged = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(config.decay), use_buffers=True)
-        self.evaluated = self.averaged.module
-        self.state_dict, self.load_state_dict = self.averaged.state_dict, self.averaged.load_state_dict
+        self.model, self.decay, self.steps = model, config.decay, 0
+        self.evaluated = copy.deepcopy(model)
 
     def update(self, done: float) -> None:
-        """Every step counts."""
-        self.averaged.update_parameters(self.model)
+        """Every step counts. Nothing here waits for the device."""
+        follows, copied = [], []
+        for pair in zip(_tensors(self.evaluated), _tensors(self.model), strict=True):
+            (follows if self.steps and pair[0].is_floating_point() else copied).append(pair)
+        with torch.no_grad():
+            if follows:
+                torch._foreach_lerp_(*map(list, zip(*follows, strict=True)), 1 - self.decay)
+            for mine, trained in copied:
+                mine.copy_(trained)
+        self.steps += 1
+
+    def state_dict(self) -> dict[str, Any]:
+        """The averaged weights and the count of steps."""
+        return {"weights": self.evaluated.state_dict(), "steps": self.steps}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from there."""
+        self.evaluated.load_state_dict(state["weights"])
+        self.steps = state["steps"]
+
+
+def _tensors(model: nn.Module) -> list[Tensor]:
+    return [tensor.detach() for tensor in (*model.parameters(), *model.buffers())]
 
 
 class Lookahead:

@@ -22,7 +22,7 @@ from zoo.engine.machine import synchronize
 from zoo.engine.optim import make_optimizer
 from zoo.engine.step import TrainStep
 from zoo.errors import EnvironmentFault
-from zoo.files import write_atomic
+from zoo.files import write_first
 from zoo.recipe import Recipe
 from zoo.world import ALONE
 
@@ -76,18 +76,25 @@ def remembered_layout(key: dict[str, Any], measure: Callable[[], str]) -> str:
     """
     digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()
     path = user_cache() / "layouts" / f"{digest[:32]}.json"
-    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):  # none yet, or damaged: measure
-        layout = json.loads(path.read_bytes())["layout"]
-        if layout in LAYOUTS:
+    with contextlib.suppress(OSError):  # none yet: measure
+        if layout := _layout(path.read_bytes()):
             return layout
-    layout = measure()
+        path.unlink()  # damaged
+    content = json.dumps({"layout": measure(), **key}, indent=1).encode()
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as problem:
         advice = "set ZOO_CACHE to a writable folder, or choose with --layout"
         raise EnvironmentFault(f"{path.parent}: cannot be made ({problem.strerror}); {advice}") from problem
-    write_atomic(path, json.dumps({"layout": layout, **key}, indent=1).encode())
-    return layout
+    return _layout(write_first(path, content))  # of two processes that measure at once, both use the first's
+
+
+def _layout(content: bytes) -> str | None:
+    """What a remembered file says; None where it is damaged."""
+    with contextlib.suppress(ValueError, KeyError, TypeError):
+        layout = json.loads(content)["layout"]
+        return layout if layout in LAYOUTS else None
+    return None
 
 
 def measure_inference(
