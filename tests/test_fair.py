@@ -377,6 +377,17 @@ def test_one_image_alone() -> None:
     assert words.endswith("; its latency could not be measured")
 
 
+class Squeezed(Net):
+    """Loses the first dimension of one image."""
+
+    def forward(self, x):
+        return super().forward(x).squeeze()
+
+
+def test_the_shape_of_one_answer() -> None:
+    assert "answers (10,) to one image, expected (1, 10)" in refused(Squeezed())
+
+
 def test_a_last_batch_of_one() -> None:
     """BatchNorm over one value cannot be trained, but answers: it counts only where such a batch will come."""
     net = nn.Sequential(nn.Conv2d(3, 4, 8), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(4, 10))

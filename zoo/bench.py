@@ -21,7 +21,7 @@ from zoo.run import Reporter as RunReporter
 from zoo.run import Run, make_folder, run_one
 from zoo.run_folder import RunFolder, load_result
 from zoo.settings import Settings
-from zoo.world import check_model
+from zoo.world import check_model, smallest_batch
 
 
 class Reporter(RunReporter, Protocol):
@@ -64,11 +64,11 @@ def check_models(models: Sequence[Model], recipe: Recipe, dataset: Dataset, sett
     """
     check_data(recipe, dataset, settings)
     shape, told = input_shape(recipe, dataset), {}
-    left = 0 if recipe.drop_last else len(split_rows(recipe, dataset)[0]) % recipe.batch_size
+    smallest = smallest_batch(len(split_rows(recipe, dataset)[0]), recipe.batch_size, recipe.drop_last)
     for model in models:
         module = build(model, dataset.num_classes)
         check_model(model, module, settings.device, settings.world)
-        try_on(model, module, shape, dataset.num_classes, smallest_batch=1 if 1 in (left, recipe.batch_size) else 2)
+        try_on(model, module, shape, dataset.num_classes, smallest // settings.world.size)
         told[model.name] = notes.of(module)
     return told
 

@@ -144,16 +144,22 @@ def try_on(
             line = " ".join(f"{type(problem).__name__}: {problem}".split())
             raise RegistryError(f"{where}: {what} of shape {image_shape}: {line}{advice}") from problem
 
+    def check_shape(answer: Any, count: int) -> None:
+        if tuple(getattr(answer, "shape", ())) != (count, num_classes):
+            given = tuple(getattr(answer, "shape", ())) or type(answer).__name__
+            asked = "two images" if count == 2 else "one image"
+            raise RegistryError(f"{where}: answers {given} to {asked}, expected ({count}, {num_classes})")
+
     with fair.untouched(where, "running"):
         twin, before, answer = attempt(lambda: fair.step(module, images), "fails on images")
-    if tuple(getattr(answer, "shape", ())) != (2, num_classes):
-        given = tuple(getattr(answer, "shape", ())) or type(answer).__name__
-        raise RegistryError(f"{where}: answers {given} to two images, expected (2, {num_classes})")
+    check_shape(answer, 2)
     fair.check_after(where, module, twin, before)
-    with fair.untouched(where, "running"):
-        attempt(lambda: twin(images[:1]), "answers two images, but fails on one", "; its latency could not be measured")
-        if smallest_batch == 1:
-            advice = "; the last batch of an epoch has one image: set drop_last=true or another batch_size"
+    with fair.untouched(where, "running"), torch.no_grad():
+        advice = "; its latency could not be measured"
+        check_shape(attempt(lambda: twin(images[:1]), "answers two images, but fails on one", advice), 1)
+    if smallest_batch == 1:
+        with fair.untouched(where, "running"):
+            advice = "; a batch of one image comes up: set drop_last=true or another batch_size"
             attempt(lambda: fair.step(module, images[:1]), "cannot be trained on one image", advice)
 
 

@@ -53,7 +53,10 @@ def write_first(path: Path, content: bytes) -> bytes:
     try:
         os.link(own, path)
     except FileExistsError:
-        return path.read_bytes()
+        try:
+            return path.read_bytes()
+        except OSError as problem:
+            raise EnvironmentFault(_explain(path, problem)) from problem
     except OSError:
         write_atomic(path, content)
     finally:

@@ -136,10 +136,15 @@ def check_model(model: Model, module: nn.Module, device: torch.device, world: Wo
         )
 
 
+def smallest_batch(images: int, batch_size: int, drop_last: bool) -> int:
+    """Images in the smallest batch of an epoch of `images`."""
+    left = images % batch_size
+    return left if left and not drop_last else batch_size
+
+
 def check_batches(images: int, batch_size: int, drop_last: bool, world: World) -> None:
     """Raise :class:`RecipeError` where an epoch of `images` has a batch that leaves a process without an image."""
-    left = images % batch_size
-    smallest = left if left and not drop_last else batch_size
+    left, smallest = images % batch_size, smallest_batch(images, batch_size, drop_last)
     if smallest < world.size:
         which = "the last batch" if smallest == left else "a batch"
         raise RecipeError(

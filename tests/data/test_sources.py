@@ -123,9 +123,21 @@ def test_sixteen_bits_become_eight_and_pictures_are_turned(image_set: Path) -> N
     assert np.array_equal(images[1], picture)
 
 
-def test_floating_point_pixels_are_refused(image_set: Path) -> None:
+def test_exif_data_that_cannot_be_read_turns_nothing(image_set: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(image: Image.Image) -> None:
+        raise AttributeError("as Pillow answers to some damaged tags")
+
+    whole = load(str(image_set)).train.images
+    monkeypatch.setattr(Image.Image, "getexif", broken)
     file = image_set / "train" / "ant" / "0.png"
-    Image.fromarray(np.zeros((6, 9), np.float32)).save(file, "TIFF")
+    file.write_bytes(file.read_bytes() + b"\0")  # other content for the cache, the same picture
+    assert np.array_equal(load(str(image_set)).train.images, whole)
+
+
+@pytest.mark.parametrize("kind", [np.float32, np.int32])
+def test_pixels_without_a_range_are_refused(image_set: Path, kind: type) -> None:
+    file = image_set / "train" / "ant" / "0.png"
+    Image.fromarray(np.zeros((6, 9), kind)).save(file, "TIFF")
     fails(lambda: load(str(image_set)), str(file), "no fixed range; save it with 8 bits a channel")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 import click
@@ -33,13 +34,16 @@ def speed(recipe: str, overrides: tuple[str, ...], seconds: float, style: str, *
     set_deterministic(job.settings.deterministic)
     click.echo(f"measuring a large matrix product in {wanted.precision}", err=True)
     peak = matrix_peak(device, wanted.precision)
-    measured = []
+    measured, machine = [], describe(device)
     try:
         for number, model in enumerate(job.models, 1):
             click.echo(f"[{number}/{len(job.models)}] {model.name}", err=True)
             measured.append(measure(model, wanted, job.data, job.settings, seconds=seconds, peak_flops=peak))
             rate, efficiency = measured[-1].train_images_per_second, measured[-1].efficiency
             click.echo(f"  trains at {rate:,.0f} img/s, loop/step {efficiency:.3f}", err=True)
-    finally:  # Ctrl-C in a long list, or a model that fails, takes nothing away from the others
+    except BaseException:  # Ctrl-C in a long list, or a model that fails, takes nothing away from the others
         if measured:
-            click.echo(render(measured, style, describe(device), peak), nl=False)
+            with contextlib.suppress(OSError):
+                click.echo(render(measured, style, machine, peak), nl=False)
+        raise
+    click.echo(render(measured, style, machine, peak), nl=False)

@@ -55,16 +55,34 @@ def broken_image() -> tuple[type[Exception], ...]:
 def rgb(image: Image, where: str) -> Image:
     """`image` turned as its EXIF data says, in RGB: transparency is dropped, 16 bits a channel become 8.
 
-    Raises :class:`DataError`, beginning with `where`, for floating point pixels; see also :func:`broken_image`.
+    Raises :class:`DataError`, beginning with `where`, for 32-bit pixels; see also :func:`broken_image`.
     """
-    from PIL import Image, ImageOps
+    from PIL import Image
 
-    if image.mode == "F":
-        raise DataError(f"{where}: 32-bit floating point pixels have no fixed range; save it with 8 bits a channel")
-    ImageOps.exif_transpose(image, in_place=True)
+    # Pillow gives 16 bits of a PNG or PGM as 32, too.
+    if image.mode == "F" or (image.mode == "I" and image.format not in ("PNG", "PPM")):
+        raise DataError(f"{where}: 32-bit pixels have no fixed range; save it with 8 bits a channel")
+    image.load()
+    if (turn := _turn(image)) is not None:
+        image = image.transpose(turn)
     if image.mode.startswith("I"):  # Pillow would clip at 255
         image = Image.fromarray((np.asarray(image).astype(np.int64).clip(0, 65535) // 257).astype(np.uint8))
     return image if image.mode == "RGB" else image.convert("RGB")
+
+
+def _turn(image: Image) -> int | None:
+    """The transposition that the EXIF tag Orientation asks for; None where there is none or it cannot be read."""
+    from PIL.Image import Transpose
+
+    try:
+        orientation = image.getexif().get(0x0112)
+    except Exception:  # whatever is wrong with its tags, its pixels are good
+        return None
+    turns = {
+        2: Transpose.FLIP_LEFT_RIGHT, 3: Transpose.ROTATE_180, 4: Transpose.FLIP_TOP_BOTTOM, 5: Transpose.TRANSPOSE,
+        6: Transpose.ROTATE_270, 7: Transpose.TRANSVERSE, 8: Transpose.ROTATE_90,
+    }  # fmt: skip
+    return turns.get(orientation) if isinstance(orientation, int) else None
 
 
 def decode_all(

@@ -57,13 +57,15 @@ class Ema:
         self.steps += 1
 
     def state_dict(self) -> dict[str, Any]:
-        """The averaged weights and the count of steps."""
-        return {"weights": self.evaluated.state_dict(), "steps": self.steps}
+        """The averaged weights and the count of steps, in the words of torch's ``AveragedModel``."""
+        weights = {f"module.{name}": tensor for name, tensor in self.evaluated.state_dict().items()}
+        return {"n_averaged": torch.tensor(self.steps), **weights}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from there."""
-        self.evaluated.load_state_dict(state["weights"])
-        self.steps = state["steps"]
+        self.steps = int(state["n_averaged"])
+        weights = {name.removeprefix("module."): tensor for name, tensor in state.items() if name != "n_averaged"}
+        self.evaluated.load_state_dict(weights)
 
 
 def _tensors(model: nn.Module) -> list[Tensor]:

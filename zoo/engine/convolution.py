@@ -18,6 +18,9 @@ from torch.overrides import TorchFunctionMode
 
 POSITIONS = 64  # of the output map, at most: above it the copies of the patches cost more than is won
 CHANNELS = 128  # of input and output, at least: products of thinner matrices win nothing
+PATCHES = 2**28  # bytes that the patches of a batch take, at most
+# Classes that are known to call ``conv2d`` once and to hold `weight` as it is: torch's, and weight standardisation's.
+KINDS = (("torch.nn.modules.conv", "Conv2d"), ("timm.layers.std_conv", "StdConv2d"))
 
 
 def use_products(model: nn.Module) -> None:
@@ -26,17 +29,18 @@ def use_products(model: nn.Module) -> None:
     Their classes are changed in place, as torch's own parametrizations are; names, weights and answers stay.
     """
     for module in model.modules():
-        if isinstance(module, nn.Conv2d) and not isinstance(module, _ByProduct) and _wide(module.weight):
-            kind = type(module)
+        kind = type(module)
+        known = (kind.__module__, kind.__name__) in KINDS and not isinstance(module, _ByProduct)
+        if known and module.kernel_size != (1, 1) and _wide(module.weight):
             module.__class__ = type(kind.__name__, (_ByProduct, kind), {"__module__": kind.__module__})
 
 
 class _ByProduct(nn.Module):
-    """A convolution of any class (weight standardisation has its own) that calls ``conv2d`` as :class:`_Conv2d`."""
+    """A convolution whose call of ``conv2d`` is :class:`_Conv2d`'s."""
 
-    def forward(self, *args: Any) -> Any:
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
         with _SmallMaps():
-            return super().forward(*args)
+            return super().forward(*args, **kwargs)
 
 
 class _SmallMaps(TorchFunctionMode):
@@ -51,16 +55,19 @@ def _wide(weight: Tensor) -> bool:
 
 
 def _suited(
-    x: Tensor, weight: Tensor, bias: Tensor | None = None, stride: Any = 1, padding: Any = 0, dilation: Any = 1,
+    input: Tensor, weight: Tensor, bias: Tensor | None = None, stride: Any = 1, padding: Any = 0, dilation: Any = 1,
     groups: int = 1,
 ) -> tuple | None:  # fmt: skip
     """What to call :class:`_Conv2d` with, in bf16; None where the convolution stays as it is."""
     stride, padding, dilation = (_pair(size) for size in (stride, padding, dilation))
-    in_bf16 = x.device.type == "cpu" and torch.is_autocast_enabled("cpu") and x.dim() == 4
-    if not in_bf16 or groups != 1 or dilation != (1, 1) or None in (stride, padding) or not weight.requires_grad:
+    x, autocast = input, torch.is_autocast_enabled("cpu") and torch.get_autocast_dtype("cpu")
+    in_bf16 = x.device.type == "cpu" and autocast == torch.bfloat16 and x.dtype in (torch.float32, torch.bfloat16)
+    fits = in_bf16 and x.dim() == 4 and weight.requires_grad and groups == 1 and dilation == (1, 1)
+    if not fits or None in (stride, padding):
         return None
     height, width = ((x.shape[2 + i] + 2 * padding[i] - weight.shape[2 + i]) // stride[i] + 1 for i in (0, 1))
-    if not _wide(weight) or not 0 < height * width <= POSITIONS:
+    patches = 2 * len(x) * height * width * weight[0].numel()
+    if not _wide(weight) or not 0 < height * width <= POSITIONS or patches > PATCHES:
         return None
     return x.bfloat16(), weight.bfloat16(), None if bias is None else bias.bfloat16(), stride, padding
 

@@ -76,17 +76,21 @@ def remembered_layout(key: dict[str, Any], measure: Callable[[], str]) -> str:
     """
     digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()
     path = user_cache() / "layouts" / f"{digest[:32]}.json"
-    with contextlib.suppress(OSError):  # none yet: measure
-        if layout := _layout(path.read_bytes()):
-            return layout
-        path.unlink()  # damaged
-    content = json.dumps({"layout": measure(), **key}, indent=1).encode()
+    advice = "set ZOO_CACHE to a writable folder, or choose with --layout"
     try:
+        if path.exists():
+            if layout := _layout(path.read_bytes()):
+                return layout
+            path.unlink()  # damaged
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as problem:
-        advice = "set ZOO_CACHE to a writable folder, or choose with --layout"
-        raise EnvironmentFault(f"{path.parent}: cannot be made ({problem.strerror}); {advice}") from problem
-    return _layout(write_first(path, content))  # of two processes that measure at once, both use the first's
+        raise EnvironmentFault(f"{path}: cannot be read or made ({problem.strerror}); {advice}") from problem
+    measured = measure()
+    content = json.dumps({"layout": measured, **key}, indent=1).encode()
+    try:
+        return _layout(write_first(path, content)) or measured  # of two that measure at once, both use the first's
+    except EnvironmentFault as problem:
+        raise EnvironmentFault(f"{problem}; {advice}") from problem
 
 
 def _layout(content: bytes) -> str | None:
