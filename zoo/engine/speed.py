@@ -30,7 +30,7 @@ LAYOUTS = {"nchw": torch.contiguous_format, "channels_last": torch.channels_last
 LAYOUT_BATCH = 32  # enough work to tell the layouts apart, little enough to take a second or two on a CPU
 INFERENCE_BATCHES = {"cpu": (32, 128), "cuda": (512, 2048)}
 WARM_UP = 3
-LAYOUT_TURNS = 3
+LAYOUT_TURNS = 5
 LATENCIES, LATENCY_SECONDS = 200, 3.0  # as many single images, or as many seconds of them, at least 50
 
 
@@ -48,7 +48,8 @@ class Inference:
 def choose_layout(model: nn.Module, recipe: Recipe, device: torch.device, image_shape: tuple[int, int, int]) -> str:
     """``nchw`` or ``channels_last``, whichever trains a copy of `model` faster here; the mathematics are the same.
 
-    The layouts take turns, so that a machine that slows down slows both, and the faster of each one's steps counts.
+    The layouts take turns and the median of the turns' ratios counts, so that a machine that slows down slows both, and
+    one that is twice as fast for a moment (a shared one may be) speaks for neither.
     """
     batch = min(recipe.batch_size, LAYOUT_BATCH if device.type == "cpu" else recipe.batch_size)
     generator = torch.Generator().manual_seed(0)
@@ -65,7 +66,9 @@ def choose_layout(model: nn.Module, recipe: Recipe, device: torch.device, image_
             taken = seconds_of(lambda step=step, x=batch_images: step(x, labels, 0.5), device)
             if turn > 0:  # the first step of each allocates and picks kernels
                 seconds[name].append(taken)
-    return min(seconds, key=lambda name: min(seconds[name]))
+    nchw, channels_last = (seconds[name] for name in ("nchw", "channels_last"))
+    slower = statistics.median(a / b for a, b in zip(channels_last, nchw, strict=True))
+    return "nchw" if slower > 1 else "channels_last"
 
 
 def remembered_layout(key: dict[str, Any], measure: Callable[[], str]) -> str:
