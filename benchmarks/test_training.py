@@ -10,20 +10,22 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
-from zoo.builder import build
+from zoo.builder import build, definition
 from zoo.data.datasets import load
+from zoo.data.loader import TrainLoader
 from zoo.engine.machine import ALLOCATOR_VARIABLES, choose_device, settle_precision, synchronize
 from zoo.engine.optim import make_optimizer
 from zoo.engine.speed import LAYOUTS
 from zoo.engine.step import TrainStep
-from zoo.engine.throughput import matrix_peak
-from zoo.measure import Speed, measure
+from zoo.engine.throughput import Training, measure_training
+from zoo.inputs import input_shape, split_rows, train_loader
 from zoo.recipe_file import load_recipe
 from zoo.registry import load_registry
-from zoo.settings import Settings
+from zoo.settings import Settings, settle_layout
 from zoo.world import ALONE
 
 DEVICE = choose_device()
@@ -50,28 +52,35 @@ for _ in sys.stdin:
 """
 
 
-def speed(model: str, seconds: float) -> Speed:
-    """``zoo speed MODEL`` on generated images, whose content costs the same as any other."""
+def trained(name: str, seconds: float) -> tuple[str, Training]:
+    """``zoo speed`` without inference, on generated images, whose content costs the same; the layout comes first."""
     settings = Settings(DEVICE, "auto", "auto", 0, compiled=False, deterministic=False)
-    peak = matrix_peak(DEVICE, RECIPE.precision)
-    return measure(REGISTRY.resolve(model), RECIPE, load("shapes10"), settings, seconds=seconds, peak_flops=peak)
+    model, data = REGISTRY.resolve(name), load("shapes10")
+    module, shape = build(model).to(DEVICE), input_shape(RECIPE, data)
+    layout = settle_layout(settings, module, definition(model), RECIPE, shape)
+    rows, _ = split_rows(RECIPE, data)
+
+    def loader(images: int) -> TrainLoader:
+        return train_loader(RECIPE, data, settings, layout, seed=0, rows=np.resize(rows, images))
+
+    return layout, measure_training(
+        module, RECIPE, loader, device=DEVICE, layout=layout, compiled=False, seconds=seconds
+    )
 
 
 @pytest.mark.parametrize(("model", "seconds"), [("resnet20_bn", 20), ("resnet18_ln", 40)])
 def test_efficiency(figure, model: str, seconds: float) -> None:
-    found = speed(model, seconds)
+    _, found = trained(model, seconds)
     least = 0.97 if DEVICE.type == "cpu" else 0.95
-    figure(f"{model}: loop over ceiling, batch {found.batch_size}, {torch.get_num_threads()} threads, "
-           f"{found.train_images_per_second:,.0f} img/s", found.efficiency, least=least)  # fmt: skip
+    figure(f"{model}: loop over ceiling, batch {RECIPE.batch_size}, {torch.get_num_threads()} threads, "
+           f"{found.loop:,.0f} img/s", found.efficiency, least=least)  # fmt: skip
 
 
 @pytest.mark.parametrize("norm", NORMS)
 def test_loop_of_each_norm(benchmark, figure, norm: str) -> None:
-    found = benchmark.pedantic(speed, (f"resnet20_{norm}", 2.0), rounds=1)
-    benchmark.extra_info.update(train=found.train_images_per_second, step=found.step_images_per_second,
-                                efficiency=found.efficiency, layout=found.layout)  # fmt: skip
-    figure(f"resnet20_{norm}: loop {found.train_images_per_second:,.0f} img/s ({found.layout}), over its ceiling",
-           found.efficiency)  # fmt: skip
+    layout, found = benchmark.pedantic(trained, (f"resnet20_{norm}", 2.0), rounds=1)
+    benchmark.extra_info.update(train=found.loop, step=found.step, efficiency=found.efficiency, layout=layout)
+    figure(f"resnet20_{norm}: loop {found.loop:,.0f} img/s ({layout}), over its ceiling", found.efficiency)
 
 
 def a_step(name: str, layout: str, batch_size: int = RECIPE.batch_size) -> Callable[[], None]:
@@ -115,12 +124,11 @@ def test_no_norm_is_slow(benchmark, figure) -> None:
 
 
 @pytest.mark.skipif(DEVICE.type != "cpu" or RECIPE.precision != "bf16", reason="for processors with bf16 alone")
-@pytest.mark.parametrize(("model", "batch_size"), [("resnet18_bn", 128), ("airbench94_bn", 256)])
-def test_weight_gradient(benchmark, figure, monkeypatch, model: str, batch_size: int) -> None:
+def test_weight_gradient(benchmark, figure, monkeypatch) -> None:
     """The step with weight gradients of small maps as matrix products, and with all of torch's own, take turns."""
-    mine = a_step(model, "channels_last", batch_size)
+    mine = a_step("resnet18_bn", "channels_last", 128)
     monkeypatch.setattr("zoo.engine.step.use_products", lambda model: None)
-    theirs = a_step(model, "channels_last", batch_size)
+    theirs = a_step("resnet18_bn", "channels_last", 128)
 
     def turn() -> float:
         """How many times as long torch's own takes."""
@@ -135,7 +143,7 @@ def test_weight_gradient(benchmark, figure, monkeypatch, model: str, batch_size:
     ratios = [turn() for _ in range(ROUNDS)]
     benchmark.pedantic(turn, rounds=1)
     benchmark.extra_info["ratios"] = ratios
-    figure(f"{model}: step with weight gradients as products, batch {batch_size}, over torch's own",
+    figure("resnet18_bn: step with weight gradients as products, batch 128, over torch's own",
            statistics.median(ratios), least=1.0)  # fmt: skip
 
 

@@ -30,10 +30,10 @@ from zoo.robustness import Record
 
 FOLDER = Path(__file__).parent
 MEASURED = FOLDER.parent / "benchmarks" / "figures"
+QUIET = "cpu-avx512-bf16"  # the file of a machine that did nothing else
 # A command, and below it what it prints in the repository.
 PRINTED = re.compile(r"(?<=\n    )(?P<command>zoo [^\n]*)\n\n<!-- printed -->\n.*?<!-- end -->", re.DOTALL)
 MADE = re.compile(r"<!-- (?P<name>costs|corrupted) -->\n.*?<!-- end -->", re.DOTALL)
-STEP = re.compile(r"resnet20_(?P<norm>\w+): step, img/s: nchw (?P<nchw>\S+) channels_last (?P<channels_last>\S+);")
 WIDTH = 80  # columns of the help texts, whatever the terminal's are
 NOTE = "<!-- Written by `python docs/make_pages.py`; what is changed here is lost. -->"
 
@@ -69,21 +69,26 @@ def _made(found: re.Match[str]) -> str:
 
 def _costs() -> str:
     """A training step of each norm beside BatchNorm's, dearest last; the ratio of another run too."""
-    told, other = (json.loads((MEASURED / f"{name}.json").read_text()) for name in ("cpu-avx2", "cpu-avx2-norms"))
-    again = {step["norm"]: ratio for step, ratio in _steps(other)}
+    told, other = (json.loads((MEASURED / f"{name}.json").read_text()) for name in (QUIET, f"{QUIET}-norms"))
+    again = _norms(other)
     rows = [
-        (step["norm"], step["nchw"], step["channels_last"], f"{ratio:.2f}", f"{again[step['norm']]:.2f}")
-        for step, ratio in sorted(_steps(told), key=lambda item: -item[1])
+        (
+            norm,
+            f"{step['nchw']:.0f}",
+            f"{step['channels_last']:.0f}",
+            f"{step['of_bn']:.2f}",
+            f"{again[norm]['of_bn']:.2f}",
+        )
+        for norm, step in sorted(_norms(told).items(), key=lambda item: -item[1]["of_bn"])
     ]
     table = _table(("norm", "NCHW, img/s", "channels-last, img/s", "of BatchNorm's", "in another run"), rows)
     machine = told["machine_info"]["zoo"]
     return f"{''.join(table)}\n{hardware(machine)}; torch {machine['torch']}.\n"
 
 
-def _steps(told: dict[str, Any]) -> list[tuple[re.Match[str], float]]:
-    """What the suite says of each norm's step, and how many times BatchNorm's speed that is."""
-    found = [(STEP.match(figure["name"]), figure["value"]) for figure in told["figures"]]
-    return [(step, ratio) for step, ratio in found if step]
+def _norms(told: dict[str, Any]) -> dict[str, dict[str, float]]:
+    """What the suite measured of each norm's step, img/s by memory layout and the better one over BatchNorm's."""
+    return next(found["extra_info"]["norms"] for found in told["benchmarks"] if "norms" in found["extra_info"])
 
 
 def _corrupted() -> str:
