@@ -14,7 +14,7 @@ import torch
 
 from zoo.data.loader import EvalLoader, TrainLoader
 from zoo.errors import RecipeError, UnknownNameError
-from zoo.world import ALONE
+from zoo.world import ALONE, World
 
 NORMALIZE = {"Normalize": {"mean": [0.491, 0.482, 0.447], "std": [0.247, 0.243, 0.262]}}
 EVA6S8 = [
@@ -67,6 +67,22 @@ def test_shapes_types_and_length(executor, drop_last, images, labels):
         assert x.dtype == torch.float32
         assert y.dtype == torch.int64
         assert x.is_contiguous()
+
+
+@pytest.mark.parametrize("world", [ALONE, World(1, 2)])
+def test_batches_made_several_at_once_are_those_made_one_by_one(world, images, labels, monkeypatch):
+    """50 images in batches of 8: the first call makes three and three at once, and the last batch has two."""
+
+    def batches(at_once):
+        monkeypatch.setattr("zoo.data.loader.AT_ONCE", at_once)
+        return list(make(images, labels, batch_size=8, drop_last=False, channels_last=True, world=world).epoch(0))
+
+    together, alone = batches(24), batches(1)
+    assert [len(y) for _, y in together] == ([8] * 6 + [2] if world.size == 1 else [4] * 6 + [1])
+    for (x, y), (other_x, other_y) in zip(together, alone, strict=True):
+        assert torch.equal(x, other_x)
+        assert torch.equal(y, other_y)
+        assert x.is_contiguous(memory_format=torch.channels_last)
 
 
 @pytest.mark.parametrize("executor", EXECUTORS)

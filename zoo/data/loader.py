@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import multiprocessing
 import re
 from collections.abc import Iterable, Iterator, Sequence
@@ -18,6 +19,7 @@ from zoo.errors import RecipeError, unknown
 from zoo.seeding import derive
 from zoo.world import ALONE, World
 
+AT_ONCE = 256  # images
 EXECUTORS = ("auto", "batched", "albumentations")
 
 
@@ -186,9 +188,13 @@ class _Batched:
         drawn = self.augment.draw(self.seed, epoch, len(order), rows=order)
         params = {name: self._to_device(column) for name, column in drawn.items()}
         labels = self.labels.index_select(0, index)
-        for rows in _shares(len(order), batch_size, self.world):
-            x = self.augment.run(self.resident, index[rows], {name: column[rows] for name, column in params.items()})
-            yield x, labels[rows]
+        # Small batches are made several at once: an operation on 64 images takes nearly as long as one on 256.
+        shares = _shares(len(order), batch_size, self.world)
+        while group := list(itertools.islice(shares, max(1, AT_ONCE // batch_size))):
+            told = {name: _rows(column, group) for name, column in params.items()}
+            made = self.augment.run(self.resident, _rows(index, group), told)
+            for rows, x in zip(group, made.split([rows.stop - rows.start for rows in group]), strict=True):
+                yield x, labels[rows]
 
     def _to_device(self, tensor: Tensor) -> Tensor:
         return tensor.pin_memory().to(self.device, non_blocking=True) if self.device.type == "cuda" else tensor
@@ -239,6 +245,10 @@ class _Albumentations:
                 if not killed_worker(problem):
                     raise
         self.loader = None
+
+
+def _rows(column: Tensor, group: Sequence[slice]) -> Tensor:
+    return column[group[0]] if len(group) == 1 else torch.cat([column[rows] for rows in group])
 
 
 def _shares(count: int, batch_size: int, world: World) -> Iterator[slice]:
