@@ -12,6 +12,7 @@ import re
 import shlex
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import click
@@ -33,7 +34,7 @@ MEASURED = FOLDER.parent / "benchmarks" / "figures"
 QUIET = "cpu-avx512-bf16"  # the file of a machine that did nothing else
 # A command, and below it what it prints in the repository.
 PRINTED = re.compile(r"(?<=\n    )(?P<command>zoo [^\n]*)\n\n<!-- printed -->\n.*?<!-- end -->", re.DOTALL)
-MADE = re.compile(r"<!-- (?P<name>costs|corrupted) -->\n.*?<!-- end -->", re.DOTALL)
+MADE = re.compile(r"<!-- (?P<name>costs|corrupted|peers) -->\n.*?<!-- end -->", re.DOTALL)
 WIDTH = 80  # columns of the help texts, whatever the terminal's are
 NOTE = "<!-- Written by `python docs/make_pages.py`; what is changed here is lost. -->"
 
@@ -63,7 +64,7 @@ def _printed(found: re.Match[str]) -> str:
 
 def _made(found: re.Match[str]) -> str:
     """A table of what was measured, from its file: to measure anew takes minutes and gives other last digits."""
-    lines = {"costs": _costs, "corrupted": _corrupted}[found["name"]]()
+    lines = {"costs": _costs, "corrupted": _corrupted, "peers": _peers}[found["name"]]()
     return f"<!-- {found['name']} -->\n{lines}<!-- end -->"
 
 
@@ -89,6 +90,20 @@ def _costs() -> str:
 def _norms(told: dict[str, Any]) -> dict[str, dict[str, float]]:
     """What the suite measured of each norm's step, img/s by memory layout and the better one over BatchNorm's."""
     return next(found["extra_info"]["norms"] for found in told["benchmarks"] if "norms" in found["extra_info"])
+
+
+def _peers() -> str:
+    """An epoch of zoo's beside the same one of other training loops, as documented and tuned by hand."""
+    told = json.loads((MEASURED / f"{QUIET}.json").read_text())
+    rates = next(found["extra_info"] for found in told["benchmarks"] if found["name"] == "test_peers")
+    ratios = {
+        peer: next(figure["value"] for figure in told["figures"] if figure["name"].startswith(f"  times {peer} ("))
+        for peer in rates
+        if peer != "zoo"
+    }
+    rows = [("zoo", f"{median(rates['zoo']):.1f}", "")]
+    rows += [(peer, f"{median(rates[peer]):.1f}", f"{ratio:.2f}") for peer, ratio in ratios.items()]
+    return "".join(_table(("epoch of `resnet18_bn`", "img/s", "zoo is times as fast"), rows))
 
 
 def _corrupted() -> str:
