@@ -26,7 +26,7 @@ CPU = torch.device("cpu")
 TWO = (World(0, 2), World(1, 2))
 # The mean over processes of the mean over each one's images is taken in another order than the mean over all: last
 # bits of the gradients differ, and training makes them grow.
-TOLERANCE = 2e-3  # sums in another order, grown over ten steps; one thread on a processor with AMX gives 5e-4
+TOLERANCE = 1e-4
 
 # Parts of a batch
 
@@ -142,6 +142,7 @@ def test_two_processes_train_what_one_trains(zoo_cli, tiny, figure) -> None:
     # In bf16, which a processor may have, a share of a batch rounds otherwise than the whole; so do the two layouts,
     # of which one thread may find the other faster than two do.
     what += ("--set", "drop_last=false", "--set", "precision=fp32", "--layout", "nchw")
+    what += ("--set", "optimizer.lr=0.01")  # at 0.1 ten steps make the last bits grow to 5e-4 on a processor with AMX
     zoo_cli.ok(*what, "--runs", "one", OMP_NUM_THREADS="1")
     told = torchrun(zoo_cli, 2).ok(*what, "--runs", "two")
     assert told.stdout.count("resnet20_ln") == 1  # one table, by the first process
