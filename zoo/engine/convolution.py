@@ -31,7 +31,7 @@ def use_products(model: nn.Module) -> None:
     for module in model.modules():
         kind = type(module)
         known = (kind.__module__, kind.__name__) in KINDS and not isinstance(module, _ByProduct)
-        if known and module.kernel_size != (1, 1) and _wide(module.weight):
+        if known and module.kernel_size != (1, 1) and min(module.weight.shape[:2]) >= CHANNELS:
             module.__class__ = type(kind.__name__, (_ByProduct, kind), {"__module__": kind.__module__})
 
 
@@ -50,10 +50,6 @@ class _SmallMaps(TorchFunctionMode):
         return function(*args, **(kwargs or {}))
 
 
-def _wide(weight: Tensor) -> bool:
-    return min(weight.shape[:2]) >= CHANNELS
-
-
 def _suited(
     input: Tensor, weight: Tensor, bias: Tensor | None = None, stride: Any = 1, padding: Any = 0, dilation: Any = 1,
     groups: int = 1,
@@ -67,7 +63,7 @@ def _suited(
         return None
     height, width = ((x.shape[2 + i] + 2 * padding[i] - weight.shape[2 + i]) // stride[i] + 1 for i in (0, 1))
     patches = 2 * len(x) * height * width * weight[0].numel()
-    if not _wide(weight) or not 0 < height * width <= POSITIONS or patches > PATCHES:
+    if not 0 < height * width <= POSITIONS or patches > PATCHES:
         return None
     return x.bfloat16(), weight.bfloat16(), None if bias is None else bias.bfloat16(), stride, padding
 
