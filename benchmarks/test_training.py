@@ -10,22 +10,20 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 
-from zoo.builder import build, definition
+from zoo.builder import build
 from zoo.data.datasets import load
-from zoo.data.loader import TrainLoader
 from zoo.engine.machine import ALLOCATOR_VARIABLES, choose_device, settle_precision, synchronize
 from zoo.engine.optim import make_optimizer
 from zoo.engine.speed import LAYOUTS
 from zoo.engine.step import TrainStep
-from zoo.engine.throughput import Training, measure_training
-from zoo.inputs import input_shape, split_rows, train_loader
+from zoo.engine.throughput import Training
+from zoo.measure import train
 from zoo.recipe_file import load_recipe
 from zoo.registry import load_registry
-from zoo.settings import Settings, settle_layout
+from zoo.settings import Settings
 from zoo.world import ALONE
 
 DEVICE = choose_device()
@@ -55,17 +53,8 @@ for _ in sys.stdin:
 def trained(name: str, seconds: float) -> tuple[str, Training]:
     """``zoo speed`` without inference, on generated images, whose content costs the same; the layout comes first."""
     settings = Settings(DEVICE, "auto", "auto", 0, compiled=False, deterministic=False)
-    model, data = REGISTRY.resolve(name), load("shapes10")
-    module, shape = build(model).to(DEVICE), input_shape(RECIPE, data)
-    layout = settle_layout(settings, module, definition(model), RECIPE, shape)
-    rows, _ = split_rows(RECIPE, data)
-
-    def loader(images: int) -> TrainLoader:
-        return train_loader(RECIPE, data, settings, layout, seed=0, rows=np.resize(rows, images))
-
-    return layout, measure_training(
-        module, RECIPE, loader, device=DEVICE, layout=layout, compiled=False, seconds=seconds
-    )
+    _, layout, _, found = train(REGISTRY.resolve(name), RECIPE, load("shapes10"), settings, seconds)
+    return layout, found
 
 
 @pytest.mark.parametrize(("model", "seconds"), [("resnet20_bn", 20), ("resnet18_ln", 40)])

@@ -142,6 +142,7 @@ def test_eva6s8_is_what_the_reference_ran() -> None:
         "ema": None,
         "lookahead": None,
         "mirror_evaluation": None,
+        "shifted_evaluation": None,
         "tuned": None,
         "clip_grad_norm": None,
     }

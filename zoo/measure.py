@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from torch import nn
 
 from zoo.builder import build, definition
 from zoo.data.datasets import Dataset
@@ -52,14 +53,10 @@ class Speed:
     peak_share: float
 
 
-def measure(
-    model: Model, recipe: Recipe, dataset: Dataset, settings: Settings, *, seconds: float, peak_flops: float
-) -> Speed:
-    """Measure `model`, freshly built, training it for about `seconds`; `recipe.precision` is settled.
-
-    `peak_flops` is :func:`zoo.engine.throughput.matrix_peak` of the same device and precision.
-    Raises what building the model and reading the data raise.
-    """
+def train(
+    model: Model, recipe: Recipe, dataset: Dataset, settings: Settings, seconds: float
+) -> tuple[nn.Module, str, tuple[int, int, int], throughput.Training]:
+    """The training half of :func:`measure`: the network, its memory layout, the shape of its images, its speeds."""
     device = settings.device
     torch.manual_seed(derive("init", 0))
     module = build(model, dataset.num_classes).to(device)
@@ -71,9 +68,26 @@ def measure(
         # The same image more than once where the data set is small: it costs the loop the same.
         return train_loader(recipe, dataset, settings, layout, seed=0, rows=np.resize(rows, images))
 
-    trained = throughput.measure_training(
-        module, recipe, loader, device=device, layout=layout, compiled=settings.compiled, seconds=seconds
+    return (
+        module,
+        layout,
+        shape,
+        throughput.measure_training(
+            module, recipe, loader, device=device, layout=layout, compiled=settings.compiled, seconds=seconds
+        ),
     )
+
+
+def measure(
+    model: Model, recipe: Recipe, dataset: Dataset, settings: Settings, *, seconds: float, peak_flops: float
+) -> Speed:
+    """Measure `model`, freshly built, training it for about `seconds`; `recipe.precision` is settled.
+
+    `peak_flops` is :func:`zoo.engine.throughput.matrix_peak` of the same device and precision.
+    Raises what building the model and reading the data raise.
+    """
+    module, layout, shape, trained = train(model, recipe, dataset, settings, seconds)
+    device = settings.device
     inference = speed.measure_inference(
         module.to(memory_format=speed.LAYOUTS[layout]), device, recipe.precision, layout, shape
     )

@@ -116,7 +116,7 @@ def image_size(run: TrainedRun) -> Size | None:
 
 
 def predict(run: TrainedRun, files: Sequence[Path], size: Size | None, device: torch.device) -> Iterator[Answer]:
-    """The answers to `files` in order, computed as the run's test was: transforms, precision, layout, mirror images.
+    """The answers to `files` in order, computed as the run's test was: transforms, precision, layout, views.
 
     `size` is :func:`image_size`'s or the user's. Raises :class:`DataError` for a file that is no image and
     :class:`ResultError` where the size is not the run's or an answer is not a number.
@@ -130,7 +130,7 @@ def predict(run: TrainedRun, files: Sequence[Path], size: Size | None, device: t
             if not checked:
                 run.check_size(model, next(iter(loader))[0][:1], "these pictures")
                 checked = True
-            answers = evaluate(model, loader, device, run.precision, run.mirrored)
+            answers = evaluate(model, loader, device, run.precision, run.views)
             if not answers.finite:
                 raise ResultError(f"{run.folder.path}: an answer of the model is not a number, so it predicts nothing")
             for (file, _, own), probabilities in zip(batch, answers.logits.softmax(1).numpy(), strict=True):

@@ -23,15 +23,18 @@ from zoo.recipe_sections import (
     Lookahead,
     Loss,
     Mirror,
+    Muon,
     OneCycle,
     Plateau,
     Positive,
     Section,
     Selection,
+    Shift,
     Split,
     Step,
     Tuned,
 )
+from zoo.views import Views
 
 # Part of every fingerprint: raised when the harness itself changes what a recipe means (order, sampling, loss).
 HARNESS_VERSION = 1
@@ -48,7 +51,7 @@ class Recipe(Section):
     epochs: Count
     batch_size: Count
     drop_last: bool
-    optimizer: Annotated[SGD | AdamW, Field(discriminator="name")]
+    optimizer: Annotated[SGD | AdamW | Muon, Field(discriminator="name")]
     schedule: Annotated[Constant | Cosine | OneCycle | Step | Plateau, Field(discriminator="name")]
     loss: Loss
     precision: Literal["auto", "fp32", "bf16", "fp16"]
@@ -56,7 +59,8 @@ class Recipe(Section):
     ema: Ema | None = None
     lookahead: Lookahead | None = None
     clip_grad_norm: Positive | None = None
-    mirror_evaluation: Mirror | None = None  # logits are the mean over an image and its mirror image
+    mirror_evaluation: Mirror | None = None
+    shifted_evaluation: Shift | None = None  # pixels
     tuned: Tuned | None = None
 
     @model_validator(mode="after")
@@ -70,7 +74,7 @@ class Recipe(Section):
             raise ValueError(f"schedule.warmup_epochs is more than the {self.epochs} epochs")
         if self.schedule.name == "one_cycle" and self.schedule.peak_epoch >= self.epochs:
             raise ValueError(f"schedule.peak_epoch must come before the last of the {self.epochs} epochs")
-        if self.optimizer.name == "sgd" and self.optimizer.nesterov and self.optimizer.momentum == 0:
+        if getattr(self.optimizer, "nesterov", False) and self.optimizer.momentum == 0:
             raise ValueError("optimizer.nesterov needs momentum above 0")
         if self.ema is not None and self.lookahead is not None:
             raise ValueError("ema and lookahead both average the weights; set one of them to null")
@@ -91,6 +95,11 @@ class Recipe(Section):
         """All that can change accuracy, as plain data. What is off is left out, so new options keep old prints."""
         content = self.model_dump(exclude={"name", "description", "dataset"}, exclude_none=True)
         return _canonical({"harness": HARNESS_VERSION, **content})
+
+    @property
+    def views(self) -> Views:
+        """What is shown of an image in every evaluation."""
+        return Views.of(self.canonical())
 
     @property
     def fingerprint(self) -> str:

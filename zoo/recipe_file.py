@@ -24,6 +24,7 @@ from zoo.recipe_sections import (
     Lookahead,
     Loss,
     Median,
+    Muon,
     OneCycle,
     Plateau,
     Section,
@@ -37,6 +38,7 @@ from zoo.recipe_sections import (
 TAGGED: dict[str, type[Section]] = {
     "sgd": SGD,
     "adamw": AdamW,
+    "muon": Muon,
     "constant": Constant,
     "cosine": Cosine,
     "one_cycle": OneCycle,

@@ -25,6 +25,7 @@ Fraction = Annotated[Real, Field(ge=0, lt=1)]
 OpenFraction = Annotated[Real, Field(gt=0, lt=1)]
 Count = Annotated[Whole, Field(gt=0)]
 Mirror = Annotated[Literal[True] | None, BeforeValidator(lambda value: None if value is False else value)]
+Shift = Annotated[Whole, Field(gt=0, le=8)]
 Transforms = list[dict[str, dict[str, Any]]]
 
 
@@ -79,6 +80,22 @@ class AdamW(Section):
 
     name: Literal["adamw"]
     lr: Positive
+    betas: tuple[Fraction, Fraction]
+    weight_decay: NonNegative
+    decay_norm_and_bias: bool
+
+
+class Muon(Section):
+    """Orthogonalised momentum (Jordan et al., 2024) for matrices and convolutions, AdamW for all other parameters.
+
+    `lr` is the peak for the first kind, `adamw_lr_scale` times it for the second; `betas` are AdamW's.
+    """
+
+    name: Literal["muon"]
+    lr: Positive
+    momentum: Fraction
+    nesterov: bool
+    adamw_lr_scale: Positive
     betas: tuple[Fraction, Fraction]
     weight_decay: NonNegative
     decay_norm_and_bias: bool

@@ -200,7 +200,7 @@ def run_one(
 
     if diverged is None:
         model.load_state_dict(outcome.weights)
-        how = (device, recipe.precision, bool(recipe.mirror_evaluation))
+        how = (device, recipe.precision, recipe.views)
         trained = evaluate(model, images_of("train"), *how)
         if ready.holdout_images:
             holdout = evaluate(model, images_of("holdout"), *how)

@@ -19,6 +19,7 @@ from zoo.pretrained import Pretrained, registry_name, starting_from
 from zoo.registry import Model, Registry
 from zoo.results import Result
 from zoo.run_folder import RunFolder, find_results, load_result
+from zoo.views import Views
 
 
 @dataclass(frozen=True)
@@ -30,9 +31,9 @@ class TrainedRun:
     model: Model
 
     @property
-    def mirrored(self) -> bool:
-        """Whether the recipe evaluates each image together with its mirror image."""
-        return bool(self.result.recipe.content.get("mirror_evaluation"))
+    def views(self) -> Views:
+        """What of each image its recipe shows the model when it evaluates."""
+        return Views.of(self.result.recipe.content)
 
     @property
     def precision(self) -> str:

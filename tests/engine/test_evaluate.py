@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from zoo.engine.evaluate import Evaluation, evaluate
+from zoo.views import Views
 
 CPU = torch.device("cpu")
 
@@ -111,9 +112,35 @@ def test_mirror_is_the_mean_over_the_image_and_its_mirror_image() -> None:
             return x[:, :, 0, 0]
 
     images = torch.tensor([[[[1.0, 5.0]], [[2.0, -4.0]]]])  # (1, 2, 1, 2): two channels of two pixels
-    found = evaluate(LeftPixels(), [(images, torch.tensor([0]))], CPU, "fp32", mirror=True)
+    found = evaluate(LeftPixels(), [(images, torch.tensor([0]))], CPU, "fp32", Views(mirror=True))
     assert found.logits.tolist() == [[3.0, -1.0]]
     assert evaluate(LeftPixels(), [(images, torch.tensor([0]))], CPU, "fp32").logits.tolist() == [[1.0, 2.0]]
+
+
+def test_shifts_are_weighted_moves_along_a_diagonal_with_reflected_edges() -> None:
+    class Pixel(torch.nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x[:, :, 0, 1]
+
+    image = torch.tensor([[[[0.0, 1.0, 9.0], [3.0, 4.0, 5.0], [6.0, 7.0, 8.0]]]])
+    batch = [(image, torch.tensor([0]))]
+    # Itself 1; to the lower right the pixel shows row -1, reflected to 1, of column 0: 3; to the upper left 5.
+    assert evaluate(Pixel(), batch, CPU, "fp32", Views(shift=1)).logits.tolist() == [[0.5 * 1 + 0.25 * 3 + 0.25 * 5]]
+    # By 2: row -2 is row 2, column -1 is column 1: 7; row 2, column 3 is column 1: 7.
+    assert evaluate(Pixel(), batch, CPU, "fp32", Views(shift=2)).logits.tolist() == [[0.5 * 1 + 0.5 * 7]]
+    wide = [(torch.tensor([[[[0.0, 1.0, 9.0, 2.0], [3.0, 4.0, 5.0, 6.0]]]]), torch.tensor([0]))]
+    # Itself 1, mirrored 9; to the lower right 3, mirrored column 1: 4; to the upper left 5, mirrored column 3: 6.
+    found = evaluate(Pixel(), wide, CPU, "fp32", Views(mirror=True, shift=1)).logits
+    assert found.tolist() == [[0.5 * (1 + 9) / 2 + 0.25 * (3 + 4) / 2 + 0.25 * (5 + 6) / 2]]
+
+
+def test_words_for_views() -> None:
+    assert Views().words is None
+    assert Views(mirror=True).words == "mean over each image and its mirror image"
+    assert Views(shift=1).words == "mean over each image and itself moved 1 px along a diagonal"
+    assert Views(True, 2).words == "mean over each image, its mirror image and both moved 2 px along a diagonal"
+    assert Views.of({"mirror_evaluation": True, "shifted_evaluation": 1}) == Views(True, 1)
+    assert Views.of({}) == Views()
 
 
 @pytest.mark.parametrize(("precision", "dtype"), [("bf16", torch.bfloat16), ("fp16", torch.float16)])

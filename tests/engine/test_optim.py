@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from zoo.engine.optim import lr_factor, make_optimizer, make_plateau, set_lr
-from zoo.recipe_sections import SGD, AdamW, Constant, Cosine, OneCycle, Plateau, Step
+from zoo.recipe_sections import SGD, AdamW, Constant, Cosine, Muon, OneCycle, Plateau, Step
 
 CONSTANT = Constant(name="constant", warmup_epochs=2)
 COSINE = Cosine(name="cosine", warmup_epochs=4, final_factor=0.1)
@@ -51,6 +51,12 @@ def test_no_warm_up_starts_at_the_peak() -> None:
 SGD_CONFIG = SGD(name="sgd", lr=0.1, momentum=0.9, nesterov=True, weight_decay=5e-4, decay_norm_and_bias=False)
 ADAMW_CONFIG = AdamW(name="adamw", lr=0.01, betas=(0.8, 0.95), weight_decay=0.02, decay_norm_and_bias=False)
 
+MUON_CONFIG = Muon(
+    name="muon", lr=0.1, momentum=0.9, nesterov=True, adamw_lr_scale=0.04, betas=(0.9, 0.95), weight_decay=0.02,
+    decay_norm_and_bias=False,
+)  # fmt: skip
+KINDS = pytest.mark.parametrize("config", [SGD_CONFIG, ADAMW_CONFIG, MUON_CONFIG], ids=lambda config: config.name)
+
 
 def network() -> nn.Module:
     """Two weights, four vectors, and one weight that is not trained."""
@@ -59,8 +65,8 @@ def network() -> nn.Module:
     return model
 
 
-@pytest.mark.parametrize("config", [SGD_CONFIG, ADAMW_CONFIG], ids=["sgd", "adamw"])
-def test_decay_does_not_reach_norms_and_biases(config: SGD | AdamW) -> None:
+@KINDS
+def test_decay_does_not_reach_norms_and_biases(config: SGD | AdamW | Muon) -> None:
     model = network()
     decayed, spared = make_optimizer(model, config).param_groups
     assert [id(p) for p in decayed["params"]] == [id(model[0].weight), id(model[2].weight)]
@@ -69,8 +75,8 @@ def test_decay_does_not_reach_norms_and_biases(config: SGD | AdamW) -> None:
     assert decayed["lr"] == spared["lr"] == config.lr
 
 
-@pytest.mark.parametrize("config", [SGD_CONFIG, ADAMW_CONFIG], ids=["sgd", "adamw"])
-def test_decay_reaches_all_where_the_recipe_says_so(config: SGD | AdamW) -> None:
+@KINDS
+def test_decay_reaches_all_where_the_recipe_says_so(config: SGD | AdamW | Muon) -> None:
     (group,) = make_optimizer(network(), config.model_copy(update={"decay_norm_and_bias": True})).param_groups
     assert (len(group["params"]), group["weight_decay"]) == (6, config.weight_decay)
 
@@ -93,6 +99,42 @@ def test_one_step_of_nesterov_by_hand() -> None:
     optimizer.step()
     # gradient 1 + 0.5 x 2 = 2; momentum buffer 2; Nesterov 2 + 0.9 x 2 = 3.8; times 0.1
     assert layer.weight.item() == pytest.approx(2 - 0.38)
+
+
+def test_muon_moves_matrices_by_an_orthogonal_step_and_vectors_as_adam() -> None:
+    torch.manual_seed(0)
+    layer = nn.Conv2d(8, 16, 3)
+    before = {name: parameter.detach().clone() for name, parameter in layer.named_parameters()}
+    optimizer = make_optimizer(layer, MUON_CONFIG.model_copy(update={"weight_decay": 0.0}))
+    for gradient in (1e-3, 1e3):  # its size does not matter, its directions do
+        with torch.no_grad():
+            for name, parameter in layer.named_parameters():
+                parameter.copy_(before[name])
+        layer.weight.grad, layer.bias.grad = gradient * torch.randn(16, 8, 3, 3), gradient * torch.ones(16)
+        optimizer.state.clear()
+        optimizer.step()
+        step = (before["weight"] - layer.weight).detach().flatten(1) / MUON_CONFIG.lr
+        # The nearest orthogonal matrix has singular values of 1; five Newton-Schulz steps come within a few tenths.
+        assert torch.linalg.svdvals(step) == pytest.approx(torch.ones(16), abs=0.35)
+        u, _, v = torch.linalg.svd(layer.weight.grad.flatten(1), full_matrices=False)
+        assert nn.functional.cosine_similarity(step.flatten(), (u @ v).flatten(), dim=0) > 0.98
+        # Adam's first step with Nesterov momentum is one to two times its learning rate.
+        assert 1 <= ((before["bias"] - layer.bias) / (MUON_CONFIG.lr * MUON_CONFIG.adamw_lr_scale)).mean() < 2
+
+
+def test_a_schedule_reaches_both_rates_of_muon() -> None:
+    moved = []
+    for lr in (0.1, 0.05):
+        torch.manual_seed(0)
+        layer = nn.Linear(8, 8)
+        before = [parameter.detach().clone() for parameter in (layer.weight, layer.bias)]
+        optimizer = make_optimizer(layer, MUON_CONFIG.model_copy(update={"weight_decay": 0.0}))
+        set_lr(optimizer, lr)
+        layer.weight.grad, layer.bias.grad = torch.randn(8, 8), torch.randn(8)
+        optimizer.step()
+        moved.append([(old - new).detach() for old, new in zip(before, (layer.weight, layer.bias), strict=True)])
+    for whole, half in zip(*moved, strict=True):
+        torch.testing.assert_close(half, whole / 2, rtol=1e-3, atol=1e-7)
 
 
 def test_plateau_lowers_after_its_patience() -> None:

@@ -44,7 +44,7 @@ def predict(
 
     RUN is a run's folder, IMAGE a picture's file or a folder of pictures, of any size. They are converted to RGB, cut
     to the largest central part of the shape that the run was trained on, and resized to it (bicubic); where that
-    happened the output says so. Transforms, precision and mirror images are those of the run's test.
+    happened the output says so. Transforms, precision and views are those of the run's test.
     """
     from zoo.engine.machine import choose_device
     from zoo.predict import expand, image_size

@@ -11,6 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from zoo.views import ONE_LOOK, Views
+
 AUTOCAST_TYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 ECE_BINS = 15
 
@@ -89,19 +91,18 @@ def evaluate(
     batches: Iterable[tuple[Tensor, Tensor]],
     device: torch.device,
     precision: str,
-    mirror: bool = False,
+    views: Views = ONE_LOOK,
 ) -> Evaluation:
     """Run `model` in eval mode over `batches` of (B, C, H, W) images and (B,) labels; its mode is put back after.
 
-    With `mirror` the logits are the mean over each image and its mirror image.
+    The logits are the mean over the `views` of each image.
     """
     was_training = model.training
     model.eval()
     logits, labels = [], []
     with torch.inference_mode(), autocast(device, precision):
         for images, targets in batches:
-            answer = model(images).float()
-            logits.append((answer + model(images.flip(3)).float()) / 2 if mirror else answer)
+            logits.append(views.answer(model, images))
             labels.append(targets)
     model.train(was_training)
     # The only synchronisation with the device: all logits at once.

@@ -10,8 +10,8 @@ from torch import nn
 from zoo import recipe_sections as schema
 
 
-def make_optimizer(model: nn.Module, config: schema.SGD | schema.AdamW) -> torch.optim.Optimizer:
-    """SGD or AdamW over `model`'s trainable parameters, in one or two groups that differ in weight decay only.
+def make_optimizer(model: nn.Module, config: schema.SGD | schema.AdamW | schema.Muon) -> torch.optim.Optimizer:
+    """The recipe's optimizer over `model`'s trainable parameters, in one or two groups that differ in weight decay.
 
     Norm scales and shifts and biases are the one-dimensional parameters; ``decay_norm_and_bias`` says whether decay
     reaches them.
@@ -24,7 +24,20 @@ def make_optimizer(model: nn.Module, config: schema.SGD | schema.AdamW) -> torch
     # One fused kernel per step instead of one per parameter; both device kinds have it.
     if isinstance(config, schema.SGD):
         return torch.optim.SGD(groups, lr=config.lr, momentum=config.momentum, nesterov=config.nesterov, fused=True)
-    return torch.optim.AdamW(groups, lr=config.lr, betas=config.betas, fused=True)
+    if isinstance(config, schema.AdamW):
+        return torch.optim.AdamW(groups, lr=config.lr, betas=config.betas, fused=True)
+    from timm.optim import Muon  # half a second that no other recipe waits for
+
+    # "original": a step turns filters by the same angle whatever the layer's width, so one rate fits all layers.
+    return Muon(
+        groups,
+        lr=config.lr,
+        momentum=config.momentum,
+        nesterov=config.nesterov,
+        adjust_lr_fn="original",
+        fallback_lr_scale=config.adamw_lr_scale,
+        betas=config.betas,
+    )
 
 
 def lr_factor(schedule: schema.Section, epoch: float, epochs: int) -> float:

@@ -169,9 +169,7 @@ def train(
         start = time.perf_counter()
         told = None
         if batches.selection is not None and world.first:
-            evaluation = evaluate(
-                step.evaluated, batches.selection, device, recipe.precision, bool(recipe.mirror_evaluation)
-            )
+            evaluation = evaluate(step.evaluated, batches.selection, device, recipe.precision, recipe.views)
             told = (evaluation.loss, evaluation.accuracy) if evaluation.finite else (math.nan, math.nan)
         eval_loss, eval_accuracy = world.agree(told) or (None, None)
         # The loss of the last step is older than its update, which may be the one that ruins the weights.

@@ -56,8 +56,8 @@ def _facts(subject: Subject) -> list[tuple[str, str]]:
         ("loss, ECE", f"{evaluation.loss:.4f} nats, {evaluation.expected_calibration_error():.4f}"),
         ("parameters", f"{result.model.parameters:,}"),
     ]
-    if subject.run.mirrored:
-        facts.append(("answers", "the mean over each image and its mirror image; Grad-CAM is of the image alone"))
+    if looks := subject.run.views.words:
+        facts.append(("answers", f"the {looks}; Grad-CAM is of the image alone"))
     if not subject.own:
         facts.append((f"on {result.dataset.name}", f"{100 * result.test.accuracy:.2f} % when it was trained"))
     return facts

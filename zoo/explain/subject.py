@@ -76,12 +76,12 @@ class Subject:
 
     @cached_property
     def evaluation(self) -> Evaluation:
-        """The answers to all images, computed as the run computed them: its precision, layout, executor, mirror images.
+        """The answers to all images, computed as the run computed them: its precision, layout, executor, views.
 
         Raises :class:`ResultError` where an answer is not a number.
         """
         loader, run = self.loader(np.arange(len(self.labels))), self.run
-        evaluation = evaluate(run.load(self.device), loader, self.device, run.precision, run.mirrored)
+        evaluation = evaluate(run.load(self.device), loader, self.device, run.precision, run.views)
         if not evaluation.finite:
             raise ResultError(
                 f"{self.run.folder.path}: an answer of the model is not a number, so there is nothing to show"

@@ -20,8 +20,6 @@ from zoo.results import Result
 from zoo.stats import wilson_interval
 from zoo.trained import TrainedRun
 
-_MIRRORED = "mean over each image and its mirror image"
-
 
 def config(run: TrainedRun, told: Normalisation, size: tuple[int, int]) -> dict[str, Any]:
     """What a program has to know to use the model; `size` is (height, width). All values are plain data."""
@@ -36,7 +34,8 @@ def config(run: TrainedRun, told: Normalisation, size: tuple[int, int]) -> dict[
         "input_range": [0, 1],
         "mean": list(told.mean),
         "std": list(told.std),
-        "mirror_evaluation": run.mirrored,
+        "mirror_evaluation": run.views.mirror,
+        "shifted_evaluation": run.views.shift,
         "dataset": result.dataset.name,
         "dataset_fingerprint": result.dataset.fingerprint,
         "recipe": result.recipe.name,
@@ -56,7 +55,7 @@ def _header(run: TrainedRun, licence: str) -> dict[str, Any]:
     """The hub's model card metadata, https://huggingface.co/docs/hub/model-cards."""
     result = run.result
     name = result.dataset.name
-    how = f"test accuracy{f', {_MIRRORED}' if run.mirrored else ''}{_mark(result)}"
+    how = f"test accuracy{f', {looks}' if (looks := run.views.words) else ''}{_mark(result)}"
     metric = {"type": "accuracy", "value": result.test.accuracy, "name": how, "verified": False}
     return {
         "license": licence,
@@ -106,7 +105,7 @@ def _sections(run: TrainedRun, facts: Mapping[str, Any], made: Format, found: Ch
 def _figures(run: TrainedRun) -> Iterator[tuple[str, str]]:
     result, test = run.result, run.result.test
     low, high = wilson_interval(test.correct, test.images)
-    what = f"test accuracy{f' ({_MIRRORED})' if run.mirrored else ''}"
+    what = f"test accuracy{f' ({looks})' if (looks := run.views.words) else ''}"
     yield (
         what,
         (
@@ -154,10 +153,10 @@ def _conditions(run: TrainedRun) -> Iterator[str]:
 
 def _limitations(run: TrainedRun) -> Iterator[str]:
     result = run.result
-    if run.mirrored:
+    if looks := run.views.words:
         yield (
-            f"The figures are of mirrored evaluation (logits are the {_MIRRORED}). That is not in this export, which "
-            "answers to the image alone; its accuracy was not measured."
+            f"The figures are of logits that are the {looks}. That is not in this export, which answers to the image "
+            "alone; its accuracy was not measured."
         )
     if run.precision != "fp32":
         yield f"The figures were measured in {run.precision}; this export computes in fp32, so near ties may differ."

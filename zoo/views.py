@@ -1,0 +1,61 @@
+"""How a model looks at an image that it is evaluated on: once, or at its mirror image and at both moved as well."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch.nn.functional as F
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Views:
+    """The answer to an image is a mean of logits: over it and its `mirror` image, and with `shift` over moved ones.
+
+    Moved images lie `shift` pixels to the lower right and to the upper left, their edges reflected; they have a quarter
+    of the weight each. As in Jordan, "94% on CIFAR-10 in 3.29 Seconds on a Single GPU", arXiv:2404.00498.
+    """
+
+    mirror: bool = False
+    shift: int = 0
+
+    @classmethod
+    def of(cls, content: Mapping[str, Any]) -> Views:
+        """Those of a recipe, by its canonical content."""
+        return cls(bool(content.get("mirror_evaluation")), content.get("shifted_evaluation") or 0)
+
+    @property
+    def words(self) -> str | None:
+        """What the mean is over, for people; None where there is one look only."""
+        if self == ONE_LOOK:
+            return None
+        copies = ["its mirror image"] * self.mirror
+        copies += [f"{'both' if self.mirror else 'itself'} moved {self.shift} px along a diagonal"] * (self.shift > 0)
+        return f"mean over each image{',' if len(copies) > 1 else ' and'} {' and '.join(copies)}"
+
+    def answer(self, model: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
+        """The float32 logits (B, classes) of (B, C, H, W) `images`. H and W must be more than `shift`."""
+        answer: Tensor | None = None
+        for weight, view in self._weighted(images):
+            part = model(view).float() * weight
+            answer = part if answer is None else answer + part
+        return answer
+
+    def _weighted(self, images: Tensor) -> Iterator[tuple[float, Tensor]]:
+        moved = [(1.0, images)]
+        if self.shift:
+            height, width = images.shape[2:]
+            padded = F.pad(images, [self.shift] * 4, mode="reflect")
+            corners = (padded[:, :, at : at + height, at : at + width] for at in (0, 2 * self.shift))
+            moved = [(0.5, images), *((0.25, corner) for corner in corners)]
+        for weight, view in moved:
+            if self.mirror:
+                yield weight / 2, view
+                yield weight / 2, view.flip(3)
+            else:
+                yield weight, view
+
+
+ONE_LOOK = Views()
