@@ -66,9 +66,9 @@ def choose_layout(model: nn.Module, recipe: Recipe, device: torch.device, image_
             taken = seconds_of(lambda step=step, x=batch_images: step(x, labels, 0.5), device)
             if turn > 0:  # the first step of each allocates and picks kernels
                 seconds[name].append(taken)
-    nchw, channels_last = (seconds[name] for name in ("nchw", "channels_last"))
-    slower = statistics.median(a / b for a, b in zip(channels_last, nchw, strict=True))
-    return "nchw" if slower > 1 else "channels_last"
+    one, other = LAYOUTS
+    slower = statistics.median(a / b for a, b in zip(seconds[one], seconds[other], strict=True))
+    return other if slower > 1 else one
 
 
 def remembered_layout(key: dict[str, Any], measure: Callable[[], str]) -> str:
