@@ -344,8 +344,9 @@ def test_bench_on_a_test_set(zoo) -> None:
     check(output, "'cifar10.1' has test images only", "`zoo evaluate RUN --dataset cifar10.1`")
 
 
-def test_a_recipe_that_looks_at_the_mirror_image_too(zoo, benched, tiny, tmp_path: Path) -> None:
-    zoo("bench", MODELS[0], "--dataset", "cifar10-tiny", *tiny, "--set", "mirror_evaluation=true", "--runs", tmp_path)
+@pytest.mark.parametrize("views", ["mirror_evaluation=true", "shifted_evaluation=2"])
+def test_a_recipe_that_looks_more_than_once(zoo, benched, tiny, tmp_path: Path, views: str) -> None:
+    zoo("bench", MODELS[0], "--dataset", "cifar10-tiny", *tiny, "--set", views, "--runs", tmp_path)
     (told,) = json.loads(zoo("evaluate", tmp_path, "--format", "json").stdout)
     assert told["same_as_stored"]
     assert told["loss"] == pytest.approx(stored(tmp_path, MODELS[0])["loss"])

@@ -37,10 +37,10 @@ def write_data(root: Path) -> None:
 
 @pytest.fixture(scope="module")
 def benched(module_inline, tiny) -> SimpleNamespace:
-    """A run that resizes and evaluates with mirror images, and one of plain images in a folder."""
+    """A run that resizes and evaluates with mirrored and shifted images, and one of plain images in a folder."""
     folder = module_inline.folder
     write_data(folder / "data")
-    module_inline.ok("bench", "resnet20_bn", *tiny, "--set", "mirror_evaluation=true")
+    module_inline.ok("bench", "resnet20_bn", *tiny, "--set", "mirror_evaluation=true", "--set", "shifted_evaluation=1")
     changes = ("split.train=32", "split.holdout=16", f"augment.eval={PLAIN}", f"augment.train={PLAIN}")
     data = ("--dataset", "blots", "--data-dir", "data")
     module_inline.ok("bench", "resnet20_ln", *tiny, *(word for change in changes for word in ("--set", change)), *data)

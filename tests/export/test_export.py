@@ -189,18 +189,19 @@ def test_weights_for_the_hub(benched, tmp_path: Path) -> None:
 def test_the_card_tells_what_chose_and_how_it_was_evaluated(benched, copied: Path, tmp_path: Path) -> None:
     """Of a run that says so: both change what is said of its figures, not its weights."""
     result = json.loads((copied / "result.json").read_text())
-    result["recipe"]["content"]["mirror_evaluation"] = True
+    result["recipe"]["content"] |= {"mirror_evaluation": True, "shifted_evaluation": 1}
     result["selection"]["split"] = "test"
     result["environment"]["processes"] = 3
     (copied / "result.json").write_text(json.dumps(result))
     benched.cli.ok("export", copied, "--to", "safetensors", "--out", tmp_path / "out")
     card = ModelCard.load(tmp_path / "out" / "README.md")
     (figure,) = card.data.eval_results
-    assert figure.metric_name == "test accuracy, mean over each image and its mirror image †"
+    views = "mean over each image, its mirror image and both moved 1 px along a diagonal"
+    assert figure.metric_name == f"test accuracy, {views} †"
     assert TEST_NOTE in card.text
     assert f", {result['environment']['threads']} threads, 3 processes; torch" in card.text
     assert "That is not in this export, which answers to the image alone" in card.text
-    assert re.search(r"test accuracy \(mean over each image and its mirror image\) +\| \d+\.\d\d % † of", card.text)
+    assert re.search(rf"test accuracy \({views}\) +\| \d+\.\d\d % † of", card.text)
     assert card.data.license == "unknown"
 
 

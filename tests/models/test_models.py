@@ -52,6 +52,7 @@ PUBLISHED = {
     "resnet9_w48_bn": 3_699_504,
     "resnet18_w16_bn": 701_466,
     "airbench94_bn": 1_972_792,  # by hand; Jordan 2024 has 1.97 M
+    "airbench94_w96_bn": 4_424_376,
 }
 PUBLISHED_MILLIONS = {
     "resnet20_bn": "0.27",  # He et al. 2015, table 6

@@ -23,7 +23,7 @@ SEED = 0  # the same images whatever the run
 @dataclass(frozen=True)
 class Reference:
     """Test images of a run as an export takes them, (N, 3, H, W) float32 from 0 to 1, and what torch answers to them in
-    fp32, (N, classes), by the run's own transforms and memory layout, without mirror images."""
+    fp32, (N, classes), by the run's own transforms and memory layout, from each image alone."""
 
     dataset: str
     images: Tensor

@@ -47,7 +47,7 @@ def normalisation(run: TrainedRun) -> Normalisation:
 class Graph(nn.Module):
     """(N, 3, H, W) float32 images from 0 to 1 to (N, classes) float32 logits: normalisation, then the trained model.
 
-    Always in evaluation mode. No mirror images, whatever the recipe evaluates with.
+    Always in evaluation mode. No mirrored or shifted copies, whatever the recipe evaluates with.
     """
 
     def __init__(self, run: TrainedRun) -> None:
