@@ -121,6 +121,18 @@ def test_the_small_scale_of_the_reference_experiment_is_its_committed_run() -> N
         assert told in text
 
 
+def test_the_real_layernorm_is_its_committed_run() -> None:
+    text = (ROOT / "docs" / "reproducing-eva6s8.md").read_text()
+    stored = load_stored(ROOT / "benchmarks/results/cifar10-jpeg/fast-b381d212/resnet18_ln/seed0/result.json")
+    result, history = stored.result, load_history(stored.folder.history)
+    test, holdout = 100 * result.test.accuracy, 100 * result.holdout.accuracy
+    assert test > 82.99
+    assert (result.git["dirty"], result.selection.split, result.selection.rule) == (False, "holdout", "last")
+    assert f"**{test:.2f} % of the test images, {holdout:.2f} % of the held-out ones**" in text
+    assert "Held out, by epoch: " + ", ".join(f"{100 * row.eval_accuracy:.2f}" for row in history) in text
+    assert f"{result.wall_seconds / 60:.1f} minutes" in text
+
+
 def test_the_tuned_table_is_that_of_the_committed_runs() -> None:
     folder = ROOT / "benchmarks" / "studies" / "tune"
     runs = load_all(find_results([folder]))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import shutil
+import statistics
 import types
 from pathlib import Path
 
@@ -61,6 +62,15 @@ def test_ten_times_the_epochs_take_ten_times_the_epochs_time(benched, here):
     history = load_history(benched.run / "history.csv")
     epochs = sum(row.train_seconds + row.eval_seconds for row in history)
     assert longer.seconds == pytest.approx(benched.result.wall_seconds + 9 * epochs, rel=0.25)
+
+
+def test_six_looks_at_an_image_take_six_times_as_long(benched, here):
+    (plain,) = plan_of(benched, "resnet20_ln", changes=(*CHANGES, "batch_size=8"))
+    (shifted,) = plan_of(
+        benched, "resnet20_ln", changes=(*CHANGES, "batch_size=8", "mirror_evaluation=true", "shifted_evaluation=1")
+    )
+    seconds = statistics.median(row.eval_seconds for row in load_history(benched.run / "history.csv"))
+    assert shifted.seconds - plain.seconds == pytest.approx(2 * 5 * seconds)
 
 
 def test_another_model_is_scaled_by_macs_and_another_machine_unknown(benched, here):

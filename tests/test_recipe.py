@@ -195,6 +195,10 @@ def test_eva6s8_has_98_batches_of_cifar10() -> None:
         "selection.metric=loss",
         "ema.decay=0.99",
         "clip_grad_norm=1",
+        "mirror_evaluation=true",
+        "shifted_evaluation=1",
+        "optimizer={name: muon, lr: 0.2, momentum: 0.9, nesterov: true, adamw_lr_scale: 0.1, betas: [0.9, 0.95], "
+        "weight_decay: 5.0e-4, decay_norm_and_bias: false}",
     ],
 )
 def test_what_changes_the_fingerprint(override: str) -> None:

@@ -77,10 +77,16 @@ def check_data(recipe: Recipe, dataset: Dataset, settings: Settings) -> None:
     for name in ("train", "eval"):
         transforms = parse(getattr(recipe.augment, name), f"recipe {recipe.name!r}: augment.{name}")
         try:
-            next(iter(EvalLoader(images, labels, transforms, batch_size=4, executor=settings.executor)))
+            made, _ = next(iter(EvalLoader(images, labels, transforms, batch_size=4, executor=settings.executor)))
         except Exception as problem:  # whatever a transform makes of its arguments
             line = " ".join(str(problem).split()) or type(problem).__name__
             raise RecipeError(f"recipe {recipe.name!r}: augment.{name}: {line}") from problem
+    height, width = made.shape[2:]
+    if recipe.views.shift >= min(height, width):
+        raise RecipeError(
+            f"recipe {recipe.name!r}: shifted_evaluation: {recipe.views.shift} pixels are too many for images of "
+            f"{width}x{height}; --set shifted_evaluation=null switches it off"
+        )
 
 
 def split_rows(recipe: Recipe, dataset: Dataset) -> tuple[np.ndarray, np.ndarray]:

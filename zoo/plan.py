@@ -26,6 +26,7 @@ from zoo.registry import Model
 from zoo.results import Result
 from zoo.run import Run
 from zoo.run_folder import Stored, find_results, load_all, load_history, load_result
+from zoo.views import Views
 
 State = Literal["done", "diverged", "goes on", "to do"]
 OVER = ("done", "diverged")
@@ -57,7 +58,7 @@ class _Pace:
     key: tuple[str, str]
     macs: int
     train_rate: float  # images per second
-    eval_rate: float | None
+    eval_rate: float | None  # forward passes of an image per second
     rest: float
 
 
@@ -88,7 +89,7 @@ def plan(
     train_rows, holdout_rows = split_rows(recipe, dataset)
     evaluated = len(dataset.test) if recipe.selection.split == "test" else len(holdout_rows)
     told = {
-        model.name: _estimator(model, recipe, dataset, paces, len(train_rows), evaluated)
+        model.name: _estimator(model, recipe, dataset, paces, len(train_rows), evaluated * recipe.views.looks)
         for model in {run.model.name: run.model for run in runs}.values()
     }
     planned = []
@@ -160,12 +161,13 @@ def _pace(run: Stored) -> _Pace | None:
     spent = sum(row.train_seconds + row.eval_seconds for row in history)
     part = result.test if result.selection.split == "test" else result.holdout
     looks = [row.eval_seconds for row in history if row.eval_split]
+    passes = Views.of(result.recipe.content).looks
     if not history or not result.model.macs:
         return None
     return _Pace(
         key=(str(result.model.definition), result.dataset.fingerprint),
         macs=result.model.macs,
         train_rate=result.dataset.train_images / statistics.median(row.train_seconds for row in history),
-        eval_rate=part.images / statistics.median(looks) if part and looks else None,
+        eval_rate=passes * part.images / statistics.median(looks) if part and looks else None,
         rest=max(0.0, result.wall_seconds - spent),
     )

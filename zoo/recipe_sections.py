@@ -86,9 +86,11 @@ class AdamW(Section):
 
 
 class Muon(Section):
-    """Orthogonalised momentum (Jordan et al., 2024) for matrices and convolutions, AdamW for all other parameters.
+    """Orthogonalised momentum (Jordan et al., 2024), in bf16 whatever the precision; AdamW for what it does not suit.
 
-    `lr` is the peak for the first kind, `adamw_lr_scale` times it for the second; `betas` are AdamW's.
+    timm's rule: it suits matrices and convolutions, but for depthwise ones, those with a side (flattened) below 4, and
+    those over 128 times as long as wide. `lr` is the peak for them, `adamw_lr_scale` times it for the rest; `betas` are
+    AdamW's, which takes Nesterov momentum where `nesterov` says so.
     """
 
     name: Literal["muon"]

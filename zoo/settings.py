@@ -53,6 +53,7 @@ def _timed_layout(
         "definition": told,
         "precision": recipe.precision,
         "batch_size": recipe.batch_size,
+        "optimizer": recipe.optimizer.name,
         "image_shape": image_shape,
         "environment": describe(settings.device),
     }

@@ -1,13 +1,13 @@
-"""How a model looks at an image that it is evaluated on: once, or at its mirror image and at both moved as well."""
+"""Test-time augmentation: a model looks at an image once, or at its mirror image and at both moved as well."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch.nn.functional as F
-from torch import Tensor
+if TYPE_CHECKING:
+    from torch import Tensor  # a recipe is read without it
 
 
 @dataclass(frozen=True)
@@ -25,6 +25,11 @@ class Views:
     def of(cls, content: Mapping[str, Any]) -> Views:
         """Those of a recipe, by its canonical content."""
         return cls(bool(content.get("mirror_evaluation")), content.get("shifted_evaluation") or 0)
+
+    @property
+    def looks(self) -> int:
+        """How many forward passes an image takes."""
+        return (1 + self.mirror) * (3 if self.shift else 1)
 
     @property
     def words(self) -> str | None:
@@ -46,9 +51,11 @@ class Views:
     def _weighted(self, images: Tensor) -> Iterator[tuple[float, Tensor]]:
         moved = [(1.0, images)]
         if self.shift:
+            import torch.nn.functional as F
+
             height, width = images.shape[2:]
             padded = F.pad(images, [self.shift] * 4, mode="reflect")
-            corners = (padded[:, :, at : at + height, at : at + width] for at in (0, 2 * self.shift))
+            corners = (padded[:, :, at : at + height, at : at + width].clone() for at in (0, 2 * self.shift))
             moved = [(0.5, images), *((0.25, corner) for corner in corners)]
         for weight, view in moved:
             if self.mirror:

@@ -167,6 +167,13 @@ ENGINE = [
            "augment.eval", "'heigth'", "did you mean", "'height'"),
     change("crop larger than the image", "augment.train=[{RandomCrop: {height: 64, width: 64}}]",
            "RandomCrop", "64x64", "32x32"),
+    change("shift", "shifted_evaluation=9", "shifted_evaluation", "less than or equal to 8", "found 9"),
+    change("nesterov without momentum", "optimizer={name: muon, lr: 0.1, momentum: 0, nesterov: true, "
+           "adamw_lr_scale: 0.1, betas: [0.9, 0.95], weight_decay: 0, decay_norm_and_bias: false}", "nesterov",
+           "momentum"),
+    Mistake("shift of small images",
+            (*BENCH, "--set", "shifted_evaluation=8", "--set", "augment.eval=[{Resize: {height: 8, width: 9}}]"),
+            ("shifted_evaluation", "8 pixels", "9x8", "shifted_evaluation=null")),
     change("batch size", "batch_size=5000", "batch_size 5000", "3200 training images"),
     change("holdout", "split.holdout=6000", "9200 images", "shapes10 has 5000", "lower split.holdout"),
     Mistake("device", (*BENCH, "--device", "gpu"), ("--device gpu", "use auto, cpu, cuda")),

@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import io
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -19,6 +21,11 @@ def test_selected(module_inline, tiny) -> tuple[Path, str, str]:
     selection = "selection={split: test, rule: best, metric: accuracy}"
     done = module_inline.ok("bench", "resnet20_bn", *tiny, "--set", selection)
     return next((module_inline.folder / "runs").rglob("seed0")), done.stdout, done.stderr
+
+
+def test_a_recipe_is_read_without_torch() -> None:
+    probe = "import sys; from zoo.recipe_file import load_recipe; load_recipe('fast').views; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", probe], check=False).returncode == 0
 
 
 def test_show(inline_cli, tmp_path):

@@ -134,6 +134,15 @@ def test_shifts_are_weighted_moves_along_a_diagonal_with_reflected_edges() -> No
     assert found.tolist() == [[0.5 * (1 + 9) / 2 + 0.25 * (3 + 4) / 2 + 0.25 * (5 + 6) / 2]]
 
 
+def test_a_model_that_views_its_images_flat_sees_the_moved_ones_too() -> None:
+    class Flat(torch.nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x.view(len(x), -1)[:, :2]
+
+    for views in (Views(), Views(True), Views(True, 1)):
+        assert evaluate(Flat(), [(torch.ones(2, 1, 3, 3), torch.zeros(2))], CPU, "fp32", views).logits.unique() == 1
+
+
 def test_words_for_views() -> None:
     assert Views().words is None
     assert Views(mirror=True).words == "mean over each image and its mirror image"
@@ -141,6 +150,7 @@ def test_words_for_views() -> None:
     assert Views(True, 2).words == "mean over each image, its mirror image and both moved 2 px along a diagonal"
     assert Views.of({"mirror_evaluation": True, "shifted_evaluation": 1}) == Views(True, 1)
     assert Views.of({}) == Views()
+    assert [Views(*given).looks for given in ((), (True,), (False, 1), (True, 1))] == [1, 2, 3, 6]
 
 
 @pytest.mark.parametrize(("precision", "dtype"), [("bf16", torch.bfloat16), ("fp16", torch.float16)])

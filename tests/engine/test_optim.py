@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from zoo.engine.optim import lr_factor, make_optimizer, make_plateau, set_lr
+from zoo.errors import EnvironmentFault
 from zoo.recipe_sections import SGD, AdamW, Constant, Cosine, Muon, OneCycle, Plateau, Step
 
 CONSTANT = Constant(name="constant", warmup_epochs=2)
@@ -120,6 +121,31 @@ def test_muon_moves_matrices_by_an_orthogonal_step_and_vectors_as_adam() -> None
         assert nn.functional.cosine_similarity(step.flatten(), (u @ v).flatten(), dim=0) > 0.98
         # Adam's first step with Nesterov momentum is one to two times its learning rate.
         assert 1 <= ((before["bias"] - layer.bias) / (MUON_CONFIG.lr * MUON_CONFIG.adamw_lr_scale)).mean() < 2
+
+
+def test_what_muon_does_not_suit_is_adams() -> None:
+    layers = {
+        "convolution": nn.Conv2d(8, 8, 3, bias=False), "depthwise": nn.Conv2d(8, 8, 3, groups=8, bias=False),
+        "head": nn.Linear(512, 10, bias=False), "three classes": nn.Linear(64, 3, bias=False),
+        "long": nn.Linear(2048, 10, bias=False),
+    }  # fmt: skip
+    model = nn.ModuleList(layers.values())
+    optimizer = make_optimizer(model, MUON_CONFIG)
+    for parameter in model.parameters():
+        parameter.grad = torch.ones_like(parameter)
+    optimizer.step()
+    by_adam = {name for name, layer in layers.items() if "exp_avg" in optimizer.state[layer.weight]}
+    assert by_adam == {"depthwise", "three classes", "long"}
+
+
+@pytest.mark.parametrize("kind", [None, type("Muon", (), {"__init__": lambda self, params, lr, adamw_lr: None})])
+def test_a_timm_too_old_for_muon(monkeypatch, kind) -> None:
+    import timm.optim
+
+    monkeypatch.setattr(timm.optim, "Muon", kind)
+    monkeypatch.setattr(timm, "__version__", "1.0.22")
+    with pytest.raises(EnvironmentFault, match=r"^optimizer muon needs timm 1.0.27 or later, here is 1.0.22"):
+        make_optimizer(network(), MUON_CONFIG)
 
 
 def test_a_schedule_reaches_both_rates_of_muon() -> None:

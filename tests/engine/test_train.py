@@ -121,6 +121,13 @@ KINDS = {
         "optimizer={name: muon, lr: 0.05, momentum: 0.9, nesterov: true, adamw_lr_scale: 0.08, betas: [0.9, 0.95], "
         "weight_decay: 0.01, decay_norm_and_bias: false}",
     ),
+    "muon+fp16+clip+plateau": (
+        "precision=fp16",
+        "clip_grad_norm=0.1",
+        "optimizer={name: muon, lr: 0.05, momentum: 0.9, nesterov: false, adamw_lr_scale: 0.08, betas: [0.9, 0.95], "
+        "weight_decay: 0.01, decay_norm_and_bias: true}",
+        "schedule={name: plateau, warmup_epochs: 0, factor: 0.5, patience: 1, threshold: 10}",
+    ),
     # No epoch passes this threshold: one is suffered, the next lowers the rate.
     "sgd+plateau": ("epochs=5", "schedule={name: plateau, warmup_epochs: 0, factor: 0.5, patience: 1, threshold: 10}"),
     "lookahead": ("lookahead={every: 3, decay: 0.9, power: 1}",),

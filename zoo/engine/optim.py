@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 
 import torch
 from torch import nn
 
 from zoo import recipe_sections as schema
+from zoo.errors import EnvironmentFault
 
 
 def make_optimizer(model: nn.Module, config: schema.SGD | schema.AdamW | schema.Muon) -> torch.optim.Optimizer:
     """The recipe's optimizer over `model`'s trainable parameters, in one or two groups that differ in weight decay.
 
     Norm scales and shifts and biases are the one-dimensional parameters; ``decay_norm_and_bias`` says whether decay
-    reaches them.
+    reaches them. Raises :class:`EnvironmentFault` where Muon is asked for and timm is too old for it.
     """
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
     matrices = [parameter for parameter in parameters if parameter.ndim > 1 or config.decay_norm_and_bias]
@@ -26,18 +28,24 @@ def make_optimizer(model: nn.Module, config: schema.SGD | schema.AdamW | schema.
         return torch.optim.SGD(groups, lr=config.lr, momentum=config.momentum, nesterov=config.nesterov, fused=True)
     if isinstance(config, schema.AdamW):
         return torch.optim.AdamW(groups, lr=config.lr, betas=config.betas, fused=True)
-    from timm.optim import Muon  # half a second that no other recipe waits for
-
-    # "original": a step turns filters by the same angle whatever the layer's width, so one rate fits all layers.
-    return Muon(
+    return _muon()(
         groups,
         lr=config.lr,
         momentum=config.momentum,
         nesterov=config.nesterov,
-        adjust_lr_fn="original",
+        adjust_lr_fn="original",  # a step is as long for every filter, whatever the layer's width: one rate fits all
         fallback_lr_scale=config.adamw_lr_scale,
         betas=config.betas,
     )
+
+
+def _muon() -> type[torch.optim.Optimizer]:
+    import timm.optim  # half a second that no other recipe waits for
+
+    kind = getattr(timm.optim, "Muon", None)
+    if kind is None or "fallback_lr_scale" not in inspect.signature(kind).parameters:
+        raise EnvironmentFault(f"optimizer muon needs timm 1.0.27 or later, here is {timm.__version__}; update timm")
+    return kind
 
 
 def lr_factor(schedule: schema.Section, epoch: float, epochs: int) -> float:
