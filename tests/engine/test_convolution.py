@@ -1,4 +1,4 @@
-"""Weight gradients by matrix product: equal to the definition, taken only where they pay, invisible from outside."""
+"""Convolutions by matrix product: equal to the definition, taken only where they pay, invisible from outside."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from zoo.builder import build
-from zoo.engine.convolution import use_products, weight_gradient
+from zoo.engine.convolution import BATCH, input_gradient, patches_of, use_products, weight_gradient
 from zoo.engine.optim import make_optimizer
 from zoo.engine.step import TrainStep
 from zoo.recipe_file import load_recipe
@@ -38,10 +38,62 @@ def test_equals_the_definition(into, out, kernel, stride, padding, size, layout)
     answer = F.conv2d(x.double(), weight, stride=stride, padding=padding)
     gradient = torch.randn(answer.shape, generator=generator).bfloat16().contiguous(memory_format=layout)
     answer.backward(gradient.double())
-    mine = weight_gradient(x, gradient, kernel, stride, padding)
+    patches = patches_of(x, kernel, stride, padding, answer.shape[2:])
+    mine = weight_gradient(patches, gradient, kernel)
     assert mine.dtype == torch.bfloat16
     scale = weight.grad.abs().max().item()
     torch.testing.assert_close(mine.double(), weight.grad, rtol=2**-8, atol=1e-5 * scale)
+
+
+@pytest.mark.parametrize(("into", "out", "kernel", "stride", "padding", "size"), CASES)
+def test_small_maps_equal_the_definition(into, out, kernel, stride, padding, size) -> None:
+    """A layer with a map of 16 positions: every part of :class:`_Conv2d` against float64."""
+    generator = torch.Generator().manual_seed(0)
+    size = [
+        3 * step + side - 2 * pad for step, side, pad in zip(stride, kernel, padding, strict=True)
+    ]  # 4 by 4 answers
+    x = torch.randn(BATCH, into, *size, generator=generator).bfloat16().contiguous(memory_format=torch.channels_last)
+    layer = nn.Conv2d(into, out, kernel, stride, padding).to(torch.bfloat16)
+    exact = copy.deepcopy(layer).double()
+    layer.kernel_size = None  # 1x1 would not take part
+    use_products(layer)
+    mine, theirs = x.clone().requires_grad_(), x.double().requires_grad_()
+    with torch.autocast("cpu", torch.bfloat16):
+        answer = layer(mine)
+    wanted = exact(theirs)
+    assert answer.grad_fn.saved_tensors[2] is not None  # the patches
+    assert answer.is_contiguous(memory_format=torch.channels_last)
+    gradient = torch.randn(answer.shape, generator=generator).bfloat16()
+    answer.backward(gradient)
+    wanted.backward(gradient.double())
+    pairs = [(answer, wanted), (mine.grad, theirs.grad), (layer.weight.grad, exact.weight.grad),
+             (layer.bias.grad, exact.bias.grad)]  # fmt: skip
+    for found, right in pairs:
+        assert found.shape == right.shape
+        torch.testing.assert_close(found.double(), right, rtol=2**-7, atol=1e-2 * right.abs().mean().item())
+
+
+@pytest.mark.parametrize(
+    ("padding", "kernel"), [((1, 1), (3, 3)), ((0, 0), (3, 3)), ((2, 1), (3, 2)), ((0, 0), (1, 1))]
+)
+def test_input_gradient_for_every_padding(padding, kernel) -> None:
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(3, 8, 5, 6, generator=generator, dtype=torch.float64, requires_grad=True)
+    weight = torch.randn(4, 8, *kernel, generator=generator, dtype=torch.float64)
+    answer = F.conv2d(x, weight, padding=padding)
+    gradient = torch.randn(answer.shape, generator=generator, dtype=torch.float64)
+    answer.backward(gradient)
+    torch.testing.assert_close(input_gradient(gradient, weight, padding, (5, 6)), x.grad)
+
+
+def test_an_nchw_network_stays_nchw() -> None:
+    """Its small maps are torch's own going forward, so that no layer after them is given another layout."""
+    layer = nn.Conv2d(128, 128, 3, padding=1)
+    use_products(layer)
+    with torch.autocast("cpu", torch.bfloat16):
+        answer = layer(torch.randn(4, 128, 4, 4))
+    assert answer.is_contiguous()
+    assert names(answer) == ["_Conv2dBackward"]
 
 
 class Small(nn.Module):

@@ -1,12 +1,13 @@
-"""The gradient of a convolution's weights as one matrix product, where a CPU's bf16 kernels are slow at it.
+"""Convolutions on small feature maps as matrix products, where a CPU's bf16 kernels are slow at them.
 
-oneDNN takes up to five times as long for the weights' gradient on small feature maps (8x8, 4x4) as a product of the
-same size takes on a processor with bf16 (``pytest benchmarks -k weight_gradient``). The sum is the same, over the
-same bf16 values, in another order.
+oneDNN takes up to five times as long for the weights' gradient on maps of 8x8 and below as a product of the same size
+takes on a processor with bf16, and on 4x4 up to twice as long for the forward pass and the input's gradient
+(``pytest benchmarks -k small_maps``). The sums are the same, over the same bf16 values, in another order.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -17,14 +18,16 @@ from torch.autograd.function import once_differentiable
 from torch.overrides import TorchFunctionMode
 
 POSITIONS = 64  # of the output map, at most: above it the copies of the patches cost more than is won
+ALL_POSITIONS = 16  # at most, for the forward pass and the input's gradient as well
 CHANNELS = 128  # of input and output, at least: products of thinner matrices win nothing
 PATCHES = 2**28  # bytes that the patches of a batch take, at most
+BATCH = 128  # at least, for the input's gradient: a product of fewer rows wins nothing
 # Classes that are known to call ``conv2d`` once and to hold `weight` as it is: torch's, and weight standardisation's.
 KINDS = (("torch.nn.modules.conv", "Conv2d"), ("timm.layers.std_conv", "StdConv2d"))
 
 
 def use_products(model: nn.Module) -> None:
-    """From now on the convolutions of `model` compute their weights' gradient so, wherever it pays, on a CPU in bf16.
+    """From now on the convolutions of `model` are trained so, wherever it pays, on a CPU in bf16.
 
     Their classes are changed in place, as torch's own parametrizations are; names, weights and answers stay.
     """
@@ -65,7 +68,8 @@ def _suited(
     patches = 2 * len(x) * height * width * weight[0].numel()
     if not 0 < height * width <= POSITIONS or patches > PATCHES:
         return None
-    return x.bfloat16(), weight.bfloat16(), None if bias is None else bias.bfloat16(), stride, padding
+    bias = None if bias is None else bias.bfloat16()
+    return x.bfloat16(), weight.bfloat16(), bias, stride, padding, (height, width)
 
 
 def _pair(size: Any) -> tuple[int, int] | None:
@@ -80,35 +84,64 @@ class _Conv2d(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, stride: tuple[int, int], padding: tuple[int, int]
-    ) -> Tensor:
-        ctx.save_for_backward(x, weight)
-        ctx.sizes = stride, padding, None if bias is None else list(bias.shape)
-        return F.conv2d(x, weight, bias, stride, padding)
+        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, stride: tuple[int, int], padding: tuple[int, int],
+        size: tuple[int, int],
+    ) -> Tensor:  # fmt: skip
+        # The answer of a product lies channels-last, so only what comes so is given so.
+        small = math.prod(size) <= ALL_POSITIONS and x.is_contiguous(memory_format=torch.channels_last)
+        patches = patches_of(x, weight.shape[2:], stride, padding, size) if small else None
+        ctx.save_for_backward(x, weight, patches)
+        ctx.sizes = stride, padding, size, None if bias is None else list(bias.shape)
+        if patches is None:
+            return F.conv2d(x, weight, bias, stride, padding)
+        rows = F.linear(patches, weight.permute(0, 2, 3, 1).flatten(1), bias)
+        return rows.view(len(x), *size, -1).permute(0, 3, 1, 2)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        x, weight = ctx.saved_tensors
-        stride, padding, bias = ctx.sizes
+        x, weight, patches = ctx.saved_tensors
+        stride, padding, size, bias = ctx.sizes
+        by_product = patches is not None and stride == (1, 1) and len(x) >= BATCH and _fits_back(weight, padding)
         of_x, _, of_bias = torch.ops.aten.convolution_backward(
             gradient, x, weight, bias, stride, padding, (1, 1), False, (0, 0), 1,
-            (ctx.needs_input_grad[0], False, ctx.needs_input_grad[2]),
+            (ctx.needs_input_grad[0] and not by_product, False, ctx.needs_input_grad[2]),
         )  # fmt: skip
-        return of_x, weight_gradient(x, gradient, weight.shape[2:], stride, padding), of_bias, None, None
+        if by_product and ctx.needs_input_grad[0]:
+            of_x = input_gradient(gradient, weight, padding, x.shape[2:])
+        if patches is None:
+            patches = patches_of(x, weight.shape[2:], stride, padding, size)
+        return of_x, weight_gradient(patches, gradient, weight.shape[2:]), of_bias, None, None, None
 
 
-def weight_gradient(
-    x: Tensor, gradient: Tensor, kernel: tuple[int, int], stride: tuple[int, int], padding: tuple[int, int]
+def _fits_back(weight: Tensor, padding: tuple[int, int]) -> bool:
+    """Whether the gradient of the input is a convolution of the output's, padded by what is not negative."""
+    return all(side > pad for side, pad in zip(weight.shape[2:], padding, strict=True))
+
+
+def patches_of(
+    x: Tensor, kernel: tuple[int, int], stride: tuple[int, int], padding: tuple[int, int], size: tuple[int, int]
 ) -> Tensor:
-    """Of ``conv2d(x, weight)``: x (N, C, H, W), `gradient` of its output (N, O, P, Q), to (O, C, *kernel), bf16.
-
-    It is the product of the gradient, (O, N P Q), and the patches that each output saw, (N P Q, K L C).
-    """
-    height, width = gradient.shape[2:]
+    """What each output of a `kernel` sees of x (N, C, H, W): (N P Q, K L C), where `size` is (P, Q)."""
     padded = F.pad(x, (padding[1], padding[1], padding[0], padding[0])).permute(0, 2, 3, 1).flatten(2)
     across = kernel[1] * x.shape[1]  # the values of one row of a patch lie side by side
-    patches = padded.unfold(2, across, stride[1] * x.shape[1])[:, :, :width].unfold(1, kernel[0], stride[0])[:, :height]
-    patches = patches.transpose(3, 4).reshape(-1, kernel[0] * across)
+    windows = padded.unfold(2, across, stride[1] * x.shape[1])[:, :, : size[1]]
+    return windows.unfold(1, kernel[0], stride[0])[:, : size[0]].transpose(3, 4).reshape(-1, kernel[0] * across)
+
+
+def weight_gradient(patches: Tensor, gradient: Tensor, kernel: tuple[int, int]) -> Tensor:
+    """Of a convolution: the `patches` that its outputs saw and their `gradient` (N, O, P, Q) to (O, C, *kernel)."""
     rows = gradient.permute(0, 2, 3, 1).reshape(-1, gradient.shape[1])
-    return (rows.t() @ patches).view(-1, *kernel, x.shape[1]).permute(0, 3, 1, 2)
+    return (rows.t() @ patches).view(len(rows[0]), *kernel, -1).permute(0, 3, 1, 2)
+
+
+def input_gradient(gradient: Tensor, weight: Tensor, padding: tuple[int, int], size: tuple[int, int]) -> Tensor:
+    """Of a convolution of stride 1: `gradient` of its output (N, O, P, Q) to (N, C, H, W), where `size` is (H, W).
+
+    It is the convolution of that gradient with the kernels turned by half a circle.
+    """
+    kernel = weight.shape[2:]
+    around = (kernel[0] - 1 - padding[0], kernel[1] - 1 - padding[1])
+    turned = weight.flip(2, 3).permute(1, 2, 3, 0).flatten(1)
+    rows = patches_of(gradient, kernel, (1, 1), around, size) @ turned.t()
+    return rows.view(len(gradient), *size, -1).permute(0, 3, 1, 2)
