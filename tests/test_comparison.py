@@ -345,6 +345,14 @@ def test_selection_on_the_test_set_is_marked(style: str) -> None:
     assert "last epoch" in render(compare([result(selection__rule="last")]), style)
 
 
+@pytest.mark.parametrize("style", ["text", "markdown", "latex"])
+def test_the_heading_says_what_an_answer_is_a_mean_over(style: str) -> None:
+    assert "logits" not in render(compare([result()]), style)
+    shifted = result(recipe__content={"precision": "fp32", "mirror_evaluation": True, "shifted_evaluation": 1})
+    told = "fp32, best epoch on holdout, logits the mean over each image, its mirror image and both moved 1 px along"
+    assert told in render(compare([shifted]), style)
+
+
 def test_selection_is_a_column_of_csv_and_json() -> None:
     groups = compare([result(selection__split="test")])
     assert pd.read_csv(io.StringIO(render(groups, "csv")))["selection"].tolist() == ["test"]

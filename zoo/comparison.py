@@ -15,6 +15,7 @@ from zoo.recipe_diff import flatten
 from zoo.results import Result
 from zoo.run_folder import Stored
 from zoo.versus import differences
+from zoo.views import Views
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,7 @@ class Group:
     mixed: bool = False
     seconds_to: float | None = None  # the accuracy that the rows' `seconds_to` is of
     budget: dict[str, Any] | None = None
+    views: str | None = None  # what each answer is a mean over, in words, where an image is looked at more than once
 
     @property
     def slug(self) -> str:
@@ -203,6 +205,7 @@ def _group(
         machines={letter: machine for machine, letter in letters.items()},
         seconds_to=seconds_to,
         budget=budget,
+        views=Views.of(first.recipe.content).words,
     )
 
 

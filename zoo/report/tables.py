@@ -50,7 +50,8 @@ def title_of(group: Group) -> str:
     if group.mixed:
         return "MIXED: these runs differ in more than their model, so that the order ranks nothing"
     whose = ", for each model" if group.budget else ""
-    return f"{group.dataset}, recipe {group.slug}{whose}, {group.precision}, {group.chosen}"
+    views = f", logits the {group.views}" if group.views else ""
+    return f"{group.dataset}, recipe {group.slug}{whose}, {group.precision}, {group.chosen}{views}"
 
 
 def cells_of(row: Row, group: Group, view: str, compared: bool) -> dict[str, str]:
