@@ -132,7 +132,7 @@ def patches_of(
 def weight_gradient(patches: Tensor, gradient: Tensor, kernel: tuple[int, int]) -> Tensor:
     """Of a convolution: the `patches` that its outputs saw and their `gradient` (N, O, P, Q) to (O, C, *kernel)."""
     rows = gradient.permute(0, 2, 3, 1).reshape(-1, gradient.shape[1])
-    return (rows.t() @ patches).view(len(rows[0]), *kernel, -1).permute(0, 3, 1, 2)
+    return (rows.t() @ patches).view(gradient.shape[1], *kernel, -1).permute(0, 3, 1, 2)
 
 
 def input_gradient(gradient: Tensor, weight: Tensor, padding: tuple[int, int], size: tuple[int, int]) -> Tensor:
