@@ -73,7 +73,7 @@ def test_pairs_resolve_without_being_listed(write: Write) -> None:
 
 def test_one_line_under_norms_gives_every_architecture(write: Write) -> None:
     registry = load(write(MINE))
-    assert len(registry.architectures) == 18
+    assert len(registry.architectures) == 20
     for architecture in registry.architectures:
         model = registry.resolve(f"{architecture}_mine")
         assert (model.architecture.name, model.norm.builder) == (architecture, "torch.nn:BatchNorm2d")
@@ -88,7 +88,7 @@ def test_string_form_is_the_builder(write: Write) -> None:
 def test_every_name_once_and_each_resolves(write: Write) -> None:
     registry = load(write(""))
     names = list(registry.names())
-    assert len(names) == len(set(names)) == 18 * 14
+    assert len(names) == len(set(names)) == 20 * 14
     assert [model.name for model in registry.match(names)] == names
 
 
