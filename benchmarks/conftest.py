@@ -11,7 +11,7 @@ FIGURES: list[dict[str, Any]] = []
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Threads and memory as every zoo command has them, for the peers too, which run in this process."""
+    """Threads and memory as every zoo command has them, for the peers too that run in this process."""
     from zoo.engine.machine import choose_device, settle_memory, settle_threads
 
     settle_threads()

@@ -3,12 +3,16 @@
 A peer at its documented defaults is written as its own tutorial has it; a tuned one gets zoo's precision, memory
 layout and fused optimizer by hand. All start from the same model and see the same images once, in equal batches.
 Workers are kept between epochs everywhere: an epoch here is short, and starting them would count against the peers.
+
+``python peers.py NAME`` is such a peer as documented in a process of its own, as its users run it: what zoo does to the
+memory of its process would speed it up.
 """
 
 from __future__ import annotations
 
 import contextlib
 import logging
+import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator
@@ -16,11 +20,17 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import torch
 from PIL import Image
+from processes import answer
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
+from zoo.builder import build
+from zoo.engine.machine import settle_threads
+from zoo.registry import load_registry
+
 MEAN, STD = (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)
 WORKERS = 2
+BATCH, BATCHES = 128, 3
 Epoch = Callable[[], float]  # trains one epoch and gives the seconds that it took
 
 
@@ -168,3 +178,17 @@ def lightning(model: nn.Module, images: np.ndarray, labels: np.ndarray, batch: i
 
 
 PEERS = {"tutorial loop": tutorial, "albumentations loop": albumentations, "timm loader": timm, "Lightning": lightning}
+
+
+def work() -> tuple[nn.Module, np.ndarray, np.ndarray]:
+    """What all train, the same in every process: ResNet-18 with BatchNorm, images and labels of one epoch."""
+    random = np.random.default_rng(0)
+    images = random.integers(0, 256, (BATCH * BATCHES, 32, 32, 3), dtype=np.uint8)
+    labels = random.integers(0, 10, BATCH * BATCHES)
+    torch.manual_seed(0)
+    return build(load_registry().resolve("resnet18_bn")), images, labels
+
+
+if __name__ == "__main__":
+    settle_threads()
+    answer(PEERS[sys.argv[1]](*work(), BATCH, tuned=False))

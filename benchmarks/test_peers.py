@@ -1,4 +1,7 @@
-"""An epoch of resnet18_bn beside what people use today: same model, images and batch, in turn, in one process."""
+"""An epoch of resnet18_bn beside what people use today: same model, images and batch, in turn.
+
+Peers tuned by hand share zoo's process, and with it zoo's memory; as documented they have processes of their own.
+"""
 
 from __future__ import annotations
 
@@ -9,21 +12,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from peers import MEAN, PEERS, STD, Epoch
+from peers import BATCH, BATCHES, MEAN, PEERS, STD, Epoch, work
+from processes import Asked
 from torch import nn
 
-from zoo.builder import build
 from zoo.data.loader import TrainLoader
 from zoo.engine.machine import native_bf16
 from zoo.engine.train import Batches, train
 from zoo.recipe_file import load_recipe
-from zoo.registry import load_registry
 from zoo.results import EpochRow
 from zoo.run_folder import RunFolder
 from zoo.world import ALONE
 
 CPU = torch.device("cpu")
-BATCH, BATCHES, TURNS = 128, 3, 5
+TURNS = 5
 CONSTANT = "schedule={name: constant, warmup_epochs: 0}"
 TRANSFORMS = [
     {"PadIfNeeded": {"min_height": 40, "min_width": 40, "border_mode": "constant"}},
@@ -76,18 +78,18 @@ def ours(model: nn.Module, images: np.ndarray, labels: np.ndarray, folder: Path,
 @pytest.mark.skipif(not native_bf16(CPU), reason="peers are tuned to bf16, which this processor lacks")
 def test_peers(benchmark, figure, tmp_path: Path) -> None:
     pytest.importorskip("lightning", reason="needs pip install -e '.[bench]'")
-    random = np.random.default_rng(0)
-    images = random.integers(0, 256, (BATCH * BATCHES, 32, 32, 3), dtype=np.uint8)
-    labels = random.integers(0, 10, BATCH * BATCHES)
-    torch.manual_seed(0)
-    model = build(load_registry().resolve("resnet18_bn"))
-    peers: dict[str, Epoch] = {}
-    for name, make in PEERS.items():
-        for tuned in (False, True):
-            words = f"{name}, {'tuned by hand' if tuned else 'as documented'}"
-            peers[words] = make(copy.deepcopy(model), images, labels, BATCH, tuned)
-    turns = Turns(peers)
-    benchmark.pedantic(ours, (model, images, labels, tmp_path, turns), rounds=1)
+    model, images, labels = work()
+    documented = {f"{name}, as documented": Asked("peers.py", name) for name in PEERS}
+    tuned = {
+        f"{name}, tuned by hand": make(copy.deepcopy(model), images, labels, BATCH, True)
+        for name, make in PEERS.items()
+    }
+    turns = Turns({**documented, **tuned})
+    try:
+        benchmark.pedantic(ours, (model, images, labels, tmp_path, turns), rounds=1)
+    finally:
+        for process in documented.values():
+            process.close()
     mine = [BATCH * BATCHES / seconds for seconds in turns.zoo]
     assert len(mine) == TURNS
     benchmark.extra_info["zoo"] = mine

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import os
 import statistics
-import subprocess
-import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 import torch
+from processes import Asked
 
 from zoo.builder import build
 from zoo.data.datasets import load
-from zoo.engine.machine import ALLOCATOR_VARIABLES, choose_device, settle_precision, synchronize
+from zoo.engine.machine import choose_device, settle_precision, synchronize
 from zoo.engine.optim import make_optimizer
 from zoo.engine.speed import LAYOUTS
 from zoo.engine.step import TrainStep
@@ -32,10 +29,10 @@ NORMS = tuple(REGISTRY.norms)
 RECIPE = load_recipe("laptop", ["split.holdout=500"]).with_precision(settle_precision(DEVICE))
 ROUNDS = 7
 BIG = 128 if RECIPE.precision == "fp32" else 256  # images of a step whose memory the system's allocator gives back
-PLAIN = {name: value for name, value in os.environ.items() if not name.startswith(ALLOCATOR_VARIABLES)}
-# A process that says, line by line, how long a step took, whenever it is asked; its memory is settled or is not.
+# Says how long a step took, whenever it is asked; its memory is settled or is not.
 OWN_PROCESS = """
 import sys, time
+from processes import answer
 from test_training import BIG, DEVICE, a_step
 from zoo.engine.machine import settle_memory, settle_threads
 
@@ -43,10 +40,13 @@ settle_threads()
 if sys.argv[1] == "kept":
     settle_memory(DEVICE)
 step = a_step("resnet18_bn", "channels_last", BIG)
-for _ in sys.stdin:
+
+def seconds():
     start = time.perf_counter()
     step()
-    print(time.perf_counter() - start, flush=True)
+    return time.perf_counter() - start
+
+answer(seconds)
 """
 
 
@@ -139,28 +139,18 @@ def test_small_maps(benchmark, figure, monkeypatch) -> None:
 @pytest.mark.skipif(DEVICE.type != "cpu", reason="a GPU's memory has an allocator of torch's own")
 def test_freed_memory_kept(benchmark, figure) -> None:
     """Two processes take turns, step by step, since the allocator is one to a process."""
-    processes = [
-        subprocess.Popen([sys.executable, "-c", OWN_PROCESS, memory], cwd=Path(__file__).parent, env=PLAIN, text=True,
-                         stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-        for memory in ("given back", "kept")
-    ]  # fmt: skip
+    given_back, kept = (Asked("-c", OWN_PROCESS, memory) for memory in ("given back", "kept"))
 
     def turn() -> float:
         """How many times as long the step of the first takes."""
-        seconds = []
-        for process in processes:
-            process.stdin.write("step\n")
-            process.stdin.flush()
-            seconds.append(float(process.stdout.readline()))
-        return seconds[0] / seconds[1]
+        return given_back() / kept()
 
     try:
         ratios = [turn() for _ in range(2 + 5)][2:]  # the first steps find their places in memory
         benchmark.pedantic(turn, rounds=1)
         benchmark.extra_info["ratios"] = ratios
     finally:
-        for process in processes:
-            process.kill()
-            process.wait()
+        given_back.close()
+        kept.close()
     figure(f"resnet18_bn: step with freed memory kept, batch {BIG}, over the system's allocator as it is",
            statistics.median(ratios))  # fmt: skip
