@@ -4,10 +4,12 @@
 
 Speeds first, one after the other: they need the GPU for themselves. Then accuracies in two lanes, each in the order of
 what they are worth: large models one at a time, and beside them `--jobs` small ones, which leave a GPU waiting. What is
-done is not done again; what the time cuts off is interrupted with its epoch saved, and goes on with the next call.
+done is not done again. What the time, Ctrl-C or SIGTERM cuts off goes on with the next call, a run after its last
+finished epoch.
 `--out` receives ``runs/`` (as `zoo bench` stores them, without weights unless ``--keep-weights``), ``studies/``
-(trials, to be chosen among by held-out images), one JSON per speed measurement, and ``summary.md``. Needs no network.
-``--tiny`` runs every kind of step at a size that a CPU does in a minute, to test this file and not to measure anything.
+(trials, to be chosen among by held-out images), one JSON per speed measurement, ``logs/``, ``summary.md`` and all of
+these in ``results.tar.gz``, which is what to take home. Needs no network. ``--tiny`` runs every kind of step at a size
+that a CPU does in a minute, to test this file and not to measure anything.
 """
 
 from __future__ import annotations
@@ -15,34 +17,42 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
-import threading
+import tarfile
 import time
-from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 NORMS = ("bn", "ln", "gn", "in")
 OTHER_NORMS = ("bn_ghost", "brn", "ln2d", "rms2d", "evos0", "evob0", "frn", "ws_gn", "none")
-WITHOUT_CPU_RUNS = ("none", "evos0", "evob0", "brn", "bn_ghost", "frn")  # of resnet20 under `laptop`
-SAVE_SECONDS = 20  # left for the summary, and for a run that is interrupted to save its epoch
-THREADS = {"OMP_NUM_THREADS": "2"}  # of each of several runs at a time
+WITHOUT_CPU_RUNS = ("none", "evos0", "evob0", "brn", "bn_ghost")  # of resnet20 under `laptop`
+SAVE_SECONDS = 40  # left for what is interrupted to end, for the summary and the archive
+LEAST_SECONDS = 30  # a run is not begun with less: it takes some to start
+THREADS = {"OMP_NUM_THREADS": "2"}  # of all, since several run at a time and a layout is remembered by the threads too
+INTERRUPTED = 130  # exit code of zoo
 
 
 @dataclass(frozen=True)
 class Step:
     """One ``zoo`` command. `output`: the file of its stdout; a run has none, its folder says what is done.
 
-    `expected`: seconds on an H100; a run is begun with any time left, since it goes on later.
+    `expected`: seconds that it may need, by estimate; it is not begun with less.
     """
 
     name: str
     arguments: tuple[str, ...]
     output: str | None = None
-    expected: float = 0.0
+    expected: float = LEAST_SECONDS
+
+    @property
+    def slug(self) -> str:
+        """Its name for files."""
+        return re.sub(r"[^A-Za-z0-9.]+", "-", self.name)
 
 
 @dataclass(frozen=True)
@@ -62,23 +72,30 @@ class Work:
     deadline: float  # of time.monotonic()
     where: tuple[str, ...]
     failed: list[str] = field(default_factory=list)
+    running: set[subprocess.Popen] = field(default_factory=set)
 
     @property
     def left(self) -> float:
         """Seconds."""
         return self.deadline - time.monotonic() - SAVE_SECONDS
 
+    def stop(self, *_: object) -> None:
+        """A signal handler: nothing more is begun, what runs is interrupted."""
+        self.deadline = 0.0
+        for process in tuple(self.running):
+            process.terminate()
+
 
 def bench(model: str, recipe: str, seed: int, *sets: str, runs: str = "runs", data: str) -> Step:
     """One run of one seed; `sets` as ``--set`` takes them."""
     changes = tuple(word for change in sets for word in ("--set", change))
-    name = " ".join((model, recipe, *sets, f"seed {seed}"))
+    name = " ".join((data, model, recipe, *sets, f"seed {seed}"))
     command = ("bench", model, "--recipe", recipe, *changes, "--dataset", data, "--seed", str(seed), "--runs", runs)
     return Step(name, command)
 
 
 def fast_trials(data: str) -> list[Step]:
-    """What `fast` would gain by other settings, with 10,000 images held out; each as long on a CPU as the first."""
+    """What `fast` would gain by other settings, with 10,000 images held out; all take about as long on a CPU."""
     first = {"epochs": 34, "optimizer.lr": 0.03, "optimizer.weight_decay": 0.05}
     trials = [
         ("airbench94_bn", {}),
@@ -144,32 +161,39 @@ def tiny_plan() -> Plan:
                  "speed-resnet20.json", 20)
         ],
         large=[bench(models[0], "smoke", seed, *tiny, data="shapes10") for seed in range(2)],
-        small=[bench(models[1], "smoke", seed, *tiny, data="shapes10") for seed in range(2)],
+        small=[
+            bench(models[1], "smoke", 0, *tiny, data="shapes10"),
+            bench(models[1], "smoke", 0, *tiny, "optimizer.lr=0.05", runs="studies", data="shapes10"),
+        ],
     )  # fmt: skip
 
 
-def zoo(arguments: tuple[str, ...], out: Path, seconds: float, **variables: str) -> tuple[int | None, str]:
-    """Run one command in `out`; exit code and stdout. None when the time was up: interrupted, its epoch saved."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "zoo", *arguments], cwd=out, stdout=subprocess.PIPE, text=True,
-        env={**os.environ, **variables, "PYTHONPATH": os.pathsep.join((str(ROOT), os.environ.get("PYTHONPATH", "")))},
-    )  # fmt: skip
-    try:
-        text, _ = process.communicate(timeout=max(1.0, seconds))
-        return process.returncode, text
-    except subprocess.TimeoutExpired:
-        process.send_signal(signal.SIGINT)
+def zoo(arguments: tuple[str, ...], work: Work, seconds: float, log: Path) -> tuple[int, str]:
+    """Run one command in `work.out`; exit code and stdout. When the time is up it is interrupted as by Ctrl-C."""
+    search = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
+    with log.open("a") as errors:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "zoo", *arguments], cwd=work.out, stdout=subprocess.PIPE, stderr=errors, text=True,
+            env={**os.environ, **THREADS, "PYTHONPATH": search}, start_new_session=True,
+        )  # fmt: skip
+        work.running.add(process)
         try:
-            process.communicate(timeout=SAVE_SECONDS / 2)
+            text, _ = process.communicate(timeout=max(1.0, seconds))
+            return process.returncode, text
         except subprocess.TimeoutExpired:
-            process.kill()
-            process.communicate()
-        return None, ""
+            process.terminate()
+            try:
+                return INTERRUPTED, process.communicate(timeout=SAVE_SECONDS / 2)[0]
+            except subprocess.TimeoutExpired:
+                process.kill()
+                return INTERRUPTED, process.communicate()[0]
+        finally:
+            work.running.discard(process)
 
 
-def carry_out(step: Step, work: Work, **variables: str) -> None:
+def carry_out(step: Step, work: Work) -> None:
     """Run `step` unless it is done or no longer fits, and say what became of it."""
-    done = work.out / "done" / step.name.replace("/", "_")
+    done, log = work.out / "done" / step.slug, work.out / "logs" / f"{step.slug}.txt"
     if done.exists():
         print(f"{step.name}: done before", flush=True)
         return
@@ -178,44 +202,53 @@ def carry_out(step: Step, work: Work, **variables: str) -> None:
         print(f"{step.name}: left for the next call ({max(0, left):.0f} s left)", flush=True)
         return
     start = time.monotonic()
-    code, text = zoo((*step.arguments, *work.where), work.out, left, **variables)
+    code, text = zoo((*step.arguments, *work.where), work, left, log)
     took = time.monotonic() - start
-    if code is None:
-        print(f"{step.name}: interrupted after {took:.0f} s, goes on with the next call", flush=True)
-    elif code != 0:
-        work.failed.append(step.name)
-        print(f"{step.name}: failed with exit code {code} after {took:.0f} s", flush=True)
-    else:
-        print(f"{step.name}: {took:.0f} s", flush=True)
-        if step.output:
-            (work.out / step.output).write_text(text)
-        done.parent.mkdir(exist_ok=True)
+    if step.output and text.startswith("{"):  # what was measured before an error or an interruption counts
+        (work.out / step.output).write_text(text)
+    if code == 0:
         done.touch()
+        print(f"{step.name}: {took:.0f} s", flush=True)
+    elif code in (INTERRUPTED, -signal.SIGTERM):
+        print(f"{step.name}: interrupted after {took:.0f} s", flush=True)
+    else:
+        work.failed.append(step.name)
+        said = log.read_text().strip().splitlines()[-1:]
+        print(f"{step.name}: failed with exit code {code} after {took:.0f} s: {' '.join(said)}", flush=True)
 
 
 def carry_out_lanes(plan: Plan, jobs: int, work: Work) -> None:
     """The large models one at a time, and beside them `jobs` of the small ones."""
-
-    def lane(steps: Iterator[Step]) -> None:
-        while True:
-            with lock:
-                step = next(steps, None)
-            if step is None:
-                return
-            carry_out(step, work, **THREADS)
-
-    lock, small = threading.Lock(), iter(plan.small)
-    lanes = [threading.Thread(target=lane, args=(steps,)) for steps in (iter(plan.large), *[small] * jobs)]
-    for thread in lanes:
-        thread.start()
-    for thread in lanes:
-        thread.join()
+    with ThreadPoolExecutor(1) as large, ThreadPoolExecutor(jobs) as small:
+        lanes = ((large, plan.large), (small, plan.small))
+        waiting = [pool.submit(carry_out, step, work) for pool, steps in lanes for step in steps]
+    for one in waiting:
+        one.result()  # raises what a thread raised
 
 
-def summarise(out: Path, baseline: str) -> str:
+def trials(out: Path) -> list[str]:
+    """A table of the trials, best first, by held-out images alone."""
+    results = [json.loads(path.read_text()) for path in (out / "studies").rglob("result.json")]
+    rows = sorted((result for result in results if result["holdout"]), key=lambda one: -one["holdout"]["accuracy"])
+    head = [
+        "| model | recipe | epochs | lr | weight decay | held-out accuracy % |",
+        "| --- | --- | --: | --: | --: | --: |",
+    ]
+    return head + [
+        f"| {row['model']['name']} | {row['recipe']['name']}-{row['recipe']['fingerprint'][:8]} "
+        f"| {content['epochs']} | {content['optimizer']['lr']:g} | {content['optimizer']['weight_decay']:g} "
+        f"| {100 * row['holdout']['accuracy']:.2f} |"
+        for row in rows
+        for content in [row["recipe"]["content"]]
+    ]
+
+
+def summarise(work: Work, baseline: str) -> str:
     """Tables of everything that is there."""
     parts = ["# What the GPU showed\n"]
-    for path in sorted(out.glob("speed-*.json")):
+    if work.failed:
+        parts.append(f"Failed in the last call (see logs/): {', '.join(work.failed)}\n")
+    for path in sorted(work.out.glob("speed-*.json")):
         told = json.loads(path.read_text())
         machine = told["environment"]["gpu"] or told["environment"]["cpu"]
         parts.append(f"## {path.stem} ({machine}, torch {told['environment']['torch']})\n")
@@ -229,15 +262,25 @@ def summarise(out: Path, baseline: str) -> str:
             for item in told["models"]
         ]
         parts.append("")
-    for folder, heading, more in (
-        ("runs", "Accuracy", ("--baseline", baseline)),
-        ("studies", "Trials", ("--allow-mixed",)),
-    ):
-        if next((out / folder).rglob("result.json"), None):
-            command = ("compare", folder, "--format", "markdown")
-            code, text = zoo((*command, *more), out, 120)
-            parts += [f"## {heading}\n", text if code == 0 else zoo(command, out, 120)[1]]
+    if next((work.out / "runs").rglob("result.json"), None):
+        command, log = (
+            ("compare", "runs", "--view", "quality", "--format", "markdown"),
+            work.out / "logs" / "summary.txt",
+        )
+        code, text = zoo((*command, "--baseline", baseline), work, 30, log)
+        parts += ["## Accuracy\n", text if code == 0 else zoo(command, work, 30, log)[1]]
+        parts.append("Runs shared the GPU with each other, so that their own speeds say nothing.\n")
+    if next((work.out / "studies").rglob("result.json"), None):
+        parts += ["## Trials\n", *trials(work.out)]
     return "\n".join(parts)
+
+
+def pack(out: Path) -> None:
+    """Everything but weights and saved states in one file."""
+    with tarfile.open(out / "results.tar.gz", "w:gz") as archive:
+        for path in sorted(out.rglob("*")):
+            if path.is_file() and path.suffix not in (".pt", ".safetensors", ".gz") and path.parent.name != "done":
+                archive.add(path, path.relative_to(out))
 
 
 def main() -> int:
@@ -253,18 +296,24 @@ def main() -> int:
     parser.add_argument("--tiny", action="store_true", help="test this file on a CPU; measures nothing")
     given = parser.parse_args()
     out = given.out.resolve()
-    out.mkdir(parents=True, exist_ok=True)
+    for folder in ("done", "logs"):
+        (out / folder).mkdir(parents=True, exist_ok=True)
     where = ("--device", given.device, *(("--data-dir", str(Path(given.data_dir).resolve())) if given.data_dir else ()))
     work = Work(out, time.monotonic() + 60 * given.minutes, where)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, work.stop)
     plan = tiny_plan() if given.tiny else full_plan(given.dataset)
-    for step in plan.speeds:
-        carry_out(step, work)
-    carry_out_lanes(plan, given.jobs, work)
-    (out / "summary.md").write_text(summarise(out, "resnet20_bn" if given.tiny else "resnet18_bn"))
-    if not given.keep_weights:
-        for weights in out.rglob("model.safetensors"):
-            weights.unlink()
-    print(f"wrote {out / 'summary.md'}", flush=True)
+    try:
+        for step in plan.speeds:
+            carry_out(step, work)
+        carry_out_lanes(plan, given.jobs, work)
+    finally:
+        if not given.keep_weights:
+            for weights in out.rglob("model.safetensors"):
+                weights.unlink()
+        (out / "summary.md").write_text(summarise(work, "resnet20_bn" if given.tiny else "resnet18_bn"))
+        pack(out)
+    print(f"wrote {out / 'summary.md'}" + f"; failed: {', '.join(work.failed)}" * bool(work.failed), flush=True)
     return 1 if work.failed else 0
 
 

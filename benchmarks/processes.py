@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -25,17 +26,19 @@ class Asked:
 
     def __call__(self) -> float:
         """Seconds. Raises ``RuntimeError`` where the process has ended; what it said of that is on stderr."""
-        self.process.stdin.write("again\n")
-        self.process.stdin.flush()
+        with contextlib.suppress(BrokenPipeError):
+            self.process.stdin.write("again\n")
+            self.process.stdin.flush()
         for line in self.process.stdout:
             if line.startswith(TOLD):
                 return float(line.removeprefix(TOLD))
         raise RuntimeError(f"{self.process.args} ended with exit code {self.process.wait()}")
 
     def close(self) -> None:
-        """Ends it."""
-        self.process.stdin.write(END)
-        self.process.stdin.close()
+        """Ends it, if it has not ended."""
+        with contextlib.suppress(BrokenPipeError):
+            self.process.stdin.write(END)
+            self.process.stdin.close()
         try:
             self.process.wait(20)
         except subprocess.TimeoutExpired:
@@ -46,6 +49,6 @@ class Asked:
 def answer(work: Callable[[], float]) -> None:
     """What such a process ends with: `work` and its seconds, once for every line that it reads until the last."""
     for line in sys.stdin:
-        if line == END:  # not the input's own end: a process of DataLoader's holds it open
+        if line == END:  # the input itself never ends while workers forked by the other side hold a copy of the pipe
             break
         print(f"{TOLD}{work()}", flush=True)

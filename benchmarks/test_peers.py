@@ -5,6 +5,7 @@ Peers tuned by hand share zoo's process, and with it zoo's memory; as documented
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import statistics
 from pathlib import Path
@@ -79,17 +80,13 @@ def ours(model: nn.Module, images: np.ndarray, labels: np.ndarray, folder: Path,
 def test_peers(benchmark, figure, tmp_path: Path) -> None:
     pytest.importorskip("lightning", reason="needs pip install -e '.[bench]'")
     model, images, labels = work()
-    documented = {f"{name}, as documented": Asked("peers.py", name) for name in PEERS}
-    tuned = {
-        f"{name}, tuned by hand": make(copy.deepcopy(model), images, labels, BATCH, True)
-        for name, make in PEERS.items()
-    }
-    turns = Turns({**documented, **tuned})
-    try:
+    with contextlib.ExitStack() as processes:
+        peers: dict[str, Epoch] = {}
+        for name, make in PEERS.items():
+            peers[f"{name}, as documented"] = processes.enter_context(contextlib.closing(Asked("peers.py", name)))
+            peers[f"{name}, tuned by hand"] = make(copy.deepcopy(model), images, labels, BATCH, True)
+        turns = Turns(peers)
         benchmark.pedantic(ours, (model, images, labels, tmp_path, turns), rounds=1)
-    finally:
-        for process in documented.values():
-            process.close()
     mine = [BATCH * BATCHES / seconds for seconds in turns.zoo]
     assert len(mine) == TURNS
     benchmark.extra_info["zoo"] = mine

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import statistics
 import time
 from collections.abc import Callable
@@ -139,18 +140,18 @@ def test_small_maps(benchmark, figure, monkeypatch) -> None:
 @pytest.mark.skipif(DEVICE.type != "cpu", reason="a GPU's memory has an allocator of torch's own")
 def test_freed_memory_kept(benchmark, figure) -> None:
     """Two processes take turns, step by step, since the allocator is one to a process."""
-    given_back, kept = (Asked("-c", OWN_PROCESS, memory) for memory in ("given back", "kept"))
+    with contextlib.ExitStack() as processes:
+        given_back, kept = (
+            processes.enter_context(contextlib.closing(Asked("-c", OWN_PROCESS, memory)))
+            for memory in ("given back", "kept")
+        )
 
-    def turn() -> float:
-        """How many times as long the step of the first takes."""
-        return given_back() / kept()
+        def turn() -> float:
+            """How many times as long the step of the first takes."""
+            return given_back() / kept()
 
-    try:
         ratios = [turn() for _ in range(2 + 5)][2:]  # the first steps find their places in memory
         benchmark.pedantic(turn, rounds=1)
         benchmark.extra_info["ratios"] = ratios
-    finally:
-        given_back.close()
-        kept.close()
     figure(f"resnet18_bn: step with freed memory kept, batch {BIG}, over the system's allocator as it is",
            statistics.median(ratios))  # fmt: skip

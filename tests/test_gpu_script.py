@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
+import tarfile
+import time
 from pathlib import Path
 
 import pytest
@@ -16,7 +19,7 @@ SCRIPT = Path(__file__).parents[1] / "benchmarks" / "gpu.py"
 
 def run(out: Path, *options: str) -> str:
     done = subprocess.run(
-        [sys.executable, SCRIPT, "--tiny", "--device", "cpu", "--out", out, *options],
+        [sys.executable, SCRIPT, "--tiny", "--device", "cpu", "--jobs", "1", "--out", out, *options],
         capture_output=True, text=True, timeout=280,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
@@ -25,20 +28,54 @@ def run(out: Path, *options: str) -> str:
 
 @pytest.mark.slow
 def test_no_time_leaves_all_for_the_next_call_which_does_it_and_the_one_after_nothing(tmp_path: Path) -> None:
-    first = run(tmp_path / "out", "--minutes", "0.5")
-    assert first.count("left for the next call") == 2
-    assert not (tmp_path / "out" / "runs").exists()
+    out = tmp_path / "out"
+    assert run(out, "--minutes", "0.5").count("left for the next call") == 5
+    assert not (out / "runs").exists()
 
-    run(tmp_path / "out")
-    runs = load_all(find_results([tmp_path / "out" / "runs"]))
+    run(out)
+    runs = load_all(find_results([out / "runs"]))
     assert sorted((item.result.model.name, item.result.seed) for item in runs) == [
-        ("resnet20_bn", 0), ("resnet20_bn", 1), ("resnet20_ln", 0), ("resnet20_ln", 1),
+        ("resnet20_bn", 0), ("resnet20_bn", 1), ("resnet20_ln", 0),
     ]  # fmt: skip
-    assert not any(item.folder.weights.exists() for item in runs)
-    told = json.loads((tmp_path / "out" / "speed-resnet20.json").read_text())
-    summary = (tmp_path / "out" / "summary.md").read_text()
+    (trial,) = load_all(find_results([out / "studies"]))
+    assert not any(item.folder.weights.exists() for item in [*runs, trial])
+    told = json.loads((out / "speed-resnet20.json").read_text())
+    summary = (out / "summary.md").read_text()
     for item in told["models"]:
-        assert f"| {item['model']} | {item['train_images_per_second']:,.0f} |" in summary
+        assert f"| {item['model']} | {item['layout']} | {item['train_images_per_second']:,.0f} |" in summary
     for item in runs:
         assert item.result.model.name in summary
-    assert "needs 3 seeds" in summary
+    held_out = f"| 2 | 0.05 | 0.0005 | {100 * trial.result.holdout.accuracy:.2f} |"
+    assert f"| resnet20_ln | smoke-{trial.result.recipe.fingerprint[:8]} {held_out}" in summary
+    with tarfile.open(out / "results.tar.gz") as archive:
+        names = archive.getnames()
+    for file in ("result.json", "history.csv", "predictions.npz"):
+        assert sum(name.endswith(file) for name in names) == 4
+    assert {"summary.md", "speed-resnet20.json"} <= set(names)
+
+    assert run(out).count("done before") == 5
+
+
+@pytest.mark.slow
+def test_a_signal_ends_it_with_a_summary_and_leaves_no_process(tmp_path: Path) -> None:
+    command = [sys.executable, SCRIPT, "--tiny", "--device", "cpu", "--jobs", "1", "--out", tmp_path]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        deadline = time.monotonic() + 60
+        log = tmp_path / "logs" / "resnet20.txt"
+        while not (log.exists() and "resnet20_bn" in log.read_text()) and time.monotonic() < deadline:
+            time.sleep(0.2)
+        process.send_signal(signal.SIGTERM)
+        said, _ = process.communicate(timeout=60)
+    assert process.returncode == 0
+    assert "resnet20: interrupted after" in said
+    assert said.count("left for the next call") == 4
+    assert (tmp_path / "summary.md").is_file()
+    assert not [other for other in Path("/proc").glob("[0-9]*") if str(tmp_path) in where(other)]
+
+
+def where(process: Path) -> str:
+    """The working folder of a process, empty where it has ended or is another user's."""
+    try:
+        return str((process / "cwd").readlink())
+    except OSError:
+        return ""

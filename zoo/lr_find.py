@@ -18,7 +18,7 @@ from zoo.builder import build, definition
 from zoo.data.datasets import Dataset
 from zoo.data.loader import TrainLoader
 from zoo.engine import speed
-from zoo.engine.machine import set_deterministic
+from zoo.engine.machine import settle_arithmetic
 from zoo.engine.optim import make_optimizer, set_lr
 from zoo.engine.step import TrainStep
 from zoo.errors import RecipeError
@@ -85,8 +85,7 @@ def lr_find(
     Reads training images only, neither held-out nor test images, and stores nothing. Works in one process.
     """
     device = settings.device
-    torch.backends.cudnn.allow_tf32 = False
-    set_deterministic(settings.deterministic)
+    settle_arithmetic(settings.deterministic)
     torch.manual_seed(derive("init", seed))
     module = build(model, dataset.num_classes).to(device)
     layout = settle_layout(settings, module, definition(model), recipe, input_shape(recipe, dataset))

@@ -15,6 +15,7 @@ from zoo.data import shapes10, sources
 from zoo.data.image_folder import IMAGE_SUFFIXES
 from zoo.data.transforms import parse
 from zoo.engine.evaluate import evaluate
+from zoo.engine.machine import exact_float32
 from zoo.engine.speed import count_macs
 from zoo.errors import DataError, ResultError
 from zoo.inputs import EVAL_BATCH
@@ -121,7 +122,7 @@ def predict(run: TrainedRun, files: Sequence[Path], size: Size | None, device: t
     `size` is :func:`image_size`'s or the user's. Raises :class:`DataError` for a file that is no image and
     :class:`ResultError` where the size is not the run's or an answer is not a number.
     """
-    torch.backends.cudnn.allow_tf32 = False  # as when the run was tested
+    exact_float32()  # as when the run was tested
     model, checked = run.load(device), False
     pictures = ((file, *read(file, size)) for file in files)
     for _, same in itertools.groupby(pictures, key=lambda picture: picture[1].shape):

@@ -15,6 +15,7 @@ from zoo.data.datasets import Dataset
 from zoo.data.split import stratified_subset
 from zoo.data.test_sets import ShiftedSet
 from zoo.engine.evaluate import BatchStatistics, Evaluation, evaluate
+from zoo.engine.machine import exact_float32
 from zoo.errors import DataError
 from zoo.inputs import EVAL_BATCH
 from zoo.seeding import derive
@@ -163,8 +164,7 @@ def evaluate_runs(
     condition, for all runs. Raises :class:`~zoo.errors.ResultError` for weights that do not fit or images that a model
     does not take.
     """
-    # cuDNN would round fp32 convolutions to TF32 by itself, unlike when the run was evaluated first.
-    torch.backends.cudnn.allow_tf32 = False
+    exact_float32()  # as when the run was tested
     records: list[Record] = []
     for number, condition in enumerate(todo):
         images, labels = condition.load()

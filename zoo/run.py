@@ -20,7 +20,7 @@ from zoo.data.loader import EvalLoader, killed_worker
 from zoo.engine import speed, train
 from zoo.engine.checkpoint import load_state, save_weights
 from zoo.engine.evaluate import Evaluation, evaluate
-from zoo.engine.machine import PeakMemory, describe, set_deterministic
+from zoo.engine.machine import PeakMemory, describe, settle_arithmetic
 from zoo.errors import EnvironmentFault, ResultError
 from zoo.identity import check_identity, started_with
 from zoo.inputs import eval_loader, input_shape, split_rows, train_loader
@@ -81,9 +81,7 @@ def set_up(run: Run, recipe: Recipe, dataset: Dataset, settings: Settings, *, id
     another experiment.
     """
     device, folder = settings.device, run.folder
-    # cuDNN would round fp32 convolutions to TF32 by itself, under the same recipe as a CPU that does not.
-    torch.backends.cudnn.allow_tf32 = False
-    set_deterministic(settings.deterministic)
+    settle_arithmetic(settings.deterministic)
 
     torch.manual_seed(derive("init", run.seed))  # the initial weights depend on the seed and the model alone
     model = build(run.model, dataset.num_classes).to(device)

@@ -8,8 +8,12 @@ import numpy as np
 import pytest
 import torch
 
+from zoo.builder import build
 from zoo.data.loader import TrainLoader
+from zoo.engine.optim import make_optimizer
+from zoo.engine.step import TrainStep
 from zoo.recipe_file import load_recipe
+from zoo.registry import load_registry
 from zoo.world import ALONE
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
@@ -18,7 +22,8 @@ RECIPES = ("standard", "laptop", "fast", "eva6s8")
 
 
 @pytest.mark.parametrize("recipe", RECIPES)
-def test_batches_are_those_of_a_cpu_to_the_bit(recipe: str) -> None:
+def test_batches_are_those_of_a_cpu(recipe: str) -> None:
+    """To the bit, but where `eva6s8` rotates: there a value next to one half may be rounded to the other level."""
     g = np.random.Generator(np.random.Philox(key=1))
     pictures = g.integers(0, 256, (64, 32, 32, 3), dtype=np.uint8)
     transforms = load_recipe(recipe, []).augment.train
@@ -30,18 +35,28 @@ def test_batches_are_those_of_a_cpu_to_the_bit(recipe: str) -> None:
         return [x.cpu() for x, _ in loader.epoch(2)]
 
     for there, here in zip(batches(GPU), batches("cpu"), strict=True):
-        torch.testing.assert_close(there, here, rtol=0, atol=1e-5 if recipe == "eva6s8" else 0)  # it rotates
+        apart = (there - here).abs()
+        assert (apart > 0).float().mean() <= (1e-3 if recipe == "eva6s8" else 0)
+        assert apart.max() <= 1.01 / 255 / 0.24  # of one level, normalised
 
 
 def test_an_epoch_waits_for_nothing() -> None:
-    """Data and augmentation of `standard`: torch says so where anything on the host waits for the device."""
+    """Data, augmentation and steps of `standard`: torch raises where the host waits for the device."""
     pictures = np.zeros((64, 32, 32, 3), dtype=np.uint8)
-    transforms = load_recipe("standard", []).augment.train
-    loader = TrainLoader(pictures, np.arange(64), transforms, batch_size=16, seed=3, world=ALONE, device=GPU)
-    list(loader.epoch(0))  # constants are copied once
+    recipe, device = load_recipe("standard", ["precision=bf16"]), torch.device(GPU)
+    loader = TrainLoader(
+        pictures, np.arange(64) % 10, recipe.augment.train, batch_size=16, seed=3, world=ALONE, device=device
+    )
+    model = build(load_registry().resolve("resnet20_bn")).to(device)
+    step = TrainStep(model, make_optimizer(model, recipe.optimizer), recipe, device, world=ALONE)
+
+    def epoch(number: int) -> int:
+        return len([step(images, labels, 0.5) for images, labels in loader.epoch(number)])
+
+    epoch(0)  # constants are copied once
     torch.cuda.set_sync_debug_mode("error")
     try:
-        assert len(list(loader.epoch(1))) == 4
+        assert epoch(1) == 4
     finally:
         torch.cuda.set_sync_debug_mode("default")
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -34,6 +37,14 @@ def test_three_colours_or_grey() -> None:
     model = load_registry().resolve("airbench94_ln")
     with pytest.raises(RegistryError, match="in_channels 4 is not built here; choose one of 3, 1"):
         build(model, in_channels=4)
+
+
+@pytest.mark.parametrize("depths", [[2, 2], [2, 2, 2.5], [2, 0, 2]])
+def test_three_depths(depths: list) -> None:
+    model = load_registry().resolve("airbench94_d223_bn")
+    wrong = replace(model, architecture=replace(model.architecture, kwargs={"depths": depths}))
+    with pytest.raises(RegistryError, match=re.escape(f"depths {depths} must be three whole numbers of 1 or more")):
+        build(wrong)
 
 
 def test_convolutions_start_as_the_identity() -> None:

@@ -25,13 +25,13 @@ def speed(recipe: str, overrides: tuple[str, ...], seconds: float, style: str, *
     """
     job, wanted = prepare_alone("zoo speed", of_one(recipe, overrides), **given)
 
-    from zoo.engine.machine import describe, set_deterministic
+    from zoo.engine.machine import describe, settle_arithmetic
     from zoo.engine.throughput import matrix_peak
     from zoo.measure import measure
     from zoo.report.speeds import render
 
     device = job.settings.device
-    set_deterministic(job.settings.deterministic)
+    settle_arithmetic(job.settings.deterministic)
     click.echo(f"measuring a large matrix product in {wanted.precision}", err=True)
     peak = matrix_peak(device, wanted.precision)
     measured, machine = [], describe(device)

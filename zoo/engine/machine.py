@@ -126,14 +126,21 @@ def synchronize(device: torch.device) -> None:
         torch.cuda.synchronize(device)
 
 
-def set_deterministic(wanted: bool) -> None:
-    """Whether torch may pick only algorithms that give the same bits each time; it raises where an operation has none.
+def exact_float32() -> None:
+    """From now on fp32 is fp32: cuDNN would round to TF32 under the same recipe as a CPU, which does not."""
+    torch.backends.cudnn.allow_tf32 = False
 
-    On a CPU everything that zoo runs is so anyway. cuBLAS reads its setting when it is first used.
+
+def settle_arithmetic(deterministic: bool) -> None:
+    """fp32 is fp32; with `deterministic` torch picks only algorithms that give the same bits each time.
+
+    It then raises where an operation has none. On a CPU everything that zoo runs is so anyway. cuBLAS reads its setting
+    when it is first used.
     """
-    if wanted:
+    exact_float32()
+    if deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    torch.use_deterministic_algorithms(wanted)
+    torch.use_deterministic_algorithms(deterministic)
     torch.utils.deterministic.fill_uninitialized_memory = False  # nothing here reads what it did not write
     torch.backends.cudnn.benchmark = False  # it picks algorithms by the clock
 

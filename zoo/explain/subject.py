@@ -14,6 +14,7 @@ from zoo.data.datasets import Dataset
 from zoo.data.loader import EvalLoader
 from zoo.data.test_sets import ShiftedSet
 from zoo.engine.evaluate import Evaluation, evaluate
+from zoo.engine.machine import exact_float32
 from zoo.errors import DataError, ResultError
 from zoo.inputs import EVAL_BATCH
 from zoo.listing import TEST_MARK
@@ -130,8 +131,7 @@ def open_subject(run: TrainedRun, data: Dataset | ShiftedSet, device: torch.devi
     """
     history = load_history(run.folder.history)
     images, labels = _test_images(data)
-    # cuDNN would round fp32 convolutions to TF32 by itself, unlike when the run was evaluated first.
-    torch.backends.cudnn.allow_tf32 = False
+    exact_float32()  # as when the run was tested
     subject = Subject(run, data, images, labels, history, device)
     run.check_size(subject.model, subject.batch([0]), data.name)
     return subject

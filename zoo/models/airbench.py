@@ -1,4 +1,4 @@
-"""The network of airbench94: fixed whitening of 2x2 patches, three stages of two convolutions or more, no shortcuts."""
+"""The network of airbench94: fixed whitening of 2x2 patches, three stages of convolutions without shortcuts."""
 
 from __future__ import annotations
 
@@ -88,13 +88,13 @@ def airbench(
 ) -> Airbench:
     """airbench94, `width` channels in its first stage. (N, in_channels, H, W) -> (N, num_classes); H, W at least 16.
 
-    `depths`: convolutions of each of the three stages; the source has two in all.
+    `depths`: convolutions of each of the three stages; the source has two in each.
     Differs from the source in what only BatchNorm can have (no trained scale, biases with a learning rate of their
     own), and in that the whitening is of all training images, not of the first 5,000, its bias trained throughout.
     Raises :class:`~zoo.errors.RegistryError` where `in_channels` is neither 3 (RGB) nor 1 (grey, their mean),
-    and where `depths` are not three numbers of 1 or more.
+    and where `depths` are not three whole numbers of 1 or more.
     Source: Jordan, "94% on CIFAR-10 in 3.29 Seconds on a Single GPU", arXiv:2404.00498.
     """
-    if len(depths) != len(WIDTHS) or min(depths) < 1:
-        raise RegistryError(f"airbench: depths {[*depths]} must be three numbers of 1 or more, such as [2, 2, 3]")
+    if len(depths) != len(WIDTHS) or not all(isinstance(depth, int) and depth >= 1 for depth in depths):
+        raise RegistryError(f"airbench: depths {[*depths]} must be three whole numbers of 1 or more, such as [2, 2, 3]")
     return Airbench(norm, num_classes, in_channels, width, depths, logit_scale)

@@ -1,6 +1,8 @@
 """Norms over groups of channels within one image: LayerNorm, GroupNorm, InstanceNorm. They are torch's own kernels.
 
-All but one: on a CPU torch's GroupNorm of one channel per group takes channels-last input apart value by value.
+But for two things: under autocast on a GPU torch answers in float32, and all that follows up to the next convolution
+would be twice as large; and on a CPU its GroupNorm of one channel per group takes channels-last input apart value by
+value.
 """
 
 from __future__ import annotations
@@ -25,23 +27,31 @@ def largest_divisor(num_channels: int, at_most: int) -> int:
     return next(size for size in range(min(at_most, num_channels), 0, -1) if num_channels % size == 0)
 
 
-def layer_norm(num_channels: int, eps: float = 1e-5) -> nn.GroupNorm:
+class GroupNorm(nn.GroupNorm):
+    """``nn.GroupNorm`` whose output has the dtype of its input, under autocast too. (N, C, H, W) -> same shape."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, H, W) to the same shape and dtype."""
+        return super().forward(x).to(x.dtype)
+
+
+def layer_norm(num_channels: int, eps: float = 1e-5) -> GroupNorm:
     """LayerNorm over (C, H, W) of each image, one scale and bias per channel. (N, C, H, W) -> same shape.
 
     It is a GroupNorm of one group, the form that the GroupNorm paper calls LN for images.
     Paper: Ba, Kiros, Hinton, "Layer Normalization", arXiv:1607.06450.
     """
-    return nn.GroupNorm(1, num_channels, eps=eps)
+    return GroupNorm(1, num_channels, eps=eps)
 
 
-def group_norm(num_channels: int, group_size: int = 16, eps: float = 1e-5) -> nn.GroupNorm:
+def group_norm(num_channels: int, group_size: int = 16, eps: float = 1e-5) -> GroupNorm:
     """GroupNorm with `group_size` channels per group, or the largest divisor of C below it. (N, C, H, W) -> same shape.
 
     A size of the group, not a number of groups, is fixed so that narrow networks (16 channels) take it too.
     Raises :class:`~zoo.errors.RegistryError` where `group_size` is below 1.
     Paper: Wu, He, "Group Normalization", arXiv:1803.08494 (16 channels per group is one of its two settings).
     """
-    return nn.GroupNorm(num_channels // largest_divisor(num_channels, group_size), num_channels, eps=eps)
+    return GroupNorm(num_channels // largest_divisor(num_channels, group_size), num_channels, eps=eps)
 
 
 def instance_norm(num_channels: int, eps: float = 1e-5) -> InstanceNorm:
@@ -53,7 +63,7 @@ def instance_norm(num_channels: int, eps: float = 1e-5) -> InstanceNorm:
     return InstanceNorm(num_channels, eps)
 
 
-class InstanceNorm(nn.GroupNorm):
+class InstanceNorm(GroupNorm):
     """GroupNorm of one channel per group, with arithmetic of its own for channels-last input on a CPU.
 
     (N, C, H, W) -> same shape, dtype and, on a CPU, memory layout.
