@@ -17,8 +17,8 @@ class LayerNorm2d(nn.LayerNorm):
 
     (N, C, H, W) -> same shape and dtype. ``timm.layers.LayerNorm2d`` is the same function through torch's layer norm on
     a permuted view. On a CPU that kernel sums the gradients of `weight` and `bias` in bfloat16, where a sum of many
-    pixels stops growing (8,275 came out as 1,048 over 16,384 pixels, torch 2.15), and it copies NCHW input; it is used
-    here where neither is so.
+    pixels stops growing (8,275 came out as 1,048 over 16,384 pixels, torch 2.15), and it copies NCHW input; here the
+    former are summed in float32, and the latter has arithmetic of its own.
     Paper: Ba, Kiros, Hinton, "Layer Normalization", arXiv:1607.06450; per pixel as in ConvNeXt, arXiv:2201.03545.
     """
 
@@ -28,8 +28,10 @@ class LayerNorm2d(nn.LayerNorm):
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, H, W) to the same shape and dtype."""
         rows = x.permute(0, 2, 3, 1)
-        if x.device.type == "cpu" and (x.dtype != statistics_dtype(x) or not rows.is_contiguous()):
+        if x.device.type == "cpu" and not rows.is_contiguous():
             return _LayerNorm2d.apply(x, self.weight, self.bias, self.eps)
+        if x.device.type == "cpu" and x.dtype != statistics_dtype(x):
+            return _Rows.apply(rows, self.weight, self.bias, self.eps).permute(0, 3, 1, 2)
         y = F.layer_norm(rows, self.normalized_shape, self.weight, self.bias, self.eps)
         return y.permute(0, 3, 1, 2).to(x.dtype)  # autocast gives float32 on a GPU
 
@@ -54,6 +56,35 @@ class RmsNorm2d(nn.Module):
     def extra_repr(self) -> str:
         """What ``print(module)`` shows in brackets."""
         return f"{self.weight.numel()}, eps={self.eps}"
+
+
+class _Rows(torch.autograd.Function):
+    """torch's layer norm over the last dimension, but for the sums over pixels."""
+
+    @staticmethod
+    def forward(ctx: Any, rows: Tensor, weight: Tensor, bias: Tensor, eps: float) -> Tensor:
+        y, mean, inverse = torch.native_layer_norm(rows, weight.shape, weight, bias, eps)
+        ctx.save_for_backward(rows, weight, bias, mean, inverse)
+        return y
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        rows, weight, bias, mean, inverse = ctx.saved_tensors
+        gradient = gradient.contiguous()
+        of_rows, _, _ = torch.ops.aten.native_layer_norm_backward(
+            gradient, rows, weight.shape, mean, inverse, weight, bias, (True, False, False)
+        )
+
+        def work(rows: Tensor, gradient: Tensor, mean: Tensor, inverse: Tensor) -> tuple[Tensor, ...]:
+            g = wide(gradient).flatten(0, 2)
+            normal = wide(rows).flatten(0, 2).sub_(mean.flatten()[:, None])
+            # Sums over pixels as products with a row: of the normalised values times g, and of g.
+            scaled = torch.mv(normal.mul_(g).t(), inverse.flatten())
+            return scaled[None], g.sum(0, keepdim=True)
+
+        of_weight, of_bias = by_block(work, rows, gradient, wide(mean), wide(inverse))
+        return of_rows, of_weight.sum(0).to(weight.dtype), of_bias.sum(0).to(bias.dtype), None
 
 
 class _LayerNorm2d(torch.autograd.Function):
