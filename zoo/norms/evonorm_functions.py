@@ -45,12 +45,8 @@ class S0(torch.autograd.Function):
             mean = _group_mean(image_mean(xs), group_size)
             torch.sub(xs, mean, out=out)
             inverse = torch.rsqrt(_group_mean(image_mean(out.square_()), group_size) + eps)
-            scale = inverse * per_channel(weight, x)
-            if v is None:
-                torch.mul(xs, scale, out=out)
-            else:
-                torch.mul(xs, per_channel(v, x), out=out).sigmoid_().mul_(xs).mul_(scale)
-            y.copy_(out.add_(per_channel(bias, x)))
+            gated = xs if v is None else torch.mul(xs, per_channel(v, x), out=out).sigmoid_().mul_(xs)
+            y.copy_(torch.addcmul(per_channel(bias, x), gated, inverse * per_channel(weight, x), out=out))
             return mean, inverse
 
         y = torch.empty_like(x)
@@ -81,7 +77,9 @@ class S0(torch.autograd.Function):
                 of_v = image_sum(torch.mul(gated, xs, out=buffer)) * inverse * w
                 g.mul_(gate).addcmul_(gated, per_channel(v, x))
             of_deviation = _group_mean(of_inverse * w, group_size) * inverse**3 / -pixels
-            of_x.copy_(g.mul_(inverse * w).addcmul_(torch.sub(xs, mean, out=buffer), of_deviation))
+            # ... + (x - mean) * of_deviation, the mean's part of it first: it is a value an image and group
+            torch.addcmul(mean * -of_deviation, g, inverse * w, out=g)
+            of_x.copy_(g.addcmul_(xs, of_deviation))
             return of_inverse * inverse, of_bias, of_v
 
         of_x = torch.empty_like(x)
@@ -116,11 +114,12 @@ class B0(torch.autograd.Function):
             xs, out = wide(x), wide_for(y)
             w = per_channel(weight, x)
             if image_std is None:
-                torch.mul(xs, w / batch_std, out=out)
+                torch.addcmul(per_channel(bias, x), xs, w / batch_std, out=out)
             else:
-                torch.mul(xs, per_channel(v, x), out=out).add_(image_std)
-                torch.div(xs, torch.maximum(out, batch_std, out=out), out=out).mul_(w)
-            y.copy_(out.add_(per_channel(bias, x)))
+                torch.addcmul(image_std, xs, per_channel(v, x), out=out)
+                torch.div(xs, torch.maximum(out, batch_std, out=out), out=out)
+                torch.addcmul(per_channel(bias, x), out, w, out=out)
+            y.copy_(out)
             return ()
 
         y = torch.empty_like(x)
@@ -142,13 +141,12 @@ class B0(torch.autograd.Function):
         def without_gate(x: Tensor, g: Tensor) -> tuple[Tensor, ...]:
             xs = wide(x)
             of_bias, of_weight = image_sum(g), image_sum(g * xs) / batch_std
-            g.mul_(w / batch_std)
             return of_bias, of_weight, of_weight * w / -batch_std
 
         def with_gate(x: Tensor, g: Tensor, image_std: Tensor) -> tuple[Tensor, ...]:
             xs = wide(x)
             of_bias = image_sum(g)
-            above = (xs * per_channel(v, x)).add_(image_std)
+            above = torch.addcmul(image_std, xs, per_channel(v, x))
             denominator = torch.maximum(above, batch_std)
             g.div_(denominator)
             of_denominator = g * xs
@@ -157,7 +155,7 @@ class B0(torch.autograd.Function):
             of_above = keep_where_positive(of_denominator, above.sub_(batch_std))
             of_image_std = image_sum(of_above)
             of_v = image_sum(torch.mul(of_above, xs, out=above))
-            g.addcmul_(of_above, per_channel(v, x), value=-1).mul_(w)
+            g.addcmul_(of_above, per_channel(v, x), value=-1)
             return of_bias, of_weight, (of_image_std - of_all) * w, of_image_std * w, of_v * -w
 
         if v is None:
@@ -166,8 +164,9 @@ class B0(torch.autograd.Function):
         else:
             of_bias, of_weight, of_batch_std, of_image_std, of_v = by_block(with_gate, x, g, image_std)
             of_v = like_parameter(of_v, v)
+        scale = w / batch_std if v is None else w  # of what is left in g
         if mean is None:
-            of_x.copy_(g)
+            of_x.copy_(g.mul_(scale))
         else:
             # x - batch mean is x - image mean, and what lies between the two
             slope = torch.zeros_like(mean) if v is None else of_image_std / (image_std * -pixels)
@@ -175,7 +174,12 @@ class B0(torch.autograd.Function):
             if batch_mean is not None:
                 of_batch = of_batch_std.sum(0, keepdim=True) / (batch_std * (x.shape[0] * pixels))
                 slope, shift = slope + of_batch, (mean - batch_mean) * of_batch
-            by_block(_add_centred, x, g, of_x, mean, slope, shift)
+
+            def add_centred(x: Tensor, g: Tensor, of_x: Tensor, along: Tensor, slope: Tensor) -> tuple[Tensor, ...]:
+                of_x.copy_(torch.addcmul(along, wide(x), slope).addcmul_(g, scale))
+                return ()
+
+            by_block(add_centred, x, g, of_x, shift - mean * slope, slope)
         return of_x, like_parameter(of_weight, weight), like_parameter(of_bias, bias), of_v, None, None
 
 
@@ -184,8 +188,3 @@ def _moments(x: Tensor) -> tuple[Tensor, Tensor]:
     xs = wide(x)
     mean = image_mean(xs)
     return mean, image_mean((xs - mean).square_())
-
-
-def _add_centred(x: Tensor, g: Tensor, of_x: Tensor, mean: Tensor, slope: Tensor, shift: Tensor) -> tuple[Tensor, ...]:
-    of_x.copy_(g.addcmul_(wide(x) - mean, slope).add_(shift))
-    return ()
