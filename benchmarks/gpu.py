@@ -30,7 +30,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 NORMS = ("bn", "ln", "gn", "in")
 OTHER_NORMS = ("bn_ghost", "brn", "ln2d", "rms2d", "evos0", "evob0", "frn", "ws_gn", "none")
-WITHOUT_CPU_RUNS = ("none", "evos0", "evob0", "brn", "bn_ghost")  # of resnet20 under `laptop`
+WITHOUT_CPU_RUNS = ("none", "evos0", "evob0", "brn", "bn_ghost", "frn")  # of resnet20 under `laptop`
 SAVE_SECONDS = 40  # left for what is interrupted to end, for the summary and the archive
 LEAST_SECONDS = 30  # a run is not begun with less: it takes some to start
 THREADS = {"OMP_NUM_THREADS": "2"}  # of all, since several run at a time and a layout is remembered by the threads too
@@ -86,12 +86,21 @@ class Work:
             process.terminate()
 
 
+def under(recipe: str, sets: tuple[str, ...], data: str) -> tuple[str, ...]:
+    """The options that name a recipe, with `sets` as ``--set`` takes them, and a data set."""
+    return ("--recipe", recipe, *(word for change in sets for word in ("--set", change)), "--dataset", data)
+
+
+def speed(name: str, models: list[str], recipe: str, *sets: str, seconds: int, expected: float, data: str) -> Step:
+    """The speeds of several models in one file."""
+    command = ("speed", *models, *under(recipe, sets, data), "--seconds", str(seconds), "--format", "json")
+    return Step(name, command, f"speed-{name}.json", expected)
+
+
 def bench(model: str, recipe: str, seed: int, *sets: str, runs: str = "runs", data: str) -> Step:
-    """One run of one seed; `sets` as ``--set`` takes them."""
-    changes = tuple(word for change in sets for word in ("--set", change))
+    """One run of one seed."""
     name = " ".join((data, model, recipe, *sets, f"seed {seed}"))
-    command = ("bench", model, "--recipe", recipe, *changes, "--dataset", data, "--seed", str(seed), "--runs", runs)
-    return Step(name, command)
+    return Step(name, ("bench", model, *under(recipe, sets, data), "--seed", str(seed), "--runs", runs))
 
 
 def fast_trials(data: str) -> list[Step]:
@@ -119,23 +128,18 @@ def fast_trials(data: str) -> list[Step]:
 def full_plan(data: str) -> Plan:
     """In the order of their worth."""
 
-    def speed(name: str, norms: tuple[str, ...], expected: float) -> Step:
-        models = (f"resnet18_{norm}" for norm in norms)
-        command = ("speed", *models, "--recipe", "standard", "--dataset", data, "--seconds", "3")
-        return Step(name, (*command, "--format", "json"), f"speed-{name}.json", expected)
-
     def standard(*models: str, seeds: tuple[int, ...] = (0,)) -> list[Step]:
         return [bench(model, "standard", seed, data=data) for seed in seeds for model in models]
 
-    four = [f"resnet18_{norm}" for norm in NORMS]
+    four, others = ([f"resnet18_{norm}" for norm in norms] for norms in (NORMS, OTHER_NORMS))
     return Plan(
-        speeds=[speed("resnet18", NORMS + OTHER_NORMS, 100)],
+        speeds=[speed("resnet18", four + others, "standard", seconds=3, expected=100, data=data)],
         large=[
             *standard(*four),
             bench("resnet18_in", "eva6s8", 1, data=data),
             *standard(*four, seeds=(1, 2)),
             *(bench(model, "fast", seed, data=data) for seed in range(3) for model in four[:2]),
-            *standard(*(f"resnet18_{norm}" for norm in OTHER_NORMS)),
+            *standard(*others),
             *standard("preact_resnet18_bn", "resnet50_bn", "wrn28_10_bn"),
         ],
         small=[
@@ -153,13 +157,9 @@ def full_plan(data: str) -> Plan:
 def tiny_plan() -> Plan:
     """The same commands at the size of a smoke test."""
     tiny = ("split.train=64", "split.holdout=32", "batch_size=8")
-    models = ("resnet20_bn", "resnet20_ln")
-    sets = tuple(word for change in tiny for word in ("--set", change))
+    models = ["resnet20_bn", "resnet20_ln"]
     return Plan(
-        speeds=[
-            Step("resnet20", ("speed", *models, "--recipe", "smoke", *sets, "--seconds", "1", "--format", "json"),
-                 "speed-resnet20.json", 20)
-        ],
+        speeds=[speed("resnet20", models, "smoke", *tiny, seconds=1, expected=20, data="shapes10")],
         large=[bench(models[0], "smoke", seed, *tiny, data="shapes10") for seed in range(2)],
         small=[
             bench(models[1], "smoke", 0, *tiny, data="shapes10"),
@@ -263,10 +263,8 @@ def summarise(work: Work, baseline: str) -> str:
         ]
         parts.append("")
     if next((work.out / "runs").rglob("result.json"), None):
-        command, log = (
-            ("compare", "runs", "--view", "quality", "--format", "markdown"),
-            work.out / "logs" / "summary.txt",
-        )
+        command = ("compare", "runs", "--view", "quality", "--format", "markdown")
+        log = work.out / "logs" / "summary.txt"
         code, text = zoo((*command, "--baseline", baseline), work, 30, log)
         parts += ["## Accuracy\n", text if code == 0 else zoo(command, work, 30, log)[1]]
         parts.append("Runs shared the GPU with each other, so that their own speeds say nothing.\n")

@@ -66,7 +66,7 @@ TINY = ("--set", "split.train=64", "--set", "split.holdout=32", "--set", "batch_
 
 def test_a_run_repeats_its_bits_where_asked_to(zoo_cli) -> None:
     """With --deterministic every weight is equal."""
-    command = ("bench", "resnet20_ln", "--recipe", "smoke", *TINY, "--device", "cuda", "--deterministic")
+    command = ("bench", "resnet20_ln", "--recipe", "smoke", *TINY, "--device", GPU, "--deterministic")
     command += ("--layout", "channels_last")
     whole = zoo_cli(*command, "--runs", "whole")
     again = zoo_cli(*command, "--runs", "again")

@@ -168,18 +168,18 @@ class B0(torch.autograd.Function):
         if mean is None:
             of_x.copy_(g.mul_(scale))
         else:
-            # x - batch mean is x - image mean, and what lies between the two
+            # (x - mean) times the slope of each deviation; the means' parts are together a value an image and channel
             slope = torch.zeros_like(mean) if v is None else of_image_std / (image_std * -pixels)
-            shift = torch.zeros_like(mean)
+            along = mean * -slope
             if batch_mean is not None:
                 of_batch = of_batch_std.sum(0, keepdim=True) / (batch_std * (x.shape[0] * pixels))
-                slope, shift = slope + of_batch, (mean - batch_mean) * of_batch
+                slope, along = slope + of_batch, along - batch_mean * of_batch
 
             def add_centred(x: Tensor, g: Tensor, of_x: Tensor, along: Tensor, slope: Tensor) -> tuple[Tensor, ...]:
                 of_x.copy_(torch.addcmul(along, wide(x), slope).addcmul_(g, scale))
                 return ()
 
-            by_block(add_centred, x, g, of_x, shift - mean * slope, slope)
+            by_block(add_centred, x, g, of_x, along, slope)
         return of_x, like_parameter(of_weight, weight), like_parameter(of_bias, bias), of_v, None, None
 
 

@@ -78,10 +78,10 @@ class _Rows(torch.autograd.Function):
 
         def work(rows: Tensor, gradient: Tensor, mean: Tensor, inverse: Tensor) -> tuple[Tensor, ...]:
             g = wide(gradient).flatten(0, 2)
-            normal = wide(rows).flatten(0, 2).sub_(mean.flatten()[:, None])
-            # Sums over pixels as products with a row: of the normalised values times g, and of g.
-            scaled = torch.mv(normal.mul_(g).t(), inverse.flatten())
-            return scaled[None], g.sum(0, keepdim=True)
+            centred = wide(rows).flatten(0, 2).sub_(mean.flatten()[:, None])
+            # Each pixel's own scale and the sum over pixels are one product.
+            of_weight = torch.mv(centred.mul_(g).t(), inverse.flatten())
+            return of_weight[None], g.sum(0, keepdim=True)
 
         of_weight, of_bias = by_block(work, rows, gradient, wide(mean), wide(inverse))
         return of_rows, of_weight.sum(0).to(weight.dtype), of_bias.sum(0).to(bias.dtype), None
