@@ -121,9 +121,9 @@ def test_no_norm_is_slow(benchmark, figure) -> None:
 
 @pytest.mark.skipif(DEVICE.type != "cpu" or RECIPE.precision != "bf16", reason="for processors with bf16 alone")
 def test_small_maps(benchmark, figure, monkeypatch) -> None:
-    """The step with convolutions on small maps as matrix products, and with all of torch's own, take turns."""
+    """The step with small maps side by side, and with all convolutions torch's own, take turns."""
     mine = a_step("resnet18_bn", "channels_last", 128)
-    monkeypatch.setattr("zoo.engine.step.use_products", lambda model: None)
+    monkeypatch.setattr("zoo.engine.step.use_wide_maps", lambda model: None)
     theirs = a_step("resnet18_bn", "channels_last", 128)
 
     def turn() -> float:
@@ -139,7 +139,7 @@ def test_small_maps(benchmark, figure, monkeypatch) -> None:
     ratios = [turn() for _ in range(ROUNDS)]
     benchmark.pedantic(turn, rounds=1)
     benchmark.extra_info["ratios"] = ratios
-    figure("resnet18_bn: step with convolutions on small maps as products, batch 128, over torch's own",
+    figure("resnet18_bn: step with small maps side by side, batch 128, over torch's own",
            statistics.median(ratios), least=1.0)  # fmt: skip
 
 

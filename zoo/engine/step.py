@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from zoo.engine.average import make_average
-from zoo.engine.convolution import use_products
+from zoo.engine.convolution import use_wide_maps
 from zoo.engine.evaluate import autocast
 from zoo.recipe import Recipe
 from zoo.world import World
@@ -29,7 +29,7 @@ class TrainStep:
         compiled: bool = False,
     ) -> None:
         if device.type == "cpu" and recipe.precision == "bf16" and not compiled:
-            use_products(model)
+            use_wide_maps(model)
         self.model = model
         parallel = world.parallel(model, device)
         self.network = torch.compile(parallel) if compiled else parallel
