@@ -34,7 +34,7 @@ MEASURED = FOLDER.parent / "benchmarks" / "figures"
 QUIET = "cpu-avx512-bf16"  # the file of a machine that did nothing else
 # A command, and below it what it prints in the repository.
 PRINTED = re.compile(r"(?<=\n    )(?P<command>zoo [^\n]*)\n\n<!-- printed -->\n.*?<!-- end -->", re.DOTALL)
-MADE = re.compile(r"<!-- (?P<name>costs|corrupted|peers) -->\n.*?<!-- end -->", re.DOTALL)
+MADE = re.compile(r"<!-- (?P<name>costs|corrupted|peers|speeds) -->\n.*?<!-- end -->", re.DOTALL)
 WIDTH = 80  # columns of the help texts, whatever the terminal's are
 NOTE = "<!-- Written by `python docs/make_pages.py`; what is changed here is lost. -->"
 
@@ -64,7 +64,7 @@ def _printed(found: re.Match[str]) -> str:
 
 def _made(found: re.Match[str]) -> str:
     """A table of what was measured, from its file: to measure anew takes minutes and gives other last digits."""
-    lines = {"costs": _costs, "corrupted": _corrupted, "peers": _peers}[found["name"]]()
+    lines = {"costs": _costs, "corrupted": _corrupted, "peers": _peers, "speeds": _speeds}[found["name"]]()
     return f"<!-- {found['name']} -->\n{lines}<!-- end -->"
 
 
@@ -104,6 +104,29 @@ def _peers() -> str:
     rows = [("zoo", f"{median(rates['zoo']):.1f}", "")]
     rows += [(peer, f"{median(rates[peer]):.1f}", f"{ratio:.2f}") for peer, ratio in ratios.items()]
     return "".join(_table(("epoch of `resnet18_bn`", "img/s", "zoo is times as fast"), rows))
+
+
+def _speeds() -> str:
+    """Every architecture with BatchNorm as `zoo speed` measured it, smallest first."""
+    told = json.loads((MEASURED / "speeds.json").read_text())
+    rows = [
+        (
+            f"`{model['model']}`",
+            f"{model['parameters']:,}",
+            f"{model['macs'] / 1e6:,.0f}",
+            f"{model['train_images_per_second']:,.0f}",
+            f"{model['efficiency']:.2f}",
+            f"{model['inference_images_per_second']:,.0f} ({model['inference_batch_size']})",
+            f"{1e3 * model['latency_p50']:.1f}",
+            f"{100 * model['peak_share']:.0f}",
+        )
+        for model in sorted(told["models"], key=lambda model: model["macs"])
+    ]
+    heads = ("model", "parameters", "MACs (M)", "train img/s", "loop/step")
+    table = "".join(_table((*heads, "inference img/s (batch)", "p50 ms", "% of peak"), rows))
+    first, machine = told["models"][0], told["environment"]
+    how = f"torch {machine['torch']}, {first['precision']}, batch {first['batch_size']}"
+    return f"{table}\n{hardware(machine)}; {how}.\n"
 
 
 def _corrupted() -> str:

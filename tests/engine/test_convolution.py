@@ -22,6 +22,8 @@ CASES = [  # in, out, kernel, stride, padding, (height, width)
     (128, 160, (3, 3), (1, 1), (1, 1), (8, 8)),
     (128, 128, (3, 3), (1, 1), (1, 1), (7, 5)),
     (128, 130, (3, 3), (1, 1), (1, 1), (3, 3)),
+    (128, 128, (3, 3), (1, 1), (1, 1), (6, 1)),
+    (128, 128, (3, 3), (1, 1), (1, 1), (1, 1)),
     (128, 128, (3, 3), (2, 2), (1, 1), (15, 16)),
     (128, 128, (3, 3), (2, 2), (1, 1), (16, 15)),
     (130, 128, (1, 1), (1, 1), (0, 0), (4, 4)),
@@ -30,11 +32,11 @@ CASES = [  # in, out, kernel, stride, padding, (height, width)
     (128, 128, (5, 5), (1, 1), (2, 2), (2, 8)),
     (128, 128, (5, 5), (3, 3), (2, 2), (20, 20)),
 ]
-APART = [  # the same, where images side by side would not be as many columns or not far enough apart
-    (128, 128, (3, 3), (1, 1), (0, 0), (8, 8)),
-    (128, 128, (2, 3), (1, 2), (0, 2), (5, 9)),
-    (128, 128, (3, 3), (1, 1), (1, 1), (8, 9)),  # 72 positions
-    (128, 128, (3, 3), (1, 1), (1, 1), (2, 16)),
+APART = [  # (in, out, kernel, stride, padding, (height, width)) of layers that stay torch's own
+    (128, 128, (3, 3), (1, 1), (0, 0), (8, 8)),  # fewer answers than columns from one image to the next
+    (128, 128, (2, 3), (1, 2), (0, 2), (5, 9)),  # more of them
+    (128, 128, (3, 3), (1, 1), (1, 1), (9, 8)),  # 72 positions
+    (128, 128, (3, 3), (1, 1), (1, 1), (2, 16)),  # long rows
 ]
 
 
@@ -47,10 +49,11 @@ def calls(monkeypatch) -> list[int]:
     return counts
 
 
-def both(into, out, kernel, stride, padding, size, layout, images=32) -> list[tuple[torch.Tensor, torch.Tensor]]:
+def both(into, out, kernel, stride, padding, size, images=32) -> list[tuple[torch.Tensor, torch.Tensor]]:
     """A layer's answer and gradients in bf16 beside the same of the same bf16 values in float64."""
     generator = torch.Generator().manual_seed(0)
-    x = torch.randn(images, into, *size, generator=generator).bfloat16().contiguous(memory_format=layout)
+    x = torch.randn(images, into, *size, generator=generator).bfloat16()
+    x = x.contiguous(memory_format=torch.channels_last)
     torch.manual_seed(0)
     layer = nn.Conv2d(into, out, kernel, stride, padding).to(torch.bfloat16)
     exact = copy.deepcopy(layer).double()
@@ -63,7 +66,7 @@ def both(into, out, kernel, stride, padding, size, layout, images=32) -> list[tu
     gradient = torch.randn(answer.shape, generator=generator).bfloat16()
     answer.backward(gradient)
     wanted.backward(gradient.double())
-    assert answer.is_contiguous(memory_format=layout)
+    assert answer.is_contiguous(memory_format=torch.channels_last)
     return [
         (answer, wanted), (mine.grad, theirs.grad), (layer.weight.grad, exact.weight.grad),
         (layer.bias.grad, exact.bias.grad),
@@ -73,7 +76,7 @@ def both(into, out, kernel, stride, padding, size, layout, images=32) -> list[tu
 @pytest.mark.parametrize("case", CASES)
 def test_equals_the_definition(case, calls) -> None:
     """Only the rounding of each answer to bf16 remains."""
-    pairs = both(*case, torch.channels_last)
+    pairs = both(*case)
     assert calls == [32 if pairs[0][0].shape[3] <= 4 else 16]
     for found, right in pairs:
         assert found.shape == right.shape
@@ -83,26 +86,16 @@ def test_equals_the_definition(case, calls) -> None:
 
 @pytest.mark.parametrize("case", APART)
 def test_where_images_cannot_lie_side_by_side_the_layer_is_torchs(case, calls) -> None:
-    for found, right in both(*case, torch.channels_last):
-        assert found.shape == right.shape
+    for found, right in both(*case):
+        torch.testing.assert_close(found.double(), right, rtol=2**-7, atol=1e-2 * right.abs().mean().item())
     assert calls == []
 
 
 @pytest.mark.parametrize(("images", "count"), [(16, [16]), (100, [4]), (8, [8]), (2, []), (25, []), (48, [16])])
 def test_batches_of_any_size(images: int, count: list[int], calls) -> None:
-    for found, right in both(128, 128, (3, 3), (1, 1), (1, 1), (2, 6), torch.channels_last, images):
+    for found, right in both(128, 128, (3, 3), (1, 1), (1, 1), (2, 6), images):
         torch.testing.assert_close(found.double(), right, rtol=2**-7, atol=1e-2 * right.abs().mean().item())
     assert calls == count
-
-
-def test_the_forward_pass_is_bit_for_bit_the_same() -> None:
-    torch.manual_seed(0)
-    plain = nn.Conv2d(128, 128, 3, padding=1).to(memory_format=torch.channels_last)
-    wide = copy.deepcopy(plain)
-    use_wide_maps(wide)
-    x = torch.randn(32, 128, 7, 7).contiguous(memory_format=torch.channels_last)
-    with torch.autocast("cpu", torch.bfloat16):
-        assert torch.equal(plain(x), wide(x))
 
 
 def test_an_nchw_network_stays_nchw(calls) -> None:
@@ -144,11 +137,11 @@ def test_taken_where_it_pays_and_gradients_agree(bias: bool, calls) -> None:
     use_wide_maps(other)  # again changes nothing
     assert plain.state_dict().keys() == other.state_dict().keys()
     assert [type(layer).__name__ for layer in other.children()] == ["Conv2d"] * 8
-    assert all(isinstance(layer, nn.Conv2d) for layer in copy.deepcopy(other).children())
+    assert [type(layer) for layer in copy.deepcopy(other).children()] == [type(layer) for layer in other.children()]
     x = torch.randn(16, 3, 16, 16).contiguous(memory_format=torch.channels_last)
     with torch.autocast("cpu", torch.bfloat16):
         answers = [model(x) for model in (plain, other)]
-    assert torch.equal(*answers)
+    torch.testing.assert_close(*answers, rtol=0.02, atol=0.02)
     assert calls == [16]  # `pays` alone
     for answer in answers:
         answer.float().square().mean().backward()
@@ -171,7 +164,10 @@ def test_nothing_changes_outside_bf16_training(calls) -> None:
         assert calls == [16]
         with torch.inference_mode():
             assert layer(x).dtype == torch.bfloat16
+        with torch.no_grad():
+            assert layer(x).shape == x.shape
         assert layer(x[:0]).shape == (0, 128, 8, 8)
+        assert layer(x[0]).shape == (128, 8, 8)
         assert calls == [16]
         layer(input=x)
         assert calls == [16] * 2

@@ -1,9 +1,9 @@
 """Convolutions on small feature maps with images side by side, where a CPU's bf16 kernels are slow at one by one.
 
-oneDNN works along the rows of a map; on rows of 8 and fewer it leaves most of each tile of a processor with bf16
-empty, and takes up to five times as long for the weights' gradient as on long rows (``pytest benchmarks -k
-small_maps``). So up to 32 images are laid side by side, with columns of zeros between them as wide as the padding, and
-convolved as one: the same kernel, the same sums in the forward pass, the weights' gradient in another order.
+oneDNN works along the rows of a map; rows of 8 and fewer leave most of each tile of a processor with bf16 empty, and
+the weights' gradient suffers most. So up to 32 images are laid side by side, with columns of zeros between them at
+least as wide as the padding, and convolved as one: the same kernel over long rows, the weights' gradient summed in
+another order (``pytest benchmarks -k small_maps``).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-POSITIONS = 64  # of the output map, at most: longer rows fill their tiles
+POSITIONS = 64  # of the output map, at most: larger ones were not measured
 CHANNELS = 128  # of input and output, at least: with fewer the copies cost what is won
 SIDE_BY_SIDE = {4: 32, 8: 16}  # images, for an output of so many columns at most
 FEWEST = 4  # images: fewer win nothing
@@ -66,10 +66,9 @@ def _suited(
         return None
     height, width = ((x.shape[2 + i] + 2 * padding[i] - weight.shape[2 + i]) // stride[i] + 1 for i in (0, 1))
     images = next((images for columns, images in SIDE_BY_SIDE.items() if width <= columns), 0)
-    count = math.gcd(len(x), images) if images and len(x) and 0 < height * width <= POSITIONS else 0
-    pitch = pitch_of(x.shape[3], stride[1], padding[1])
-    columns = (count * pitch + 2 * padding[1] - weight.shape[3]) // stride[1] + 1
-    if count < FEWEST or width > pitch // stride[1] or columns != count * pitch // stride[1]:
+    count = math.gcd(len(x), images) if images and len(x) and height > 0 and 0 < height * width <= POSITIONS else 0
+    # A 3x3 kernel padded by 1, and the like: there are as many answers as strides from one image to the next.
+    if count < FEWEST or not 2 * padding[1] < weight.shape[3] <= 2 * padding[1] + stride[1]:
         return None
     return x.bfloat16(), weight, bias, stride, padding, count
 
