@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from zoo.comparison_row import Row
-from zoo.report.tables import plus_minus
+from zoo.report.tables import FIGURES, plus_minus
 
 
 @dataclass(frozen=True)
@@ -46,14 +46,17 @@ SUMMARY = (
     Column("macs", "MACs (M)", "{:.1f}", 1e-6, True, "multiply-accumulates of one image's forward pass"),
     *SPEED,
 )
+_OF_QUALITY = {  # what a figure of :data:`zoo.report.tables.FIGURES` is: whether smaller is better, and a hint
+    "loss": (True, "test cross-entropy, nats"),
+    "top5_accuracy": (False, ""),
+    "ece": (True, "expected calibration error, 15 bins"),
+    "brier": (True, "squared error of the probabilities, 0 to 2"),
+    "train_accuracy": (False, "of unaugmented training images"),
+    "gap": (True, "train minus test accuracy, points"),
+    "epochs_to_90_percent": (True, "of the last epoch's accuracy"),
+}
 QUALITY = (
-    Column("loss", "loss", "{:.4f}", smaller=True, hint="test cross-entropy, nats"),
-    Column("top5_accuracy", "top-5 %", "{:.2f}", 100),
-    Column("ece", "ECE %", "{:.2f}", 100, True, "expected calibration error, 15 bins"),
-    Column("brier", "Brier", "{:.4f}", smaller=True, hint="squared error of the probabilities, 0 to 2"),
-    Column("train_accuracy", "train accuracy %", "{:.2f}", 100, hint="of unaugmented training images"),
-    Column("gap", "gap", "{:+.2f}", 100, True, "train minus test accuracy, points"),
-    Column("epochs_to_90_percent", "epochs to 90 %", "{:.1f}", smaller=True, hint="of the last epoch's accuracy"),
+    *(Column(key, title, shape, factor, *_OF_QUALITY[key]) for title, (key, shape, factor) in FIGURES.items()),
     Column(
         "activation_bytes", "activations KiB", "{:,.0f}", 1 / 2**10, True, "kept from forward to backward, one image"
     ),
