@@ -64,11 +64,15 @@ def check_models(models: Sequence[Model], recipe: Recipe, dataset: Dataset, sett
     """
     check_data(recipe, dataset, settings)
     shape, told = input_shape(recipe, dataset), {}
+    shapes = [shape]
+    if recipe.progressive_resizing is not None:
+        shapes.append((shape[0], *recipe.progressive_resizing.sides(*shape[1:])))
     smallest = smallest_batch(len(split_rows(recipe, dataset)[0]), recipe.batch_size, recipe.drop_last)
     for model in models:
         module = build(model, dataset.num_classes)
         check_model(model, module, settings.device, settings.world)
-        try_on(model, module, shape, dataset.num_classes, smallest // settings.world.size)
+        for size in shapes:
+            try_on(model, module, size, dataset.num_classes, smallest // settings.world.size)
         told[model.name] = notes.of(module)
     return told
 

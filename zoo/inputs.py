@@ -87,6 +87,12 @@ def check_data(recipe: Recipe, dataset: Dataset, settings: Settings) -> None:
             f"recipe {recipe.name!r}: shifted_evaluation: {recipe.views.shift} pixels are too many for images of "
             f"{width}x{height}; --set shifted_evaluation=null switches it off"
         )
+    small = recipe.progressive_resizing
+    if small is not None and small.size >= min(height, width):
+        raise RecipeError(
+            f"recipe {recipe.name!r}: progressive_resizing.size: {small.size} pixels are no fewer than images of "
+            f"{width}x{height} have; --set progressive_resizing=null switches it off"
+        )
 
 
 def split_rows(recipe: Recipe, dataset: Dataset) -> tuple[np.ndarray, np.ndarray]:
