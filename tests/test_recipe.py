@@ -410,6 +410,8 @@ def test_later_overrides_win_and_null_switches_off() -> None:
     assert "mirror_evaluation" not in off.canonical()
     assert off.fingerprint != fast.fingerprint
     assert load_recipe("standard", ["ema.decay=0.5", "ema=null"]) == load_recipe("standard")
+    parts = ["progressive_resizing.size=24", "progressive_resizing.epochs=10"]
+    assert load_recipe("standard", parts) == load_recipe("standard", ["progressive_resizing={size: 24, epochs: 10}"])
     step = "schedule={name: step, warmup_epochs: 0, milestones: [10, 20], factor: 0.1}"
     assert load_recipe("standard", [step, "schedule.milestones=[5]"]).schedule.milestones == [5.0]
 

@@ -11,9 +11,10 @@ from zoo import notes
 from zoo.builder import build, try_on
 from zoo.data.datasets import Dataset
 from zoo.engine.machine import git_state
+from zoo.errors import RegistryError
 from zoo.files import lock, remove_leftovers
 from zoo.identity import check_identity, identity_of, identity_of_result
-from zoo.inputs import check_data, input_shape, split_rows
+from zoo.inputs import check_data, input_shape, small_shape, split_rows
 from zoo.recipe import Recipe
 from zoo.registry import Model
 from zoo.results import Result
@@ -64,15 +65,18 @@ def check_models(models: Sequence[Model], recipe: Recipe, dataset: Dataset, sett
     """
     check_data(recipe, dataset, settings)
     shape, told = input_shape(recipe, dataset), {}
-    shapes = [shape]
-    if recipe.progressive_resizing is not None:
-        shapes.append((shape[0], *recipe.progressive_resizing.sides(*shape[1:])))
+    small = small_shape(recipe, dataset)
     smallest = smallest_batch(len(split_rows(recipe, dataset)[0]), recipe.batch_size, recipe.drop_last)
     for model in models:
         module = build(model, dataset.num_classes)
         check_model(model, module, settings.device, settings.world)
-        for size in shapes:
-            try_on(model, module, size, dataset.num_classes, smallest // settings.world.size)
+        batch = smallest // settings.world.size
+        try_on(model, module, shape, dataset.num_classes, batch)
+        if small is not None:
+            try:
+                try_on(model, module, small, dataset.num_classes, batch)
+            except RegistryError as problem:
+                raise RegistryError(f"{problem}; raise progressive_resizing.size, or set it to null") from problem
         told[model.name] = notes.of(module)
     return told
 

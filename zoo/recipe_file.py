@@ -27,6 +27,7 @@ from zoo.recipe_sections import (
     Muon,
     OneCycle,
     Plateau,
+    ProgressiveResizing,
     Section,
     Selection,
     Split,
@@ -51,6 +52,7 @@ SECTIONS: dict[str, type[Section]] = TAGGED | {
     "loss": Loss,
     "ema": Ema,
     "lookahead": Lookahead,
+    "progressive_resizing": ProgressiveResizing,
     "selection": Selection,
     "pruner": Median,
     "tuned": Tuned,
@@ -140,7 +142,7 @@ def _override(content: dict[str, Any], override: str) -> None:
     for depth, part in enumerate(parents):
         _known(part, [*target, *fields] if depth == 0 else list(target), override)
         if not isinstance(target.get(part), dict):
-            if target.get(part) is not None or part not in ("ema", "lookahead"):
+            if target.get(part) is not None or part not in ("ema", "lookahead", "progressive_resizing"):
                 raise RecipeError(
                     f"--set {override}: {'.'.join(parents[: depth + 1])} is not a section; set it as a whole"
                 )
@@ -158,12 +160,16 @@ def _known(key: str, choices: list[str], override: str) -> None:
 
 
 def _one_line(where: str, problem: ValidationError) -> str:
-    """The first error of `problem`: where, key, what was expected, what was found, the nearest key."""
-    first = problem.errors(include_url=False)[0]
+    """The first error of `problem`: where, key, what was expected, what was found, the nearest key.
+
+    An unknown key comes first: it is often the misspelt one that is missing too.
+    """
+    errors = problem.errors(include_url=False)
+    first = next((error for error in errors if error["type"] == "extra_forbidden"), errors[0])
     parts = [str(part) for part in first["loc"] if part not in TAGGED]
     key = ".".join(parts)
     if first["type"] == "extra_forbidden":
-        siblings = _siblings(parts[:-1], problem.errors()[0]["loc"])
+        siblings = _siblings(parts[:-1], first["loc"])
         return f"{where}: unknown key {key!r}{did_you_mean(parts[-1], siblings) or '; known: ' + ', '.join(siblings)}"
     if first["type"] == "missing":
         return f"{where}: {key} is missing"

@@ -172,7 +172,7 @@ class ProgressiveResizing(Section):
     Source: Howard, "Now anyone can train Imagenet in 18 minutes", fast.ai, 2018.
     """
 
-    size: Annotated[Whole, Field(ge=8)]
+    size: Count
     epochs: Count
 
     def sides(self, height: int, width: int) -> tuple[int, int]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -18,8 +16,6 @@ class Lines:
 
     def __init__(self, quiet: bool) -> None:
         self.console = Console(stderr=True, highlight=False, soft_wrap=True, quiet=quiet)
-        self._started = self._first_epoch = 0.0
-        self._done_before = 0
 
     def say(self, text: str) -> None:
         """Print one line."""
@@ -28,19 +24,16 @@ class Lines:
     def run(self, run: Run, number: int, total: int) -> None:
         """See :class:`zoo.bench.Reporter`."""
         self.say(f"[{number}/{total}] {run.model.name} seed {run.seed}: {run.model.label}")
-        self._started, self._done_before = time.monotonic(), 0
 
     def settled(self, run: Run, settings: SettingsPart) -> None:
         """See :class:`zoo.bench.Reporter`."""
         workers = f", {settings.workers} workers" if settings.workers else ""
         compiled = ", compiled" if settings.compiled else ""
         self.say(f"  {settings.device}, {settings.layout}{compiled}, augmentation: {settings.executor}{workers}")
-        self._first_epoch = time.monotonic()
 
     def resumed(self, epoch: int, epochs: int) -> None:
         """See :class:`zoo.engine.train.Reporter`."""
         self.say(f"  goes on after epoch {epoch} of {epochs}")
-        self._done_before = epoch
 
     def window(self, epoch: int, epochs: int, step: int, steps: int, loss: float, accuracy: float, rate: float) -> None:
         """See :class:`zoo.engine.train.Reporter`."""
@@ -48,7 +41,7 @@ class Lines:
     def epoch(self, row: EpochRow, epochs: int, rose_from: float | None, saved: bool) -> None:
         """See :class:`zoo.engine.train.Reporter`."""
         parts = _figures(row, epochs)
-        if left := self._time_left(row.epoch, epochs):
+        if left := self._time_left(row, epochs):
             parts.append(left)
         if saved:
             parts.append(_saved(row, rose_from))
@@ -59,11 +52,11 @@ class Lines:
         how = "was done before" if was_done else f"{result.wall_seconds:.0f} s"
         self.say(f"  {_outcome(result)} ({how}), {run.folder.path}")
 
-    def _time_left(self, epoch: int, epochs: int) -> str:
-        done = epoch - self._done_before
-        left = (time.monotonic() - self._first_epoch) / done * (epochs - epoch)
-        minutes, seconds = divmod(round(left), 60)
-        return f"{minutes}:{seconds:02d} left" if epoch < epochs else ""
+    @staticmethod
+    def _time_left(row: EpochRow, epochs: int) -> str:
+        """At the pace of the last epoch."""
+        minutes, seconds = divmod(round((row.train_seconds + row.eval_seconds) * (epochs - row.epoch)), 60)
+        return f"{minutes}:{seconds:02d} left" if row.epoch < epochs else ""
 
     def __enter__(self) -> Lines:
         return self

@@ -137,6 +137,7 @@ def train(
         seen = seen_before_window = 0
         rates: list[float] = []
         resizing = recipe.progressive_resizing if epoch < small_epochs else None
+        skip_window |= epoch == small_epochs  # images of another size warm up anew
         start = window_start = time.perf_counter()
 
         for index, (images, labels) in enumerate(batches.train.epoch(epoch), 1):
@@ -144,7 +145,7 @@ def train(
             set_lr(optimizer, lr)
             size = batches.train.size(index - 1)  # of the whole batch; `labels` are this process' share
             if resizing is not None:
-                images = _shrunk(images, resizing.sides(*images.shape[2:]))
+                images = shrunk(images, resizing.sides(*images.shape[2:]))
             loss, correct = step(
                 images, labels, (epoch + index / steps) / recipe.epochs, world.weight(len(labels), size)
             )
@@ -241,7 +242,7 @@ def train(
     )
 
 
-def _shrunk(images: Tensor, sides: tuple[int, int]) -> Tensor:
+def shrunk(images: Tensor, sides: tuple[int, int]) -> Tensor:
     """(B, C, H, W) to (B, C, *sides), averaging the pixels that become one."""
     small = F.interpolate(images.float(), size=sides, mode="bilinear", antialias=True)
     return small.to(images.dtype)
