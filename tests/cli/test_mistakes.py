@@ -170,7 +170,7 @@ ENGINE = [
     change("shift", "shifted_evaluation=9", "shifted_evaluation", "less than or equal to 8", "found 9"),
     change("resizing to the end", "progressive_resizing={size: 8, epochs: 2}", "progressive_resizing.epochs",
            "fewer than the 2 epochs"),
-    change("resizing key", "progressive_resizing={siz: 8, epochs: 1}", "'siz'", "did you mean", "'size'"),
+    change("resizing key", "progressive_resizing={siz: 8, epochs: 1}", "progressive_resizing.siz'", "did you mean", "'size'"),
     Mistake("resizing that makes no smaller", (*BENCH, "--set", "progressive_resizing={size: 16, epochs: 1}"),
             ("progressive_resizing.size", "16 pixels", "training images of 16x16", "progressive_resizing=null")),
     Mistake("too small for the network",
