@@ -73,15 +73,6 @@ def test_six_looks_at_an_image_take_six_times_as_long(benched, here):
     assert shifted.seconds - plain.seconds == pytest.approx(2 * 5 * seconds)
 
 
-def test_small_images_take_their_share_of_the_time(benched, here):
-    (plain,) = plan_of(benched, "resnet20_ln", changes=(*CHANGES, "batch_size=8"))
-    (small,) = plan_of(
-        benched, "resnet20_ln", changes=(*CHANGES, "batch_size=8", "progressive_resizing={size: 8, epochs: 1}")
-    )  # 8x8 of 16x16 pixels in one epoch
-    seconds = statistics.median(row.train_seconds for row in load_history(benched.run / "history.csv"))
-    assert plain.seconds - small.seconds == pytest.approx(0.75 * seconds)
-
-
 def test_another_model_is_scaled_by_macs_and_another_machine_unknown(benched, here):
     (known,) = plan_of(benched, "resnet20_ln", seeds=1, changes=(*CHANGES, "batch_size=8"))
     (larger,) = plan_of(benched, "resnet44_ln", changes=(*CHANGES, "batch_size=8"))

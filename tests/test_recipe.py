@@ -143,7 +143,6 @@ def test_eva6s8_is_what_the_reference_ran() -> None:
         "lookahead": None,
         "mirror_evaluation": None,
         "shifted_evaluation": None,
-        "progressive_resizing": None,
         "tuned": None,
         "clip_grad_norm": None,
     }
@@ -198,7 +197,6 @@ def test_eva6s8_has_98_batches_of_cifar10() -> None:
         "clip_grad_norm=1",
         "mirror_evaluation=true",
         "shifted_evaluation=1",
-        "progressive_resizing={size: 24, epochs: 10}",
         "optimizer={name: muon, lr: 0.2, momentum: 0.9, nesterov: true, adamw_lr_scale: 0.1, betas: [0.9, 0.95], "
         "weight_decay: 5.0e-4, decay_norm_and_bias: false}",
     ],
@@ -410,8 +408,6 @@ def test_later_overrides_win_and_null_switches_off() -> None:
     assert "mirror_evaluation" not in off.canonical()
     assert off.fingerprint != fast.fingerprint
     assert load_recipe("standard", ["ema.decay=0.5", "ema=null"]) == load_recipe("standard")
-    parts = ["progressive_resizing.size=24", "progressive_resizing.epochs=10"]
-    assert load_recipe("standard", parts) == load_recipe("standard", ["progressive_resizing={size: 24, epochs: 10}"])
     step = "schedule={name: step, warmup_epochs: 0, milestones: [10, 20], factor: 0.1}"
     assert load_recipe("standard", [step, "schedule.milestones=[5]"]).schedule.milestones == [5.0]
 

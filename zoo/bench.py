@@ -11,10 +11,9 @@ from zoo import notes
 from zoo.builder import build, try_on
 from zoo.data.datasets import Dataset
 from zoo.engine.machine import git_state
-from zoo.errors import RegistryError
 from zoo.files import lock, remove_leftovers
 from zoo.identity import check_identity, identity_of, identity_of_result
-from zoo.inputs import check_data, input_shape, small_shape, split_rows
+from zoo.inputs import check_data, input_shape, split_rows
 from zoo.recipe import Recipe
 from zoo.registry import Model
 from zoo.results import Result
@@ -65,18 +64,11 @@ def check_models(models: Sequence[Model], recipe: Recipe, dataset: Dataset, sett
     """
     check_data(recipe, dataset, settings)
     shape, told = input_shape(recipe, dataset), {}
-    small = small_shape(recipe, dataset)
     smallest = smallest_batch(len(split_rows(recipe, dataset)[0]), recipe.batch_size, recipe.drop_last)
     for model in models:
         module = build(model, dataset.num_classes)
         check_model(model, module, settings.device, settings.world)
-        batch = smallest // settings.world.size
-        try_on(model, module, shape, dataset.num_classes, batch)
-        if small is not None:
-            try:
-                try_on(model, module, small, dataset.num_classes, batch)
-            except RegistryError as problem:
-                raise RegistryError(f"{problem}; raise progressive_resizing.size, or set it to null") from problem
+        try_on(model, module, shape, dataset.num_classes, smallest // settings.world.size)
         told[model.name] = notes.of(module)
     return told
 

@@ -56,20 +56,8 @@ def _common(settings: Settings, layout: str) -> dict[str, object]:
 
 def input_shape(recipe: Recipe, dataset: Dataset) -> tuple[int, int, int]:
     """(C, H, W) of one image as the model gets it, after the recipe's evaluation transforms."""
-    return _shape_after(recipe.augment.eval, dataset)
-
-
-def small_shape(recipe: Recipe, dataset: Dataset) -> tuple[int, int, int] | None:
-    """(C, H, W) of a training image in the epochs of `progressive_resizing`; None where the recipe has none."""
-    if recipe.progressive_resizing is None:
-        return None
-    channels, height, width = _shape_after(recipe.augment.train, dataset)
-    return channels, *recipe.progressive_resizing.sides(height, width)
-
-
-def _shape_after(transforms: list[dict], dataset: Dataset) -> tuple[int, int, int]:
     first = dataset.train
-    images, _ = next(iter(EvalLoader(first.images[:1], first.labels[:1], transforms, batch_size=1)))
+    images, _ = next(iter(EvalLoader(first.images[:1], first.labels[:1], recipe.augment.eval, batch_size=1)))
     return tuple(images.shape[1:])
 
 
@@ -93,12 +81,6 @@ def check_data(recipe: Recipe, dataset: Dataset, settings: Settings) -> None:
         except Exception as problem:  # whatever a transform makes of its arguments
             line = " ".join(str(problem).split()) or type(problem).__name__
             raise RecipeError(f"recipe {recipe.name!r}: augment.{name}: {line}") from problem
-        small, sides = recipe.progressive_resizing, made.shape[2:]
-        if name == "train" and small is not None and small.size >= min(sides):
-            raise RecipeError(
-                f"recipe {recipe.name!r}: progressive_resizing.size: {small.size} pixels are no fewer than training "
-                f"images of {sides[1]}x{sides[0]} have; --set progressive_resizing=null switches it off"
-            )
     height, width = made.shape[2:]
     if recipe.views.shift >= min(height, width):
         raise RecipeError(

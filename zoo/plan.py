@@ -6,7 +6,6 @@ Looks and computes; creates nothing and trains nothing.
 from __future__ import annotations
 
 import heapq
-import math
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,7 +20,7 @@ from zoo.engine.checkpoint import load_state
 from zoo.engine.speed import count_macs
 from zoo.errors import ResultError
 from zoo.identity import check_identity, identity_of, identity_of_result
-from zoo.inputs import input_shape, small_shape, split_rows
+from zoo.inputs import input_shape, split_rows
 from zoo.recipe import Recipe
 from zoo.registry import Model
 from zoo.results import Result
@@ -95,7 +94,7 @@ def plan(
     }
     planned = []
     for run, (state, epoch) in zip(runs, states, strict=True):
-        seconds, scaled = (0.0, False) if state in OVER else told[run.model.name](epoch)
+        seconds, scaled = (0.0, False) if state in OVER else told[run.model.name](recipe.epochs - epoch)
         planned.append(Planned(run.model.name, run.seed, run.folder.path, state, epoch, recipe.epochs, seconds, scaled))
     return planned
 
@@ -123,32 +122,22 @@ def _state(run: Run, identity: dict[str, Any]) -> tuple[State, int]:
 def _estimator(
     model: Model, recipe: Recipe, dataset: Dataset, paces: Sequence[_Pace], images: int, evaluated: int
 ) -> Callable[[int], tuple[float | None, bool]]:
-    """From the epochs that are done to the seconds that are left, and whether these are scaled."""
+    """From the epochs that are left to seconds, and whether these are scaled."""
     key = (str(definition(model)), dataset.fingerprint)
     own = [pace for pace in paces if pace.key == key]
     macs = None
     if paces and not own:
         macs = count_macs(build(model, dataset.num_classes), input_shape(recipe, dataset), torch.device("cpu"))
 
-    def seconds(done: int) -> tuple[float | None, bool]:
-        epochs, found = recipe.epochs - done, []
-        trained = epochs - _saved_by_resizing(recipe, dataset, done)
+    def seconds(epochs: int) -> tuple[float | None, bool]:
+        found = []
         for pace in own or paces:
             ratio = 1.0 if macs is None else macs / pace.macs
-            evaluating = epochs * evaluated / pace.eval_rate if pace.eval_rate else 0
-            found.append((trained * images / pace.train_rate + evaluating) * ratio + pace.rest)
+            epoch = images / pace.train_rate + (evaluated / pace.eval_rate if pace.eval_rate else 0)
+            found.append(epochs * epoch * ratio + pace.rest)
         return (statistics.median(found) if found else None), not own and bool(found)
 
     return seconds
-
-
-def _saved_by_resizing(recipe: Recipe, dataset: Dataset, done: int) -> float:
-    """How many epochs of training fewer it comes to that small images are trained on, by their pixels."""
-    shape = small_shape(recipe, dataset)
-    if shape is None or done >= recipe.progressive_resizing.epochs:
-        return 0.0
-    share = math.prod(shape) / math.prod(input_shape(recipe, dataset))
-    return (recipe.progressive_resizing.epochs - done) * (1 - share)
 
 
 def _paces(stored: Path, precision: str, environment: Mapping[str, Any]) -> list[_Pace]:
@@ -169,18 +158,16 @@ def _pace(run: Stored) -> _Pace | None:
         history = load_history(run.folder.history)
     except ResultError:
         return None
-    small = result.recipe.content.get("progressive_resizing")
-    whole = history[small["epochs"] :] if small else history  # epochs on whole images
     spent = sum(row.train_seconds + row.eval_seconds for row in history)
     part = result.test if result.selection.split == "test" else result.holdout
     looks = [row.eval_seconds for row in history if row.eval_split]
     passes = Views.of(result.recipe.content).looks
-    if not whole or not result.model.macs:
+    if not history or not result.model.macs:
         return None
     return _Pace(
         key=(str(result.model.definition), result.dataset.fingerprint),
         macs=result.model.macs,
-        train_rate=result.dataset.train_images / statistics.median(row.train_seconds for row in whole),
+        train_rate=result.dataset.train_images / statistics.median(row.train_seconds for row in history),
         eval_rate=passes * part.images / statistics.median(looks) if part and looks else None,
         rest=max(0.0, result.wall_seconds - spent),
     )

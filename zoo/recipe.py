@@ -27,7 +27,6 @@ from zoo.recipe_sections import (
     OneCycle,
     Plateau,
     Positive,
-    ProgressiveResizing,
     Section,
     Selection,
     Shift,
@@ -62,7 +61,6 @@ class Recipe(Section):
     clip_grad_norm: Positive | None = None
     mirror_evaluation: Mirror | None = None
     shifted_evaluation: Shift | None = None  # pixels
-    progressive_resizing: ProgressiveResizing | None = None
     tuned: Tuned | None = None
 
     @model_validator(mode="after")
@@ -76,10 +74,6 @@ class Recipe(Section):
             raise ValueError(f"schedule.warmup_epochs is more than the {self.epochs} epochs")
         if self.schedule.name == "one_cycle" and self.schedule.peak_epoch >= self.epochs:
             raise ValueError(f"schedule.peak_epoch must come before the last of the {self.epochs} epochs")
-        if self.progressive_resizing is not None and self.progressive_resizing.epochs >= self.epochs:
-            raise ValueError(
-                f"progressive_resizing.epochs must be fewer than the {self.epochs} epochs: the last see whole images"
-            )
         if getattr(self.optimizer, "nesterov", False) and self.optimizer.momentum == 0:
             raise ValueError("optimizer.nesterov needs momentum above 0")
         if self.ema is not None and self.lookahead is not None:

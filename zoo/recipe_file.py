@@ -27,7 +27,6 @@ from zoo.recipe_sections import (
     Muon,
     OneCycle,
     Plateau,
-    ProgressiveResizing,
     Section,
     Selection,
     Split,
@@ -52,7 +51,6 @@ SECTIONS: dict[str, type[Section]] = TAGGED | {
     "loss": Loss,
     "ema": Ema,
     "lookahead": Lookahead,
-    "progressive_resizing": ProgressiveResizing,
     "selection": Selection,
     "pruner": Median,
     "tuned": Tuned,
@@ -142,7 +140,7 @@ def _override(content: dict[str, Any], override: str) -> None:
     for depth, part in enumerate(parents):
         _known(part, [*target, *fields] if depth == 0 else list(target), override)
         if not isinstance(target.get(part), dict):
-            if target.get(part) is not None or part not in ("ema", "lookahead", "progressive_resizing"):
+            if target.get(part) is not None or part not in ("ema", "lookahead"):
                 raise RecipeError(
                     f"--set {override}: {'.'.join(parents[: depth + 1])} is not a section; set it as a whole"
                 )

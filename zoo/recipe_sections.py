@@ -166,20 +166,6 @@ class Lookahead(Section):
     power: NonNegative
 
 
-class ProgressiveResizing(Section):
-    """In the first `epochs` the shorter side of a training image is `size` pixels, after that all that it has.
-
-    Source: Howard, "Now anyone can train Imagenet in 18 minutes", fast.ai, 2018.
-    """
-
-    size: Count
-    epochs: Count
-
-    def sides(self, height: int, width: int) -> tuple[int, int]:
-        """Height and width of a shrunk image."""
-        return tuple(round(side * self.size / min(height, width)) for side in (height, width))
-
-
 class Selection(Section):
     """Which epoch's weights are the run's: the `best` by `metric` on `split`, or the `last`."""
 

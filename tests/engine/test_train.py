@@ -17,7 +17,7 @@ from zoo.bench import Settings, bench, check, plan
 from zoo.data.datasets import Dataset, Split
 from zoo.data.loader import EvalLoader, TrainLoader
 from zoo.engine.checkpoint import load_state, load_weights, save_state
-from zoo.engine.train import Batches, Outcome, shrunk, train
+from zoo.engine.train import Batches, Outcome, train
 from zoo.errors import RecipeError, ResultError
 from zoo.recipe import Recipe
 from zoo.recipe_file import load_recipe
@@ -135,7 +135,6 @@ KINDS = {
     "fp16": ("precision=fp16",),
     "bf16+last": ("precision=bf16", "selection.rule=last"),
     "best by loss": ("selection.metric=loss",),
-    "progressive resizing": ("progressive_resizing={size: 5, epochs: 2}",),
 }
 
 
@@ -189,33 +188,6 @@ def test_state_is_of_one_epoch_and_holds_no_objects(tmp_path: Path) -> None:
     state = load_state(tmp_path / "state.pt")
     assert (state["identity"], state["progress"]["epoch"]) == ({"run": "x"}, 3)
     assert len(state["progress"]["history"]) == 3
-
-
-# Progressive resizing
-
-
-def test_the_first_epochs_train_on_small_images_and_no_evaluation_is_on_them(tmp_path: Path) -> None:
-    seen: list[tuple[bool, tuple[int, ...]]] = []
-    model = network()
-    model.register_forward_pre_hook(lambda module, given: seen.append((module.training, tuple(given[0].shape[2:]))))
-    small = run(tmp_path, recipe("progressive_resizing={size: 5, epochs: 2}"), model=model)
-    assert [sides for training, sides in seen if training] == [(5, 5)] * 8 + [(8, 8)] * 4  # batches of 16 of 64
-    assert {sides for training, sides in seen if not training} == {(8, 8)}
-    # The speed of a run is that on whole images: of its last epoch alone.
-    assert len(small.window_rates) == 3  # the first warms up anew
-    assert len(run(tmp_path, recipe()).window_rates) == 11  # all but the first
-
-
-def test_a_shrunk_image_keeps_its_proportions_its_dtype_and_something_of_each_pixel() -> None:
-    resizing = recipe("progressive_resizing={size: 6, epochs: 1}").progressive_resizing
-    assert (resizing.sides(9, 12), resizing.sides(20, 10)) == ((6, 8), (12, 6))
-    images = torch.eye(144).view(144, 1, 12, 12).bfloat16().contiguous(memory_format=torch.channels_last)
-    small = shrunk(images, (3, 3))
-    assert (small.shape, small.dtype) == ((144, 1, 3, 3), torch.bfloat16)
-    assert (small.flatten(1).amax(1) > 0).all()  # no pixel is passed over
-    coloured = torch.rand(2, 3, 12, 12).contiguous(memory_format=torch.channels_last)
-    assert shrunk(coloured, (6, 6)).is_contiguous(memory_format=torch.channels_last)
-    torch.testing.assert_close(shrunk(torch.full((1, 3, 12, 12), 0.3), (5, 5)), torch.full((1, 3, 5, 5), 0.3))
 
 
 # Randomness

@@ -32,9 +32,7 @@ class TrainStep:
             use_wide_maps(model)
         self.model = model
         parallel = world.parallel(model, device)
-        # Images of two sizes are two graphs; else the second would be one for any size, and slower.
-        dynamic = None if recipe.progressive_resizing is None else False
-        self.network = torch.compile(parallel, dynamic=dynamic) if compiled else parallel
+        self.network = torch.compile(parallel) if compiled else parallel
         self.optimizer = optimizer
         self.device = device
         self.precision = recipe.precision

@@ -105,9 +105,7 @@ def measure_training(
     steps = train.WINDOWS_PER_EPOCH * max(1, round(seconds / (2 * EPOCHS * train.WINDOWS_PER_EPOCH * once)))
     schedule = Constant(name="constant", warmup_epochs=0)  # the recipe's may not fit 2 epochs
     last = recipe.selection.model_copy(update={"rule": "last"})  # nothing is evaluated that could choose
-    part = recipe.model_copy(
-        update={"epochs": EPOCHS, "schedule": schedule, "selection": last, "progressive_resizing": None}
-    )
+    part = recipe.model_copy(update={"epochs": EPOCHS, "schedule": schedule, "selection": last})
     turns = _Turns(step, batch, device)
     with tempfile.TemporaryDirectory() as folder, contextlib.closing(loader(steps * batch)) as batches:
         train.train(

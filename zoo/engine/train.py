@@ -9,7 +9,6 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Protocol
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from zoo.data.loader import EvalLoader, TrainLoader
@@ -125,7 +124,6 @@ def train(
     steps = len(batches.train)
     window = max(1, steps // WINDOWS_PER_EPOCH)
     diverged: Diverged | None = None
-    small_epochs = recipe.progressive_resizing.epochs if recipe.progressive_resizing else 0
     skip_window = True  # the first window of a session warms up caches, allocators and compilers
 
     for epoch in range(progress.epoch, recipe.epochs):
@@ -136,16 +134,12 @@ def train(
         hits = torch.zeros((), dtype=torch.int64, device=device)
         seen = seen_before_window = 0
         rates: list[float] = []
-        resizing = recipe.progressive_resizing if epoch < small_epochs else None
-        skip_window |= epoch == small_epochs  # images of another size warm up anew
         start = window_start = time.perf_counter()
 
         for index, (images, labels) in enumerate(batches.train.epoch(epoch), 1):
             lr = peak * lr_factor(recipe.schedule, epoch + (index - 0.5) / steps, recipe.epochs)
             set_lr(optimizer, lr)
             size = batches.train.size(index - 1)  # of the whole batch; `labels` are this process' share
-            if resizing is not None:
-                images = shrunk(images, resizing.sides(*images.shape[2:]))
             loss, correct = step(
                 images, labels, (epoch + index / steps) / recipe.epochs, world.weight(len(labels), size)
             )
@@ -170,8 +164,7 @@ def train(
         if diverged:
             break
         train_seconds = time.perf_counter() - start
-        if resizing is None:  # the speed of a run is that on whole images
-            progress.window_rates += rates
+        progress.window_rates += rates
 
         start = time.perf_counter()
         told = None
@@ -240,12 +233,6 @@ def train(
         resumes=progress.resumes,
         diverged=diverged,
     )
-
-
-def shrunk(images: Tensor, sides: tuple[int, int]) -> Tensor:
-    """(B, C, H, W) to (B, C, *sides), averaging the pixels that become one."""
-    small = F.interpolate(images.float(), size=sides, mode="bilinear", antialias=True)
-    return small.to(images.dtype)
 
 
 def _finite(model: nn.Module) -> bool:
