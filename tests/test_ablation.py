@@ -5,13 +5,19 @@ from __future__ import annotations
 import io
 import itertools
 import json
+import re
+from pathlib import Path
 
 import pandas as pd
 import pytest
+from test_comparison import result
 
-from zoo.ablation import reference_recipes, reference_steps
+from zoo.ablation import ablation, reference_recipes, reference_steps
 from zoo.recipe_diff import differences
 from zoo.recipe_file import load_recipe
+from zoo.report.ablation import draw, render
+from zoo.results import EpochRow
+from zoo.run_folder import RunFolder, Stored, save_history
 
 
 def test_it_begins_with_eva6s8_and_ends_with_standard() -> None:
@@ -44,6 +50,34 @@ def test_the_warm_up_keeps_its_share_and_overrides_reach_every_step() -> None:
     assert {recipe.split.train for recipe in short} == {100}
     assert [recipe.schedule.warmup_epochs for recipe in short if recipe.schedule.name == "cosine"] == [1.0] * 3
     assert len(reference_steps(10)) == len(short)
+
+
+def trained(folder: Path, step: int, seed: int, correct: int | None, epochs: int = 1) -> Stored:
+    """A run of a step; without `correct` it diverged, without `epochs` in its first."""
+    place = RunFolder.of(folder, "cifar10", f"step-{step}", "m_ln", seed)
+    place.path.mkdir(parents=True)
+    if epochs:
+        save_history(place.history, [EpochRow(1, 0.1, 1.0, 0.5, "holdout", 1.0, 0.5, 1e3, 10.0, 1.0)])
+    return Stored(result("m_ln", seed, correct, epochs_trained=epochs), place)
+
+
+def test_diverged_seeds_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also one that diverged in its first epoch, which leaves no history."""
+    runs = [
+        [trained(tmp_path, 0, 0, None, epochs=0), trained(tmp_path, 0, 1, 9000), trained(tmp_path, 0, 2, 9100)],
+        [trained(tmp_path, 1, 0, None, epochs=0)],
+        [trained(tmp_path, 2, 0, 9200)],
+    ]
+    found = ablation(reference_steps(1)[:3], runs)
+    assert [len(item.history) for item in found] == [0, 0, 1]
+    partly, gone, whole = render(found, "text", "title").splitlines()[4:7]
+    assert re.search(r"90\.50 ± \S+, 1 of 3 diverged  ", partly)
+    assert "diverged" in gone
+    assert "diverged" not in whole
+    drawn: list[str] = []
+    monkeypatch.setattr("matplotlib.axes.Axes.annotate", lambda self, text, *_, **__: drawn.append(text))
+    draw(found, tmp_path / "way.svg", "title")
+    assert drawn == ["90.50, 1 of 3 diverged", "92.00"]
 
 
 TINY = (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import io
 import json
 import math
@@ -189,8 +190,9 @@ def test_edited_definition_is_another_row() -> None:
         ("environment__torch", "3.0", "; torch 3.0, Python"),
         ("environment__gpu", "H100", "H100; torch 2.9"),
         ("environment__malloc", "freed memory kept", "Python 3.11.1, freed memory kept, batched"),
-        ("settings__executor", "albumentations", "albumentations augmentation"),
-        ("settings__compiled", True, ", compiled"),
+        ("settings__executor", "albumentations", "albumentations augmentation, 0 workers"),
+        ("settings__compiled", True, "batched augmentation, compiled"),
+        ("settings__deterministic", True, "batched augmentation, deterministic"),
     ],
 )
 def test_another_machine_is_another_row_letter_and_note(path: str, value: object, told: str) -> None:
@@ -205,6 +207,13 @@ def test_another_machine_is_another_row_letter_and_note(path: str, value: object
     assert "Speeds compare only between rows with the same machine letter." in text
     assert f"Machine b: {group.machines['b']}." in text
     assert [cells["machine"] for cells in table(text, "text")].count("b") == 1
+
+
+@pytest.mark.parametrize(("executor", "letters"), [("albumentations", ["a", "b"]), ("batched", ["a"])])
+def test_workers_part_the_machines_of_the_executor_that_has_them(executor: str, letters: list[str]) -> None:
+    runs = [result(seed=n, settings__executor=executor, settings__workers=n) for n in range(2)]
+    (group,) = compare(runs)
+    assert list(group.machines) == letters
 
 
 def test_pooled_rows_hold_the_seeds_of_all_machines() -> None:
@@ -313,6 +322,16 @@ def test_csv_read_by_pandas_holds_the_rows() -> None:
         }.items():  # fmt: skip
             assert pd.isna(shown[column]) if value is None else shown[column] == value
         assert pd.isna(shown["diverged"]) if not row.diverged else shown["diverged"] == "0@3"
+
+
+def test_csv_keeps_integers_where_a_row_has_none() -> None:
+    runs = [*BASELINE, result("m_old", model__activation_bytes=None, speed__peak_memory_bytes=None)]
+    told = {row["model"]: row for row in csv.DictReader(io.StringIO(render(compare(runs, "m_bn"), "csv")))}
+    for model, pairs, memory, activations in (
+        ("m_bn", "", str(777 * 2**20), "300000"), ("m_up", "3", str(777 * 2**20), "300000"), ("m_old", "1", "", ""),
+    ):  # fmt: skip
+        shown = [told[model][name] for name in ("pairs", "peak_memory_bytes", "activation_bytes")]
+        assert shown == [pairs, memory, activations]
 
 
 def test_json_holds_the_rows() -> None:
@@ -452,6 +471,17 @@ def test_one_seed_claims_nothing() -> None:
     (group,) = compare([result("m_bn"), result("m_up", correct=9900)], "m_bn")
     told = group.rows[0].against
     assert (told.pairs, told.difference, told.p_value, told.verdict) == (1, None, None, "needs 3 seeds")
+
+
+@pytest.mark.parametrize(
+    ("first", "pairs", "verdict"), [(5, 0, "needs 3 common seeds"), (3, 2, "needs 3 common seeds"), (2, 3, "better")]
+)
+def test_seeds_enough_but_not_in_common(first: int, pairs: int, verdict: str) -> None:
+    runs = [result("m_bn", seed, 9000 + seed**2) for seed in range(5)]
+    runs += [result("m_ln", seed, 9500 + seed) for seed in range(first, first + 3)]
+    (group,) = compare(runs, "m_bn")
+    told = group.rows[0].against
+    assert (told.pairs, told.verdict) == (pairs, verdict)
 
 
 def test_baseline_that_is_nowhere_or_in_two_rows_is_refused() -> None:
@@ -613,6 +643,29 @@ def test_figures_of_quality_are_paired_by_seed_with_holm_within_the_figure() -> 
         assert shifts[model].interval == pytest.approx(tuple(test.confidence_interval()))
 
 
+def test_equal_differences_are_rounded_as_their_figure_is() -> None:
+    """Three seeds that differ by one step of the figure each."""
+    small = {"test__images": 100, "test__correct": 90, "test__accuracy": 0.9, "test__confusion": [[90, 10], [0, 0]]}
+    small |= {f"train__{name.removeprefix('test__')}": value for name, value in small.items()}
+    base, other = ({"epochs_to_90_percent": epochs, "test__top5_accuracy": top5, "test__loss": loss}
+                   for epochs, top5, loss in ((5, 0.97, 0.5), (6, 0.98, 0.52)))  # fmt: skip
+    (group,) = compare(
+        [result(model, seed, 90, **small, **told) for model, told in (("m_bn", base), ("m_ln", other))
+         for seed in range(3)], "m_bn",
+    )  # fmt: skip
+    (shifts,) = [row.against.quality for row in group.rows if row.against]
+    for name, step in (("epochs_to_90_percent", 1), ("top5_accuracy", 0.01)):
+        assert shifts[name].difference == pytest.approx(step)
+        assert 0.05 < shifts[name].p_value < 0.1
+        # t(2 degrees, 0.975), over the root of 3, of the rounding of a difference
+        half = 4.302653 / 3**0.5 * step / 6**0.5
+        assert shifts[name].interval == pytest.approx((step - half, step + half), abs=1e-6)
+    assert shifts["loss"].p_value < 0.001  # has no steps
+    text = render([group], "text", "differences")
+    (shown,) = [cells for cells in table(text, "text") if cells["model"] == "m_ln"]
+    assert shown["epochs to 90 %"] == "+1.0 ± 1.0 (p 0.051)"
+
+
 @pytest.mark.parametrize("style", ["text", "markdown", "latex"])
 def test_the_view_of_differences_gives_a_p_from_three_seeds_on(style: str) -> None:
     two = [run for run in PAIRED if (run.model.name, run.seed) != ("m_gn", 2)]
@@ -701,13 +754,16 @@ def test_quality_view() -> None:
     groups = compare([result(seed=0, test__loss=0.4), result(seed=1, test__loss=0.6), result("m_old", train=None)])
     shown = {cells["model"]: cells for cells in table(render(groups, "text", "quality"), "text")}
     assert shown["m_bn"] | {
-        "loss": "0.5000 ± 1.2706", "top-5 %": "99.00 ± 0.00", "ECE %": "10.00 ± 0.00", "Brier": "0.2000 ± 0.0000",
-        "train accuracy %": "95.00 ± 0.00", "gap": "+5.00 ± 0.00", "epochs to 90 %": "3.0 ± 0.0",
+        # Equal values of both seeds: the rounding, 12.7062 / 24 ** 0.5 steps (of 1, 1 / 10,000 images or 1e-4).
+        "loss": "0.5000 ± 1.2706", "top-5 %": "99.00 ± 0.03", "ECE %": "10.00 ± 0.03", "Brier": "0.2000 ± 0.0003",
+        "train accuracy %": "95.00 ± 0.03", "gap": "+5.00 ± 0.03", "epochs to 90 %": "3.0 ± 2.6",
         "activations KiB": "293",
     } == shown["m_bn"]  # fmt: skip
     assert (shown["m_old"]["loss"], shown["m_old"]["gap"], shown["m_old"]["train accuracy %"]) == ("0.5000", "-", "-")
     (group,) = groups
     assert group.rows[0].intervals["loss"] == pytest.approx(student_interval([0.4, 0.6]))
+    half = 12.7062 / 24**0.5 / 10_000
+    assert group.rows[0].interval == pytest.approx((0.9 - half, 0.9 + half))
     assert group.rows[1].intervals == {}  # one seed
     frame = pd.read_csv(io.StringIO(render(groups, "csv")))
     assert frame["loss_high"].tolist() == pytest.approx([1.7706, math.nan], abs=1e-4, nan_ok=True)

@@ -284,8 +284,17 @@ def test_seeds_are_pooled_with_a_student_interval() -> None:
     half = scipy.stats.t.ppf(0.975, 2) * 100 * np.std(accuracies, ddof=1) / 3**0.5
     assert row["cifar10.1 %"] == f"83.00 ± {half:.2f}"
     assert row["lost"] == f"7.00 ± {half:.2f}"
-    assert (row["seeds"], row["own test %"]) == ("3", "90.00 ± 0.00")
+    # Three equal values: the rounding, 4.3027 / 3 ** 0.5 times 1e-4 / 12 ** 0.5.
+    assert (row["seeds"], row["own test %"], row["loss"]) == ("3", "90.00 ± 0.01", "0.500 ± 0.000")
     assert "Student t" in text
+
+
+def test_equal_seeds_are_no_certainty_on_few_images() -> None:
+    runs = [replace(CLEAN, dataset="tiny", dataset_fingerprint=None, seed=seed, images=100, gap=0.0) for seed in (0, 1)]
+    (row,) = table(render(runs, "markdown"))
+    # 12.7062 / 24 ** 0.5 steps: of 1 / 100 images, and of 1e-4 where the number of images is not known.
+    assert (row["tiny %"], row["lost"], row["own test %"]) == ("90.00 ± 2.59", "0.00 ± 2.59", "90.00 ± 0.03")
+    assert row["ECE"] == "0.050 ± 0.000"
 
 
 def test_corruptions_are_means_over_severities_of_each_seeds() -> None:

@@ -39,6 +39,12 @@ def test_student_of_equal_values_has_no_width() -> None:
     assert student_interval([0.9, 0.9, 0.9]) == (0.9, 0.9)
 
 
+def test_student_spread_is_at_least_that_of_the_rounding() -> None:
+    # By hand: a step of 1, standard deviation 1 / root of 12, t(2 degrees, 0.975) = 4.302653, over the root of 3.
+    assert student_interval([6, 6, 6], resolution=1) == pytest.approx((6 - 0.717109, 6 + 0.717109), abs=1e-6)
+    assert student_interval([1, 2, 3], resolution=1) == student_interval([1, 2, 3])  # more than the rounding
+
+
 @pytest.mark.parametrize("values", [[], [0.9]])
 def test_student_needs_two_values(values: list[float]) -> None:
     with pytest.raises(ValueError, match="at least two"):
@@ -178,6 +184,9 @@ def test_verdicts() -> None:
     assert verdict(None, None) == "needs 3 seeds"
     assert verdict(paired_images(500, 5, 10_000), 0.0) == "these two runs differ; needs 3 seeds"
     assert verdict(paired_images(500, 499, 10_000), 0.9) == "no evidence either way at n=1"
+    assert verdict(None, None, 2) == "needs 3 seeds"
+    assert verdict(None, None, 3) == "needs 3 common seeds"
+    assert verdict(paired_images(500, 5, 10_000), 0.0, 3) == "these two runs differ; needs 3 common seeds"
 
 
 @pytest.mark.parametrize("seeds", [3, 5])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import shutil
 from collections.abc import Iterator
@@ -17,8 +19,10 @@ from zoo.files import lock
 from zoo.recipe import Recipe
 from zoo.recipe_diff import differences
 from zoo.recipe_file import load_recipe
+from zoo.report.tuning import render
+from zoo.tuning.outcome import Tuning
 from zoo.tuning.space import budget, check_recipe, make_space, parse_range
-from zoo.tuning.study import Study, opened
+from zoo.tuning.study import Study, Trial, opened
 
 REGISTRY = 'architectures:\n  mini: {builder: "zoo.models.resnet_cifar:resnet_cifar", kwargs: {depth: 8, width: 4}}\n'
 MODELS = ("mini_bn", "mini_ln")
@@ -171,6 +175,21 @@ def test_text_says_the_budget_and_what_to_do_next(copied, tuned) -> None:
         assert MODELS[0].replace("_", "\\_" if style == "latex" else "_") in copied(
             "tune", *TINY, *MODELS, "--trials", str(TRIALS), "--format", style
         ).stdout  # fmt: skip
+
+
+def test_csv_keeps_integers_beside_a_model_of_which_every_trial_diverged() -> None:
+    recipe = load_recipe("laptop")
+    told = budget(recipe, "m", make_space(recipe, KEYS, {}), 1, True, 0)
+    whole, gone = (Trial(0, {"optimizer.lr": 0.1}, accuracy, [accuracy], not accuracy) for accuracy in (0.5, 0.0))
+    text = render(
+        [Tuning("m_bn", told, [whole], whole, recipe, Path("x")), Tuning("m_ln", told, [gone], None, None, None)],
+        "csv", "title",
+    )  # fmt: skip
+    first, second = csv.DictReader(io.StringIO(text))
+    assert (first["best_trial"], first["values.optimizer.lr"], first["diverged"]) == ("1", "0.1", "0")
+    assert (second["best_trial"], second["values.optimizer.lr"], second["diverged"]) == ("", "", "1")
+    assert "all" not in first
+    assert first["budget.pruner.warmup_epochs"] == str(told.pruner.warmup_epochs)
 
 
 def test_another_definition_another_process_and_a_damaged_study(copied, tuned) -> None:

@@ -112,7 +112,7 @@ class Ablated:
     step: Step
     row: Row
     change: float | None
-    history: list[EpochRow]  # of the first seed
+    history: list[EpochRow]  # of the first seed; empty where it diverged in its first epoch
 
 
 def ablation(steps: Sequence[Step], stored: Sequence[Sequence[Stored]]) -> list[Ablated]:
@@ -124,5 +124,6 @@ def ablation(steps: Sequence[Step], stored: Sequence[Sequence[Stored]]) -> list[
         ((row,),) = (group.rows for group in compare(runs, pooled=True))
         before = found[-1].row.accuracy if found else None
         change = None if before is None or row.accuracy is None else row.accuracy - before
-        found.append(Ablated(step, row, change, load_history(runs[0].folder.history)))
+        history = load_history(runs[0].folder.history) if runs[0].result.epochs_trained else []
+        found.append(Ablated(step, row, change, history))
     return found

@@ -267,5 +267,7 @@ def _letter(number: int) -> str:
 
 def _machine(result: Result) -> str:
     """All that a speed depends on, in words."""
-    how = ", compiled" if result.settings.compiled else ""
-    return f"{result.machine}, {result.settings.executor} augmentation{how}"
+    settings = result.settings
+    workers = f", {settings.workers} workers" if settings.executor == "albumentations" else ""
+    how = ", compiled" * settings.compiled + ", deterministic" * settings.deterministic
+    return f"{result.machine}, {settings.executor} augmentation{workers}{how}"

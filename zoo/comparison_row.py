@@ -10,17 +10,29 @@ from zoo import curves
 from zoo.results import Result
 from zoo.run_folder import Stored, load_history
 from zoo.stats import student_interval, wilson_interval
-from zoo.versus import Difference
+from zoo.versus import Difference, Figure
 
-# Figures of quality besides the accuracy, by their names in a row; None where a result does not have it.
-QUALITY: dict[str, Callable[[Result], float | None]] = {
-    "loss": lambda result: result.test.loss,
-    "top5_accuracy": lambda result: result.test.top5_accuracy,
-    "ece": lambda result: result.test.ece,
-    "brier": lambda result: result.test.brier,
-    "train_accuracy": lambda result: result.train.accuracy if result.train else None,
-    "gap": lambda result: result.train.accuracy - result.test.accuracy if result.train else None,
-    "epochs_to_90_percent": lambda result: result.epochs_to_90_percent,
+
+def _share_of_test(result: Result) -> float:
+    return 1 / result.test.images
+
+
+def _share_of_train(result: Result) -> float:
+    return 1 / result.train.images
+
+
+# Figures of quality besides the accuracy, by their names in a row.
+QUALITY: dict[str, Figure] = {
+    "loss": Figure(lambda result: result.test.loss),
+    "top5_accuracy": Figure(lambda result: result.test.top5_accuracy, _share_of_test),
+    "ece": Figure(lambda result: result.test.ece),
+    "brier": Figure(lambda result: result.test.brier),
+    "train_accuracy": Figure(lambda result: result.train.accuracy if result.train else None, _share_of_train),
+    # Its step is the coarser of two: `train` has no more images than the test set.
+    "gap": Figure(
+        lambda result: result.train.accuracy - result.test.accuracy if result.train else None, _share_of_train
+    ),
+    "epochs_to_90_percent": Figure(lambda result: result.epochs_to_90_percent, lambda result: 1.0),
 }
 
 
@@ -78,7 +90,7 @@ def row_of(runs: Sequence[Stored], machine: str, seconds_to: float | None) -> Ro
     accuracies = [result.test.accuracy for result in tested]
     interval = kind = None
     if len(accuracies) > 1:
-        interval, kind = student_interval(accuracies), "student"
+        interval, kind = student_interval(accuracies, resolution=_share_of_test(tested[0])), "student"
     elif accuracies:
         interval, kind = wilson_interval(tested[0].test.correct, tested[0].test.images), "binomial"
 
@@ -90,7 +102,7 @@ def row_of(runs: Sequence[Stored], machine: str, seconds_to: float | None) -> Ro
         return statistics.median(values) if values else None
 
     # Over the seeds that did not diverge, where all of them have the figure.
-    quality = {name: known(value, tested) for name, value in QUALITY.items()}
+    quality = {name: known(figure.value, tested) for name, figure in QUALITY.items()}
     quality = {name: values for name, values in quality.items() if values and len(values) == len(tested)}
     memory = median(lambda result: result.speed.peak_memory_bytes)
     return Row(
@@ -104,7 +116,11 @@ def row_of(runs: Sequence[Stored], machine: str, seconds_to: float | None) -> Ro
         interval_kind=kind,
         diverged={result.seed: result.diverged_epoch for result in results if result.status == "diverged"},
         **{name: statistics.fmean(quality[name]) if name in quality else None for name in QUALITY},
-        intervals={name: student_interval(values) for name, values in quality.items() if len(values) > 1},
+        intervals={
+            name: student_interval(values, resolution=QUALITY[name].step(tested[0]))
+            for name, values in quality.items()
+            if len(values) > 1
+        },
         seconds_to=None if seconds_to is None else _seconds_to(runs, seconds_to),
         parameters=first.model.parameters,
         macs=first.model.macs,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
     from zoo.registry import Model
 
-MARK = "~"  # between a model's name and the digest of what it started from; no name of a registry has it
+MARK = "~"  # between a model's name and eight digits of the digest of what it started from
 WEIGHTS = "model.safetensors"
 
 
@@ -50,7 +51,7 @@ def starting_from(model: Model, pretrained: Pretrained) -> Model:
 
 def registry_name(name: str) -> str:
     """The name that the registry has for the model that a result calls `name`: without the digest of its weights."""
-    return name.partition(MARK)[0]
+    return re.sub(rf"{MARK}[0-9a-f]{{8}}\Z", "", name)
 
 
 def sha256(path: Path) -> str:

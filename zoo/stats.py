@@ -26,13 +26,18 @@ class Paired:
     spread: float | None
 
 
-def student_interval(values: Sequence[float], level: float = 0.95) -> tuple[float, float]:
-    """The confidence interval of the mean of at least two independent `values` (Student's t)."""
+def student_interval(values: Sequence[float], level: float = 0.95, resolution: float = 0.0) -> tuple[float, float]:
+    """The confidence interval of the mean of at least two independent `values` (Student's t).
+
+    `resolution` is the step that the values come in, as in :func:`paired_difference`: their spread is taken to be at
+    least that of the rounding, of single values the root of 1/12 of a step.
+    """
     n = len(values)
     if n < 2:
         raise ValueError("a Student interval needs at least two values")
     mean = math.fsum(values) / n
     deviation = math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (n - 1))
+    deviation = max(deviation, resolution / math.sqrt(12))
     half = float(special.stdtrit(n - 1, 0.5 + level / 2)) * deviation / math.sqrt(n)
     return mean - half, mean + half
 
@@ -51,8 +56,8 @@ def wilson_interval(hits: int, n: int, level: float = 0.95) -> tuple[float, floa
 def paired_difference(ours: Mapping[int, float], theirs: Mapping[int, float], resolution: float) -> Paired | None:
     """Student's paired t-test of ours minus theirs over the keys (seeds) that both have; None for fewer than two.
 
-    Accuracies come in steps of `resolution` (1 / images, above 0), so that few pairs can differ by exactly the same
-    amount; the spread is taken to be at least that of the rounding, the root of 1/6 of a step.
+    Figures come in steps of `resolution` (above 0; of accuracies 1 / images), so that few pairs can differ by exactly
+    the same amount; the spread is taken to be at least that of the rounding, the root of 1/6 of a step.
     """
     differences = [ours[seed] - theirs[seed] for seed in sorted(ours.keys() & theirs.keys())]
     n = len(differences)
@@ -136,12 +141,13 @@ def pareto_front(points: Sequence[tuple[float, float] | None], *, smaller: bool)
     return [index for _, _, index in (kept if smaller else reversed(kept))]
 
 
-def verdict(paired: Paired | None, corrected_p: float | None) -> str:
-    """In words: ``better``, ``worse``, or why neither is said."""
+def verdict(paired: Paired | None, corrected_p: float | None, seeds: int = 0) -> str:
+    """In words: ``better``, ``worse``, or why neither is said. `seeds`: how many each of the two models has or more."""
+    needs = f"needs {MIN_SEEDS} {'common ' if seeds >= MIN_SEEDS else ''}seeds"
     if paired is None or paired.n == 2:
-        return f"needs {MIN_SEEDS} seeds"
+        return needs
     if corrected_p >= ALPHA:
         return f"no evidence either way at n={paired.n}"
     if paired.n < MIN_SEEDS:  # one pair: two networks differ, of two models it says little
-        return f"these two runs differ; needs {MIN_SEEDS} seeds"
+        return f"these two runs differ; {needs}"
     return "better" if paired.difference > 0 else "worse"

@@ -11,7 +11,18 @@ from zoo.run_folder import Stored, load_predictions
 from zoo.stats import Paired, holm, paired_difference, paired_images, verdict
 
 Seeds = Mapping[int, Stored]  # the finished runs of one row of a table
-FINEST = 1e-4  # the step of a share of 10,000 images; losses have no coarser one
+FINEST = 1e-4  # the step of a share of 10,000 images; taken for figures that have none of their own
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A figure of quality: how it is read out of a result, None where that has none, and the step that it comes in.
+
+    `step` is asked of results that have the figure.
+    """
+
+    value: Callable[[Result], float | None]
+    step: Callable[[Result], float] = lambda result: FINEST
 
 
 @dataclass(frozen=True)
@@ -52,20 +63,21 @@ def differences(
     others: Sequence[Seeds],
     diverged: Sequence[bool],
     images: int,
-    quality: Mapping[str, Callable[[Result], float | None]],
+    quality: Mapping[str, Figure],
 ) -> list[Difference]:
     """One :class:`Difference` from `base` for each of `others`; `images` is the size of the test set.
 
-    A row of which a seed `diverged`, or one of the baseline, gets its figures and no verdict. `quality` reads other
-    figures out of a result.
+    A row of which a seed `diverged`, or one of the baseline, gets its figures and no verdict. `quality`: other
+    figures, by name.
     Raises :class:`ResultError` for predictions that are damaged or of other images.
     """
     paired = [_paired(other, base, images) for other in others]
     corrected = _corrected(paired)
-    shifts = {name: _shifts(base, others, value) for name, value in quality.items()}
+    shifts = {name: _shifts(base, others, figure) for name, figure in quality.items()}
     rows = []
     for index, (found, other) in enumerate(zip(paired, others, strict=True)):
         pairs = len(base.keys() & other.keys())
+        seeds = min(len(base), len(other))
         rows.append(
             Difference(
                 baseline=baseline,
@@ -75,22 +87,23 @@ def differences(
                 interval=found.interval if found else None,
                 spread=found.spread if found else None,
                 p_value=corrected.get(index),
-                verdict="a seed diverged" if diverged[index] else verdict(found, corrected.get(index)),
+                verdict="a seed diverged" if diverged[index] else verdict(found, corrected.get(index), seeds),
                 quality={name: found[index] for name, found in shifts.items() if index in found},
             )
         )
     return rows
 
 
-def _shifts(base: Seeds, others: Sequence[Seeds], value: Callable[[Result], float | None]) -> dict[int, Shift]:
-    """By the number of the other: what the figure that `value` reads differs by from the baseline's."""
+def _shifts(base: Seeds, others: Sequence[Seeds], figure: Figure) -> dict[int, Shift]:
+    """By the number of the other: what `figure` differs by from the baseline's."""
 
     def known(seeds: Seeds) -> dict[int, float]:
-        figures = {seed: value(run.result) for seed, run in seeds.items()}
-        return {seed: figure for seed, figure in figures.items() if figure is not None}
+        values = {seed: figure.value(run.result) for seed, run in seeds.items()}
+        return {seed: value for seed, value in values.items() if value is not None}
 
     theirs = known(base)
-    paired = [paired_difference(known(other), theirs, FINEST) for other in others]
+    step = max((figure.step(base[seed].result) for seed in theirs), default=FINEST)
+    paired = [paired_difference(known(other), theirs, step) for other in others]
     return {
         index: Shift(paired[index].difference, paired[index].interval, p_value)
         for index, p_value in _corrected(paired).items()

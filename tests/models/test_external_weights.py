@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -109,6 +110,14 @@ def test_only_safetensors(tmp_path: Path) -> None:
     ):
         with pytest.raises(RegistryError, match=told):
             pretrained.find(Path(given))
+
+
+@pytest.mark.parametrize("name", ["resnet18_bn", "hub-folder:./ckpt~old", "hub-folder:~/a", "hub-folder:a~1a2b3c4d/b"])
+def test_the_name_in_the_registry_is_without_the_digest_alone(name: str) -> None:
+    model = replace(load_registry().resolve("resnet18_bn"), name=name)
+    started = pretrained.starting_from(model, pretrained.Pretrained("0123456789abcdef" * 4))
+    assert started.name == f"{name}~01234567"
+    assert pretrained.registry_name(started.name) == pretrained.registry_name(name) == name
 
 
 def test_fine_tuned_runs_stand_beside_those_from_scratch(module_inline: Any, tiny: tuple[str, ...]) -> None:

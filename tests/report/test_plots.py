@@ -9,6 +9,7 @@ import xml.etree.ElementTree as ET
 from pathlib import Path
 from typing import Any
 
+import matplotlib.axes
 import matplotlib.text
 import pytest
 from test_comparison import compare, result
@@ -18,7 +19,7 @@ from zoo.comparison import Group
 from zoo.comparison import compare as group_runs
 from zoo.errors import ResultError
 from zoo.report import plot_bars, plot_batch_size, plot_curves, plot_pareto
-from zoo.report.plots import inches_of, labels, only_group, outputs, sheet, wrapped
+from zoo.report.plots import inches_of, labels, only_group, outputs, sheet, style, wrapped
 from zoo.results import EpochRow
 from zoo.run_folder import RunFolder, Stored, save_history, save_result
 
@@ -211,6 +212,34 @@ def test_two_rates_at_one_batch_size_are_refused() -> None:
     )
     with pytest.raises(ResultError, match="batch size 8 was run with 2 learning rates"):
         plot_batch_size.by_size([*same, Stored(other, RunFolder(Path("nowhere")))])
+
+
+def test_a_partly_diverged_model_is_on_no_front(
+    tmp_path: Path, texts: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fills: dict[str, str] = {}
+    real = matplotlib.axes.Axes.plot
+
+    def plot(self: Any, *given: Any, **look: Any) -> Any:
+        if "markerfacecolor" in look:
+            fills[look["marker"]] = look["markerfacecolor"]
+        return real(self, *given, **look)
+
+    monkeypatch.setattr(matplotlib.axes.Axes, "plot", plot)
+    whole = [result("a_bn", seed, 9000) for seed in range(2)]
+    partly = [result("b_bn", 0, 9500), result("b_bn", 1, None)]
+    plot_pareto.draw(only_group(compare([*whole, *partly])), ("parameters",), 1, tmp_path / "a.svg")
+    assert fills == {style(0)["marker"]: style(0)["color"], style(1)["marker"]: "white"}
+    assert "label of b_bn (1 of 2 diverged)" in texts
+    assert any("Pareto front of the means of the models of which no seed diverged" in words for words in said(texts))
+    texts.clear()
+    plot_pareto.draw(only_group(compare(whole)), ("parameters",), 1, tmp_path / "a.svg")
+    assert not any("diverged" in text for text in texts)
+
+
+def said(texts: list[str]) -> list[str]:
+    """`texts` without the breaks of their lines."""
+    return [" ".join(text.split()) for text in texts]
 
 
 def test_names_of_files(tmp_path: Path) -> None:

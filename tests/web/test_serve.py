@@ -214,6 +214,17 @@ def test_a_killed_process_is_not_at_work(tmp_path: Path) -> None:
     assert unfinished([tmp_path], {})[0][0]["state"].startswith("stopped")
 
 
+def test_trials_of_a_tuning_are_no_runs_of_a_bench(tmp_path: Path) -> None:
+    model = tmp_path / "tuning-0" / "cifar10-jpeg" / "laptop-aaaaaaaa" / "resnet20_ln"
+    for name in ("seed12", "trial3"):
+        (model / name).mkdir(parents=True)
+        (model / f".{name}.lock").write_text("")
+        save_history(RunFolder(model / name).history, history(2))
+    found, problem = unfinished([tmp_path], {})
+    assert [(run["seed"], run["state"]) for run in found] == [(12, "running")]
+    assert problem is None
+
+
 def test_before_the_first_result(zoo_cli, tmp_path: Path) -> None:
     (tmp_path / "runs").mkdir()
     with serving(zoo_cli) as (_, _, port):

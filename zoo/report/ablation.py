@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from zoo.ablation import Ablated
+from zoo.comparison_row import Row
 from zoo.report.figures import COLOURS, figure
 from zoo.report.layout import as_csv, as_json, document
 from zoo.report.tables import TEST_MARK, TEST_NOTE
@@ -48,7 +49,11 @@ def _accuracy(item: Ablated) -> str:
     spread = (
         f" ± {50 * (high - low):.2f}" if row.interval_kind == "student" else f" [{100 * low:.2f}, {100 * high:.2f}]"
     )
-    return f"{100 * row.accuracy:.2f}{spread}{TEST_MARK if row.selection == 'test' else ''}"
+    return f"{100 * row.accuracy:.2f}{spread}{_diverged(row)}{TEST_MARK if row.selection == 'test' else ''}"
+
+
+def _diverged(row: Row) -> str:
+    return f", {len(row.diverged)} of {len(row.seeds)} diverged" if row.diverged else ""
 
 
 def _notes(steps: Sequence[Ablated]) -> list[str]:
@@ -75,7 +80,7 @@ def draw(steps: Sequence[Ablated], path: Path, title: str) -> None:
                 left.errorbar(100 * row.accuracy, number, xerr=bars, fmt="o", color=shades[number], capsize=2)
                 note = "" if item.change is None else f"  {100 * item.change:+.2f}"
                 left.annotate(
-                    f"{100 * row.accuracy:.2f}{TEST_MARK if row.selection == 'test' else ''}{note}",
+                    f"{100 * row.accuracy:.2f}{TEST_MARK if row.selection == 'test' else ''}{note}{_diverged(row)}",
                     (100 * row.interval[1], number), xytext=(5, 0), textcoords="offset points", va="center", fontsize=7,
                 )  # fmt: skip
             curve = [(line.epoch, 100 * line.eval_accuracy) for line in item.history if line.eval_accuracy is not None]

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from tabulate import tabulate
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 # How tabulate calls the tables of each style; None where there is none but records.
 FORMATS = {"text": "simple", "markdown": "github", "csv": None, "latex": "latex_booktabs", "json": None}
@@ -40,8 +37,9 @@ def as_json(told: Any) -> str:
     return json.dumps(told, indent=1) + "\n"
 
 
-def as_csv(records: Sequence[Mapping[str, Any]] | pd.DataFrame) -> str:
-    """One line for each of `records`, or for each row of a frame, below their keys."""
+def as_csv(records: Sequence[Mapping[str, Any]]) -> str:
+    """One line for each of `records` below their keys; None is empty."""
     import pandas as pd  # a third of a second, which no table needs
 
-    return pd.DataFrame(records).to_csv(index=False, lineterminator="\n")
+    # As objects: a column of integers with one None would else be written as floats.
+    return pd.DataFrame(records, dtype=object).to_csv(index=False, lineterminator="\n")

@@ -49,9 +49,14 @@ def draw(group: Group, costs: Sequence[str], columns: int, path: Path) -> None:
     rows = [row for row in group.rows if row.accuracy is not None]
     gone = [row.model for row in group.rows if row.accuracy is None]
     common, names = labels(rows)
+    names = [
+        f"{name} ({len(row.diverged)} of {len(row.seeds)} diverged)" if row.diverged else name
+        for name, row in zip(names, rows, strict=True)
+    ]
+    apart = " of the models of which no seed diverged" if any(row.diverged for row in rows) else ""
     heading = [
         about(group, common),
-        f"{interval_words(rows)}; filled: Pareto front of the means",
+        f"{interval_words(rows)}; filled: Pareto front of the means{apart}",
         *([f"speed on {group.machines[rows[0].machine]}"] if "speed" in costs else []),
         *([f"diverged, not shown: {', '.join(gone)}"] if gone else []),
         *warnings_of(group),
@@ -75,7 +80,9 @@ def _panel(axes: Axes, rows: Sequence[Row], cost: str) -> list[object]:
     values = [row.train_images_per_second if speed else row.parameters / 1e6 for row in rows]
     axes.set_xlabel("train img/s (more is better)" if speed else "parameters (millions, fewer is better)")
     _scale(axes, values)
-    best = pareto_front(list(zip(values, gains, strict=True)), smaller=not speed)
+    # A row of which a seed diverged is on no front: its mean is of the seeds that went well.
+    points = [None if row.diverged else point for row, point in zip(rows, zip(values, gains, strict=True), strict=True)]
+    best = pareto_front(points, smaller=not speed)
     if len(best) > 1:  # the most that is had at a cost: to the right of a point by parameters, to its left by speed
         axes.step(
             [values[i] for i in best], [gains[i] for i in best], where="pre" if speed else "post",

@@ -16,6 +16,7 @@ from zoo.report.layout import document
 from zoo.report.tables import TEST_MARK, TEST_NOTE
 from zoo.robustness import BATCH, RUNNING, Record
 from zoo.stats import student_interval, wilson_interval
+from zoo.versus import FINEST
 
 LEFT = ("model", "norm", "mode")
 Figure = Callable[[Record], float | None]
@@ -103,7 +104,7 @@ def _other_images(group: Sequence[Record]) -> tuple[list[Cells], list[str]]:
         {
             **_who(members[0]),
             "seeds": _seeds(members),
-            "own test %": _mean(members, lambda r: r.stored_accuracy),
+            "own test %": _own_test(members),
             f"{members[0].dataset} %": _mean(members, lambda r: r.accuracy),
             "lost": _mean(members, lambda r: r.gap),
             **_others(members),
@@ -135,7 +136,7 @@ def _corruptions(group: Sequence[Record]) -> tuple[list[Cells], list[str]]:
                 **_who(members[0]),
                 **({"mode": members[0].mode, "batch": str(members[0].batch_size)} if several else {}),
                 "seeds": _seeds(members),
-                first: _mean(clean, lambda r: r.accuracy) if measured else _mean(members, lambda r: r.stored_accuracy),
+                first: _mean(clean, lambda r: r.accuracy) if measured else _own_test(members),
                 **{name: _mean(cell, lambda r: r.accuracy) for name, cell in columns.items()},
                 "mean": _mean(corrupted, lambda r: r.accuracy),
                 "lost": _mean(corrupted, lambda r: r.gap),
@@ -183,10 +184,10 @@ def _who(record: Record) -> Cells:
 
 def _others(members: Sequence[Record]) -> Cells:
     return {
-        "loss": _mean(members, lambda r: r.loss, "{:.3f}", 1),
+        "loss": _mean(members, lambda r: r.loss, "{:.3f}", 1, FINEST),
         "top-5 %": _mean(members, lambda r: r.top5_accuracy),
-        "ECE": _mean(members, lambda r: r.ece, "{:.3f}", 1),
-        "Brier": _mean(members, lambda r: r.brier, "{:.3f}", 1),
+        "ECE": _mean(members, lambda r: r.ece, "{:.3f}", 1, FINEST),
+        "Brier": _mean(members, lambda r: r.brier, "{:.3f}", 1, FINEST),
     }
 
 
@@ -202,8 +203,21 @@ def _ranked(group: Sequence[Record], figure: Figure) -> list[list[Record]]:
     return [rows[key] for key in order]
 
 
-def _mean(members: Iterable[Record], figure: Figure, shape: str = "{:.2f}", factor: float = 100.0) -> str:
-    """The mean over seeds of each seed's mean, ± the 95 % Student interval where there are several; - where unknown."""
+def _own_test(members: Sequence[Record]) -> str:
+    return _mean(members, lambda r: r.stored_accuracy, step=FINEST)  # a record does not say of how many images it is
+
+
+def _mean(
+    members: Sequence[Record],
+    figure: Figure,
+    shape: str = "{:.2f}",
+    factor: float = 100.0,
+    step: float | None = None,
+) -> str:
+    """The mean over seeds of each seed's mean, ± the 95 % Student interval where there are several; - where unknown.
+
+    `step` is the one that the figure comes in; None: it is a share of the images.
+    """
     seeds = [[figure(record) for record in runs] for runs in _by(members, lambda r: r.seed).values()]
     if not seeds or any(value is None for values in seeds for value in values):
         return "-"
@@ -211,7 +225,7 @@ def _mean(members: Iterable[Record], figure: Figure, shape: str = "{:.2f}", fact
     text = shape.format(statistics.fmean(means))
     if len(means) == 1:
         return text
-    low, high = student_interval(means)
+    low, high = student_interval(means, resolution=factor * (step or 1 / members[0].images))
     return f"{text} ± {shape.format((high - low) / 2)}"
 
 

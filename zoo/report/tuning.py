@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from zoo.recipe_diff import flatten
 from zoo.report.layout import as_csv, as_json, document
 
 if TYPE_CHECKING:
@@ -17,9 +18,7 @@ def render(found: Sequence[Tuning], style: str, title: str) -> str:
         records = [_record(tuning) for tuning in found]
         if style == "json":
             return as_json(records)
-        import pandas as pd
-
-        return as_csv(pd.json_normalize(records).drop(columns="all"))
+        return as_csv([flatten({key: value for key, value in record.items() if key != "all"}) for record in records])
     notes = [
         f"The same budget for each model: {words_of(found[0].budget.model_dump())}",
         "Held out: accuracy on the held-out images of the best trial, which is too high by having been chosen; in "

@@ -109,7 +109,7 @@ def unfinished(roots: Sequence[Path], epochs: dict[tuple[str, str], int]) -> tup
                 problem = str(fault)
             continue
         dataset, recipe, model, seed = folder.absolute().parts[-4:]
-        number = int(re.sub(r"\D", "", seed) or 0)
+        number = int(seed.removeprefix("seed"))
         found.append(
             {
                 "id": run_id(folder, model, number),
@@ -128,14 +128,20 @@ def unfinished(roots: Sequence[Path], epochs: dict[tuple[str, str], int]) -> tup
 
 
 def _begun(roots: Sequence[Path]) -> set[Path]:
-    """Folders of runs with a history or a lock and no result."""
+    """Folders of a bench's runs with a history or a lock and no result; trials of a tuning are none."""
     found = set()
     for root in roots:
         for folder, names, files in os.walk(root):
             if "history.csv" in files:
                 found.add(Path(folder))
             found |= {Path(folder, name) for name in names if f".{name}.lock" in files}
-    return {folder for folder in found if not (folder / FILE).is_file() and len(folder.absolute().parts) > 4}
+    return {
+        folder
+        for folder in found
+        if re.fullmatch("seed[0-9]+", folder.absolute().name)
+        and not (folder / FILE).is_file()
+        and len(folder.absolute().parts) > 4
+    }
 
 
 def _state_of(folder: Path) -> str:
