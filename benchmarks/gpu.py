@@ -26,6 +26,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 NORMS = ("bn", "ln", "gn", "in")
@@ -34,6 +35,7 @@ WITHOUT_CPU_RUNS = ("none", "evos0", "evob0", "brn")  # of resnet20 under `lapto
 SAVE_SECONDS = 40  # left for what is interrupted to end, for the summary and the archive
 LEAST_SECONDS = 30  # a run is not begun with less: it takes some to start
 THREADS = {"OMP_NUM_THREADS": "2"}  # of all, since several run at a time and a layout is remembered by the threads too
+FOLDERS = ("ZOO_DATA", "ZOO_CACHE", "ZOO_REGISTRY")
 INTERRUPTED = 130  # exit code of zoo
 
 
@@ -177,6 +179,8 @@ def zoo(arguments: tuple[str, ...], work: Work, seconds: float, log: Path) -> tu
             env={**os.environ, **THREADS, "PYTHONPATH": search}, start_new_session=True,
         )  # fmt: skip
         work.running.add(process)
+        if work.left <= 0:  # the signal came while the process was made
+            process.terminate()
         try:
             text, _ = process.communicate(timeout=max(1.0, seconds))
             return process.returncode, text
@@ -189,6 +193,15 @@ def zoo(arguments: tuple[str, ...], work: Work, seconds: float, log: Path) -> tu
                 return INTERRUPTED, process.communicate()[0]
         finally:
             work.running.discard(process)
+
+
+def keep(told: dict[str, Any], path: Path) -> None:
+    """Add the models of `told` to those that an earlier call has measured; at no moment is half a file there."""
+    before = json.loads(path.read_text())["models"] if path.exists() else []
+    now = {item["model"] for item in told["models"]}
+    told["models"] = [item for item in before if item["model"] not in now] + told["models"]
+    path.with_suffix(".part").write_text(json.dumps(told, indent=1))
+    path.with_suffix(".part").replace(path)
 
 
 def carry_out(step: Step, work: Work) -> None:
@@ -205,7 +218,7 @@ def carry_out(step: Step, work: Work) -> None:
     code, text = zoo((*step.arguments, *work.where), work, left, log)
     took = time.monotonic() - start
     if step.output and text.startswith("{"):  # what was measured before an error or an interruption counts
-        (work.out / step.output).write_text(text)
+        keep(json.loads(text), work.out / step.output)
     if code == 0:
         done.touch()
         print(f"{step.name}: {took:.0f} s", flush=True)
@@ -297,6 +310,11 @@ def main() -> int:
     for folder in ("done", "logs"):
         (out / folder).mkdir(parents=True, exist_ok=True)
     where = ("--device", given.device, *(("--data-dir", str(Path(given.data_dir).resolve())) if given.data_dir else ()))
+    for name in FOLDERS:  # the commands run in another folder
+        if os.environ.get(name):
+            os.environ[name] = os.pathsep.join(
+                str(Path(part).expanduser().absolute()) for part in os.environ[name].split(os.pathsep) if part
+            )
     work = Work(out, time.monotonic() + 60 * given.minutes, where)
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, work.stop)
@@ -309,8 +327,10 @@ def main() -> int:
         if not given.keep_weights:
             for weights in out.rglob("model.safetensors"):
                 weights.unlink()
-        (out / "summary.md").write_text(summarise(work, "resnet20_bn" if given.tiny else "resnet18_bn"))
-        pack(out)
+        try:
+            (out / "summary.md").write_text(summarise(work, "resnet20_bn" if given.tiny else "resnet18_bn"))
+        finally:
+            pack(out)
     print(f"wrote {out / 'summary.md'}" + f"; failed: {', '.join(work.failed)}" * bool(work.failed), flush=True)
     return 1 if work.failed else 0
 

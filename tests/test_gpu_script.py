@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import signal
 import subprocess
@@ -54,6 +55,20 @@ def test_no_time_leaves_all_for_the_next_call_which_does_it_and_the_one_after_no
     assert {"summary.md", "speed-resnet20.json"} <= set(names)
 
     assert run(out).count("done before") == 5
+
+
+def test_a_second_call_that_is_cut_off_keeps_the_speeds_of_the_first(tmp_path: Path) -> None:
+    spec = importlib.util.spec_from_file_location("gpu_script", SCRIPT)
+    script = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = script  # dataclasses look there
+    spec.loader.exec_module(script)
+    file = tmp_path / "speed-resnet18.json"
+    for rates in ({"a": 1, "b": 2}, {"b": 3}):
+        models = [{"model": name, "train_images_per_second": rate} for name, rate in rates.items()]
+        script.keep({"environment": {}, "models": models}, file)
+    told = json.loads(file.read_text())["models"]
+    assert {item["model"]: item["train_images_per_second"] for item in told} == {"a": 1, "b": 3}
+    assert list(tmp_path.iterdir()) == [file]
 
 
 @pytest.mark.slow

@@ -15,8 +15,11 @@ import pytest
 import torch
 from torch import nn
 
+from zoo.builder import build, try_on
 from zoo.data.loader import TrainLoader
+from zoo.engine.speed import LAYOUTS, choose_layout
 from zoo.errors import EnvironmentFault, RecipeError, RegistryError
+from zoo.recipe_file import load_recipe
 from zoo.registry import load_registry
 from zoo.results import EpochRow
 from zoo.run_folder import RunFolder, find_results, load_history, load_result
@@ -94,6 +97,21 @@ def test_synchronised_batch_norm_needs_gpus_where_there_are_several_processes() 
     check_model(entry, nn.SyncBatchNorm(4), torch.device("cuda", 0), TWO[0])
     with pytest.raises(EnvironmentFault, match=r"^resnet20_syncbn: torch synchronises .* between GPUs only, .*cpu"):
         check_model(entry, nn.SyncBatchNorm(4), CPU, TWO[0])
+
+
+def test_the_checks_of_synchronised_batch_norm_are_of_one_process(tmp_path: Path) -> None:
+    """They train a copy on the CPU, where torch synchronises nothing; the first process times the layouts alone."""
+    entry, device = load_registry(folder=Path("/")).resolve("resnet20_syncbn"), torch.device("cpu")
+    torch.distributed.init_process_group("gloo", init_method=f"file://{tmp_path / 'met'}", rank=0, world_size=1)
+    try:
+        module = build(entry, 10)
+        with pytest.raises(ValueError, match="GPU"):
+            module.train()(torch.rand(2, 3, 16, 16))
+        try_on(entry, module, (3, 16, 16), 10)
+        assert choose_layout(module, load_recipe("smoke", ["precision=fp32"]), device, (3, 16, 16)) in LAYOUTS
+        assert sum(isinstance(part, nn.SyncBatchNorm) for part in module.modules()) == 19  # still what it is
+    finally:
+        torch.distributed.destroy_process_group()
 
 
 def test_a_process_without_an_image_is_refused() -> None:

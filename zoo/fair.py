@@ -70,11 +70,19 @@ def check_module(where: str, module: nn.Module) -> None:
             )
 
 
+def unsynchronised(module: nn.Module) -> nn.Module:
+    """`module` itself, its SyncBatchNorm as BatchNorm: to try a copy in one process, or on a CPU, while others wait."""
+    for part in module.modules():
+        if isinstance(part, nn.SyncBatchNorm):
+            part.__class__ = nn.BatchNorm2d
+    return module
+
+
 def step(module: nn.Module, images: Tensor) -> tuple[nn.Module, dict[str, nn.Parameter], Any]:
     """A copy of `module` after the backward pass of a step on `images` and an answer to them in eval mode, its
     parameters before, and the answer: what :func:`check_after` looks at. Raises whatever the model does.
     """
-    twin = copy.deepcopy(module)
+    twin = unsynchronised(copy.deepcopy(module))
     before = dict(twin.named_parameters())
     twin.train()(images).sum().backward()
     with torch.no_grad():

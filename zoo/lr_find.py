@@ -18,7 +18,7 @@ from zoo.builder import build, definition
 from zoo.data.datasets import Dataset
 from zoo.data.loader import TrainLoader
 from zoo.engine import speed
-from zoo.engine.machine import settle_arithmetic
+from zoo.engine.machine import fresh_compiler, settle_arithmetic
 from zoo.engine.optim import make_optimizer, set_lr
 from zoo.engine.step import TrainStep
 from zoo.errors import RecipeError
@@ -86,6 +86,7 @@ def lr_find(
     """
     device = settings.device
     settle_arithmetic(settings.deterministic)
+    fresh_compiler(settings.compiled)
     torch.manual_seed(derive("init", seed))
     module = build(model, dataset.num_classes).to(device)
     layout = settle_layout(settings, module, definition(model), recipe, input_shape(recipe, dataset))

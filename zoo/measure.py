@@ -12,6 +12,7 @@ from zoo.builder import build, definition
 from zoo.data.datasets import Dataset
 from zoo.data.loader import TrainLoader
 from zoo.engine import speed, throughput
+from zoo.engine.machine import fresh_compiler
 from zoo.inputs import input_shape, split_rows, train_loader
 from zoo.recipe import Recipe
 from zoo.registry import Model
@@ -58,6 +59,7 @@ def train(
 ) -> tuple[nn.Module, str, tuple[int, int, int], throughput.Training]:
     """The training half of :func:`measure`: the network, its memory layout, the shape of its images, its speeds."""
     device = settings.device
+    fresh_compiler(settings.compiled)
     torch.manual_seed(derive("init", 0))
     module = build(model, dataset.num_classes).to(device)
     shape = input_shape(recipe, dataset)

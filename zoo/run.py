@@ -6,6 +6,7 @@ import datetime
 import os
 import statistics
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -20,7 +21,7 @@ from zoo.data.loader import EvalLoader, killed_worker
 from zoo.engine import speed, train
 from zoo.engine.checkpoint import load_state, save_weights
 from zoo.engine.evaluate import Evaluation, evaluate
-from zoo.engine.machine import PeakMemory, describe, settle_arithmetic
+from zoo.engine.machine import PeakMemory, describe, fresh_compiler, settle_arithmetic
 from zoo.errors import EnvironmentFault, ResultError
 from zoo.identity import check_identity, started_with
 from zoo.inputs import eval_loader, input_shape, split_rows, train_loader
@@ -47,6 +48,9 @@ class Reporter(train.Reporter, Protocol):
     def settled(self, run: Run, settings: SettingsPart) -> None:
         """The layout and executor of a run are decided."""
 
+    def moved(self, changed: Sequence[str]) -> None:
+        """The run goes on with other hardware or software, whose names in ``environment`` are `changed`."""
+
 
 @dataclass(frozen=True)
 class Ready:
@@ -69,9 +73,17 @@ class Ready:
     def kept(self) -> dict[str, Any]:
         """What the saved state says of the settings: a resume that does not repeat them changes the last bits."""
         kept = self.used.model_dump() | {"processes": self.settings.world.size}
+        kept["environment"] = describe(self.settings.device)
         if self.settings.world.size > 1:  # each process has a GPU of its own
             kept["device"] = self.settings.device.type
         return kept
+
+    @property
+    def moved(self) -> list[str]:
+        """What of hardware and software is not as it was when the state was saved; states of old do not tell."""
+        now = self.kept["environment"]
+        before = self.state["identity"]["settings"].get("environment", now) if self.state else now
+        return sorted(name for name in now if before.get(name) != now[name])
 
 
 def set_up(run: Run, recipe: Recipe, dataset: Dataset, settings: Settings, *, identity: dict[str, Any]) -> Ready:
@@ -82,6 +94,7 @@ def set_up(run: Run, recipe: Recipe, dataset: Dataset, settings: Settings, *, id
     """
     device, folder = settings.device, run.folder
     settle_arithmetic(settings.deterministic)
+    fresh_compiler(settings.compiled)
 
     torch.manual_seed(derive("init", run.seed))  # the initial weights depend on the seed and the model alone
     model = build(run.model, dataset.num_classes).to(device)
@@ -130,6 +143,8 @@ def set_up(run: Run, recipe: Recipe, dataset: Dataset, settings: Settings, *, id
         for name in ("device", "executor", "compiled", "deterministic", "processes"):
             if before[name] != ready.kept[name]:
                 raise started_with(folder, name, before[name])
+        if ready.moved:
+            state["progress"]["window_rates"] = []  # a speed is one machine's
     return ready
 
 
@@ -139,6 +154,8 @@ def train_on(ready: Ready, reporter: Reporter) -> train.Outcome:
     """
     run, settings = ready.run, ready.settings
     reporter.settled(run, ready.used)
+    if ready.moved:
+        reporter.moved(ready.moved)
     try:
         return train.train(
             ready.model,
@@ -187,7 +204,9 @@ def run_one(
     outcome = train_on(ready, reporter)
     if not settings.world.first:
         return None
-    peak_memory = memory.read()
+    # Nothing was trained here where only the test was left to do.
+    trained_here = ready.state is None or ready.state["progress"]["epoch"] < recipe.epochs
+    peak_memory = memory.read() if trained_here else None
 
     diverged = outcome.diverged
     test = holdout = trained = inference = None

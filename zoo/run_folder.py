@@ -70,9 +70,14 @@ class RunFolder:
         """What a killed run goes on from; removed when the run is done."""
         return self.path / "state.pt"
 
+    @property
+    def track(self) -> Path:
+        """The id under which trackers know the run (``--track``)."""
+        return self.path / "track.json"
+
     def clear(self) -> None:
         """Remove what an earlier run left here. Raises :class:`ResultError`."""
-        for file in (self.result, self.state, self.history, self.weights, self.predictions):
+        for file in (self.result, self.state, self.history, self.weights, self.predictions, self.track):
             try:
                 file.unlink(missing_ok=True)
             except OSError as problem:

@@ -154,7 +154,7 @@ def _open(path: Path, result: Result, registry: Registry) -> TrainedRun:
     name = result.model.name
     if not folder.weights.is_file():
         raise ResultError(
-            f"{folder.path}: has a result but no {folder.weights.name} (committed results come without weights); "
+            f"{folder.path}: has a result but no {folder.weights.name} (most committed results come without weights); "
             f"train it again with `zoo bench {name}`, or name a run that was made here"
         )
     then = result.model.definition

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from zoo.cluster import PACKAGES, Resources, parse
+from zoo.cluster import PACKAGES, Resources, open_engine, parse
 from zoo.errors import EnvironmentFault, UnknownNameError, ZooError
 
 
@@ -21,6 +21,23 @@ def test_a_gpu_is_taken_where_the_device_is_one():
     assert cluster.slurm == {"partition": "gpu", "time": 60}
     assert cluster.for_device("cpu") == Resources(1, 0)
     assert cluster.for_device("cuda") == Resources(1, 1)
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [("60", 60), ("2:00:00", "2:00:00"), ("00123", "00123"), ("0.5", 0.5), ("true", True), ("[a, b]", ["a", "b"]),
+     ("2026-11-29", "2026-11-29"), ("gpu", "gpu")],
+)  # fmt: skip
+def test_only_what_looks_like_a_number_is_one(text, value):
+    assert parse("slurm", None, (f"account={text}",)).slurm == {"account": value}
+
+
+@pytest.mark.parametrize("time", ["2:00:00", "0.5", "0", "1h", "true"])
+def test_time_is_whole_minutes(time, tmp_path):
+    pytest.importorskip("submitit")
+    cluster = parse("slurm:local", None, (f"time={time}",))
+    with pytest.raises(EnvironmentFault, match=r"^--slurm time=.*: expected whole minutes, as in time=120$"):
+        open_engine(cluster, Resources(), tmp_path, 1)
 
 
 @pytest.mark.parametrize(

@@ -31,14 +31,17 @@ def test_slow_weights_follow_and_the_trained_ones_jump_to_them() -> None:
         model[1].num_batches_tracked += 1
         before = weight.detach().clone()
         average.update(step / 12)
+        kept = average.evaluated[0].weight
         if step % 3:
             assert torch.equal(weight, before)
+            assert torch.equal(kept, slow_weight)  # what counts are the slow ones
             continue
         stays = 0.9**3 * (step / 12) ** 2
         slow_weight = stays * slow_weight + (1 - stays) * before
         assert torch.allclose(weight, slow_weight)
-    assert model[1].num_batches_tracked == 12  # counted, not averaged
-    assert average.evaluated is model
+        assert torch.equal(kept, weight)
+        slow_weight = kept.detach().clone()
+    assert model[1].num_batches_tracked == average.evaluated[1].num_batches_tracked == 12  # counted, not averaged
 
 
 def test_running_statistics_take_part() -> None:
@@ -72,6 +75,7 @@ def test_a_saved_state_goes_on_where_it_was() -> None:
     second.load_state_dict(first.state_dict())
     steps(again, second, range(6, 11))
     assert torch.equal(again.weight, whole.weight)
+    assert torch.equal(second.evaluated.weight, one.evaluated.weight)
 
 
 def test_moving_average_follows_its_definition_and_torch() -> None:

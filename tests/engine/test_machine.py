@@ -13,12 +13,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torch import Tensor, nn
+from torch._dynamo.testing import CompileCounter
 
 from zoo.engine.machine import (
     ALLOCATOR_VARIABLES,
     PeakMemory,
     choose_device,
     describe,
+    fresh_compiler,
     git_state,
     native_bf16,
     settle_precision,
@@ -126,6 +129,24 @@ def test_freed_memory_is_kept_unless_the_user_set_up_the_allocator() -> None:
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc's malloc is told what to do")
+def test_every_model_of_a_class_is_compiled() -> None:
+    counter = CompileCounter()  # makes no code, counts what it is asked for
+
+    class Model(nn.Module):
+        def __init__(self, norm: nn.Module) -> None:
+            super().__init__()
+            self.norm = norm
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.norm(x)
+
+    norms = [nn.Dropout(), nn.ReLU(), nn.GELU(), nn.SiLU(), nn.ELU(), nn.Tanh(), nn.Sigmoid(), nn.Mish(), nn.CELU()]
+    for norm in [*norms, nn.SELU()]:
+        fresh_compiler(True)
+        torch.compile(Model(norm), backend=counter)(torch.ones(2, 3))
+    assert counter.frame_count == 10  # torch stops after 8 of one code
+
+
 def test_a_peak_is_not_that_of_the_work_before() -> None:
     large, small = map(int, subprocess.check_output([sys.executable, "-c", PEAKS], text=True).split())
     assert large > 2**27

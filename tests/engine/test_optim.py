@@ -102,6 +102,25 @@ def test_one_step_of_nesterov_by_hand() -> None:
     assert layer.weight.item() == pytest.approx(2 - 0.38)
 
 
+def test_a_first_step_that_overflows_in_fp16_leaves_no_trace(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.utils.deterministic, "fill_uninitialized_memory", True)  # what nobody wrote is nan
+    layers, answers = [nn.Linear(2, 2, bias=False) for _ in range(2)], []
+    layers[1].load_state_dict(layers[0].state_dict())
+    torch.use_deterministic_algorithms(True)
+    try:
+        for layer, overflows in zip(layers, (False, True), strict=True):
+            optimizer, scaler = make_optimizer(layer, SGD_CONFIG), torch.amp.GradScaler("cpu", init_scale=4.0)
+            for factor in [float("inf")] * overflows + [1.0, 2.0]:
+                optimizer.zero_grad()
+                scaler.scale((factor * layer(torch.ones(1, 2))).sum()).backward()
+                scaler.step(optimizer)
+                scaler.update()
+            answers.append(layer.weight.detach())
+    finally:
+        torch.use_deterministic_algorithms(False)
+    assert torch.equal(*answers)
+
+
 def test_muon_moves_matrices_by_an_orthogonal_step_and_vectors_as_adam() -> None:
     torch.manual_seed(0)
     layer = nn.Conv2d(8, 16, 3)

@@ -63,7 +63,7 @@ class Silent:
             self.at_epoch(row.epoch)
 
     def __getattr__(self, name: str) -> Any:
-        if name not in ("resumed", "window", "run", "settled", "finished"):
+        if name not in ("resumed", "moved", "window", "run", "settled", "finished"):
             raise AttributeError(name)
         return lambda *arguments, **keywords: None
 
@@ -509,6 +509,52 @@ def test_a_state_that_names_no_processes_goes_on_in_one(tmp_path: Path, models: 
     assert state["identity"]["settings"].pop("processes") == 1
     save_state(file, state)
     assert one(tmp_path, models[1], wanted, data).resumes == 1
+
+
+def test_a_run_that_is_moved_to_another_machine_says_so_and_has_the_speed_of_the_last(
+    tmp_path: Path, models: list[Model]
+) -> None:
+    wanted, data = recipe(), dataset()
+
+    def stop(epoch: int) -> None:
+        if epoch == 2:
+            raise KeyboardInterrupt
+
+    class Told(Silent):
+        changed: list[str] | None = None
+
+        def moved(self, changed: list[str]) -> None:
+            self.changed = changed
+
+    windows = {}
+    for cpu in ("this", "another"):
+        folder = tmp_path / cpu
+        with pytest.raises(KeyboardInterrupt):
+            one(folder, models[1], wanted, data, reporter=Silent(stop))
+        file = stored(folder, wanted, "tiny_ln") / "state.pt"
+        state = load_state(file)
+        if cpu == "another":
+            state["identity"]["settings"]["environment"] |= {"cpu": "abacus", "threads": 99}
+        save_state(file, state)
+        told = Told()
+        windows[cpu] = len(one(folder, models[1], wanted, data, reporter=told).speed.window_rates)
+        assert told.changed == (["cpu", "threads"] if cpu == "another" else None)
+    # Three windows an epoch, the first of each session left out: of two epochs and one, or of that one alone.
+    assert windows == {"this": 5 + 2, "another": 2}
+
+
+def test_a_session_that_trains_nothing_tells_no_peak_of_memory(tmp_path: Path, models: list[Model]) -> None:
+    wanted, data = recipe(), dataset()
+
+    def stop(epoch: int) -> None:
+        if epoch == 3:  # all are done, the test is not
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        one(tmp_path, models[1], wanted, data, reporter=Silent(stop))
+    found = one(tmp_path, models[1], wanted, data)
+    assert found.test is not None
+    assert found.speed.peak_memory_bytes is None
 
 
 def test_seeds_and_models_are_different_runs(tmp_path: Path, models: list[Model]) -> None:

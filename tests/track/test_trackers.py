@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -18,9 +19,13 @@ from typing import Any
 
 import pytest
 
-from zoo.run_folder import find_results, load_result
+from zoo.registry import load_registry
+from zoo.run import Run
+from zoo.run_folder import RunFolder, find_results, load_result
+from zoo.track.reporter import Tracked
 from zoo.web.live import unfinished
 
+COMMITTED = Path(__file__).parents[2] / "benchmarks/results/cifar10-jpeg/laptop-9c06139e/resnet20_bn/seed0"
 ALL = "tensorboard,mlflow,wandb"
 PER_EPOCH = {
     "lr": "lr", "train/loss": "train_loss", "train/accuracy": "train_accuracy", "holdout/loss": "eval_loss",
@@ -213,6 +218,46 @@ def test_done_before(benched, tiny):
     )
     assert run.data.metrics["final/test_accuracy"] == benched.result.test.accuracy
     client.delete_run(run.info.run_id)  # for the other tests
+
+
+def test_a_run_done_on_a_cluster_is_new_to_trackers_after_restart(tmp_path):
+    """They hear of such a run when it has ended, so that its first epoch says nothing."""
+    folder = RunFolder(tmp_path / "cifar10-jpeg" / "recipe" / "resnet20_bn" / "seed0")
+    shutil.copytree(COMMITTED, folder.path)
+    result, begun = load_result(folder.result), []
+
+    class Tracker:
+        name, where = "told", "here"
+
+        def holds(self, entry):
+            return False
+
+        def begin(self, entry, fresh):
+            begun.append((entry.id, fresh))
+            return ()
+
+        def log(self, epoch, metrics): ...
+        def end(self, status, epoch, metrics, files): ...
+
+    recipe = SimpleNamespace(name="laptop", fingerprint="0" * 64, canonical=dict)
+    dataset = SimpleNamespace(name="cifar10-jpeg", fingerprint="1" * 64)
+    run = Run(load_registry(folder=Path("/")).resolve("resnet20_bn"), 0, folder)
+    shown = SimpleNamespace(run=lambda *_: None, settled=lambda *_: None, finished=lambda *_: None)
+
+    def ends():
+        told = Tracked(shown, pytest.fail, [Tracker()], recipe, dataset, None)
+        told.run(run, 1, 1)
+        told.settled(run, result.settings)
+        told.finished(run, result, False)
+
+    ends()
+    ends()
+    folder.clear()  # as --restart does, before another machine trains it anew
+    shutil.copytree(COMMITTED, folder.path, dirs_exist_ok=True)
+    ends()
+    (first, new), (same, again), (other, anew) = begun
+    assert (new, again, anew) == (True, False, True)
+    assert first == same != other
 
 
 def test_a_tracker_that_fails_costs_no_run(benched, tiny, inline_cli):

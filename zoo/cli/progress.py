@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -30,6 +32,13 @@ class Lines:
         workers = f", {settings.workers} workers" if settings.workers else ""
         compiled = ", compiled" if settings.compiled else ""
         self.say(f"  {settings.device}, {settings.layout}{compiled}, augmentation: {settings.executor}{workers}")
+
+    def moved(self, changed: Sequence[str]) -> None:
+        """See :class:`zoo.run.Reporter`."""
+        self.say(
+            f"  begun with another {', '.join(changed)}: last bits may differ from a run that was not moved, and only "
+            "the speed from here on counts"
+        )
 
     def resumed(self, epoch: int, epochs: int) -> None:
         """See :class:`zoo.engine.train.Reporter`."""

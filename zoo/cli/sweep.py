@@ -102,9 +102,11 @@ def carry_out_on_cluster(
     resources = job.cluster.for_device(job.settings.device.type)
     source = Source(job.registry, job.dataset, job.data_dir, resources.cpu)
     tickets: list[Ticket] = []
-    done_before, total = 0, sum(map(len, plans))
+    # Two steps of a study may be one recipe, and their runs the same.
+    steps = {recipe.slug: (recipe, runs) for recipe, runs in zip(recipes, plans, strict=True)}.values()
+    done_before, total = 0, sum(len(runs) for _, runs in steps)
     with marks_in(job.runs) as marks:
-        for recipe, runs in zip(recipes, plans, strict=True):
+        for recipe, runs in steps:
             told = Tracked(shown, shown.say, trackers, recipe, job.data, git)
             for run, (state, epoch) in zip(runs, look(runs, recipe, job.data), strict=True):
                 if state in OVER:

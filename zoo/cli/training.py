@@ -247,7 +247,7 @@ def carry_out(job: Job, recipes: Sequence[Recipe]) -> list[list[Stored]]:
             sweep.show_plan(job, recipes, plans)
         return []
     notes = [engine.check(plan, recipe, job.data, job.settings) for plan, recipe in zip(plans, recipes, strict=True)]
-    stored, world = [], job.settings.world
+    stored, done, world = [], set(), job.settings.world
     track = job.track if world.first else ()
     git = git_state() if track else None  # for trackers; each run records its own
     told_by = Gathered(quiet=False) if job.cluster else make_reporter(quiet=not world.first)
@@ -262,7 +262,10 @@ def carry_out(job: Job, recipes: Sequence[Recipe]) -> list[list[Stored]]:
                 if job.cluster:
                     continue  # the runs of all recipes are one sweep
                 told = Tracked(reporter, reporter.say, trackers, recipe, job.data, git)
-                results = engine.bench(plan, recipe, job.data, job.settings, told, job.restart)
+                # Two steps of a study may be one recipe: what it has just trained is not thrown away.
+                anew = job.restart and recipe.slug not in done
+                results = engine.bench(plan, recipe, job.data, job.settings, told, anew)
+                done.add(recipe.slug)
                 if world.first:
                     stored.append([Stored(result, run.folder) for result, run in zip(results, plan, strict=True)])
             if job.cluster:

@@ -7,6 +7,7 @@ begun again on another goes on from its ``state.pt``.
 from __future__ import annotations
 
 import importlib.util
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from zoo.cluster.sweep import Engine
 
 PACKAGES = {"ray": "ray", "slurm": "submitit"}  # engine, which is also zoo's extra -> package
+NUMBER = re.compile(r"-?(0|[1-9]\d*)?(\.\d+)?")
 RETRIES = 5  # times that a run is begun again after its worker or node was lost
 
 
@@ -111,6 +113,9 @@ def _pair(option: str, text: str) -> tuple[str, Any]:
     if not equals or not name or not value:
         raise EnvironmentFault(f"{option} {text}: expected name=value")
     try:
-        return name, yaml.safe_load(value)
+        read = yaml.safe_load(value)
     except yaml.YAMLError as problem:
         raise EnvironmentFault(f"{option} {text}: the value is not valid YAML; quote it if it is text") from problem
+    # YAML 1.1 takes 2:00:00 for a number of seconds and 00123 for an octal one.
+    plain = isinstance(read, bool | list | dict) or (isinstance(read, int | float) and NUMBER.fullmatch(value))
+    return name, read if plain else value

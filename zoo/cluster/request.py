@@ -6,6 +6,7 @@ import os
 import socket
 import time
 import traceback
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -198,6 +199,9 @@ class Silent:
         """See :class:`zoo.bench.Reporter`."""
 
     def settled(self, run: Run, settings: SettingsPart) -> None:
+        """See :class:`zoo.run.Reporter`."""
+
+    def moved(self, changed: Sequence[str]) -> None:
         """See :class:`zoo.run.Reporter`."""
 
     def resumed(self, epoch: int, epochs: int) -> None:

@@ -136,6 +136,8 @@ class Slurm:
     def _options(self, given: Mapping[str, Any], resources: Resources) -> dict[str, Any]:
         """As AutoExecutor wants them named."""
         minutes = {"time": MINUTES} | dict(given)
+        if type(minutes["time"]) is not int or minutes["time"] < 1:
+            raise EnvironmentFault(f"--slurm time={minutes['time']}: expected whole minutes, as in time=120")
         if self._local:
             if others := sorted(set(given) - {"time"}):
                 raise EnvironmentFault(f"--slurm {others[0]}: slurm:local knows only time; take it out")

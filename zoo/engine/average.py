@@ -77,33 +77,33 @@ class Lookahead:
 
     Zhang, Lucas, Hinton, Ba, "Lookahead Optimizer", arXiv:1907.08610, with the decay that grows over training of
     Jordan, arXiv:2404.00498: ``decay ** every * done ** power`` of the slow weights stays at each jump, next to nothing
-    at first. Running statistics take part.
+    at first. Running statistics take part. The slow weights are what is evaluated and stored, as in both.
     """
 
     def __init__(self, model: nn.Module, config: schema.Lookahead) -> None:
-        self.evaluated, self.config, self.steps = model, config, 0
-        self.slow = [tensor.detach().clone() for tensor in self._weights()]
+        self.model, self.config, self.steps = model, config, 0
+        self.evaluated = copy.deepcopy(model)
 
     def update(self, done: float) -> None:
-        """Every ``config.every`` steps: the slow weights follow, the trained ones jump."""
+        """Every ``config.every`` steps: the slow weights follow, the trained ones jump. Counts are copied."""
         self.steps += 1
         if self.steps % self.config.every:
             return
         stays = self.config.decay**self.config.every * done**self.config.power
-        weights = self._weights()
+        pairs = list(zip(_tensors(self.evaluated), _tensors(self.model), strict=True))
+        slow, trained = map(list, zip(*(pair for pair in pairs if pair[0].is_floating_point()), strict=True))
         with torch.no_grad():
-            torch._foreach_lerp_(self.slow, weights, 1 - stays)
-            torch._foreach_copy_(weights, self.slow)
-
-    def _weights(self) -> list[Tensor]:
-        return [tensor for tensor in self.evaluated.state_dict().values() if tensor.is_floating_point()]
+            torch._foreach_lerp_(slow, trained, 1 - stays)
+            torch._foreach_copy_(trained, slow)
+            for mine, counted in pairs:
+                if not mine.is_floating_point():
+                    mine.copy_(counted)
 
     def state_dict(self) -> dict[str, Any]:
         """The slow weights and the count of steps."""
-        return {"slow": self.slow, "steps": self.steps}
+        return {"slow": self.evaluated.state_dict(), "steps": self.steps}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from there."""
-        for mine, saved in zip(self.slow, state["slow"], strict=True):
-            mine.copy_(saved)
+        self.evaluated.load_state_dict(state["slow"])
         self.steps = state["steps"]

@@ -127,8 +127,12 @@ def synchronize(device: torch.device) -> None:
 
 
 def exact_float32() -> None:
-    """From now on fp32 is fp32: cuDNN would round to TF32 under the same recipe as a CPU, which does not."""
+    """From now on fp32 is fp32: cuDNN would round to TF32 under the same recipe as a CPU, which does not.
+
+    cuBLAS would where ``TORCH_ALLOW_TF32_CUBLAS_OVERRIDE`` says so, as in some containers.
+    """
     torch.backends.cudnn.allow_tf32 = False
+    torch.set_float32_matmul_precision("highest")
 
 
 def settle_arithmetic(deterministic: bool) -> None:
@@ -143,6 +147,16 @@ def settle_arithmetic(deterministic: bool) -> None:
     torch.use_deterministic_algorithms(deterministic)
     torch.utils.deterministic.fill_uninitialized_memory = False  # nothing here reads what it did not write
     torch.backends.cudnn.benchmark = False  # it picks algorithms by the clock
+
+
+def fresh_compiler(compiled: bool) -> None:
+    """Before each model that is `compiled`: torch forgets the others.
+
+    Models of one class share the code of their forward pass, which torch compiles for 8 of them and then no more: it
+    would run the ninth uncompiled.
+    """
+    if compiled:
+        torch.compiler.reset()
 
 
 class ResidentPeak:

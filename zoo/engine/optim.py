@@ -25,7 +25,7 @@ def make_optimizer(model: nn.Module, config: schema.SGD | schema.AdamW | schema.
     groups = [group for group in groups if group["params"]]
     # One fused kernel per step instead of one per parameter; both device kinds have it.
     if isinstance(config, schema.SGD):
-        return torch.optim.SGD(groups, lr=config.lr, momentum=config.momentum, nesterov=config.nesterov, fused=True)
+        return _sgd(groups, config)
     if isinstance(config, schema.AdamW):
         return torch.optim.AdamW(groups, lr=config.lr, betas=config.betas, fused=True)
     return _muon()(
@@ -37,6 +37,15 @@ def make_optimizer(model: nn.Module, config: schema.SGD | schema.AdamW | schema.
         fallback_lr_scale=config.adamw_lr_scale,
         betas=config.betas,
     )
+
+
+def _sgd(groups: list[dict], config: schema.SGD) -> torch.optim.SGD:
+    made = torch.optim.SGD(groups, lr=config.lr, momentum=config.momentum, nesterov=config.nesterov, fused=True)
+    # torch takes uninitialised memory for them in its first step, and leaves it so where fp16 overflows in that step.
+    for group in made.param_groups if config.momentum else ():
+        for parameter in group["params"]:
+            made.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
+    return made
 
 
 def _muon() -> type[torch.optim.Optimizer]:

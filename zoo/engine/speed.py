@@ -22,6 +22,7 @@ from zoo.engine.machine import synchronize
 from zoo.engine.optim import make_optimizer
 from zoo.engine.step import TrainStep
 from zoo.errors import EnvironmentFault
+from zoo.fair import unsynchronised
 from zoo.files import write_first
 from zoo.recipe import Recipe
 from zoo.world import ALONE
@@ -57,7 +58,7 @@ def choose_layout(model: nn.Module, recipe: Recipe, device: torch.device, image_
     labels = torch.zeros(batch, dtype=torch.int64, device=device)
     steps, seconds = {}, {}
     for name, layout in LAYOUTS.items():
-        twin = copy.deepcopy(model).to(memory_format=layout).train()
+        twin = unsynchronised(copy.deepcopy(model)).to(memory_format=layout).train()
         step = TrainStep(twin, make_optimizer(twin, recipe.optimizer), recipe, device, world=ALONE)
         steps[name] = (step, images.contiguous(memory_format=layout))
         seconds[name] = []

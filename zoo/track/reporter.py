@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import uuid
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import Any, Protocol
@@ -20,7 +20,6 @@ from zoo.run import Run
 from zoo.run_folder import load_history
 from zoo.track import one_line
 
-FILE = "track.json"  # in the run's folder: the id under which trackers know it
 ARTIFACTS = {"result.json": "zoo-result.json", "history.csv": "zoo-history.csv"}  # else `zoo compare` finds them too
 
 
@@ -55,7 +54,7 @@ class Tracker(Protocol):
     def begin(self, entry: Entry, fresh: bool) -> Collection[int]:
         """Open the run, the one of `entry.id` again where there is one; the epochs that it has.
 
-        `fresh`: it begins at its first epoch, under an id that was never used.
+        `fresh`: under an id that was never used; what is there of its folder is of an earlier run.
         """
 
     def log(self, epoch: int, metrics: dict[str, float]) -> None:
@@ -97,6 +96,10 @@ class Tracked:
         self._settings = settings
         self.shown.settled(run, settings)
 
+    def moved(self, changed: Sequence[str]) -> None:
+        """See :class:`zoo.run.Reporter`."""
+        self.shown.moved(changed)
+
     def resumed(self, epoch: int, epochs: int) -> None:
         """See :class:`zoo.engine.train.Reporter`."""
         self.shown.resumed(epoch, epochs)
@@ -121,16 +124,15 @@ class Tracked:
 
     def _begin(self, tracker: Tracker, after: int) -> None:
         """Open the run and tell what the tracker has not heard of the epochs up to `after`."""
-        if self._entry is None:
-            self._entry = self._make_entry(self._settings, self.git, fresh=after == 0)
-        known = tracker.begin(self._entry, fresh=after == 0)
+        self._enter(self._settings, self.git, fresh=after == 0)
+        known = tracker.begin(self._entry, fresh=self._fresh)
         for row in load_history(self._run.folder.history)[:after] if after else ():
             if row.epoch not in known:
                 tracker.log(row.epoch, epoch_metrics(row))
 
     def _finish(self, tracker: Tracker, result: Result, was_done: bool, begun: bool) -> None:
         if was_done:
-            self._entry = self._entry or self._make_entry(result.settings, result.git, fresh=False)
+            self._enter(result.settings, result.git, fresh=False)
             if tracker.holds(self._entry):
                 return
         if not begun:  # done before, or diverged in its first epoch
@@ -139,8 +141,12 @@ class Tracked:
         files = {name: (folder / file).read_text() for file, name in ARTIFACTS.items() if (folder / file).is_file()}
         tracker.end(result.status, result.epochs_trained, final_metrics(result), files)
 
-    def _make_entry(self, settings: SettingsPart, git: dict[str, Any] | None, *, fresh: bool) -> Entry:
-        path, model = self._run.folder.path, self._run.model
+    def _enter(self, settings: SettingsPart, git: dict[str, Any] | None, *, fresh: bool) -> None:
+        """Make the run's entry once; it is fresh too where another machine has begun it anew and no id is left."""
+        if self._entry is not None:
+            return
+        folder, model = self._run.folder, self._run.model
+        self._fresh = fresh or not folder.track.is_file()
         params = {
             "model": model.name,
             "label": model.label,
@@ -156,7 +162,7 @@ class Tracked:
             **flatten(self.recipe.canonical()),
         }
         told = {name: value for name, value in params.items() if value is not None}
-        return Entry(run_id(path / FILE, fresh), PurePath(*path.parts[-4:]), told)
+        self._entry = Entry(run_id(folder.track, self._fresh), PurePath(*folder.path.parts[-4:]), told)
 
     def _tell(self, what: Callable[[Tracker], None]) -> None:
         for tracker in list(self.trackers):
