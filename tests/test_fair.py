@@ -75,6 +75,7 @@ CHANGES = [
     (lambda: torch.use_deterministic_algorithms(True, warn_only=True), "from off to warn only"),
     (lambda: torch.autograd.set_detect_anomaly(True), "anomaly detection"),
     (lambda: torch.autocast("cpu", torch.bfloat16).__enter__(), "autocast on the CPU from False to True"),
+    (lambda: torch.autocast("cpu", enabled=False).__enter__(), "open torch.autocast contexts from 0 to 1"),
     (lambda: torch.set_autocast_enabled("cuda", True), "autocast on the GPU"),
     (lambda: torch.set_float32_matmul_precision("high"), "set_float32_matmul_precision) from highest to high"),
     (lambda: torch.set_float32_matmul_precision("medium"), "from highest to medium"),
@@ -106,6 +107,17 @@ def test_global_state_is_named_and_put_back(state: Snapshot, change, words: str)
     assert words in message
     assert "\n" not in message
     assert state.changes() == []
+
+
+def test_after_an_autocast_that_was_left_open_training_sees_new_weights() -> None:
+    with pytest.raises(RegistryError), untouched("m", "building"):
+        torch.autocast("cpu", torch.bfloat16).__enter__()
+    layer, answers = torch.nn.Linear(2, 2), []
+    for _ in range(2):
+        with torch.autocast("cpu", torch.bfloat16):
+            answers.append(layer(torch.ones(1, 2)))
+        layer.weight.data.mul_(2)
+    assert not torch.equal(*answers)
 
 
 def test_several_changes_are_all_named(state: Snapshot) -> None:

@@ -58,6 +58,8 @@ def _settings() -> list[Setting]:
         Setting("torch.set_flush_denormal", _flushes_denormals, torch.set_flush_denormal),
         Setting("torch.use_deterministic_algorithms", _deterministic, _set_deterministic),
         Setting("anomaly detection (torch.autograd.set_detect_anomaly)", torch.is_anomaly_enabled, _set_anomaly),
+        # With one left open torch goes on with the weights that it once cast, whatever the optimizer makes of them.
+        Setting("the number of open torch.autocast contexts", _open_autocasts, _close_autocasts),
         Setting("autocast on the CPU", lambda: torch.is_autocast_enabled("cpu"), _autocast_setter("cpu")),
         Setting("autocast on the GPU", lambda: torch.is_autocast_enabled("cuda"), _autocast_setter("cuda")),
         Setting(
@@ -158,6 +160,19 @@ def _set_deterministic(old: str) -> None:
 
 def _set_anomaly(old: bool) -> None:
     torch.autograd.set_detect_anomaly(old)
+
+
+def _open_autocasts() -> int:
+    torch.autocast_increment_nesting()
+    return torch.autocast_decrement_nesting()
+
+
+def _close_autocasts(old: int) -> None:
+    while _open_autocasts() > old:
+        torch.autocast_decrement_nesting()
+    while _open_autocasts() < old:
+        torch.autocast_increment_nesting()
+    torch.clear_autocast_cache()
 
 
 def _autocast_setter(device: str) -> Callable[[bool], None]:
