@@ -149,6 +149,15 @@ def test_a_tuned_recipe_is_changed_no_further(tuned) -> None:
         check_recipe(load_recipe(path))
 
 
+def test_an_end_of_a_range_that_the_data_cannot_have_is_told_before_any_trial(inline_cli) -> None:
+    asked = ("--over", "batch_size", "--range", "batch_size=4:100000:log", "--trials", "1")
+    output = inline_cli("tune", "resnet20_bn", "--recipe", "smoke", *asked)
+    assert output.returncode == 2
+    assert "--range batch_size, recipe 'smoke': " in output.lines[-1]
+    assert "batch_size 100000 is more than the" in output.lines[-1]
+    assert not (inline_cli.folder / "runs").exists()
+
+
 def test_trials_that_diverge_count_and_lose(inline_cli) -> None:
     wide = ("--over", "optimizer.lr", "--trials")
     (one,) = tune(inline_cli, "mini_none", *wide, "3", "--range", "optimizer.lr=0.02:1e30:log")

@@ -81,12 +81,12 @@ def clear(runs: Sequence[Run]) -> None:
 
 
 def bench(
-    runs: Sequence[Run], recipe: Recipe, dataset: Dataset, settings: Settings, reporter: Reporter, restart: bool = False
+    runs: Sequence[Run], recipe: Recipe, dataset: Dataset, settings: Settings, reporter: Reporter
 ) -> list[Result]:
     """Do every run of the plan that has no result yet and give all results, in the plan's order.
 
     All processes of ``settings.world`` call it together; the results are the first's, the others give none.
-    `recipe.precision` is settled (not ``auto``). `restart` throws away what the runs have stored. Raises
+    `recipe.precision` is settled (not ``auto``). Raises
     :class:`zoo.errors.RunBusy` when another process is at one of the runs,
     :class:`zoo.errors.ResultError` when a stored run is of another definition of the model or of other data, and what
     :func:`run_one` raises.
@@ -94,8 +94,6 @@ def bench(
     git = git_state()
     identities = {run.model.name: identity_of(run.model, recipe, dataset) for run in runs}
     world = settings.world
-    if restart and world.first:  # all before the first run: one that is interrupted must not leave old results standing
-        clear(runs)
     results = []
     for number, run in enumerate(runs, 1):
         reporter.run(run, number, len(runs))

@@ -43,6 +43,13 @@ class RunBusy(EnvironmentFault):
     """Another process is at the run; who waits may have it."""
 
 
+def out_of_memory(problem: Exception) -> str | None:
+    """One line where `problem` is torch's word for a full GPU, else None; torch itself may not be imported."""
+    if type(problem).__name__ != "OutOfMemoryError":
+        return None
+    return "the device's memory is full; lower batch_size with --set, or choose a smaller model"
+
+
 def closest(name: str, choices: Iterable[str], n: int = 3) -> list[str]:
     """The up to `n` members of `choices` most similar to `name`, best first, letter case ignored."""
     by_lower = {choice.lower(): choice for choice in choices}

@@ -38,6 +38,7 @@ from zoo.views import Views
 
 # Part of every fingerprint: raised when the harness itself changes what a recipe means (order, sampling, loss).
 HARNESS_VERSION = 1
+LOOKAHEAD_VERSION = 2  # of recipes with `lookahead`: since then it is the slow weights that are evaluated
 
 
 class Recipe(Section):
@@ -94,7 +95,8 @@ class Recipe(Section):
     def canonical(self) -> dict[str, Any]:
         """All that can change accuracy, as plain data. What is off is left out, so new options keep old prints."""
         content = self.model_dump(exclude={"name", "description", "dataset"}, exclude_none=True)
-        return _canonical({"harness": HARNESS_VERSION, **content})
+        version = HARNESS_VERSION if self.lookahead is None else LOOKAHEAD_VERSION
+        return _canonical({"harness": version, **content})
 
     @property
     def views(self) -> Views:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
 import struct
 import xml.etree.ElementTree as ET
 from types import SimpleNamespace
@@ -80,6 +81,20 @@ def test_picture(studied) -> None:
     assert (studied.folder / "study.png").read_bytes() == content
     assert (studied.folder / "study.pdf").read_bytes().startswith(b"%PDF")
     ET.parse(studied.folder / "study.svg")
+
+
+def test_restart_leaves_no_old_run_standing_when_it_is_interrupted(studied, tiny, tmp_path, monkeypatch) -> None:
+    shutil.copytree(studied.folder / "runs", tmp_path / "runs")
+    assert len(find_results([tmp_path / "runs"])) >= 4
+
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("zoo.bench.run_one", interrupted)
+    command = ("study", "batch-size", *MODELS, "--values", "4,16", *tiny, "--runs", str(tmp_path / "runs"))
+    assert studied.cli(*command, "--restart").returncode == 130
+    left = [run.result.recipe.content["batch_size"] for run in load_all(find_results([tmp_path / "runs"]))]
+    assert not {4, 16} & set(left)
 
 
 @pytest.mark.parametrize(("rule", "factor"), [("linear", 1 / 4), ("sqrt", 1 / 2), ("none", 1)])

@@ -32,6 +32,12 @@ def test_only_what_looks_like_a_number_is_one(text, value):
     assert parse("slurm", None, (f"account={text}",)).slurm == {"account": value}
 
 
+def test_local_processes_have_no_gpus_of_their_own(tmp_path):
+    pytest.importorskip("submitit")
+    with pytest.raises(EnvironmentFault, match="slurm:local keeps no two runs from one GPU; give --cluster ray"):
+        open_engine(parse("slurm:local", None, ()), Resources(1, 1), tmp_path, 1)
+
+
 @pytest.mark.parametrize("time", ["2:00:00", "0.5", "0", "1h", "true"])
 def test_time_is_whole_minutes(time, tmp_path):
     pytest.importorskip("submitit")
@@ -66,6 +72,10 @@ def test_a_mistake_is_one_line(arguments, told):
 def test_gpus_that_cannot_be():
     with pytest.raises(EnvironmentFault, match="give --device cpu, or gpu=1"):
         parse("ray", "gpu=0", ()).for_device("cuda")
+    with pytest.raises(
+        EnvironmentFault, match=r"^--resources gpu=0\.5: .* no GPU is seen here; give --device cuda, or"
+    ):
+        parse("ray", "gpu=0.5", ()).for_device("cpu")
     with pytest.raises(EnvironmentFault, match="Slurm gives whole GPUs"):
         parse("slurm", "gpu=0.5", ()).for_device("cuda")
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import dataclasses
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+import torch
 from small_runs import furnish
 
 from zoo import bench
@@ -90,6 +92,16 @@ def three(place, tmp_path, zoo_cache, monkeypatch):
             marks,
             heard,
         )
+
+
+def test_a_full_gpu_is_one_line(monkeypatch):
+    def full(request, node):
+        raise torch.OutOfMemoryError("CUDA out of memory.\nTried to allocate 20 GiB")
+
+    monkeypatch.setattr(requests, "_run", full)
+    outcome = work(SimpleNamespace(number=3))
+    assert (outcome.number, outcome.bug) == (3, None)
+    assert outcome.error.startswith("the device's memory is full; lower batch_size with --set")
 
 
 def test_every_run_is_done_and_told(three):

@@ -113,5 +113,7 @@ def test_two_averages_at_once_are_refused() -> None:
 
 def test_off_leaves_no_trace_in_the_fingerprint() -> None:
     assert "lookahead" not in load_recipe("smoke").canonical()
+    plain, other = load_recipe("smoke").canonical(), load_recipe("smoke", [SETTING]).canonical()
+    assert (plain["harness"], other["harness"]) == (1, 2)  # it was the trained weights that counted once
     assert load_recipe("smoke", [SETTING]).fingerprint != load_recipe("smoke").fingerprint
     assert load_recipe("smoke", [SETTING, "lookahead=null"]).fingerprint == load_recipe("smoke").fingerprint

@@ -13,7 +13,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from zoo.bench import Settings, bench, check, plan
+from zoo.bench import Settings, bench, check, clear, plan
 from zoo.data.datasets import Dataset, Split
 from zoo.data.loader import EvalLoader, TrainLoader
 from zoo.engine.checkpoint import load_state, load_weights, save_state
@@ -401,6 +401,8 @@ def one(
 ) -> Result:
     runs = plan([model], [seed], wanted, data.name, folder / "runs")
     check(runs, wanted, data, settings())
+    if more.pop("restart", False):
+        clear(runs)
     (found,) = bench(runs, wanted, data, more.pop("settings", settings()), reporter or Silent(), **more)
     return found
 

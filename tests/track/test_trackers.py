@@ -230,7 +230,7 @@ def test_a_run_done_on_a_cluster_is_new_to_trackers_after_restart(tmp_path):
         name, where = "told", "here"
 
         def holds(self, entry):
-            return False
+            return True  # as TensorBoard, which knows runs by their folder
 
         def begin(self, entry, fresh):
             begun.append((entry.id, fresh))
@@ -244,20 +244,24 @@ def test_a_run_done_on_a_cluster_is_new_to_trackers_after_restart(tmp_path):
     run = Run(load_registry(folder=Path("/")).resolve("resnet20_bn"), 0, folder)
     shown = SimpleNamespace(run=lambda *_: None, settled=lambda *_: None, finished=lambda *_: None)
 
-    def ends():
+    def ends(was_done=False):
         told = Tracked(shown, pytest.fail, [Tracker()], recipe, dataset, None)
         told.run(run, 1, 1)
         told.settled(run, result.settings)
-        told.finished(run, result, False)
+        told.finished(run, result, was_done)
 
     ends()
     ends()
+    ends(was_done=True)  # holds it
     folder.clear()  # as --restart does, before another machine trains it anew
     shutil.copytree(COMMITTED, folder.path, dirs_exist_ok=True)
     ends()
-    (first, new), (same, again), (other, anew) = begun
-    assert (new, again, anew) == (True, False, True)
-    assert first == same != other
+    folder.track.unlink()  # as a --restart without --track leaves it, whose end is told of later
+    ends(was_done=True)
+    (first, new), (same, again), (other, anew), (third, late) = begun
+    assert (new, again, anew, late) == (True, False, True, True)
+    assert first == same
+    assert len({first, other, third}) == 3
 
 
 def test_a_tracker_that_fails_costs_no_run(benched, tiny, inline_cli):

@@ -36,7 +36,7 @@ from zoo.cli import (
     tune,
 )
 from zoo.cli.options import INTERRUPTED
-from zoo.errors import ZooError, unknown
+from zoo.errors import ZooError, out_of_memory, unknown
 
 GRACE = 5.0  # seconds in which torchrun ends the processes of one that failed
 
@@ -125,10 +125,10 @@ def main(arguments: list[str] | None = None) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python tries again as it ends
         _fail(f"the output cannot be written ({problem.strerror}); what is finished is stored", 2)
     except Exception as problem:
-        # torch's word for a full GPU; torch itself may not be imported here.
-        if type(problem).__name__ != "OutOfMemoryError" or os.environ.get("ZOO_TRACEBACK"):
+        told = out_of_memory(problem)
+        if told is None or os.environ.get("ZOO_TRACEBACK"):
             raise
-        _fail("the device's memory is full; lower batch_size with --set, or choose a smaller model", 2)
+        _fail(told, 2)
     sys.exit(code if isinstance(code, int) else 0)
 
 

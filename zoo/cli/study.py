@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -120,10 +119,8 @@ def eva6s8(overrides: tuple[str, ...], architecture: str, epochs: int, style: st
 
     from zoo.report.ablation import draw, render
 
-    stored = []
-    for norm, model in zip(norms, job.models, strict=True):
-        wanted = [recipe for step, recipe in zip(steps, recipes, strict=True) if step.norm == norm]
-        stored += carry_out(replace(job, models=[model]), wanted)
+    of_norm = dict(zip(norms, job.models, strict=True))
+    stored = carry_out(job, recipes, [[of_norm[step.norm]] for step in steps])
     if job.shows_nothing:
         return
     found = ablation(steps, stored)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from zoo.cli import options
 from zoo.errors import EnvironmentFault
 
 if TYPE_CHECKING:
@@ -42,8 +43,8 @@ def show_plan(job: Job, recipes: Sequence[Recipe], plans: Sequence[Sequence[Run]
     from zoo.plan import plan
     from zoo.report.plan import render
 
-    for recipe in recipes:
-        check_models(job.models, recipe, job.data, job.settings)
+    for recipe, runs in zip(recipes, plans, strict=True):
+        check_models(list({run.model.name: run.model for run in runs}.values()), recipe, job.data, job.settings)
     if job.settings.device.type == "cuda" and not torch.cuda.is_available():
         environment = describe(torch.device("cpu")) | {"gpu": "a GPU of the cluster"}
     else:
@@ -89,7 +90,6 @@ def carry_out_on_cluster(
     git: dict[str, Any] | None,
 ) -> list[list[Stored]]:
     """The runs of `plans` on the job's cluster. Exits with code 2, after all have ended, where some are not stored."""
-    from zoo.bench import clear
     from zoo.cluster import open_engine
     from zoo.cluster.request import Source, make_request
     from zoo.cluster.sweep import Ticket, marks_in, sweep
@@ -97,13 +97,12 @@ def carry_out_on_cluster(
     from zoo.run_folder import Stored, load_history, load_result
     from zoo.track.reporter import Tracked
 
-    if job.restart:
-        clear([run for runs in plans for run in runs])
     resources = job.cluster.for_device(job.settings.device.type)
     source = Source(job.registry, job.dataset, job.data_dir, resources.cpu)
     tickets: list[Ticket] = []
     # Two steps of a study may be one recipe, and their runs the same.
-    steps = {recipe.slug: (recipe, runs) for recipe, runs in zip(recipes, plans, strict=True)}.values()
+    places = [tuple(run.folder.path for run in runs) for runs in plans]
+    steps = dict(zip(places, zip(recipes, plans, strict=True), strict=True)).values()
     done_before, total = 0, sum(len(runs) for _, runs in steps)
     with marks_in(job.runs) as marks:
         for recipe, runs in steps:
@@ -130,7 +129,7 @@ def carry_out_on_cluster(
     if not summary.whole:
         shown.say(
             f"zoo: {len(summary.failed) + len(summary.lost)} of {summary.runs} runs are not done; "
-            "the same command goes on with them"
+            f"to go on: {options.again('zoo')}"
         )
         raise SystemExit(2)
     return [[Stored(load_result(run.folder.result), run.folder) for run in runs] for runs in plans]

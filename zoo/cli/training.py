@@ -229,10 +229,13 @@ def _tell(notes: Mapping[str, Sequence[str]], say: Callable[[str], None]) -> Non
             say(f"{name}: {line}")
 
 
-def carry_out(job: Job, recipes: Sequence[Recipe]) -> list[list[Stored]]:
+def carry_out(
+    job: Job, recipes: Sequence[Recipe], models: Sequence[Sequence[Model]] | None = None
+) -> list[list[Stored]]:
     """The runs of `job` under each of `recipes`; all are checked before the first starts. Exits on Ctrl-C.
 
-    Gives nothing where the caller has nothing to show, see ``Job.shows_nothing``.
+    `models`: those of each recipe, where it is not all of the job's. Gives nothing where the caller has nothing to
+    show, see ``Job.shows_nothing``.
     """
     from zoo import bench as engine
     from zoo.cli.progress import Gathered, make_reporter
@@ -241,31 +244,35 @@ def carry_out(job: Job, recipes: Sequence[Recipe]) -> list[list[Stored]]:
     from zoo.track import open_trackers
     from zoo.track.reporter import Tracked
 
-    plans = [engine.plan(job.models, job.seeds, recipe, job.data.name, job.runs) for recipe in recipes]
+    plans = [
+        engine.plan(of_it, job.seeds, recipe, job.data.name, job.runs)
+        for recipe, of_it in zip(recipes, models or [job.models] * len(recipes), strict=True)
+    ]
     if job.dry_run:
         if job.settings.world.first:
             sweep.show_plan(job, recipes, plans)
         return []
     notes = [engine.check(plan, recipe, job.data, job.settings) for plan, recipe in zip(plans, recipes, strict=True)]
-    stored, done, world = [], set(), job.settings.world
+    stored, world = [], job.settings.world
     track = job.track if world.first else ()
     git = git_state() if track else None  # for trackers; each run records its own
     told_by = Gathered(quiet=False) if job.cluster else make_reporter(quiet=not world.first)
     with told_by as reporter, open_trackers(track, job.runs, reporter.say) as trackers:
-        _tell(notes[0], reporter.say)  # the same models under every recipe
+        _tell({name: lines for told in notes for name, lines in told.items()}, reporter.say)
         try:
+            # All before the first run: an interruption must not leave old results standing.
+            if job.restart and world.first:
+                engine.clear([run for plan in plans for run in plan])
             for plan, recipe in zip(plans, recipes, strict=True):
+                count = len({run.model.name for run in plan})
                 reporter.say(
-                    f"recipe {recipe.slug} ({recipe.precision}) on {job.data.name}: {len(job.models)} models "
+                    f"recipe {recipe.slug} ({recipe.precision}) on {job.data.name}: {count} models "
                     f"x {len(job.seeds)} seeds, {recipe.epochs} epochs, runs in {job.runs}"
                 )
                 if job.cluster:
                     continue  # the runs of all recipes are one sweep
                 told = Tracked(reporter, reporter.say, trackers, recipe, job.data, git)
-                # Two steps of a study may be one recipe: what it has just trained is not thrown away.
-                anew = job.restart and recipe.slug not in done
-                results = engine.bench(plan, recipe, job.data, job.settings, told, anew)
-                done.add(recipe.slug)
+                results = engine.bench(plan, recipe, job.data, job.settings, told)
                 if world.first:
                     stored.append([Stored(result, run.folder) for result, run in zip(results, plan, strict=True)])
             if job.cluster:

@@ -10,6 +10,7 @@ import click
 
 from zoo.cli import options
 from zoo.cli.training import prepare_alone, step_options
+from zoo.errors import RecipeError
 from zoo.extras import require
 
 if TYPE_CHECKING:
@@ -76,6 +77,14 @@ def tune(
         return [wanted]
 
     job, wanted = prepare_alone("zoo tune", load, **given)
+
+    from zoo.inputs import check_data
+
+    for where, end in spaces[0].ends(wanted):
+        try:
+            check_data(end, job.data, job.settings)
+        except RecipeError as problem:
+            raise RecipeError(f"{where}: {problem}") from problem
 
     from zoo.cli.progress import make_reporter
     from zoo.report.tuning import render

@@ -53,6 +53,11 @@ class Cluster:
         gpu = given.get("gpu", 1 if kind == "cuda" else 0)
         if kind == "cuda" and not gpu:
             raise EnvironmentFault("--resources gpu=0: the runs are to be on a GPU; give --device cpu, or gpu=1")
+        if kind == "cpu" and gpu:
+            raise EnvironmentFault(
+                f"--resources gpu={gpu:g}: the runs are to be on a CPU, as no GPU is seen here; give --device cuda, or "
+                "leave gpu out"
+            )
         if self.engine == "slurm" and gpu != int(gpu):
             raise EnvironmentFault(f"--resources gpu={gpu:g}: Slurm gives whole GPUs; give gpu=1")
         return Resources(int(given.get("cpu", 1)), gpu)

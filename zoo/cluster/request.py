@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from zoo import __version__
-from zoo.errors import EnvironmentFault, RunBusy, ZooError
+from zoo.errors import EnvironmentFault, RunBusy, ZooError, out_of_memory
 
 if TYPE_CHECKING:
     from zoo.data.datasets import Dataset
@@ -123,8 +123,9 @@ def work(request: Request) -> Outcome:
         _run(request, node)
     except ZooError as problem:
         error = str(problem)
-    except Exception:
-        bug = traceback.format_exc()
+    except Exception as problem:
+        error = out_of_memory(problem)
+        bug = None if error else traceback.format_exc()
     return Outcome(request.number, node, time.perf_counter() - clock, error, bug)
 
 

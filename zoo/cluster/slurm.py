@@ -66,6 +66,8 @@ class Slurm:
                 f"--cluster slurm:local starts its {count} runs all at once, each with {resources}, and there are "
                 f"{cores} cores here; give --cluster ray, or fewer runs"
             )
+        if self._local and resources.gpu:  # submitit gives each job the machine's first GPUs, whoever has them
+            raise EnvironmentFault("--cluster slurm:local keeps no two runs from one GPU; give --cluster ray")
         self._folder = runs.absolute() / ".slurm" / f"{datetime.now():%Y%m%d-%H%M%S-%f}"
         try:
             self._executor = submitit.AutoExecutor(

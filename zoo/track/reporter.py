@@ -133,7 +133,7 @@ class Tracked:
     def _finish(self, tracker: Tracker, result: Result, was_done: bool, begun: bool) -> None:
         if was_done:
             self._enter(result.settings, result.git, fresh=False)
-            if tracker.holds(self._entry):
+            if not self._fresh and tracker.holds(self._entry):
                 return
         if not begun:  # done before, or diverged in its first epoch
             self._begin(tracker, result.epochs_trained)

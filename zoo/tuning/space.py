@@ -6,7 +6,7 @@ import hashlib
 import json
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,6 +36,13 @@ class Space:
     def own(self) -> dict[str, float | int]:
         """The recipe's own values."""
         return {key: self.value(key, looked.own) for key, looked in self.ranges.items()}
+
+    def ends(self, recipe: Recipe) -> Iterator[tuple[str, Recipe]]:
+        """`recipe` with each end of each range, and how to name that to a user. Raises :class:`RecipeError`."""
+        for key, looked in self.ranges.items():
+            for end in (looked.low, looked.high):
+                where = f"--range {key}, recipe {recipe.name!r}"
+                yield where, with_values(recipe, {key: self.value(key, end)}, where)
 
     def point(self, number: int, seed: int) -> dict[str, float | int]:
         """The values of the trial `number` among those that are spread evenly: a scrambled Halton sequence."""
@@ -90,9 +97,10 @@ def make_space(recipe: Recipe, over: Sequence[str], given: Mapping[str, tuple[fl
             near = did_you_mean(key, numbers) or f"; there are {', '.join(numbers)}"
             raise RecipeError(f"--over {key}: recipe {recipe.name!r} has no such number{near}")
         ranges[key] = _range(key, numbers[key], given.get(key))
-        for end in (ranges[key].low, ranges[key].high):
-            with_values(recipe, {key: type(numbers[key])(end)}, f"--range {key}, recipe {recipe.name!r}")
-    return Space(ranges, frozenset(key for key in ranges if isinstance(numbers[key], int)))
+    space = Space(ranges, frozenset(key for key in ranges if isinstance(numbers[key], int)))
+    for _ in space.ends(recipe):
+        pass  # what the recipe may not have, is told
+    return space
 
 
 def _range(key: str, own: float | int, given: tuple[float, float, bool] | None) -> Range:
