@@ -66,7 +66,9 @@ def test_trials_of_fast_are_the_committed_runs() -> None:
         ))  # fmt: skip
         if not content.get("lookahead"):
             changes.append("lookahead=null")
-        assert load_recipe(str(folder / "base.yaml"), changes).fingerprint == result.recipe.fingerprint
+        # With `lookahead` those were evaluated with the trained weights; what the harness does now has another number.
+        now = load_recipe(str(folder / "base.yaml"), changes).canonical()
+        assert now | {"harness": 1} == content
     assert {tuple(row) for row in shown} == told
     assert len(shown) == len(told)
 

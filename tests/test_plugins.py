@@ -124,6 +124,36 @@ def test_the_definition_is_the_code_and_not_its_place(mine: Path, tmp_path: Path
     assert told() != first
 
 
+def test_the_code_of_a_local_norm_is_all_that_it_imports(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    files = {
+        "registry.yaml": 'norms:\n  local: "local_norm:mine"\n',
+        "local_norm.py": "import local_ops\nfrom local_parts.sizes import SIZE\n\n\ndef mine(num_channels):\n"
+        "    return local_ops.make(num_channels)\n",
+        "local_ops.py": "import torch\nfrom torch import nn\n\n\ndef make(count):\n    return nn.BatchNorm2d(count)\n",
+        "local_parts/__init__.py": "",
+        "local_parts/sizes.py": "from .deep import SIZE\n",
+        "local_parts/deep.py": "SIZE = 3\n",
+        "local_other.py": "SIZE = 3\n",
+    }
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+
+    def told() -> str:
+        for module in [name for name in sys.modules if name.startswith("local_")]:
+            sys.modules.pop(module)
+        return definition(load(tmp_path).resolve("resnet20_local"))["norm"]["source_sha256"]
+
+    seen = [told()]
+    for name in ("local_ops.py", "local_parts/sizes.py", "local_parts/deep.py", "local_parts/__init__.py"):
+        (tmp_path / name).write_text(files[name] + "# edited\n")
+        seen.append(told())
+    assert len(set(seen)) == len(seen) == 5
+    (tmp_path / "local_other.py").write_text("SIZE = 4\n")  # nobody imports it
+    assert told() == seen[-1]
+
+
 # Recipes
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import importlib
 import inspect
@@ -249,15 +250,26 @@ def _without_places(kwargs: dict[str, Any]) -> dict[str, Any]:
 
 
 def _source_hash(builders: list[str], name: str, origin: Origin) -> str | None:
-    """Over the files that `builders` name and are defined in; None where all are in installed packages but plugins."""
-    files: set[Path] = set()
-    for builder in builders:
-        target = load_builder(builder, repr(name), origin)
-        modules = (builder.partition(":")[0], getattr(target, "__module__", ""))
-        files |= {Path(file) for module in modules if (file := getattr(sys.modules.get(module), "__file__", None))}
+    """Over the files that `builders` name, are defined in and import; None where all are in installed packages but
+    plugins.
+    """
     # Of installed packages and Python itself the result records the versions.
     packages = [BUILT_IN.parent, *(Path(sysconfig.get_path(key)) for key in ("stdlib", "purelib", "platlib"))]
-    own = {file for file in files if not any(file.is_relative_to(package) for package in packages)}
+    files: set[Path] = set()
+    own: set[Path] = set()
+    waiting = []
+    for builder in builders:
+        target = load_builder(builder, repr(name), origin)
+        waiting += [builder.partition(":")[0], getattr(target, "__module__", "")]
+    while waiting:
+        module = sys.modules.get(waiting.pop())
+        file = Path(getattr(module, "__file__", None) or "")
+        if file.suffix != ".py" or file in files:
+            continue
+        files.add(file)
+        if not any(file.is_relative_to(package) for package in packages):
+            own.add(file)
+            waiting += _imports(file, module.__package__ or "")
     if origin.distribution:
         # A plugin can be installed again with other code and one version, so it is known by its code: its package's
         # files, if the builder is in it at all. A module that is no package has itself alone.
@@ -268,6 +280,20 @@ def _source_hash(builders: list[str], name: str, origin: Origin) -> str | None:
     if not own:
         return None
     return hashlib.sha256(b"".join(hashlib.sha256(file.read_bytes()).digest() for file in sorted(own))).hexdigest()
+
+
+def _imports(file: Path, package: str) -> list[str]:
+    """What may be the modules that `file` of `package` imports, by their full names, and the packages around them."""
+    found = []
+    for node in ast.walk(ast.parse(file.read_bytes())):
+        if isinstance(node, ast.Import):
+            found += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            above = package.split(".")[: len(package.split(".")) - node.level + 1] if node.level else []
+            base = ".".join(filter(None, (*above, node.module)))
+            found += [f"{base}.{alias.name}" for alias in node.names]
+    dotted = [name.split(".") for name in found]
+    return [".".join(parts[:count]) for parts in dotted for count in range(1, len(parts) + 1)]
 
 
 def _check_signature(builder: Callable[..., Any], where: str, *args: Any, **kwargs: Any) -> None:

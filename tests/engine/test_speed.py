@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from zoo.engine.speed import (
     LAYOUTS,
@@ -54,6 +54,27 @@ def test_macs_by_hand() -> None:
     before = photograph(model)
     assert count_macs(model, (3, 8, 8), CPU) == 8 * 8 * (3 * 3 * 3 * 8) + 8 * 10
     assert photograph(model) == before
+
+
+class Attention(nn.Module):
+    """Of 16 tokens of 8 numbers each; `module` as torchvision calls it, else as timm does."""
+
+    def __init__(self, module: bool) -> None:
+        super().__init__()
+        self.module = nn.MultiheadAttention(8, 2, batch_first=True) if module else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x.flatten(2).transpose(1, 2)
+        if self.module is not None:
+            return self.module(x, x, x, need_weights=False)[0]
+        return nn.functional.scaled_dot_product_attention(x[:, None], x[:, None], x[:, None])
+
+
+@pytest.mark.parametrize(("module", "projections"), [(True, 4), (False, 0)])
+def test_macs_of_attention_by_hand(module: bool, projections: int) -> None:
+    fast = torch.backends.mha.get_fastpath_enabled()
+    assert count_macs(Attention(module), (8, 4, 4), CPU) == 2 * 16 * 16 * 8 + projections * 16 * 8 * 8
+    assert torch.backends.mha.get_fastpath_enabled() is fast
 
 
 def test_macs_of_groups_and_strides_by_hand() -> None:

@@ -92,13 +92,14 @@ def evaluate(
         corrupt = tuple(corruption.choose(corrupt))
 
     from zoo import robustness
-    from zoo.engine.machine import choose_device
+    from zoo.engine.machine import choose_device, settle_threads
     from zoo.report.robustness import render
     from zoo.trained import open_runs
 
     def say(text: str) -> None:
         click.echo(text, err=True)
 
+    settle_threads()
     target = choose_device(device)
     found, diverged = open_runs(runs, load_registry(registry))
     passes = [robustness.Pass()]

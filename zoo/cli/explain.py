@@ -61,13 +61,14 @@ def explain(
     from zoo import robustness
     from zoo.cli.evaluate import open_images
     from zoo.data.datasets import Dataset
-    from zoo.engine.machine import choose_device
+    from zoo.engine.machine import choose_device, settle_threads
     from zoo.explain.make import choose_layers
     from zoo.explain.make import explain as write
     from zoo.explain.subject import open_subject
     from zoo.registry import load_registry
     from zoo.trained import open_run
 
+    settle_threads()
     target = choose_device(device)
     trained = open_run(run, load_registry(registry))
     data = open_images(dataset or trained.result.dataset.name, data_dir)

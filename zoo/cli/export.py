@@ -57,11 +57,13 @@ def prepare(run: Path, to: str, licence: str, data_dir: str | None, registry: st
     """The run, and its export in memory, checked."""
     from zoo import robustness
     from zoo.cli.evaluate import open_images
+    from zoo.engine.machine import settle_threads
     from zoo.export.graph import normalisation
     from zoo.export.make import export as make
     from zoo.registry import load_registry
     from zoo.trained import open_run
 
+    settle_threads()
     trained = open_run(run, load_registry(registry))
     normalisation(trained)  # a recipe that cannot be exported is told before data is looked for
     data = open_images(trained.result.dataset.name, data_dir)

@@ -46,13 +46,14 @@ def predict(
     to the largest central part of the shape that the run was trained on, and resized to it (bicubic); where that
     happened the output says so. Transforms, precision and views are those of the run's test.
     """
-    from zoo.engine.machine import choose_device
+    from zoo.engine.machine import choose_device, settle_threads
     from zoo.predict import expand, image_size
     from zoo.predict import predict as ask
     from zoo.registry import load_registry
     from zoo.report.predictions import render
     from zoo.trained import open_run
 
+    settle_threads()
     target = choose_device(device)
     files = expand(images)
     trained = open_run(run, load_registry(registry))

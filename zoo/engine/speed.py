@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from zoo.data.cache import user_cache
@@ -136,11 +137,18 @@ def measure_inference(
 
 
 def count_macs(model: nn.Module, image_shape: tuple[int, int, int], device: torch.device) -> int:
-    """Multiply-accumulates of one image's forward pass: convolutions and matrix products by torch's FLOP counter."""
-    was_training = model.training
+    """Multiply-accumulates of one image's forward pass: convolutions and matrix products by torch's FLOP counter.
+
+    It does not know every fused kernel of attention, and which is taken depends on the device: here none is.
+    """
+    was_training, fused = model.training, torch.backends.mha.get_fastpath_enabled()
     model.eval()
-    with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        model(torch.zeros(1, *image_shape, device=device))
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
+            model(torch.zeros(1, *image_shape, device=device))
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fused)
     model.train(was_training)
     return counter.get_total_flops() // 2
 
