@@ -152,6 +152,8 @@ def test_the_code_of_a_local_norm_is_all_that_it_imports(tmp_path: Path, monkeyp
     assert len(set(seen)) == len(seen) == 5
     (tmp_path / "local_other.py").write_text("SIZE = 4\n")  # nobody imports it
     assert told() == seen[-1]
+    (tmp_path / "local_ops.py").write_text("def (\n")  # while it is loaded: another file, and no traceback
+    assert definition(load(tmp_path).resolve("resnet20_local"))["norm"]["source_sha256"] not in seen
 
 
 # Recipes

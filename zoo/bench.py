@@ -43,6 +43,11 @@ def plan(models: Sequence[Model], seeds: Iterable[int], recipe: Recipe, dataset:
     ]
 
 
+def models_of(runs: Sequence[Run]) -> list[Model]:
+    """Each model of `runs` once, in their order."""
+    return list({run.model.name: run.model for run in runs}.values())
+
+
 def check(runs: Sequence[Run], recipe: Recipe, dataset: Dataset, settings: Settings) -> dict[str, list[str]]:
     """Find the mistakes of every run before the first long one, not after it; gives what :func:`check_models` does.
 
@@ -50,7 +55,7 @@ def check(runs: Sequence[Run], recipe: Recipe, dataset: Dataset, settings: Setti
     :class:`zoo.errors.RegistryError` for a model that does not build or does not take an image, and
     :class:`zoo.errors.ResultError` for a folder that cannot be made.
     """
-    told = check_models(list({run.model.name: run.model for run in runs}.values()), recipe, dataset, settings)
+    told = check_models(models_of(runs), recipe, dataset, settings)
     for run in runs:
         make_folder(run.folder)
     return told
@@ -86,10 +91,9 @@ def bench(
     """Do every run of the plan that has no result yet and give all results, in the plan's order.
 
     All processes of ``settings.world`` call it together; the results are the first's, the others give none.
-    `recipe.precision` is settled (not ``auto``). Raises
-    :class:`zoo.errors.RunBusy` when another process is at one of the runs,
-    :class:`zoo.errors.ResultError` when a stored run is of another definition of the model or of other data, and what
-    :func:`run_one` raises.
+    `recipe.precision` is settled (not ``auto``). Raises :class:`zoo.errors.RunBusy` when another process is at one of
+    the runs, :class:`zoo.errors.ResultError` when a stored run is of another definition of the model or of other data,
+    and what :func:`run_one` raises.
     """
     git = git_state()
     identities = {run.model.name: identity_of(run.model, recipe, dataset) for run in runs}

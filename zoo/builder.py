@@ -263,8 +263,8 @@ def _source_hash(builders: list[str], name: str, origin: Origin) -> str | None:
         waiting += [builder.partition(":")[0], getattr(target, "__module__", "")]
     while waiting:
         module = sys.modules.get(waiting.pop())
-        file = Path(getattr(module, "__file__", None) or "")
-        if file.suffix != ".py" or file in files:
+        place = getattr(module, "__file__", None)
+        if place is None or (file := Path(place)) in files:
             continue
         files.add(file)
         if not any(file.is_relative_to(package) for package in packages):
@@ -284,8 +284,12 @@ def _source_hash(builders: list[str], name: str, origin: Origin) -> str | None:
 
 def _imports(file: Path, package: str) -> list[str]:
     """What may be the modules that `file` of `package` imports, by their full names, and the packages around them."""
+    try:
+        parsed = ast.parse(file.read_bytes())
+    except (SyntaxError, ValueError):  # compiled, or edited since into what cannot be imported
+        return []
     found = []
-    for node in ast.walk(ast.parse(file.read_bytes())):
+    for node in ast.walk(parsed):
         if isinstance(node, ast.Import):
             found += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):

@@ -66,14 +66,14 @@ class Ready:
     train_images: int
     holdout_images: int
     used: SettingsPart
+    environment: dict[str, Any]
     identity: dict[str, Any]
     state: dict[str, Any] | None
 
     @property
     def kept(self) -> dict[str, Any]:
         """What the saved state says of the settings: a resume that does not repeat them changes the last bits."""
-        kept = self.used.model_dump() | {"processes": self.settings.world.size}
-        kept["environment"] = describe(self.settings.device)
+        kept = self.used.model_dump() | {"processes": self.settings.world.size, "environment": self.environment}
         if self.settings.world.size > 1:  # each process has a GPU of its own
             kept["device"] = self.settings.device.type
         return kept
@@ -81,7 +81,7 @@ class Ready:
     @property
     def moved(self) -> list[str]:
         """What of hardware and software is not as it was when the state was saved; states of old do not tell."""
-        now = self.kept["environment"]
+        now = self.environment
         before = self.state["identity"]["settings"].get("environment", now) if self.state else now
         return sorted(name for name in now if before.get(name) != now[name])
 
@@ -135,6 +135,7 @@ def set_up(run: Run, recipe: Recipe, dataset: Dataset, settings: Settings, *, id
         train_images=len(train_rows),
         holdout_images=len(holdout_rows),
         used=used,
+        environment=describe(device),
         identity=identity,
         state=state,
     )
@@ -257,7 +258,7 @@ def run_one(
         epochs_to_90_percent=epochs_to(outcome.history, 0.9) if diverged is None else None,
         speed=_speed_part(outcome, inference, peak_memory),
         settings=ready.used,
-        environment=describe(device) | ({"processes": settings.world.size} if settings.world.size > 1 else {}),
+        environment=ready.environment | ({"processes": settings.world.size} if settings.world.size > 1 else {}),
         git=git,
         started=started.isoformat(timespec="seconds"),
         # A resumed run has also spent the time of the epochs that it did before.

@@ -50,7 +50,7 @@ class Lines:
     def epoch(self, row: EpochRow, epochs: int, rose_from: float | None, saved: bool) -> None:
         """See :class:`zoo.engine.train.Reporter`."""
         parts = _figures(row, epochs)
-        if left := self._time_left(row, epochs):
+        if left := _time_left(row, epochs):
             parts.append(left)
         if saved:
             parts.append(_saved(row, rose_from))
@@ -60,12 +60,6 @@ class Lines:
         """See :class:`zoo.bench.Reporter`."""
         how = "was done before" if was_done else f"{result.wall_seconds:.0f} s"
         self.say(f"  {_outcome(result)} ({how}), {run.folder.path}")
-
-    @staticmethod
-    def _time_left(row: EpochRow, epochs: int) -> str:
-        """At the pace of the last epoch."""
-        minutes, seconds = divmod(round((row.train_seconds + row.eval_seconds) * (epochs - row.epoch)), 60)
-        return f"{minutes}:{seconds:02d} left" if row.epoch < epochs else ""
 
     def __enter__(self) -> Lines:
         return self
@@ -158,6 +152,12 @@ def _figures(row: EpochRow, epochs: int) -> list[str]:
     if row.eval_split:
         parts.append(f"{row.eval_split} loss {row.eval_loss:.3f} acc {100 * row.eval_accuracy:5.2f} %")
     return [*parts, f"{row.train_images_per_second:,.0f} img/s"]
+
+
+def _time_left(row: EpochRow, epochs: int) -> str:
+    """At the pace of the last epoch."""
+    minutes, seconds = divmod(round((row.train_seconds + row.eval_seconds) * (epochs - row.epoch)), 60)
+    return f"{minutes}:{seconds:02d} left" if row.epoch < epochs else ""
 
 
 def _outcome(result: Result) -> str:

@@ -38,13 +38,13 @@ def show_plan(job: Job, recipes: Sequence[Recipe], plans: Sequence[Sequence[Run]
     """Print every run of `plans` with its state, and what is left; what would stop the runs at once, stops here."""
     import torch
 
-    from zoo.bench import check_models
+    from zoo.bench import check_models, models_of
     from zoo.engine.machine import describe
     from zoo.plan import plan
     from zoo.report.plan import render
 
     for recipe, runs in zip(recipes, plans, strict=True):
-        check_models(list({run.model.name: run.model for run in runs}.values()), recipe, job.data, job.settings)
+        check_models(models_of(runs), recipe, job.data, job.settings)
     if job.settings.device.type == "cuda" and not torch.cuda.is_available():
         environment = describe(torch.device("cpu")) | {"gpu": "a GPU of the cluster"}
     else:
@@ -101,8 +101,7 @@ def carry_out_on_cluster(
     source = Source(job.registry, job.dataset, job.data_dir, resources.cpu)
     tickets: list[Ticket] = []
     # Two steps of a study may be one recipe, and their runs the same.
-    places = [tuple(run.folder.path for run in runs) for runs in plans]
-    steps = dict(zip(places, zip(recipes, plans, strict=True), strict=True)).values()
+    steps = {runs[0].folder: (recipe, runs) for recipe, runs in zip(recipes, plans, strict=True)}.values()
     done_before, total = 0, sum(len(runs) for _, runs in steps)
     with marks_in(job.runs) as marks:
         for recipe, runs in steps:

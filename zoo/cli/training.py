@@ -264,10 +264,10 @@ def carry_out(
             if job.restart and world.first:
                 engine.clear([run for plan in plans for run in plan])
             for plan, recipe in zip(plans, recipes, strict=True):
-                count = len({run.model.name for run in plan})
                 reporter.say(
-                    f"recipe {recipe.slug} ({recipe.precision}) on {job.data.name}: {count} models "
-                    f"x {len(job.seeds)} seeds, {recipe.epochs} epochs, runs in {job.runs}"
+                    f"recipe {recipe.slug} ({recipe.precision}) on {job.data.name}: "
+                    f"{len(engine.models_of(plan))} models x {len(job.seeds)} seeds, {recipe.epochs} epochs, "
+                    f"runs in {job.runs}"
                 )
                 if job.cluster:
                     continue  # the runs of all recipes are one sweep

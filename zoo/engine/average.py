@@ -46,14 +46,7 @@ class Ema:
 
     def update(self, done: float) -> None:
         """Every step counts. Nothing here waits for the device."""
-        follows, copied = [], []
-        for pair in zip(_tensors(self.evaluated), _tensors(self.model), strict=True):
-            (follows if self.steps and pair[0].is_floating_point() else copied).append(pair)
-        with torch.no_grad():
-            if follows:
-                torch._foreach_lerp_(*map(list, zip(*follows, strict=True)), 1 - self.decay)
-            for mine, trained in copied:
-                mine.copy_(trained)
+        _follow(self.evaluated, self.model, 1 - self.decay if self.steps else 1.0)
         self.steps += 1
 
     def state_dict(self) -> dict[str, Any]:
@@ -66,6 +59,19 @@ class Ema:
         self.steps = int(state["n_averaged"])
         weights = {name.removeprefix("module."): tensor for name, tensor in state.items() if name != "n_averaged"}
         self.evaluated.load_state_dict(weights)
+
+
+def _follow(average: nn.Module, model: nn.Module, share: float) -> None:
+    """Move every number of `average` by `share` of the way to that of `model`; what has no fraction is copied."""
+    mine, trained = [], []
+    with torch.no_grad():
+        for one, other in zip(_tensors(average), _tensors(model), strict=True):
+            if one.is_floating_point():
+                mine.append(one)
+                trained.append(other)
+            else:
+                one.copy_(other)
+        torch._foreach_lerp_(mine, trained, share)
 
 
 def _tensors(model: nn.Module) -> list[Tensor]:
@@ -90,14 +96,8 @@ class Lookahead:
         if self.steps % self.config.every:
             return
         stays = self.config.decay**self.config.every * done**self.config.power
-        pairs = list(zip(_tensors(self.evaluated), _tensors(self.model), strict=True))
-        slow, trained = map(list, zip(*(pair for pair in pairs if pair[0].is_floating_point()), strict=True))
-        with torch.no_grad():
-            torch._foreach_lerp_(slow, trained, 1 - stays)
-            torch._foreach_copy_(trained, slow)
-            for mine, counted in pairs:
-                if not mine.is_floating_point():
-                    mine.copy_(counted)
+        _follow(self.evaluated, self.model, 1 - stays)
+        torch._foreach_copy_(_tensors(self.model), _tensors(self.evaluated))
 
     def state_dict(self) -> dict[str, Any]:
         """The slow weights and the count of steps."""

@@ -9,7 +9,7 @@ from zoo.ablation import Ablated
 from zoo.comparison_row import Row
 from zoo.report.figures import COLOURS, figure
 from zoo.report.layout import as_csv, as_json, document
-from zoo.report.tables import TEST_MARK, TEST_NOTE
+from zoo.report.tables import TEST_MARK, TEST_NOTE, diverged_of
 
 
 def render(steps: Sequence[Ablated], style: str, title: str) -> str:
@@ -53,7 +53,7 @@ def _accuracy(item: Ablated) -> str:
 
 
 def _diverged(row: Row) -> str:
-    return f", {len(row.diverged)} of {len(row.seeds)} diverged" if row.diverged else ""
+    return f", {diverged_of(row)}" if row.diverged else ""
 
 
 def _notes(steps: Sequence[Ablated]) -> list[str]:

@@ -11,6 +11,7 @@ from zoo.comparison import Group
 from zoo.comparison_row import Row
 from zoo.errors import ResultError
 from zoo.report.plots import about, check_rows, labels, marked, sheet, style, warnings_of
+from zoo.report.tables import diverged_of
 from zoo.results import EpochRow
 from zoo.run_folder import Stored, load_history
 
@@ -125,5 +126,4 @@ def draw(group: Group, runs: Sequence[Stored], rates: bool, columns: int, path: 
 def _entry(name: str, row: Row, curve: Curve) -> str:
     if not row.diverged:
         return name
-    total = len(row.seeds)
-    return f"{name} ({len(row.diverged)} of {total} diverged{', marked ×' * bool(curve.stopped)})"
+    return f"{name} ({diverged_of(row)}{', marked ×' * bool(curve.stopped)})"

@@ -10,6 +10,7 @@ from zoo.comparison import Group
 from zoo.comparison_row import Row
 from zoo.errors import ResultError
 from zoo.report.plots import about, check_rows, interval_words, labels, marked, sheet, style, warnings_of
+from zoo.report.tables import diverged_of
 from zoo.stats import pareto_front
 
 if TYPE_CHECKING:
@@ -49,10 +50,7 @@ def draw(group: Group, costs: Sequence[str], columns: int, path: Path) -> None:
     rows = [row for row in group.rows if row.accuracy is not None]
     gone = [row.model for row in group.rows if row.accuracy is None]
     common, names = labels(rows)
-    names = [
-        f"{name} ({len(row.diverged)} of {len(row.seeds)} diverged)" if row.diverged else name
-        for name, row in zip(names, rows, strict=True)
-    ]
+    names = [f"{name} ({diverged_of(row)})" if row.diverged else name for name, row in zip(names, rows, strict=True)]
     apart = " of the models of which no seed diverged" if any(row.diverged for row in rows) else ""
     heading = [
         about(group, common),

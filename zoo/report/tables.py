@@ -113,6 +113,11 @@ def accuracy_of(row: Row) -> str:
     return f"{text} ({diverged})" if diverged else text
 
 
+def diverged_of(row: Row) -> str:
+    """How many of a row's seeds diverged, in words; empty where none did."""
+    return f"{len(row.diverged)} of {len(row.seeds)} diverged" if row.diverged else ""
+
+
 def _difference(row: Row) -> dict[str, str]:
     told = row.against
     if told is None:
