@@ -26,7 +26,7 @@ from zoo.inputs import input_shape, split_rows, train_loader
 from zoo.recipe import Recipe
 from zoo.registry import Model
 from zoo.seeding import derive
-from zoo.settings import Settings, settle_layout
+from zoo.settings import Settings, machine_faults, settle_layout
 
 SMOOTHING = 0.95  # weight of the past in the mean loss, about the last twenty steps
 BEGINNING = 0.1  # of the steps: their mean is of few losses, so they are no more than what the others are held against
@@ -82,7 +82,9 @@ def lr_find(
 ) -> Found:
     """Train `model` on the recipe's own batches for up to `steps` steps; `recipe.precision` is settled.
 
-    Reads training images only, neither held-out nor test images, and stores nothing. Works in one process.
+    Reads training images only, neither held-out nor test images, and stores nothing. Works in one process. Raises
+    :class:`~zoo.errors.RecipeError` where the loss diverges at once, :class:`~zoo.errors.EnvironmentFault` for what the
+    machine does to it (a killed worker, an operation that is not deterministic).
     """
     device = settings.device
     settle_arithmetic(settings.deterministic)
@@ -101,17 +103,18 @@ def lr_find(
     beginning = max(2, round(BEGINNING * steps))
     mean, diverged = 0.0, None
     try:
-        for number, (rate, (images, labels)) in enumerate(zip(rates, _batches(loader), strict=False), 1):
-            set_lr(optimizer, rate)
-            loss = step(images, labels, number / steps)[0].item()
-            if not math.isfinite(loss):
-                diverged = rate
-                break
-            mean = SMOOTHING * mean + (1 - SMOOTHING) * loss
-            losses.append(mean / (1 - SMOOTHING**number))  # as if the past had not begun with a loss of 0
-            if number > beginning and losses[-1] > DIVERGED * max(losses[:beginning]):
-                diverged = rate
-                break
+        with machine_faults(model.name, settings, "give the command again"):
+            for number, (rate, (images, labels)) in enumerate(zip(rates, _batches(loader), strict=False), 1):
+                set_lr(optimizer, rate)
+                loss = step(images, labels, number / steps)[0].item()
+                if not math.isfinite(loss):
+                    diverged = rate
+                    break
+                mean = SMOOTHING * mean + (1 - SMOOTHING) * loss
+                losses.append(mean / (1 - SMOOTHING**number))  # as if the past had not begun with a loss of 0
+                if number > beginning and losses[-1] > DIVERGED * max(losses[:beginning]):
+                    diverged = rate
+                    break
     finally:
         loader.close()
     if len(losses) <= beginning:

@@ -17,7 +17,7 @@ from zoo.inputs import input_shape, split_rows, train_loader
 from zoo.recipe import Recipe
 from zoo.registry import Model
 from zoo.seeding import derive
-from zoo.settings import Settings, settle_layout
+from zoo.settings import Settings, machine_faults, settle_layout
 
 
 @dataclass(frozen=True)
@@ -86,9 +86,11 @@ def measure(
     """Measure `model`, freshly built, training it for about `seconds`; `recipe.precision` is settled.
 
     `peak_flops` is :func:`zoo.engine.throughput.matrix_peak` of the same device and precision.
-    Raises what building the model and reading the data raise.
+    Raises what building the model and reading the data raise, and :class:`~zoo.errors.EnvironmentFault` for what the
+    machine does to it (a killed worker, an operation that is not deterministic).
     """
-    module, layout, shape, trained = train(model, recipe, dataset, settings, seconds)
+    with machine_faults(model.name, settings, "give the command again"):
+        module, layout, shape, trained = train(model, recipe, dataset, settings, seconds)
     device = settings.device
     inference = speed.measure_inference(
         module.to(memory_format=speed.LAYOUTS[layout]), device, recipe.precision, layout, shape

@@ -17,12 +17,12 @@ from zoo import notes
 from zoo.builder import build
 from zoo.curves import epochs_to
 from zoo.data.datasets import Dataset
-from zoo.data.loader import EvalLoader, killed_worker
+from zoo.data.loader import EvalLoader
 from zoo.engine import speed, train
 from zoo.engine.checkpoint import load_state, save_weights
 from zoo.engine.evaluate import Evaluation, evaluate
 from zoo.engine.machine import PeakMemory, describe, fresh_compiler, settle_arithmetic
-from zoo.errors import EnvironmentFault, ResultError
+from zoo.errors import ResultError
 from zoo.identity import check_identity, started_with
 from zoo.inputs import eval_loader, input_shape, split_rows, train_loader
 from zoo.recipe import Recipe
@@ -30,7 +30,9 @@ from zoo.registry import Model
 from zoo.results import DatasetPart, Metrics, ModelPart, RecipePart, Result, SelectionPart, SettingsPart, SpeedPart
 from zoo.run_folder import RunFolder, save_predictions, save_result
 from zoo.seeding import derive
-from zoo.settings import Settings, settle_layout
+from zoo.settings import Settings, machine_faults, settle_layout
+
+GOES_ON = "the same command goes on after the last finished epoch"
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,11 @@ class Run:
     model: Model
     seed: int
     folder: RunFolder
+
+    @property
+    def name(self) -> str:
+        """For people."""
+        return f"{self.model.name} seed {self.seed}"
 
 
 class Reporter(train.Reporter, Protocol):
@@ -90,7 +97,7 @@ def set_up(run: Run, recipe: Recipe, dataset: Dataset, settings: Settings, *, id
     """Build the model and the loaders of `run` and read its saved state.
 
     `identity` is :func:`~zoo.identity.identity_of`. Raises :class:`ResultError` for a saved state that is damaged or of
-    another experiment.
+    another experiment, and as :func:`train_on` does for a model that fails in its first forward pass.
     """
     device, folder = settings.device, run.folder
     settle_arithmetic(settings.deterministic)
@@ -99,7 +106,8 @@ def set_up(run: Run, recipe: Recipe, dataset: Dataset, settings: Settings, *, id
     torch.manual_seed(derive("init", run.seed))  # the initial weights depend on the seed and the model alone
     model = build(run.model, dataset.num_classes).to(device)
     image_shape = input_shape(recipe, dataset)
-    model_part = _model_part(run.model, model, identity["definition"], image_shape, device, recipe.precision)
+    with machine_faults(run.name, settings, GOES_ON):  # its first forward pass
+        model_part = _model_part(run.model, model, identity["definition"], image_shape, device, recipe.precision)
 
     state = load_state(folder.state)
     if state is not None:
@@ -158,26 +166,20 @@ def train_on(ready: Ready, reporter: Reporter) -> train.Outcome:
     if ready.moved:
         reporter.moved(ready.moved)
     try:
-        return train.train(
-            ready.model,
-            ready.recipe,
-            ready.batches,
-            seed=run.seed,
-            device=settings.device,
-            compiled=settings.compiled,
-            world=settings.world,
-            state=ready.state,
-            folder=run.folder,
-            identity={"run": ready.identity, "settings": ready.kept},
-            reporter=reporter,
-        )
-    except RuntimeError as problem:
-        if told := killed_worker(problem):
-            raise EnvironmentFault(f"{run.model.name} seed {run.seed}: {told}") from problem
-        if settings.deterministic and "deterministic" in str(problem):
-            line = str(problem).split(",")[0].split(". ")[0]
-            raise EnvironmentFault(f"--deterministic: {run.model.name}: {line}; leave the option out") from problem
-        raise
+        with machine_faults(run.name, settings, GOES_ON):
+            return train.train(
+                ready.model,
+                ready.recipe,
+                ready.batches,
+                seed=run.seed,
+                device=settings.device,
+                compiled=settings.compiled,
+                world=settings.world,
+                state=ready.state,
+                folder=run.folder,
+                identity={"run": ready.identity, "settings": ready.kept},
+                reporter=reporter,
+            )
     finally:
         ready.batches.train.close()
 

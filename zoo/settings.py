@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import nn
 
+from zoo.data.loader import killed_worker
 from zoo.engine import speed
 from zoo.engine.machine import describe
+from zoo.errors import EnvironmentFault
 from zoo.recipe import Recipe
 from zoo.world import ALONE, World
 
@@ -28,6 +32,24 @@ class Settings:
     compiled: bool
     deterministic: bool
     world: World = ALONE
+
+
+@contextlib.contextmanager
+def machine_faults(training: str, settings: Settings, then: str) -> Iterator[None]:
+    """What the machine does to the `training` in the block, in one line: :class:`~zoo.errors.EnvironmentFault`.
+
+    A loader's process that was killed (`then`: what to do once its cause is mended), and under ``--deterministic`` an
+    operation that has no such form. Every other error passes.
+    """
+    try:
+        yield
+    except RuntimeError as problem:
+        if told := killed_worker(problem):
+            raise EnvironmentFault(f"{training}: {told}: {then}") from problem
+        if settings.deterministic and "deterministic" in str(problem):
+            line = str(problem).split(",")[0].split(". ")[0]
+            raise EnvironmentFault(f"--deterministic: {training}: {line}; leave the option out") from problem
+        raise
 
 
 def settle_layout(

@@ -71,3 +71,42 @@ def test_mistakes_are_one_line(inline_cli, arguments: tuple[str, ...], words: tu
     (line,) = output.lines
     assert line.startswith("zoo: ")
     assert all(word in line for word in words), line
+
+
+DISTURBED = '''import multiprocessing
+
+import torch
+from torch import nn
+
+
+class Disturbed(nn.BatchNorm2d):
+    """It has an operation without a deterministic form, and kills the loader's processes when it trains."""
+
+    def forward(self, x):
+        torch.zeros(1).put_(torch.tensor([0]), torch.ones(1))
+        for worker in multiprocessing.active_children():
+            worker.kill()
+        return super().forward(x)
+'''
+
+
+@pytest.mark.parametrize("command", [("speed", "--seconds", "1"), ("lr-find",), ("bench",)], ids=lambda part: part[0])
+@pytest.mark.parametrize(
+    ("how", "words"),
+    [
+        (("--deterministic",), ("--deterministic: resnet20_disturbed", "put_ does not have", "leave the option out")),
+        (
+            ("--executor", "albumentations", "--workers", "1"),
+            ("resnet20_disturbed", "a loader process was killed (Killed)", "fewer --workers: "),
+        ),
+    ],
+    ids=["deterministic", "killed"],
+)
+def test_what_the_machine_does_is_one_line(
+    zoo_cli, command: tuple[str, ...], how: tuple[str, ...], words: tuple[str, ...]
+) -> None:
+    (zoo_cli.folder / "registry.yaml").write_text('norms:\n  disturbed: "disturbed:Disturbed"\n')
+    (zoo_cli.folder / "disturbed.py").write_text(DISTURBED)
+    output = zoo_cli(command[0], "resnet20_disturbed", *SMALL[:-2], *command[1:], *how)
+    assert output.returncode == 2, output.stderr
+    assert all(word in output.lines[-1] for word in words), output.lines[-1]

@@ -25,7 +25,7 @@ class Lines:
 
     def run(self, run: Run, number: int, total: int) -> None:
         """See :class:`zoo.bench.Reporter`."""
-        self.say(f"[{number}/{total}] {run.model.name} seed {run.seed}: {run.model.label}")
+        self.say(f"[{number}/{total}] {run.name}: {run.model.label}")
 
     def settled(self, run: Run, settings: SettingsPart) -> None:
         """See :class:`zoo.bench.Reporter`."""
@@ -120,27 +120,23 @@ class Gathered(Lines):
 
     def began(self, run: Run, node: str, times: int) -> None:
         """See :class:`zoo.cluster.sweep.Progress`."""
-        self.say(f"{_name(run)}: begun on {node}" + (f" again, attempt {times}" if times > 1 else ""))
+        self.say(f"{run.name}: begun on {node}" + (f" again, attempt {times}" if times > 1 else ""))
 
     def advanced(self, run: Run, row: EpochRow, epochs: int) -> None:
         """See :class:`zoo.cluster.sweep.Progress`."""
-        self.say(f"{_name(run)}: {'  '.join(_figures(row, epochs))}")
+        self.say(f"{run.name}: {'  '.join(_figures(row, epochs))}")
 
     def finished(self, run: Run, result: Result, was_done: bool) -> None:
         """See :class:`zoo.bench.Reporter`."""
         how = "was done before" if was_done else f"{result.wall_seconds:.1f} s, resumes: {result.resumes}"
         told = f"{_outcome(result)} ({how})"
-        self.say(f"{self._place} {_name(run)}: {told}, {run.folder.path}")
+        self.say(f"{self._place} {run.name}: {told}, {run.folder.path}")
 
 
 def make_reporter(quiet: bool) -> Lines:
     """Bars where stderr is a terminal, lines elsewhere; nothing at all where `quiet`."""
     reporter = Lines(quiet)
     return Bars(quiet) if reporter.console.is_terminal and not quiet else reporter
-
-
-def _name(run: Run) -> str:
-    return f"{run.model.name} seed {run.seed}"
 
 
 def _figures(row: EpochRow, epochs: int) -> list[str]:

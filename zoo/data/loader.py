@@ -150,13 +150,12 @@ def killed_worker(problem: BaseException) -> str | None:
     text = f"{problem} {problem.__cause__}"  # the reason can be either's
     if not re.match(r"DataLoader worker \(pid.*?\) (is killed by signal|exited unexpectedly)", text):
         return None
-    advice = "the same command goes on after the last finished epoch"
     if "shared memory" in text:
-        return f"a loader process ran out of shared memory (/dev/shm); enlarge it or give --workers 0: {advice}"
+        return "a loader process ran out of shared memory (/dev/shm); enlarge it or give --workers 0"
     signal = re.search(r"killed by signal: ([\w ]+)", text)
     return (
         f"a loader process was killed{f' ({signal[1].strip()})' if signal else ''}, most likely because the memory is "
-        f"full; free some or give fewer --workers: {advice}"
+        "full; free some or give fewer --workers"
     )
 
 
