@@ -31,7 +31,6 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 NORMS = ("bn", "ln", "gn", "in")
 OTHER_NORMS = ("bn_ghost", "brn", "ln2d", "rms2d", "evos0", "evob0", "frn", "ws_gn", "none")
-WITHOUT_CPU_RUNS = ("evos0",)  # of resnet20 under `laptop`
 SAVE_SECONDS = 40  # left for what is interrupted to end, for the summary and the archive
 LEAST_SECONDS = 30  # a run is not begun with less: it takes some to start
 THREADS = {"OMP_NUM_THREADS": "2"}  # of all, since several run at a time and a layout is remembered by the threads too
@@ -146,11 +145,6 @@ def full_plan(data: str) -> Plan:
         ],
         small=[
             *fast_trials(data),
-            *(
-                bench(f"resnet20_{norm}", "laptop", seed, "precision=fp32", data=data)
-                for norm in WITHOUT_CPU_RUNS
-                for seed in range(2)
-            ),
             *(bench(f"airbench94_{norm}", "fast", seed, data=data) for seed in range(3) for norm in NORMS),
         ],
     )
