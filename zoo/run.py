@@ -158,8 +158,10 @@ def set_up(run: Run, recipe: Recipe, dataset: Dataset, settings: Settings, *, id
 
 
 def train_on(ready: Ready, reporter: Reporter) -> train.Outcome:
-    """Train what is `ready`, saving to its folder after every epoch. Raises :class:`EnvironmentFault` for what the
-    machine does to it (a killed worker, an operation that is not deterministic), and what the `reporter` raises.
+    """Train what is `ready`, saving to its folder after every epoch.
+
+    Raises :class:`~zoo.errors.EnvironmentFault` for what the machine does to it (a killed worker, an operation that is
+    not deterministic), and what the `reporter` raises.
     """
     run, settings = ready.run, ready.settings
     reporter.settled(run, ready.used)
