@@ -42,7 +42,7 @@ def test_every_figure_in_every_format_and_the_same_bytes_again(zoo_cli, inline_c
     ("arguments", "words"),
     [
         (("bars", RESULTS),
-         ("these runs have 10: cifar10-jpeg fast-0e7aaea6,", "cifar10-jpeg fast-d92d3e79 and 4 more", "--recipe")),
+         ("these runs have 11: cifar10-jpeg fast-0e7aaea6,", "cifar10-jpeg fast-d92d3e79 and 5 more", "--recipe")),
         (("curves", RESULTS), ("one figure holds one data set and recipe",)),
         (("batch-size", RESULTS), ("differ in more than batch size", "laptop-5ebfdb2c")),
         (("batch-size", *THREE), ("all these runs have batch size 64", "zoo study batch-size")),
