@@ -80,6 +80,12 @@ def test_diverged_seeds_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert drawn == ["90.50, 1 of 3 diverged", "92.00"]
 
 
+def test_a_change_is_of_the_seeds_that_both_finished(tmp_path: Path) -> None:
+    runs = [[trained(tmp_path, step, seed, correct) for seed, correct in enumerate(seeds)]
+            for step, seeds in enumerate([(9000, 9000, 8000), (9000, 9000, None), (None, None, 8000)])]  # fmt: skip
+    assert [item.change for item in ablation(reference_steps(1)[:3], runs)] == [None, 0.0, None]
+
+
 TINY = (
     "--architecture", "resnet20", "--dataset", "shapes10", "--epochs", "2", "--set", "split.train=64",
     "--set", "split.holdout=500", "--set", "batch_size=32", "--layout", "nchw",

@@ -105,6 +105,7 @@ def test_what_is_left_out_is_said(made) -> None:
     assert {(row["model"], row["optimizer.lr"]) for row in rows} >= {
         (one["model"], f"{one['values']['optimizer.lr']:g}") for one in made.said
     }
+    assert len({row["budget"] for row in rows}) == 2
     refused = made.cli("compare", "--tuned", "--baseline", "mini_bn", "--power")  # two seeds
     assert (refused.returncode, "no model has 3 seeds in common" in refused.stderr) == (2, True)
 

@@ -18,7 +18,7 @@ from zoo.plan import Planned, at_a_time
 from zoo.recipe_file import load_recipe
 from zoo.registry import load_registry
 from zoo.report.plan import duration, render
-from zoo.run_folder import load_history, load_result
+from zoo.run_folder import load_history, load_result, save_result
 
 CHANGES = ("split.train=64", "split.holdout=32", "epochs=2", "schedule.peak_epoch=1")
 OPTIONS = ("--recipe", "smoke", *(word for change in CHANGES for word in ("--set", change)), "--layout", "nchw")
@@ -140,6 +140,17 @@ def test_runs_side_by_side():
     assert at_a_time([4, 4, 4, 4], 4) == 4
     assert at_a_time([1, 1, 8], 2) == 9  # the long one comes last and waits for nobody
     assert at_a_time([], 3) == 0
+
+
+def test_a_run_that_diverged_is_said_with_its_epoch(benched, here, monkeypatch):
+    """Also where it diverged in the evaluation at its end, after the last epoch."""
+    (run,) = plan_of(benched, "resnet20_ln")
+    stored = load_result(run.folder / "result.json")
+    changes = {"status": "diverged", "diverged_epoch": 2, "diverged_step": 2, "epochs_trained": 2, "test": None}
+    save_result(run.folder / "result.json", stored.model_copy(update=changes))
+    (run,) = plan_of(benched, "resnet20_ln")
+    assert (run.state, run.epoch) == ("diverged", 2)
+    assert "diverged at epoch 2 " in render({"head": [run]}, describe(plan.torch.device("cpu")))
 
 
 def test_totals_of_a_plan_that_is_partly_unknown():

@@ -152,8 +152,50 @@ def test_the_code_of_a_local_norm_is_all_that_it_imports(tmp_path: Path, monkeyp
     assert len(set(seen)) == len(seen) == 5
     (tmp_path / "local_other.py").write_text("SIZE = 4\n")  # nobody imports it
     assert told() == seen[-1]
-    (tmp_path / "local_ops.py").write_text("def (\n")  # while it is loaded: another file, and no traceback
-    assert definition(load(tmp_path).resolve("resnet20_local"))["norm"]["source_sha256"] not in seen
+    (tmp_path / "local_ops.py").write_text("def (\n")  # while it is loaded, which is not what runs
+    assert definition(load(tmp_path).resolve("resnet20_local"))["norm"]["source_sha256"] == seen[-1]
+
+
+def test_the_code_of_a_local_norm_is_the_same_whatever_is_loaded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A helper that is imported when the norm is called, and one in a package of its own."""
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "registry.yaml").write_text('norms:\n  late: "late_norm:mine"\n')
+    (tmp_path / "late_norm.py").write_text(
+        "def mine(num_channels):\n    from late_parts.ops import make\n\n    return make(num_channels)\n"
+    )
+    (tmp_path / "late_parts").mkdir()
+    ops = tmp_path / "late_parts" / "ops.py"
+    ops.write_text("from torch import nn\n\n\ndef make(count):\n    return nn.BatchNorm2d(count)\n")
+
+    def told() -> str:
+        for module in [name for name in sys.modules if name == "late_norm"]:
+            sys.modules.pop(module)
+        return definition(load(tmp_path).resolve("resnet20_late"))["norm"]["source_sha256"]
+
+    before = told()
+    build(load(tmp_path).resolve("resnet20_late"))
+    assert "late_parts.ops" in sys.modules
+    assert told() == before
+    ops.write_text(ops.read_text() + "# edited\n")
+    assert told() != before
+
+
+def test_a_package_that_only_a_registry_names_is_known_by_its_code(install: Install, tmp_path: Path) -> None:
+    site = install("zoo-plain", {}, {"plug_plain/__init__.py": "from .ops import mine\n", "plug_plain/ops.py": CODE})
+    (tmp_path / "registry.yaml").write_text('norms:\n  plain: "plug_plain:mine"\n  torchs: "torch.nn:BatchNorm2d"\n')
+
+    def told(norm: str) -> str | None:
+        for module in [name for name in sys.modules if name.startswith("plug_plain")]:
+            sys.modules.pop(module)
+        return definition(load(tmp_path).resolve(f"resnet20_{norm}"))["norm"].get("source_sha256")
+
+    first = told("plain")
+    (site / "plug_plain" / "ops.py").write_text(CODE + "# the next version\n")
+    assert None not in (first, told("plain"))
+    assert told("plain") != first
+    assert told("torchs") is None  # its version is in the result
 
 
 # Recipes

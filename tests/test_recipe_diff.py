@@ -225,6 +225,17 @@ def test_what_is_shown_is_the_same_recipe_again(tmp_path: Path, text: str) -> No
     assert ("† selection: test" in shown) == (given.content["selection"]["split"] == "test")
 
 
+def test_what_no_longer_is_the_same_recipe_says_so() -> None:
+    """One whose key is gone, and one that this zoo evaluates otherwise."""
+    runs = RESULTS.parent
+    for folder, old in (
+        ("results/cifar10-jpeg/fast-d92d3e79", True),
+        ("studies/fast/cifar10-jpeg/base-001bb5c6", True),
+        ("results/cifar10-jpeg/fast-0e7aaea6", False),
+    ):
+        assert ("made by an older zoo" in as_yaml(find(str(runs / folder)))) is old
+
+
 def test_formats() -> None:
     a, b = find("eva6s8"), find("standard")
     text, markdown, data = (as_differences(a, b, style) for style in FORMATS)

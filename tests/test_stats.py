@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 
 import numpy as np
@@ -154,6 +155,23 @@ def test_power_is_what_a_simulation_finds() -> None:
     found = (scipy.stats.ttest_1samp(samples, 0, axis=1).pvalue < 0.05).mean()
     assert paired_power(0.5, 1.0, 10) == pytest.approx(found, abs=0.01)
     assert paired_power(0.0, 1.0, 10) == pytest.approx(0.05)
+
+
+@pytest.mark.parametrize("tests", [1, 4, 12, 18])
+def test_power_rises_with_the_seeds(tests: int) -> None:
+    """Also far out, where scipy's noncentral t has no number."""
+    for spread in (0.02, 0.1, 0.2, 0.4, 1.0, 10.0):
+        powers = [paired_power(1.0, spread, n, 0.05 / tests) for n in range(2, 60)]
+        assert all(0 <= power <= 1 + 1e-12 for power in powers)
+        assert all(after >= before - 1e-9 for before, after in itertools.pairwise(powers))
+
+
+def test_seeds_needed_in_a_table_of_thirteen() -> None:
+    samples = np.random.default_rng(6).normal(1.0, 0.2, (20_000, 5))
+    for count in (3, 4, 5):
+        found = (scipy.stats.ttest_1samp(samples[:, :count], 0, axis=1).pvalue < 0.05 / 12).mean()
+        assert paired_power(1.0, 0.2, count, 0.05 / 12) == pytest.approx(found, abs=0.01)
+    assert seeds_needed(1.0, 0.2, 0.05 / 12) == 5
 
 
 def test_seeds_needed_is_never_less_than_a_verdict_needs() -> None:

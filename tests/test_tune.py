@@ -141,6 +141,10 @@ def test_a_tuned_recipe_is_changed_no_further(tuned) -> None:
     for change in ("epochs=30", "optimizer.momentum=0.5", "split.holdout=32"):
         with pytest.raises(RecipeError, match="more than the tuned values was changed since; set tuned=null"):
             load_recipe(path, [change])
+    with pytest.raises(
+        RecipeError, match=r"optimizer.lr: 7 is outside \S+ to \S+, where it was looked for; set tuned="
+    ):
+        load_recipe(path, ["optimizer.lr=7"])
     with pytest.raises(RecipeError, match="a tuned recipe says fp32, bf16 or fp16"):
         load_recipe(path, ["precision=auto"])
     plain = load_recipe(path, ["epochs=30", "tuned=null"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from statistics import fmean
 from typing import Any
 
 from zoo.comparison import compare
@@ -107,7 +108,9 @@ def reference_recipes(overrides: Sequence[str], epochs: int) -> list[tuple[Step,
 
 @dataclass(frozen=True)
 class Ablated:
-    """A step and what came of it. `change` is in accuracy from the step before, None for the first and the diverged."""
+    """A step and what came of it. `change`: in accuracy from the step before, over the seeds that both finished; None
+    for the first, and where they share none.
+    """
 
     step: Step
     row: Row
@@ -118,12 +121,15 @@ class Ablated:
 def ablation(steps: Sequence[Step], stored: Sequence[Sequence[Stored]]) -> list[Ablated]:
     """What the runs `stored`, one list per step, say. Raises :class:`RecipeError` where a step has no runs."""
     found: list[Ablated] = []
+    before: dict[int, float] = {}
     for step, runs in zip(steps, stored, strict=True):
         if not runs:
             raise RecipeError(f"step {step.title!r}: no runs")
         ((row,),) = (group.rows for group in compare(runs, pooled=True))
-        before = found[-1].row.accuracy if found else None
-        change = None if before is None or row.accuracy is None else row.accuracy - before
+        now = {run.result.seed: run.result.test.accuracy for run in runs if run.result.test}
+        both = now.keys() & before.keys()
+        change = fmean(now[seed] - before[seed] for seed in both) if both else None
+        before = now
         history = load_history(runs[0].folder.history) if runs[0].result.epochs_trained else []
         found.append(Ablated(step, row, change, history))
     return found

@@ -10,7 +10,6 @@ from typing import Protocol
 from zoo import notes
 from zoo.builder import build, try_on
 from zoo.data.datasets import Dataset
-from zoo.engine.machine import git_state
 from zoo.files import lock, remove_leftovers
 from zoo.identity import check_identity, identity_of, identity_of_result
 from zoo.inputs import check_data, input_shape, split_rows
@@ -95,7 +94,6 @@ def bench(
     the runs, :class:`zoo.errors.ResultError` when a stored run is of another definition of the model or of other data,
     and what :func:`run_one` raises.
     """
-    git = git_state()
     identities = {run.model.name: identity_of(run.model, recipe, dataset) for run in runs}
     world = settings.world
     results = []
@@ -111,7 +109,7 @@ def bench(
                 make_folder(run.folder)
                 if world.first:
                     remove_leftovers(run.folder.path)
-                result = run_one(run, recipe, dataset, settings, reporter, identity=identity, git=git)
+                result = run_one(run, recipe, dataset, settings, reporter, identity=identity)
         if world.first:
             reporter.finished(run, result, was_done)
             results.append(result)

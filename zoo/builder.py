@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import ast
 import hashlib
-import importlib
+import importlib.util
 import inspect
 import sys
-import sysconfig
+import weakref
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from importlib.machinery import PathFinder
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from zoo.entries import Origin
@@ -19,6 +21,10 @@ from zoo.registry import BUILT_IN, Model
 
 if TYPE_CHECKING:
     from torch import nn
+
+LIBRARIES = ("torch", "torchvision", "albumentations", "timm", "numpy")  # a result tells their versions
+# Of code as it was loaded: a module that is imported again is another key.
+_hashes: weakref.WeakKeyDictionary[ModuleType, dict[tuple, str | None]] = weakref.WeakKeyDictionary()
 
 
 @dataclass(frozen=True)
@@ -223,9 +229,11 @@ def load_builder(builder: str, what: str, origin: Origin) -> Callable[..., Any]:
 
 
 def definition(model: Model) -> dict[str, Any]:
-    """What makes up `model`, for the result: builders, arguments and the hash of every builder file outside packages.
+    """What makes up `model`, for the result: builders, arguments and the hash of the code that is not zoo's, Python's
+    or one of :data:`LIBRARIES`.
 
-    Two runs of one name are the same model only where this is equal; editing a local ``my_norm.py`` changes it.
+    Two runs of one name are the same model only where this is equal; editing a local ``my_norm.py`` changes it. Code
+    that was imported is told as it was when this was first asked: a file that is edited since is not what runs.
     """
     parts = {"architecture": model.architecture, "norm": model.norm, "model": model.entry}
     told = {
@@ -237,7 +245,7 @@ def definition(model: Model) -> dict[str, Any]:
     for role, part in parts.items():
         if role in told:
             builders = [text for text in (part.builder, getattr(part, "conv", "")) if text]
-            if digest := _source_hash(builders, part.name, part.origin):
+            if digest := _hash_of_loaded(builders, part.name, part.origin):
                 told[role]["source_sha256"] = digest
     if model.pretrained:
         told["pretrained"] = {"sha256": model.pretrained.sha256}
@@ -249,27 +257,32 @@ def _without_places(kwargs: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in kwargs.items() if not isinstance(value, Path)}
 
 
-def _source_hash(builders: list[str], name: str, origin: Origin) -> str | None:
-    """Over the files that `builders` name, are defined in and import; None where all are in installed packages but
-    plugins.
-    """
-    # Of installed packages and Python itself the result records the versions.
-    packages = [BUILT_IN.parent, *(Path(sysconfig.get_path(key)) for key in ("stdlib", "purelib", "platlib"))]
+def _hash_of_loaded(builders: list[str], name: str, origin: Origin) -> str | None:
+    targets = [load_builder(builder, repr(name), origin) for builder in builders]
+    modules = [builder.partition(":")[0] for builder in builders]
+    modules += [module for target in targets if (module := getattr(target, "__module__", None)) in sys.modules]
+    known = _hashes.setdefault(sys.modules[modules[0]], {})
+    key = (*modules, origin.path, origin.distribution)
+    if key not in known:
+        known[key] = _source_hash(modules, origin)
+    return known[key]
+
+
+def _source_hash(modules: list[str], origin: Origin) -> str | None:
+    """Over the files of `modules`, which are loaded, and those that they import; None where none is to be hashed."""
+    packages = {module.partition(".")[0] for module in modules}
     files: set[Path] = set()
     own: set[Path] = set()
-    waiting = []
-    for builder in builders:
-        target = load_builder(builder, repr(name), origin)
-        waiting += [builder.partition(":")[0], getattr(target, "__module__", "")]
+    waiting = [(module, getattr(sys.modules[module], "__file__", None)) for module in modules]
     while waiting:
-        module = sys.modules.get(waiting.pop())
-        place = getattr(module, "__file__", None)
+        module, place = waiting.pop()
         if place is None or (file := Path(place)) in files:
             continue
         files.add(file)
-        if not any(file.is_relative_to(package) for package in packages):
+        if _is_own(module, file, packages):
             own.add(file)
-            waiting += _imports(file, module.__package__ or "")
+            package = module if file.stem == "__init__" else module.rpartition(".")[0]
+            waiting += [(name, _place(name)) for name in _imports(file, package)]
     if origin.distribution:
         # A plugin can be installed again with other code and one version, so it is known by its code: its package's
         # files, if the builder is in it at all. A module that is no package has itself alone.
@@ -280,6 +293,30 @@ def _source_hash(builders: list[str], name: str, origin: Origin) -> str | None:
     if not own:
         return None
     return hashlib.sha256(b"".join(hashlib.sha256(file.read_bytes()).digest() for file in sorted(own))).hexdigest()
+
+
+def _is_own(module: str, file: Path, packages: set[str]) -> bool:
+    """Whether `module` is code that no version in a result tells: of what is installed, only of the builders' own
+    `packages`.
+    """
+    package = module.partition(".")[0]
+    if package in LIBRARIES or package == "zoo" or package in sys.stdlib_module_names:
+        return False
+    return package in packages or not {"site-packages", "dist-packages"}.intersection(file.parts)
+
+
+def _place(module: str) -> str | None:
+    """The file of `module`, found without importing it: what is loaded already must make no difference."""
+    first, *others = module.split(".")
+    try:
+        spec = importlib.util.find_spec(first)
+    except (ImportError, ValueError):  # loaded, but from no file
+        return None
+    for count, _ in enumerate(others, 2):
+        if spec is None or spec.submodule_search_locations is None:
+            return None
+        spec = PathFinder.find_spec(".".join(module.split(".")[:count]), spec.submodule_search_locations)
+    return spec.origin if spec is not None and spec.has_location else None
 
 
 def _imports(file: Path, package: str) -> list[str]:

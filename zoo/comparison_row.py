@@ -136,8 +136,9 @@ def row_of(runs: Sequence[Stored], machine: str, seconds_to: float | None) -> Ro
 
 
 def _seconds_to(runs: Sequence[Stored], accuracy: float) -> float | None:
-    """The median over seeds of the seconds of training until `accuracy`, all of which came so far."""
-    begun = [run for run in runs if run.result.epochs_trained]  # without an epoch there is no history
+    """The median over seeds of the seconds of training until `accuracy`, all of which came so far, on one machine."""
+    # Without an epoch there is no history.
+    begun = [run for run in runs if run.result.epochs_trained and "moved_after" not in run.result.environment]
     seconds = [curves.seconds_to(load_history(run.folder.history), accuracy) for run in begun]
     if len(begun) < len(runs):
         return None

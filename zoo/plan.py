@@ -36,8 +36,9 @@ MACHINE = ("cpu", "instructions", "gpu", "threads", "processes")
 
 @dataclass(frozen=True)
 class Planned:
-    """One run. `epoch` of `epochs` are saved; `seconds` are left, 0 where it is over, None where nothing tells.
+    """One run. `epoch` of `epochs` are saved, or it diverged in that one.
 
+    `seconds` are left, 0 where it is over, None where nothing tells.
     `scaled`: the seconds are those of other models, by the ratio of multiply-accumulates.
     """
 
@@ -111,7 +112,7 @@ def _state(run: Run, identity: dict[str, Any]) -> tuple[State, int]:
     if run.folder.result.is_file():
         result = load_result(run.folder.result)
         check_identity(run.folder, run.model, identity_of_result(result), identity)
-        return "diverged" if result.status == "diverged" else "done", result.epochs_trained
+        return ("done", result.epochs_trained) if result.diverged_epoch is None else ("diverged", result.diverged_epoch)
     state = load_state(run.folder.state)
     if state is None:
         return "to do", 0
@@ -160,14 +161,15 @@ def _pace(run: Stored) -> _Pace | None:
         return None
     spent = sum(row.train_seconds + row.eval_seconds for row in history)
     part = result.test if result.selection.split == "test" else result.holdout
-    looks = [row.eval_seconds for row in history if row.eval_split]
+    here = [row for row in history if row.epoch > result.environment.get("moved_after", 0)]
+    looks = [row.eval_seconds for row in here if row.eval_split]
     passes = Views.of(result.recipe.content).looks
-    if not history or not result.model.macs:
+    if not here or not result.model.macs:
         return None
     return _Pace(
         key=(str(result.model.definition), result.dataset.fingerprint),
         macs=result.model.macs,
-        train_rate=result.dataset.train_images / statistics.median(row.train_seconds for row in history),
+        train_rate=result.dataset.train_images / statistics.median(row.train_seconds for row in here),
         eval_rate=passes * part.images / statistics.median(looks) if part and looks else None,
         rest=max(0.0, result.wall_seconds - spent),
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from zoo.comparison import Group
 from zoo.errors import ResultError
@@ -18,11 +19,13 @@ class Need:
     """Of one model against the baseline: `spread` is the standard deviation of the paired differences of accuracy.
 
     `seeds` maps a true difference, in points of accuracy, to the number of seeds that finds it with probability
-    :data:`POWER`, at the level that Holm leaves the smallest of the table's `tests` p-values.
+    :data:`POWER`, at the level that Holm leaves the smallest of the table's `tests` p-values. `budget` is the group's.
     """
 
     dataset: str
+    dataset_fingerprint: str
     recipe: str
+    budget: dict[str, Any] | None
     selection: str
     baseline: str
     model: str
@@ -47,7 +50,9 @@ def needs(groups: Sequence[Group], points: Sequence[float] = POINTS) -> list[Nee
             found.append(
                 Need(
                     dataset=group.dataset,
+                    dataset_fingerprint=group.dataset_fingerprint,
                     recipe=group.slug,
+                    budget=group.budget,
                     selection=row.selection,
                     baseline=row.against.baseline,
                     model=row.model,

@@ -86,6 +86,12 @@ class Recipe(Section):
                 raise ValueError(
                     "tuned: more than the tuned values was changed since; set tuned=null to make it a plain recipe"
                 )
+            for key, looked in self.tuned.over.items():
+                if not looked.low <= (value := _get(self.canonical(), key)) <= looked.high:
+                    raise ValueError(
+                        f"{key}: {value:g} is outside {looked.low:g} to {looked.high:g}, where it was looked for; set "
+                        "tuned=null to make it a plain recipe"
+                    )
         return self
 
     def with_precision(self, precision: str) -> Recipe:
@@ -129,6 +135,12 @@ def put(content: dict[str, Any], key: str, value: Any) -> None:
     if not isinstance(section, dict) or last not in section:
         raise KeyError(key)
     section[last] = value
+
+
+def _get(content: dict[str, Any], key: str) -> Any:
+    for part in key.split("."):
+        content = content[part]
+    return content
 
 
 def _with_own_values(content: dict[str, Any]) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from typing import Any
 
 from zoo.errors import RecipeError, ResultError
 from zoo.listing import recipe_names
-from zoo.recipe import fingerprint_of
+from zoo.recipe import Recipe, fingerprint_of
 from zoo.recipe_file import load_recipe
 from zoo.results import Result
 from zoo.run_folder import find_results, load_result
@@ -39,6 +39,16 @@ class Given:
     def selects_on_test(self) -> bool:
         """Whether the test set chooses the weights."""
         return self.content["selection"]["split"] == "test"
+
+    @property
+    def of_old(self) -> bool:
+        """Whether an older zoo made it, so that this one cannot make a recipe with the same fingerprint of it."""
+        content = {key: value for key, value in self.content.items() if key != "harness"}
+        try:
+            recipe = Recipe(name=self.name, description=self.description, dataset=self.dataset, **content)
+        except ValueError:
+            return True
+        return recipe.fingerprint != self.fingerprint
 
     def settled(self) -> dict[str, str]:
         """Precision -> slug of the runs, where `precision` is ``auto``: that is settled before a run's fingerprint."""

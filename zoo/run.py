@@ -21,14 +21,14 @@ from zoo.data.loader import EvalLoader
 from zoo.engine import speed, train
 from zoo.engine.checkpoint import load_state, save_weights
 from zoo.engine.evaluate import Evaluation, evaluate
-from zoo.engine.machine import PeakMemory, describe, fresh_compiler, settle_arithmetic
+from zoo.engine.machine import PeakMemory, describe, fresh_compiler, settle_arithmetic, zoo_commit
 from zoo.errors import ResultError
 from zoo.identity import check_identity, started_with
 from zoo.inputs import eval_loader, input_shape, split_rows, train_loader
 from zoo.recipe import Recipe
 from zoo.registry import Model
 from zoo.results import DatasetPart, Metrics, ModelPart, RecipePart, Result, SelectionPart, SettingsPart, SpeedPart
-from zoo.run_folder import RunFolder, save_predictions, save_result
+from zoo.run_folder import RunFolder, save_history, save_predictions, save_result
 from zoo.seeding import derive
 from zoo.settings import Settings, machine_faults, settle_layout
 
@@ -56,7 +56,9 @@ class Reporter(train.Reporter, Protocol):
         """The layout and executor of a run are decided."""
 
     def moved(self, changed: Sequence[str]) -> None:
-        """The run goes on with other hardware or software, whose names in ``environment`` are `changed`."""
+        """The run goes on with other hardware or software: `changed` has their names in ``environment``, or "commit"
+        for zoo's own.
+        """
 
 
 @dataclass(frozen=True)
@@ -76,11 +78,13 @@ class Ready:
     environment: dict[str, Any]
     identity: dict[str, Any]
     state: dict[str, Any] | None
+    started: str  # in the session that began it
 
     @property
     def kept(self) -> dict[str, Any]:
         """What the saved state says of the settings: a resume that does not repeat them changes the last bits."""
         kept = self.used.model_dump() | {"processes": self.settings.world.size, "environment": self.environment}
+        kept |= {"git": zoo_commit(), "started": self.started, "moved_after": self.moved_after}
         if self.settings.world.size > 1:  # each process has a GPU of its own
             kept["device"] = self.settings.device.type
         return kept
@@ -88,9 +92,18 @@ class Ready:
     @property
     def moved(self) -> list[str]:
         """What of hardware and software is not as it was when the state was saved; states of old do not tell."""
-        now = self.environment
-        before = self.state["identity"]["settings"].get("environment", now) if self.state else now
-        return sorted(name for name in now if before.get(name) != now[name])
+        if self.state is None:
+            return []
+        now, before = self.environment, self.state["identity"]["settings"]
+        then, commit = before.get("environment", now), before.get("git", zoo_commit())
+        return sorted(name for name in now if then.get(name) != now[name]) + ["commit"] * (commit != zoo_commit())
+
+    @property
+    def moved_after(self) -> int | None:
+        """The epoch after which it last went on with other hardware or software."""
+        if self.moved:
+            return self.state["progress"]["epoch"]
+        return self.state["identity"]["settings"].get("moved_after") if self.state else None
 
 
 def set_up(run: Run, recipe: Recipe, dataset: Dataset, settings: Settings, *, identity: dict[str, Any]) -> Ready:
@@ -99,6 +112,7 @@ def set_up(run: Run, recipe: Recipe, dataset: Dataset, settings: Settings, *, id
     `identity` is :func:`~zoo.identity.identity_of`. Raises :class:`ResultError` for a saved state that is damaged or of
     another experiment, and as :func:`train_on` does for a model that fails in its first forward pass.
     """
+    now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     device, folder = settings.device, run.folder
     settle_arithmetic(settings.deterministic)
     fresh_compiler(settings.compiled)
@@ -146,6 +160,7 @@ def set_up(run: Run, recipe: Recipe, dataset: Dataset, settings: Settings, *, id
         environment=describe(device),
         identity=identity,
         state=state,
+        started=(state["identity"]["settings"] if state else {}).get("started") or now,
     )
     if state is not None:
         before = {"processes": 1} | state["identity"]["settings"]  # states of old do not tell
@@ -194,15 +209,13 @@ def run_one(
     reporter: Reporter,
     *,
     identity: dict[str, Any],
-    git: dict[str, Any] | None,
 ) -> Result | None:
     """Do one run, going on from its saved state when there is one, and store it; None in all processes but the first.
 
-    `identity` is :func:`~zoo.identity.identity_of` and `git` :func:`zoo.engine.machine.git_state`, both taken when the
-    code was imported, since files can change during a long run.
-    Raises as :func:`set_up` and :func:`train_on` do, and what the files raise.
+    `identity` is :func:`~zoo.identity.identity_of`. Raises as :func:`set_up` and :func:`train_on` do, and what the
+    files raise.
     """
-    started, clock = datetime.datetime.now(datetime.UTC), time.perf_counter()
+    clock = time.perf_counter()
     device, folder = settings.device, run.folder
     ready = set_up(run, recipe, dataset, settings, identity=identity)
     memory = PeakMemory(device)
@@ -262,13 +275,17 @@ def run_one(
         epochs_to_90_percent=epochs_to(outcome.history, 0.9) if diverged is None else None,
         speed=_speed_part(outcome, inference, peak_memory),
         settings=ready.used,
-        environment=ready.environment | ({"processes": settings.world.size} if settings.world.size > 1 else {}),
-        git=git,
-        started=started.isoformat(timespec="seconds"),
+        environment=ready.environment
+        | ({"processes": settings.world.size} if settings.world.size > 1 else {})
+        | ({"moved_after": ready.moved_after} if ready.moved_after else {}),
+        git=zoo_commit(),
+        started=ready.started,
         # A resumed run has also spent the time of the epochs that it did before.
         wall_seconds=time.perf_counter() - clock + sum(row["train_seconds"] + row["eval_seconds"] for row in before),
         resumes=outcome.resumes,
     )
+    if outcome.history:  # the file is an epoch ahead where an earlier session was killed before it saved its state
+        save_history(folder.history, outcome.history)
     save_result(folder.result, result)
     folder.state.unlink(missing_ok=True)  # only after the result is safe
     return result

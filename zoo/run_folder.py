@@ -8,6 +8,7 @@ import hashlib
 import io
 import json
 import re
+import shutil
 import zipfile
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
@@ -24,6 +25,7 @@ from zoo.gcpause import paused_gc
 from zoo.results import SCHEMA_VERSION, EpochRow, Result
 
 FILE = "result.json"
+EXPLAIN, EXPORT = "explain", "export"  # where `zoo explain` and `zoo export` write, in the run's folder
 
 
 def model_folder(model: str) -> str:
@@ -76,12 +78,16 @@ class RunFolder:
         return self.path / "track.json"
 
     def clear(self) -> None:
-        """Remove what an earlier run left here. Raises :class:`ResultError`."""
-        for file in (self.result, self.state, self.history, self.weights, self.predictions, self.track):
+        """Remove what an earlier run left here, and what was made of it. Raises :class:`ResultError`."""
+        files = (self.result, self.state, self.history, self.weights, self.predictions, self.track)
+        for path in (*files, self.path / EXPLAIN, self.path / EXPORT):
             try:
-                file.unlink(missing_ok=True)
+                if path.is_dir() and not path.is_symlink():
+                    shutil.rmtree(path)
+                else:
+                    path.unlink(missing_ok=True)
             except OSError as problem:
-                raise ResultError(f"{file}: cannot be removed ({problem.strerror})") from problem
+                raise ResultError(f"{path}: cannot be removed ({problem.strerror})") from problem
 
     @property
     def predictions(self) -> Path:

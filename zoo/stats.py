@@ -95,7 +95,13 @@ def paired_power(effect: float, spread: float, n: int, alpha: float = ALPHA) -> 
     """
     df, shift = n - 1, abs(effect) / spread * math.sqrt(n)
     bound = float(special.stdtrit(df, 1 - alpha / 2))
-    return 1 - float(special.nctdtr(df, shift, bound)) + float(special.nctdtr(df, shift, -bound))
+    return 1 - _noncentral(df, shift, bound) + _noncentral(df, shift, -bound)
+
+
+def _noncentral(df: int, shift: float, bound: float) -> float:
+    """P(t <= `bound`), noncentral; scipy gives nan where that is next to nothing (below 1e-8 wherever it was seen)."""
+    value = float(special.nctdtr(df, shift, bound))
+    return 0.0 if math.isnan(value) else value
 
 
 def seeds_needed(effect: float, spread: float, alpha: float = ALPHA, power: float = 0.8) -> int:

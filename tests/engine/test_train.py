@@ -535,12 +535,18 @@ def test_a_run_that_is_moved_to_another_machine_says_so_and_has_the_speed_of_the
             one(folder, models[1], wanted, data, reporter=Silent(stop))
         file = stored(folder, wanted, "tiny_ln") / "state.pt"
         state = load_state(file)
+        settings = state["identity"]["settings"]
+        settings["started"] = "2020-02-02T20:20:20+00:00"
         if cpu == "another":
-            state["identity"]["settings"]["environment"] |= {"cpu": "abacus", "threads": 99}
+            settings["environment"] |= {"cpu": "abacus", "threads": 99}
+            settings["git"] = {"commit": "c" * 40, "dirty": False}
         save_state(file, state)
         told = Told()
-        windows[cpu] = len(one(folder, models[1], wanted, data, reporter=told).speed.window_rates)
-        assert told.changed == (["cpu", "threads"] if cpu == "another" else None)
+        found = one(folder, models[1], wanted, data, reporter=told)
+        assert found.started == "2020-02-02T20:20:20+00:00"
+        assert found.environment.get("moved_after") == (2 if cpu == "another" else None)
+        windows[cpu] = len(found.speed.window_rates)
+        assert told.changed == (["cpu", "threads", "commit"] if cpu == "another" else None)
     # Three windows an epoch, the first of each session left out: of two epochs and one, or of that one alone.
     assert windows == {"this": 5 + 2, "another": 2}
 

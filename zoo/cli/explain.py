@@ -11,7 +11,6 @@ from zoo.cli import options
 from zoo.errors import EnvironmentFault, ResultError
 from zoo.extras import require
 
-FOLDER = "explain"  # within the run's own
 NEEDS = ("matplotlib", "captum", "jinja2")
 
 
@@ -66,6 +65,7 @@ def explain(
     from zoo.explain.make import explain as write
     from zoo.explain.subject import open_subject
     from zoo.registry import load_registry
+    from zoo.run_folder import EXPLAIN
     from zoo.trained import open_run
 
     settle_threads()
@@ -78,7 +78,7 @@ def explain(
 
     subject = open_subject(trained, data, target)
     chosen = choose_layers(subject, asked)
-    folder = _make(out or trained.folder.path / FOLDER)
+    folder = _make(out or trained.folder.path / EXPLAIN)
     click.echo(subject.line)
     for warning in subject.warnings:
         click.echo(f"warning: {warning}", err=True)

@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from zoo.export.make import Export
     from zoo.trained import TrainedRun
 
-FOLDER = "export"  # within the run's own
 TO = ("safetensors", "torch-export", "onnx")  # zoo.export.formats.FORMATS, which imports torch
 NEEDS = {"onnx": ("onnx", "onnxscript", "onnxruntime")}
 
@@ -45,9 +44,10 @@ def export(run: Path, to: str, out: Path | None, licence: str, data_dir: str | N
     require(f"`zoo export --to {to}` needs", NEEDS.get(to, ()), "export")
 
     from zoo.export.make import write
+    from zoo.run_folder import EXPORT
 
     trained, made = prepare(run, to, licence, data_dir, registry)
-    folder = out or trained.folder.path / FOLDER / to
+    folder = out or trained.folder.path / EXPORT / to
     write(made.files, folder)
     click.echo(f"{trained.model.name} seed {trained.result.seed} as {to}: {made.check.line}")
     click.echo(f"wrote {', '.join(made.files)} to {folder}")

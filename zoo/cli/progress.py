@@ -36,8 +36,8 @@ class Lines:
     def moved(self, changed: Sequence[str]) -> None:
         """See :class:`zoo.run.Reporter`."""
         self.say(
-            f"  begun with another {', '.join(changed)}: last bits may differ from a run that was not moved, and only "
-            "the speed from here on counts"
+            f"  begun with another {', '.join(changed)}: what comes out may differ from a run that was not moved, and "
+            "only the speed from here on counts"
         )
 
     def resumed(self, epoch: int, epochs: int) -> None:

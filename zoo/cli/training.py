@@ -239,7 +239,7 @@ def carry_out(
     """
     from zoo import bench as engine
     from zoo.cli.progress import Gathered, make_reporter
-    from zoo.engine.machine import git_state
+    from zoo.engine.machine import zoo_commit
     from zoo.run_folder import Stored
     from zoo.track import open_trackers
     from zoo.track.reporter import Tracked
@@ -255,7 +255,7 @@ def carry_out(
     notes = [engine.check(plan, recipe, job.data, job.settings) for plan, recipe in zip(plans, recipes, strict=True)]
     stored, world = [], job.settings.world
     track = job.track if world.first else ()
-    git = git_state() if track else None  # for trackers; each run records its own
+    git = zoo_commit() if track else None  # for trackers; each run records its own
     told_by = Gathered(quiet=False) if job.cluster else make_reporter(quiet=not world.first)
     with told_by as reporter, open_trackers(track, job.runs, reporter.say) as trackers:
         _tell({name: lines for told in notes for name, lines in told.items()}, reporter.say)

@@ -18,9 +18,9 @@ from typing import Any
 import torch
 
 from zoo import __version__
+from zoo.builder import LIBRARIES
 from zoo.errors import EnvironmentFault
 
-PACKAGES = ("torch", "torchvision", "albumentations", "timm", "numpy")
 # mallopt(3), glibc's <malloc.h>: no mapping of its own for a large block, nothing given back to the system.
 M_MMAP_MAX, M_TRIM_THRESHOLD = -4, -1
 KEPT = "freed memory kept"
@@ -198,7 +198,7 @@ def describe(device: torch.device) -> dict[str, Any]:
     return {
         "zoo": __version__,
         "python": platform.python_version(),
-        **{name: metadata.version(name) for name in PACKAGES},
+        **{name: metadata.version(name) for name in LIBRARIES},
         "os": f"{platform.system()} {platform.machine()}",
         "cpu": _cpu_name(),
         # Processors of one marketing name differ in this, and threefold in speed.
@@ -211,8 +211,14 @@ def describe(device: torch.device) -> dict[str, Any]:
     }
 
 
-def git_state(file: Path = Path(__file__)) -> dict[str, Any] | None:
-    """The commit of the repository that tracks `file`, zoo's own source, and whether tracked files differ from it.
+@functools.cache
+def zoo_commit() -> dict[str, Any] | None:
+    """:func:`git_state` of zoo's own source when this process first asked: what changes later is not what runs."""
+    return git_state(Path(__file__))
+
+
+def git_state(file: Path) -> dict[str, Any] | None:
+    """The commit of the repository that tracks `file`, and whether tracked files differ from it.
 
     None where git does not track it, as in an installed wheel.
     """

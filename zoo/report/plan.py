@@ -43,7 +43,7 @@ def _cells(one: Planned) -> dict[str, str]:
 def _state(one: Planned) -> str:
     if one.state == "goes on":
         return f"goes on after epoch {one.epoch} of {one.epochs}"
-    return f"{one.state}{f' at epoch {one.epoch + 1}' * (one.state == 'diverged')}"
+    return f"{one.state}{f' at epoch {one.epoch}' * (one.state == 'diverged')}"
 
 
 def _left(one: Planned) -> str:

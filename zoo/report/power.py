@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Sequence
 
 from zoo.power import POWER, Need
 from zoo.report.layout import as_csv, as_json, document
 from zoo.report.tables import TEST_MARK, TEST_NOTE
+from zoo.report.tuning import words_of
 from zoo.stats import ALPHA, MIN_SEEDS
 
 
@@ -18,17 +20,23 @@ def render_power(needed: Sequence[Need], style: str) -> str:
     if style == "csv":
         return as_csv([_flat(need) for need in needed])
     blocks = []
-    for dataset, recipe, baseline in dict.fromkeys((need.dataset, need.recipe, need.baseline) for need in needed):
-        members = [need for need in needed if (need.dataset, need.recipe) == (dataset, recipe)]
-        level = ALPHA / members[0].tests
+    tables: dict[str, list[Need]] = {}
+    for need in needed:
+        table = (need.dataset_fingerprint, need.recipe, need.budget, need.baseline)
+        tables.setdefault(json.dumps(table, sort_keys=True), []).append(need)
+    for members in tables.values():
+        first = members[0]
+        level = ALPHA / first.tests
         notes = [
             f"Seeds (at least {MIN_SEEDS}) with which a paired t-test finds a true difference of so many points with "
-            f"probability {POWER:g}, at p < {level:.3g} ({ALPHA} over {members[0].tests} rows, Holm's first step).",
+            f"probability {POWER:g}, at p < {level:.3g} ({ALPHA} over {first.tests} rows, Holm's first step).",
             "Spread: standard deviation of the paired differences in points, with its 95 % interval.",
         ]
-        if members[0].selection == "test":
+        if first.budget:
+            notes.append(f"Each model with its own values, under the same budget: {words_of(first.budget)}")
+        if first.selection == "test":
             notes.append(TEST_NOTE)
-        title = f"{dataset}, recipe {recipe}, against {baseline}"
+        title = f"{first.dataset}, recipe {first.recipe}, against {first.baseline}"
         blocks.append(document(title, [_cells(need) for need in members], notes, style))
     return "\n".join(blocks)
 
@@ -47,6 +55,7 @@ def _flat(need: Need) -> dict[str, object]:
     record = dataclasses.asdict(need)
     low, high = record.pop("spread_interval")
     seeds = record.pop("seeds")
+    record["budget"] = words_of(need.budget) if need.budget else None
     return (
         record | {"spread_low": low, "spread_high": high} | {f"seeds_{size:g}": count for size, count in seeds.items()}
     )

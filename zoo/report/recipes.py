@@ -15,13 +15,16 @@ from zoo.recipe_source import Given
 
 
 def as_yaml(given: Given) -> str:
-    """`given` as a recipe file, with what a file does not say in comments: written to one, it is the same recipe."""
+    """`given` as a recipe file, with what a file does not say in comments: written to one, it is the same recipe, or
+    the comments say that it is not.
+    """
     content = {key: value for key, value in given.content.items() if key != "harness"}
     comments = [
         f"name: {given.name}",
         f"fingerprint: {given.fingerprint} (with harness {given.content['harness']})",
         *(f"runs in {precision}: {slug}" for precision, slug in given.settled().items()),
         *([TEST_NOTE] if given.selects_on_test else []),
+        *(["made by an older zoo: this one takes it for another recipe, or refuses it"] if given.of_old else []),
     ]
     text = yaml.safe_dump(
         {"description": given.description, "dataset": given.dataset, **content},

@@ -200,7 +200,7 @@ def notes_of(group: Group, view: str) -> list[str]:
     if group.seconds_to is not None:
         notes.append(
             f"s to {100 * group.seconds_to:g} %: seconds of training, evaluation left out, until the selection split's "
-            "accuracy was there; '-' where a seed never was. Median over seeds."
+            "accuracy was there; '-' where a seed never was, or was moved to another machine. Median over seeds."
         )
     if any(row.selection == "test" for row in group.rows):
         notes.append(TEST_NOTE)
@@ -239,4 +239,5 @@ def _flat(row: Row, group: Group) -> dict[str, object]:
         "difference_low": below,
         "difference_high": above,
         "machine": group.machines[row.machine],
+        "budget": words_of(group.budget) if group.budget else None,
     }

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from zoo.errors import EnvironmentFault, ResultError, ZooError, did_you_mean
-from zoo.run_folder import FILE, RunFolder, find_results, load_all, load_history
+from zoo.run_folder import EXPLAIN, FILE, RunFolder, find_results, load_all, load_history
 from zoo.web.charts import curve
 from zoo.web.data import run_id, slug
 from zoo.web.writer import render
@@ -172,7 +172,7 @@ def _state(roots: Sequence[Path]) -> dict[str, tuple[int, int]]:
             told = path.stat()
             state[str(path)] = (told.st_mtime_ns, told.st_size)
         with contextlib.suppress(OSError):
-            state[str(path.parent / "explain")] = ((path.parent / "explain").stat().st_mtime_ns, 0)
+            state[str(path.parent / EXPLAIN)] = ((path.parent / EXPLAIN).stat().st_mtime_ns, 0)
     return state
 
 

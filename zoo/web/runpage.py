@@ -9,12 +9,12 @@ from typing import Any
 import yaml
 
 from zoo.results import Metrics, Result
+from zoo.run_folder import EXPLAIN
 from zoo.web.cells import QUALITY, SUMMARY, number, percent, spread
 from zoo.web.data import Page
 
 MATRIX_CLASSES = 20  # a matrix of more cannot be read; the commonest confusions can
 COMMONEST = 20
-PICTURES = "explain"  # where `zoo explain` leaves its pictures, in the run's folder
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,7 @@ def as_yaml(content: dict[str, Any]) -> str:
 
 def pictures(page: Page) -> list[Path]:
     """The PNGs of ``zoo explain``, by name; none where it was not run."""
-    return sorted((page.stored.folder.path / PICTURES).glob("*.png"))
+    return sorted((page.stored.folder.path / EXPLAIN).glob("*.png"))
 
 
 def caption(picture: Path) -> str:
