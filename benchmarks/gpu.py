@@ -5,7 +5,7 @@
 Speeds first, one after the other: they need the GPU for themselves. Then accuracies in two lanes, each in the order of
 what they are worth: large models one at a time, and beside them `--jobs` small ones, which leave a GPU waiting. What is
 done is not done again. What the time, Ctrl-C or SIGTERM cuts off goes on with the next call, a run after its last
-finished epoch.
+finished epoch, speeds with the next model; what a call that was killed left running is ended first.
 `--out` receives ``runs/`` (as `zoo bench` stores them, without weights unless ``--keep-weights``), ``studies/``
 (trials, to be chosen among by held-out images), one JSON per speed measurement, ``logs/``, ``summary.md`` and all of
 these in ``results.tar.gz``, which is what to take home. Needs no network. ``--tiny`` runs every kind of step at a size
@@ -15,6 +15,7 @@ that a CPU does in a minute, to test this file and not to measure anything.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import re
@@ -23,6 +24,7 @@ import subprocess
 import sys
 import tarfile
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -31,8 +33,18 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 NORMS = ("bn", "ln", "gn", "in")
 OTHER_NORMS = ("bn_ghost", "brn", "ln2d", "rms2d", "evos0", "evob0", "frn", "ws_gn", "none")
-SAVE_SECONDS = 40  # left for what is interrupted to end, for the summary and the archive
-LEAST_SECONDS = 30  # a run is not begun with less: it takes some to start
+STOP_SECONDS = 20  # for a command that is interrupted to end
+SUMMARY_SECONDS = 15  # for each of the two commands that the summary may need
+SAVE_SECONDS = STOP_SECONDS + 2 * SUMMARY_SECONDS + 5  # left of a call for these and for the archive
+# Seconds that a command may need on an H200; it is not begun with less. Estimates, as no GPU was measured yet: 6 FLOPs
+# a MAC and image at 130 TFLOP/s in bf16 (half that for norms without a kernel) and 33 in fp32, or 15 ms a step where
+# the GPU waits for its host; half as much again for the other lane; 20 to start, test and measure.
+SPEEDS = 30  # a start and the first models
+AIRBENCH = 140
+RESNET18 = 160
+RESNET18_FP32 = 330
+DEEP = 400  # WRN-28-10 may need more, but a call of ten minutes should begin it
+TINY = 20
 THREADS = {"OMP_NUM_THREADS": "2"}  # of all, since several run at a time and a layout is remembered by the threads too
 FOLDERS = ("ZOO_DATA", "ZOO_CACHE", "ZOO_REGISTRY")
 INTERRUPTED = 130  # exit code of zoo
@@ -40,20 +52,25 @@ INTERRUPTED = 130  # exit code of zoo
 
 @dataclass(frozen=True)
 class Step:
-    """One ``zoo`` command. `output`: the file of its stdout; a run has none, its folder says what is done.
+    """One ``zoo`` command, not begun with less than the `expected` seconds that it may need.
 
-    `expected`: seconds that it may need, by estimate; it is not begun with less.
+    A speed measurement has `models`, which follow the command's first word; a run has its model among `arguments`.
     """
 
     name: str
     arguments: tuple[str, ...]
-    output: str | None = None
-    expected: float = LEAST_SECONDS
+    expected: float
+    models: tuple[str, ...] = ()
 
     @property
     def slug(self) -> str:
         """Its name for files."""
         return re.sub(r"[^A-Za-z0-9.]+", "-", self.name)
+
+    @property
+    def output(self) -> str:
+        """The file of the figures of a speed measurement."""
+        return f"speed-{self.slug}.json"
 
 
 @dataclass(frozen=True)
@@ -73,7 +90,6 @@ class Work:
     deadline: float  # of time.monotonic()
     where: tuple[str, ...]
     failed: list[str] = field(default_factory=list)
-    running: set[subprocess.Popen] = field(default_factory=set)
 
     @property
     def left(self) -> float:
@@ -81,10 +97,8 @@ class Work:
         return self.deadline - time.monotonic() - SAVE_SECONDS
 
     def stop(self, *_: object) -> None:
-        """A signal handler: nothing more is begun, what runs is interrupted."""
+        """A signal handler: the time is up, so nothing more is begun and what runs is interrupted."""
         self.deadline = 0.0
-        for process in tuple(self.running):
-            process.terminate()
 
 
 def under(recipe: str, sets: tuple[str, ...], data: str) -> tuple[str, ...]:
@@ -94,35 +108,40 @@ def under(recipe: str, sets: tuple[str, ...], data: str) -> tuple[str, ...]:
 
 def speed(name: str, models: list[str], recipe: str, *sets: str, seconds: int, expected: float, data: str) -> Step:
     """The speeds of several models in one file."""
-    command = ("speed", *models, *under(recipe, sets, data), "--seconds", str(seconds), "--format", "json")
-    return Step(name, command, f"speed-{name}.json", expected)
+    command = ("speed", *under(recipe, sets, data), "--seconds", str(seconds), "--format", "json")
+    return Step(name, command, expected, tuple(models))
 
 
-def bench(model: str, recipe: str, seed: int, *sets: str, runs: str = "runs", data: str) -> Step:
-    """One run of one seed."""
+def bench(
+    model: str, recipe: str, seed: int, *sets: str, expected: float, timed: bool = False, runs: str = "runs", data: str
+) -> Step:
+    """One run of one seed. `timed`: its memory layout is known from the speeds, which were taken alone."""
     name = " ".join((data, model, recipe, *sets, f"seed {seed}"))
-    return Step(name, ("bench", model, *under(recipe, sets, data), "--seed", str(seed), "--runs", runs))
+    # A run would choose it by the clock, here beside others. No fingerprint has it: it changes last bits alone.
+    layout = () if timed else ("--layout", "channels_last")
+    command = ("bench", model, *under(recipe, sets, data), *layout, "--seed", str(seed), "--runs", runs)
+    return Step(name, command, expected)
 
 
 def fast_trials(data: str) -> list[Step]:
     """What `fast` would gain by other settings, with 10,000 images held out; all take about as long on a CPU."""
-    first = {"epochs": 34, "optimizer.lr": 0.03, "optimizer.weight_decay": 0.05}
     trials = [
-        ("airbench94_bn", {}),
-        ("airbench94_bn", {"optimizer.lr": 0.06}),
-        ("airbench94_bn", {"optimizer.weight_decay": 0.15}),
-        ("airbench94_bn", {"optimizer.lr": 0.06, "optimizer.weight_decay": 0.15}),
-        ("airbench94_d223_bn", {"optimizer.lr": 0.06, "optimizer.weight_decay": 0.1}),
-        ("airbench94_w96_bn", {"epochs": 16, "optimizer.lr": 0.06, "optimizer.weight_decay": 0.1}),
-        ("airbench94_d233_bn", {"epochs": 26, "optimizer.lr": 0.06, "optimizer.weight_decay": 0.1}),
-        ("airbench94_bn", {"optimizer.lr": 0.1, "optimizer.weight_decay": 0.1}),
+        ("airbench94_w96_bn", {}),
+        ("airbench94_w96_bn", {"optimizer.lr": 0.03}),
+        ("airbench94_w96_bn", {"optimizer.lr": 0.1}),
+        ("airbench94_w96_bn", {"optimizer.weight_decay": 0.04}),
+        ("airbench94_w96_bn", {"optimizer.weight_decay": 0.15}),
+        ("airbench94_bn", {"epochs": 46}),
+        ("airbench94_d223_bn", {"epochs": 44}),
+        ("airbench94_d233_bn", {"epochs": 36}),
     ]
     steps = []
     for model, changes in trials:
-        told = {"split.holdout": 10000, **first, **changes}
-        told["schedule.peak_epoch"] = round(0.2 * told["epochs"], 1)
+        told = {"split.holdout": 10000, **changes}
+        if "epochs" in told:
+            told["schedule.peak_epoch"] = round(0.18 * told["epochs"])  # as in `fast`
         sets = [f"{key}={value}" for key, value in told.items()]
-        steps.append(bench(model, "fast", 0, *sets, runs="studies", data=data))
+        steps.append(bench(model, "fast", 0, *sets, expected=AIRBENCH, runs="studies", data=data))
     return steps
 
 
@@ -130,22 +149,31 @@ def full_plan(data: str) -> Plan:
     """In the order of their worth."""
 
     def standard(*models: str, seeds: tuple[int, ...] = (0,)) -> list[Step]:
-        return [bench(model, "standard", seed, data=data) for seed in seeds for model in models]
+        return [
+            bench(model, "standard", seed, expected=RESNET18, timed=True, data=data)
+            for seed in seeds
+            for model in models
+        ]
 
     four, others = ([f"resnet18_{norm}" for norm in norms] for norms in (NORMS, OTHER_NORMS))
     return Plan(
-        speeds=[speed("resnet18", four + others, "standard", seconds=3, expected=100, data=data)],
+        speeds=[speed("resnet18", four + others, "standard", seconds=3, expected=SPEEDS, data=data)],
         large=[
             *standard(*four),
-            bench("resnet18_in", "eva6s8", 1, data=data),
+            bench("resnet18_in", "eva6s8", 1, expected=RESNET18_FP32, data=data),
             *standard(*four, seeds=(1, 2)),
-            *(bench(model, "fast", seed, data=data) for seed in range(3) for model in four[:2]),
+            *(bench(model, "fast", seed, expected=RESNET18, data=data) for seed in range(3) for model in four[:2]),
             *standard(*others),
-            *standard("preact_resnet18_bn", "resnet50_bn", "wrn28_10_bn"),
+            bench("preact_resnet18_bn", "standard", 0, expected=RESNET18, data=data),
+            *(bench(model, "standard", 0, expected=DEEP, data=data) for model in ("resnet50_bn", "wrn28_10_bn")),
         ],
         small=[
             *fast_trials(data),
-            *(bench(f"airbench94_{norm}", "fast", seed, data=data) for seed in range(3) for norm in NORMS),
+            *(
+                bench(f"airbench94_w96_{norm}", "fast", seed, expected=AIRBENCH, data=data)
+                for seed in range(3)
+                for norm in NORMS
+            ),
         ],
     )
 
@@ -154,67 +182,106 @@ def tiny_plan() -> Plan:
     """The same commands at the size of a smoke test."""
     tiny = ("split.train=64", "split.holdout=32", "batch_size=8")
     models = ["resnet20_bn", "resnet20_ln"]
+    rest = {"expected": TINY, "data": "shapes10"}
     return Plan(
-        speeds=[speed("resnet20", models, "smoke", *tiny, seconds=1, expected=20, data="shapes10")],
-        large=[bench(models[0], "smoke", seed, *tiny, data="shapes10") for seed in range(2)],
+        speeds=[speed("resnet20", models, "smoke", *tiny, seconds=1, **rest)],
+        large=[bench(models[0], "smoke", seed, *tiny, timed=True, **rest) for seed in range(2)],
         small=[
-            bench(models[1], "smoke", 0, *tiny, data="shapes10"),
-            bench(models[1], "smoke", 0, *tiny, "optimizer.lr=0.05", runs="studies", data="shapes10"),
+            bench(models[1], "smoke", 0, *tiny, **rest),
+            bench(models[1], "smoke", 0, *tiny, "optimizer.lr=0.05", runs="studies", **rest),
         ],
-    )  # fmt: skip
+    )
 
 
-def zoo(arguments: tuple[str, ...], work: Work, seconds: float, log: Path) -> tuple[int, str]:
-    """Run one command in `work.out`; exit code and stdout. When the time is up it is interrupted as by Ctrl-C."""
+def zoo(arguments: tuple[str, ...], out: Path, log: Path, left: Callable[[], float]) -> tuple[int, str]:
+    """Run one command in `out`; exit code and stdout. It is interrupted as by Ctrl-C when no seconds are `left`."""
     search = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
     with log.open("a") as errors:
         process = subprocess.Popen(
-            [sys.executable, "-m", "zoo", *arguments], cwd=work.out, stdout=subprocess.PIPE, stderr=errors, text=True,
+            [sys.executable, "-m", "zoo", *arguments], cwd=out, stdout=subprocess.PIPE, stderr=errors, text=True,
             env={**os.environ, **THREADS, "PYTHONPATH": search}, start_new_session=True,
         )  # fmt: skip
-        work.running.add(process)
-        if work.left <= 0:  # the signal came while the process was made
-            process.terminate()
-        try:
-            text, _ = process.communicate(timeout=max(1.0, seconds))
-            return process.returncode, text
-        except subprocess.TimeoutExpired:
-            process.terminate()
-            try:
-                return INTERRUPTED, process.communicate(timeout=SAVE_SECONDS / 2)[0]
-            except subprocess.TimeoutExpired:
-                process.kill()
-                return INTERRUPTED, process.communicate()[0]
-        finally:
-            work.running.discard(process)
+    record = out / "running" / str(process.pid)  # also the number of its process group
+    record.write_text(f"{began(process.pid)}")
+    try:
+        while left() > 0:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                text, _ = process.communicate(timeout=1)
+                return process.returncode, text
+        process.terminate()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            return INTERRUPTED, process.communicate(timeout=STOP_SECONDS)[0]
+        os.killpg(process.pid, signal.SIGKILL)
+        return INTERRUPTED, process.communicate()[0]
+    finally:
+        record.unlink()
+
+
+def began(pid: int) -> str | None:
+    """When the process `pid` began, in the kernel's ticks (proc(5)); None where it has ended or the system hides it."""
+    try:
+        state, *fields = Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].split()
+    except OSError:
+        return None
+    return None if state in "ZX" else fields[18]
+
+
+def end_left_over(out: Path) -> None:
+    """End the commands of an earlier call that was killed: they would go on and spoil the speeds."""
+    ended = 0
+    for record in (out / "running").iterdir():
+        pid = int(record.name)
+        if began(pid) == record.read_text():  # else the number is another process' by now
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(pid, signal.SIGKILL)  # a run goes on after its last finished epoch all the same
+            until = time.monotonic() + STOP_SECONDS
+            while began(pid) and time.monotonic() < until:
+                time.sleep(0.1)
+            ended += 1
+        record.unlink()
+    if ended:
+        print(f"ended what an earlier call had left running ({ended})", flush=True)
 
 
 def keep(told: dict[str, Any], path: Path) -> None:
-    """Add the models of `told` to those that an earlier call has measured; at no moment is half a file there."""
-    before = json.loads(path.read_text())["models"] if path.exists() else []
-    now = {item["model"] for item in told["models"]}
-    told["models"] = [item for item in before if item["model"] not in now] + told["models"]
+    """Put the models of `told` after those that earlier calls measured; at no moment is half a file there.
+
+    What another machine measured is dropped, and so measured anew.
+    """
+    before = json.loads(path.read_text()) if path.exists() else None
+    if before and before["environment"] == told["environment"]:
+        told["models"] = before["models"] + told["models"]
     path.with_suffix(".part").write_text(json.dumps(told, indent=1))
     path.with_suffix(".part").replace(path)
 
 
+def lacking(step: Step, out: Path) -> tuple[str, ...]:
+    """The models of a speed measurement that are not in its file yet; none of a run."""
+    path = out / step.output
+    known = {item["model"] for item in json.loads(path.read_text())["models"]} if path.exists() else set()
+    return tuple(model for model in step.models if model not in known)
+
+
 def carry_out(step: Step, work: Work) -> None:
     """Run `step` unless it is done or no longer fits, and say what became of it."""
-    done, log = work.out / "done" / step.slug, work.out / "logs" / f"{step.slug}.txt"
-    if done.exists():
+    mark, log = work.out / "done" / step.slug, work.out / "logs" / f"{step.slug}.txt"
+    models = lacking(step, work.out)
+    if mark.exists() or (step.models and not models):
         print(f"{step.name}: done before", flush=True)
         return
-    left = work.left
+    left = max(0.0, work.left)
     if left <= step.expected:
-        print(f"{step.name}: left for the next call ({max(0, left):.0f} s left)", flush=True)
+        print(f"{step.name}: left for the next call (may need {step.expected:g} s, {left:.0f} s left)", flush=True)
         return
     start = time.monotonic()
-    code, text = zoo((*step.arguments, *work.where), work, left, log)
+    command, *options = step.arguments
+    code, text = zoo((command, *models, *options, *work.where), work.out, log, lambda: work.left)
     took = time.monotonic() - start
-    if step.output and text.startswith("{"):  # what was measured before an error or an interruption counts
+    if models and text.startswith("{"):  # what was measured before an error or an interruption counts
         keep(json.loads(text), work.out / step.output)
     if code == 0:
-        done.touch()
+        if not lacking(step, work.out):
+            mark.touch()
         print(f"{step.name}: {took:.0f} s", flush=True)
     elif code in (INTERRUPTED, -signal.SIGTERM):
         print(f"{step.name}: interrupted after {took:.0f} s", flush=True)
@@ -225,9 +292,9 @@ def carry_out(step: Step, work: Work) -> None:
 
 
 def carry_out_lanes(plan: Plan, jobs: int, work: Work) -> None:
-    """The large models one at a time, and beside them `jobs` of the small ones."""
-    with ThreadPoolExecutor(1) as large, ThreadPoolExecutor(jobs) as small:
-        lanes = ((large, plan.large), (small, plan.small))
+    """The large models one at a time, and beside them `jobs` of the small ones; with 0 none of those."""
+    with ThreadPoolExecutor(1) as large, ThreadPoolExecutor(max(1, jobs)) as small:
+        lanes = ((large, plan.large), (small, plan.small if jobs else []))
         waiting = [pool.submit(carry_out, step, work) for pool, steps in lanes for step in steps]
     for one in waiting:
         one.result()  # raises what a thread raised
@@ -250,6 +317,14 @@ def trials(out: Path) -> list[str]:
     ]
 
 
+def compare(out: Path, *options: str) -> str:
+    """The table of accuracies, empty where it cannot be made; it takes its own time, whatever is left of the call's."""
+    command = ("compare", "runs", "--view", "quality", "--format", "markdown", *options)
+    until = time.monotonic() + SUMMARY_SECONDS
+    code, text = zoo(command, out, out / "logs" / "summary.txt", lambda: until - time.monotonic())
+    return text if code == 0 else ""
+
+
 def summarise(work: Work, baseline: str) -> str:
     """Tables of everything that is there."""
     parts = ["# What the GPU showed\n"]
@@ -270,10 +345,8 @@ def summarise(work: Work, baseline: str) -> str:
         ]
         parts.append("")
     if next((work.out / "runs").rglob("result.json"), None):
-        command = ("compare", "runs", "--view", "quality", "--format", "markdown")
-        log = work.out / "logs" / "summary.txt"
-        code, text = zoo((*command, "--baseline", baseline), work, 30, log)
-        parts += ["## Accuracy\n", text if code == 0 else zoo(command, work, 30, log)[1]]
+        table = compare(work.out, "--baseline", baseline) or compare(work.out)
+        parts += ["## Accuracy\n", table or "No table came of it: see logs/summary.txt.\n"]
         parts.append("Runs shared the GPU with each other, so that their own speeds say nothing.\n")
     if next((work.out / "studies").rglob("result.json"), None):
         parts += ["## Trials\n", *trials(work.out)]
@@ -291,17 +364,19 @@ def pack(out: Path) -> None:
 def main() -> int:
     """Do what fits the time; exit code 0 when nothing failed, whether or not everything was reached."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, required=True, help="folder for results; given again, it goes on there")
+    parser.add_argument("--out", type=Path, required=True, help="folder for results, of one call at a time")
     parser.add_argument("--data-dir", help="folder that holds the data set (else $ZOO_DATA)")
     parser.add_argument("--dataset", default="cifar10-jpeg")
     parser.add_argument("--minutes", type=float, default=25.0)
-    parser.add_argument("--jobs", type=int, default=4, help="small models trained at a time, beside a large one")
+    parser.add_argument("--jobs", type=int, default=4, help="small models at a time beside a large one; 0: none")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     parser.add_argument("--keep-weights", action="store_true", help="leave model.safetensors in the run folders")
     parser.add_argument("--tiny", action="store_true", help="test this file on a CPU; measures nothing")
     given = parser.parse_args()
+    if given.jobs < 0:
+        parser.error(f"--jobs {given.jobs}: give 0 or more")
     out = given.out.resolve()
-    for folder in ("done", "logs"):
+    for folder in ("done", "logs", "running"):
         (out / folder).mkdir(parents=True, exist_ok=True)
     where = ("--device", given.device, *(("--data-dir", str(Path(given.data_dir).resolve())) if given.data_dir else ()))
     for name in FOLDERS:  # the commands run in another folder
@@ -312,6 +387,7 @@ def main() -> int:
     work = Work(out, time.monotonic() + 60 * given.minutes, where)
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, work.stop)
+    end_left_over(out)
     plan = tiny_plan() if given.tiny else full_plan(given.dataset)
     try:
         for step in plan.speeds:

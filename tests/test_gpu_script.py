@@ -4,25 +4,28 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
+import shutil
 import signal
 import subprocess
 import sys
 import tarfile
 import time
+from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
 from zoo.run_folder import find_results, load_all
 
-SCRIPT = Path(__file__).parents[1] / "benchmarks" / "gpu.py"
+BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
+SCRIPT = BENCHMARKS / "gpu.py"
+COMMAND = (sys.executable, SCRIPT, "--tiny", "--device", "cpu", "--jobs", "1", "--out")
 
 
 def run(out: Path, *options: str) -> str:
-    done = subprocess.run(
-        [sys.executable, SCRIPT, "--tiny", "--device", "cpu", "--jobs", "1", "--out", out, *options],
-        capture_output=True, text=True, timeout=280,
-    )  # fmt: skip
+    done = subprocess.run([*COMMAND, out, *options], capture_output=True, text=True, timeout=280)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -57,35 +60,101 @@ def test_no_time_leaves_all_for_the_next_call_which_does_it_and_the_one_after_no
     assert run(out).count("done before") == 5
 
 
-def test_a_second_call_that_is_cut_off_keeps_the_speeds_of_the_first(tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def script() -> ModuleType:
     spec = importlib.util.spec_from_file_location("gpu_script", SCRIPT)
-    script = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = script  # dataclasses look there
-    spec.loader.exec_module(script)
-    file = tmp_path / "speed-resnet18.json"
-    for rates in ({"a": 1, "b": 2}, {"b": 3}):
-        models = [{"model": name, "train_images_per_second": rate} for name, rate in rates.items()]
-        script.keep({"environment": {}, "models": models}, file)
-    told = json.loads(file.read_text())["models"]
-    assert {item["model"]: item["train_images_per_second"] for item in told} == {"a": 1, "b": 3}
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # dataclasses look there
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_speeds_are_measured_once_on_each_machine(script: ModuleType, tmp_path: Path) -> None:
+    step = script.speed("tried", ["a", "b", "c"], "smoke", seconds=1, expected=1, data="shapes10")
+    file = tmp_path / "speed-tried.json"
+
+    def measured(gpu: str, *names: str) -> tuple[str, ...]:
+        """What is left to measure after these."""
+        script.keep({"environment": {"gpu": gpu}, "models": [{"model": name} for name in names]}, file)
+        return script.lacking(step, tmp_path)
+
+    assert script.lacking(step, tmp_path) == ("a", "b", "c")
+    assert measured("one", "a") == ("b", "c")
+    assert measured("one", "b") == ("c",)
+    assert measured("another", "c") == ("a", "b")
     assert list(tmp_path.iterdir()) == [file]
 
 
+def test_a_layout_is_chosen_by_the_clock_only_where_the_speeds_did(script: ModuleType) -> None:
+    plan = script.full_plan("cifar10-jpeg")
+    (speeds,) = plan.speeds
+    free = [step for step in plan.large + plan.small if "--layout" not in step.arguments]
+    assert {step.arguments[1] for step in free} == set(speeds.models)
+    assert {step.arguments[3] for step in free} == {"standard"}
+    assert [step.arguments[1] for step in plan.large[:2]] == ["resnet18_bn", "resnet18_ln"]
+
+
+def test_the_summary_has_the_accuracies_when_the_time_is_up(tmp_path: Path) -> None:
+    kept = BENCHMARKS / "results" / "cifar10-jpeg" / "laptop-5ebfdb2c"
+    for model in ("resnet20_bn", "resnet20_ln"):
+        shutil.copytree(kept / model, tmp_path / "runs" / model)
+    said = run(tmp_path, "--minutes", "0", "--jobs", "0")
+    assert said.count("left for the next call") == 3  # the speeds and the large ones: of the small ones there are none
+    summary = (tmp_path / "summary.md").read_text()
+    assert "## Accuracy" in summary
+    for runs in (load_all(find_results([tmp_path / "runs" / model])) for model in ("resnet20_bn", "resnet20_ln")):
+        mean = sum(100 * item.result.test.accuracy for item in runs) / len(runs)
+        assert f"{mean:.2f}" in next(line for line in summary.splitlines() if runs[0].result.model.name in line)
+
+
+def test_a_negative_number_of_jobs_is_one_line(tmp_path: Path) -> None:
+    done = subprocess.run([*COMMAND, tmp_path, "--jobs", "-1"], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1] == "gpu.py: error: --jobs -1: give 0 or more"
+
+
+def test_what_a_killed_call_left_running_is_ended_by_the_next_one(tmp_path: Path) -> None:
+    with subprocess.Popen([*COMMAND, tmp_path], stdout=subprocess.PIPE) as process:
+        wait_for(lambda: any(record.read_text() for record in (tmp_path / "running").glob("*")))
+        process.kill()
+    assert processes_in(tmp_path)
+    mine = tmp_path / "running" / str(os.getpid())
+    mine.write_text("1")  # a number that was given anew, to this process
+    assert "ended what an earlier call had left running (1)\n" in run(tmp_path, "--minutes", "0")
+    assert not processes_in(tmp_path)
+    assert not list((tmp_path / "running").iterdir())
+
+
 @pytest.mark.slow
-def test_a_signal_ends_it_with_a_summary_and_leaves_no_process(tmp_path: Path) -> None:
-    command = [sys.executable, SCRIPT, "--tiny", "--device", "cpu", "--jobs", "1", "--out", tmp_path]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        deadline = time.monotonic() + 60
-        log = tmp_path / "logs" / "resnet20.txt"
-        while not (log.exists() and "resnet20_bn" in log.read_text()) and time.monotonic() < deadline:
-            time.sleep(0.2)
+def test_a_signal_ends_it_with_a_summary_and_the_next_call_measures_what_is_left(tmp_path: Path) -> None:
+    log = tmp_path / "logs" / "resnet20.txt"
+    with subprocess.Popen([*COMMAND, tmp_path], stdout=subprocess.PIPE, text=True) as process:
+        wait_for(lambda: log.exists() and "[2/2] resnet20_ln" in log.read_text())
         process.send_signal(signal.SIGTERM)
         said, _ = process.communicate(timeout=60)
     assert process.returncode == 0
     assert "resnet20: interrupted after" in said
     assert said.count("left for the next call") == 4
-    assert (tmp_path / "summary.md").is_file()
-    assert not [other for other in Path("/proc").glob("[0-9]*") if str(tmp_path) in where(other)]
+    assert "| resnet20_bn |" in (tmp_path / "summary.md").read_text()
+    assert not processes_in(tmp_path)
+
+    first = json.loads((tmp_path / "speed-resnet20.json").read_text())["models"]
+    run(tmp_path)
+    told = json.loads((tmp_path / "speed-resnet20.json").read_text())["models"]
+    assert [item["model"] for item in told] == ["resnet20_bn", "resnet20_ln"]
+    assert told[:1] == first
+
+
+def wait_for(happened: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 60
+    while not happened():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
+def processes_in(folder: Path) -> list[str]:
+    """The numbers of the processes whose working folder it is."""
+    return [process.name for process in Path("/proc").glob("[0-9]*") if str(folder) == where(process)]
 
 
 def where(process: Path) -> str:

@@ -12,6 +12,7 @@ from zoo.builder import build
 from zoo.data.loader import TrainLoader
 from zoo.engine.optim import make_optimizer
 from zoo.engine.step import TrainStep
+from zoo.engine.throughput import measure_training
 from zoo.recipe_file import load_recipe
 from zoo.registry import load_registry
 from zoo.world import ALONE
@@ -59,6 +60,24 @@ def test_an_epoch_waits_for_nothing() -> None:
         assert epoch(1) == 4
     finally:
         torch.cuda.set_sync_debug_mode("default")
+
+
+def test_the_memory_of_a_speed_is_that_of_one_training() -> None:
+    """Weights, gradients and momentum of one network, not of the one beside it that takes the bare steps."""
+    recipe, device = load_recipe("standard", ["precision=fp32", "batch_size=16"]), torch.device(GPU)
+    model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3 * 32 * 32, 8192), torch.nn.Linear(8192, 10))
+    weights = sum(parameter.nbytes for parameter in model.parameters())
+
+    def loader(count: int) -> TrainLoader:
+        return TrainLoader(
+            np.zeros((count, 32, 32, 3), dtype=np.uint8), np.arange(count) % 10, recipe.augment.train, batch_size=16,
+            seed=3, world=ALONE, device=device,
+        )  # fmt: skip
+
+    found = measure_training(
+        model.to(device), recipe, loader, device=device, layout="nchw", compiled=False, seconds=0.2
+    )
+    assert 3 * weights <= found.device_peak_bytes < 4 * weights
 
 
 TINY = ("--set", "split.train=64", "--set", "split.holdout=32", "--set", "batch_size=16", "--set", "epochs=3")

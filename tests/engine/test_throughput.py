@@ -13,6 +13,8 @@ from torch import Tensor, nn
 from zoo.data.loader import TrainLoader
 from zoo.engine import throughput
 from zoo.engine.throughput import TYPES, Training, matrix_peak, measure_training
+from zoo.errors import ZooError
+from zoo.recipe import Recipe
 from zoo.recipe_file import load_recipe
 from zoo.world import ALONE
 
@@ -36,7 +38,7 @@ class Slow(TrainLoader):
             yield batch
 
 
-def measured(delay: float) -> tuple[Training, nn.Module]:
+def measured(delay: float, recipe: Recipe = RECIPE, scale: float = 1.0) -> tuple[Training, nn.Module]:
     images = np.random.default_rng(0).integers(0, 256, (4000, 16, 16, 3), dtype=np.uint8)
     labels = np.arange(4000, dtype=np.int64) % 10
     transforms = [{"Normalize": {"mean": [0.5, 0.5, 0.5], "std": [0.2, 0.2, 0.2]}}]
@@ -49,7 +51,8 @@ def measured(delay: float) -> tuple[Training, nn.Module]:
 
     model = network()
     model(torch.zeros(1, 3, 16, 16))  # the lazy layer takes its size
-    found = measure_training(model, RECIPE, loader, device=CPU, layout="nchw", compiled=False, seconds=0.5)
+    model[1].weight.data *= scale
+    found = measure_training(model, recipe, loader, device=CPU, layout="nchw", compiled=False, seconds=0.5)
     return found, model
 
 
@@ -73,6 +76,16 @@ def test_a_loader_that_starves_the_loop_is_seen() -> None:
     assert found.efficiency < 0.5
     assert found.loop < 8 / 0.01
     assert found.step > 2 * found.loop
+
+
+def test_a_learning_rate_that_diverges_is_measured_all_the_same() -> None:
+    found, _ = measured(0.0, load_recipe("smoke", ["precision=fp32", "batch_size=8", "optimizer.lr=1e30"]))
+    assert found.windows >= 19
+
+
+def test_a_loss_that_is_no_number_from_the_start_is_one_line() -> None:
+    with pytest.raises(ZooError, match="the loss is not a number"):
+        measured(0.0, scale=float("nan"))
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])

@@ -24,6 +24,7 @@ from zoo.engine.machine import PeakMemory, ResidentPeak, synchronize
 from zoo.engine.optim import make_optimizer
 from zoo.engine.speed import LAYOUTS, seconds_of
 from zoo.engine.step import TrainStep
+from zoo.errors import ZooError
 from zoo.recipe import Recipe
 from zoo.recipe_sections import Constant
 from zoo.results import EpochRow
@@ -31,6 +32,7 @@ from zoo.run_folder import RunFolder
 from zoo.world import ALONE
 
 EPOCHS = 2  # of ten windows each
+LR = 1e-8  # of every measurement: a speed does not depend on it, and no recipe's rate can end one by diverging
 PEAK_SIDE = {"cpu": 2048, "cuda": 8192}  # of the square matrices of the peak
 TYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -39,7 +41,8 @@ TYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 class Training:
     """Images per second of the real loop and of the bare step, medians over `windows`, and the median of their ratios.
 
-    Peaks are in bytes; None where the system does not tell, or there is no such device.
+    Peaks are in bytes; None where the system does not tell, or there is no such device. The device's is what training
+    one model takes of a GPU: weights, gradients, optimizer, data and activations.
     """
 
     loop: float
@@ -88,14 +91,16 @@ def measure_training(
 ) -> Training:
     """Train copies of `model` for about `seconds`, half of it in the loop; `loader` makes one over so many images.
 
-    The loop is :func:`zoo.engine.train.train` itself, over two epochs of ten windows.
+    The loop is :func:`zoo.engine.train.train` itself, over two epochs of ten windows, at a learning rate of its own.
+    Raises :class:`zoo.errors.ZooError` where the loss of `model` as it is built is not a number.
     """
+    recipe = recipe.model_copy(update={"optimizer": recipe.optimizer.model_copy(update={"lr": LR})})
     batch = recipe.batch_size
     twin = copy.deepcopy(model).to(memory_format=LAYOUTS[layout]).train()
     bare = TrainStep(twin, make_optimizer(twin, recipe.optimizer), recipe, device, world=ALONE, compiled=compiled)
     with contextlib.closing(loader(batch)) as first:
         images, labels = (tensor.clone() for tensor in next(iter(first.epoch(0))))
-    memory, resident = PeakMemory(device), ResidentPeak()
+    resident = ResidentPeak()
 
     def step() -> tuple[Tensor, Tensor]:
         return bare(images, labels, 0.5)
@@ -107,6 +112,8 @@ def measure_training(
     last = recipe.selection.model_copy(update={"rule": "last"})  # nothing is evaluated that could choose
     part = recipe.model_copy(update={"epochs": EPOCHS, "schedule": schedule, "selection": last})
     turns = _Turns(step, batch, device)
+    # `model` and the twin, which has its gradients and its optimizer's state by now, are no part of one training.
+    memory, held = (PeakMemory(device), torch.cuda.memory_allocated(device)) if device.type == "cuda" else (None, 0)
     with tempfile.TemporaryDirectory() as folder, contextlib.closing(loader(steps * batch)) as batches:
         train.train(
             copy.deepcopy(model).to(memory_format=LAYOUTS[layout]),
@@ -122,6 +129,8 @@ def measure_training(
             reporter=turns,
         )
     pairs = turns.pairs[1:]  # the first window warms up caches, allocators and compilers
+    if not pairs:
+        raise ZooError("the loss is not a number as the model is built: mend the model, or try --set precision=fp32")
     return Training(
         loop=statistics.median(loop for loop, _ in pairs),
         step=statistics.median(bare for _, bare in pairs),
@@ -129,7 +138,7 @@ def measure_training(
         windows=len(pairs),
         executor=batches.executor_name,
         compile_seconds=first_step if compiled else None,
-        device_peak_bytes=memory.read() if device.type == "cuda" else None,
+        device_peak_bytes=memory.read() - held if memory else None,
         resident_peak_bytes=resident.read(),
     )
 
