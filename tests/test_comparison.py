@@ -22,7 +22,7 @@ from zoo.errors import ResultError, UnknownNameError
 from zoo.power import needs, too_few
 from zoo.report.layout import FORMATS
 from zoo.report.power import render_power
-from zoo.report.tables import render
+from zoo.report.tables import ELSEWHERE, render
 from zoo.results import EpochRow, Result
 from zoo.run_folder import RunFolder, Stored, save_history, save_predictions
 from zoo.stats import seeds_needed, student_interval
@@ -196,11 +196,11 @@ def test_edited_definition_is_another_row() -> None:
     ],
 )
 def test_another_machine_is_another_row_letter_and_note(path: str, value: object, told: str) -> None:
-    groups = compare([result("a_bn"), result("a_bn", seed=1, **{path: value}), result("b_bn", correct=8000)])
+    groups = compare([result("a_bn"), result("a_bn", **{path: value}), result("b_bn", correct=8000)])
     (group,) = groups
-    # Accuracies of a_bn are not pooled here, since its row would then have speeds of two machines.
+    # One seed measured twice is no second seed.
     assert sorted((row.model, row.seeds, row.machine) for row in group.rows) == [
-        ("a_bn", [0], "a"), ("a_bn", [1], "b"), ("b_bn", [0], "a"),
+        ("a_bn", [0], "a"), ("a_bn", [0], "b"), ("b_bn", [0], "a"),
     ]  # fmt: skip
     assert told in group.machines["b"]
     text = render(groups, "text")
@@ -211,22 +211,36 @@ def test_another_machine_is_another_row_letter_and_note(path: str, value: object
 
 @pytest.mark.parametrize(("executor", "letters"), [("albumentations", ["a", "b"]), ("batched", ["a"])])
 def test_workers_part_the_machines_of_the_executor_that_has_them(executor: str, letters: list[str]) -> None:
-    runs = [result(seed=n, settings__executor=executor, settings__workers=n) for n in range(2)]
+    runs = [result(f"{n}_bn", settings__executor=executor, settings__workers=n) for n in range(2)]
     (group,) = compare(runs)
     assert list(group.machines) == letters
 
 
-def test_pooled_rows_hold_the_seeds_of_all_machines() -> None:
-    """For the studies, which show accuracies alone: a command that went on elsewhere has lost no seed."""
-    first, second = result("a_bn"), result("a_bn", seed=1, environment__cpu="CPU two")
-    (group,) = compare([first, second, result("b_bn")], pooled=True)
-    assert sorted((row.model, row.seeds) for row in group.rows) == [("a_bn", [0, 1]), ("b_bn", [0])]
+def test_a_row_has_the_seeds_of_all_machines_and_the_speeds_of_most() -> None:
+    """A third seed on another machine makes three seeds, and a verdict."""
+    two = {"environment__cpu": "CPU two", "speed__train_images_per_second": 999.0}
+    three = [result("a_bn"), result("a_bn", seed=1, correct=9010, **two), result("a_bn", seed=2, correct=9020)]
+    groups = compare([*three, *(result("b_bn", seed, 8000 + 10 * seed) for seed in range(3))], baseline="b_bn")
+    (group,) = groups
+    best, base = group.rows
+    assert (best.model, best.seeds, best.machine, best.elsewhere) == ("a_bn", [0, 1, 2], "a", 1)
+    assert best.train_images_per_second == base.train_images_per_second == 1111.0
+    assert (best.against.pairs, best.against.verdict, base.elsewhere) == (3, "better", 0)
+    text = render(groups, "text")
+    assert [cells["machine"] for cells in table(text, "text")] == ["a+", "a"]
+    assert ELSEWHERE in text
+    assert "Machine a: CPU one" in text
+    assert "CPU two" not in text  # none of its speeds are shown
+
+
+def test_one_seed_twice_is_an_error_where_rows_must_be_whole() -> None:
+    """For the studies, which show accuracies alone."""
     with pytest.raises(ResultError, match="two different runs of a_bn seed 0"):
-        compare([first, result("a_bn", environment__cpu="CPU two")], pooled=True)
+        compare([result("a_bn"), result("a_bn", environment__cpu="CPU two")], pooled=True)
 
 
 def test_many_machines_have_a_letter_each() -> None:
-    (group,) = compare([result(seed=i, environment__cpu=f"CPU {i}") for i in range(30)])
+    (group,) = compare([result(environment__cpu=f"CPU {i}") for i in range(30)])
     assert len(set(group.machines)) == len(group.rows) == 30
     assert all(letter.isalpha() for letter in group.machines)
 
@@ -488,7 +502,7 @@ def test_baseline_that_is_nowhere_or_in_two_rows_is_refused() -> None:
     with pytest.raises(UnknownNameError, match=r"unknown baseline 'm_bnn'.*did you mean 'm_bn'"):
         compare(BASELINE, "m_bnn")
     with pytest.raises(ResultError, match="baseline m_bn stands in 2 rows of standard on cifar10"):
-        compare([*BASELINE, result("m_bn", 5, environment__cpu="CPU two")], "m_bn")
+        compare([*BASELINE, result("m_bn", environment__cpu="CPU two")], "m_bn")
 
 
 def test_group_without_the_baseline_stays_as_it_is() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
@@ -73,11 +74,15 @@ def compare(
     """Group `runs` and sort each group's rows by accuracy, best first, models of which a seed diverged last.
 
     `mixed` puts all into one group, each row with what it was made with. `tuned` leaves out all but the runs that
-    :func:`is_tuned` and groups them by data set, the recipe that was tuned and the budget. `pooled` makes one row of a
-    model's seeds on several machines, for readers who leave out its speeds. `seconds_to` is an accuracy, 0 to 1. Copies
-    of one result count once. Raises :class:`ResultError` for two different results of one seed of one model, for
-    damaged predictions or histories, and where no run is tuned but should be, and
-    :class:`zoo.errors.UnknownNameError` when no group has the model `baseline`.
+    :func:`is_tuned` and groups them by data set, the recipe that was tuned and the budget. `seconds_to` is an accuracy,
+    0 to 1. Copies of one result count once.
+
+    A row has a model's seeds on all machines, and the speeds of the one that most of them ran on. Where a seed ran on
+    several, each machine has a row, or, with `pooled`, that is an error.
+
+    Raises :class:`ResultError` for two different results of one seed of one model on one machine, for damaged
+    predictions or histories, and where no run is tuned but should be, and :class:`zoo.errors.UnknownNameError` when no
+    group has the model `baseline`.
     """
     groups: dict[tuple[str, str], list[_Known]] = defaultdict(list)
     for run in _once((run for run in runs if not tuned or is_tuned(run.result)), pooled):
@@ -169,10 +174,10 @@ def _once(runs: Iterable[Stored], pooled: bool) -> list[_Known]:
     kept: dict[tuple[str, ...], _Known] = {}
     for run in runs:
         result = run.result
-        machine = "any machine" if pooled else _machine(result)
-        found = _Known(run, json.dumps(result.model.definition, sort_keys=True), machine)
+        found = _Known(run, json.dumps(result.model.definition, sort_keys=True), _machine(result))
         who = (result.dataset.fingerprint, result.recipe.fingerprint, result.model.name, found.definition)
-        known = kept.setdefault((*who, found.machine, str(result.seed)), found).result
+        where = "any machine" if pooled else found.machine
+        known = kept.setdefault((*who, where, str(result.seed)), found).result
         if known is not result and known != result:
             raise ResultError(
                 f"two different runs of {result.model.name} seed {result.seed} under recipe {result.recipe.name} "
@@ -213,19 +218,28 @@ def _rows(
     runs: Sequence[_Known], letters: dict[str, str], seconds_to: float | None, budget: dict[str, Any] | None = None
 ) -> list[tuple[Row, dict[int, Stored]]]:
     """Each row with its finished runs by seed; a machine that has none yet is given the next of `letters`."""
-    # Not merged by name alone: an edited norm is another model, another machine has other speeds, and a model may have
-    # been tuned twice.
-    by_row: dict[tuple[str, str, str, str], list[Stored]] = defaultdict(list)
+    # Not merged by name alone: an edited norm is another model, and a model may have been tuned twice.
+    by_model: dict[tuple[str, str, str], list[_Known]] = defaultdict(list)
     for run in sorted(runs, key=lambda item: (item.result.model.name, item.result.seed)):
-        machine = letters.setdefault(run.machine, _letter(len(letters)))
-        by_row[run.result.model.name, run.definition, machine, run.result.recipe.fingerprint].append(run.stored)
+        by_model[run.result.model.name, run.definition, run.result.recipe.fingerprint].append(run)
     found = []
-    for (_, _, machine, _), members in by_row.items():
-        row = row_of(members, machine, seconds_to)
+    for members, machine in itertools.chain.from_iterable(map(_by_machine, by_model.values())):
+        stored, timed = ([run.stored for run in members if where in (None, run.machine)] for where in (None, machine))
+        row = row_of(stored, timed, letters.setdefault(machine, _letter(len(letters))), seconds_to)
         if budget is not None:
-            row = replace(row, differs=_values(members[0].result, budget))
-        found.append((row, {run.result.seed: run for run in members if run.result.test}))
+            row = replace(row, differs=_values(stored[0].result, budget))
+        found.append((row, {run.result.seed: run for run in stored if run.result.test}))
     return found
+
+
+def _by_machine(runs: Sequence[_Known]) -> list[tuple[Sequence[_Known], str]]:
+    """`runs` of one model as rows, each with the machine whose speeds it has: one row, or one a machine where a seed
+    ran on several.
+    """
+    machines = [run.machine for run in runs]
+    if len({run.result.seed for run in runs}) == len(runs):
+        return [(runs, max(dict.fromkeys(machines), key=machines.count))]
+    return [([run for run in runs if run.machine == machine], machine) for machine in dict.fromkeys(machines)]
 
 
 def _ranked(rows: Iterable[Row]) -> list[Row]:
@@ -242,8 +256,8 @@ def _against(
     bases = [(row, seeds) for row, seeds in rows if row.model == baseline]
     if len(bases) > 1:
         raise ResultError(
-            f"baseline {baseline} stands in {len(bases)} rows of {first.recipe.name} on {first.dataset.name} (machines"
-            ", definitions or tuned values differ); name the folder of one of them"
+            f"baseline {baseline} stands in {len(bases)} rows of {first.recipe.name} on {first.dataset.name} (one seed "
+            "on several machines, or its definition or tuned values differ); name the folder of one of them"
         )
     others = [(row, seeds) for row, seeds in rows if row.model != baseline]
     found = iter(

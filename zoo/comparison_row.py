@@ -73,14 +73,17 @@ class Row:
     peak_memory_bytes: int | None
     selection: str
     intervals: dict[str, tuple[float, float]]
-    machine: str  # equal letters: one machine and software stack, so that speeds may be compared
+    # Equal letters: one machine and software stack, so that speeds may be compared. Speeds and `seconds_to` are of the
+    # seeds there; `elsewhere` is how many more seeds the accuracies are of.
+    machine: str
+    elsewhere: int
     against: Difference | None = None  # None for the baseline itself, and where none was asked for
     # In a mixed table what this row's runs were made with, in one of tuned recipes the values found for the model.
     differs: dict[str, str] = field(default_factory=dict)
 
 
-def row_of(runs: Sequence[Stored], machine: str, seconds_to: float | None) -> Row:
-    """The row of `runs`, which are those of one model: one per seed, on the machine with the letter `machine`.
+def row_of(runs: Sequence[Stored], timed: Sequence[Stored], machine: str, seconds_to: float | None) -> Row:
+    """The row of `runs`, which are those of one model, one per seed; `timed` are those on the `machine` of that letter.
 
     `seconds_to` is an accuracy, 0 to 1. Raises :class:`zoo.errors.ResultError` for damaged histories.
     """
@@ -98,7 +101,7 @@ def row_of(runs: Sequence[Stored], machine: str, seconds_to: float | None) -> Ro
         return [item for item in map(value, of) if item is not None]
 
     def median(value: Callable[[Result], float | None]) -> float | None:
-        values = known(value, results)
+        values = known(value, [run.result for run in timed])
         return statistics.median(values) if values else None
 
     # Over the seeds that did not diverge, where all of them have the figure.
@@ -121,7 +124,7 @@ def row_of(runs: Sequence[Stored], machine: str, seconds_to: float | None) -> Ro
             for name, values in quality.items()
             if len(values) > 1
         },
-        seconds_to=None if seconds_to is None else _seconds_to(runs, seconds_to),
+        seconds_to=None if seconds_to is None else _seconds_to(timed, seconds_to),
         parameters=first.model.parameters,
         macs=first.model.macs,
         activation_bytes=first.model.activation_bytes,
@@ -132,6 +135,7 @@ def row_of(runs: Sequence[Stored], machine: str, seconds_to: float | None) -> Ro
         peak_memory_bytes=None if memory is None else round(memory),
         selection=first.selection.split,
         machine=machine,
+        elsewhere=len(runs) - len(timed),
     )
 
 

@@ -162,7 +162,7 @@ def test_one_figure_is_of_one_data_set_and_recipe() -> None:
 
 def two_machines(other: str) -> Group:
     """One model here and `other` elsewhere."""
-    return only_group(compare([result("a_bn"), result(other, 1, environment__cpu="CPU two")]))
+    return only_group(compare([result("a_bn"), result(other, environment__cpu="CPU two")]))
 
 
 def test_speeds_of_two_machines_are_in_no_figure(tmp_path: Path) -> None:

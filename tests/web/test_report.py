@@ -10,7 +10,7 @@ import pytest
 from web_runs import CLASSES, make_run, make_runs
 
 from zoo.comparison import compare
-from zoo.report.tables import VIEWS
+from zoo.report.tables import ELSEWHERE, VIEWS
 from zoo.run_folder import find_results, load_all
 from zoo.web import cells
 from zoo.web.charts import script_call, script_json, tradeoffs
@@ -95,6 +95,24 @@ def test_marks_notes_and_pages(built: Path) -> None:
     assert len(set(links)) == 13
     assert {f"runs/{path.name}" for path in (built / "runs").iterdir()} == set(links)
     assert len(list((built / "data").iterdir())) == 13
+
+
+def test_a_seed_from_another_machine_is_in_its_models_row(inline_cli) -> None:
+    """And one that ran on both has a row for each."""
+    runs, two = inline_cli.folder / "runs", {"environment__cpu": "CPU two"}
+    for seed in range(2):
+        make_run(runs, "bn", seed, 240)
+        make_run(runs, "ln", seed, 200 + seed)
+    make_run(runs, "bn", 2, 240, **two)
+    make_run(inline_cli.folder / "more", "ln", 0, 201, **two)
+    inline_cli.ok("report", "runs", "more")
+    text = (inline_cli.folder / "report" / "index.html").read_text(encoding="utf-8")
+    (board,) = Cells(text).boards.values()
+    assert [(row["model"], row["seeds"], row["machine"]) for row in board] == [
+        ("resnet20_bn", "3", "a"), ("resnet20_ln", "1", "b"), ("resnet20_ln", "2", "a"),
+    ]  # fmt: skip
+    assert text.count(f'<abbr title="{ELSEWHERE}">+</abbr>') == 1
+    assert text.count(f"letter. {ELSEWHERE} a: ") == 1
 
 
 def test_every_link_stays_in_the_folder(built: Path) -> None:

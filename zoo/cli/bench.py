@@ -30,7 +30,7 @@ def bench(recipe: str, overrides: tuple[str, ...], **given: Any) -> None:
     first = job.models[0].name if len(job.models) > 1 and len(job.seeds) > 1 else None
     try:
         groups = compare(stored, first)
-    except ResultError as problem:  # seeds from two machines, say: the runs are done all the same
+    except ResultError as problem:  # damaged predictions, say: the runs are done all the same
         click.echo(f"zoo: not tested against {first}: {problem}", err=True)
         groups = compare(stored)
     click.echo(render(groups, "text"), nl=False)

@@ -22,7 +22,7 @@ COSTS = ("speed", "parameters")
 def check(group: Group, costs: Sequence[str]) -> None:
     """Raises :class:`ResultError` where there is nothing to draw, or speeds would be of more than one machine.
 
-    Two machines also put one model into two rows, so this is what is told first.
+    A seed on two machines also puts its model into two rows, so this is what is told first.
     """
     known = [row for row in group.rows if row.accuracy is not None]
     if not known:

@@ -80,8 +80,8 @@ def check_rows(group: Group) -> None:
     for name in names:
         if names.count(name) > 1:
             raise ResultError(
-                f"{name} stands in {names.count(name)} rows of {slug(group)} (machines or definitions differ); "
-                "name the folder of one of them"
+                f"{name} stands in {names.count(name)} rows of {slug(group)} (one seed on several machines, or another "
+                "definition); name the folder of one of them"
             )
 
 

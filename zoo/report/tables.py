@@ -14,6 +14,8 @@ from zoo.stats import MIN_SEEDS
 from zoo.versus import Difference
 
 MCNEMAR_MARK = "*"
+ELSEWHERE_MARK = "+"
+ELSEWHERE = f"{ELSEWHERE_MARK} Speeds are of the seeds that ran on this machine, the rest of those elsewhere too."
 # The figures of quality by their titles: name in a row, shape, and factor.
 FIGURES = {
     "loss": ("loss", "{:.4f}", 1.0),
@@ -66,8 +68,8 @@ def cells_of(row: Row, group: Group, view: str, compared: bool) -> dict[str, str
     }
     if group.seconds_to is not None:
         cells[f"s to {100 * group.seconds_to:g} %"] = _number(row.seconds_to, "{:,.0f}")
-    if len(group.machines) > 1:
-        cells["machine"] = row.machine
+    if len(group.machines) > 1 or any(row.elsewhere for row in group.rows):
+        cells["machine"] = row.machine + ELSEWHERE_MARK * (row.elsewhere > 0)
     return cells | row.differs
 
 
@@ -204,8 +206,10 @@ def notes_of(group: Group, view: str) -> list[str]:
         )
     if any(row.selection == "test" for row in group.rows):
         notes.append(TEST_NOTE)
-    if len(group.machines) > 1:
+    elsewhere = any(row.elsewhere for row in group.rows)
+    if len(group.machines) > 1 or elsewhere:
         notes.append("Speeds compare only between rows with the same machine letter.")
+        notes += [ELSEWHERE] * elsewhere
         notes += [f"Machine {letter}: {words}." for letter, words in group.machines.items()]
     elif view == "summary" or group.seconds_to is not None:
         notes += [f"Speeds on {words}." for words in group.machines.values()]

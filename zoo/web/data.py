@@ -108,23 +108,29 @@ def _pages(runs: Iterable[Stored]) -> list[Page]:
         (group,) = compare([stored])
         (machine,) = group.machines.values()
         page = Page(run_id(stored.folder.path, result.model.name, result.seed), stored, group.rows[0], machine)
-        who = (result.dataset.fingerprint, result.recipe.fingerprint, *_pool(page), result.seed)
+        who = (result.dataset.fingerprint, result.recipe.fingerprint, *_model(page), machine, result.seed)
         if seen.setdefault(who, result) is result:
             pages.append(page)
     return pages
 
 
-def _pool(page: Page) -> tuple[str, str, str]:
+def _model(page: Page) -> tuple[str, str]:
     """What the runs of one row share."""
     model = page.result.model
-    return (model.name, json.dumps(model.definition, sort_keys=True), page.machine)
+    return (model.name, json.dumps(model.definition, sort_keys=True))
 
 
 def _table(anchor: str, group: Group, pages: Sequence[Page]) -> Table:
-    pools: dict[tuple[str, str, str], list[Page]] = defaultdict(list)
+    models: dict[tuple[str, str], list[Page]] = defaultdict(list)
     for page in pages:
-        pools[_pool(page)].append(page)
-    left = list(pools.values())
+        models[_model(page)].append(page)
+    left: list[list[Page]] = []
+    for runs in models.values():
+        if len({run.result.seed for run in runs}) == len(runs):
+            left.append(runs)
+        else:  # a seed ran on several machines, so each of them has a row
+            machines = dict.fromkeys(run.machine for run in runs)
+            left += [[run for run in runs if run.machine == machine] for machine in machines]
     scale = _scale(group.rows)
     lines = []
     for row in group.rows:
@@ -137,8 +143,8 @@ def _table(anchor: str, group: Group, pages: Sequence[Page]) -> Table:
 
 def _is_row(row: Row, machine: str, runs: Sequence[Page]) -> bool:
     accuracies = [run.result.test.accuracy if run.result.test else None for run in runs]
-    told = (runs[0].result.model.name, runs[0].machine, [run.result.seed for run in runs], accuracies)
-    return told == (row.model, machine, row.seeds, row.accuracies)
+    told = (runs[0].result.model.name, [run.result.seed for run in runs], accuracies)
+    return told == (row.model, row.seeds, row.accuracies) and machine in {run.machine for run in runs}
 
 
 def _scale(rows: Sequence[Row]) -> tuple[float, float]:

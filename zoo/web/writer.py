@@ -15,6 +15,7 @@ from zoo.extras import require
 from zoo.gcpause import paused_gc
 from zoo.listing import TEST_MARK
 from zoo.report.figures import COLOURS
+from zoo.report.tables import ELSEWHERE
 from zoo.run_folder import Stored, load_history
 from zoo.web import cells, charts, runpage
 from zoo.web.data import tables
@@ -106,6 +107,7 @@ def render(runs: Sequence[Stored], folder: Path, baseline: str | None = None, ed
     environment.filters |= {"percent": cells.percent, "script_json": charts.script_json, "yaml": runpage.as_yaml}
     environment.globals |= {
         "cells": cells, "runpage": runpage, "has_curve": charts.has_curve, "colours": COLOURS, "mark": TEST_MARK,
+        "elsewhere": ELSEWHERE,
         "tables": found, "baseline": baseline, "edition": edition, "version": __version__,
         "built": f"{datetime.datetime.now(datetime.UTC):%d %B %Y, %H:%M} UTC",
     }  # fmt: skip
