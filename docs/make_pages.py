@@ -31,7 +31,7 @@ from zoo.robustness import Record
 
 FOLDER = Path(__file__).parent
 MEASURED = FOLDER.parent / "benchmarks" / "figures"
-QUIET = "cpu-avx512-bf16"  # the file of a machine that did nothing else
+QUIET, OTHER = "cpu-avx512-bf16-no-amx", "cpu-avx512-bf16-all-met"  # of machines that did nothing else
 # A command, and below it what it prints in the repository.
 PRINTED = re.compile(r"(?<=\n    )(?P<command>zoo [^\n]*)\n\n<!-- printed -->\n.*?<!-- end -->", re.DOTALL)
 MADE = re.compile(r"<!-- (?P<name>costs|corrupted|peers|speeds) -->\n.*?<!-- end -->", re.DOTALL)
@@ -69,8 +69,8 @@ def _made(found: re.Match[str]) -> str:
 
 
 def _costs() -> str:
-    """A training step of each norm beside BatchNorm's, dearest last; the ratio of another run too."""
-    told, other = (json.loads((MEASURED / f"{name}.json").read_text()) for name in (QUIET, f"{QUIET}-norms"))
+    """A training step of each norm beside BatchNorm's, dearest last; the ratio on another processor too."""
+    told, other = (json.loads((MEASURED / f"{name}.json").read_text()) for name in (QUIET, OTHER))
     again = _norms(other)
     rows = [
         (
@@ -82,7 +82,7 @@ def _costs() -> str:
         )
         for norm, step in sorted(_norms(told).items(), key=lambda item: -item[1]["of_bn"])
     ]
-    table = _table(("norm", "NCHW, img/s", "channels-last, img/s", "of BatchNorm's", "in another run"), rows)
+    table = _table(("norm", "NCHW, img/s", "channels-last, img/s", "of BatchNorm's", "with AMX"), rows)
     machine = told["machine_info"]["zoo"]
     return f"{''.join(table)}\n{hardware(machine)}; torch {machine['torch']}.\n"
 
