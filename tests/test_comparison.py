@@ -233,10 +233,18 @@ def test_a_row_has_the_seeds_of_all_machines_and_the_speeds_of_most() -> None:
     assert "CPU two" not in text  # none of its speeds are shown
 
 
+def test_the_machine_of_a_row_is_one_where_a_seed_was_tested() -> None:
+    gone = [result("a_bn", seed, None) for seed in range(2)]
+    (group,) = compare([*gone, result("a_bn", 2, environment__cpu="CPU two")])
+    (row,) = group.rows
+    assert (row.inference_images_per_second, row.elsewhere) == (2222.0, 2)
+    assert next(iter(group.machines.values())).startswith("CPU two")
+
+
 def test_one_seed_twice_is_an_error_where_rows_must_be_whole() -> None:
     """For the studies, which show accuracies alone."""
     with pytest.raises(ResultError, match="two different runs of a_bn seed 0"):
-        compare([result("a_bn"), result("a_bn", environment__cpu="CPU two")], pooled=True)
+        compare([result("a_bn"), result("a_bn", environment__cpu="CPU two")], once_each=True)
 
 
 def test_many_machines_have_a_letter_each() -> None:
@@ -798,5 +806,8 @@ def test_seconds_to_an_accuracy(tmp_path: Path) -> None:
     assert table(render([group], "text"), "text")[0]["s to 80 %"] == "20"
     (group,) = module.compare(runs, seconds_to=0.85)
     assert group.rows[0].seconds_to is None  # one seed never was
+    moved = Stored(result(seed=3, environment__moved_after=1), runs[0].folder)  # its seconds are of two machines
+    (group,) = module.compare([*runs, moved], seconds_to=0.8)
+    assert group.rows[0].seconds_to is None
     with pytest.raises(ResultError, match="the history cannot be read"):
         compare([result()], seconds_to=0.8)

@@ -18,7 +18,7 @@ from zoo.plan import Planned, at_a_time
 from zoo.recipe_file import load_recipe
 from zoo.registry import load_registry
 from zoo.report.plan import duration, render
-from zoo.run_folder import load_history, load_result, save_result
+from zoo.run_folder import load_history, load_result, save_history, save_result
 
 CHANGES = ("split.train=64", "split.holdout=32", "epochs=2", "schedule.peak_epoch=1")
 OPTIONS = ("--recipe", "smoke", *(word for change in CHANGES for word in ("--set", change)), "--layout", "nchw")
@@ -54,6 +54,16 @@ def test_what_is_done_needs_no_time_and_the_rest_what_the_done_took(benched, her
     assert (left.state, left.epoch, left.epochs, left.scaled) == ("to do", 0, 2, False)
     assert left.folder == Path("runs") / benched.run.relative_to(benched.folder / "runs").with_name("seed1")
     assert left.seconds == pytest.approx(benched.result.wall_seconds, rel=0.25)
+
+
+def test_epochs_that_were_done_elsewhere_tell_nothing(benched, here):
+    file = here / benched.run.relative_to(benched.folder) / "result.json"
+    moved = benched.result.model_copy(update={"environment": benched.result.environment | {"moved_after": 1}})
+    save_result(file, moved)
+    first, last = load_history(file.parent / "history.csv")
+    save_history(file.parent / "history.csv", [dataclasses.replace(first, train_seconds=9000.0), last])
+    _, left = plan_of(benched, "resnet20_ln", seeds=2)
+    assert left.seconds < 1000
 
 
 def test_ten_times_the_epochs_take_ten_times_the_epochs_time(benched, here):

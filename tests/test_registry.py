@@ -611,6 +611,23 @@ def test_definition_changes_with_a_local_convolution(write: Write) -> None:
     assert definition_of(model) != first
 
 
+def test_definition_of_a_model_that_only_changes_arguments(write: Write) -> None:
+    path = write("models: {slim: {architecture: resnet18, norm: bn, kwargs: {width: 16}}}\n")
+    assert building.definition(load(path).resolve("slim"))["model"]["kwargs"] == {"width": 16}
+
+
+def test_definition_changes_with_a_file_called_as_one_of_pythons(write: Write) -> None:
+    source = write(NORM, "this.py")
+    model = load(write('norms: {mine: "this:mine"}\n')).resolve("resnet20_mine")
+    told = []
+    for text in (NORM, NORM.replace("GroupNorm(1,", "GroupNorm(2,")):
+        source.write_text(text)
+        sys.modules.pop("this", None)
+        told.append(building.definition(model)["norm"]["source_sha256"])
+    sys.modules.pop("this", None)
+    assert told[0] != told[1]
+
+
 def test_definition_changes_with_kwargs_and_overrides(write: Write) -> None:
     path = write("")
     first = building.definition(load(path).resolve("resnet20_gn"))

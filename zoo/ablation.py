@@ -125,7 +125,7 @@ def ablation(steps: Sequence[Step], stored: Sequence[Sequence[Stored]]) -> list[
     for step, runs in zip(steps, stored, strict=True):
         if not runs:
             raise RecipeError(f"step {step.title!r}: no runs")
-        ((row,),) = (group.rows for group in compare(runs, pooled=True))
+        ((row,),) = (group.rows for group in compare(runs, once_each=True))
         now = {run.result.seed: run.result.test.accuracy for run in runs if run.result.test}
         both = now.keys() & before.keys()
         change = fmean(now[seed] - before[seed] for seed in both) if both else None

@@ -59,8 +59,9 @@ def load_results(
     columns are those of docs/api.md: accuracies and shares from 0 to 1, losses in nats, latencies in seconds, memory in
     bytes; what a run does not have is missing (NaN, <NA> or None), never 0. Copies of one run count once.
 
-    Rows of unlike recipes, data sets or machines stand side by side here: group by ``dataset_fingerprint`` and
-    ``fingerprint`` before accuracies are set against each other, or use :func:`compare`, which does.
+    Rows of unlike recipes, data sets, definitions of a model or machines stand side by side here: group by
+    ``dataset_fingerprint``, ``fingerprint``, ``model`` and ``definition`` before accuracies are set against each other,
+    or use :func:`compare`, which does.
 
     Raises :class:`zoo.errors.ResultError` for no or damaged runs, :class:`zoo.errors.UnknownNameError` for a choice
     that no run meets.

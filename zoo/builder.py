@@ -7,6 +7,7 @@ import hashlib
 import importlib.util
 import inspect
 import sys
+import sysconfig
 import weakref
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -229,8 +230,8 @@ def load_builder(builder: str, what: str, origin: Origin) -> Callable[..., Any]:
 
 
 def definition(model: Model) -> dict[str, Any]:
-    """What makes up `model`, for the result: builders, arguments and the hash of the code that is not zoo's, Python's
-    or one of :data:`LIBRARIES`.
+    """What makes up `model`, for the result: builders, arguments and the hash of the builders' own code and of the
+    local code that it imports; the versions of :data:`LIBRARIES`, Python and zoo are in the result.
 
     Two runs of one name are the same model only where this is equal; editing a local ``my_norm.py`` changes it. Code
     that was imported is told as it was when this was first asked: a file that is edited since is not what runs.
@@ -245,7 +246,7 @@ def definition(model: Model) -> dict[str, Any]:
     for role, part in parts.items():
         if role in told:
             builders = [text for text in (part.builder, getattr(part, "conv", "")) if text]
-            if digest := _hash_of_loaded(builders, part.name, part.origin):
+            if builders and (digest := _hash_of_loaded(builders, part.name, part.origin)):
                 told[role]["source_sha256"] = digest
     if model.pretrained:
         told["pretrained"] = {"sha256": model.pretrained.sha256}
@@ -300,9 +301,11 @@ def _is_own(module: str, file: Path, packages: set[str]) -> bool:
     `packages`.
     """
     package = module.partition(".")[0]
-    if package in LIBRARIES or package == "zoo" or package in sys.stdlib_module_names:
+    if package in (*LIBRARIES, "zoo"):
         return False
-    return package in packages or not {"site-packages", "dist-packages"}.intersection(file.parts)
+    if {"site-packages", "dist-packages"}.intersection(file.parts):
+        return package in packages
+    return not file.is_relative_to(sysconfig.get_path("stdlib"))
 
 
 def _place(module: str) -> str | None:

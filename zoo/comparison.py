@@ -7,7 +7,7 @@ import json
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 from zoo.comparison_row import QUALITY, Row, row_of
 from zoo.errors import ResultError, unknown
@@ -68,7 +68,7 @@ def compare(
     *,
     mixed: bool = False,
     tuned: bool = False,
-    pooled: bool = False,
+    once_each: bool = False,
     seconds_to: float | None = None,
 ) -> list[Group]:
     """Group `runs` and sort each group's rows by accuracy, best first, models of which a seed diverged last.
@@ -78,14 +78,14 @@ def compare(
     0 to 1. Copies of one result count once.
 
     A row has a model's seeds on all machines, and the speeds of the one that most of them ran on. Where a seed ran on
-    several, each machine has a row, or, with `pooled`, that is an error.
+    several, each machine has a row, or, with `once_each`, that is an error.
 
     Raises :class:`ResultError` for two different results of one seed of one model on one machine, for damaged
     predictions or histories, and where no run is tuned but should be, and :class:`zoo.errors.UnknownNameError` when no
     group has the model `baseline`.
     """
     groups: dict[tuple[str, str], list[_Known]] = defaultdict(list)
-    for run in _once((run for run in runs if not tuned or is_tuned(run.result)), pooled):
+    for run in _once((run for run in runs if not tuned or is_tuned(run.result)), once_each):
         told = run.result.recipe
         experiment = json.dumps(_budget(run.result), sort_keys=True) if tuned else told.fingerprint
         groups[run.result.dataset.fingerprint, experiment].append(run)
@@ -169,14 +169,14 @@ class _Known:
         return self.stored.result
 
 
-def _once(runs: Iterable[Stored], pooled: bool) -> list[_Known]:
+def _once(runs: Iterable[Stored], once_each: bool) -> list[_Known]:
     """One run told twice would look like two seeds that agree."""
     kept: dict[tuple[str, ...], _Known] = {}
     for run in runs:
         result = run.result
         found = _Known(run, json.dumps(result.model.definition, sort_keys=True), _machine(result))
         who = (result.dataset.fingerprint, result.recipe.fingerprint, result.model.name, found.definition)
-        where = "any machine" if pooled else found.machine
+        where = "any machine" if once_each else found.machine
         known = kept.setdefault((*who, where, str(result.seed)), found).result
         if known is not result and known != result:
             raise ResultError(
@@ -223,7 +223,7 @@ def _rows(
     for run in sorted(runs, key=lambda item: (item.result.model.name, item.result.seed)):
         by_model[run.result.model.name, run.definition, run.result.recipe.fingerprint].append(run)
     found = []
-    for members, machine in itertools.chain.from_iterable(map(_by_machine, by_model.values())):
+    for members, machine in itertools.chain.from_iterable(map(by_machine, by_model.values())):
         stored, timed = ([run.stored for run in members if where in (None, run.machine)] for where in (None, machine))
         row = row_of(stored, timed, letters.setdefault(machine, _letter(len(letters))), seconds_to)
         if budget is not None:
@@ -232,14 +232,30 @@ def _rows(
     return found
 
 
-def _by_machine(runs: Sequence[_Known]) -> list[tuple[Sequence[_Known], str]]:
+class OnMachine(Protocol):
+    """A run and the words for its machine."""
+
+    @property
+    def result(self) -> Result:
+        """What it stored."""
+
+    @property
+    def machine(self) -> str:
+        """All that a speed depends on."""
+
+
+Run = TypeVar("Run", bound=OnMachine)
+
+
+def by_machine(runs: Sequence[Run]) -> list[tuple[Sequence[Run], str]]:
     """`runs` of one model as rows, each with the machine whose speeds it has: one row, or one a machine where a seed
-    ran on several.
+    ran on several. The machine is the one of most seeds that were tested, or of most where all diverged.
     """
-    machines = [run.machine for run in runs]
-    if len({run.result.seed for run in runs}) == len(runs):
-        return [(runs, max(dict.fromkeys(machines), key=machines.count))]
-    return [([run for run in runs if run.machine == machine], machine) for machine in dict.fromkeys(machines)]
+    if len({run.result.seed for run in runs}) < len(runs):
+        machines = dict.fromkeys(run.machine for run in runs)
+        return [([run for run in runs if run.machine == machine], machine) for machine in machines]
+    machines = [run.machine for run in runs if run.result.test] or [run.machine for run in runs]
+    return [(runs, max(dict.fromkeys(machines), key=machines.count))]
 
 
 def _ranked(rows: Iterable[Row]) -> list[Row]:

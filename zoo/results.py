@@ -135,7 +135,8 @@ class Result(Part):
     `train_loss` and `train_accuracy` are of the last epoch's augmented batches, as they went by; `train` is of
     unaugmented training images (as many as the test set has, drawn by the recipe) under the selected weights.
     `epochs_to_90_percent`: the first epoch whose accuracy on the selection split is 90 % of the last epoch's.
-    `environment` is that of the last session; it has ``moved_after``, an epoch, where the session before had another.
+    `environment` is that of the last session; it has ``moved_after``, the last epoch of a session with other hardware
+    or software or another state of zoo's source, where there was one.
     """
 
     schema_version: Literal[2] = SCHEMA_VERSION

@@ -56,8 +56,8 @@ class Reporter(train.Reporter, Protocol):
         """The layout and executor of a run are decided."""
 
     def moved(self, changed: Sequence[str]) -> None:
-        """The run goes on with other hardware or software: `changed` has their names in ``environment``, or "commit"
-        for zoo's own.
+        """The run goes on with other hardware or software: `changed` has their names in ``environment``, or "source of
+        zoo" for another commit or other uncommitted changes.
         """
 
 
@@ -95,8 +95,9 @@ class Ready:
         if self.state is None:
             return []
         now, before = self.environment, self.state["identity"]["settings"]
-        then, commit = before.get("environment", now), before.get("git", zoo_commit())
-        return sorted(name for name in now if then.get(name) != now[name]) + ["commit"] * (commit != zoo_commit())
+        then, source = before.get("environment", now), before.get("git", zoo_commit())
+        names = sorted(name for name in now if then.get(name) != now[name])
+        return names + ["source of zoo"] * (source != zoo_commit())
 
     @property
     def moved_after(self) -> int | None:

@@ -73,7 +73,7 @@ def batch_sizes(
     for size, runs in stored.items():
         if not runs:
             raise RecipeError(f"batch size {size}: no runs")
-        (groups[size],) = compare(runs, pooled=True)
+        (groups[size],) = compare(runs, once_each=True)
     return BatchSizes(
         recipe=base.name,
         dataset=next(iter(groups.values())).dataset,

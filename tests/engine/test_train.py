@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import math
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +17,13 @@ from zoo.bench import Settings, bench, check, clear, plan
 from zoo.data.datasets import Dataset, Split
 from zoo.data.loader import EvalLoader, TrainLoader
 from zoo.engine.checkpoint import load_state, load_weights, save_state
-from zoo.engine.train import Batches, Outcome, train
+from zoo.engine.train import Batches, Diverged, Outcome, train
 from zoo.errors import RecipeError, ResultError
 from zoo.recipe import Recipe
 from zoo.recipe_file import load_recipe
 from zoo.registry import Model, load_registry
 from zoo.results import Result
-from zoo.run_folder import RunFolder, load_result
+from zoo.run_folder import RunFolder, load_history, load_result, save_history
 from zoo.world import ALONE
 
 CPU = torch.device("cpu")
@@ -546,7 +546,7 @@ def test_a_run_that_is_moved_to_another_machine_says_so_and_has_the_speed_of_the
         assert found.started == "2020-02-02T20:20:20+00:00"
         assert found.environment.get("moved_after") == (2 if cpu == "another" else None)
         windows[cpu] = len(found.speed.window_rates)
-        assert told.changed == (["cpu", "threads", "commit"] if cpu == "another" else None)
+        assert told.changed == (["cpu", "threads", "source of zoo"] if cpu == "another" else None)
     # Three windows an epoch, the first of each session left out: of two epochs and one, or of that one alone.
     assert windows == {"this": 5 + 2, "another": 2}
 
@@ -597,6 +597,27 @@ def test_diverged_run_is_stored_with_nulls(tmp_path: Path, models: list[Model]) 
     assert found.diverged_step in (2, 3)
     assert load_result(stored(tmp_path, wanted, "tiny_bn") / "result.json") == found
     assert found.speed.inference_images_per_second is None
+
+
+def test_the_history_of_a_result_is_no_longer_than_its_epochs(
+    tmp_path: Path, models: list[Model], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed between the two files of an epoch, which the session after it does not finish: it diverges there."""
+    wanted, data = recipe(), dataset()
+
+    def stop(epoch: int) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        one(tmp_path, models[1], wanted, data, reporter=Silent(stop))
+    history = stored(tmp_path, wanted, "tiny_ln") / "history.csv"
+    (first,) = load_history(history)
+    save_history(history, [first, replace(first, epoch=2)])
+    outcome = Outcome([first], None, None, [], 1, Diverged(2, 3))
+    monkeypatch.setattr("zoo.run.train.train", lambda *_, **__: outcome)
+    found = one(tmp_path, models[1], wanted, data)
+    assert (found.status, found.epochs_trained) == ("diverged", 1)
+    assert load_history(history) == [first]
 
 
 @pytest.mark.parametrize("rule", ["best", "last"])

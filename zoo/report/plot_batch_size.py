@@ -21,7 +21,7 @@ def by_size(runs: Sequence[Stored]) -> tuple[str, dict[int, Group]]:
     Raises :class:`ResultError` where they differ in more of the recipe than ``batch_size`` and ``optimizer.lr``, have
     two learning rates at one batch size, or only one batch size.
     """
-    groups = compare(runs, pooled=True)
+    groups = compare(runs, once_each=True)
     found: dict[int, list[Group]] = defaultdict(list)
     contents = {run.result.recipe.fingerprint: run.result.recipe.content for run in runs}
     rest = set()

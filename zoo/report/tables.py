@@ -15,7 +15,7 @@ from zoo.versus import Difference
 
 MCNEMAR_MARK = "*"
 ELSEWHERE_MARK = "+"
-ELSEWHERE = f"{ELSEWHERE_MARK} Speeds are of the seeds that ran on this machine, the rest of those elsewhere too."
+ELSEWHERE = f"Machine letter with {ELSEWHERE_MARK}: other seeds of that row ran elsewhere; its speeds leave them out."
 # The figures of quality by their titles: name in a row, shape, and factor.
 FIGURES = {
     "loss": ("loss", "{:.4f}", 1.0),
@@ -202,7 +202,8 @@ def notes_of(group: Group, view: str) -> list[str]:
     if group.seconds_to is not None:
         notes.append(
             f"s to {100 * group.seconds_to:g} %: seconds of training, evaluation left out, until the selection split's "
-            "accuracy was there; '-' where a seed never was, or was moved to another machine. Median over seeds."
+            "accuracy was there; '-' where a seed never was, or went on with other hardware or software. Median over "
+            "seeds."
         )
     if any(row.selection == "test" for row in group.rows):
         notes.append(TEST_NOTE)

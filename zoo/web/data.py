@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from zoo.comparison import Group, compare
+from zoo.comparison import Group, by_machine, compare
 from zoo.comparison_row import Row
 from zoo.results import Result
 from zoo.run_folder import RunFolder, Stored
@@ -124,13 +124,7 @@ def _table(anchor: str, group: Group, pages: Sequence[Page]) -> Table:
     models: dict[tuple[str, str], list[Page]] = defaultdict(list)
     for page in pages:
         models[_model(page)].append(page)
-    left: list[list[Page]] = []
-    for runs in models.values():
-        if len({run.result.seed for run in runs}) == len(runs):
-            left.append(runs)
-        else:  # a seed ran on several machines, so each of them has a row
-            machines = dict.fromkeys(run.machine for run in runs)
-            left += [[run for run in runs if run.machine == machine] for machine in machines]
+    left = [runs for pages_of in models.values() for runs, _ in by_machine(pages_of)]
     scale = _scale(group.rows)
     lines = []
     for row in group.rows:
