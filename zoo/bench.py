@@ -12,7 +12,7 @@ from zoo.builder import build, try_on
 from zoo.data.datasets import Dataset
 from zoo.files import lock, remove_leftovers
 from zoo.identity import check_identity, identity_of, identity_of_result
-from zoo.inputs import check_data, input_shape, split_rows
+from zoo.inputs import check_data, check_weights, input_shape, split_rows
 from zoo.recipe import Recipe
 from zoo.registry import Model
 from zoo.results import Result
@@ -63,13 +63,16 @@ def check(runs: Sequence[Run], recipe: Recipe, dataset: Dataset, settings: Setti
 def check_models(models: Sequence[Model], recipe: Recipe, dataset: Dataset, settings: Settings) -> dict[str, list[str]]:
     """Check `recipe` against the data, build each of `models` and try it on an image's shape.
 
-    Raises what :func:`zoo.inputs.check_data` does, and :class:`zoo.errors.RegistryError`. Gives, by name, what was done
-    to each model as it was built (:mod:`zoo.notes`); most have nothing to tell.
+    Raises what :func:`zoo.inputs.check_data` and :func:`zoo.inputs.check_weights` do, and
+    :class:`zoo.errors.RegistryError`. Gives, by name, what was done to each model as it was built (:mod:`zoo.notes`);
+    most have nothing to tell.
     """
     check_data(recipe, dataset, settings)
     shape, told = input_shape(recipe, dataset), {}
     smallest = smallest_batch(len(split_rows(recipe, dataset)[0]), recipe.batch_size, recipe.drop_last)
     for model in models:
+        if model.pretrained:
+            check_weights(model.pretrained, recipe, dataset)
         module = build(model, dataset.num_classes)
         check_model(model, module, settings.device, settings.world)
         try_on(model, module, shape, dataset.num_classes, smallest // settings.world.size)

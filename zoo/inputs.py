@@ -9,7 +9,9 @@ from zoo.data.loader import EvalLoader, TrainLoader
 from zoo.data.split import stratified_holdout, stratified_subset
 from zoo.data.transforms import parse
 from zoo.errors import RecipeError
+from zoo.pretrained import Pretrained
 from zoo.recipe import Recipe
+from zoo.run_folder import FILE, load_result
 from zoo.settings import Settings
 from zoo.world import check_batches
 
@@ -86,6 +88,34 @@ def check_data(recipe: Recipe, dataset: Dataset, settings: Settings) -> None:
         raise RecipeError(
             f"recipe {recipe.name!r}: shifted_evaluation: {recipe.views.shift} pixels are too many for images of "
             f"{width}x{height}; --set shifted_evaluation=null switches it off"
+        )
+
+
+def check_weights(pretrained: Pretrained, recipe: Recipe, dataset: Dataset) -> None:
+    """Raise :class:`RecipeError` where the weights that a model starts from would leak: those of a run on the images of
+    `dataset` that its test images chose, or that was trained on images by which `recipe` chooses.
+
+    A run is known by the ``result.json`` beside its weights.
+    """
+    stored = pretrained.path.with_name(FILE) if pretrained.path else None
+    if stored is None or not stored.is_file():
+        return
+    result = load_result(stored)
+    if result.dataset.fingerprint != dataset.fingerprint:
+        return
+    if result.selection.split == "test":
+        raise RecipeError(
+            f"--pretrained {pretrained.path}: the test images of {dataset.name} chose these weights, and would choose "
+            "whatever starts from them; give a run under a recipe that chooses by held-out images"
+        )
+    by_images = recipe.selection.rule == "best" or recipe.schedule.name == "plateau"
+    chooses = recipe.selection.split == "holdout" and by_images
+    then, now = result.recipe.content["split"], recipe.split
+    if chooses and now.holdout and (then["holdout"], then["seed"]) != (now.holdout, now.seed):
+        raise RecipeError(
+            f"--pretrained {pretrained.path}: trained on images that recipe {recipe.name!r} holds out to choose by; "
+            f"hold out what that run did (split.holdout={then['holdout']}, split.seed={then['seed']}) or take the last "
+            "epoch: --set selection.rule=last"
         )
 
 

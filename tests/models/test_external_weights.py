@@ -139,6 +139,19 @@ def test_fine_tuned_runs_stand_beside_those_from_scratch(module_inline: Any, tin
     assert runs[name].test != runs[scratch].test
     assert [run.model.norm for run in runs.values()] == ["ln", "ln"]
     assert all("ln instead of" in run.model.notes[1] for run in runs.values())
+    best = ("--set", "selection.rule=best", "--set", "split.holdout=40")
+    other = zoo("bench", scratch, *tiny, *best, "--pretrained", source)
+    assert other.returncode == 2
+    assert "trained on images that recipe 'smoke' holds out to choose by; hold out what that run" in other.stderr
+    file = source / "result.json"
+    whole = file.read_text()
+    stored = json.loads(whole)
+    stored["selection"]["split"] = "test"
+    file.write_text(json.dumps(stored))
+    refused = zoo("bench", scratch, *tiny, "--pretrained", source / "model.safetensors")
+    file.write_text(whole)
+    assert refused.returncode == 2
+    assert "model.safetensors: the test images of shapes10 chose these weights" in refused.stderr
     table = zoo.ok("compare", "--baseline", scratch).stdout
     assert all(one in table for one in runs)
     told = zoo.ok("evaluate", "runs", "--limit", "20").stdout
