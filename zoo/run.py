@@ -285,7 +285,8 @@ def run_one(
         wall_seconds=time.perf_counter() - clock + sum(row["train_seconds"] + row["eval_seconds"] for row in before),
         resumes=outcome.resumes,
     )
-    if outcome.history:  # the file is an epoch ahead where an earlier session was killed before it saved its state
+    if outcome.diverged and outcome.history:
+        # The file is an epoch ahead where a session was killed before it saved its state, and this one ends there.
         save_history(folder.history, outcome.history)
     save_result(folder.result, result)
     folder.state.unlink(missing_ok=True)  # only after the result is safe
