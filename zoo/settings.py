@@ -43,7 +43,7 @@ def machine_faults(training: str, settings: Settings, then: str) -> Iterator[Non
     """
     try:
         yield
-    except RuntimeError as problem:
+    except (RuntimeError, ConnectionError, EOFError) as problem:
         if told := killed_worker(problem):
             raise EnvironmentFault(f"{training}: {told}: {then}") from problem
         if settings.deterministic and "deterministic" in str(problem):

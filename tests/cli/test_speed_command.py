@@ -97,7 +97,7 @@ class Disturbed(nn.BatchNorm2d):
         (("--deterministic",), ("--deterministic: resnet20_disturbed", "put_ does not have", "leave the option out")),
         (
             ("--executor", "albumentations", "--workers", "1"),
-            ("resnet20_disturbed", "a loader process was killed (Killed)", "fewer --workers: "),
+            ("resnet20_disturbed", "a loader process was killed", "most likely because", "fewer --workers: "),
         ),
     ],
     ids=["deterministic", "killed"],

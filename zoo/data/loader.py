@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import multiprocessing
 import re
+import traceback
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
@@ -21,6 +22,7 @@ from zoo.world import ALONE, World
 
 AT_ONCE = 256  # images
 EXECUTORS = ("auto", "batched", "albumentations")
+KILLED = ", most likely because the memory is full; free some or give fewer --workers"
 
 
 class TrainLoader:
@@ -145,18 +147,21 @@ class EvalLoader:
 def killed_worker(problem: BaseException) -> str | None:
     """What to say where `problem` is torch's word for a worker process that was killed; None where it is not.
 
-    torch raises it from a signal handler: wherever this process happens to be, not where it waits for a batch.
+    torch raises it from a signal handler: wherever this process happens to be, not where it waits for a batch. A
+    process that is killed while it hands over a batch breaks the connection instead.
     """
+    frames = traceback.walk_tb(problem.__traceback__)
+    if isinstance(problem, ConnectionError | EOFError) and any(
+        frame.f_globals.get("__name__") == "torch.multiprocessing.reductions" for frame, _ in frames
+    ):
+        return f"a loader process was killed{KILLED}"
     text = f"{problem} {problem.__cause__}"  # the reason can be either's
     if not re.match(r"DataLoader worker \(pid.*?\) (is killed by signal|exited unexpectedly)", text):
         return None
     if "shared memory" in text:
         return "a loader process ran out of shared memory (/dev/shm); enlarge it or give --workers 0"
     signal = re.search(r"killed by signal: ([\w ]+)", text)
-    return (
-        f"a loader process was killed{f' ({signal[1].strip()})' if signal else ''}, most likely because the memory is "
-        "full; free some or give fewer --workers"
-    )
+    return f"a loader process was killed{f' ({signal[1].strip()})' if signal else ''}{KILLED}"
 
 
 def _executor(asked: str, specs: Sequence[TransformSpec], images: np.ndarray) -> str:
