@@ -152,7 +152,7 @@ def test_runs_side_by_side():
     assert at_a_time([], 3) == 0
 
 
-def test_a_run_that_diverged_is_said_with_its_epoch(benched, here, monkeypatch):
+def test_a_run_that_diverged_is_said_with_its_epoch(benched, here):
     """Also where it diverged in the evaluation at its end, after the last epoch."""
     (run,) = plan_of(benched, "resnet20_ln")
     stored = load_result(run.folder / "result.json")

@@ -5,8 +5,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Iterable, Sequence
 from fnmatch import fnmatch
 from pathlib import Path
@@ -170,12 +168,10 @@ def _chosen(stored: list[Stored], kind: str, given: str | None, names: Sequence[
     return [run for run, several in zip(stored, names, strict=True) if given in several]
 
 
-def _digest(definition: dict[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(definition, sort_keys=True).encode()).hexdigest()[:8]
-
-
 def _flat(stored: Stored) -> dict[str, Any]:
     """The columns of :func:`load_results`, in their order."""
+    from zoo.recipe import fingerprint_of
+
     result = stored.result
     test, speed, told = result.test, result.speed, result.environment
     return {
@@ -190,7 +186,7 @@ def _flat(stored: Stored) -> dict[str, Any]:
         "label": result.model.label,
         "norm": result.model.norm,
         "architecture": result.model.definition.get("architecture", {}).get("name"),
-        "definition": _digest(result.model.definition),
+        "definition": fingerprint_of(result.model.definition)[:8],
         "seed": result.seed,
         "status": result.status,
         "diverged_epoch": result.diverged_epoch,

@@ -121,7 +121,7 @@ class Recipe(Section):
 
 
 def fingerprint_of(content: dict[str, Any]) -> str:
-    """SHA-256 of a recipe's canonical `content` as JSON with sorted keys, in hexadecimal."""
+    """SHA-256 of `content`, a recipe's canonical one or other plain data, as JSON with sorted keys, in hexadecimal."""
     text = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()
 
