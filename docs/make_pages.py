@@ -184,8 +184,8 @@ For 32x32 images. Parameters with `bn` and 10 classes, trained or not; most norm
         ),
     )
     yield "## Recipes\n\nWhat they are for, and how to write one: [recipes.md](recipes.md).\n"
-    recipes = [row for row in listing.recipes() if row[2].layer == "built in"]
-    yield from _table(("recipe", "what"), ((f"`{name}`", description) for name, description, _ in recipes))
+    recipes = [entry for entry in listing.recipes() if entry.origin.layer == "built in"]
+    yield from _table(("recipe", "what"), ((f"`{entry.name}`", listing.marked(entry)) for entry in recipes))
     yield f"{listing.TEST_NOTE}\n\n## Data sets\n"
     yield from _table(("data set", "what"), ((f"`{name}`", text) for name, text in DESCRIPTIONS.items()))
     yield """`--dataset` also takes any hub-style folder of parquet files and any folder of images. `zoo data list` says

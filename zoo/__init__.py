@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from zoo.utils.version import __version__
+
 if TYPE_CHECKING:
     from zoo.api import build, compare, load_results
 
-__version__ = "0.1.0"
-__all__ = ["build", "compare", "load_results"]
+__all__ = ["__version__", "build", "compare", "load_results"]
 
 
 def __getattr__(name: str) -> Any:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from fnmatch import fnmatch
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, SupportsIndex, overload
 
 from zoo.errors import ResultError, unknown
 
@@ -76,10 +76,23 @@ def load_results(
 class Comparison(list["Group"]):
     """The groups of :func:`zoo.comparison.compare`. Shows itself as ``zoo compare`` does, in a notebook in HTML.
 
+    So does a slice of it: ``comparison[:1]``.
+
     `left_out` says in a line how many runs :func:`compare` with `tuned` left out; it is empty where there are none.
     """
 
     left_out: str = ""
+
+    @overload
+    def __getitem__(self, index: SupportsIndex) -> Group: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> Comparison: ...
+
+    def __getitem__(self, index: SupportsIndex | slice) -> Group | Comparison:
+        if isinstance(index, slice):
+            return Comparison(super().__getitem__(index))
+        return super().__getitem__(index)
 
     def __repr__(self) -> str:
         from zoo.report.tables import render

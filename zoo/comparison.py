@@ -55,11 +55,6 @@ class Group:
             return f"best epoch on {self.selection}"
         return "last epoch" + ", watched on test" * (self.selection == "test")
 
-    def _repr_html_(self) -> str:
-        from zoo.report.html import groups_html  # a notebook asks for it; nothing in zoo does
-
-        return groups_html([self])
-
 
 @paused_gc()
 def compare(

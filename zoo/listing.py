@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,21 @@ RECIPES = Path(__file__).with_name("recipes")
 # Beside every figure and every recipe that it is true of.
 TEST_MARK = "†"
 TEST_NOTE = f"{TEST_MARK} selection: test. The test set chooses the weights, so the accuracy is too high to compare."
+
+
+@dataclass(frozen=True)
+class RecipeEntry:
+    """A recipe as a list shows it. `selects_on_test`: its test set chooses the weights."""
+
+    name: str
+    description: str
+    selects_on_test: bool
+    origin: Origin
+
+
+def marked(entry: RecipeEntry) -> str:
+    """The description of `entry`, with the mark of recipes whose test set chooses the weights."""
+    return f"{entry.description} {TEST_MARK}" if entry.selects_on_test else entry.description
 
 
 def norms(registry: Registry) -> list[tuple[str, str, Origin]]:
@@ -63,10 +79,10 @@ def recipe_plugins() -> list[plugins.Plugin]:
     return [_readable(plugin, known) for plugin in found]
 
 
-def recipes() -> list[tuple[str, str, Origin]]:
-    """Name, description and origin of every recipe with a name, with a mark where the test set chooses the weights."""
+def recipes() -> list[RecipeEntry]:
+    """Every recipe with a name, sorted."""
     files = recipe_files()
-    return [(name, _description(files[name].path, files), files[name]) for name in sorted(files)]
+    return [_entry(name, files[name], files) for name in sorted(files)]
 
 
 def _built_in() -> dict[str, Origin]:
@@ -77,18 +93,18 @@ def _readable(plugin: plugins.Plugin, known: Mapping[str, Origin]) -> plugins.Pl
     """Broken where a list could not show it. The rest of a recipe is checked when it is used: that takes pydantic."""
     if plugin.recipe:
         try:
-            _description(plugin.recipe.path, known)
+            _entry(plugin.name, plugin.recipe, known)
         except RecipeError as problem:
             return plugin.broken(problem)
     return plugin
 
 
-def _description(path: Path, known: Mapping[str, Origin]) -> str:
-    content = _read(path)
+def _entry(name: str, origin: Origin, known: Mapping[str, Origin]) -> RecipeEntry:
+    path, content = origin.path, _read(origin.path)
     description = content.get("description")
     if not isinstance(description, str):
         raise RecipeError(f"{path}: description: expected text, found {yamlfile.type_name(description)}")
-    return description + (f" {TEST_MARK}" if _selection_split(content, path, known, ()) == "test" else "")
+    return RecipeEntry(name, description, _selection_split(content, path, known, ()) == "test", origin)
 
 
 def _selection_split(content: dict[str, Any], path: Path, known: Mapping[str, Origin], below: tuple[Path, ...]) -> str:

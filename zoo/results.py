@@ -171,11 +171,6 @@ class Result(Part):
         malloc = f", {told['malloc']}" if told.get("malloc") else ""
         return f"{hardware(told)}; {software}, Python {told.get('python')}{malloc}"
 
-    def _repr_html_(self) -> str:
-        from zoo.report.html import result_html  # a notebook asks for it; nothing in zoo does
-
-        return result_html(self)
-
 
 @dataclass(frozen=True)
 class EpochRow:

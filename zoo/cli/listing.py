@@ -32,8 +32,9 @@ def list_(patterns: tuple[str, ...], everything: bool, origin: bool, registry: s
         origin,
     )
     recipes = listing.recipes()
-    _print(f"recipes ({len(recipes)})", recipes, origin)
-    if any(description.endswith(listing.TEST_MARK) for _, description, _ in recipes):
+    rows = [(entry.name, listing.marked(entry), entry.origin) for entry in recipes]
+    _print(f"recipes ({len(recipes)})", rows, origin)
+    if any(entry.selects_on_test for entry in recipes):
         click.echo(listing.TEST_NOTE)
     click.echo("Any <architecture>_<norm> is a model, listed or not: `zoo list --all`, `zoo show MODEL`.")
 

@@ -11,7 +11,6 @@ from types import FrameType
 
 import click
 
-from zoo import __version__
 from zoo.cli import (
     bench,
     compare,
@@ -37,6 +36,7 @@ from zoo.cli import (
 )
 from zoo.cli.options import INTERRUPTED
 from zoo.errors import ZooError, out_of_memory, unknown
+from zoo.utils.version import __version__
 
 GRACE = 5.0  # seconds in which torchrun ends the processes of one that failed
 

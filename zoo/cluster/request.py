@@ -11,8 +11,8 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from zoo import __version__
 from zoo.errors import EnvironmentFault, RunBusy, ZooError, out_of_memory
+from zoo.utils.version import __version__
 
 if TYPE_CHECKING:
     from zoo.data.datasets import Dataset

@@ -17,9 +17,9 @@ from typing import Any
 
 import torch
 
-from zoo import __version__
 from zoo.builder import LIBRARIES
 from zoo.errors import EnvironmentFault
+from zoo.utils.version import __version__
 
 # mallopt(3), glibc's <malloc.h>: no mapping of its own for a large block, nothing given back to the system.
 M_MMAP_MAX, M_TRIM_THRESHOLD = -4, -1

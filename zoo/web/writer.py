@@ -9,7 +9,6 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from zoo import __version__
 from zoo.errors import EnvironmentFault, ResultError
 from zoo.extras import require
 from zoo.gcpause import paused_gc
@@ -17,6 +16,7 @@ from zoo.listing import TEST_MARK
 from zoo.report.figures import COLOURS
 from zoo.report.tables import ELSEWHERE
 from zoo.run_folder import Stored, load_history
+from zoo.utils.version import __version__
 from zoo.web import cells, charts, runpage
 from zoo.web.data import tables
 
