@@ -24,9 +24,9 @@ from processes import answer
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
-from zoo.builder import build
+from zoo.builder.construct import build
 from zoo.engine.machine import settle_threads
-from zoo.registry import load_registry
+from zoo.registry.merge import load_registry
 
 MEAN, STD = (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)
 WORKERS = 2

@@ -11,7 +11,7 @@ import torch
 from torchvision.transforms import InterpolationMode, v2
 
 from zoo.data.loader import TrainLoader
-from zoo.world import ALONE
+from zoo.utils.distributed import ALONE
 
 MEAN, STD = [0.4914, 0.4822, 0.4465], [0.2470, 0.2435, 0.2616]
 PAD = {"PadIfNeeded": {"min_height": 40, "min_width": 40, "border_mode": "reflect_101"}}

@@ -20,10 +20,10 @@ from torch import nn
 from zoo.data.loader import TrainLoader
 from zoo.engine.machine import native_bf16
 from zoo.engine.train import Batches, train
-from zoo.recipe_file import load_recipe
-from zoo.results import EpochRow
-from zoo.run_folder import RunFolder
-from zoo.world import ALONE
+from zoo.recipes.load import load_recipe
+from zoo.results.folder import RunFolder
+from zoo.results.schema import EpochRow
+from zoo.utils.distributed import ALONE
 
 CPU = torch.device("cpu")
 TURNS = 5

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from zoo.run_folder import load_result
+from zoo.results.folder import load_result
 
 RESULTS = Path(__file__).parent / "results"
 ENTRIES, COPIES = 10_000, 10_000
@@ -30,7 +30,7 @@ def test_start(benchmark, figure, tmp_path, arguments) -> None:
 
 
 def test_large_registry(benchmark, figure, tmp_path) -> None:
-    from zoo.registry import load_registry
+    from zoo.registry.merge import load_registry
 
     lines = ["norms:"]
     lines += [f'  n{number}: {{builder: "my_norms:norm{number}", label: "Norm {number}"}}' for number in range(ENTRIES)]

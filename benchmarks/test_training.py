@@ -11,18 +11,18 @@ import pytest
 import torch
 from processes import Asked
 
-from zoo.builder import build
+from zoo.builder.construct import build
 from zoo.data.datasets import load
 from zoo.engine.machine import choose_device, settle_precision, synchronize
 from zoo.engine.optim import make_optimizer
 from zoo.engine.speed import LAYOUTS
 from zoo.engine.step import TrainStep
 from zoo.engine.throughput import Training
-from zoo.measure import train
-from zoo.recipe_file import load_recipe
-from zoo.registry import load_registry
-from zoo.settings import Settings
-from zoo.world import ALONE
+from zoo.recipes.load import load_recipe
+from zoo.registry.merge import load_registry
+from zoo.runner.measure import train
+from zoo.runner.settings import Settings
+from zoo.utils.distributed import ALONE
 
 DEVICE = choose_device()
 REGISTRY = load_registry()

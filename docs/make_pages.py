@@ -19,15 +19,15 @@ import click
 import torch
 from click.testing import CliRunner
 
-from zoo import listing
-from zoo.builder import build
+from zoo.builder.construct import build
 from zoo.cli.main import cli
 from zoo.data.datasets import DESCRIPTIONS
-from zoo.entries import NormEntry, read_registry_file
-from zoo.registry import BUILT_IN, Registry
-from zoo.report.robustness import render as render_robustness
-from zoo.results import hardware
-from zoo.robustness import Record
+from zoo.recipes import catalogue
+from zoo.registry.entries import NormEntry, read_registry_file
+from zoo.registry.merge import BUILT_IN, Registry
+from zoo.render.robustness import render as render_robustness
+from zoo.results.schema import hardware
+from zoo.trained.robustness import Record
 
 FOLDER = Path(__file__).parent
 MEASURED = FOLDER.parent / "benchmarks" / "figures"
@@ -184,9 +184,9 @@ For 32x32 images. Parameters with `bn` and 10 classes, trained or not; most norm
         ),
     )
     yield "## Recipes\n\nWhat they are for, and how to write one: [recipes.md](recipes.md).\n"
-    recipes = [entry for entry in listing.recipes() if entry.origin.layer == "built in"]
-    yield from _table(("recipe", "what"), ((f"`{entry.name}`", listing.marked(entry)) for entry in recipes))
-    yield f"{listing.TEST_NOTE}\n\n## Data sets\n"
+    recipes = [entry for entry in catalogue.recipes() if entry.origin.layer == "built in"]
+    yield from _table(("recipe", "what"), ((f"`{entry.name}`", catalogue.marked(entry)) for entry in recipes))
+    yield f"{catalogue.TEST_NOTE}\n\n## Data sets\n"
     yield from _table(("data set", "what"), ((f"`{name}`", text) for name, text in DESCRIPTIONS.items()))
     yield """`--dataset` also takes any hub-style folder of parquet files and any folder of images. `zoo data list` says
 which sets were found (in `--data-dir`, `$ZOO_DATA`, the user cache) and what to do about the others. Test-only sets

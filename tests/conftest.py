@@ -133,7 +133,7 @@ def as_a_process(folder: Path, environment: dict[str, str]) -> Iterator[None]:
     path, modules, terminate = list(sys.path), set(sys.modules), signal.getsignal(signal.SIGTERM)
     import torch
 
-    from zoo.torchstate import Snapshot
+    from zoo.builder.torchstate import Snapshot
 
     state = Snapshot()
     torch.manual_seed(FIRST_SEED)

@@ -17,7 +17,7 @@ from types import ModuleType
 
 import pytest
 
-from zoo.run_folder import find_results, load_all
+from zoo.results.folder import find_results, load_all
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 SCRIPT = BENCHMARKS / "gpu.py"

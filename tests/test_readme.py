@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from zoo.entries import read_registry_file
-from zoo.registry import BUILT_IN, Registry
-from zoo.run_folder import find_results, load_result
+from zoo.registry.entries import read_registry_file
+from zoo.registry.merge import BUILT_IN, Registry
+from zoo.results.folder import find_results, load_result
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results"

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import zoo
-from zoo.data.archive import read_archive
+from zoo.data.readers.archive import read_archive
 from zoo.errors import DataError
 
 PACKAGE = Path(zoo.__file__).parent

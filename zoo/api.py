@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     import pandas as pd
     from torch import nn
 
-    from zoo.comparison import Group
-    from zoo.run_folder import Stored
+    from zoo.comparison.groups import Group
+    from zoo.results.folder import Stored
 
 Roots = str | Path | Iterable[str | Path]
 
@@ -42,8 +42,8 @@ def build(name: str, num_classes: int = 10, in_channels: int = 3, *, registry: s
     Raises :class:`zoo.errors.UnknownNameError` with the nearest names, and :class:`zoo.errors.RegistryError` for a
     registry or a builder that is wrong, and for no classes or channels.
     """
-    from zoo.builder import build as make
-    from zoo.registry import load_registry
+    from zoo.builder.construct import build as make
+    from zoo.registry.merge import load_registry
 
     return make(load_registry(registry).resolve(name), num_classes, in_channels)
 
@@ -74,7 +74,7 @@ def load_results(
 
 
 class Comparison(list["Group"]):
-    """The groups of :func:`zoo.comparison.compare`. Shows itself as ``zoo compare`` does, in a notebook in HTML.
+    """The groups of :func:`zoo.comparison.groups.compare`. Shows itself as ``zoo compare`` does, in a notebook in HTML.
 
     So does a slice of it: ``comparison[:1]``.
 
@@ -95,12 +95,12 @@ class Comparison(list["Group"]):
         return super().__getitem__(index)
 
     def __repr__(self) -> str:
-        from zoo.report.tables import render
+        from zoo.render.comparison import render
 
         return render(self, "text") + (f"{self.left_out}\n" if self.left_out else "")
 
     def _repr_html_(self) -> str:
-        from zoo.report.html import groups_html
+        from zoo.render.html import groups_html
 
         return groups_html(self) + (f"\n<p><small>{self.left_out}</small></p>" if self.left_out else "")
 
@@ -120,15 +120,15 @@ def compare(
 
     `baseline` tests every other model against that one, paired by seed. `dataset`, `recipe` and `model` choose as in
     :func:`load_results`. `tuned` shows only runs of recipes that ``zoo tune`` made for their model, one group per
-    budget. `mixed` and `seconds_to` (an accuracy, 0 to 1) are those of :func:`zoo.comparison.compare`.
+    budget. `mixed` and `seconds_to` (an accuracy, 0 to 1) are those of :func:`zoo.comparison.groups.compare`.
 
     Raises :class:`zoo.errors.ResultError` for no or damaged runs, for `baseline` or `tuned` with `mixed`, for a
     `seconds_to` that is no accuracy, and as
-    :func:`zoo.comparison.compare` does; :class:`zoo.errors.UnknownNameError` for a choice or baseline that no run
-    meets.
+    :func:`zoo.comparison.groups.compare` does; :class:`zoo.errors.UnknownNameError` for a choice or baseline that no
+    run meets.
     """
-    from zoo.comparison import compare as group
-    from zoo.comparison import is_tuned
+    from zoo.comparison.groups import compare as group
+    from zoo.comparison.groups import is_tuned
 
     if seconds_to is not None and not 0 < seconds_to <= 1:
         raise ResultError(f"seconds_to {seconds_to}: is an accuracy, above 0 and at most 1; 80 % is 0.8")
@@ -151,7 +151,7 @@ def read_runs(
     Raises :class:`zoo.errors.ResultError` for no or damaged runs, :class:`zoo.errors.UnknownNameError` for a choice
     that no run meets.
     """
-    from zoo.run_folder import find_results, load_all
+    from zoo.results.folder import find_results, load_all
 
     roots = [Path(root) for root in ([runs] if isinstance(runs, str | Path) else runs)]
     paths = find_results(roots)
@@ -183,7 +183,7 @@ def _chosen(stored: list[Stored], kind: str, given: str | None, names: Sequence[
 
 def _flat(stored: Stored) -> dict[str, Any]:
     """The columns of :func:`load_results`, in their order."""
-    from zoo.recipe import fingerprint_of
+    from zoo.recipes.recipe import fingerprint_of
 
     result = stored.result
     test, speed, told = result.test, result.speed, result.environment

@@ -9,8 +9,8 @@ from zoo.cli.compare import compare
 from zoo.cli.evaluate import evaluate
 from zoo.data.loader import EXECUTORS
 from zoo.engine.speed import LAYOUTS
-from zoo.report import robustness
-from zoo.report.layout import FORMATS
+from zoo.render import robustness
+from zoo.render.document import FORMATS
 
 
 def choices(command: click.Command, name: str) -> list[str]:

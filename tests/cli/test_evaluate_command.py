@@ -17,8 +17,8 @@ from PIL import Image
 from run_files import snapshot
 from safetensors.numpy import load_file, save_file
 
-from zoo.data.corrupt import CORRUPTIONS
-from zoo.data.parquet import CIFAR10_CLASSES
+from zoo.data.augment.corrupt import CORRUPTIONS
+from zoo.data.readers.parquet import CIFAR10_CLASSES
 
 MODELS = ("resnet20_bn", "resnet20_ln", "resnet20_mine")  # the last with a norm of the working folder's own
 MINE = "from torch import nn\n\n\ndef mine(num_channels):\n    return nn.GroupNorm(num_channels // 4, num_channels)\n"

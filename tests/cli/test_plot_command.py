@@ -11,8 +11,8 @@ import click
 import pytest
 
 from zoo.cli.plot import Formats, commands
-from zoo.report.figures import SUFFIXES
-from zoo.report.plots import WIDTHS
+from zoo.render.figures import SUFFIXES
+from zoo.render.plots.sheet import WIDTHS
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 RESULTS, STUDY = BENCHMARKS / "results", BENCHMARKS / "studies" / "batch-size"

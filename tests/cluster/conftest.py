@@ -16,7 +16,6 @@ from typing import Any
 import pytest
 
 HERE = Path(__file__).parent
-sys.path.append(str(HERE.parent / "cli"))  # run_files: what a run leaves, and whether two runs are the same
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from zoo.cluster import PACKAGES, Resources, open_engine, parse
+from zoo.cluster.options import PACKAGES, Resources, open_engine, parse
 from zoo.errors import EnvironmentFault, UnknownNameError, ZooError
 
 

@@ -8,7 +8,7 @@ import time
 import pytest
 from small_runs import furnish, options
 
-from zoo.run_folder import find_results, load_all
+from zoo.results.folder import find_results, load_all
 
 
 @pytest.mark.slow

@@ -11,7 +11,7 @@ from run_files import check_same, find_run
 from small_runs import furnish, options
 from watched import Watched, descendants, listening, wait_until_gone
 
-from zoo.run_folder import find_results, load_result
+from zoo.results.folder import find_results, load_result
 
 MODEL, EPOCHS = "resnet20_ln", 3
 SETTINGS = ("split.train=800", "split.holdout=64", f"epochs={EPOCHS}", "schedule.peak_epoch=1", "ema.decay=0.9",

@@ -12,7 +12,7 @@ from run_files import check_same, find_run
 from small_runs import furnish, options
 from watched import Watched, wait_until_gone
 
-from zoo.cluster import Resources, parse
+from zoo.cluster.options import Resources, parse
 from zoo.cluster.slurm import Slurm
 from zoo.errors import EnvironmentFault, UnknownNameError
 

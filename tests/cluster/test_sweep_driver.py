@@ -11,18 +11,18 @@ import pytest
 import torch
 from small_runs import furnish
 
-from zoo import bench
 from zoo.cluster import request as requests
 from zoo.cluster.request import Outcome, Source, make_request, work
 from zoo.cluster.sweep import Ticket, marks_in, sweep
 from zoo.data.datasets import load
 from zoo.engine.machine import choose_device
 from zoo.errors import ResultError
-from zoo.files import lock
-from zoo.recipe_file import load_recipe
-from zoo.registry import load_registry
-from zoo.run_folder import load_result
-from zoo.settings import Settings
+from zoo.recipes.load import load_recipe
+from zoo.registry.merge import load_registry
+from zoo.results.folder import load_result
+from zoo.runner import sweep as runner_sweep
+from zoo.runner.settings import Settings
+from zoo.utils.files import lock
 
 MODEL = "dot_ln"
 CHANGES = ("split.train=32", "split.holdout=8", "batch_size=16", "epochs=2", "schedule.peak_epoch=1", "precision=fp32")
@@ -80,7 +80,7 @@ def three(place, tmp_path, zoo_cache, monkeypatch):
     recipe, data = load_recipe("smoke", CHANGES), load("./images")
     model = load_registry().resolve(MODEL)
     settings = Settings(choose_device("cpu"), "nchw", "auto", 2, False, False)
-    runs = bench.plan([model], range(3), recipe, data.name, tmp_path / "runs")
+    runs = runner_sweep.plan([model], range(3), recipe, data.name, tmp_path / "runs")
     heard = Heard()
     with marks_in(tmp_path / "runs") as marks:
         source = Source(None, "./images", None, 1)
@@ -140,7 +140,7 @@ def test_a_result_that_never_appears_is_lost(three, monkeypatch):
     """As on a folder that the machines do not share after all."""
     tickets, marks, heard = three
     monkeypatch.setattr("zoo.cluster.sweep.SHARED", 0.1)
-    monkeypatch.setattr("zoo.bench.run_one", lambda *_, **__: None)
+    monkeypatch.setattr("zoo.runner.sweep.run_one", lambda *_, **__: None)
     summary = sweep(tickets, 0, lambda: Here(), marks, heard)
     assert len(summary.lost) == 3
     assert all("result.json: cannot be read" in line for line in summary.lost.values())
@@ -181,7 +181,7 @@ def test_a_task_says_what_is_wrong_in_one_line(three, tmp_path, monkeypatch):
 
 def test_a_bug_keeps_its_traceback(three, monkeypatch):
     tickets, *_ = three
-    monkeypatch.setattr("zoo.bench.run_one", lambda *_, **__: 1 / 0)
+    monkeypatch.setattr("zoo.runner.sweep.run_one", lambda *_, **__: 1 / 0)
     outcome = work(tickets[0].request)
     assert outcome.error is None
     assert "ZeroDivisionError" in outcome.bug

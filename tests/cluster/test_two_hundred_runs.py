@@ -8,7 +8,7 @@ import pytest
 from small_runs import furnish, options
 from watched import Watched
 
-from zoo.run_folder import find_results, load_all
+from zoo.results.folder import find_results, load_all
 
 SEEDS, EPOCHS = 100, 2
 

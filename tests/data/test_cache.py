@@ -13,8 +13,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from zoo.data import cache, parquet
+from zoo.data import cache
 from zoo.data.datasets import Dataset, load
+from zoo.data.readers import parquet
 from zoo.errors import DataError
 
 pytestmark = pytest.mark.usefixtures("empty_cache")

@@ -14,7 +14,7 @@ import torch
 
 from zoo.data.loader import EvalLoader, TrainLoader, killed_worker
 from zoo.errors import RecipeError, UnknownNameError
-from zoo.world import ALONE, World
+from zoo.utils.distributed import ALONE, World
 
 NORMALIZE = {"Normalize": {"mean": [0.491, 0.482, 0.447], "std": [0.247, 0.243, 0.262]}}
 EVA6S8 = [
@@ -195,7 +195,8 @@ def test_global_random_state_is_neither_read_nor_changed(executor, workers, imag
 def test_the_same_bytes_in_another_process(tmp_path, images, labels):
     """The random numbers are a contract: hash seeds, import order and process change nothing."""
     code = (
-        "import hashlib, sys, numpy as np, torch; from zoo.data.loader import TrainLoader; from zoo.world import ALONE;"
+        "import hashlib, sys, numpy as np, torch; from zoo.data.loader import TrainLoader; "
+        "from zoo.utils.distributed import ALONE;"
         "images, labels = (np.load(path) for path in sys.argv[1:]);"
         f"loader = TrainLoader(images, labels, {EVA6S8!r}, batch_size=16, seed=1, world=ALONE);"
         "print(hashlib.sha256(b''.join(x.numpy().tobytes() for x, _ in loader.epoch(2))).hexdigest())"

@@ -105,7 +105,7 @@ def test_pages_outside_docs_are_in_it(site: Path) -> None:
 def test_search_finds_an_option_and_a_function(site: Path) -> None:
     index = (site / "search" / "search_index.json").read_text()
     assert "--deterministic" in index
-    assert "zoo.stats.student_interval" in index
+    assert "zoo.utils.stats.student_interval" in index
 
 
 @pytest.mark.parametrize("columns", ["40", "200"])

@@ -9,7 +9,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from zoo.engine.average import Ema, Lookahead, make_average
 from zoo.errors import RecipeError
-from zoo.recipe_file import load_recipe
+from zoo.recipes.load import load_recipe
 
 SETTING = "lookahead={every: 3, decay: 0.9, power: 2}"
 

@@ -8,14 +8,14 @@ import pytest
 import torch
 from torch import nn
 
-from zoo.builder import build
+from zoo.builder.construct import build
 from zoo.engine import convolution
 from zoo.engine.convolution import use_wide_maps
 from zoo.engine.optim import make_optimizer
 from zoo.engine.step import TrainStep
-from zoo.recipe_file import load_recipe
-from zoo.registry import load_registry
-from zoo.world import ALONE
+from zoo.recipes.load import load_recipe
+from zoo.registry.merge import load_registry
+from zoo.utils.distributed import ALONE
 
 CPU = torch.device("cpu")
 CASES = [  # in, out, kernel, stride, padding, (height, width)

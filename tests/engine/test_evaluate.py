@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from zoo.engine.evaluate import Evaluation, evaluate
-from zoo.views import Views
+from zoo.recipes.tta import Views
 
 CPU = torch.device("cpu")
 

@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 import torch
 
-from zoo.builder import build
+from zoo.builder.construct import build
 from zoo.data.loader import TrainLoader
 from zoo.engine.optim import make_optimizer
 from zoo.engine.step import TrainStep
 from zoo.engine.throughput import measure_training
-from zoo.recipe_file import load_recipe
-from zoo.registry import load_registry
-from zoo.world import ALONE
+from zoo.recipes.load import load_recipe
+from zoo.registry.merge import load_registry
+from zoo.utils.distributed import ALONE
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
 GPU = "cuda"

@@ -9,7 +9,7 @@ from torch import nn
 
 from zoo.engine.optim import lr_factor, make_optimizer, make_plateau, set_lr
 from zoo.errors import EnvironmentFault
-from zoo.recipe_sections import SGD, AdamW, Constant, Cosine, Muon, OneCycle, Plateau, Step
+from zoo.recipes.schema import SGD, AdamW, Constant, Cosine, Muon, OneCycle, Plateau, Step
 
 CONSTANT = Constant(name="constant", warmup_epochs=2)
 COSINE = Cosine(name="cosine", warmup_epochs=4, final_factor=0.1)

@@ -17,7 +17,7 @@ from zoo.engine.speed import (
     measure_inference,
     remembered_layout,
 )
-from zoo.recipe_file import load_recipe
+from zoo.recipes.load import load_recipe
 
 CPU = torch.device("cpu")
 

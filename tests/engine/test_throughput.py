@@ -14,9 +14,9 @@ from zoo.data.loader import TrainLoader
 from zoo.engine import throughput
 from zoo.engine.throughput import TYPES, Training, matrix_peak, measure_training
 from zoo.errors import ZooError
-from zoo.recipe import Recipe
-from zoo.recipe_file import load_recipe
-from zoo.world import ALONE
+from zoo.recipes.load import load_recipe
+from zoo.recipes.recipe import Recipe
+from zoo.utils.distributed import ALONE
 
 CPU = torch.device("cpu")
 RECIPE = load_recipe("smoke", ["precision=fp32", "batch_size=8"])

@@ -13,18 +13,18 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from zoo.bench import Settings, bench, check, clear, plan
 from zoo.data.datasets import Dataset, Split
 from zoo.data.loader import EvalLoader, TrainLoader
 from zoo.engine.checkpoint import load_state, load_weights, save_state
 from zoo.engine.train import Batches, Diverged, Outcome, train
 from zoo.errors import RecipeError, ResultError
-from zoo.recipe import Recipe
-from zoo.recipe_file import load_recipe
-from zoo.registry import Model, load_registry
-from zoo.results import Result
-from zoo.run_folder import RunFolder, load_history, load_result, save_history
-from zoo.world import ALONE
+from zoo.recipes.load import load_recipe
+from zoo.recipes.recipe import Recipe
+from zoo.registry.merge import Model, load_registry
+from zoo.results.folder import RunFolder, load_history, load_result, save_history
+from zoo.results.schema import Result
+from zoo.runner.sweep import Settings, bench, check, clear, plan
+from zoo.utils.distributed import ALONE
 
 CPU = torch.device("cpu")
 TRAIN, HOLDOUT, TEST, CLASSES = 64, 16, 20, 4
@@ -614,7 +614,7 @@ def test_the_history_of_a_result_is_no_longer_than_its_epochs(
     (first,) = load_history(history)
     save_history(history, [first, replace(first, epoch=2)])
     outcome = Outcome([first], None, None, [], 1, Diverged(2, 3))
-    monkeypatch.setattr("zoo.run.train.train", lambda *_, **__: outcome)
+    monkeypatch.setattr("zoo.runner.run_one.train.train", lambda *_, **__: outcome)
     found = one(tmp_path, models[1], wanted, data)
     assert (found.status, found.epochs_trained) == ("diverged", 1)
     assert load_history(history) == [first]

@@ -7,10 +7,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from zoo.builder import build
+from zoo.builder.construct import build
 from zoo.errors import ResultError, UnknownNameError
 from zoo.explain.layers import NormStatistics, check_layers, norm_layers, places, stages, statistics
-from zoo.registry import load_registry
+from zoo.registry.merge import load_registry
 
 REGISTRY = load_registry()
 

@@ -7,9 +7,9 @@ import pytest
 import torch
 from torch import nn
 
-from zoo.builder import build
+from zoo.builder.construct import build
 from zoo.explain.gradcam import grad_cam
-from zoo.registry import load_registry
+from zoo.registry.merge import load_registry
 
 NORMS = sorted(load_registry().norms)
 

@@ -29,10 +29,10 @@ from PIL import Image
 
 from zoo.data import datasets
 from zoo.engine.evaluate import evaluate
-from zoo.listing import TEST_NOTE
-from zoo.recipe_file import load_recipe
-from zoo.registry import load_registry
-from zoo.trained import TrainedRun, open_run
+from zoo.recipes.catalogue import TEST_NOTE
+from zoo.recipes.load import load_recipe
+from zoo.registry.merge import load_registry
+from zoo.trained.load import TrainedRun, open_run
 
 ROOT = Path(__file__).parents[2]
 CPU = torch.device("cpu")

@@ -8,11 +8,11 @@ from dataclasses import replace
 import pytest
 import torch
 
-from zoo.builder import build
+from zoo.builder.construct import build
 from zoo.errors import RegistryError
 from zoo.models.airbench import Whitening
 from zoo.models.patch_covariance import PATCH_COVARIANCE
-from zoo.registry import load_registry
+from zoo.registry.merge import load_registry
 
 RGB = torch.tensor(PATCH_COVARIANCE, dtype=torch.float64)
 

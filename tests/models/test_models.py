@@ -14,10 +14,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from zoo.builder import build, load_builder
-from zoo.entries import read_registry_file
+from zoo.builder.construct import build, load_builder
 from zoo.errors import RegistryError
-from zoo.registry import BUILT_IN, Model, Registry
+from zoo.registry.entries import read_registry_file
+from zoo.registry.merge import BUILT_IN, Model, Registry
 from zoo.testing.architectures import check_training_step
 
 REGISTRY = Registry([read_registry_file(BUILT_IN.resolve(), "built in")])

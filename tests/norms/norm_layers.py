@@ -7,9 +7,9 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from zoo.builder import Norm, load_norm
-from zoo.entries import read_registry_file
-from zoo.registry import BUILT_IN, Registry
+from zoo.builder.construct import Norm, load_norm
+from zoo.registry.entries import read_registry_file
+from zoo.registry.merge import BUILT_IN, Registry
 from zoo.testing import norms
 
 REGISTRY = Registry([read_registry_file(BUILT_IN.resolve(), "built in")])

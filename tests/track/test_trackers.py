@@ -19,9 +19,9 @@ from typing import Any
 
 import pytest
 
-from zoo.registry import load_registry
-from zoo.run import Run
-from zoo.run_folder import RunFolder, find_results, load_result
+from zoo.registry.merge import load_registry
+from zoo.results.folder import RunFolder, find_results, load_result
+from zoo.runner.run_one import Run
 from zoo.track.reporter import Tracked
 from zoo.web.live import unfinished
 

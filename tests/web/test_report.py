@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from web_runs import CLASSES, make_run, make_runs
 
-from zoo.comparison import compare
-from zoo.report.tables import ELSEWHERE, VIEWS
-from zoo.run_folder import find_results, load_all
+from zoo.comparison.groups import compare
+from zoo.render.comparison import ELSEWHERE, VIEWS
+from zoo.results.folder import find_results, load_all
 from zoo.web import cells
 from zoo.web.charts import script_call, script_json, tradeoffs
 from zoo.web.data import tables
@@ -264,7 +264,7 @@ def test_json_in_a_script_cannot_end_it() -> None:
 def test_confusions_of_many_classes_are_the_commonest_alone() -> None:
     import numpy as np
 
-    from zoo.results import Metrics
+    from zoo.results.schema import Metrics
 
     size = 30
     confusion = np.eye(size, dtype=int) * 9

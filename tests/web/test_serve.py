@@ -18,7 +18,7 @@ import pytest
 from web_browser import wait
 from web_runs import history, make_run
 
-from zoo.run_folder import RunFolder, save_history
+from zoo.results.folder import RunFolder, save_history
 from zoo.web.live import unfinished
 
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from zoo.results import EpochRow, Result
-from zoo.run_folder import RunFolder, save_history, save_predictions, save_result
+from zoo.results.folder import RunFolder, save_history, save_predictions, save_result
+from zoo.results.schema import EpochRow, Result
 
 CLASSES = ["airplane", "bird", "cat"]
 IMAGES = 300

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from zoo.cli.training import carry_out, of_one, prepare, training_options
+from zoo.cli.job import carry_out, of_one, prepare, training_options
 
 
 @click.command()
@@ -19,9 +19,9 @@ def bench(recipe: str, overrides: tuple[str, ...], **given: Any) -> None:
     """
     job, recipes = prepare(of_one(recipe, overrides), **given)
 
-    from zoo.comparison import compare
+    from zoo.comparison.groups import compare
     from zoo.errors import ResultError
-    from zoo.report.tables import render
+    from zoo.render.comparison import render
 
     stored = carry_out(job, recipes)
     if job.shows_nothing:

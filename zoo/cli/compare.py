@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from zoo.cli import options
-from zoo.gcpause import paused_gc
+from zoo.utils.gcpause import paused_gc
 
 
 @click.command()
@@ -69,14 +69,14 @@ def compare(
     if groups.left_out:
         click.echo(groups.left_out, err=True)
     if power:
-        from zoo.power import needs, too_few
-        from zoo.report.power import render_power
-        from zoo.stats import MIN_SEEDS
+        from zoo.comparison.power import needs, too_few
+        from zoo.render.power import render_power
+        from zoo.utils.stats import MIN_SEEDS
 
         click.echo(render_power(needs(groups), style), nl=False)
         if missing := too_few(groups):
             click.echo(f"left out, below {MIN_SEEDS} common seeds: {', '.join(missing)}", err=True)
     else:
-        from zoo.report.tables import render
+        from zoo.render.comparison import render
 
         click.echo(render(groups, style, view), nl=False)

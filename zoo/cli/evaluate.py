@@ -81,9 +81,9 @@ def evaluate(
     RUN is a run's folder or a folder of several. Without options the run's own test images are read again, and the
     table says whether the stored accuracy comes out. Nothing that is stored changes.
     """
-    from zoo.data import corrupt as corruption
     from zoo.data import test_sets
-    from zoo.registry import load_registry
+    from zoo.data.augment import corrupt as corruption
+    from zoo.registry.merge import load_registry
 
     comes_corrupted = dataset is not None and _test_only(dataset) in ("cifar10-c", "cifar100-c")
     if severity and not corrupt and not comes_corrupted:
@@ -91,10 +91,10 @@ def evaluate(
     if corrupt and not comes_corrupted:
         corrupt = tuple(corruption.choose(corrupt))
 
-    from zoo import robustness
     from zoo.engine.machine import choose_device, settle_threads
-    from zoo.report.robustness import render
-    from zoo.trained import open_runs
+    from zoo.render.robustness import render
+    from zoo.trained import robustness
+    from zoo.trained.load import open_runs
 
     def say(text: str) -> None:
         click.echo(text, err=True)

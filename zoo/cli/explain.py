@@ -9,7 +9,7 @@ import click
 
 from zoo.cli import options
 from zoo.errors import EnvironmentFault, ResultError
-from zoo.extras import require
+from zoo.utils.extras import require
 
 NEEDS = ("matplotlib", "captum", "jinja2")
 
@@ -57,16 +57,16 @@ def explain(
     if layers is not None and not asked:
         raise click.BadParameter("expected names with commas between them", param_hint="--layers")
 
-    from zoo import robustness
     from zoo.cli.evaluate import open_images
     from zoo.data.datasets import Dataset
     from zoo.engine.machine import choose_device, settle_threads
     from zoo.explain.make import choose_layers
     from zoo.explain.make import explain as write
     from zoo.explain.subject import open_subject
-    from zoo.registry import load_registry
-    from zoo.run_folder import EXPLAIN
-    from zoo.trained import open_run
+    from zoo.registry.merge import load_registry
+    from zoo.results.folder import EXPLAIN
+    from zoo.trained import robustness
+    from zoo.trained.load import open_run
 
     settle_threads()
     target = choose_device(device)

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 import click
 
 from zoo.cli import options
-from zoo.extras import require
+from zoo.utils.extras import require
 
 if TYPE_CHECKING:
     from zoo.export.make import Export
-    from zoo.trained import TrainedRun
+    from zoo.trained.load import TrainedRun
 
 TO = ("safetensors", "torch-export", "onnx")  # zoo.export.formats.FORMATS, which imports torch
 NEEDS = {"onnx": ("onnx", "onnxscript", "onnxruntime")}
@@ -44,7 +44,7 @@ def export(run: Path, to: str, out: Path | None, licence: str, data_dir: str | N
     require(f"`zoo export --to {to}` needs", NEEDS.get(to, ()), "export")
 
     from zoo.export.make import write
-    from zoo.run_folder import EXPORT
+    from zoo.results.folder import EXPORT
 
     trained, made = prepare(run, to, licence, data_dir, registry)
     folder = out or trained.folder.path / EXPORT / to
@@ -55,13 +55,13 @@ def export(run: Path, to: str, out: Path | None, licence: str, data_dir: str | N
 
 def prepare(run: Path, to: str, licence: str, data_dir: str | None, registry: str | None) -> tuple[TrainedRun, Export]:
     """The run, and its export in memory, checked."""
-    from zoo import robustness
     from zoo.cli.evaluate import open_images
     from zoo.engine.machine import settle_threads
     from zoo.export.graph import normalisation
     from zoo.export.make import export as make
-    from zoo.registry import load_registry
-    from zoo.trained import open_run
+    from zoo.registry.merge import load_registry
+    from zoo.trained import robustness
+    from zoo.trained.load import open_run
 
     settle_threads()
     trained = open_run(run, load_registry(registry))

@@ -17,25 +17,25 @@ def list_(patterns: tuple[str, ...], everything: bool, origin: bool, registry: s
 
     With PATTERNs such as 'resnet*_ln' only the models that match, of all <architecture>_<norm> pairs.
     """
-    from zoo import listing
-    from zoo.registry import load_registry
+    from zoo.recipes import catalogue
+    from zoo.registry.merge import load_registry
 
     loaded = load_registry(registry)
     if patterns or everything:
-        _print("", listing.models(loaded.match(patterns or ["*"])), origin)
+        _print("", catalogue.models(loaded.match(patterns or ["*"])), origin)
         return
-    _print(f"norms ({len(loaded.norms)})", listing.norms(loaded), origin)
-    _print(f"architectures ({len(loaded.architectures)})", listing.architectures(loaded), origin)
+    _print(f"norms ({len(loaded.norms)})", catalogue.norms(loaded), origin)
+    _print(f"architectures ({len(loaded.architectures)})", catalogue.architectures(loaded), origin)
     _print(
         f"models ({len(loaded.models)} listed)",
-        listing.models([loaded.resolve(name) for name in loaded.models]),
+        catalogue.models([loaded.resolve(name) for name in loaded.models]),
         origin,
     )
-    recipes = listing.recipes()
-    rows = [(entry.name, listing.marked(entry), entry.origin) for entry in recipes]
+    recipes = catalogue.recipes()
+    rows = [(entry.name, catalogue.marked(entry), entry.origin) for entry in recipes]
     _print(f"recipes ({len(recipes)})", rows, origin)
     if any(entry.selects_on_test for entry in recipes):
-        click.echo(listing.TEST_NOTE)
+        click.echo(catalogue.TEST_NOTE)
     click.echo("Any <architecture>_<norm> is a model, listed or not: `zoo list --all`, `zoo show MODEL`.")
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from zoo.cli import options
-from zoo.cli.training import of_one, prepare_alone, step_options
+from zoo.cli.job import of_one, prepare_alone, step_options
 
 
 @click.command("lr-find")
@@ -39,14 +39,14 @@ def lr_find(
     if not low < high:
         raise click.BadParameter(f"{low:g} is not below --high {high:g}", param_hint="--low")
 
-    from zoo.report.figures import check_figure
+    from zoo.render.figures import check_figure
 
     check_figure(out)
 
     job, wanted = prepare_alone("zoo lr-find", of_one(recipe, overrides), **given)
 
-    from zoo.lr_find import lr_find as find
-    from zoo.report.lr_find import draw, render
+    from zoo.render.lr_find import draw, render
+    from zoo.tuning.lr_find import lr_find as find
 
     found = []
     for number, model in enumerate(job.models, 1):

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import click
 
 from zoo.errors import ZooError
-from zoo.registry import load_registry
+from zoo.registry.merge import load_registry
 
 RUNS = Path("runs")
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -42,7 +42,7 @@ def complete_models(ctx: click.Context, param: click.Parameter, incomplete: str)
 
 def complete_recipes(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
     """Names of recipes for the shell; where two clash there are none."""
-    from zoo.listing import recipe_names
+    from zoo.recipes.catalogue import recipe_names
 
     try:
         return [name for name in recipe_names() if name.startswith(incomplete)]

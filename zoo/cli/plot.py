@@ -11,7 +11,7 @@ import click
 from zoo.cli import options
 
 if TYPE_CHECKING:
-    from zoo.run_folder import Stored
+    from zoo.results.folder import Stored
 
 HELP = "Figures for papers, of stored runs: pdf, svg, png, over one or two columns."
 
@@ -73,7 +73,7 @@ def _read(
     formats: Sequence[str],
 ) -> tuple[list[Stored], list[Path]]:
     """The runs that are asked for and the files to write, which are checked first."""
-    from zoo.report.plots import outputs
+    from zoo.render.plots.sheet import outputs
 
     files = outputs(out, formats)
 
@@ -98,9 +98,9 @@ def curves(columns: str, rates: bool, **asked: Any) -> None:
     """
     stored, files = _read(**asked)
 
-    from zoo.comparison import compare
-    from zoo.report.plot_curves import draw
-    from zoo.report.plots import only_group
+    from zoo.comparison.groups import compare
+    from zoo.render.plots.curves import draw
+    from zoo.render.plots.sheet import only_group
 
     _write(files, draw, only_group(compare(stored)), stored, rates, int(columns))
 
@@ -115,9 +115,9 @@ def pareto(columns: str, cost: str, **asked: Any) -> None:
     """Test accuracy against training speed and against parameters, one recipe, with the Pareto front."""
     stored, files = _read(**asked)
 
-    from zoo.comparison import compare
-    from zoo.report.plot_pareto import COSTS, draw
-    from zoo.report.plots import only_group
+    from zoo.comparison.groups import compare
+    from zoo.render.plots.pareto import COSTS, draw
+    from zoo.render.plots.sheet import only_group
 
     costs = COSTS if cost == "both" else (cost,)
     _write(files, draw, only_group(compare(stored)), costs, int(columns))
@@ -129,9 +129,9 @@ def bars(columns: str, **asked: Any) -> None:
     """Test accuracy per model of one recipe with 95 % intervals, best first."""
     stored, files = _read(**asked)
 
-    from zoo.comparison import compare
-    from zoo.report.plot_bars import draw
-    from zoo.report.plots import only_group
+    from zoo.comparison.groups import compare
+    from zoo.render.plots.bars import draw
+    from zoo.render.plots.sheet import only_group
 
     _write(files, draw, only_group(compare(stored)), int(columns))
 
@@ -142,7 +142,7 @@ def batch_size(columns: str, **asked: Any) -> None:
     """Test error against training batch size: the picture of `zoo study batch-size`, without training anything."""
     stored, files = _read(**asked)
 
-    from zoo.report.plot_batch_size import by_size, draw
+    from zoo.render.plots.batch_size import by_size, draw
 
     told, groups = by_size(stored)
     _write(files, draw, told, groups, int(columns))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
-    from zoo.plugins import Plugin
+    from zoo.registry.plugins import Plugin
 
 
 @click.command()
@@ -16,8 +16,8 @@ def plugins() -> None:
 
     A broken one says why it is skipped. `zoo new` writes such a package.
     """
-    from zoo.listing import recipe_files, recipe_plugins
-    from zoo.registry import load_registry, registry_plugins
+    from zoo.recipes.catalogue import recipe_files, recipe_plugins
+    from zoo.registry.merge import load_registry, registry_plugins
 
     found = sorted([*registry_plugins(), *recipe_plugins()], key=lambda plugin: (plugin.distribution, plugin.name))
     if not found:

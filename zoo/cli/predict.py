@@ -47,11 +47,11 @@ def predict(
     happened the output says so. Transforms, precision and views are those of the run's test.
     """
     from zoo.engine.machine import choose_device, settle_threads
-    from zoo.predict import expand, image_size
-    from zoo.predict import predict as ask
-    from zoo.registry import load_registry
-    from zoo.report.predictions import render
-    from zoo.trained import open_run
+    from zoo.registry.merge import load_registry
+    from zoo.render.predictions import render
+    from zoo.trained.load import open_run
+    from zoo.trained.predict import expand, image_size
+    from zoo.trained.predict import predict as ask
 
     settle_threads()
     target = choose_device(device)

@@ -8,7 +8,7 @@ import click
 
 from zoo.cli import options
 from zoo.cli.export import licence, prepare, run_argument
-from zoo.extras import require
+from zoo.utils.extras import require
 
 
 @click.command()

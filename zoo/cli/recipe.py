@@ -17,8 +17,8 @@ def show(recipe: str, overrides: tuple[str, ...]) -> None:
 
     It is a built-in name, a recipe file, or a folder or result.json of runs. What is printed is a recipe file too.
     """
-    from zoo.recipe_source import find
-    from zoo.report.recipes import as_yaml
+    from zoo.render.recipes import as_yaml
+    from zoo.results.recipe_source import find
 
     click.echo(as_yaml(find(recipe, overrides)), nl=False)
 
@@ -35,8 +35,8 @@ def diff(a: str, b: str, style: str) -> None:
     Each is a built-in name, a recipe file, either of them with changes (laptop,epochs=6,optimizer.lr=0.05), or a folder
     or result.json of runs.
     """
-    from zoo.recipe_source import find
-    from zoo.report.recipes import as_differences
+    from zoo.render.recipes import as_differences
+    from zoo.results.recipe_source import find
 
     click.echo(as_differences(find(a), find(b), style), nl=False)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from zoo.cli import options
-from zoo.gcpause import paused_gc
+from zoo.utils.gcpause import paused_gc
 
 
 @click.command()

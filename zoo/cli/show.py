@@ -13,15 +13,15 @@ from zoo.cli import options
 @options.registry
 def show(model: str, classes: int, registry: str | None) -> None:
     """Show MODEL's layer table: type, output shape, parameters and sizes."""
-    from zoo.registry import load_registry
+    from zoo.registry.merge import load_registry
 
     resolved = load_registry(registry).resolve(model)
 
     from tabulate import tabulate
 
-    from zoo import notes
-    from zoo.builder import build, try_on
-    from zoo.engine.layers import IMAGE_SHAPE, layer_table
+    from zoo.builder import notes
+    from zoo.builder.construct import build, try_on
+    from zoo.engine.summary import IMAGE_SHAPE, layer_table
 
     module = build(resolved, num_classes=classes)
     try_on(resolved, module, IMAGE_SHAPE, classes)

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from zoo.cli import options
-from zoo.cli.training import of_one, prepare_alone, step_options
+from zoo.cli.job import of_one, prepare_alone, step_options
 
 
 @click.command()
@@ -27,8 +27,8 @@ def speed(recipe: str, overrides: tuple[str, ...], seconds: float, style: str, *
 
     from zoo.engine.machine import describe, settle_arithmetic
     from zoo.engine.throughput import matrix_peak
-    from zoo.measure import measure
-    from zoo.report.speeds import render
+    from zoo.render.speed import render
+    from zoo.runner.measure import measure
 
     device = job.settings.device
     settle_arithmetic(job.settings.deterministic)

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from zoo.cli import options
-from zoo.cli.training import carry_out, prepare, study_options, training_options
+from zoo.cli.job import carry_out, prepare, study_options, training_options
 
 HELP = "Vary one thing of a recipe, for every model alike."
 
@@ -53,20 +53,20 @@ def batch_size(
     Each batch size is a recipe of its own: batch_size and optimizer.lr are set, all else is the recipe's. Runs are kept
     as by `zoo bench`, and the same command goes on where it was stopped.
     """
-    from zoo.report.figures import check_figure
+    from zoo.render.figures import check_figure
 
     check_figure(out)
 
-    from zoo.recipe_file import load_recipe
-    from zoo.study import batch_size_recipes, batch_sizes
+    from zoo.recipes.load import load_recipe
+    from zoo.studies.batch_size import batch_size_recipes, batch_sizes
 
     def load() -> list[Any]:
         return list(batch_size_recipes(recipe, overrides, values, lr_rule).values())
 
     job, recipes = prepare(load, **given)
 
-    from zoo.report.batch_size import render
-    from zoo.report.plot_batch_size import draw
+    from zoo.render.batch_size import render
+    from zoo.render.plots.batch_size import draw
 
     stored = carry_out(job, recipes)
     if job.shows_nothing:
@@ -101,11 +101,11 @@ def eva6s8(overrides: tuple[str, ...], architecture: str, epochs: int, style: st
 
     Runs are kept as by `zoo bench`, and the same command goes on where it was stopped. --set changes every step.
     """
-    from zoo.report.figures import check_figure
+    from zoo.render.figures import check_figure
 
     check_figure(out)
 
-    from zoo.ablation import ablation, reference_recipes
+    from zoo.studies.eva6s8 import ablation, reference_recipes
 
     steps: list[Any] = []
 
@@ -117,7 +117,7 @@ def eva6s8(overrides: tuple[str, ...], architecture: str, epochs: int, style: st
     norms = ("in", "ln")
     job, recipes = prepare(load, models=[f"{architecture}_{norm}" for norm in norms], **given)
 
-    from zoo.report.ablation import draw, render
+    from zoo.render.eva6s8 import draw, render
 
     of_norm = dict(zip(norms, job.models, strict=True))
     stored = carry_out(job, recipes, [[of_norm[step.norm]] for step in steps])

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from zoo.cli import options
-from zoo.cli.training import prepare_alone, step_options
+from zoo.cli.job import prepare_alone, step_options
 from zoo.errors import RecipeError
-from zoo.extras import require
+from zoo.utils.extras import require
 
 if TYPE_CHECKING:
-    from zoo.registry import Model
+    from zoo.registry.merge import Model
     from zoo.tuning.study import Trial
 
 
@@ -69,7 +69,7 @@ def tune(
     spaces = []
 
     def load() -> list[Any]:
-        from zoo.recipe_file import load_recipe
+        from zoo.recipes.load import load_recipe
 
         wanted = load_recipe(recipe, overrides)
         check_recipe(wanted)
@@ -78,7 +78,7 @@ def tune(
 
     job, wanted = prepare_alone("zoo tune", load, **given)
 
-    from zoo.inputs import check_data
+    from zoo.runner.inputs import check_data
 
     for where, end in spaces[0].ends(wanted):
         try:
@@ -86,10 +86,10 @@ def tune(
         except RecipeError as problem:
             raise RecipeError(f"{where}: {problem}") from problem
 
-    from zoo.cli.progress import make_reporter
-    from zoo.report.tuning import render
-    from zoo.tune import Plan
-    from zoo.tune import tune as work
+    from zoo.render.progress import make_reporter
+    from zoo.render.tuning import render
+    from zoo.tuning.tune import Plan
+    from zoo.tuning.tune import tune as work
 
     plan = Plan(
         recipe=wanted,
@@ -136,15 +136,15 @@ class _Progress:
         return getattr(self._lines, name)
 
     def study(self, model: Model, trials: int, done: int, path: Path) -> None:
-        """See :class:`zoo.tune.Reporter`."""
+        """See :class:`zoo.tuning.tune.Reporter`."""
         self._lines.say(f"{model.name}: {done} of {trials} trials done, {path}")
 
     def tries(self, values: dict[str, float | int]) -> None:
-        """See :class:`zoo.tune.Reporter`."""
+        """See :class:`zoo.tuning.tune.Reporter`."""
         self._lines.say("  " + ", ".join(f"{key} {value:g}" for key, value in values.items()))
 
     def ended(self, trial: Trial) -> None:
-        """See :class:`zoo.tune.Reporter`."""
+        """See :class:`zoo.tuning.tune.Reporter`."""
         if trial.diverged:
             self._lines.say("  diverged, which counts as 0 %")
         elif trial.pruned:

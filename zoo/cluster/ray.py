@@ -10,7 +10,7 @@ import socket
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from zoo.cluster import RETRIES, Resources
+from zoo.cluster.options import RETRIES, Resources
 from zoo.cluster.request import Outcome, Request, work
 from zoo.engine.machine import usable_cores
 from zoo.errors import EnvironmentFault

@@ -1,4 +1,6 @@
-"""One run as plain data, and what a worker on another machine makes of it: the same :func:`zoo.bench.bench` as here."""
+"""One run as plain data, and what a worker on another machine makes of it: the same :func:`zoo.runner.sweep.bench` as
+here.
+"""
 
 from __future__ import annotations
 
@@ -17,10 +19,10 @@ from zoo.utils.version import __version__
 if TYPE_CHECKING:
     from zoo.data.datasets import Dataset
     from zoo.engine.train import EpochRow
-    from zoo.recipe import Recipe
-    from zoo.results import Result, SettingsPart
-    from zoo.run import Run
-    from zoo.settings import Settings
+    from zoo.recipes.recipe import Recipe
+    from zoo.results.schema import Result, SettingsPart
+    from zoo.runner.run_one import Run
+    from zoo.runner.settings import Settings
 
 VARIABLES = ("ZOO_DATA", "ZOO_CACHE", "ZOO_REGISTRY")  # they name folders, so they have to mean the same there
 SHARED = 15.0  # seconds until a network file system shows what another machine has just written
@@ -33,9 +35,9 @@ PATIENCE = 150.0
 class Request:
     """One run; what it means does not depend on the machine. Paths are absolute or relative to `folder`.
 
-    `settings` are :class:`zoo.settings.Settings` but the device, which is `device`; `identity` is
-    :func:`zoo.identity.identity_of` as the sweep's own machine has it. `marks`: the sweep's folder for what workers
-    have begun, whose absence tells a worker that the runs folder is not shared.
+    `settings` are :class:`zoo.runner.settings.Settings` but the device, which is `device`; `identity` is
+    :func:`zoo.runner.identity.identity_of` as the sweep's own machine has it. `marks`: the sweep's folder for what
+    workers have begun, whose absence tells a worker that the runs folder is not shared.
     """
 
     number: int
@@ -85,8 +87,8 @@ def make_request(
     number: int, run: Run, recipe: Recipe, dataset: Dataset, settings: Settings, source: Source, marks: Path
 ) -> Request:
     """The request for `run`; all that it holds is text, numbers, lists and mappings."""
-    from zoo.identity import identity_of
-    from zoo.pretrained import registry_name
+    from zoo.builder.weights import registry_name
+    from zoo.runner.identity import identity_of
 
     plain = {
         item.name: getattr(settings, item.name) for item in fields(settings) if item.name not in ("device", "world")
@@ -134,16 +136,16 @@ def _run(request: Request, node: str) -> None:
 
     import torch
 
-    from zoo.bench import bench
+    from zoo.builder.weights import find, starting_from
     from zoo.data.datasets import load
     from zoo.engine.machine import choose_device, settle_memory
-    from zoo.identity import identity_of
-    from zoo.pretrained import find, starting_from
-    from zoo.recipe import Recipe
-    from zoo.registry import load_registry
-    from zoo.run import Run
-    from zoo.run_folder import RunFolder
-    from zoo.settings import Settings
+    from zoo.recipes.recipe import Recipe
+    from zoo.registry.merge import load_registry
+    from zoo.results.folder import RunFolder
+    from zoo.runner.identity import identity_of
+    from zoo.runner.run_one import Run
+    from zoo.runner.settings import Settings
+    from zoo.runner.sweep import bench
 
     torch.set_num_threads(request.threads)
     model = load_registry(request.registry).resolve(request.model)
@@ -194,16 +196,16 @@ class Silent:
     """A reporter for a worker: the sweep reads ``history.csv`` instead."""
 
     def run(self, run: Run, number: int, total: int) -> None:
-        """See :class:`zoo.bench.Reporter`."""
+        """See :class:`zoo.runner.sweep.Reporter`."""
 
     def finished(self, run: Run, result: Result, was_done: bool) -> None:
-        """See :class:`zoo.bench.Reporter`."""
+        """See :class:`zoo.runner.sweep.Reporter`."""
 
     def settled(self, run: Run, settings: SettingsPart) -> None:
-        """See :class:`zoo.run.Reporter`."""
+        """See :class:`zoo.runner.run_one.Reporter`."""
 
     def moved(self, changed: Sequence[str]) -> None:
-        """See :class:`zoo.run.Reporter`."""
+        """See :class:`zoo.runner.run_one.Reporter`."""
 
     def resumed(self, epoch: int, epochs: int) -> None:
         """See :class:`zoo.engine.train.Reporter`."""

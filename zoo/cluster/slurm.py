@@ -11,7 +11,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from zoo.cluster import RETRIES, Cluster, Resources
+from zoo.cluster.options import RETRIES, Cluster, Resources
 from zoo.cluster.request import Outcome, Request, work
 from zoo.engine.machine import usable_cores
 from zoo.errors import EnvironmentFault, unknown
@@ -115,7 +115,9 @@ class Slurm:
             time.sleep(0.1)
 
     def close(self) -> None:
-        """See :class:`zoo.cluster.sweep.Engine`. The jobs' logs stay where one of them has something to tell."""
+        """See :class:`zoo.cluster.sweep.Engine`. The jobs' logs stay where one of them has something to
+        tell.
+        """
         if self._whole:
             shutil.rmtree(self._folder, ignore_errors=True)
             with contextlib.suppress(OSError):  # another sweep has its own beside it

@@ -12,18 +12,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from zoo.bench import Reporter
 from zoo.cluster.request import SHARED, Outcome, Request
 from zoo.errors import ResultError
-from zoo.results import EpochRow, Result
-from zoo.run import Run
-from zoo.run_folder import load_history, load_result
+from zoo.results.folder import load_history, load_result
+from zoo.results.schema import EpochRow, Result
+from zoo.runner.run_one import Run
+from zoo.runner.sweep import Reporter
 
 POLL = 0.5  # seconds between looks at the engine and at the runs' folders
 
 
 class Engine(Protocol):
-    """Where tasks run. It begins what a dead worker had again, up to :data:`zoo.cluster.RETRIES` times."""
+    """Where tasks run. It begins what a dead worker had again, up to :data:`zoo.cluster.options.RETRIES` times."""
 
     where: str  # for people
 

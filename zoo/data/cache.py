@@ -32,7 +32,7 @@ from typing import Any
 import numpy as np
 
 from zoo.errors import DataError
-from zoo.files import sync_folder
+from zoo.utils.files import sync_folder
 
 FORMAT = 2  # 1 had 16 bits a channel clipped instead of scaled, and no picture turned by its EXIF data
 SPLITS = ("train", "test")

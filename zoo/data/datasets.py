@@ -11,7 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
-from zoo.data import archive, cache, image_folder, parquet, shapes10, sources, test_sets
+from zoo.data import cache, shapes10, test_sets
+from zoo.data.readers import archive, decode, image_folder, parquet
 from zoo.errors import DataError, unknown
 
 DESCRIPTIONS = {
@@ -109,17 +110,17 @@ def load(name: str, data_dir: str | Path | None = None) -> Dataset:
     Raises UnknownNameError for a name that is nowhere, DataError for one that is missing, damaged or of the wrong kind
     (of test images only, for instance: :mod:`zoo.data.test_sets`).
     """
-    with sources.readable(Path(name)):
+    with decode.readable(Path(name)):
         source = _resolve(name, data_dir)
         key = source.key()
-    entry = cache.open_or_build(source.name, key, lambda: sources.check(source.decode(), source.name))
+    entry = cache.open_or_build(source.name, key, lambda: decode.check(source.decode(), source.name))
     return Dataset(source.name, entry.classes, entry.fingerprint, source.text, entry.folder, entry.arrays)
 
 
 def available(data_dir: str | Path | None = None) -> list[Available]:
     """The named data sets, then every folder of the search path that looks like one. Reads no data and no torch."""
     roots = search_path(data_dir)
-    with sources.readable(roots[0]):
+    with decode.readable(roots[0]):
         return _available(roots)
 
 
@@ -212,7 +213,7 @@ def _kind(path: Path) -> str | None:
 def _folder(name: str, path: Path) -> _Source:
     if files := parquet.parquet_files(path):
         paths = [file for split in files.values() for file in split]
-        key, read = partial(sources.hash_files, path, paths), parquet.read_parquet
+        key, read = partial(decode.hash_files, path, paths), parquet.read_parquet
         text = f"parquet files in {path}"
     elif image_folder.is_image_folder(path):
         key, read = partial(image_folder.image_folder_key, path), image_folder.read_image_folder

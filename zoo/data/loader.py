@@ -13,12 +13,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from zoo.data.batched import BatchedAugment, pack, supports
-from zoo.data.reference import ReferenceAugment
-from zoo.data.transforms import TransformSpec, parse
+from zoo.data.augment.batched import BatchedAugment, pack, supports
+from zoo.data.augment.reference import ReferenceAugment
+from zoo.data.augment.spec import TransformSpec, parse
 from zoo.errors import RecipeError, unknown
-from zoo.seeding import derive
-from zoo.world import ALONE, World
+from zoo.utils.distributed import ALONE, World
+from zoo.utils.seeding import derive
 
 AT_ONCE = 256  # images
 EXECUTORS = ("auto", "batched", "albumentations")
@@ -30,7 +30,7 @@ class TrainLoader:
 
     Args:
         images: (N, H, W, 3) uint8, a read-only memory map will do. labels: (N,) int64.
-        transforms: a recipe's list, or what :func:`zoo.data.transforms.parse` made of it.
+        transforms: a recipe's list, or what :func:`zoo.data.augment.spec.parse` made of it.
         batch_size: images per step. seed: any integer.
         world: of several processes each gets its share of every batch, the same images with the same augmentation
             together as one process alone.

@@ -12,7 +12,7 @@ import math
 import numpy as np
 
 from zoo.data.cache import Decoded
-from zoo.seeding import derive
+from zoo.utils.seeding import derive
 
 CLASSES = ("circle", "ring", "crescent", "semicircle", "square", "frame", "triangle", "cross", "star", "bars")
 SIZE = 32  # pixels

@@ -15,8 +15,8 @@ from pathlib import Path
 
 import numpy as np
 
-from zoo.data.parquet import CIFAR10_CLASSES
-from zoo.data.sources import check_labels, readable
+from zoo.data.readers.decode import check_labels, readable
+from zoo.data.readers.parquet import CIFAR10_CLASSES
 from zoo.errors import DataError
 
 DESCRIPTIONS = {

@@ -8,8 +8,8 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from zoo import recipe_sections as schema
-from zoo.recipe import Recipe
+from zoo.recipes import schema
+from zoo.recipes.recipe import Recipe
 
 
 class Average(Protocol):

@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save
 from torch import Tensor
 
 from zoo.errors import ResultError
-from zoo.files import write_atomic
+from zoo.utils.files import write_atomic
 
 STATE_VERSION = 1
 

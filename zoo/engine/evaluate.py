@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from zoo.views import ONE_LOOK, Views
+from zoo.recipes.tta import ONE_LOOK, Views
 
 AUTOCAST_TYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 ECE_BINS = 15

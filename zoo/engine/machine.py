@@ -17,7 +17,7 @@ from typing import Any
 
 import torch
 
-from zoo.builder import LIBRARIES
+from zoo.builder.construct import LIBRARIES
 from zoo.errors import EnvironmentFault
 from zoo.utils.version import __version__
 

@@ -8,8 +8,8 @@ import math
 import torch
 from torch import nn
 
-from zoo import recipe_sections as schema
 from zoo.errors import EnvironmentFault
+from zoo.recipes import schema
 
 
 def make_optimizer(model: nn.Module, config: schema.SGD | schema.AdamW | schema.Muon) -> torch.optim.Optimizer:

@@ -17,16 +17,16 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
+from zoo.builder.fairness import unsynchronised
 from zoo.data.cache import user_cache
 from zoo.engine.evaluate import autocast
 from zoo.engine.machine import synchronize
 from zoo.engine.optim import make_optimizer
 from zoo.engine.step import TrainStep
 from zoo.errors import EnvironmentFault
-from zoo.fair import unsynchronised
-from zoo.files import write_first
-from zoo.recipe import Recipe
-from zoo.world import ALONE
+from zoo.recipes.recipe import Recipe
+from zoo.utils.distributed import ALONE
+from zoo.utils.files import write_first
 
 LAYOUTS = {"nchw": torch.contiguous_format, "channels_last": torch.channels_last}
 LAYOUT_BATCH = 32  # enough work to tell the layouts apart, little enough to take a second or two on a CPU

@@ -8,8 +8,8 @@ from torch import Tensor, nn
 from zoo.engine.average import make_average
 from zoo.engine.convolution import use_wide_maps
 from zoo.engine.evaluate import autocast
-from zoo.recipe import Recipe
-from zoo.world import World
+from zoo.recipes.recipe import Recipe
+from zoo.utils.distributed import World
 
 
 class TrainStep:
@@ -46,7 +46,8 @@ class TrainStep:
         """Train on (B, C, H, W) `images` and (B,) `labels`; the loss and the number of hits stay on the device.
 
         `done` is the share of the whole training that lies behind after this step, for the average. `weight`:
-        :meth:`zoo.world.World.weight` of this process' share of the batch; the loss that is returned is without it.
+        :meth:`zoo.utils.distributed.World.weight` of this process' share of the batch; the loss that is returned is
+        without it.
         """
         with autocast(self.device, self.precision):
             logits = self.network(images)

@@ -25,11 +25,11 @@ from zoo.engine.optim import make_optimizer
 from zoo.engine.speed import LAYOUTS, seconds_of
 from zoo.engine.step import TrainStep
 from zoo.errors import ZooError
-from zoo.recipe import Recipe
-from zoo.recipe_sections import Constant
-from zoo.results import EpochRow
-from zoo.run_folder import RunFolder
-from zoo.world import ALONE
+from zoo.recipes.recipe import Recipe
+from zoo.recipes.schema import Constant
+from zoo.results.folder import RunFolder
+from zoo.results.schema import EpochRow
+from zoo.utils.distributed import ALONE
 
 EPOCHS = 2  # of ten windows each
 LR = 1e-8  # of every measurement: a speed does not depend on it, and no recipe's rate can end one by diverging

@@ -17,11 +17,11 @@ from zoo.engine.evaluate import evaluate
 from zoo.engine.machine import synchronize
 from zoo.engine.optim import lr_factor, make_optimizer, make_plateau, set_lr
 from zoo.engine.step import TrainStep
-from zoo.recipe import Recipe
-from zoo.results import EpochRow
-from zoo.run_folder import RunFolder, save_history
-from zoo.seeding import derive
-from zoo.world import World
+from zoo.recipes.recipe import Recipe
+from zoo.results.folder import RunFolder, save_history
+from zoo.results.schema import EpochRow
+from zoo.utils.distributed import World
+from zoo.utils.seeding import derive
 
 WINDOWS_PER_EPOCH = 10  # the device is synchronised, the bar moved and the loss looked at this often, not every step
 

@@ -10,8 +10,8 @@ import numpy as np
 from zoo.engine.evaluate import ECE_BINS
 from zoo.explain.sheets import Picture, chart, shorten
 from zoo.explain.subject import Subject
-from zoo.report.figures import COLOURS
-from zoo.stats import wilson_interval
+from zoo.render.figures import COLOURS
+from zoo.utils.stats import wilson_interval
 
 BLUE, ORANGE = COLOURS[:2]
 COUNTED = 20  # classes; in a larger matrix the counts could not be read

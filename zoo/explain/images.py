@@ -10,13 +10,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from zoo.data.augment.spec import TransformSpec, build, parse
 from zoo.data.datasets import Dataset
 from zoo.data.loader import TrainLoader
-from zoo.data.transforms import TransformSpec, build, parse
 from zoo.explain.gradcam import grad_cam
 from zoo.explain.sheets import Cell, Picture, sheet, shorten
 from zoo.explain.subject import Subject, one_of_each
-from zoo.world import ALONE
+from zoo.utils.distributed import ALONE
 
 DRAWS = 6  # of the random transforms, beside each original
 MISTAKE_ROWS = 3

@@ -11,9 +11,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from zoo.builder import load_norm
+from zoo.builder.construct import load_norm
 from zoo.errors import ResultError, unknown
-from zoo.registry import Model
+from zoo.registry.merge import Model
 
 ACTIVATIONS = {
     "relu", "relu_", "relu6", "hardtanh", "hardtanh_", "leaky_relu", "leaky_relu_", "prelu", "elu", "elu_", "celu",

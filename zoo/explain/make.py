@@ -11,7 +11,7 @@ from zoo.explain.layers import check_layers, norm_layers, places, stages, statis
 from zoo.explain.page import PAGE, write_page
 from zoo.explain.sheets import Picture
 from zoo.explain.subject import Subject
-from zoo.robustness import SUBSET_SEED
+from zoo.trained.robustness import SUBSET_SEED
 
 STATISTICS_IMAGES, STATISTICS_BATCH = 256, 32  # the batch bounds the memory; it changes no figure
 

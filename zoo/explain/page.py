@@ -8,9 +8,9 @@ from pathlib import Path
 
 from zoo.explain.sheets import Picture
 from zoo.explain.subject import Subject
-from zoo.files import write_atomic
-from zoo.listing import TEST_NOTE
-from zoo.stats import wilson_interval
+from zoo.recipes.catalogue import TEST_NOTE
+from zoo.utils.files import write_atomic
+from zoo.utils.stats import wilson_interval
 
 PAGE = "index.html"
 TEMPLATES = Path(__file__).with_name("templates")

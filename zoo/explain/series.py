@@ -11,7 +11,7 @@ import numpy as np
 from zoo.explain.layers import NormStatistics
 from zoo.explain.sheets import Picture, chart
 from zoo.explain.subject import Subject
-from zoo.report.figures import COLOURS
+from zoo.render.figures import COLOURS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

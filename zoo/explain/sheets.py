@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from zoo.report.figures import figure
+from zoo.render.figures import figure
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -16,11 +16,11 @@ from zoo.data.test_sets import ShiftedSet
 from zoo.engine.evaluate import Evaluation, evaluate
 from zoo.engine.machine import exact_float32
 from zoo.errors import DataError, ResultError
-from zoo.inputs import EVAL_BATCH
-from zoo.listing import TEST_MARK
-from zoo.results import EpochRow
-from zoo.run_folder import load_history, load_predictions
-from zoo.trained import TrainedRun
+from zoo.recipes.catalogue import TEST_MARK
+from zoo.results.folder import load_history, load_predictions
+from zoo.results.schema import EpochRow
+from zoo.runner.inputs import EVAL_BATCH
+from zoo.trained.load import TrainedRun
 
 NEAR_TIES = 0.002  # of all images: what another processor or batch size may round to another class
 

@@ -10,15 +10,15 @@ from typing import Any
 import yaml
 from tabulate import tabulate
 
+from zoo.builder.weights import registry_name
 from zoo.data.datasets import DESCRIPTIONS
 from zoo.export.check import Check
 from zoo.export.formats import Format
 from zoo.export.graph import Normalisation
-from zoo.listing import TEST_MARK, TEST_NOTE
-from zoo.pretrained import registry_name
-from zoo.results import Result
-from zoo.stats import wilson_interval
-from zoo.trained import TrainedRun
+from zoo.recipes.catalogue import TEST_MARK, TEST_NOTE
+from zoo.results.schema import Result
+from zoo.trained.load import TrainedRun
+from zoo.utils.stats import wilson_interval
 
 
 def config(run: TrainedRun, told: Normalisation, size: tuple[int, int]) -> dict[str, Any]:

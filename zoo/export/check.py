@@ -12,8 +12,8 @@ from zoo.data.split import stratified_subset
 from zoo.engine.evaluate import evaluate
 from zoo.errors import ResultError
 from zoo.export.formats import Answer
-from zoo.inputs import EVAL_BATCH
-from zoo.trained import TrainedRun
+from zoo.runner.inputs import EVAL_BATCH
+from zoo.trained.load import TrainedRun
 
 IMAGES = 512  # at most; each class has its share
 BOUND = 1e-4  # of a logit, in fp32

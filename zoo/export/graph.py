@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from zoo.data.transforms import build, parse
+from zoo.data.augment.spec import build, parse
 from zoo.errors import ResultError
-from zoo.trained import TrainedRun
+from zoo.trained.load import TrainedRun
 
 
 @dataclass(frozen=True)

@@ -16,10 +16,10 @@ from zoo.export import check as checks
 from zoo.export.card import card, config
 from zoo.export.formats import FORMATS, encode
 from zoo.export.graph import Graph, normalisation
-from zoo.files import write_atomic
-from zoo.recipe_source import Given
-from zoo.report.recipes import as_yaml
-from zoo.trained import TrainedRun
+from zoo.render.recipes import as_yaml
+from zoo.results.recipe_source import Given
+from zoo.trained.load import TrainedRun
+from zoo.utils.files import write_atomic
 
 
 @dataclass(frozen=True)

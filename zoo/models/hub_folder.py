@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
-from zoo import notes
+from zoo.builder import notes
+from zoo.builder.weights import WEIGHTS, load
 from zoo.models.timm_model import build, with_norm
-from zoo.pretrained import WEIGHTS, load
 
 if TYPE_CHECKING:
-    from zoo.builder import Norm
+    from zoo.builder.construct import Norm
 
 
 def hub_folder(
@@ -28,8 +28,8 @@ def hub_folder(
 ) -> nn.Module:
     """timm's `architecture` with the weights of `folder`, whose SHA-256 is given, (N, `in_channels`, 32, 32) to logits.
 
-    The stem is changed first, then the weights are loaded (the rule of :func:`zoo.pretrained.load`), then norms are
-    swapped. Raises :class:`zoo.errors.RegistryError` where the weights do not fit, and as ``timm_model`` does.
+    The stem is changed first, then the weights are loaded (the rule of :func:`zoo.builder.weights.load`), then norms
+    are swapped. Raises :class:`zoo.errors.RegistryError` where the weights do not fit, and as ``timm_model`` does.
     """
     what = f"hub-folder:{folder.name}"
     module = build(what, architecture, arguments, stem_rule, num_classes, in_channels)

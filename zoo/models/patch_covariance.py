@@ -1,7 +1,7 @@
 """The covariance of 2x2 patches of training images, for architectures that whiten their input.
 
 Of all 48,050,000 patches of the 50,000 training images of ``cifar10-jpeg``, as each RGB channel x is normalised by the
-recipes: (x - mean) / deviation. ``tests/data/test_patch_covariance.py`` computes it again.
+recipes: (x - mean) / deviation. ``tests/models/test_patch_covariance.py`` computes it again.
 """
 
 from __future__ import annotations

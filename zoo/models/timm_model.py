@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
-from zoo import notes
+from zoo.builder import notes
 from zoo.errors import RegistryError
-from zoo.external import STEM_RULE
 from zoo.models.stem import for_small_images
+from zoo.registry.external import STEM_RULE
 
 if TYPE_CHECKING:
-    from zoo.builder import Norm
+    from zoo.builder.construct import Norm
 
 
 def timm_model(name: str, *, stem_rule: int, num_classes: int, in_channels: int, norm: Norm | None = None) -> nn.Module:
@@ -60,7 +60,7 @@ def with_changes(module: nn.Module, changes: list[str]) -> nn.Module:
 def with_norm(what: str, module: nn.Module, norm: Norm | None, in_channels: int) -> nn.Module:
     """`module` with its norms swapped for `norm`, unless that is None."""
     if norm is not None:
-        from zoo.swap import swap
+        from zoo.models.swap import swap
 
         notes.add(module, f"norms: {swap(what, module, norm, in_channels)}")
     return module

@@ -1,7 +1,7 @@
 """Norm builders: ``builder(num_channels, **kwargs) -> nn.Module`` on (N, C, H, W); a class is its own builder.
 
-Named by ``registry.yaml`` and called through :class:`zoo.builder.Norm`. Only torch is imported here; what comes
-straight from timm (the convolution of ``ws_gn``) is named in the registry and imported when a model asks for
+Named by ``registry.yaml`` and called through :class:`zoo.builder.construct.Norm`. Only torch is imported here; what
+comes straight from timm (the convolution of ``ws_gn``) is named in the registry and imported when a model asks for
 it.
 """
 

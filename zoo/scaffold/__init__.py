@@ -7,11 +7,11 @@ import re
 from pathlib import Path
 from string import Template
 
-from zoo.entries import registry_file
 from zoo.errors import EnvironmentFault, RegistryError
-from zoo.listing import recipe_files
-from zoo.registry import BUILT_IN, Registry, load_registry
-from zoo.yamlfile import Located
+from zoo.recipes.catalogue import recipe_files
+from zoo.registry.entries import registry_file
+from zoo.registry.merge import BUILT_IN, Registry, load_registry
+from zoo.utils.yamlfile import Located
 
 KINDS = ("norm", "architecture", "recipe")
 TEMPLATES = Path(__file__).with_name("templates")

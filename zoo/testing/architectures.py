@@ -11,10 +11,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from zoo import fair
-from zoo.builder import Norm, load_builder
+from zoo.builder import fairness
+from zoo.builder.construct import Norm, load_builder
 from zoo.errors import unknown
-from zoo.registry import load_registry
+from zoo.registry.merge import load_registry
 from zoo.testing import suite
 from zoo.testing.norms import registered_norm
 
@@ -181,7 +181,7 @@ class _Checks:
         suite.check_layout(model.eval() if _is_random(model, x) else model, x, TOLERANCE)
 
     def fair(self, norm: Norm, independent: bool) -> None:
-        with fair.untouched("it", "building"):
+        with fairness.untouched("it", "building"):
             model = self.make(norm)
         suite.check_fair(model, self.x())
 

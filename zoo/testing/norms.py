@@ -10,10 +10,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from zoo import fair
-from zoo.builder import Norm, load_norm
+from zoo.builder import fairness
+from zoo.builder.construct import Norm, load_norm
 from zoo.errors import unknown
-from zoo.registry import Model, Registry, load_registry
+from zoo.registry.merge import Model, Registry, load_registry
 from zoo.testing import suite
 
 TOLERANCE = {torch.float32: 1e-4, torch.float64: 1e-9}
@@ -181,7 +181,7 @@ class _Checks:
             suite.check_layout(self.make(apply_act).train(training), self.x(), self.tolerance)
 
     def fair(self, apply_act: bool) -> None:
-        with fair.untouched("it", "building"):
+        with fairness.untouched("it", "building"):
             layer = self.norm(self.width, apply_act=apply_act)
         suite.check_fair(layer, images(6, self.width, 5, 4))
 

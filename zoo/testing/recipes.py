@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from zoo.data.reference import ReferenceAugment
-from zoo.data.transforms import parse
-from zoo.recipe_file import load_recipe
+from zoo.data.augment.reference import ReferenceAugment
+from zoo.data.augment.spec import parse
+from zoo.recipes.load import load_recipe
 from zoo.testing import suite
 
 

@@ -9,9 +9,9 @@ from collections.abc import Callable, Iterable
 import torch
 from torch import Tensor, nn
 
-from zoo import fair
+from zoo.builder import fairness
+from zoo.builder.torchstate import Snapshot
 from zoo.errors import ZooError
-from zoo.torchstate import Snapshot
 
 Check = tuple[str, Callable[[], None]]
 
@@ -177,11 +177,11 @@ def check_layout(module: nn.Module, x: Tensor, tolerance: float) -> None:
 
 
 def check_fair(module: nn.Module, x: Tensor) -> None:
-    """What :mod:`zoo.fair` asks before a bench: no training of its own, no change of torch's settings."""
-    fair.check_module("it", module)
-    with fair.untouched("it", "running"):
-        twin, before, _ = fair.step(module, x)
-    fair.check_after("it", module, twin, before)
+    """What :mod:`zoo.builder.fairness` asks before a bench: no training of its own, no change of torch's settings."""
+    fairness.check_module("it", module)
+    with fairness.untouched("it", "running"):
+        twin, before, _ = fairness.step(module, x)
+    fairness.check_after("it", module, twin, before)
 
 
 def check_compiled(module: nn.Module, x: Tensor, tolerance: float) -> None:

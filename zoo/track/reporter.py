@@ -10,15 +10,15 @@ from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import Any, Protocol
 
-from zoo.bench import Reporter
 from zoo.data.datasets import Dataset
 from zoo.errors import ResultError
-from zoo.files import write_atomic
-from zoo.recipe import Recipe
-from zoo.results import EpochRow, Result, SettingsPart
-from zoo.run import Run
-from zoo.run_folder import load_history
-from zoo.track import one_line
+from zoo.recipes.recipe import Recipe
+from zoo.results.folder import load_history
+from zoo.results.schema import EpochRow, Result, SettingsPart
+from zoo.runner.run_one import Run
+from zoo.runner.sweep import Reporter
+from zoo.track.trackers import one_line
+from zoo.utils.files import write_atomic
 
 ARTIFACTS = {"result.json": "zoo-result.json", "history.csv": "zoo-history.csv"}  # else `zoo compare` finds them too
 
@@ -87,17 +87,17 @@ class Tracked:
         self.recipe, self.dataset, self.git = recipe, dataset, git
 
     def run(self, run: Run, number: int, total: int) -> None:
-        """See :class:`zoo.bench.Reporter`."""
+        """See :class:`zoo.runner.sweep.Reporter`."""
         self._run, self._settings, self._entry = run, None, None
         self.shown.run(run, number, total)
 
     def settled(self, run: Run, settings: SettingsPart) -> None:
-        """See :class:`zoo.run.Reporter`."""
+        """See :class:`zoo.runner.run_one.Reporter`."""
         self._settings = settings
         self.shown.settled(run, settings)
 
     def moved(self, changed: Sequence[str]) -> None:
-        """See :class:`zoo.run.Reporter`."""
+        """See :class:`zoo.runner.run_one.Reporter`."""
         self.shown.moved(changed)
 
     def resumed(self, epoch: int, epochs: int) -> None:
@@ -117,7 +117,7 @@ class Tracked:
         self._tell(lambda tracker: tracker.log(row.epoch, epoch_metrics(row)))
 
     def finished(self, run: Run, result: Result, was_done: bool) -> None:
-        """See :class:`zoo.bench.Reporter`."""
+        """See :class:`zoo.runner.sweep.Reporter`."""
         self.shown.finished(run, result, was_done)
         begun = self._entry is not None
         self._tell(lambda tracker: self._finish(tracker, result, was_done, begun))

@@ -40,7 +40,9 @@ class TensorBoard:
         return bool(self._steps(entry, LAST))
 
     def begin(self, entry: Entry, fresh: bool) -> Collection[int]:
-        """See :class:`zoo.track.reporter.Tracker`. A folder has no id: a fresh run takes the place of an older one."""
+        """See :class:`zoo.track.reporter.Tracker`. A folder has no id: a fresh run takes the place of an
+        older one.
+        """
         folder = self.folder / entry.path
         folder.mkdir(parents=True, exist_ok=True)
         if fresh:
@@ -64,7 +66,9 @@ class TensorBoard:
         self._writer.flush()
 
     def end(self, status: str, epoch: int, metrics: dict[str, float], files: dict[str, str]) -> None:
-        """See :class:`zoo.track.reporter.Tracker`. The status is in the HPARAMS tab; there is no place for files."""
+        """See :class:`zoo.track.reporter.Tracker`. The status is in the HPARAMS tab; there is no place for
+        files.
+        """
         self.log(epoch, metrics)
         ended = SessionEndInfo(status=Status.Value("STATUS_SUCCESS" if status == "finished" else "STATUS_FAILURE"))
         metadata = create_summary_metadata(HParamsPluginData(session_end_info=ended))

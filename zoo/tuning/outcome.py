@@ -9,13 +9,13 @@ from typing import Any
 
 import yaml
 
-from zoo.files import write_atomic
-from zoo.listing import recipe_names
-from zoo.recipe import Recipe
-from zoo.recipe_file import load_recipe
-from zoo.recipe_sections import Tuned
+from zoo.recipes.catalogue import recipe_names
+from zoo.recipes.load import load_recipe
+from zoo.recipes.recipe import Recipe
+from zoo.recipes.schema import Tuned
 from zoo.tuning.space import Space
 from zoo.tuning.study import Trial
+from zoo.utils.files import write_atomic
 
 
 @dataclass(frozen=True)

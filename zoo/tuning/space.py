@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from zoo.errors import RecipeError, did_you_mean
-from zoo.recipe import Recipe
-from zoo.recipe_file import with_values
-from zoo.recipe_sections import Median, Range, Tuned
-from zoo.seeding import derive
+from zoo.recipes.load import with_values
+from zoo.recipes.recipe import Recipe
+from zoo.recipes.schema import Median, Range, Tuned
+from zoo.utils.seeding import derive
 
 # The ranges where --range says nothing: factors of the recipe's own value, searched by the logarithm. No other key has
 # a range of its own, since what is a sensible one depends on the key.

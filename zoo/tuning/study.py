@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from zoo.errors import EnvironmentFault, ResultError
-from zoo.files import lock
-from zoo.recipe_sections import Tuned
-from zoo.seeding import derive
+from zoo.recipes.schema import Tuned
 from zoo.tuning.space import Space
+from zoo.utils.files import lock
+from zoo.utils.seeding import derive
 
 if TYPE_CHECKING:
     import optuna
@@ -136,7 +136,7 @@ class Study:
 
     @property
     def identity(self) -> dict[str, Any] | None:
-        """What the study was begun with, see :func:`zoo.identity.identity_of`; None for a new one."""
+        """What the study was begun with, see :func:`zoo.runner.identity.identity_of`; None for a new one."""
         return self._study.user_attrs.get("identity")
 
     def begin(self, identity: dict[str, Any]) -> None:

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from zoo.comparison_row import Row
-from zoo.report.tables import FIGURES, plus_minus
+from zoo.comparison.row import Row
+from zoo.render.comparison import FIGURES, plus_minus
 
 
 @dataclass(frozen=True)
 class Column:
-    """`key`: an attribute of :class:`zoo.comparison_row.Row` and a key of ``zoo compare --format json``.
+    """`key`: an attribute of :class:`zoo.comparison.row.Row` and a key of ``zoo compare --format json``.
 
     `title`: as in its tables. A figure is shown times `factor` in `shape`. `smaller`: the smaller, the better, so that
     a sort begins there.
@@ -46,7 +46,7 @@ SUMMARY = (
     Column("macs", "MACs (M)", "{:.1f}", 1e-6, True, "multiply-accumulates of one image's forward pass"),
     *SPEED,
 )
-_OF_QUALITY = {  # what a figure of :data:`zoo.report.tables.FIGURES` is: whether smaller is better, and a hint
+_OF_QUALITY = {  # what a figure of :data:`zoo.render.comparison.FIGURES` is: whether smaller is better, and a hint
     "loss": (True, "test cross-entropy, nats"),
     "top5_accuracy": (False, ""),
     "ece": (True, "expected calibration error, 15 bins"),

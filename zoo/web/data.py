@@ -10,10 +10,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from zoo.comparison import Group, by_machine, compare
-from zoo.comparison_row import Row
-from zoo.results import Result
-from zoo.run_folder import RunFolder, Stored
+from zoo.comparison.groups import Group, by_machine, compare
+from zoo.comparison.row import Row
+from zoo.results.folder import RunFolder, Stored
+from zoo.results.schema import Result
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,9 @@ class Line:
 
 @dataclass(frozen=True)
 class Table:
-    """One group of :func:`zoo.comparison.compare`. `content` is the recipe's, `id` the table's anchor in the page."""
+    """One group of :func:`zoo.comparison.groups.compare`. `content` is the recipe's, `id` the table's anchor in the
+    page.
+    """
 
     id: str
     group: Group

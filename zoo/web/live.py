@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from zoo.errors import EnvironmentFault, ResultError, ZooError, did_you_mean
-from zoo.run_folder import EXPLAIN, FILE, RunFolder, find_results, load_all, load_history
+from zoo.results.folder import EXPLAIN, FILE, RunFolder, find_results, load_all, load_history
 from zoo.web.charts import curve
 from zoo.web.data import run_id, slug
 from zoo.web.writer import render
@@ -145,7 +145,8 @@ def _begun(roots: Sequence[Path]) -> set[Path]:
 
 
 def _state_of(folder: Path) -> str:
-    """What the lock of :func:`zoo.files.lock` says; one that a killed process left behind still names that process.
+    """What the lock of :func:`zoo.utils.files.lock` says; one that a killed process left behind still names that
+    process.
 
     The lock itself is not tried: a bench that begins at that moment would find it taken.
     """

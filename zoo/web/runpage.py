@@ -8,8 +8,8 @@ from typing import Any
 
 import yaml
 
-from zoo.results import Metrics, Result
-from zoo.run_folder import EXPLAIN
+from zoo.results.folder import EXPLAIN
+from zoo.results.schema import Metrics, Result
 from zoo.web.cells import QUALITY, SUMMARY, number, percent, spread
 from zoo.web.data import Page
 

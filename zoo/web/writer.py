@@ -10,12 +10,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from zoo.errors import EnvironmentFault, ResultError
-from zoo.extras import require
-from zoo.gcpause import paused_gc
-from zoo.listing import TEST_MARK
-from zoo.report.figures import COLOURS
-from zoo.report.tables import ELSEWHERE
-from zoo.run_folder import Stored, load_history
+from zoo.recipes.catalogue import TEST_MARK
+from zoo.render.comparison import ELSEWHERE
+from zoo.render.figures import COLOURS
+from zoo.results.folder import Stored, load_history
+from zoo.utils.extras import require
+from zoo.utils.gcpause import paused_gc
 from zoo.utils.version import __version__
 from zoo.web import cells, charts, runpage
 from zoo.web.data import tables
@@ -55,7 +55,7 @@ def check_out(out: Path) -> None:
 def write_report(runs: Sequence[Stored], out: Path, baseline: str | None = None) -> int:
     """Make the report of `runs` at `out`, whole or not at all, and give the number of its runs.
 
-    Raises :class:`ResultError` for an `out` that is something else, and as :func:`zoo.comparison.compare` does.
+    Raises :class:`ResultError` for an `out` that is something else, and as :func:`zoo.comparison.groups.compare` does.
     """
     out = out.absolute()
     check_out(out)

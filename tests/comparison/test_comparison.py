@@ -1,0 +1,813 @@
+"""From results to groups and rows, and from those to five formats that say the same."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import scipy.stats
+
+import zoo.comparison.groups as module
+from zoo.comparison.groups import Group
+from zoo.comparison.power import needs, too_few
+from zoo.errors import ResultError, UnknownNameError
+from zoo.render.comparison import ELSEWHERE, render
+from zoo.render.document import FORMATS
+from zoo.render.power import render_power
+from zoo.results.folder import RunFolder, Stored, save_history, save_predictions
+from zoo.results.schema import EpochRow, Result
+from zoo.utils.stats import seeds_needed, student_interval
+
+MACHINE = {"cpu": "CPU one", "cores": 2, "threads": 2, "torch": "2.9", "python": "3.11.1", "gpu": None, "cuda": None}
+
+
+def result(model: str = "m_bn", seed: int = 0, correct: int | None = 9_000, **changes: Any) -> Result:
+    """A stored run; without `correct` one that diverged. `changes` go to the part that has the key."""
+    test = None
+    if correct is not None:
+        test = {
+            "images": 10_000, "correct": correct, "accuracy": correct / 10_000, "top5_accuracy": 0.99, "loss": 0.5,
+            "per_class_accuracy": [correct / 10_000], "ece": 0.1, "brier": 0.2,
+            "confusion": [[correct, 10_000 - correct], [0, 0]],
+        }  # fmt: skip
+    content = {
+        "status": "finished" if test else "diverged",
+        "diverged_epoch": None if test else 3,
+        "diverged_step": None if test else 7,
+        "seed": seed,
+        "model": {
+            "name": model, "label": f"label of {model}", "norm": model.split("_")[-1], "definition": {"norm": model},
+            "parameters": 1_234_567, "trainable_parameters": 1_234_567, "macs": 98_765_432, "activation_bytes": 300_000,
+        },
+        "recipe": {"name": "standard", "fingerprint": "a" * 64, "content": {"precision": "fp32"}},
+        "dataset": {
+            "name": "cifar10", "fingerprint": "d" * 64, "classes": ["x"],
+            "train_images": 45_000, "holdout_images": 5_000, "test_images": 10_000,
+        },
+        "selection": {"split": "holdout", "rule": "best", "metric": "accuracy", "epoch": 4 if test else None},
+        "test": test,
+        "holdout": None,
+        "train": None if test is None else {
+            **test, "correct": 9_500, "accuracy": 0.95, "confusion": [[9_500, 500], [0, 0]],
+        },
+        "train_loss": 0.25,
+        "train_accuracy": 0.75,
+        "epochs_trained": 4,
+        "epochs_to_90_percent": 3 if test else None,
+        "speed": {
+            "train_images_per_second": 1111.0, "window_rates": [1111.0],
+            "inference_images_per_second": 2222.0 if test else None, "inference_batch_size": 128 if test else None,
+            "latency_p50": 0.00333 if test else None, "latency_p90": 0.004 if test else None,
+            "latency_p99": 0.00555 if test else None, "peak_memory_bytes": 777 * 2**20,
+        },
+        "settings": {
+            "device": "cpu", "layout": "nchw", "compiled": False, "executor": "batched", "workers": 0,
+            "deterministic": False,
+        },
+        "environment": dict(MACHINE),
+        "git": None,
+        "started": "2030-01-02T03:04:05+00:00",
+        "wall_seconds": 1.0,
+        "resumes": 0,
+    }  # fmt: skip
+    for path, value in changes.items():
+        *parents, last = path.split("__")
+        target = content
+        for part in parents:
+            target = target[part]
+        assert parents == ["environment"] or last in target
+        target[last] = value
+    return Result.model_validate(content)
+
+
+def compare(results: Iterable[Result], baseline: str | None = None, **options: Any) -> list[Group]:
+    """Of results that lie nowhere: their predictions and histories are missing."""
+    return module.compare([Stored(result, RunFolder(Path("nowhere"))) for result in results], baseline, **options)
+
+
+def rows(*results: Result) -> dict[str, Any]:
+    """The rows of the only group, by model."""
+    (group,) = compare(results)
+    assert len({row.model for row in group.rows}) == len(group.rows)
+    return {row.model: row for row in group.rows}
+
+
+# Groups
+
+
+def test_one_group_per_data_set_and_recipe_fingerprint() -> None:
+    found = compare(
+        [
+            result(),
+            result(seed=1, dataset__name="renamed folder"),  # same images: same group
+            result(recipe__fingerprint="b" * 64),  # same name, another recipe
+            result(dataset__fingerprint="e" * 64),  # same name, other images
+            result(dataset__fingerprint="e" * 64, recipe__fingerprint="b" * 64),
+        ]
+    )
+    assert [(group.dataset_fingerprint[0], group.recipe_fingerprint[0]) for group in found] == [
+        ("d", "a"), ("e", "a"), ("d", "b"), ("e", "b"),
+    ]  # fmt: skip
+
+
+def test_a_copy_counts_once_and_two_runs_of_one_seed_are_refused() -> None:
+    (group,) = compare([result(), result()])
+    assert [row.seeds for row in group.rows] == [[0]]
+    with pytest.raises(ResultError, match="two different runs of m_bn seed 0 under recipe standard"):
+        compare([result(correct=8000), result(correct=8001)])
+
+
+def test_nothing_gives_nothing() -> None:
+    assert compare([]) == []
+
+
+def test_order_is_by_accuracy_with_the_diverged_last() -> None:
+    (group,) = compare(
+        [result("a_bn", 0, None), result("b_bn", 0, 5000), result("c_bn", 0, 9000), result("d_bn", 0, 0)]
+    )
+    assert [row.model for row in group.rows] == ["c_bn", "b_bn", "d_bn", "a_bn"]
+
+
+# Rows
+
+
+def test_seeds_are_pooled_with_students_interval() -> None:
+    row = rows(*(result(seed=seed, correct=correct) for seed, correct in ((2, 9100), (0, 9000), (1, 9050))))["m_bn"]
+    expected = scipy.stats.t.interval(0.95, 2, 0.905, scipy.stats.sem([0.90, 0.905, 0.91]))
+    assert (row.seeds, row.interval_kind, row.accuracy) == ([0, 1, 2], "student", pytest.approx(0.905))
+    assert row.interval == pytest.approx(expected)
+
+
+def test_one_seed_has_the_binomial_interval_of_its_test_set() -> None:
+    row = rows(result(correct=8299))["m_bn"]
+    expected = scipy.stats.binomtest(8299, 10_000).proportion_ci(method="wilson")
+    assert (row.seeds, row.interval_kind, row.accuracy) == ([0], "binomial", 0.8299)
+    assert row.interval == pytest.approx((expected.low, expected.high))
+
+
+def test_speeds_are_medians_over_seeds_and_missing_ones_do_not_count() -> None:
+    speeds = (10.0, None, 30.0, 1000.0)
+    row = rows(*(result(seed=i, speed__train_images_per_second=speed) for i, speed in enumerate(speeds)))["m_bn"]
+    assert row.train_images_per_second == 30.0
+    row = rows(*(result(seed=i, speed__peak_memory_bytes=None) for i in range(2)))["m_bn"]
+    assert row.peak_memory_bytes is None
+
+
+def test_diverged_run_is_shown_and_has_no_figures() -> None:
+    row = rows(result(correct=None))["m_bn"]
+    assert (row.accuracy, row.interval, row.interval_kind, row.diverged) == (None, None, None, {0: 3})
+    assert (row.inference_images_per_second, row.latency_p50, row.latency_p99) == (None, None, None)
+    row = rows(result(seed=0, correct=9000), result(seed=1, correct=None), result(seed=2, correct=9200))["m_bn"]
+    assert (row.seeds, row.diverged, row.accuracy) == ([0, 1, 2], {1: 3}, pytest.approx(0.91))
+    row = rows(result(seed=0, correct=9000), result(seed=1, correct=None))["m_bn"]
+    assert (row.interval_kind, row.accuracy) == ("binomial", 0.9)  # one figure is no spread
+
+
+def test_edited_definition_is_another_row() -> None:
+    (group,) = compare([result(seed=0), result(seed=1, model__definition={"norm": "edited"})])
+    assert sorted(row.seeds for row in group.rows) == [[0], [1]]
+    assert {row.machine for row in group.rows} == {"a"}
+    (group,) = compare(
+        [result(seed=0, model__definition={"a": 1, "b": 2}), result(seed=1, model__definition={"b": 2, "a": 1})]
+    )
+    assert [row.seeds for row in group.rows] == [[0, 1]]
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "told"),
+    [
+        ("environment__cpu", "CPU two", "CPU two, 2 cores, 2 threads; torch 2.9, Python 3.11.1, batched augmentation"),
+        ("environment__threads", 1, "CPU one, 2 cores, 1 threads; torch 2.9"),
+        ("environment__torch", "3.0", "; torch 3.0, Python"),
+        ("environment__gpu", "H100", "H100; torch 2.9"),
+        ("environment__malloc", "freed memory kept", "Python 3.11.1, freed memory kept, batched"),
+        ("settings__executor", "albumentations", "albumentations augmentation, 0 workers"),
+        ("settings__compiled", True, "batched augmentation, compiled"),
+        ("settings__deterministic", True, "batched augmentation, deterministic"),
+    ],
+)
+def test_another_machine_is_another_row_letter_and_note(path: str, value: object, told: str) -> None:
+    groups = compare([result("a_bn"), result("a_bn", **{path: value}), result("b_bn", correct=8000)])
+    (group,) = groups
+    # One seed measured twice is no second seed.
+    assert sorted((row.model, row.seeds, row.machine) for row in group.rows) == [
+        ("a_bn", [0], "a"), ("a_bn", [0], "b"), ("b_bn", [0], "a"),
+    ]  # fmt: skip
+    assert told in group.machines["b"]
+    text = render(groups, "text")
+    assert "Speeds compare only between rows with the same machine letter." in text
+    assert f"Machine b: {group.machines['b']}." in text
+    assert [cells["machine"] for cells in table(text, "text")].count("b") == 1
+
+
+@pytest.mark.parametrize(("executor", "letters"), [("albumentations", ["a", "b"]), ("batched", ["a"])])
+def test_workers_part_the_machines_of_the_executor_that_has_them(executor: str, letters: list[str]) -> None:
+    runs = [result(f"{n}_bn", settings__executor=executor, settings__workers=n) for n in range(2)]
+    (group,) = compare(runs)
+    assert list(group.machines) == letters
+
+
+def test_a_row_has_the_seeds_of_all_machines_and_the_speeds_of_most() -> None:
+    """A third seed on another machine makes three seeds, and a verdict."""
+    two = {"environment__cpu": "CPU two", "speed__train_images_per_second": 999.0}
+    three = [result("a_bn"), result("a_bn", seed=1, correct=9010, **two), result("a_bn", seed=2, correct=9020)]
+    groups = compare([*three, *(result("b_bn", seed, 8000 + 10 * seed) for seed in range(3))], baseline="b_bn")
+    (group,) = groups
+    best, base = group.rows
+    assert (best.model, best.seeds, best.machine, best.elsewhere) == ("a_bn", [0, 1, 2], "a", 1)
+    assert best.train_images_per_second == base.train_images_per_second == 1111.0
+    assert (best.against.pairs, best.against.verdict, base.elsewhere) == (3, "better", 0)
+    text = render(groups, "text")
+    assert [cells["machine"] for cells in table(text, "text")] == ["a+", "a"]
+    assert ELSEWHERE in text
+    assert "Machine a: CPU one" in text
+    assert "CPU two" not in text  # none of its speeds are shown
+
+
+def test_the_machine_of_a_row_is_one_where_a_seed_was_tested() -> None:
+    gone = [result("a_bn", seed, None) for seed in range(2)]
+    (group,) = compare([*gone, result("a_bn", 2, environment__cpu="CPU two")])
+    (row,) = group.rows
+    assert (row.inference_images_per_second, row.elsewhere) == (2222.0, 2)
+    assert next(iter(group.machines.values())).startswith("CPU two")
+
+
+def test_one_seed_twice_is_an_error_where_rows_must_be_whole() -> None:
+    """For the studies, which show accuracies alone."""
+    with pytest.raises(ResultError, match="two different runs of a_bn seed 0"):
+        compare([result("a_bn"), result("a_bn", environment__cpu="CPU two")], once_each=True)
+
+
+def test_many_machines_have_a_letter_each() -> None:
+    (group,) = compare([result(environment__cpu=f"CPU {i}") for i in range(30)])
+    assert len(set(group.machines)) == len(group.rows) == 30
+    assert all(letter.isalpha() for letter in group.machines)
+
+
+# Formats
+
+
+def table(text: str, style: str) -> list[dict[str, str]]:
+    """The rows of the first table in `text`, by column, as a reader sees them."""
+    if style == "markdown":
+        lines = [re.split(r"(?<!\\)\|", line)[1:-1] for line in text.splitlines() if line.startswith("|")]
+        assert all(re.fullmatch(r"\s*:?-+:?\s*", cell) for cell in lines.pop(1))
+    elif style == "latex":
+        body = text[text.index(r"\toprule") : text.index(r"\bottomrule")].replace(r"\toprule", "")
+        body = body.replace(r"\midrule", "")
+        lines = [re.split(r"(?<!\\)&", line) for line in body.split(r"\\") if line.strip()]
+    else:
+        found = text.splitlines()
+        rule = next(i for i, line in enumerate(found) if re.fullmatch(r"-+(  -+)+", line.strip()))
+        spans = [match.span() for match in re.finditer("-+", found[rule])]
+        end = next(i for i in range(rule + 1, len(found)) if not found[i].strip())
+        lines = [[line[a:b] for a, b in spans] for line in (found[rule - 1], *found[rule + 1 : end])]
+    cells = [[unescaped(cell.strip(), style) for cell in line] for line in lines]
+    assert {len(line) for line in cells} == {len(cells[0])}
+    return [dict(zip(cells[0], line, strict=True)) for line in cells[1:]]
+
+
+def unescaped(cell: str, style: str) -> str:
+    cell = cell.replace(r"\ensuremath{<}", "<")
+    return re.sub(r"\\([%&_|#$])", r"\1", cell) if style in ("markdown", "latex") else cell
+
+
+CASES = [
+    result("a_bn", 0, 9000),
+    result("a_bn", 1, 9100),
+    result("b_ln", 0, 8299, speed__peak_memory_bytes=None),
+    result("c_gn", 0, None),
+]
+
+
+@pytest.mark.parametrize("style", ["text", "markdown", "latex"])
+def test_tables_say_what_the_rows_say(style: str) -> None:
+    groups = compare(CASES)
+    cells = table(render(groups, style), style)
+    assert [row["model"] for row in cells] == ["a_bn", "b_ln", "c_gn"]
+    for shown, row in zip(cells, groups[0].rows, strict=True):
+        assert (shown["norm"], shown["seeds"]) == (row.norm, str(len(row.seeds)))
+        assert float(shown["parameters"].replace(",", "")) == row.parameters
+        assert float(shown["MACs (M)"]) == pytest.approx(row.macs / 1e6, abs=0.05)
+        for column, value, factor, digits in (
+            ("train img/s", row.train_images_per_second, 1, 0.5),
+            ("inference img/s", row.inference_images_per_second, 1, 0.5),
+            ("p50 ms", row.latency_p50, 1e3, 0.005),
+            ("p99 ms", row.latency_p99, 1e3, 0.005),
+            ("peak MiB", row.peak_memory_bytes, 1 / 2**20, 0.5),
+        ):
+            if value is None:
+                assert shown[column] == "-"
+            else:
+                assert float(shown[column].replace(",", "")) == pytest.approx(value * factor, abs=digits + 1e-9)
+        if row.accuracy is None:
+            assert shown["test accuracy %"] == "seed 0 diverged at epoch 3"
+        else:
+            mean, *bounds = map(float, re.findall(r"[\d.]+", shown["test accuracy %"]))
+            assert mean == pytest.approx(100 * row.accuracy, abs=0.0051)
+            if row.interval_kind == "student":
+                assert bounds == pytest.approx([50 * (row.interval[1] - row.interval[0])], abs=0.0051)
+            else:
+                assert bounds == pytest.approx([100 * bound for bound in row.interval], abs=0.0051)
+
+
+def test_partly_diverged_model_shows_both() -> None:
+    groups = compare([result(seed=0), result(seed=1, correct=9100), result(seed=2, correct=None)])
+    for style in ("text", "markdown", "latex"):
+        assert table(render(groups, style), style)[0]["test accuracy %"].endswith(" (seed 2 diverged at epoch 3)")
+
+
+def test_csv_read_by_pandas_holds_the_rows() -> None:
+    groups = compare([*CASES, result("a_bn", 5, 100, recipe__fingerprint="b" * 64)])
+    frame = pd.read_csv(io.StringIO(render(groups, "csv")))
+    assert len(frame) == 4
+    pairs = [(group, row) for group in groups for row in group.rows]
+    for (group, row), (_, shown) in zip(pairs, frame.iterrows(), strict=True):
+        assert (shown["model"], shown["recipe_fingerprint"]) == (row.model, group.recipe_fingerprint)
+        assert shown["machine"] == group.machines[row.machine]
+        assert shown["seeds"] == " ".join(map(str, row.seeds))
+        assert shown["label"] == row.label
+        low, high = row.interval or (None, None)
+        for column, value in {
+            "accuracy": row.accuracy, "interval_low": low, "interval_high": high, "parameters": row.parameters,
+            "macs": row.macs, "latency_p99": row.latency_p99, "peak_memory_bytes": row.peak_memory_bytes,
+            "inference_images_per_second": row.inference_images_per_second,
+        }.items():  # fmt: skip
+            assert pd.isna(shown[column]) if value is None else shown[column] == value
+        assert pd.isna(shown["diverged"]) if not row.diverged else shown["diverged"] == "0@3"
+
+
+def test_csv_keeps_integers_where_a_row_has_none() -> None:
+    runs = [*BASELINE, result("m_old", model__activation_bytes=None, speed__peak_memory_bytes=None)]
+    told = {row["model"]: row for row in csv.DictReader(io.StringIO(render(compare(runs, "m_bn"), "csv")))}
+    for model, pairs, memory, activations in (
+        ("m_bn", "", str(777 * 2**20), "300000"), ("m_up", "3", str(777 * 2**20), "300000"), ("m_old", "1", "", ""),
+    ):  # fmt: skip
+        shown = [told[model][name] for name in ("pairs", "peak_memory_bytes", "activation_bytes")]
+        assert shown == [pairs, memory, activations]
+
+
+def test_json_holds_the_rows() -> None:
+    groups = compare(CASES)
+    (said,) = json.loads(render(groups, "json"), parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
+    assert said["recipe_fingerprint"] == groups[0].recipe_fingerprint
+    for shown, row in zip(said["rows"], groups[0].rows, strict=True):
+        assert (shown["model"], shown["accuracy"], shown["seeds"]) == (row.model, row.accuracy, row.seeds)
+        assert shown["interval"] == (list(row.interval) if row.interval else None)
+        assert shown["peak_memory_bytes"] == row.peak_memory_bytes
+        assert shown["diverged"] == {str(seed): epoch for seed, epoch in row.diverged.items()}
+
+
+@pytest.mark.parametrize("style", FORMATS)
+def test_every_format_ends_in_one_newline(style: str) -> None:
+    text = render(compare(CASES), style)
+    assert text.endswith("\n")
+
+
+@pytest.mark.parametrize("style", ["text", "markdown", "latex"])
+def test_selection_on_the_test_set_is_marked(style: str) -> None:
+    honest, chosen = compare([result()]), compare([result(selection__split="test")])
+    text = render(chosen, style)
+    assert table(text, style)[0]["test accuracy %"].endswith("†")
+    assert "selection: test" in text
+    assert "The test set chose these weights" in text
+    assert "†" not in render(honest, style)
+    assert "best epoch on holdout" in render(honest, style)
+    assert "best epoch on test" in text
+    assert "last epoch" in render(compare([result(selection__rule="last")]), style)
+
+
+@pytest.mark.parametrize("style", ["text", "markdown", "latex"])
+def test_the_heading_says_what_an_answer_is_a_mean_over(style: str) -> None:
+    assert "logits" not in render(compare([result()]), style)
+    shifted = result(recipe__content={"precision": "fp32", "mirror_evaluation": True, "shifted_evaluation": 1})
+    told = "fp32, best epoch on holdout, logits the mean over each image, its mirror image and both moved 1 px along"
+    assert told in render(compare([shifted]), style)
+
+
+def test_selection_is_a_column_of_csv_and_json() -> None:
+    groups = compare([result(selection__split="test")])
+    assert pd.read_csv(io.StringIO(render(groups, "csv")))["selection"].tolist() == ["test"]
+    assert json.loads(render(groups, "json"))[0]["selection"] == "test"
+
+
+def test_notes_say_how_the_interval_came_about() -> None:
+    one, more = render(compare([result()]), "text"), render(compare([result(), result(seed=1)]), "text")
+    assert "no winner is claimed" in one
+    assert "Student" not in one
+    assert "95 % interval over seeds (Student t)" in more
+    assert "binomial" not in more
+
+
+@pytest.mark.parametrize("style", ["latex"])
+def test_latex_is_one_table_and_comments(style: str) -> None:
+    text = render(compare(CASES), style)
+    inside = text[text.index(r"\begin{tabular}") : text.index(r"\end{tabular}")]
+    columns = re.match(r"\\begin\{tabular\}\{([lrc]+)\}", inside).group(1)
+    assert len(columns) == len(table(text, style)[0])
+    outside = text.replace(inside, "").replace(r"\end{tabular}", "")
+    assert all(not line or line.startswith("%") for line in outside.splitlines())
+    assert not re.search(r"(?<!\\)[%_#$]", inside.split("\n", 1)[1])  # nothing that TeX would take for its own
+
+
+HOSTILE = "a|b & c_d % e\\ f\nnew $line$ | x"
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        ("model__label", HOSTILE),
+        ("dataset__name", HOSTILE.replace("\n", " ")),
+        ("environment__cpu", HOSTILE.replace("\n", " ")),
+    ],
+    ids=["label", "dataset", "cpu"],
+)
+@pytest.mark.parametrize("style", ["text", "markdown", "latex"])
+def test_hostile_text_breaks_no_table(style: str, path: str, value: str) -> None:
+    """Labels come from anybody's registry, data sets are named after folders, a processor says what it likes."""
+    plain = render(compare([result("a_bn"), result("b_bn")]), style)
+    text = render(compare([result("a_bn", **{path: value}), result("b_bn", **{path: value})]), style)
+    assert [row["model"] for row in table(text, style)] == ["a_bn", "b_bn"]
+    assert list(table(text, style)[0]) == list(table(plain, style)[0])
+    assert len(text.splitlines()) == len(plain.splitlines())
+    if style == "latex":
+        outside = text[: text.index(r"\begin")] + text[text.index(r"\end{tabular}") + 13 :]
+        assert all(not line or line.startswith("%") for line in outside.splitlines())
+
+
+@pytest.mark.parametrize("path", ["model__label", "model__norm", "dataset__name"])
+def test_hostile_text_comes_back_from_csv_and_json(path: str) -> None:
+    groups = compare([result("a_bn", **{path: HOSTILE})])
+    column = path.split("__")[1] if path.startswith("model") else "dataset"
+    assert pd.read_csv(io.StringIO(render(groups, "csv")))[column].tolist() == [HOSTILE]
+    said = json.loads(render(groups, "json"))[0]
+    assert (said["rows"][0] if path.startswith("model") else said)[column] == HOSTILE
+
+
+def test_group_is_plain_data() -> None:
+    (group,) = compare(CASES)
+    assert isinstance(group, Group)
+    assert (group.dataset, group.recipe, group.precision, group.selection) == ("cifar10", "standard", "fp32", "holdout")
+
+
+# Differences from a baseline
+
+
+def sweep(model: str, *correct: int | None) -> list[Result]:
+    """One run per seed."""
+    return [result(model, seed, hits) for seed, hits in enumerate(correct)]
+
+
+BASELINE = [
+    *sweep("m_bn", 9000, 9010, 8990), *sweep("m_up", 9100, 9112, 9089), *sweep("m_down", 8900, 8911, 8889),
+    *sweep("m_same", 9011, 8999, 8992), *sweep("m_lost", 9200, 9210, None),
+]  # fmt: skip
+
+
+def test_differences_are_paired_corrected_and_put_in_words() -> None:
+    (group,) = compare(BASELINE, "m_bn")
+    against = {row.model: row.against for row in group.rows}
+    assert against.pop("m_bn") is None
+    words = {model: told.verdict for model, told in against.items()}
+    assert words == {
+        "m_up": "better", "m_down": "worse", "m_same": "no evidence either way at n=3", "m_lost": "a seed diverged",
+    }  # fmt: skip
+    up = against["m_up"]
+    expected = scipy.stats.ttest_rel([0.91, 0.9112, 0.9089], [0.9, 0.901, 0.899])
+    assert (up.pairs, up.difference) == (3, pytest.approx(0.0100333, abs=1e-6))
+    assert up.interval == pytest.approx(tuple(expected.confidence_interval()))
+    assert up.p_value >= expected.pvalue  # corrected for the other three
+    assert against["m_lost"].pairs == 2
+
+
+def test_one_seed_claims_nothing() -> None:
+    (group,) = compare([result("m_bn"), result("m_up", correct=9900)], "m_bn")
+    told = group.rows[0].against
+    assert (told.pairs, told.difference, told.p_value, told.verdict) == (1, None, None, "needs 3 seeds")
+
+
+@pytest.mark.parametrize(
+    ("first", "pairs", "verdict"), [(5, 0, "needs 3 common seeds"), (3, 2, "needs 3 common seeds"), (2, 3, "better")]
+)
+def test_seeds_enough_but_not_in_common(first: int, pairs: int, verdict: str) -> None:
+    runs = [result("m_bn", seed, 9000 + seed**2) for seed in range(5)]
+    runs += [result("m_ln", seed, 9500 + seed) for seed in range(first, first + 3)]
+    (group,) = compare(runs, "m_bn")
+    told = group.rows[0].against
+    assert (told.pairs, told.verdict) == (pairs, verdict)
+
+
+def test_baseline_that_is_nowhere_or_in_two_rows_is_refused() -> None:
+    with pytest.raises(UnknownNameError, match=r"unknown baseline 'm_bnn'.*did you mean 'm_bn'"):
+        compare(BASELINE, "m_bnn")
+    with pytest.raises(ResultError, match="baseline m_bn stands in 2 rows of standard on cifar10"):
+        compare([*BASELINE, result("m_bn", environment__cpu="CPU two")], "m_bn")
+
+
+def test_group_without_the_baseline_stays_as_it_is() -> None:
+    alone = result("m_up", recipe__fingerprint="b" * 64)
+    with_baseline, without = compare([*BASELINE, alone], "m_bn")
+    assert [row.against for row in without.rows] == [None]
+    assert any(row.against for row in with_baseline.rows)
+
+
+@pytest.mark.parametrize("style", ["text", "markdown", "latex"])
+def test_difference_columns(style: str) -> None:
+    text = render(compare(BASELINE, "m_bn"), style)
+    shown = {cells["model"].replace("\\_", "_"): cells for cells in table(text, style)}
+    assert shown["m_bn"]["verdict"] == "baseline"
+    assert shown["m_up"]["verdict"] == "better"
+    assert shown["m_up"]["p (Holm)"] == "< 0.001"
+    assert 0.1 < float(shown["m_same"]["p (Holm)"]) <= 1
+    assert shown["m_up"]["difference"].startswith("+1.00 ± 0.")
+    assert "difference" not in render(compare(BASELINE), style).lower()
+
+
+def test_csv_and_json_hold_the_differences() -> None:
+    groups = compare(BASELINE, "m_bn")
+    frame = pd.read_csv(io.StringIO(render(groups, "csv"))).set_index("model")
+    (told,) = json.loads(render(groups, "json"))
+    rows = {row["model"]: row for row in told["rows"]}
+    assert rows["m_bn"]["against"] is None
+    assert rows["m_up"]["against"]["verdict"] == frame.loc["m_up", "verdict"] == "better"
+    assert rows["m_up"]["against"]["p_value"] == pytest.approx(frame.loc["m_up", "p_value"])
+    assert rows["m_up"]["against"]["interval"] == pytest.approx(
+        [frame.loc["m_up", "difference_low"], frame.loc["m_up", "difference_high"]]
+    )
+    assert rows["m_lost"]["accuracies"] == [0.92, 0.921, None]
+
+
+# One common seed: by image
+
+
+def stored(folder: Path, model: str, right: np.ndarray, seed: int = 0, labels: np.ndarray | None = None) -> Stored:
+    """A run with predictions: `right` says which of its test images it got."""
+    labels = np.arange(len(right)) % 10 if labels is None else labels
+    place = RunFolder(folder / model / f"seed{seed}")
+    place.path.mkdir(parents=True)
+    save_predictions(place.predictions, labels, np.where(right, labels, (labels + 1) % 10), np.ones(len(right)))
+    hits = int(right.sum())
+    told = {"test__correct": hits, "test__accuracy": hits / len(right), "test__images": len(right)}
+    told["test__confusion"] = [[hits, len(right) - hits], [0, 0]]
+    return Stored(result(model, seed, hits, dataset__test_images=len(right), **told), place)
+
+
+def marks(images: int, *wrong: range) -> np.ndarray:
+    right = np.ones(images, dtype=bool)
+    for rows in wrong:
+        right[list(rows)] = False
+    return right
+
+
+def test_one_common_seed_is_mcnemars(tmp_path: Path) -> None:
+    base = stored(tmp_path, "m_bn", marks(1000, range(0, 60)))
+    near = stored(
+        tmp_path, "m_near", marks(1000, range(5, 63))
+    )  # right on 5 that the baseline misses, wrong on 3 others
+    far = stored(tmp_path, "m_far", marks(1000, range(40, 140)))  # 40 and 80
+    (group,) = module.compare([base, near, far], "m_bn")
+    against = {row.model: row.against for row in group.rows if row.against}
+    assert {told.method for told in against.values()} == {"mcnemar"}
+    assert against["m_near"].difference == pytest.approx(0.002)
+    assert against["m_far"].difference == pytest.approx(-0.04)
+    assert against["m_near"].p_value == pytest.approx(scipy.stats.binomtest(5, 8).pvalue)
+    assert against["m_far"].p_value == pytest.approx(2 * scipy.stats.binomtest(40, 120).pvalue)  # Holm: two rows
+    assert against["m_near"].verdict == "no evidence either way at n=1"
+    assert against["m_far"].verdict == "these two runs differ; needs 3 seeds"
+    text = render([group], "text")
+    assert "McNemar" in text
+    assert {cells["model"]: cells["difference"][-1] for cells in table(text, "text")} == {
+        "m_bn": "-", "m_near": "*", "m_far": "*",
+    }  # fmt: skip
+
+
+def test_predictions_of_another_run_are_refused(tmp_path: Path) -> None:
+    base, other = (stored(tmp_path, name, marks(100, range(9))) for name in ("m_bn", "m_ln"))
+    save_predictions(other.folder.predictions, np.zeros(100, int), np.zeros(100, int), np.ones(100))
+    with pytest.raises(ResultError, match=r"m_ln/seed0/predictions.npz: is not of the run in"):
+        module.compare([base, other], "m_bn")
+    mixed_up = stored(tmp_path, "m_gn", marks(100, range(9)), labels=np.arange(100)[::-1] % 10)
+    with pytest.raises(ResultError, match="are of other images"):
+        module.compare([base, mixed_up], "m_bn")
+
+
+# Power
+
+
+def test_power_tells_seeds_for_each_size() -> None:
+    groups = compare(BASELINE, "m_bn")
+    found = {need.model: need for need in needs(groups)}
+    assert set(found) == {"m_up", "m_down", "m_same"}
+    up = found["m_up"]
+    assert (up.pairs, up.tests) == (3, 4)
+    assert up.spread == pytest.approx(np.std([0.01, 0.0102, 0.0099], ddof=1))
+    low, high = up.spread_interval
+    assert low < up.spread < high
+    assert up.seeds[0.1] == seeds_needed(0.001, up.spread, 0.05 / 4)
+    assert list(up.seeds.values()) == sorted(up.seeds.values(), reverse=True)
+    for style in ("text", "markdown", "latex"):
+        shown = table(render_power(list(found.values()), style), style)
+        assert [row["model"] for row in shown] == list(found)
+        assert shown[0]["for 0.1"] == f"{next(iter(found.values())).seeds[0.1]:,}"
+    frame = pd.read_csv(io.StringIO(render_power([up], "csv")))
+    assert (frame["seeds_0.1"][0], frame["spread"][0]) == (up.seeds[0.1], up.spread)
+    assert json.loads(render_power([up], "json"))[0]["seeds"]["0.1"] == up.seeds[0.1]
+
+
+def test_power_marks_selection_on_the_test_set() -> None:
+    runs = [result(model, seed, 9000 + 10 * seed * size, selection__split="test")
+            for size, model in enumerate(("m_bn", "m_ln"), 1) for seed in range(3)]  # fmt: skip
+    text = render_power(needs(compare(runs, "m_bn")), "text")
+    assert table(text, "text")[0]["model"] == "m_ln†"
+    assert "The test set chose these weights" in text
+
+
+def test_power_needs_three_seeds_and_says_who_has_fewer() -> None:
+    pairs = [result(model, seed, 9000 + 7 * seed * size) for size, model in enumerate(("m_bn", "m_ln"), 1)
+             for seed in range(2)]  # fmt: skip
+    with pytest.raises(ResultError, match="no model has 3 seeds in common"):
+        needs(compare(pairs, "m_bn"))
+    groups = compare([*pairs, result("m_bn", 2, 9001), *(result("m_gn", seed, 9100 + seed**2) for seed in range(3)),
+                      result("m_in", 7)], "m_bn")  # fmt: skip
+    assert [need.model for need in needs(groups)] == ["m_gn"]
+    assert sorted(too_few(groups)) == [
+        "m_in under standard-aaaaaaaa (0 common seeds)", "m_ln under standard-aaaaaaaa (2 common seeds)",
+    ]  # fmt: skip
+
+
+# Other figures than the accuracy, paired by seed
+
+
+ECE = {"m_bn": (0.010, 0.012, 0.011), "m_ln": (0.014, 0.017, 0.015), "m_gn": (0.011, 0.012, 0.0112)}
+PAIRED = [result(model, seed, 9000 - seed, test__ece=ece) for model, values in ECE.items()
+          for seed, ece in enumerate(values)]  # fmt: skip
+
+
+def test_figures_of_quality_are_paired_by_seed_with_holm_within_the_figure() -> None:
+    (group,) = compare([*PAIRED, result("m_in", 0, test__ece=0.5)], "m_bn")
+    shifts = {row.model: row.against.quality["ece"] for row in group.rows if row.against and row.against.quality}
+    assert shifts.keys() == {"m_ln", "m_gn"}  # one common seed is no pair
+    found = {model: scipy.stats.ttest_rel(ECE[model], ECE["m_bn"]) for model in shifts}
+    raw = {model: test.pvalue for model, test in found.items()}
+    assert shifts["m_ln"].p_value == pytest.approx(2 * raw["m_ln"])  # the smaller of two
+    assert shifts["m_gn"].p_value == pytest.approx(max(2 * raw["m_ln"], raw["m_gn"]))
+    for model, test in found.items():
+        assert shifts[model].difference == pytest.approx(np.mean(np.subtract(ECE[model], ECE["m_bn"])))
+        assert shifts[model].interval == pytest.approx(tuple(test.confidence_interval()))
+
+
+def test_equal_differences_are_rounded_as_their_figure_is() -> None:
+    """Three seeds that differ by one step of the figure each."""
+    small = {"test__images": 100, "test__correct": 90, "test__accuracy": 0.9, "test__confusion": [[90, 10], [0, 0]]}
+    small |= {f"train__{name.removeprefix('test__')}": value for name, value in small.items()}
+    base, other = ({"epochs_to_90_percent": epochs, "test__top5_accuracy": top5, "test__loss": loss}
+                   for epochs, top5, loss in ((5, 0.97, 0.5), (6, 0.98, 0.52)))  # fmt: skip
+    (group,) = compare(
+        [result(model, seed, 90, **small, **told) for model, told in (("m_bn", base), ("m_ln", other))
+         for seed in range(3)], "m_bn",
+    )  # fmt: skip
+    (shifts,) = [row.against.quality for row in group.rows if row.against]
+    for name, step in (("epochs_to_90_percent", 1), ("top5_accuracy", 0.01)):
+        assert shifts[name].difference == pytest.approx(step)
+        assert 0.05 < shifts[name].p_value < 0.1
+        # t(2 degrees, 0.975), over the root of 3, of the rounding of a difference
+        half = 4.302653 / 3**0.5 * step / 6**0.5
+        assert shifts[name].interval == pytest.approx((step - half, step + half), abs=1e-6)
+    assert shifts["loss"].p_value < 0.001  # has no steps
+    text = render([group], "text", "differences")
+    (shown,) = [cells for cells in table(text, "text") if cells["model"] == "m_ln"]
+    assert shown["epochs to 90 %"] == "+1.0 ± 1.0 (p 0.051)"
+
+
+@pytest.mark.parametrize("style", ["text", "markdown", "latex"])
+def test_the_view_of_differences_gives_a_p_from_three_seeds_on(style: str) -> None:
+    two = [run for run in PAIRED if (run.model.name, run.seed) != ("m_gn", 2)]
+    groups = compare(two, "m_bn")
+    text = render(groups, style, "differences")
+    shown = {cells["model"].replace("\\_", "_"): cells for cells in table(text, style)}
+    told = {row.model: row.against.quality["ece"] for row in groups[0].rows if row.against}
+    column = next(name for name in shown["m_ln"] if name.startswith("ECE"))
+    half = 50 * (told["m_ln"].interval[1] - told["m_ln"].interval[0])
+    assert shown["m_ln"][column] == f"{100 * told['m_ln'].difference:+.2f} ± {half:.2f} (p {told['m_ln'].p_value:.3f})"
+    assert re.fullmatch(r"\+0\.05 ± \d\.\d\d", shown["m_gn"][column])
+    assert shown["m_bn"][column] == "-"
+    assert "Speeds on" not in text
+    assert "the figure minus the baseline's" in text
+
+
+def test_differences_of_quality_are_columns_of_csv() -> None:
+    groups = compare(PAIRED, "m_bn")
+    frame = pd.read_csv(io.StringIO(render(groups, "csv"))).set_index("model")
+    told = next(row for row in groups[0].rows if row.model == "m_ln").against.quality["ece"]
+    columns = ["ece_difference", "ece_difference_low", "ece_difference_high", "ece_p_value"]
+    assert frame.loc["m_ln", columns].tolist() == [told.difference, *told.interval, told.p_value]
+    assert frame.loc["m_bn", ["ece_difference", "ece_p_value"]].isna().all()
+
+
+def test_no_verdict_against_a_baseline_of_which_a_seed_diverged() -> None:
+    runs = [result("m_bn", seed, 9000 + seed if seed < 3 else None) for seed in range(5)]
+    runs += [result("m_ln", seed, 8000 + 2 * seed) for seed in range(5)]
+    (group,) = compare(runs, "m_bn")
+    (against,) = [row.against for row in group.rows if row.against]
+    assert (against.pairs, against.verdict) == (3, "a seed diverged")
+    assert against.p_value < 0.001
+
+
+def test_the_note_on_differences_says_only_what_was_done() -> None:
+    (one,) = compare([result("m_bn"), result("m_ln")], "m_bn")  # one seed, and no predictions
+    assert "Difference: points from m_bn." in render([one], "text")
+    (several,) = compare(PAIRED, "m_bn")
+    assert "points from m_bn, paired by seed, with its 95 % interval (Student t); p corrected" in render(
+        [several], "text"
+    )
+
+
+# Unlike runs side by side
+
+
+MIXED = [
+    result("m_bn", recipe__content={"precision": "fp32", "epochs": 2, "selection": {"split": "holdout"}}),
+    result("m_bn", correct=9_500, recipe__fingerprint="b" * 64, selection__split="test",
+           recipe__content={"precision": "fp32", "epochs": 40, "clip": 1, "selection": {"split": "test"}}),
+    result("m_ln", correct=9_100, dataset__fingerprint="e" * 64,
+           recipe__content={"precision": "fp32", "epochs": 2, "selection": {"split": "holdout"}}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("style", ["text", "markdown", "latex"])
+def test_mixed_table_says_field_by_field_what_differs(style: str) -> None:
+    assert len(compare(MIXED)) == 3
+    (group,) = compare(MIXED, mixed=True)
+    assert group.mixed
+    text = render([group], style)
+    assert "MIXED" in text
+    shown = [{key.replace("\\_", "_"): value for key, value in cells.items()} for cells in table(text, style)]
+    assert [(cells["epochs"], cells["clip"], cells["selection.split"]) for cells in shown] == [
+        ("40", "1", "test"), ("2", "-", "holdout"), ("2", "-", "holdout"),
+    ]  # fmt: skip
+    assert "precision" not in shown[0]  # all have the same
+    assert [cells["test accuracy %"].endswith("†") for cells in shown] == [True, False, False]
+    assert "The test set chose these weights" in text
+
+
+def test_mixed_group_in_csv_and_json() -> None:
+    groups = compare(MIXED, mixed=True)
+    frame = pd.read_csv(io.StringIO(render(groups, "csv")))
+    assert frame["epochs"].tolist() == [40, 2, 2]
+    (said,) = json.loads(render(groups, "json"))
+    assert (said["mixed"], said["recipe_fingerprint"], said["selection"]) == (True, "mixed", "mixed")
+    assert said["rows"][0]["differs"]["epochs"] == "40"
+    assert compare([], mixed=True) == []
+
+
+# Other figures
+
+
+def test_quality_view() -> None:
+    groups = compare([result(seed=0, test__loss=0.4), result(seed=1, test__loss=0.6), result("m_old", train=None)])
+    shown = {cells["model"]: cells for cells in table(render(groups, "text", "quality"), "text")}
+    assert shown["m_bn"] | {
+        # Equal values of both seeds: the rounding, 12.7062 / 24 ** 0.5 steps (of 1, 1 / 10,000 images or 1e-4).
+        "loss": "0.5000 ± 1.2706", "top-5 %": "99.00 ± 0.03", "ECE %": "10.00 ± 0.03", "Brier": "0.2000 ± 0.0003",
+        "train accuracy %": "95.00 ± 0.03", "gap": "+5.00 ± 0.03", "epochs to 90 %": "3.0 ± 2.6",
+        "activations KiB": "293",
+    } == shown["m_bn"]  # fmt: skip
+    assert (shown["m_old"]["loss"], shown["m_old"]["gap"], shown["m_old"]["train accuracy %"]) == ("0.5000", "-", "-")
+    (group,) = groups
+    assert group.rows[0].intervals["loss"] == pytest.approx(student_interval([0.4, 0.6]))
+    half = 12.7062 / 24**0.5 / 10_000
+    assert group.rows[0].interval == pytest.approx((0.9 - half, 0.9 + half))
+    assert group.rows[1].intervals == {}  # one seed
+    frame = pd.read_csv(io.StringIO(render(groups, "csv")))
+    assert frame["loss_high"].tolist() == pytest.approx([1.7706, math.nan], abs=1e-4, nan_ok=True)
+    assert "MACs (M)" not in shown["m_bn"]
+
+
+def test_seconds_to_an_accuracy(tmp_path: Path) -> None:
+    runs = []
+    for seed, accuracies in enumerate([(0.5, 0.8), (0.8, 0.9), (0.1, 0.85)]):
+        folder = RunFolder(tmp_path / f"seed{seed}")
+        folder.path.mkdir()
+        lines = [EpochRow(i, 0.1, 1.0, 0.5, "holdout", 1.0, value, 1e3, 10.0 + seed, 1.0)
+                 for i, value in enumerate(accuracies, 1)]  # fmt: skip
+        save_history(folder.history, lines)
+        runs.append(Stored(result(seed=seed), folder))
+    (group,) = module.compare(runs, seconds_to=0.8)
+    assert group.rows[0].seconds_to == 20.0  # of 20, 11 and 24
+    assert table(render([group], "text"), "text")[0]["s to 80 %"] == "20"
+    (group,) = module.compare(runs, seconds_to=0.85)
+    assert group.rows[0].seconds_to is None  # one seed never was
+    moved = Stored(result(seed=3, environment__moved_after=1), runs[0].folder)  # its seconds are of two machines
+    (group,) = module.compare([*runs, moved], seconds_to=0.8)
+    assert group.rows[0].seconds_to is None
+    with pytest.raises(ResultError, match="the history cannot be read"):
+        compare([result()], seconds_to=0.8)

@@ -1,0 +1,179 @@
+"""The plan of a sweep: states and estimates from what is stored, and ``--dry-run``, which touches nothing."""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+import statistics
+import types
+from pathlib import Path
+
+import pytest
+
+from zoo.data.datasets import load
+from zoo.engine.machine import describe
+from zoo.errors import ResultError
+from zoo.recipes.load import load_recipe
+from zoo.registry.merge import load_registry
+from zoo.render.estimate import duration, render
+from zoo.results.folder import load_history, load_result, save_history, save_result
+from zoo.runner import estimate, sweep
+from zoo.runner.estimate import Planned, at_a_time
+
+CHANGES = ("split.train=64", "split.holdout=32", "epochs=2", "schedule.peak_epoch=1")
+OPTIONS = ("--recipe", "smoke", *(word for change in CHANGES for word in ("--set", change)), "--layout", "nchw")
+
+
+@pytest.fixture(scope="module")
+def benched(module_inline):
+    """One run of resnet20_ln, seed 0, done."""
+    module_inline.ok("bench", "resnet20_ln", *OPTIONS)
+    (result,) = module_inline.folder.glob("runs/*/*/*/*/result.json")
+    return types.SimpleNamespace(folder=module_inline.folder, run=result.parent, result=load_result(result))
+
+
+@pytest.fixture
+def here(benched, tmp_path, monkeypatch):
+    """A folder with a copy of it."""
+    shutil.copytree(benched.folder / "runs", tmp_path / "runs")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def plan_of(benched, *models, seeds=1, changes=CHANGES, **environment):
+    """The plan of some models in ./runs, for the machine of the stored run but for `environment`."""
+    recipe = load_recipe("smoke", changes).with_precision(benched.result.recipe.content["precision"])
+    data, found = load("shapes10"), load_registry().match(models)
+    runs = sweep.plan(found, range(seeds), recipe, data.name, Path("runs"))
+    return estimate.plan(runs, recipe, data, Path("runs"), benched.result.environment | environment)
+
+
+def test_what_is_done_needs_no_time_and_the_rest_what_the_done_took(benched, here):
+    done, left = plan_of(benched, "resnet20_ln", seeds=2)
+    assert (done.state, done.epoch, done.seconds) == ("done", 2, 0.0)
+    assert (left.state, left.epoch, left.epochs, left.scaled) == ("to do", 0, 2, False)
+    assert left.folder == Path("runs") / benched.run.relative_to(benched.folder / "runs").with_name("seed1")
+    assert left.seconds == pytest.approx(benched.result.wall_seconds, rel=0.25)
+
+
+def test_epochs_that_were_done_elsewhere_tell_nothing(benched, here):
+    file = here / benched.run.relative_to(benched.folder) / "result.json"
+    moved = benched.result.model_copy(update={"environment": benched.result.environment | {"moved_after": 1}})
+    save_result(file, moved)
+    first, last = load_history(file.parent / "history.csv")
+    save_history(file.parent / "history.csv", [dataclasses.replace(first, train_seconds=9000.0), last])
+    _, left = plan_of(benched, "resnet20_ln", seeds=2)
+    assert left.seconds < 1000
+
+
+def test_ten_times_the_epochs_take_ten_times_the_epochs_time(benched, here):
+    changes = (*(one for one in CHANGES if "epochs" not in one), "epochs=20")
+    (longer,) = plan_of(benched, "resnet20_ln", changes=changes)
+    history = load_history(benched.run / "history.csv")
+    epochs = sum(row.train_seconds + row.eval_seconds for row in history)
+    assert longer.seconds == pytest.approx(benched.result.wall_seconds + 9 * epochs, rel=0.25)
+
+
+def test_six_looks_at_an_image_take_six_times_as_long(benched, here):
+    (plain,) = plan_of(benched, "resnet20_ln", changes=(*CHANGES, "batch_size=8"))
+    (shifted,) = plan_of(
+        benched, "resnet20_ln", changes=(*CHANGES, "batch_size=8", "mirror_evaluation=true", "shifted_evaluation=1")
+    )
+    seconds = statistics.median(row.eval_seconds for row in load_history(benched.run / "history.csv"))
+    assert shifted.seconds - plain.seconds == pytest.approx(2 * 5 * seconds)
+
+
+def test_another_model_is_scaled_by_macs_and_another_machine_unknown(benched, here):
+    (known,) = plan_of(benched, "resnet20_ln", seeds=1, changes=(*CHANGES, "batch_size=8"))
+    (larger,) = plan_of(benched, "resnet44_ln", changes=(*CHANGES, "batch_size=8"))
+    assert larger.scaled
+    assert not known.scaled
+    assert larger.seconds > known.seconds
+    (elsewhere,) = plan_of(benched, "resnet44_ln", cpu="another")
+    assert elsewhere.seconds is None
+    (threads,) = plan_of(benched, "resnet44_ln", threads=64)
+    assert threads.seconds is None
+
+
+def test_a_run_that_was_stopped_is_said_with_its_epoch(benched, here, inline_cli):
+    """Stopped by a reporter that raises after the first epoch, as Ctrl-C would."""
+    from zoo.render.progress import Lines
+
+    class Stop(Lines):
+        def epoch(self, *told):
+            raise KeyboardInterrupt
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("zoo.render.progress.make_reporter", lambda quiet: Stop(quiet))
+        assert inline_cli("bench", "resnet20_ln", "--seed", "1", *OPTIONS, cwd=here).returncode == 130
+    _, begun, new = plan_of(benched, "resnet20_ln", seeds=3)
+    assert (begun.state, begun.epoch) == ("goes on", 1)
+    assert begun.seconds < new.seconds
+
+
+def test_another_definition_is_refused_as_the_run_would_be(benched, here):
+    (here / "registry.yaml").write_text(
+        'models:\n  resnet20_ln: {builder: "zoo.models.resnet9:resnet9", override: true}\n'
+    )
+    with pytest.raises(ResultError, match="was made with another definition of resnet20_ln"):
+        plan_of(benched, "resnet20_ln")
+
+
+def test_dry_run_prints_the_plan_and_touches_nothing(benched, here, inline_cli):
+    before = {path: path.stat().st_mtime_ns for path in here.rglob("*")}
+    output = inline_cli("bench", "resnet20_ln", "resnet20_bn", "--seeds", "2", *OPTIONS, "--dry-run", cwd=here)
+    assert output.returncode == 0, output.stderr
+    assert {path: path.stat().st_mtime_ns for path in here.rglob("*")} == before
+    rows = [line.split() for line in output.stdout.splitlines() if line.startswith("resnet20_")]
+    assert [" ".join(row[:3]) for row in rows] == [
+        "resnet20_ln 0 done", "resnet20_bn 0 to", "resnet20_ln 1 to", "resnet20_bn 1 to",
+    ]  # fmt: skip
+    assert [row[-2].startswith("~") for row in rows[1:]] == [True, False, True]
+    assert "4 runs: 1 done, 3 to do." in output.stdout
+    assert "with 4 at a time" in output.stdout
+    assert output.stderr == ""
+
+
+def test_dry_run_without_a_run_to_tell_says_what_would(tmp_path, inline_cli):
+    output = inline_cli("bench", "resnet20_ln", *OPTIONS, "--dry-run")
+    assert output.returncode == 0, output.stderr
+    assert "`zoo speed resnet20_ln` measures img/s" in output.stdout
+    assert not (tmp_path / "runs").exists()
+    study = inline_cli("study", "batch-size", "resnet20_ln", "--values", "8,16", *OPTIONS, "--dry-run")
+    assert study.returncode == 0, study.stderr
+    assert "2 runs: 0 done, 2 to do." in study.stdout
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_runs_side_by_side():
+    assert at_a_time([4, 4, 4, 4], 1) == 16
+    assert at_a_time([4, 4, 4, 4], 4) == 4
+    assert at_a_time([1, 1, 8], 2) == 9  # the long one comes last and waits for nobody
+    assert at_a_time([], 3) == 0
+
+
+def test_a_run_that_diverged_is_said_with_its_epoch(benched, here):
+    """Also where it diverged in the evaluation at its end, after the last epoch."""
+    (run,) = plan_of(benched, "resnet20_ln")
+    stored = load_result(run.folder / "result.json")
+    changes = {"status": "diverged", "diverged_epoch": 2, "diverged_step": 2, "epochs_trained": 2, "test": None}
+    save_result(run.folder / "result.json", stored.model_copy(update=changes))
+    (run,) = plan_of(benched, "resnet20_ln")
+    assert (run.state, run.epoch) == ("diverged", 2)
+    assert "diverged at epoch 2 " in render({"head": [run]}, describe(estimate.torch.device("cpu")))
+
+
+def test_totals_of_a_plan_that_is_partly_unknown():
+    made = Planned("a", 0, Path("a"), "to do", 0, 10, 600.0)
+    planned = [made, dataclasses.replace(made, model="b", seconds=None), dataclasses.replace(made, state="diverged")]
+    text = render({"head": planned}, describe(estimate.torch.device("cpu")))
+    assert "3 runs: 1 done, 2 to do." in text
+    assert "Left: at least 10 min with 1 at a time" in text
+    assert "`zoo speed b` measures img/s" in text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"), [(45.4, "45 s"), (600, "10 min"), (12_000, "3 h 20 min"), (200_000, "2 d 8 h")]
+)
+def test_durations(seconds, words):
+    assert duration(seconds) == words

@@ -1,0 +1,128 @@
+"""Whether a model would be trained otherwise than its rivals: under one recipe for all, or a table says nothing.
+
+It finds what an author does in good faith, and is no defence against one who hides it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
+from torch.optim.lr_scheduler import LRScheduler
+
+from zoo.builder.torchstate import Snapshot
+from zoo.errors import RegistryError
+
+# The harness uses none of these, so their author would believe in a training that did not take place.
+OWN_TRAINING = (
+    "configure_optimizers", "training_step", "optimizer_step", "make_optimizer",
+    "optimizer", "optimizers", "lr_scheduler", "lr_schedulers",
+)  # fmt: skip
+_ONE_RECIPE = (
+    "a model cannot bring its own training, all models of a table share one recipe; "
+    "take it out, or write what it does into a recipe file, for all models, and give that with --recipe"
+)
+
+
+@contextlib.contextmanager
+def untouched(where: str, doing: str) -> Iterator[None]:
+    """Put torch's global state back where the block leaves it changed, and raise :class:`RegistryError`.
+
+    `where` names the model and `doing` says what the block does with it.
+    """
+    before, problem = Snapshot(), None
+    try:
+        yield
+    except Exception as caught:  # a forward pass that has turned gradients off fails too; then that is told
+        problem = caught
+    if changes := before.changes():
+        before.put_back()
+        raise RegistryError(
+            f"{where}: {doing} it changes {', '.join(changes)}: every other model would be trained so too; "
+            "take that out of the model's code"
+        ) from problem
+    if problem is not None:
+        raise problem
+
+
+def check_module(where: str, module: nn.Module) -> None:
+    """Raise :class:`RegistryError` where `module` has a training of its own, or hooks on its gradients."""
+    for path, part in module.named_modules():
+        has = sorted(set(OWN_TRAINING) & set(dir(part)))
+        has += [name for name, value in vars(part).items() if isinstance(value, torch.optim.Optimizer | LRScheduler)]
+        if has:
+            raise RegistryError(f"{where}: {_told(path, part)} has {has[0]!r}: {_ONE_RECIPE}")
+    for name, parameter in module.named_parameters():
+        if is_lazy(parameter):
+            raise RegistryError(
+                f"{where}: parameter {name!r} has no size before the first image, but the optimizer is made before; "
+                "give its size when the model is built"
+            )
+        if parameter._backward_hooks or parameter._post_accumulate_grad_hooks:
+            raise RegistryError(
+                f"{where}: parameter {name!r} has a gradient hook, which changes how fast it learns; "
+                "take it out: how parameters are updated is the recipe's, one for all models"
+            )
+
+
+def unsynchronised(module: nn.Module) -> nn.Module:
+    """`module` itself, its SyncBatchNorm as BatchNorm: to try a copy in one process, or on a CPU, while others wait."""
+    for part in module.modules():
+        if isinstance(part, nn.SyncBatchNorm):
+            part.__class__ = nn.BatchNorm2d
+    return module
+
+
+def step(module: nn.Module, images: Tensor) -> tuple[nn.Module, dict[str, nn.Parameter], Any]:
+    """A copy of `module` after the backward pass of a step on `images` and an answer to them in eval mode, its
+    parameters before, and the answer: what :func:`check_after` looks at. Raises whatever the model does.
+    """
+    twin = unsynchronised(copy.deepcopy(module))
+    before = dict(twin.named_parameters())
+    twin.train()(images).sum().backward()
+    with torch.no_grad():
+        return twin, before, twin.eval()(images)
+
+
+def check_after(where: str, module: nn.Module, twin: nn.Module, before: dict[str, nn.Parameter]) -> None:
+    """Raise :class:`RegistryError` where a training step and an answer in eval mode did more to `twin` than they may.
+
+    `twin` is the copy of `module` that did both, `before` its parameters before; buffers may have changed.
+    """
+    check_module(where, twin)
+    after = dict(twin.named_parameters())
+    for name in before | after:
+        if before.get(name) is not after.get(name):
+            raise RegistryError(
+                f"{where}: its forward pass makes or replaces parameter {name!r}, which the optimizer does not have; "
+                "make it in __init__"
+            )
+    for name, original in module.named_parameters():
+        if not _equal(original, after[name]):
+            raise RegistryError(
+                f"{where}: its forward pass changes the values of parameter {name!r}; only the recipe's optimizer may: "
+                "compute a new tensor from it, or make what forward updates a buffer (register_buffer)"
+            )
+        if original.requires_grad != after[name].requires_grad:
+            raise RegistryError(
+                f"{where}: its forward pass changes requires_grad of parameter {name!r}; freeze it in __init__ or not"
+            )
+    for path, part in twin.named_modules():
+        if part.training:
+            raise RegistryError(
+                f"{where}: {_told(path, part)} is in training mode after eval(), so it would treat test images as "
+                "training images; leave train() and eval() as torch has them"
+            )
+
+
+def _told(path: str, part: nn.Module) -> str:
+    return f"its module {path!r} ({type(part).__name__})" if path else f"its {type(part).__name__}"
+
+
+def _equal(a: Tensor, b: Tensor) -> bool:
+    return torch.equal(a, b) or torch.allclose(a, b, rtol=0, atol=0, equal_nan=True)  # a parameter may be left empty

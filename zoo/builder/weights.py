@@ -1,0 +1,129 @@
+"""Initial weights from a file: ``--pretrained FILE`` and ``hub-folder:PATH``. Safetensors only, which carry no code."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from zoo.errors import RegistryError
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from zoo.registry.merge import Model
+
+MARK = "~"  # between a model's name and eight digits of the digest of what it started from
+WEIGHTS = "model.safetensors"
+
+
+@dataclass(frozen=True)
+class Pretrained:
+    """The file that a model's weights start from. `path` is None where a run that has it is only read again."""
+
+    sha256: str
+    path: Path | None = None
+
+
+def find(given: Path) -> Pretrained:
+    """The weights in `given`, a safetensors file or a folder (such as a run's) that has ``model.safetensors``.
+
+    Raises :class:`RegistryError` where there are none.
+    """
+    path = given / WEIGHTS if given.is_dir() else given
+    if not path.is_file():
+        what = f"has no {WEIGHTS}" if given.is_dir() else "no such file"
+        raise RegistryError(f"--pretrained {given}: {what}; give a .safetensors file or the folder of a finished run")
+    if path.suffix != ".safetensors":
+        raise RegistryError(
+            f"--pretrained {given}: is no .safetensors file; other kinds can carry code and are never loaded"
+        )
+    return Pretrained(sha256(path), path)
+
+
+def starting_from(model: Model, pretrained: Pretrained) -> Model:
+    """`model` under a name of its own, so that it and the one trained from scratch are never one row."""
+    return replace(model, name=f"{model.name}{MARK}{pretrained.sha256[:8]}", pretrained=pretrained)
+
+
+def registry_name(name: str) -> str:
+    """The name that the registry has for the model that a result calls `name`: without the digest of its weights."""
+    return re.sub(rf"{MARK}[0-9a-f]{{8}}\Z", "", name)
+
+
+def sha256(path: Path) -> str:
+    """The hexadecimal digest of a file. Raises :class:`RegistryError` where it cannot be read."""
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as problem:
+        raise RegistryError(f"{path}: cannot be read ({problem.strerror})") from problem
+
+
+def load(module: nn.Module, path: Path, digest: str, num_classes: int) -> list[str]:
+    """Put the weights of the safetensors file `path` into `module`; what was left out, in words.
+
+    The rule: only the classifier head may disagree in shape, and then keeps its initial values. The head is the last
+    linear layer or convolution with `num_classes` outputs; where timm names the head itself, that one. Batch norm's
+    ``num_batches_tracked`` may be missing, since older files have none.
+    Raises :class:`RegistryError` for a file that is damaged or no longer has the SHA-256 `digest`, and for every other
+    name or shape that differs.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load as parse
+
+    try:
+        content = path.read_bytes()
+        found = parse(content)
+    except (OSError, SafetensorError) as problem:
+        raise RegistryError(f"{path}: cannot be read as safetensors ({' '.join(str(problem).split())})") from problem
+    if hashlib.sha256(content).hexdigest() != digest:
+        raise RegistryError(f"{path}: has changed since this command began; give the command again")
+    wanted = module.state_dict()
+    head = set(_head(module, num_classes))
+    missing = {name for name in wanted.keys() - found.keys() if not name.endswith("num_batches_tracked")}
+    for problem, names in (("has no", missing), ("has an unknown", found.keys() - wanted.keys())):
+        if names:
+            more = f" and {len(names) - 1} more" * (len(names) > 1)
+            raise RegistryError(f"{path}: {problem} {min(names)!r}{more}; it is of another model{_advice(names)}")
+    left = [name for name, tensor in wanted.items() if name in found and tensor.shape != found[name].shape]
+    if wrong := sorted(set(left) - head):
+        there, here = tuple(found[wrong[0]].shape), tuple(wanted[wrong[0]].shape)
+        more = f", and {len(wrong) - 1} more differ" * (len(wrong) > 1)
+        raise RegistryError(
+            f"{path}: {wrong[0]!r} is {there}, but {here} in this model{more}; only the classifier head may differ"
+        )
+    module.load_state_dict({name: tensor for name, tensor in found.items() if name not in left}, strict=False)
+    if not left:
+        return ["all of its values"]
+    shapes = f"{tuple(found[left[0]].shape)} in the file, {tuple(wanted[left[0]].shape)} here"
+    return [f"all but the classifier head, which keeps its initial values: {', '.join(left)} ({shapes})"]
+
+
+def _head(module: nn.Module, num_classes: int) -> Iterable[str]:
+    """Names of the parameters of the classifier head."""
+    from torch import nn
+
+    def last(part: Any) -> list[nn.Module]:
+        fits = [
+            one
+            for one in (part.modules() if isinstance(part, nn.Module) else ())
+            if getattr(one, "out_features", getattr(one, "out_channels", None)) == num_classes
+        ]
+        return fits[-1:]
+
+    named = module.get_classifier() if hasattr(module, "get_classifier") else module
+    parts = named if isinstance(named, list | tuple | nn.ModuleList) else [named]  # a distilled model has two
+    heads = {id(one) for part in parts for one in last(part)} or {id(one) for one in last(module)}
+    for path, part in module.named_modules():
+        if id(part) in heads:
+            yield from (f"{path}.{name}" for name, _ in part.named_parameters())
+
+
+def _advice(names: Iterable[str]) -> str:
+    if any("running_" in name or ".norm." in name for name in names):
+        return " or of one with other norms (to swap norms after loading, use hub-folder:PATH@NORM)"
+    return ""

@@ -1,0 +1,1 @@
+"""Stored runs to groups and rows, with intervals and tests."""

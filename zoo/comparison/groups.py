@@ -1,0 +1,298 @@
+"""Results to groups: one per data set and recipe fingerprint, in each a row per model, ranked."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Protocol, TypeVar
+
+from zoo.comparison.baseline import differences
+from zoo.comparison.row import QUALITY, Row, row_of
+from zoo.errors import ResultError, unknown
+from zoo.recipes.diff import flatten
+from zoo.recipes.tta import Views
+from zoo.results.folder import Stored
+from zoo.results.schema import Result
+from zoo.utils.gcpause import paused_gc
+
+
+@dataclass(frozen=True)
+class Group:
+    """Runs that may be ranked together, or `mixed`: they may not. `machines` maps the rows' letters to their meaning.
+
+    `selection` is the split that training watched, `rule` whose weights count: the ``best`` epoch's on it, or the
+    ``last`` one's.
+    A mixed group has the field "mixed" for what its runs do not share. A group of tuned recipes has the fingerprint of
+    the recipe that they were tuned from, and their common `budget`: :class:`zoo.recipes.schema.Tuned` but the model.
+    """
+
+    dataset: str
+    dataset_fingerprint: str
+    recipe: str
+    recipe_fingerprint: str
+    selection: str
+    rule: str
+    precision: str
+    rows: list[Row]
+    machines: dict[str, str]
+    mixed: bool = False
+    seconds_to: float | None = None  # the accuracy that the rows' `seconds_to` is of
+    budget: dict[str, Any] | None = None
+    views: str | None = None  # what each answer is a mean over, in words, where an image is looked at more than once
+
+    @property
+    def slug(self) -> str:
+        """The recipe as tables call it."""
+        return f"{self.recipe}{' of ' if self.budget else '-'}{self.recipe_fingerprint[:8]}"
+
+    @property
+    def chosen(self) -> str:
+        """Which epoch's weights count, in words."""
+        if self.rule == "best":
+            return f"best epoch on {self.selection}"
+        return "last epoch" + ", watched on test" * (self.selection == "test")
+
+
+@paused_gc()
+def compare(
+    runs: Iterable[Stored],
+    baseline: str | None = None,
+    *,
+    mixed: bool = False,
+    tuned: bool = False,
+    once_each: bool = False,
+    seconds_to: float | None = None,
+) -> list[Group]:
+    """Group `runs` and sort each group's rows by accuracy, best first, models of which a seed diverged last.
+
+    `mixed` puts all into one group, each row with what it was made with. `tuned` leaves out all but the runs that
+    :func:`is_tuned` and groups them by data set, the recipe that was tuned and the budget. `seconds_to` is an accuracy,
+    0 to 1. Copies of one result count once.
+
+    A row has a model's seeds on all machines, and the speeds of the one that most of them ran on. Where a seed ran on
+    several, each machine has a row, or, with `once_each`, that is an error.
+
+    Raises :class:`ResultError` for two different results of one seed of one model on one machine, for damaged
+    predictions or histories, and where no run is tuned but should be, and :class:`zoo.errors.UnknownNameError` when no
+    group has the model `baseline`.
+    """
+    groups: dict[tuple[str, str], list[_Known]] = defaultdict(list)
+    for run in _once((run for run in runs if not tuned or is_tuned(run.result)), once_each):
+        told = run.result.recipe
+        experiment = json.dumps(_budget(run.result), sort_keys=True) if tuned else told.fingerprint
+        groups[run.result.dataset.fingerprint, experiment].append(run)
+    if tuned and not groups:
+        raise ResultError("no runs of tuned recipes; `zoo tune MODEL...` makes such recipes, and `zoo bench` the runs")
+    members = sorted(groups.values(), key=lambda runs: _group_name(runs[0].result))
+    if mixed:
+        return [_mixed(members, seconds_to)] if members else []
+    if baseline is not None:
+        names = [run.result.model.name for runs in members for run in runs]
+        if baseline not in names:
+            raise unknown(
+                "baseline", baseline, names, "the compared results", f"there are: {', '.join(dict.fromkeys(names))}"
+            )
+    return [_group(runs, baseline, seconds_to, _budget(runs[0].result) if tuned else None) for runs in members]
+
+
+def is_tuned(result: Result) -> bool:
+    """Whether the recipe of `result` was tuned for its model: not for none, and not for another one."""
+    return result.recipe.content.get("tuned", {}).get("model") == result.model.name
+
+
+def _budget(result: Result) -> dict[str, Any]:
+    """What the runs of one group of tuned recipes share."""
+    return {key: value for key, value in result.recipe.content["tuned"].items() if key != "model"}
+
+
+def _values(result: Result, budget: dict[str, Any]) -> dict[str, str]:
+    """What tuning found for the model of `result`, by dotted key."""
+    flat = flatten(result.recipe.content)
+    return {key: f"{flat[key]:g}" for key in budget["over"]}
+
+
+def _mixed(groups: Sequence[Sequence[_Known]], seconds_to: float | None) -> Group:
+    """One group of all, that ranks nothing: each row says where its data set and its recipe differ from the others'."""
+    letters: dict[str, str] = {}
+    told = [
+        {"dataset": first.dataset.name, "dataset_fingerprint": first.dataset.fingerprint[:8]}
+        | {"recipe": f"{first.recipe.name}-{first.recipe.fingerprint[:8]}"}
+        | {key: str(value) for key, value in flatten(first.recipe.content).items()}
+        for first in (runs[0].result for runs in groups)
+    ]
+    keys = dict.fromkeys(key for fields in told for key in fields)
+    unlike = [key for key in keys if len({fields.get(key, "-") for fields in told}) > 1]
+    rows = [
+        replace(row, differs={key: fields.get(key, "-") for key in unlike})
+        for runs, fields in zip(groups, told, strict=True)
+        for row, _ in _rows(runs, letters, seconds_to)
+    ]
+
+    def common(key: str) -> str:
+        values = {fields.get(key, "-") for fields in told}
+        return values.pop() if len(values) == 1 else "mixed"
+
+    first = groups[0][0].result
+    return Group(
+        dataset=common("dataset"),
+        dataset_fingerprint=first.dataset.fingerprint if common("dataset_fingerprint") != "mixed" else "mixed",
+        recipe=first.recipe.name if common("recipe") != "mixed" else "mixed",
+        recipe_fingerprint=first.recipe.fingerprint if common("recipe") != "mixed" else "mixed",
+        selection=common("selection.split"),
+        rule=common("selection.rule"),
+        precision=common("precision"),
+        rows=_ranked(rows),
+        machines={letter: machine for machine, letter in letters.items()},
+        mixed=True,
+        seconds_to=seconds_to,
+    )
+
+
+@dataclass(frozen=True)
+class _Known:
+    """A run with what it is grouped by, worked out once."""
+
+    stored: Stored
+    definition: str
+    machine: str
+
+    @property
+    def result(self) -> Result:
+        return self.stored.result
+
+
+def _once(runs: Iterable[Stored], once_each: bool) -> list[_Known]:
+    """One run told twice would look like two seeds that agree."""
+    kept: dict[tuple[str, ...], _Known] = {}
+    for run in runs:
+        result = run.result
+        found = _Known(run, json.dumps(result.model.definition, sort_keys=True), _machine(result))
+        who = (result.dataset.fingerprint, result.recipe.fingerprint, result.model.name, found.definition)
+        where = "any machine" if once_each else found.machine
+        known = kept.setdefault((*who, where, str(result.seed)), found).result
+        if known is not result and known != result:
+            raise ResultError(
+                f"two different runs of {result.model.name} seed {result.seed} under recipe {result.recipe.name} "
+                f"(started {known.started} and {result.started}); compare their folders one at a time"
+            )
+    return list(kept.values())
+
+
+def _group_name(result: Result) -> tuple[str, ...]:
+    return (result.dataset.name, result.recipe.name, result.recipe.fingerprint, result.dataset.fingerprint)
+
+
+def _group(
+    runs: Sequence[_Known], baseline: str | None, seconds_to: float | None, budget: dict[str, Any] | None
+) -> Group:
+    first = runs[0].result
+    letters: dict[str, str] = {}
+    rows = _rows(runs, letters, seconds_to, budget)
+    if baseline is not None and any(row.model == baseline for row, _ in rows):
+        rows = _against(rows, baseline, first)
+    return Group(
+        dataset=first.dataset.name,
+        dataset_fingerprint=first.dataset.fingerprint,
+        recipe=" and ".join(sorted({run.result.recipe.name for run in runs})) if budget else first.recipe.name,
+        recipe_fingerprint=budget["base"] if budget else first.recipe.fingerprint,
+        selection=first.selection.split,
+        rule=first.selection.rule,
+        precision=first.recipe.content["precision"],
+        rows=_ranked([row for row, _ in rows]),
+        machines={letter: machine for machine, letter in letters.items()},
+        seconds_to=seconds_to,
+        budget=budget,
+        views=Views.of(first.recipe.content).words,
+    )
+
+
+def _rows(
+    runs: Sequence[_Known], letters: dict[str, str], seconds_to: float | None, budget: dict[str, Any] | None = None
+) -> list[tuple[Row, dict[int, Stored]]]:
+    """Each row with its finished runs by seed; a machine that has none yet is given the next of `letters`."""
+    # Not merged by name alone: an edited norm is another model, and a model may have been tuned twice.
+    by_model: dict[tuple[str, str, str], list[_Known]] = defaultdict(list)
+    for run in sorted(runs, key=lambda item: (item.result.model.name, item.result.seed)):
+        by_model[run.result.model.name, run.definition, run.result.recipe.fingerprint].append(run)
+    found = []
+    for members, machine in itertools.chain.from_iterable(map(by_machine, by_model.values())):
+        stored, timed = ([run.stored for run in members if where in (None, run.machine)] for where in (None, machine))
+        row = row_of(stored, timed, letters.setdefault(machine, _letter(len(letters))), seconds_to)
+        if budget is not None:
+            row = replace(row, differs=_values(stored[0].result, budget))
+        found.append((row, {run.result.seed: run for run in stored if run.result.test}))
+    return found
+
+
+class OnMachine(Protocol):
+    """A run and the words for its machine."""
+
+    @property
+    def result(self) -> Result:
+        """What it stored."""
+
+    @property
+    def machine(self) -> str:
+        """All that a speed depends on."""
+
+
+Run = TypeVar("Run", bound=OnMachine)
+
+
+def by_machine(runs: Sequence[Run]) -> list[tuple[Sequence[Run], str]]:
+    """`runs` of one model as rows, each with the machine whose speeds it has: one row, or one a machine where a seed
+    ran on several. The machine is the one of most seeds that were tested, or of most where all diverged.
+    """
+    if len({run.result.seed for run in runs}) < len(runs):
+        machines = dict.fromkeys(run.machine for run in runs)
+        return [([run for run in runs if run.machine == machine], machine) for machine in machines]
+    machines = [run.machine for run in runs if run.result.test] or [run.machine for run in runs]
+    return [(runs, max(dict.fromkeys(machines), key=machines.count))]
+
+
+def _ranked(rows: Iterable[Row]) -> list[Row]:
+    def key(row: Row) -> tuple[bool, float, str]:
+        return bool(row.diverged), -(row.accuracy if row.accuracy is not None else -1.0), row.model
+
+    return sorted(rows, key=key)
+
+
+def _against(
+    rows: list[tuple[Row, dict[int, Stored]]], baseline: str, first: Result
+) -> list[tuple[Row, dict[int, Stored]]]:
+    """`rows`, the others than the baseline's with their difference from it."""
+    bases = [(row, seeds) for row, seeds in rows if row.model == baseline]
+    if len(bases) > 1:
+        raise ResultError(
+            f"baseline {baseline} stands in {len(bases)} rows of {first.recipe.name} on {first.dataset.name} (one seed "
+            "on several machines, or its definition or tuned values differ); name the folder of one of them"
+        )
+    others = [(row, seeds) for row, seeds in rows if row.model != baseline]
+    found = iter(
+        differences(
+            baseline,
+            bases[0][1],
+            [seeds for _, seeds in others],
+            [bool(row.diverged or bases[0][0].diverged) for row, _ in others],
+            first.dataset.test_images,
+            QUALITY,
+        )
+    )
+    return [(row if row.model == baseline else replace(row, against=next(found)), seeds) for row, seeds in rows]
+
+
+def _letter(number: int) -> str:
+    """a to z, then aa, ab, ..."""
+    first, last = divmod(number, 26)
+    return (_letter(first - 1) if first else "") + chr(ord("a") + last)
+
+
+def _machine(result: Result) -> str:
+    """All that a speed depends on, in words."""
+    settings = result.settings
+    workers = f", {settings.workers} workers" if settings.executor == "albumentations" else ""
+    how = ", compiled" * settings.compiled + ", deterministic" * settings.deterministic
+    return f"{result.machine}, {settings.executor} augmentation{workers}{how}"

@@ -1,0 +1,149 @@
+"""One row of a comparison: a model's runs, one per seed, as one set of figures."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from zoo.comparison.baseline import Difference, Figure
+from zoo.results import history
+from zoo.results.folder import Stored, load_history
+from zoo.results.schema import Result
+from zoo.utils.stats import student_interval, wilson_interval
+
+
+def _share_of_test(result: Result) -> float:
+    return 1 / result.test.images
+
+
+def _share_of_train(result: Result) -> float:
+    return 1 / result.train.images
+
+
+# Figures of quality besides the accuracy, by their names in a row.
+QUALITY: dict[str, Figure] = {
+    "loss": Figure(lambda result: result.test.loss),
+    "top5_accuracy": Figure(lambda result: result.test.top5_accuracy, _share_of_test),
+    "ece": Figure(lambda result: result.test.ece),
+    "brier": Figure(lambda result: result.test.brier),
+    "train_accuracy": Figure(lambda result: result.train.accuracy if result.train else None, _share_of_train),
+    # Its step is the coarser of two: `train` has no more images than the test set.
+    "gap": Figure(
+        lambda result: result.train.accuracy - result.test.accuracy if result.train else None, _share_of_train
+    ),
+    "epochs_to_90_percent": Figure(lambda result: result.epochs_to_90_percent, lambda result: 1.0),
+}
+
+
+@dataclass(frozen=True)
+class Row:
+    """One model under one recipe. Accuracy and its 95 % interval are fractions of the test set; speeds are medians.
+
+    `interval_kind` is ``student`` over seeds, or ``binomial`` of the test set where there is one seed. Other figures of
+    quality are means over seeds: of the test set, `train_accuracy` and `gap` (train minus test) of unaugmented images;
+    `intervals` has their 95 % Student intervals, by name, where there are several seeds.
+    `seconds_to` is None where one of the seeds never came so far. Everything is None where no run gives it.
+    """
+
+    model: str
+    label: str
+    norm: str | None
+    seeds: list[int]
+    accuracies: list[float | None]  # by seed; None where it diverged
+    accuracy: float | None
+    interval: tuple[float, float] | None
+    interval_kind: str | None
+    diverged: dict[int, int]  # seed -> epoch
+    loss: float | None
+    top5_accuracy: float | None
+    ece: float | None
+    brier: float | None
+    train_accuracy: float | None
+    gap: float | None
+    epochs_to_90_percent: float | None
+    seconds_to: float | None
+    parameters: int
+    macs: int
+    activation_bytes: int | None
+    train_images_per_second: float | None
+    inference_images_per_second: float | None
+    latency_p50: float | None
+    latency_p99: float | None
+    peak_memory_bytes: int | None
+    selection: str
+    intervals: dict[str, tuple[float, float]]
+    # Equal letters: one machine and software stack, so that speeds may be compared. Speeds and `seconds_to` are of the
+    # seeds there; `elsewhere` is how many more seeds the accuracies are of.
+    machine: str
+    elsewhere: int
+    against: Difference | None = None  # None for the baseline itself, and where none was asked for
+    # In a mixed table what this row's runs were made with, in one of tuned recipes the values found for the model.
+    differs: dict[str, str] = field(default_factory=dict)
+
+
+def row_of(runs: Sequence[Stored], timed: Sequence[Stored], machine: str, seconds_to: float | None) -> Row:
+    """The row of `runs`, which are those of one model, one per seed; `timed` are those on the `machine` of that letter.
+
+    `seconds_to` is an accuracy, 0 to 1. Raises :class:`zoo.errors.ResultError` for damaged histories.
+    """
+    results = [run.result for run in runs]
+    first = results[0]
+    tested = [result for result in results if result.test is not None]
+    accuracies = [result.test.accuracy for result in tested]
+    interval = kind = None
+    if len(accuracies) > 1:
+        interval, kind = student_interval(accuracies, resolution=_share_of_test(tested[0])), "student"
+    elif accuracies:
+        interval, kind = wilson_interval(tested[0].test.correct, tested[0].test.images), "binomial"
+
+    def known(value: Callable[[Result], float | None], of: Sequence[Result]) -> list[float]:
+        return [item for item in map(value, of) if item is not None]
+
+    def median(value: Callable[[Result], float | None]) -> float | None:
+        values = known(value, [run.result for run in timed])
+        return statistics.median(values) if values else None
+
+    # Over the seeds that did not diverge, where all of them have the figure.
+    quality = {name: known(figure.value, tested) for name, figure in QUALITY.items()}
+    quality = {name: values for name, values in quality.items() if values and len(values) == len(tested)}
+    memory = median(lambda result: result.speed.peak_memory_bytes)
+    return Row(
+        model=first.model.name,
+        label=first.model.label,
+        norm=first.model.norm,
+        seeds=[result.seed for result in results],
+        accuracies=[result.test.accuracy if result.test else None for result in results],
+        accuracy=statistics.fmean(accuracies) if accuracies else None,
+        interval=interval,
+        interval_kind=kind,
+        diverged={result.seed: result.diverged_epoch for result in results if result.status == "diverged"},
+        **{name: statistics.fmean(quality[name]) if name in quality else None for name in QUALITY},
+        intervals={
+            name: student_interval(values, resolution=QUALITY[name].step(tested[0]))
+            for name, values in quality.items()
+            if len(values) > 1
+        },
+        seconds_to=None if seconds_to is None else _seconds_to(timed, seconds_to),
+        parameters=first.model.parameters,
+        macs=first.model.macs,
+        activation_bytes=first.model.activation_bytes,
+        train_images_per_second=median(lambda result: result.speed.train_images_per_second),
+        inference_images_per_second=median(lambda result: result.speed.inference_images_per_second),
+        latency_p50=median(lambda result: result.speed.latency_p50),
+        latency_p99=median(lambda result: result.speed.latency_p99),
+        peak_memory_bytes=None if memory is None else round(memory),
+        selection=first.selection.split,
+        machine=machine,
+        elsewhere=len(runs) - len(timed),
+    )
+
+
+def _seconds_to(runs: Sequence[Stored], accuracy: float) -> float | None:
+    """The median over seeds of the seconds of training until `accuracy`, all of which came so far, on one machine."""
+    # Without an epoch there is no history.
+    begun = [run for run in runs if run.result.epochs_trained and "moved_after" not in run.result.environment]
+    seconds = [history.seconds_to(load_history(run.folder.history), accuracy) for run in begun]
+    if len(begun) < len(runs):
+        return None
+    return None if None in seconds else statistics.median(seconds)

@@ -1,0 +1,1 @@
+"""Transforms, on the device and in worker processes."""

@@ -1,0 +1,117 @@
+"""CIFAR's own archives, read by torchvision.
+
+Its reader unpickles, and only files whose published MD5 it has checked; nothing else in zoo unpickles anything.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from zoo.data.cache import SPLITS, Decoded, user_cache
+from zoo.data.readers.decode import hash_files, readable
+from zoo.errors import DataError
+
+ARCHIVES = {  # name: (archive, the folder it unpacks to)
+    "cifar10": ("cifar-10-python.tar.gz", "cifar-10-batches-py"),
+    "cifar100": ("cifar-100-python.tar.gz", "cifar-100-python"),
+}
+
+
+def _reader(name: str) -> Any:
+    import torchvision
+
+    return torchvision.datasets.CIFAR10 if name == "cifar10" else torchvision.datasets.CIFAR100
+
+
+def find_archive(name: str, roots: Sequence[Path]) -> Path | None:
+    """The unpacked folder or the archive of `name` in the first of `roots` (or its subfolder `name`) that has one."""
+    archive, folder = ARCHIVES[name]
+    for root in roots:
+        for place in (root, root / name):
+            for path in (place / folder, place / archive):
+                if path.exists():
+                    return path
+    return root if (root := next((r for r in roots if r.name == folder and r.is_dir()), None)) else None
+
+
+def archive_key(path: Path) -> str:
+    """Hash over the bytes of an archive, or of every file of the unpacked folder."""
+    if path.is_dir():
+        with readable(path):
+            return hash_files(path, sorted(p for p in path.iterdir() if p.is_file()))
+    return hash_files(path.parent, [path])
+
+
+def read_archive(path: Path, name: str) -> Decoded:
+    """`path` is the archive or the folder it unpacks to; torchvision checks the MD5 of each file before it is read."""
+    if path.is_dir():
+        return _read_unpacked(path, name)
+    from torchvision.datasets.utils import check_integrity, extract_archive
+
+    with readable(path):
+        good = check_integrity(path, _reader(name).tgz_md5)
+    if not good:
+        raise DataError(
+            f"{path}: truncated or corrupted (its MD5 is not {_reader(name).tgz_md5}); delete it and fetch it again"
+        )
+    parent = user_cache() / "decoded"
+    try:
+        parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".extract-", dir=parent) as temporary:
+            extract_archive(str(path), temporary)
+            return _read_unpacked(Path(temporary) / ARCHIVES[name][1], name, path)
+    except OSError as error:
+        reason = error.strerror or error
+        raise DataError(
+            f"cannot unpack {path} into {parent} ({reason}); 190 MB are needed, set ZOO_CACHE elsewhere"
+        ) from error
+
+
+def _read_unpacked(folder: Path, name: str, shown: Path | None = None) -> Decoded:
+    splits = {}
+    reader = _reader(name)
+    with readable(folder):
+        for split in SPLITS:
+            try:
+                data = reader(folder.parent, train=split == "train", download=False)
+            except RuntimeError as error:  # torchvision's word for a file that is missing or has another MD5
+                bad = _first_bad(folder, reader)
+                raise DataError(
+                    f"{bad}: missing, truncated or corrupted (MD5); delete {folder} and fetch it again"
+                ) from error
+            splits[split] = (np.ascontiguousarray(data.data), np.array(data.targets, dtype=np.int64))
+    return Decoded(tuple(data.classes), splits, f"CIFAR archive {shown or folder}")
+
+
+def _first_bad(folder: Path, reader: Any) -> Path:
+    from torchvision.datasets.utils import check_integrity
+
+    files = [*reader.train_list, *reader.test_list, [reader.meta["filename"], reader.meta["md5"]]]
+    return next((folder / file for file, md5 in files if not check_integrity(folder / file, md5)), folder)
+
+
+def download_archive(name: str, into: Path) -> Path:
+    """Fetch the archive of `name` with torchvision's checksum; it appears under its name only when it is whole.
+
+    Raises OSError or RuntimeError (torchvision's word for a wrong checksum) as torchvision does.
+    """
+    import socket
+
+    from torchvision.datasets.utils import download_url
+
+    archive, _ = ARCHIVES[name]
+    into.mkdir(parents=True, exist_ok=True)
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(20)  # torchvision sets none, and would wait for ever behind a silent firewall
+    try:
+        with tempfile.TemporaryDirectory(prefix=".download-", dir=into) as temporary:
+            download_url(_reader(name).url, temporary, archive, _reader(name).tgz_md5)
+            (Path(temporary) / archive).replace(into / archive)
+    finally:
+        socket.setdefaulttimeout(before)
+    return into / archive

@@ -1,0 +1,127 @@
+"""What there is, as plain rows: for `zoo list` and for completion. Imports nothing heavy."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from zoo.errors import RecipeError
+from zoo.registry import plugins
+from zoo.registry.entries import Origin
+from zoo.registry.merge import Model, Registry
+from zoo.utils import yamlfile
+
+RECIPES = Path(__file__).parent
+
+# Beside every figure and every recipe that it is true of.
+TEST_MARK = "†"
+TEST_NOTE = f"{TEST_MARK} selection: test. The test set chooses the weights, so the accuracy is too high to compare."
+
+
+@dataclass(frozen=True)
+class RecipeEntry:
+    """A recipe as a list shows it. `selects_on_test`: its test set chooses the weights."""
+
+    name: str
+    description: str
+    selects_on_test: bool
+    origin: Origin
+
+
+def marked(entry: RecipeEntry) -> str:
+    """The description of `entry`, with the mark of recipes whose test set chooses the weights."""
+    return f"{entry.description} {TEST_MARK}" if entry.selects_on_test else entry.description
+
+
+def norms(registry: Registry) -> list[tuple[str, str, Origin]]:
+    """Name, label and origin of every norm."""
+    return [(entry.name, entry.label or entry.builder, entry.origin) for entry in registry.norms.values()]
+
+
+def architectures(registry: Registry) -> list[tuple[str, str, Origin]]:
+    """Name, label and origin of every architecture."""
+    return [(entry.name, entry.label or entry.builder, entry.origin) for entry in registry.architectures.values()]
+
+
+def models(found: Sequence[Model]) -> list[tuple[str, str, Origin]]:
+    """Name, label and origin of the given models."""
+    return [(model.name, model.label, model.origin) for model in found]
+
+
+def recipe_names() -> list[str]:
+    """The recipes that have a name: built in and of plugins."""
+    return sorted(recipe_files())
+
+
+def recipe_files() -> dict[str, Origin]:
+    """Where each of them stands. A plugin's that is wrong is left out, with one line on stderr.
+
+    Raises :class:`RecipeError` where two have one name.
+    """
+    files = _built_in()
+    for plugin in plugins.sound(recipe_plugins()):
+        first, second = files.get(plugin.name), plugin.recipe
+        if first:
+            packages = " or ".join(origin.distribution for origin in (first, second) if origin.distribution)
+            raise RecipeError(
+                f"recipe {plugin.name!r} is there twice: {first} and {second}; uninstall {packages}, "
+                "or ask its author to rename it"
+            )
+        files[plugin.name] = second
+    return files
+
+
+def recipe_plugins() -> list[plugins.Plugin]:
+    """The installed plugins of the group ``zoo.recipes``; broken ones say why."""
+    found = plugins.recipes()
+    known = {plugin.name: plugin.recipe for plugin in found if plugin.recipe} | _built_in()
+    return [_readable(plugin, known) for plugin in found]
+
+
+def recipes() -> list[RecipeEntry]:
+    """Every recipe with a name, sorted."""
+    files = recipe_files()
+    return [_entry(name, files[name], files) for name in sorted(files)]
+
+
+def _built_in() -> dict[str, Origin]:
+    return {path.stem: Origin("built in", path, 1) for path in RECIPES.glob("*.yaml")}
+
+
+def _readable(plugin: plugins.Plugin, known: Mapping[str, Origin]) -> plugins.Plugin:
+    """Broken where a list could not show it. The rest of a recipe is checked when it is used: that takes pydantic."""
+    if plugin.recipe:
+        try:
+            _entry(plugin.name, plugin.recipe, known)
+        except RecipeError as problem:
+            return plugin.broken(problem)
+    return plugin
+
+
+def _entry(name: str, origin: Origin, known: Mapping[str, Origin]) -> RecipeEntry:
+    path, content = origin.path, _read(origin.path)
+    description = content.get("description")
+    if not isinstance(description, str):
+        raise RecipeError(f"{path}: description: expected text, found {yamlfile.type_name(description)}")
+    return RecipeEntry(name, description, _selection_split(content, path, known, ()) == "test", origin)
+
+
+def _selection_split(content: dict[str, Any], path: Path, known: Mapping[str, Origin], below: tuple[Path, ...]) -> str:
+    """Without :mod:`zoo.recipes.recipe`, whose pydantic takes longer to import than a list may take."""
+    selection, base = content.get("selection"), content.get("extends")
+    if isinstance(selection, dict) and "split" in selection:
+        return str(selection["split"])
+    if base is None:
+        raise RecipeError(f"{path}: selection.split is missing")
+    if path in below:
+        raise RecipeError(f"{path}: 'extends' goes round in a circle")
+    other = known[str(base)].path if str(base) in known else path.parent / str(base)
+    if not other.is_file():
+        raise RecipeError(f"{path}: extends: {base!r} is no recipe's name and no file beside it")
+    return _selection_split(_read(other), other, known, (*below, path))
+
+
+def _read(path: Path) -> dict[str, Any]:
+    return yamlfile.read(path, RecipeError).plain()

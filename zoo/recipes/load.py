@@ -1,0 +1,184 @@
+"""A recipe from its YAML file: `extends`, ``--set key=value``, and every mistake in one line that names the key."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from zoo.errors import RecipeError, did_you_mean, unknown
+from zoo.recipes.catalogue import recipe_files, recipe_names
+from zoo.recipes.recipe import Recipe, put
+from zoo.recipes.schema import (
+    SGD,
+    AdamW,
+    Augment,
+    Constant,
+    Cosine,
+    Ema,
+    Lookahead,
+    Loss,
+    Median,
+    Muon,
+    OneCycle,
+    Plateau,
+    Section,
+    Selection,
+    Split,
+    Step,
+    Tuned,
+)
+from zoo.utils import yamlfile
+
+# The kinds of sections that have several: pydantic counts a kind among the keys that lead to an error, a file does not.
+TAGGED: dict[str, type[Section]] = {
+    "sgd": SGD,
+    "adamw": AdamW,
+    "muon": Muon,
+    "constant": Constant,
+    "cosine": Cosine,
+    "one_cycle": OneCycle,
+    "step": Step,
+    "plateau": Plateau,
+}
+SECTIONS: dict[str, type[Section]] = TAGGED | {
+    "split": Split,
+    "augment": Augment,
+    "loss": Loss,
+    "ema": Ema,
+    "lookahead": Lookahead,
+    "selection": Selection,
+    "pruner": Median,
+    "tuned": Tuned,
+}
+
+
+def load_recipe(name: str, overrides: Iterable[str] = ()) -> Recipe:
+    """The recipe called `name`, built in or of a plugin, or the file when it is a path to one.
+
+    `overrides` are ``key.key=value`` and change it.
+
+    Raises :class:`RecipeError` (file, key, what was expected) or :class:`~zoo.errors.UnknownNameError` (nearest names).
+    """
+    path, content = _read(name, ())
+    where = str(path)
+    for override in overrides:
+        where = f"{path} with --set {override}"
+        _override(content, override)
+    try:
+        return Recipe(name=path.stem, **content)
+    except ValidationError as problem:
+        raise RecipeError(_one_line(where, problem)) from problem
+
+
+def with_values(recipe: Recipe, values: Mapping[str, Any], where: str) -> Recipe:
+    """`recipe` with other `values` (by dotted keys that it has), checked as a file's are.
+
+    Raises :class:`RecipeError`, which begins with `where`.
+    """
+    content = recipe.model_dump()
+    for key, value in values.items():
+        put(content, key, value)
+    try:
+        return Recipe.model_validate(content)
+    except ValidationError as problem:
+        raise RecipeError(_one_line(where, problem)) from problem
+
+
+def _read(name: str, seen: tuple[Path, ...]) -> tuple[Path, dict[str, Any]]:
+    if name.endswith((".yaml", ".yml")) or "/" in name:
+        path = Path(name).expanduser()
+        if not path.is_file():
+            raise RecipeError(f"recipe file {name} does not exist; recipes by name: {', '.join(recipe_names())}")
+    elif origin := (files := recipe_files()).get(name):
+        path = origin.path
+    else:
+        hint = f"there are: {', '.join(sorted(files))}; a file is given by its path, ending in .yaml"
+        where = ", ".join(sorted({str(origin.path.parent) for origin in files.values()}))
+        raise unknown("recipe", name, files, where, hint)
+    if path.resolve() in seen:
+        raise RecipeError(f"{path}: 'extends' goes round in a circle")
+    content = yamlfile.read(path, RecipeError).plain()
+    if "name" in content:
+        raise RecipeError(f"{path}: a recipe's name is its file's name; remove the key 'name'")
+    base = content.pop("extends", None)
+    if base is None:
+        return path, content
+    beside = path.parent / str(base)
+    _, merged = _read(str(beside) if str(base).endswith((".yaml", ".yml")) else str(base), (*seen, path.resolve()))
+    return path, _merge(merged, content)
+
+
+def _merge(base: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
+    """`new` over `base`. A section that names another kind (``schedule.name``) replaces the whole section."""
+    merged = dict(base)
+    for key, value in new.items():
+        old = base.get(key)
+        both = isinstance(old, dict) and isinstance(value, dict)
+        same_kind = both and value.get("name", old.get("name")) == old.get("name")
+        merged[key] = _merge(old, value) if same_kind else value
+    return merged
+
+
+def _override(content: dict[str, Any], override: str) -> None:
+    key, equals, text = override.partition("=")
+    if not equals or not key:
+        raise RecipeError(f"--set {override}: expected key=value, as in --set optimizer.lr=0.1")
+    try:
+        value = yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError) as problem:
+        raise RecipeError(f"--set {override}: the value is not valid YAML; quote it if it is text") from problem
+    if isinstance(value, str):  # YAML 1.1 reads 1e-4 as text; JSON and people read a number
+        with contextlib.suppress(ValueError):
+            value = float(value)
+    *parents, last = key.split(".")
+    target, fields = content, Recipe.model_fields
+    for depth, part in enumerate(parents):
+        _known(part, [*target, *fields] if depth == 0 else list(target), override)
+        if not isinstance(target.get(part), dict):
+            if target.get(part) is not None or part not in ("ema", "lookahead"):
+                raise RecipeError(
+                    f"--set {override}: {'.'.join(parents[: depth + 1])} is not a section; set it as a whole"
+                )
+            target[part] = {}
+        target = target[part]
+    if not parents:
+        _known(last, [name for name in fields if name != "name"], override)
+    target[last] = value
+
+
+def _known(key: str, choices: list[str], override: str) -> None:
+    if key not in choices:
+        near = did_you_mean(key, choices) or f"; known: {', '.join(dict.fromkeys(choices))}"
+        raise RecipeError(f"--set {override}: unknown key {key!r}{near}")
+
+
+def _one_line(where: str, problem: ValidationError) -> str:
+    """The first error of `problem`: where, key, what was expected, what was found, the nearest key.
+
+    An unknown key comes first: it is often the misspelt one that is missing too.
+    """
+    errors = problem.errors(include_url=False)
+    first = next((error for error in errors if error["type"] == "extra_forbidden"), errors[0])
+    parts = [str(part) for part in first["loc"] if part not in TAGGED]
+    key = ".".join(parts)
+    if first["type"] == "extra_forbidden":
+        siblings = _siblings(parts[:-1], first["loc"])
+        return f"{where}: unknown key {key!r}{did_you_mean(parts[-1], siblings) or '; known: ' + ', '.join(siblings)}"
+    if first["type"] == "missing":
+        return f"{where}: {key} is missing"
+    message = first["msg"].removeprefix("Value error, ")
+    found = f", found {first['input']!r}" if key and not isinstance(first["input"], dict) else ""
+    return f"{where}: {key + ': ' if key else ''}{message[0].lower() + message[1:]}{found}"
+
+
+def _siblings(parents: list[str], loc: tuple[Any, ...]) -> list[str]:
+    """The keys that the section at `parents` has; `loc` still holds the tag that chose among a union's members."""
+    if not parents:
+        return [name for name in Recipe.model_fields if name != "name"]
+    cls = next((SECTIONS[part] for part in reversed(loc[:-1]) if part in SECTIONS), None)
+    return list(cls.model_fields) if cls else []

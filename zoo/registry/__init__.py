@@ -1,0 +1,1 @@
+"""Names to builders: entries, layers, plugins and the models of other libraries."""

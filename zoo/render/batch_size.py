@@ -1,0 +1,67 @@
+"""The batch-size study as a table. Its picture is that of `zoo plot batch-size`, :mod:`zoo.render.plots.batch_size`."""
+
+from __future__ import annotations
+
+from zoo.comparison.row import Row
+from zoo.render.comparison import TEST_MARK, TEST_NOTE
+from zoo.render.document import as_csv, as_json, document
+from zoo.studies.batch_size import BatchSizes
+
+
+def render(study: BatchSizes, style: str) -> str:
+    """The test errors of `study`: a table, or in CSV and JSON one record per model and batch size."""
+    records = [
+        {
+            "model": model, "batch_size": size, "lr": study.rates[size], "accuracy": row.accuracy,
+            "interval_low": row.interval[0] if row.interval else None,
+            "interval_high": row.interval[1] if row.interval else None,
+            "interval_kind": row.interval_kind, "seeds": len(row.seeds), "diverged": len(row.diverged),
+            "dataset": study.dataset, "recipe": study.recipe, "lr_rule": study.rule, "selection": row.selection,
+            "recipe_fingerprint": study.groups[size].recipe_fingerprint,
+        }
+        for model, rows in study.rows().items()
+        for size, row in rows.items()
+    ]  # fmt: skip
+    if style in ("json", "csv"):
+        return (as_json if style == "json" else as_csv)(records)
+    cells = [
+        {"model": model} | {f"batch {size}": _error(rows[size]) for size in study.groups}
+        for model, rows in study.rows().items()
+    ]
+    cells.append({"model": "learning rate"} | {f"batch {size}": f"{rate:.6g}" for size, rate in study.rates.items()})
+    cells.append(
+        {"model": "recipe"}
+        | {f"batch {size}": f"{group.recipe_fingerprint[:8]}" for size, group in study.groups.items()}
+    )
+    title = f"test error % by training batch size: {study.dataset}, recipe {study.recipe}, {study.epochs} epochs"
+    return document(title, cells, _notes(study), style)
+
+
+def _error(row: Row) -> str:
+    if row.accuracy is None:
+        return "diverged"
+    low, high = row.interval
+    text = f"{100 * (1 - row.accuracy):.2f}"
+    if row.interval_kind == "student":
+        text += f" ± {50 * (high - low):.2f}"
+    else:
+        text += f" ({100 * (1 - high):.2f} to {100 * (1 - low):.2f})"
+    diverged = f", {len(row.diverged)} diverged" if row.diverged else ""
+    return text + diverged + (TEST_MARK if row.selection == "test" else "")
+
+
+def _notes(study: BatchSizes) -> list[str]:
+    rows = [row for rows in study.rows().values() for row in rows.values()]
+    rule = {
+        "linear": f"the recipe's at batch {study.base}, times batch / {study.base} (linear rule, Goyal et al., 2017)",
+        "sqrt": f"the recipe's at batch {study.base}, times the root of batch / {study.base}",
+        "none": "the recipe's, the same for every batch size",
+    }[study.rule]
+    notes = [f"Learning rate: {rule}. All else is equal, epochs too, so that a small batch takes more steps."]
+    if any(row.interval_kind == "binomial" for row in rows):
+        notes.append("1 seed: in brackets the 95 % binomial interval of the test set; no winner is claimed.")
+    if any(row.interval_kind == "student" for row in rows):
+        notes.append("Several seeds: mean ± 95 % interval over seeds (Student t).")
+    if any(row.selection == "test" for row in rows):
+        notes.append(TEST_NOTE)
+    return notes

@@ -1,0 +1,248 @@
+"""Comparison groups as tables, CSV or JSON: what title, cells and notes say."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+
+from zoo.comparison.baseline import Difference
+from zoo.comparison.groups import Group
+from zoo.comparison.row import QUALITY, Row
+from zoo.recipes.catalogue import TEST_MARK
+from zoo.render.document import as_csv, as_json, document
+from zoo.render.tuning import words_of
+from zoo.utils.stats import MIN_SEEDS
+
+MCNEMAR_MARK = "*"
+ELSEWHERE_MARK = "+"
+ELSEWHERE = f"Machine letter with {ELSEWHERE_MARK}: other seeds of that row ran elsewhere; its speeds leave them out."
+# The figures of quality by their titles: name in a row, shape, and factor.
+FIGURES = {
+    "loss": ("loss", "{:.4f}", 1.0),
+    "top-5 %": ("top5_accuracy", "{:.2f}", 100),
+    "ECE %": ("ece", "{:.2f}", 100),
+    "Brier": ("brier", "{:.4f}", 1.0),
+    "train accuracy %": ("train_accuracy", "{:.2f}", 100),
+    "gap": ("gap", "{:+.2f}", 100),
+    "epochs to 90 %": ("epochs_to_90_percent", "{:.1f}", 1.0),
+}
+TEST_NOTE = f"{TEST_MARK} selection: test. The test set chose these weights, so the accuracy is too high to compare."
+
+
+def render(groups: Sequence[Group], style: str, view: str = "summary") -> str:
+    """All `groups` in one of :data:`zoo.render.document.FORMATS`, ending in a newline.
+
+    `view`: one of :data:`VIEWS`, for tables to read. CSV and JSON hold every figure.
+    """
+    if style == "json":
+        return as_json([dataclasses.asdict(group) for group in groups])
+    if style == "csv":
+        return as_csv([_flat(row, group) for group in groups for row in group.rows])
+    return "\n".join(document(title_of(group), rows_of(group, view), notes_of(group, view), style) for group in groups)
+
+
+def rows_of(group: Group, view: str) -> list[dict[str, str]]:
+    """The cells of the table of `group`, by column."""
+    compared = any(row.against for row in group.rows)
+    return [cells_of(row, group, view, compared) for row in group.rows]
+
+
+def title_of(group: Group) -> str:
+    """The line above the table of `group`."""
+    if group.mixed:
+        return "MIXED: these runs differ in more than their model, so that the order ranks nothing"
+    whose = ", for each model" if group.budget else ""
+    views = f", logits the {group.views}" if group.views else ""
+    return f"{group.dataset}, recipe {group.slug}{whose}, {group.precision}, {group.chosen}{views}"
+
+
+def cells_of(row: Row, group: Group, view: str, compared: bool) -> dict[str, str]:
+    """The cells of `row` by column; `compared`: whether the table says differences from a baseline."""
+    cells = {
+        "model": row.model,
+        "norm": row.norm or "-",
+        "test accuracy %": accuracy_of(row) + (TEST_MARK if row.selection == "test" else ""),
+        "seeds": str(len(row.seeds)),
+        **(_difference(row) if compared else {}),
+        **VIEWS[view](row),
+    }
+    if group.seconds_to is not None:
+        cells[f"s to {100 * group.seconds_to:g} %"] = _number(row.seconds_to, "{:,.0f}")
+    if len(group.machines) > 1 or any(row.elsewhere for row in group.rows):
+        cells["machine"] = row.machine + ELSEWHERE_MARK * (row.elsewhere > 0)
+    return cells | row.differs
+
+
+def _summary(row: Row) -> dict[str, str]:
+    return {
+        "parameters": f"{row.parameters:,}",
+        "MACs (M)": f"{row.macs / 1e6:.1f}",
+        "train img/s": _number(row.train_images_per_second, "{:,.0f}"),
+        "inference img/s": _number(row.inference_images_per_second, "{:,.0f}"),
+        "p50 ms": _number(row.latency_p50, "{:.2f}", 1e3),
+        "p99 ms": _number(row.latency_p99, "{:.2f}", 1e3),
+        "peak MiB": _number(row.peak_memory_bytes, "{:,.0f}", 1 / 2**20),
+    }
+
+
+def _quality(row: Row) -> dict[str, str]:
+    cells = {title: _mean(row, name, shape, factor) for title, (name, shape, factor) in FIGURES.items()}
+    return cells | {"activations KiB": _number(row.activation_bytes, "{:,.0f}", 1 / 2**10)}
+
+
+def _differences(row: Row) -> dict[str, str]:
+    return {title: _shift(row, name, shape, factor) for title, (name, shape, factor) in FIGURES.items()}
+
+
+VIEWS: dict[str, Callable[[Row], dict[str, str]]] = {
+    "summary": _summary,
+    "quality": _quality,
+    "differences": _differences,
+}
+
+
+def accuracy_of(row: Row) -> str:
+    """Test accuracy in percent with its interval, and which seeds diverged."""
+    diverged = ", ".join(f"seed {seed} diverged at epoch {epoch}" for seed, epoch in row.diverged.items())
+    if row.accuracy is None:
+        return diverged
+    low, high = row.interval
+    text = f"{100 * row.accuracy:.2f}"
+    # The binomial interval does not lie evenly about the accuracy.
+    text += (
+        f" ± {50 * (high - low):.2f}" if row.interval_kind == "student" else f" ({100 * low:.2f} to {100 * high:.2f})"
+    )
+    return f"{text} ({diverged})" if diverged else text
+
+
+def diverged_of(row: Row) -> str:
+    """How many of a row's seeds diverged, in words; empty where none did."""
+    return f"{len(row.diverged)} of {len(row.seeds)} diverged" if row.diverged else ""
+
+
+def _difference(row: Row) -> dict[str, str]:
+    told = row.against
+    if told is None:
+        return {"difference": "-", "p (Holm)": "-", "verdict": "baseline"}
+    shown = "-"
+    if told.difference is not None:
+        shown = f"{100 * told.difference:+.2f} ± {50 * (told.interval[1] - told.interval[0]):.2f}"
+        shown += "" if told.method == "paired t" else MCNEMAR_MARK
+    return {"difference": shown, "p (Holm)": _p_value(told.p_value), "verdict": told.verdict}
+
+
+def _p_value(value: float | None) -> str:
+    return "< 0.001" if value is not None and value < 0.001 else _number(value, "{:.3f}")
+
+
+def _number(value: float | None, shape: str, factor: float = 1.0) -> str:
+    return "-" if value is None else shape.format(value * factor)
+
+
+def _mean(row: Row, name: str, shape: str, factor: float = 1.0) -> str:
+    return _number(getattr(row, name), shape, factor) + plus_minus(row, name, shape, factor)
+
+
+def _shift(row: Row, name: str, shape: str, factor: float = 1.0) -> str:
+    """What a figure differs by from the baseline's; the p-value where there are seeds enough for a verdict."""
+    told = row.against.quality.get(name) if row.against else None
+    if told is None:
+        return "-"
+    signed = shape if "+" in shape else shape.replace(":", ":+")
+    text = signed.format(factor * told.difference) + _half(told.interval, shape, factor)
+    return f"{text} (p {_p_value(told.p_value)})" if row.against.pairs >= MIN_SEEDS else text
+
+
+def plus_minus(row: Row, name: str, shape: str, factor: float = 1.0) -> str:
+    """The interval over seeds of a figure of quality, to be written after it; nothing where the row knows none."""
+    if name not in row.intervals:
+        return ""
+    return _half(row.intervals[name], shape, factor)
+
+
+def _half(interval: tuple[float, float], shape: str, factor: float) -> str:
+    low, high = interval
+    return " ± " + shape.replace("+", "").format(factor * (high - low) / 2)
+
+
+def notes_of(group: Group, view: str) -> list[str]:
+    """The lines below the table of `group` in this `view`."""
+    counts = {row.interval_kind for row in group.rows}
+    notes = []
+    if "binomial" in counts:
+        notes.append(
+            "1 seed: in brackets the 95 % binomial interval of the test set; seeds vary too, so no winner is claimed."
+        )
+    if "student" in counts:
+        notes.append("Several seeds: mean ± 95 % interval over seeds (Student t).")
+    methods = {row.against.method for row in group.rows if row.against}
+    if against := next((row.against for row in group.rows if row.against), None):
+        how = ", paired by seed, with its 95 % interval (Student t)" if "paired t" in methods else ""
+        corrected = "; p corrected by Holm for the rows of this table" if methods - {None} else ""
+        notes.append(f"Difference: points from {against.baseline}{how}{corrected}.")
+    if "mcnemar" in methods:
+        notes.append(
+            f"{MCNEMAR_MARK} One common seed: McNemar's exact test on the images that only one of the two got right, "
+            "Agresti and Min's interval; it tells two trained networks apart, not two models."
+        )
+    if view == "differences":
+        notes.append(
+            "The columns after the verdict: the figure minus the baseline's, in the same way, p by Holm within the "
+            f"column; no p below {MIN_SEEDS} common seeds."
+        )
+    if group.mixed:
+        notes.append(
+            f"The last {len(group.rows[0].differs)} columns: all that the runs differ in besides model and seed."
+        )
+    if group.budget is not None:
+        notes.append(
+            f"The last {len(group.budget['over'])} columns: each model's own values, chosen on held-out images "
+            f"under the same budget: {words_of(group.budget)}"
+        )
+    if group.seconds_to is not None:
+        notes.append(
+            f"s to {100 * group.seconds_to:g} %: seconds of training, evaluation left out, until the selection split's "
+            "accuracy was there; '-' where a seed never was, or went on with other hardware or software. Median over "
+            "seeds."
+        )
+    if any(row.selection == "test" for row in group.rows):
+        notes.append(TEST_NOTE)
+    elsewhere = any(row.elsewhere for row in group.rows)
+    if len(group.machines) > 1 or elsewhere:
+        notes.append("Speeds compare only between rows with the same machine letter.")
+        notes += [ELSEWHERE] * elsewhere
+        notes += [f"Machine {letter}: {words}." for letter, words in group.machines.items()]
+    elif view == "summary" or group.seconds_to is not None:
+        notes += [f"Speeds on {words}." for words in group.machines.values()]
+    return notes
+
+
+def _flat(row: Row, group: Group) -> dict[str, object]:
+    record = dataclasses.asdict(row)
+    record |= record.pop("differs")
+    for name in QUALITY:
+        record[f"{name}_low"], record[f"{name}_high"] = row.intervals.get(name, (None, None))
+    del record["intervals"]
+    low, high = record.pop("interval") or (None, None)
+    against = record.pop("against") or dict.fromkeys(item.name for item in dataclasses.fields(Difference))
+    shifts = against.pop("quality") or {}
+    for name in QUALITY:
+        told = shifts.get(name) or {"difference": None, "interval": (None, None), "p_value": None}
+        record[f"{name}_difference"], record[f"{name}_p_value"] = told["difference"], told["p_value"]
+        record[f"{name}_difference_low"], record[f"{name}_difference_high"] = told["interval"]
+    below, above = against.pop("interval") or (None, None)
+    record["seeds"] = " ".join(str(seed) for seed in row.seeds)
+    record["diverged"] = " ".join(f"{seed}@{epoch}" for seed, epoch in row.diverged.items())
+    record["accuracies"] = " ".join("-" if value is None else repr(value) for value in row.accuracies)
+    told = ("dataset", "recipe", "recipe_fingerprint", "dataset_fingerprint", "precision")
+    return {
+        **{name: getattr(group, name) for name in told},
+        **record,
+        "interval_low": low,
+        "interval_high": high,
+        **against,
+        "difference_low": below,
+        "difference_high": above,
+        "machine": group.machines[row.machine],
+        "budget": words_of(group.budget) if group.budget else None,
+    }

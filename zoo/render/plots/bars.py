@@ -1,0 +1,92 @@
+"""Accuracy per model as bars with 95 % intervals, best first."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from pathlib import Path
+
+from zoo.comparison.groups import Group
+from zoo.comparison.row import Row
+from zoo.render.comparison import accuracy_of
+from zoo.render.figures import COLOURS
+from zoo.render.plots.sheet import (
+    WIDTHS,
+    about,
+    check_rows,
+    inches_of,
+    interval_words,
+    labels,
+    marked,
+    sheet,
+    warnings_of,
+    wrapped,
+)
+
+SIZE = 7  # points, of the text above a bar
+SPACE = 0.2  # inches, between a name, its figure and the edges
+BAR = 0.11  # inches
+
+
+def draw(group: Group, columns: int, path: Path) -> None:
+    """Horizontal bars of test accuracy in the order of the table, above each its name and its figure.
+
+    What diverged says so. An axis that does not start at 0 says so in its label. `columns`: 1 or 2 of a paper. Raises
+    as :func:`zoo.render.figures.figure` does.
+    """
+    check_rows(group)
+    common, names = labels(group.rows)
+    names = [
+        wrapped(name, WIDTHS[columns] - inches_of(told(row), SIZE) - SPACE, size=SIZE)
+        for name, row in zip(names, group.rows, strict=True)
+    ]
+    start, end = limits(group.rows)
+    heading = [about(group, common), interval_words(group.rows), *warnings_of(group)]
+    heights = [BAR + 0.1 + 0.13 * (name.count("\n") + 1) for name in names]
+    with sheet(path, columns, 0.5 + sum(heights), heading) as (made, _):
+        axes = made.subplots()
+        right, top = axes.get_yaxis_transform(), 0.0
+        for row, name, height in zip(group.rows, names, heights, strict=True):
+            place = top + height - BAR / 2
+            axes.text(0.005, place - BAR * 0.75, name, transform=right, fontsize=SIZE, verticalalignment="bottom")
+            axes.text(
+                0.995, place - BAR * 0.75, told(row), transform=right, fontsize=SIZE, verticalalignment="bottom",
+                horizontalalignment="right",
+            )  # fmt: skip
+            top += height
+            if row.accuracy is None:
+                continue
+            value, (low, high) = 100 * row.accuracy, (100 * bound for bound in row.interval)
+            axes.barh(place, value - start, BAR, left=start, color=COLOURS[0], alpha=0.55)
+            axes.errorbar(value, place, xerr=[[value - low], [high - value]], color="black", capsize=2, linewidth=0.9)
+        axes.set_yticks([])
+        axes.set_ylim(top + 0.06, 0)
+        axes.set_xlim(start, min(100, end + 0.03 * (end - start)))
+        axes.grid(False, axis="y")
+        words = marked("test accuracy (%)", group)
+        axes.set_xlabel(words if start == 0 else f"{words}; the axis starts at {start:g}, not at 0")
+
+
+def limits(rows: list[Row]) -> tuple[float, float]:
+    """Where the bars start and where the widest interval ends, in percent.
+
+    0 where that leaves the intervals legible; else a round number, so far to the left of the lowest interval that
+    the shortest bar is about half as long as the longest or more.
+    """
+    known = [row for row in rows if row.accuracy is not None]
+    if not known:
+        return 0.0, 100.0
+    low, end = (100 * bound(row.interval[side] for row in known) for side, bound in ((0, min), (1, max)))
+    start = low - max(end - low, 1.0)
+    if start < 0.5 * end:
+        return 0.0, end
+    step = next(step for step in (10, 5, 2, 1, 0.5) if step <= max(end - start, 0.5) / 2 or step == 0.5)
+    return math.floor(start / step) * step, end
+
+
+def told(row: Row) -> str:
+    """The figure beside a bar: as tables have it, but with several diverged seeds counted."""
+    if len(row.diverged) < 2:
+        return accuracy_of(row)
+    gone = f"{len(row.diverged)} of {len(row.seeds)} seeds diverged"
+    return gone if row.accuracy is None else f"{accuracy_of(replace(row, diverged={}))} ({gone})"

@@ -1,0 +1,188 @@
+"""What the figures for papers share: widths of one and two columns, headings, legends, and what one figure may hold.
+
+A legend stands below the axes, so that it covers no data, and the figure grows by what heading and legend need.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import textwrap
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from zoo.comparison.groups import Group
+from zoo.comparison.row import Row
+from zoo.errors import ResultError
+from zoo.recipes.catalogue import TEST_MARK, TEST_NOTE
+from zoo.render.figures import COLOURS, MARKERS, check_figure, figure
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+WIDTHS = {1: 3.3, 2: 6.9}  # inches, of a figure over one and over two columns of a paper
+PAPER = {
+    "font.size": 8,
+    "axes.linewidth": 0.6,
+    "grid.linewidth": 0.5,
+    "lines.linewidth": 1.3,
+    "lines.markersize": 4,
+    "xtick.major.width": 0.6,
+    "ytick.major.width": 0.6,
+    "legend.handlelength": 2.2,
+    "legend.columnspacing": 1.2,
+    "figure.constrained_layout.h_pad": 0.03,
+    "figure.constrained_layout.w_pad": 0.03,
+    "text.parse_math": False,  # a `$` in a user's label is a dollar
+}
+HEADING_SIZE = 7  # points
+LINE = 0.14  # inches, of a line of heading or legend
+HANDLE = 0.45  # inches, of a legend's line and the space after it
+STYLES = ("-", (0, (4, 1.5)), (0, (1, 1)))  # once through the colours, lines change their dashes
+
+
+def outputs(out: Path, formats: Sequence[str]) -> list[Path]:
+    """``<out>.<format>`` for each of `formats`; all can be written, as :func:`zoo.render.figures.check_figure` finds.
+
+    Raises :class:`zoo.errors.ResultError` for an `out` that has a suffix already, and what that function raises.
+    """
+    files = [out.with_name(f"{out.name}.{kind}") for kind in formats]
+    for kind in ("pdf", "svg", "png"):
+        if out.name.lower().endswith(f".{kind}"):
+            raise ResultError(f"--out {out}: give the name without .{kind}; --format says which files are written")
+    for file in files:
+        check_figure(file)
+    return files
+
+
+def style(number: int) -> dict[str, Any]:
+    """Colour, marker and dashes of the `number`-th line: 168 that differ."""
+    return {
+        "color": COLOURS[number % len(COLOURS)],
+        "marker": MARKERS[number % len(MARKERS)],
+        "linestyle": STYLES[number // len(COLOURS) % len(STYLES)],
+    }
+
+
+def only_group(groups: Sequence[Group]) -> Group:
+    """The group that one figure shows. Raises :class:`ResultError` for runs of more than one data set or recipe."""
+    if len(groups) > 1:
+        names = list(dict.fromkeys(f"{group.dataset} {slug(group)}" for group in groups))
+        told = ", ".join(names[:6]) + (f" and {len(names) - 6} more" if len(names) > 6 else "")
+        way = "choose with --dataset and --recipe" if len(names) > 1 else "their images differ; name the folder of one"
+        raise ResultError(f"one figure holds one data set and recipe, and these runs have {len(groups)}: {told}; {way}")
+    return groups[0]
+
+
+def check_rows(group: Group) -> None:
+    """Raises :class:`ResultError` for a model that stands in several rows of `group`: one would hide another."""
+    names = [row.model for row in group.rows]
+    for name in names:
+        if names.count(name) > 1:
+            raise ResultError(
+                f"{name} stands in {names.count(name)} rows of {slug(group)} (one seed on several machines, or another "
+                "definition); name the folder of one of them"
+            )
+
+
+def slug(group: Group) -> str:
+    """The recipe as folders and tables call it."""
+    return f"{group.recipe}-{group.recipe_fingerprint[:8]}"
+
+
+def labels(rows: Sequence[Row]) -> tuple[str, list[str]]:
+    """What all `rows` have in common up to a comma of their labels (the architecture), and what is left of each.
+
+    Labels are of users: what is no letter becomes a space, a letter that the font does not have a replacement mark.
+    Equal ones are told apart by the model's name.
+    """
+    from matplotlib.font_manager import findfont, get_font
+
+    font = get_font(findfont("DejaVu Sans"))  # matplotlib's own
+
+    def drawn(letter: str) -> str:
+        if not letter.isprintable():
+            return " "
+        return letter if font.get_char_index(ord(letter)) else "\N{REPLACEMENT CHARACTER}"
+
+    told = ["".join(map(drawn, row.label)).strip() or row.model for row in rows]
+    told = [
+        label if told.count(label) == 1 else f"{label} [{row.model}]" for row, label in zip(rows, told, strict=True)
+    ]
+    heads = {label.partition(", ")[0] for label in told}
+    rests = [label.partition(", ")[2] for label in told]
+    if len(rows) > 1 and len(heads) == 1 and all(rests):
+        return heads.pop(), rests
+    return "", told
+
+
+def about(group: Group, common: str) -> str:
+    """The first line of a heading: what `group` is of, and its models' `common` part."""
+    parts = [f"{group.dataset}, recipe {slug(group)}, {group.precision}", *([common] if common else [])]
+    return ", ".join(parts)
+
+
+def warnings_of(group: Group) -> list[str]:
+    """The warning that belongs to accuracies which the test set chose; nothing for others."""
+    return [TEST_NOTE] if group.selection == "test" else []
+
+
+def marked(words: str, group: Group) -> str:
+    """`words` of an axis that shows accuracies of `group`, with the mark of those that the test set chose."""
+    return f"{words} {TEST_MARK}" if group.selection == "test" else words
+
+
+def interval_words(rows: Iterable[Row]) -> str:
+    """What the intervals of `rows` are, as the tables say it."""
+    kinds = {row.interval_kind for row in rows}
+    words = {"student": "Student over seeds", "binomial": "Wilson of the test set, 1 seed"}
+    known = [text for kind, text in words.items() if kind in kinds]
+    return f"bars: 95 % interval ({' or '.join(known)})" if known else "every run diverged"
+
+
+def inches_of(text: str, size: float) -> float:
+    """How wide `text` is in one line, at `size` points."""
+    import matplotlib
+    from matplotlib.textpath import TextPath
+
+    with matplotlib.rc_context({"text.parse_math": False}):
+        return TextPath((0, 0), text, size=size).get_extents().width / 72 if text.strip() else 0.0
+
+
+def wrapped(text: str, inches: float, lines: int = 2, size: float = PAPER["font.size"]) -> str:
+    """`text` in at most `lines` lines of about `inches` at `size` points; what does not fit ends in an ellipsis."""
+    letter = inches_of(text, size) / max(1, len(text)) or 1.0
+    return "\n".join(textwrap.wrap(text, max(4, int(inches / letter)), max_lines=lines, placeholder=" …"))
+
+
+@contextlib.contextmanager
+def sheet(
+    path: Path, columns: int, body: float, heading: Sequence[str], entries: Sequence[str] = ()
+) -> Iterator[tuple[Figure, Callable[[Sequence[Any]], None]]]:
+    """A figure over `columns` columns, `body` inches high without heading and legend, written to `path` at the end.
+
+    `heading` is lines of text, `entries` what the legend says: the second of the pair, called with one handle for each
+    entry, draws it below the axes. Raises as :func:`zoo.render.figures.figure` does.
+    """
+    width = WIDTHS[columns]
+    lines = [line for text in heading for line in wrapped(text, width - 0.1, 9, HEADING_SIZE).split("\n")]
+    longest = max((inches_of(entry, PAPER["font.size"]) for entry in entries), default=1.0)
+    across = max(1, min(4, len(entries), int(width / (HANDLE + longest))))
+    shown = [wrapped(entry, width / across - HANDLE) for entry in entries]
+    deep = -(-len(shown) // across)  # a legend is filled column by column
+    heights = [
+        sum(text.count("\n") + 1 for text in shown[start : start + deep]) for start in range(0, len(shown), deep or 1)
+    ]
+    with figure(path, width, body + LINE * (len(lines) + max(heights, default=0) + bool(shown))) as made:
+        import matplotlib
+
+        matplotlib.rcParams.update(PAPER)  # `figure` puts back what was, after it has written the file
+        made.suptitle("\n".join(lines), fontsize=HEADING_SIZE, x=0.01, horizontalalignment="left")
+
+        def legend(handles: Sequence[Any]) -> None:
+            numbers = [str(number) for number in range(len(shown))]
+            box = made.legend(list(handles), numbers, loc="outside lower center", ncols=across)
+            for text, label in zip(box.get_texts(), shown, strict=True):
+                text.set_text(label)  # given to the legend itself, a label that begins with "_" would be left out
+
+        yield made, legend

@@ -1,0 +1,172 @@
+"""Progress of a bench: live bars on a terminal, plain lines elsewhere. Goes to stderr, so that stdout is the table."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from zoo.engine.train import EpochRow
+from zoo.recipes.catalogue import TEST_MARK
+from zoo.results.schema import Result, SettingsPart
+from zoo.runner.run_one import Run
+
+
+class Lines:
+    """Plain lines: one per epoch. The base of :class:`Bars`, which adds what moves."""
+
+    def __init__(self, quiet: bool) -> None:
+        self.console = Console(stderr=True, highlight=False, soft_wrap=True, quiet=quiet)
+
+    def say(self, text: str) -> None:
+        """Print one line."""
+        self.console.print(text, markup=False)
+
+    def run(self, run: Run, number: int, total: int) -> None:
+        """See :class:`zoo.runner.sweep.Reporter`."""
+        self.say(f"[{number}/{total}] {run.name}: {run.model.label}")
+
+    def settled(self, run: Run, settings: SettingsPart) -> None:
+        """See :class:`zoo.runner.sweep.Reporter`."""
+        workers = f", {settings.workers} workers" if settings.workers else ""
+        compiled = ", compiled" if settings.compiled else ""
+        self.say(f"  {settings.device}, {settings.layout}{compiled}, augmentation: {settings.executor}{workers}")
+
+    def moved(self, changed: Sequence[str]) -> None:
+        """See :class:`zoo.runner.run_one.Reporter`."""
+        self.say(
+            f"  begun with another {', '.join(changed)}: what comes out may differ from a run that was not moved, and "
+            "only the speed from here on counts"
+        )
+
+    def resumed(self, epoch: int, epochs: int) -> None:
+        """See :class:`zoo.engine.train.Reporter`."""
+        self.say(f"  goes on after epoch {epoch} of {epochs}")
+
+    def window(self, epoch: int, epochs: int, step: int, steps: int, loss: float, accuracy: float, rate: float) -> None:
+        """See :class:`zoo.engine.train.Reporter`."""
+
+    def epoch(self, row: EpochRow, epochs: int, rose_from: float | None, saved: bool) -> None:
+        """See :class:`zoo.engine.train.Reporter`."""
+        parts = _figures(row, epochs)
+        if left := _time_left(row, epochs):
+            parts.append(left)
+        if saved:
+            parts.append(_saved(row, rose_from))
+        self.say(f"  {'  '.join(parts)}")
+
+    def finished(self, run: Run, result: Result, was_done: bool) -> None:
+        """See :class:`zoo.runner.sweep.Reporter`."""
+        how = "was done before" if was_done else f"{result.wall_seconds:.0f} s"
+        self.say(f"  {_outcome(result)} ({how}), {run.folder.path}")
+
+    def __enter__(self) -> Lines:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        pass
+
+
+class Bars(Lines):
+    """Lines, and under them a bar over the steps of the current epoch."""
+
+    def __init__(self, quiet: bool) -> None:
+        super().__init__(quiet)
+        self.bars = Progress(
+            TextColumn("  {task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[told]}"),
+            TimeRemainingColumn(), console=self.console, transient=True,
+        )  # fmt: skip
+        self.task = self.bars.add_task("", total=None, told="", visible=False)
+
+    def run(self, run: Run, number: int, total: int) -> None:
+        """See :class:`zoo.runner.sweep.Reporter`."""
+        self.bars.update(self.task, visible=False)
+        super().run(run, number, total)
+
+    def window(self, epoch: int, epochs: int, step: int, steps: int, loss: float, accuracy: float, rate: float) -> None:
+        """See :class:`zoo.engine.train.Reporter`."""
+        self.bars.update(
+            self.task,
+            visible=True,
+            description=f"epoch {epoch}/{epochs}",
+            total=steps,
+            completed=step,
+            told=f"loss {loss:.3f} acc {100 * accuracy:.2f} % {rate:,.0f} img/s",
+        )
+
+    def epoch(self, row: EpochRow, epochs: int, rose_from: float | None, saved: bool) -> None:
+        """See :class:`zoo.engine.train.Reporter`."""
+        self.bars.reset(self.task, visible=False)
+        super().epoch(row, epochs, rose_from, saved)
+
+    def __enter__(self) -> Bars:
+        self.bars.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.bars.stop()
+
+
+class Gathered(Lines):
+    """Lines of runs that go on at the same time elsewhere: each names its run."""
+
+    def run(self, run: Run, number: int, total: int) -> None:
+        """See :class:`zoo.runner.sweep.Reporter`; here it comes when the run has ended."""
+        self._place = f"[{number}/{total}]"
+
+    def settled(self, run: Run, settings: SettingsPart) -> None:
+        """See :class:`zoo.runner.sweep.Reporter`."""
+
+    def began(self, run: Run, node: str, times: int) -> None:
+        """See :class:`zoo.cluster.sweep.Progress`."""
+        self.say(f"{run.name}: begun on {node}" + (f" again, attempt {times}" if times > 1 else ""))
+
+    def advanced(self, run: Run, row: EpochRow, epochs: int) -> None:
+        """See :class:`zoo.cluster.sweep.Progress`."""
+        self.say(f"{run.name}: {'  '.join(_figures(row, epochs))}")
+
+    def finished(self, run: Run, result: Result, was_done: bool) -> None:
+        """See :class:`zoo.runner.sweep.Reporter`."""
+        how = "was done before" if was_done else f"{result.wall_seconds:.1f} s, resumes: {result.resumes}"
+        told = f"{_outcome(result)} ({how})"
+        self.say(f"{self._place} {run.name}: {told}, {run.folder.path}")
+
+
+def make_reporter(quiet: bool) -> Lines:
+    """Bars where stderr is a terminal, lines elsewhere; nothing at all where `quiet`."""
+    reporter = Lines(quiet)
+    return Bars(quiet) if reporter.console.is_terminal and not quiet else reporter
+
+
+def _figures(row: EpochRow, epochs: int) -> list[str]:
+    parts = [
+        f"epoch {row.epoch:>{len(str(epochs))}}/{epochs}",
+        f"lr {row.lr:.4f}",
+        f"train loss {row.train_loss:.3f} acc {100 * row.train_accuracy:5.2f} %",
+    ]
+    if row.eval_split:
+        parts.append(f"{row.eval_split} loss {row.eval_loss:.3f} acc {100 * row.eval_accuracy:5.2f} %")
+    return [*parts, f"{row.train_images_per_second:,.0f} img/s"]
+
+
+def _time_left(row: EpochRow, epochs: int) -> str:
+    """At the pace of the last epoch."""
+    minutes, seconds = divmod(round((row.train_seconds + row.eval_seconds) * (epochs - row.epoch)), 60)
+    return f"{minutes}:{seconds:02d} left" if row.epoch < epochs else ""
+
+
+def _outcome(result: Result) -> str:
+    if result.status == "diverged":
+        return f"diverged at epoch {result.diverged_epoch}, step {result.diverged_step}"
+    mark = f"{TEST_MARK} selection: test" if result.selection.split == "test" else ""
+    return f"test accuracy {100 * result.test.accuracy:.2f} %{mark}"
+
+
+def _saved(row: EpochRow, rose_from: float | None) -> str:
+    # `rose_from` is the selection value: an accuracy, or a loss with its sign turned.
+    if rose_from is None:
+        return "saved, the first"
+    if rose_from < 0:
+        return f"saved, loss fell from {-rose_from:.4f} to {row.eval_loss:.4f}"
+    return f"saved, accuracy rose from {100 * rose_from:.2f} to {100 * row.eval_accuracy:.2f} %"

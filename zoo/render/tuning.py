@@ -1,0 +1,93 @@
+"""What tuning found, one row per model, as a table, as CSV or as JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from zoo.recipes.diff import flatten
+from zoo.render.document import as_csv, as_json, document
+
+if TYPE_CHECKING:
+    from zoo.tuning.outcome import Tuning
+
+
+def render(found: Sequence[Tuning], style: str, title: str) -> str:
+    """All of `found` in a style of `zoo compare`, ending in a newline."""
+    if style in ("json", "csv"):
+        records = [_record(tuning) for tuning in found]
+        if style == "json":
+            return as_json(records)
+        return as_csv([flatten({key: value for key, value in record.items() if key != "all"}) for record in records])
+    notes = [
+        f"The same budget for each model: {words_of(found[0].budget.model_dump())}",
+        "Held out: accuracy on the held-out images of the best trial, which is too high by having been chosen; in "
+        "brackets that of the recipe's own values. Test images were not read.",
+    ]
+    return document(title, [_cells(tuning) for tuning in found], notes, style)
+
+
+def words_of(budget: Mapping[str, Any]) -> str:
+    """A :class:`zoo.recipes.schema.Tuned` as a mapping in one sentence, but for the model."""
+    over = ", ".join(
+        f"{key} from {looked['low']:g} to {looked['high']:g}{' (log)' if looked['log'] else ''}"
+        for key, looked in budget["over"].items()
+    )
+    startup, trials = budget["startup_trials"], budget["trials"]
+    ways = ["the first has the recipe's own values"]
+    if trials > 1:
+        ways.append(f"{min(startup, trials) - 1} are spread evenly (Halton)")
+    if trials > startup:
+        ways.append(f"{trials - startup} are drawn by TPE")
+    ways.append(f"seed {budget['seed']}")
+    if budget.get("pruner"):
+        ways.append(f"median pruner after epoch {budget['pruner']['warmup_epochs']} and {startup} whole trials")
+    else:
+        ways.append("none pruned")
+    return f"{trials} trials over {over}; {', '.join(ways)}."
+
+
+def _cells(tuning: Tuning) -> dict[str, str]:
+    best = tuning.best
+    return {
+        "model": tuning.model,
+        **{key: "-" if best is None else f"{best.values[key]:g}" for key in tuning.budget.over},
+        "held out %": "every trial diverged" if best is None else f"{100 * best.accuracy:.2f} ({_own(tuning)})",
+        "best trial": "-" if best is None else str(best.number + 1),
+        "trials": str(len(tuning.trials)),
+        "pruned": str(sum(trial.pruned for trial in tuning.trials)),
+        "diverged": str(sum(trial.diverged for trial in tuning.trials)),
+        "epochs": str(tuning.epochs),
+        "recipe": "-" if tuning.recipe is None else tuning.recipe.slug,
+    }
+
+
+def _own(tuning: Tuning) -> str:
+    return "diverged" if tuning.own.diverged else f"{100 * tuning.own.accuracy:.2f}"
+
+
+def _record(tuning: Tuning) -> dict[str, object]:
+    best = tuning.best
+    return {
+        "model": tuning.model,
+        "values": None if best is None else best.values,
+        "holdout_accuracy": None if best is None else best.accuracy,
+        "own_holdout_accuracy": None if tuning.own.diverged else tuning.own.accuracy,
+        "best_trial": None if best is None else best.number + 1,
+        "trials": len(tuning.trials),
+        "pruned": sum(trial.pruned for trial in tuning.trials),
+        "diverged": sum(trial.diverged for trial in tuning.trials),
+        "epochs": tuning.epochs,
+        "recipe": None if tuning.recipe is None else tuning.recipe.slug,
+        "path": None if tuning.path is None else str(tuning.path),
+        "budget": tuning.budget.model_dump(mode="json"),
+        "all": [
+            {
+                "values": trial.values,
+                "holdout_accuracy": trial.accuracy,
+                "epochs": trial.accuracies,
+                "diverged": trial.diverged,
+            }
+            for trial in tuning.trials
+        ],
+    }

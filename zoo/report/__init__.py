@@ -1,1 +1,0 @@
-"""Comparisons, studies, speeds and recipes as text, Markdown, CSV, LaTeX, JSON and figures."""

@@ -1,0 +1,243 @@
+"""The folder of one run: where its files lie, and reading and writing each of them."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import hashlib
+import io
+import json
+import re
+import shutil
+import zipfile
+import zlib
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pydantic import ValidationError
+
+from zoo.errors import ResultError
+from zoo.results.schema import SCHEMA_VERSION, EpochRow, Result
+from zoo.utils.files import write_atomic
+from zoo.utils.gcpause import paused_gc
+
+FILE = "result.json"
+EXPLAIN, EXPORT = "explain", "export"  # where `zoo explain` and `zoo export` write, in the run's folder
+
+
+def model_folder(model: str) -> str:
+    """A folder's name for `model`: its own, or, where it has characters that no name of a registry has, what is
+    readable of it with a digest, so that no two models share a folder.
+
+    >>> model_folder("resnet18_bn"), model_folder("timm:resnet18@ln")
+    ('resnet18_bn', 'timm-resnet18-ln-b9eb4b3b')
+    """
+    readable = re.sub(r"[^A-Za-z0-9_.+-]+", "-", model)
+    if readable == model:
+        return model
+    return f"{readable[-60:].strip('-.')}-{hashlib.sha256(model.encode()).hexdigest()[:8]}"
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """``<runs>/<dataset>/<recipe>-<fingerprint8>/<model>/seed<k>`` and the files in it."""
+
+    path: Path
+
+    @classmethod
+    def of(cls, runs: Path, dataset: str, recipe_slug: str, model: str, seed: int) -> RunFolder:
+        """The folder of one run; it need not exist."""
+        return cls(runs / dataset / recipe_slug / model_folder(model) / f"seed{seed}")
+
+    @property
+    def result(self) -> Path:
+        """Written last: a run with this file is done."""
+        return self.path / FILE
+
+    @property
+    def history(self) -> Path:
+        """One line per epoch."""
+        return self.path / "history.csv"
+
+    @property
+    def weights(self) -> Path:
+        """The selected epoch's weights."""
+        return self.path / "model.safetensors"
+
+    @property
+    def state(self) -> Path:
+        """What a killed run goes on from; removed when the run is done."""
+        return self.path / "state.pt"
+
+    @property
+    def track(self) -> Path:
+        """The id under which trackers know the run (``--track``)."""
+        return self.path / "track.json"
+
+    def clear(self) -> None:
+        """Remove what an earlier run left here, and what was made of it. Raises :class:`ResultError`."""
+        files = (self.result, self.state, self.history, self.weights, self.predictions, self.track)
+        for path in (*files, self.path / EXPLAIN, self.path / EXPORT):
+            try:
+                if path.is_dir() and not path.is_symlink():
+                    shutil.rmtree(path)
+                else:
+                    path.unlink(missing_ok=True)
+            except OSError as problem:
+                raise ResultError(f"{path}: cannot be removed ({problem.strerror})") from problem
+
+    @property
+    def predictions(self) -> Path:
+        """Per test image: label, predicted class, confidence."""
+        return self.path / "predictions.npz"
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A result and where it lies: predictions and history are read from there when they are asked for."""
+
+    result: Result
+    folder: RunFolder
+
+
+def load_stored(path: Path) -> Stored:
+    """The run of one ``result.json``. Raises as :func:`load_result` does."""
+    return Stored(load_result(path), RunFolder(path.parent))
+
+
+@paused_gc()
+def load_all(paths: Iterable[Path]) -> list[Stored]:
+    """The runs of many ``result.json``. Raises as :func:`load_result` does."""
+    return [load_stored(path) for path in paths]
+
+
+def save_result(path: Path, result: Result) -> None:
+    """Write `result` as indented JSON, whole or not at all."""
+    text = json.dumps(result.model_dump(mode="json"), indent=1, allow_nan=False)
+    write_atomic(path, text.encode() + b"\n")
+
+
+def load_result(path: Path) -> Result:
+    """Read one ``result.json``. Raises :class:`ResultError` for a damaged file or a newer schema."""
+    try:
+        text = path.read_bytes()
+    except OSError as problem:
+        raise ResultError(f"{path}: cannot be read: {problem.strerror}") from problem
+    with contextlib.suppress(ValidationError):
+        return Result.model_validate_json(text)  # three times as fast as by way of a dictionary
+    try:  # an older schema, or something to explain
+        content = json.loads(text, parse_constant=_not_finite)
+    except ValueError as problem:
+        what = (
+            f"not valid JSON ({problem}); the file was damaged or edited"
+            if path.name == FILE
+            else f"no {FILE}; give one, or a folder of runs"
+        )
+        raise ResultError(f"{path}: {what}") from problem
+    version = content.get("schema_version") if isinstance(content, dict) else None
+    if isinstance(version, int) and version > SCHEMA_VERSION:
+        raise ResultError(f"{path}: has schema version {version}, this zoo reads up to {SCHEMA_VERSION}; upgrade zoo")
+    try:
+        return Result.model_validate(_upgraded(content) if version == 1 else content)
+    except ValidationError as problem:
+        first = problem.errors(include_url=False)[0]
+        key = ".".join(str(part) for part in first["loc"]) or "the file"
+        raise ResultError(
+            f"{path}: {key}: {first['msg'].removeprefix('Value error, ').lower()}; the file was damaged or edited"
+        ) from problem
+
+
+def _upgraded(content: dict[str, Any]) -> dict[str, Any]:
+    """Schema 1 as 2: what it did not measure is null. Anything else that is missing stays missing."""
+    content = content | {"schema_version": 2, "train": None, "epochs_to_90_percent": None}
+    content |= {
+        part: content[part] | dict.fromkeys(names, value)
+        for part, names, value in (
+            ("model", ("activation_bytes",), None),
+            ("settings", ("deterministic",), False),
+            ("test", ("top5_accuracy", "brier"), None),
+            ("holdout", ("top5_accuracy", "brier"), None),
+        )
+        if isinstance(content.get(part), dict)
+    }
+    return content
+
+
+def _not_finite(name: str) -> float:
+    raise ValueError(f"{name} is no figure; what is missing is null")
+
+
+def find_results(roots: Iterable[Path]) -> list[Path]:
+    """All ``result.json`` under `roots` (folders, or such files themselves), sorted.
+
+    Raises :class:`ResultError` for a root that does not exist.
+    """
+    return sorted({path for root in roots for path in _find(root)})
+
+
+def _find(root: Path) -> Iterator[Path]:
+    if root.is_file():
+        yield root
+    elif root.is_dir():
+        yield from root.rglob(FILE)
+    else:
+        raise ResultError(
+            f"no runs in {root}: no such folder; give the folder that runs are kept in, or make some with "
+            "`zoo bench MODEL`"
+        )
+
+
+def save_history(path: Path, rows: Sequence[EpochRow]) -> None:
+    """Write the epochs as CSV; None is an empty field."""
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, [item.name for item in fields(EpochRow)], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(asdict(row) for row in rows)
+    write_atomic(path, text.getvalue().encode())
+
+
+def load_history(path: Path) -> list[EpochRow]:
+    """Read what :func:`save_history` wrote. Raises :class:`ResultError` for a missing or damaged file."""
+
+    def number(text: str) -> float | None:
+        return float(text) if text else None
+
+    try:
+        with path.open(newline="") as file:
+            reader = csv.DictReader(file)
+            if reader.fieldnames != [item.name for item in fields(EpochRow)]:
+                raise ValueError
+            return [
+                EpochRow(
+                    epoch=int(row.pop("epoch")),
+                    eval_split=row.pop("eval_split") or None,
+                    **{name: number(text) for name, text in row.items()},
+                )
+                for row in reader
+            ]
+    except (OSError, ValueError, TypeError) as problem:
+        reason = getattr(problem, "strerror", None) or "damaged or edited"
+        raise ResultError(f"{path}: the history cannot be read ({reason})") from problem
+
+
+def save_predictions(path: Path, labels: np.ndarray, predicted: np.ndarray, confidence: np.ndarray) -> None:
+    """Write per-image predictions, (N,) each, in the order of the test split."""
+    arrays = {
+        "label": labels.astype(np.int16),
+        "predicted": predicted.astype(np.int16),
+        "confidence": confidence.astype(np.float32),
+    }
+    write_atomic(path, lambda file: np.savez_compressed(file, **arrays))
+
+
+def load_predictions(path: Path) -> dict[str, np.ndarray]:
+    """What :func:`save_predictions` wrote: ``label``, ``predicted``, ``confidence``. Raises :class:`ResultError`."""
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            return {name: arrays[name] for name in ("label", "predicted", "confidence")}
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as problem:
+        reason = getattr(problem, "strerror", None) or "damaged or edited"
+        raise ResultError(f"{path}: the predictions cannot be read ({reason})") from problem

@@ -1,0 +1,100 @@
+"""A recipe by its name, from a file, or as a stored run has it: what `zoo recipe` shows and compares."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from zoo.errors import RecipeError, ResultError
+from zoo.recipes.catalogue import recipe_names
+from zoo.recipes.load import load_recipe
+from zoo.recipes.recipe import Recipe, fingerprint_of
+from zoo.results.folder import find_results, load_result
+from zoo.results.schema import Result
+
+
+@dataclass(frozen=True)
+class Given:
+    """A whole recipe. `content` is :meth:`zoo.recipes.recipe.Recipe.canonical`; the rest can change no accuracy."""
+
+    name: str
+    description: str
+    dataset: str
+    content: dict[str, Any]
+
+    @property
+    def fingerprint(self) -> str:
+        """Of the content."""
+        return fingerprint_of(self.content)
+
+    @property
+    def slug(self) -> str:
+        """As folders and tables call it."""
+        return f"{self.name}-{self.fingerprint[:8]}"
+
+    @property
+    def selects_on_test(self) -> bool:
+        """Whether the test set chooses the weights."""
+        return self.content["selection"]["split"] == "test"
+
+    @property
+    def of_old(self) -> bool:
+        """Whether an older zoo made it, so that this one cannot make a recipe with the same fingerprint of it."""
+        content = {key: value for key, value in self.content.items() if key != "harness"}
+        try:
+            recipe = Recipe(name=self.name, description=self.description, dataset=self.dataset, **content)
+        except ValueError:
+            return True
+        return recipe.fingerprint != self.fingerprint
+
+    def settled(self) -> dict[str, str]:
+        """Precision -> slug of the runs, where `precision` is ``auto``: that is settled before a run's fingerprint."""
+        if self.content["precision"] != "auto":
+            return {}
+        prints = {choice: fingerprint_of(self.content | {"precision": choice}) for choice in ("fp32", "bf16")}
+        return {choice: f"{self.name}-{fingerprint[:8]}" for choice, fingerprint in prints.items()}
+
+
+def find(text: str, overrides: Sequence[str] = ()) -> Given:
+    """The recipe that `text` names: built in, a file, either with changes (``laptop,epochs=6,optimizer.lr=0.05``), or
+    a folder or ``result.json`` of runs. `overrides` are more ``key=value`` changes.
+
+    Raises :class:`RecipeError` for a wrong recipe or change, :class:`zoo.errors.UnknownNameError` for an unknown name,
+    and :class:`ResultError` for runs that are missing, damaged, or of more than one recipe.
+    """
+    path = Path(text).expanduser()
+    if text not in recipe_names() and (path.is_dir() or path.suffix == ".json"):
+        if overrides:
+            raise RecipeError(
+                f"{text}: --set changes a recipe, not what a run has stored; give the recipe's name or file"
+            )
+        return _stored(path)
+    # A comma begins another change only before `key=`, so that lists and mappings stay whole.
+    name, *changes = [text] if path.is_file() else re.split(r",(?=[A-Za-z_][\w.]*=)", text)
+    if name not in recipe_names() and re.fullmatch(r"[^/]+-[0-9a-f]{8}", name):
+        raise RecipeError(
+            f"{name}: is what tables call the recipe of stored runs; give their folder, as in runs/DATASET/{name}"
+        )
+    recipe = load_recipe(name, [*changes, *overrides])
+    return Given(recipe.name, recipe.description, recipe.dataset, recipe.canonical())
+
+
+def _stored(root: Path) -> Given:
+    results = {path: load_result(path) for path in find_results([root])}
+    if not results:
+        raise ResultError(f"no result.json under {root}; a run has one as soon as it is done")
+    slugs = sorted({_slug(result) for result in results.values()})
+    if len(slugs) > 1:
+        raise ResultError(f"{root} has runs of {len(slugs)} recipes; give the folder of one: {', '.join(slugs)}")
+    path, result = next(iter(results.items()))
+    given = Given(result.recipe.name, f"as stored in {path}", result.dataset.name, result.recipe.content)
+    if given.fingerprint != result.recipe.fingerprint:
+        raise ResultError(f"{path}: recipe: the fingerprint is not that of the content; the file was damaged or edited")
+    return given
+
+
+def _slug(result: Result) -> str:
+    return f"{result.recipe.name}-{result.recipe.fingerprint[:8]}"

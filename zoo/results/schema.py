@@ -1,0 +1,189 @@
+"""What is stored of one run, as schemas: ``result.json``, and a line of ``history.csv``. Missing is null, never 0.
+
+:mod:`zoo.results.folder` says where the files lie, and reads and writes them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+SCHEMA_VERSION = 2  # 2: train, epochs_to_90_percent, top5_accuracy, brier, activation_bytes, deterministic
+
+
+class Part(BaseModel):
+    """Frozen; an unknown key is an error, so that an edited or foreign file is noticed."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class ModelPart(Part):
+    """`definition` is :func:`zoo.builder.construct.definition`; `macs` are of one image's forward pass, half its FLOPs.
+
+    `activation_bytes` is what autograd keeps of one image from forward to backward, in the run's precision.
+    `notes` says what was done to the model as it was built: its stem, its norms, its weights
+    (:mod:`zoo.builder.notes`).
+    """
+
+    name: str
+    label: str
+    norm: str | None
+    definition: dict[str, Any]
+    parameters: int
+    trainable_parameters: int
+    macs: int
+    activation_bytes: int | None
+    notes: list[str] = Field(default_factory=list)
+
+
+class RecipePart(Part):
+    """`content` is :meth:`zoo.recipes.recipe.Recipe.canonical`, whose SHA-256 is `fingerprint`."""
+
+    name: str
+    fingerprint: str
+    content: dict[str, Any]
+
+
+class DatasetPart(Part):
+    """Image counts as the run used them; `fingerprint` covers images and labels. No path: results travel."""
+
+    name: str
+    fingerprint: str
+    classes: list[str]
+    train_images: int
+    holdout_images: int
+    test_images: int
+
+
+class Metrics(Part):
+    """Of one split; shares from 0 to 1, losses in nats. `confusion`: the row is the label, the column the prediction.
+
+    `ece`: 15 equal bins (Guo, 2017). `brier`: squared error of the probabilities, summed over classes, 0 to 2 (Brier,
+    1950). `top5_accuracy` is None where there are five classes or fewer.
+    """
+
+    images: int
+    correct: int
+    accuracy: float
+    top5_accuracy: float | None
+    loss: float
+    per_class_accuracy: list[float | None]
+    confusion: list[list[int]]
+    ece: float
+    brier: float | None
+
+    @model_validator(mode="after")
+    def _adds_up(self) -> Metrics:
+        """One figure changed by hand contradicts the others."""
+        counts = [sum(row) for row in self.confusion]
+        hits = [row[label] if label < len(row) else 0 for label, row in enumerate(self.confusion)]
+        if (sum(counts), sum(hits)) != (self.images, self.correct) or self.images <= 0:
+            told = f"{self.correct} correct of {self.images} images"
+            raise ValueError(f"{told}, but the confusion matrix says {sum(hits)} of {sum(counts)}")
+        if abs(self.accuracy - self.correct / self.images) > 1e-6:
+            raise ValueError(f"accuracy {self.accuracy}, but {self.correct} of {self.images} images are correct")
+        return self
+
+
+class SelectionPart(Part):
+    """Which epoch's weights these are, and what chose them: ``test`` means that the test set did."""
+
+    split: Literal["holdout", "test"]
+    rule: Literal["best", "last"]
+    metric: Literal["accuracy", "loss"]
+    epoch: int | None
+
+
+class SpeedPart(Part):
+    """Images per second and seconds; docs/measuring.md says how each is measured."""
+
+    train_images_per_second: float | None
+    window_rates: list[float]
+    inference_images_per_second: float | None
+    inference_batch_size: int | None
+    latency_p50: float | None
+    latency_p90: float | None
+    latency_p99: float | None
+    peak_memory_bytes: int | None
+
+
+class SettingsPart(Part):
+    """What cannot change accuracy, beyond the last bits: recorded beside the recipe."""
+
+    device: str
+    layout: Literal["nchw", "channels_last"]
+    compiled: bool
+    executor: Literal["batched", "albumentations"]
+    workers: int
+    deterministic: bool
+
+
+def hardware(environment: Mapping[str, Any]) -> str:
+    """The GPU, or the processor with its instruction set, cores and threads, in words; and how many processes."""
+    kind = f" ({environment['instructions']})" if environment.get("instructions") else ""  # results of old do not tell
+    machine = environment.get("gpu") or (
+        f"{environment.get('cpu')}{kind}, {environment.get('cores')} cores, {environment.get('threads')} threads"
+    )
+    return machine + (f", {environment['processes']} processes" if environment.get("processes") else "")
+
+
+class Result(Part):
+    """``result.json``. A run that diverged has its epoch, and null where it has no figure.
+
+    `train_loss` and `train_accuracy` are of the last epoch's augmented batches, as they went by; `train` is of
+    unaugmented training images (as many as the test set has, drawn by the recipe) under the selected weights.
+    `epochs_to_90_percent`: the first epoch whose accuracy on the selection split is 90 % of the last epoch's.
+    `environment` is that of the last session; it has ``moved_after``, the last epoch of a session with other hardware
+    or software or another state of zoo's source, where there was one.
+    """
+
+    schema_version: Literal[2] = SCHEMA_VERSION
+    status: Literal["finished", "diverged"]
+    diverged_epoch: int | None
+    diverged_step: int | None
+    seed: int
+    model: ModelPart
+    recipe: RecipePart
+    dataset: DatasetPart
+    selection: SelectionPart
+    test: Metrics | None
+    holdout: Metrics | None
+    train: Metrics | None
+    train_loss: float | None
+    train_accuracy: float | None
+    epochs_trained: int
+    epochs_to_90_percent: int | None
+    speed: SpeedPart
+    settings: SettingsPart
+    environment: dict[str, Any]
+    git: dict[str, Any] | None
+    started: str
+    wall_seconds: float
+    resumes: int
+
+    @property
+    def machine(self) -> str:
+        """The hardware, the versions of torch, CUDA and Python, and how memory is allocated, in words."""
+        told = self.environment
+        software = f"torch {told.get('torch')}" + (f" with CUDA {told['cuda']}" if told.get("cuda") else "")
+        malloc = f", {told['malloc']}" if told.get("malloc") else ""
+        return f"{hardware(told)}; {software}, Python {told.get('python')}{malloc}"
+
+
+@dataclass(frozen=True)
+class EpochRow:
+    """One line of ``history.csv``. Losses in nats, accuracies 0 to 1; None where nothing was measured."""
+
+    epoch: int  # 1 is the first
+    lr: float  # at the epoch's last step
+    train_loss: float
+    train_accuracy: float
+    eval_split: str | None  # "holdout" or "test", by the recipe's selection
+    eval_loss: float | None
+    eval_accuracy: float | None
+    train_images_per_second: float
+    train_seconds: float
+    eval_seconds: float

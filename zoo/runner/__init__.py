@@ -1,0 +1,1 @@
+"""A bench: models times seeds under one recipe, run by run."""

@@ -1,0 +1,175 @@
+"""The plan of a sweep as data: what is done, what is left, and how long that takes by the speeds of stored runs.
+
+Looks and computes; creates nothing and trains nothing.
+"""
+
+from __future__ import annotations
+
+import heapq
+import statistics
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+from zoo.builder.construct import build, definition
+from zoo.data.datasets import Dataset
+from zoo.engine.checkpoint import load_state
+from zoo.engine.speed import count_macs
+from zoo.errors import ResultError
+from zoo.recipes.recipe import Recipe
+from zoo.recipes.tta import Views
+from zoo.registry.merge import Model
+from zoo.results.folder import Stored, find_results, load_all, load_history, load_result
+from zoo.results.schema import Result
+from zoo.runner.identity import check_identity, identity_of, identity_of_result
+from zoo.runner.inputs import input_shape, split_rows
+from zoo.runner.run_one import Run
+
+State = Literal["done", "diverged", "goes on", "to do"]
+OVER = ("done", "diverged")
+# Runs of machines that agree in these are taken to be equally fast.
+MACHINE = ("cpu", "instructions", "gpu", "threads", "processes")
+
+
+@dataclass(frozen=True)
+class Planned:
+    """One run. `epoch` of `epochs` are saved, or it diverged in that one.
+
+    `seconds` are left, 0 where it is over, None where nothing tells.
+    `scaled`: the seconds are those of other models, by the ratio of multiply-accumulates.
+    """
+
+    model: str
+    seed: int
+    folder: Path
+    state: State
+    epoch: int
+    epochs: int
+    seconds: float | None
+    scaled: bool = False
+
+
+@dataclass(frozen=True)
+class _Pace:
+    """What one stored run says of its model's speed. `rest`: seconds of a run that are not in its epochs."""
+
+    key: tuple[str, str]
+    macs: int
+    train_rate: float  # images per second
+    eval_rate: float | None  # forward passes of an image per second
+    rest: float
+
+
+def look(runs: Sequence[Run], recipe: Recipe, dataset: Dataset, restart: bool = False) -> list[tuple[State, int]]:
+    """For each of `runs` its state and the epochs that are saved; `restart` says that nothing stored will count.
+
+    Raises :class:`ResultError` where what is stored is damaged or of another experiment, as the runs themselves would.
+    """
+    identities = {run.model.name: identity_of(run.model, recipe, dataset) for run in runs}
+    return [("to do", 0) if restart else _state(run, identities[run.model.name]) for run in runs]
+
+
+def plan(
+    runs: Sequence[Run],
+    recipe: Recipe,
+    dataset: Dataset,
+    stored: Path,
+    environment: Mapping[str, Any],
+    restart: bool = False,
+) -> list[Planned]:
+    """All of `runs` with the seconds that each has left on a machine like `environment`.
+
+    Speeds are those of the results in the folder `stored` with the same precision, processor and threads: of the same
+    model on the same data where there are such, else of all other models. Raises as :func:`look` does.
+    """
+    states = look(runs, recipe, dataset, restart)
+    paces = _paces(stored, recipe.precision, environment)
+    train_rows, holdout_rows = split_rows(recipe, dataset)
+    evaluated = len(dataset.test) if recipe.selection.split == "test" else len(holdout_rows)
+    told = {
+        model.name: _estimator(model, recipe, dataset, paces, len(train_rows), evaluated * recipe.views.looks)
+        for model in {run.model.name: run.model for run in runs}.values()
+    }
+    planned = []
+    for run, (state, epoch) in zip(runs, states, strict=True):
+        seconds, scaled = (0.0, False) if state in OVER else told[run.model.name](recipe.epochs - epoch)
+        planned.append(Planned(run.model.name, run.seed, run.folder.path, state, epoch, recipe.epochs, seconds, scaled))
+    return planned
+
+
+def at_a_time(seconds: Sequence[float], slots: int) -> float:
+    """Seconds until all are done in their order, `slots` of them at a time."""
+    free = [0.0] * slots
+    for one in seconds:
+        heapq.heapreplace(free, free[0] + one)
+    return max(free)
+
+
+def _state(run: Run, identity: dict[str, Any]) -> tuple[State, int]:
+    if run.folder.result.is_file():
+        result = load_result(run.folder.result)
+        check_identity(run.folder, run.model, identity_of_result(result), identity)
+        return ("done", result.epochs_trained) if result.diverged_epoch is None else ("diverged", result.diverged_epoch)
+    state = load_state(run.folder.state)
+    if state is None:
+        return "to do", 0
+    check_identity(run.folder, run.model, state["identity"]["run"], identity)
+    return "goes on", state["progress"]["epoch"]
+
+
+def _estimator(
+    model: Model, recipe: Recipe, dataset: Dataset, paces: Sequence[_Pace], images: int, evaluated: int
+) -> Callable[[int], tuple[float | None, bool]]:
+    """From the epochs that are left to seconds, and whether these are scaled."""
+    key = (str(definition(model)), dataset.fingerprint)
+    own = [pace for pace in paces if pace.key == key]
+    macs = None
+    if paces and not own:
+        macs = count_macs(build(model, dataset.num_classes), input_shape(recipe, dataset), torch.device("cpu"))
+
+    def seconds(epochs: int) -> tuple[float | None, bool]:
+        found = []
+        for pace in own or paces:
+            ratio = 1.0 if macs is None else macs / pace.macs
+            epoch = images / pace.train_rate + (evaluated / pace.eval_rate if pace.eval_rate else 0)
+            found.append(epochs * epoch * ratio + pace.rest)
+        return (statistics.median(found) if found else None), not own and bool(found)
+
+    return seconds
+
+
+def _paces(stored: Path, precision: str, environment: Mapping[str, Any]) -> list[_Pace]:
+    runs = load_all(find_results([stored])) if stored.is_dir() else []
+    found = [_pace(run) for run in runs if _alike(run.result, precision, environment)]
+    return [pace for pace in found if pace is not None]
+
+
+def _alike(result: Result, precision: str, environment: Mapping[str, Any]) -> bool:
+    same = all(result.environment.get(name) == environment.get(name) for name in MACHINE)
+    return same and result.status == "finished" and result.recipe.content["precision"] == precision
+
+
+def _pace(run: Stored) -> _Pace | None:
+    """None where the run is too short or its history is gone."""
+    result = run.result
+    try:
+        history = load_history(run.folder.history)
+    except ResultError:
+        return None
+    spent = sum(row.train_seconds + row.eval_seconds for row in history)
+    part = result.test if result.selection.split == "test" else result.holdout
+    here = [row for row in history if row.epoch > result.environment.get("moved_after", 0)]
+    looks = [row.eval_seconds for row in here if row.eval_split]
+    passes = Views.of(result.recipe.content).looks
+    if not here or not result.model.macs:
+        return None
+    return _Pace(
+        key=(str(result.model.definition), result.dataset.fingerprint),
+        macs=result.model.macs,
+        train_rate=result.dataset.train_images / statistics.median(row.train_seconds for row in here),
+        eval_rate=passes * part.images / statistics.median(looks) if part and looks else None,
+        rest=max(0.0, result.wall_seconds - spent),
+    )

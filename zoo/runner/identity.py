@@ -1,0 +1,49 @@
+"""What makes a stored run the same experiment as the one asked for."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from zoo.builder.construct import definition
+from zoo.data.datasets import Dataset
+from zoo.errors import ResultError
+from zoo.recipes.recipe import Recipe
+from zoo.registry.merge import Model
+from zoo.results.folder import RunFolder
+from zoo.results.schema import Result
+
+
+def identity_of(model: Model, recipe: Recipe, dataset: Dataset) -> dict[str, Any]:
+    """What a run of `model` is, besides its seed and the name of its folder."""
+    return {"recipe": recipe.fingerprint, "dataset": dataset.fingerprint, "definition": definition(model)}
+
+
+def identity_of_result(result: Result) -> dict[str, Any]:
+    """The same of a stored result."""
+    return {
+        "recipe": result.recipe.fingerprint,
+        "dataset": result.dataset.fingerprint,
+        "definition": result.model.definition,
+    }
+
+
+def check_identity(folder: RunFolder, model: Model, stored: dict[str, Any], wanted: dict[str, Any]) -> None:
+    """Raise :class:`ResultError` when what is `stored` is another experiment than the one `wanted`."""
+    for part, words in (
+        ("recipe", "recipe"),
+        ("dataset", "data set"),
+        ("definition", f"definition of {model.name}"),
+    ):
+        if stored.get(part) != wanted[part]:
+            raise ResultError(
+                f"{folder.path}: was made with another {words}; "
+                "give --restart to run it again in place, or another --runs folder to keep both"
+            )
+
+
+def started_with(folder: RunFolder, name: str, value: object) -> ResultError:
+    """The error of a resume that would not repeat what an uninterrupted run does."""
+    return ResultError(
+        f"{folder.path}: was started with {name} {value}, which changes the last bits of a run; "
+        "go on with the same, or give --restart"
+    )

@@ -1,0 +1,125 @@
+"""All speeds of one model under one recipe, without training it to an end."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import nn
+
+from zoo.builder.construct import build, definition
+from zoo.data.datasets import Dataset
+from zoo.data.loader import TrainLoader
+from zoo.engine import speed, throughput
+from zoo.engine.machine import fresh_compiler
+from zoo.recipes.recipe import Recipe
+from zoo.registry.merge import Model
+from zoo.runner.inputs import input_shape, split_rows, train_loader
+from zoo.runner.settings import Settings, machine_faults, settle_layout
+from zoo.utils.seeding import derive
+
+
+@dataclass(frozen=True)
+class Speed:
+    """Images per second, seconds, bytes and FLOP/s; docs/measuring.md says how each is measured.
+
+    `step_flops` is what the bare step achieves, at 2 FLOPs a multiply-accumulate and a backward pass of two forward
+    passes; `peak_share` is its share of what a large matrix product achieves in the same precision.
+    """
+
+    model: str
+    norm: str | None
+    precision: str
+    batch_size: int
+    layout: str
+    executor: str
+    compiled: bool
+    train_images_per_second: float
+    step_images_per_second: float
+    efficiency: float
+    windows: int
+    compile_seconds: float | None
+    inference_images_per_second: float
+    inference_batch_size: int
+    latency_p50: float
+    latency_p90: float
+    latency_p99: float
+    device_peak_bytes: int | None
+    resident_peak_bytes: int | None
+    parameters: int
+    macs: int
+    activation_bytes: int
+    step_flops: float
+    peak_share: float
+
+
+def train(
+    model: Model, recipe: Recipe, dataset: Dataset, settings: Settings, seconds: float
+) -> tuple[nn.Module, str, tuple[int, int, int], throughput.Training]:
+    """The training half of :func:`measure`: the network, its memory layout, the shape of its images, its speeds."""
+    device = settings.device
+    fresh_compiler(settings.compiled)
+    torch.manual_seed(derive("init", 0))
+    module = build(model, dataset.num_classes).to(device)
+    shape = input_shape(recipe, dataset)
+    layout = settle_layout(settings, module, definition(model), recipe, shape)
+    rows, _ = split_rows(recipe, dataset)
+
+    def loader(images: int) -> TrainLoader:
+        # The same image more than once where the data set is small: it costs the loop the same.
+        return train_loader(recipe, dataset, settings, layout, seed=0, rows=np.resize(rows, images))
+
+    return (
+        module,
+        layout,
+        shape,
+        throughput.measure_training(
+            module, recipe, loader, device=device, layout=layout, compiled=settings.compiled, seconds=seconds
+        ),
+    )
+
+
+def measure(
+    model: Model, recipe: Recipe, dataset: Dataset, settings: Settings, *, seconds: float, peak_flops: float
+) -> Speed:
+    """Measure `model`, freshly built, training it for about `seconds`; `recipe.precision` is settled.
+
+    `peak_flops` is :func:`zoo.engine.throughput.matrix_peak` of the same device and precision.
+    Raises what building the model and reading the data raise, and :class:`~zoo.errors.EnvironmentFault` for what the
+    machine does to it (a killed worker, an operation that is not deterministic).
+    """
+    with machine_faults(model.name, settings, "give the command again"):
+        module, layout, shape, trained = train(model, recipe, dataset, settings, seconds)
+    device = settings.device
+    inference = speed.measure_inference(
+        module.to(memory_format=speed.LAYOUTS[layout]), device, recipe.precision, layout, shape
+    )
+    macs = speed.count_macs(module, shape, device)
+    step_flops = 3 * 2 * macs * trained.step
+    return Speed(
+        model=model.name,
+        norm=model.norm.name if model.norm else None,
+        precision=recipe.precision,
+        batch_size=recipe.batch_size,
+        layout=layout,
+        executor=trained.executor,
+        compiled=settings.compiled,
+        train_images_per_second=trained.loop,
+        step_images_per_second=trained.step,
+        efficiency=trained.efficiency,
+        windows=trained.windows,
+        compile_seconds=trained.compile_seconds,
+        inference_images_per_second=inference.images_per_second,
+        inference_batch_size=inference.batch_size,
+        latency_p50=inference.latency_p50,
+        latency_p90=inference.latency_p90,
+        latency_p99=inference.latency_p99,
+        device_peak_bytes=trained.device_peak_bytes,
+        resident_peak_bytes=trained.resident_peak_bytes,
+        parameters=speed.count_parameters(module)[0],
+        macs=macs,
+        activation_bytes=speed.count_activation_bytes(module, shape, device, recipe.precision),
+        step_flops=step_flops,
+        peak_share=step_flops / peak_flops,
+    )

@@ -1,0 +1,366 @@
+"""One run from seed to stored result: build, train, select, test once, measure, record."""
+
+from __future__ import annotations
+
+import datetime
+import os
+import statistics
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+from torch import nn
+
+from zoo.builder import notes
+from zoo.builder.construct import build
+from zoo.data.datasets import Dataset
+from zoo.data.loader import EvalLoader
+from zoo.engine import speed, train
+from zoo.engine.checkpoint import load_state, save_weights
+from zoo.engine.evaluate import Evaluation, evaluate
+from zoo.engine.machine import PeakMemory, describe, fresh_compiler, settle_arithmetic, zoo_commit
+from zoo.errors import ResultError
+from zoo.recipes.recipe import Recipe
+from zoo.registry.merge import Model
+from zoo.results.folder import RunFolder, save_history, save_predictions, save_result
+from zoo.results.history import epochs_to
+from zoo.results.schema import (
+    DatasetPart,
+    Metrics,
+    ModelPart,
+    RecipePart,
+    Result,
+    SelectionPart,
+    SettingsPart,
+    SpeedPart,
+)
+from zoo.runner.identity import check_identity, started_with
+from zoo.runner.inputs import eval_loader, input_shape, split_rows, train_loader
+from zoo.runner.settings import Settings, machine_faults, settle_layout
+from zoo.utils.seeding import derive
+
+GOES_ON = "the same command goes on after the last finished epoch"
+
+
+@dataclass(frozen=True)
+class Run:
+    """One model with one seed, and where its files go."""
+
+    model: Model
+    seed: int
+    folder: RunFolder
+
+    @property
+    def name(self) -> str:
+        """For people."""
+        return f"{self.model.name} seed {self.seed}"
+
+
+class Reporter(train.Reporter, Protocol):
+    """Progress of one run."""
+
+    def settled(self, run: Run, settings: SettingsPart) -> None:
+        """The layout and executor of a run are decided."""
+
+    def moved(self, changed: Sequence[str]) -> None:
+        """The run goes on with other hardware or software: `changed` has their names in ``environment``, or "source of
+        zoo" for another commit or other uncommitted changes.
+        """
+
+
+@dataclass(frozen=True)
+class Ready:
+    """A run that is ready to be trained: its model on the device, its loaders, and the state that it goes on from."""
+
+    run: Run
+    recipe: Recipe
+    settings: Settings
+    model: nn.Module
+    part: ModelPart
+    image_shape: tuple[int, int, int]
+    batches: train.Batches
+    train_images: int
+    holdout_images: int
+    used: SettingsPart
+    environment: dict[str, Any]
+    identity: dict[str, Any]
+    state: dict[str, Any] | None
+    started: str  # in the session that began it
+
+    @property
+    def kept(self) -> dict[str, Any]:
+        """What the saved state says of the settings: a resume that does not repeat them changes the last bits."""
+        kept = self.used.model_dump() | {"processes": self.settings.world.size, "environment": self.environment}
+        kept |= {"git": zoo_commit(), "started": self.started, "moved_after": self.moved_after}
+        if self.settings.world.size > 1:  # each process has a GPU of its own
+            kept["device"] = self.settings.device.type
+        return kept
+
+    @property
+    def moved(self) -> list[str]:
+        """What of hardware and software is not as it was when the state was saved; states of old do not tell."""
+        if self.state is None:
+            return []
+        now, before = self.environment, self.state["identity"]["settings"]
+        then, source = before.get("environment", now), before.get("git", zoo_commit())
+        names = sorted(name for name in now if then.get(name) != now[name])
+        return names + ["source of zoo"] * (source != zoo_commit())
+
+    @property
+    def moved_after(self) -> int | None:
+        """The epoch after which it last went on with other hardware or software."""
+        if self.moved:
+            return self.state["progress"]["epoch"]
+        return self.state["identity"]["settings"].get("moved_after") if self.state else None
+
+
+def set_up(run: Run, recipe: Recipe, dataset: Dataset, settings: Settings, *, identity: dict[str, Any]) -> Ready:
+    """Build the model and the loaders of `run` and read its saved state.
+
+    `identity` is :func:`~zoo.runner.identity.identity_of`. Raises :class:`ResultError` for a saved state that is
+    damaged or of another experiment, and as :func:`train_on` does for a model that fails in its first forward pass.
+    """
+    now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+    device, folder = settings.device, run.folder
+    settle_arithmetic(settings.deterministic)
+    fresh_compiler(settings.compiled)
+
+    torch.manual_seed(derive("init", run.seed))  # the initial weights depend on the seed and the model alone
+    model = build(run.model, dataset.num_classes).to(device)
+    image_shape = input_shape(recipe, dataset)
+    with machine_faults(run.name, settings, GOES_ON):  # its first forward pass
+        model_part = _model_part(run.model, model, identity["definition"], image_shape, device, recipe.precision)
+
+    state = load_state(folder.state)
+    if state is not None:
+        check_identity(folder, run.model, state["identity"]["run"], identity)
+        layout = state["identity"]["settings"]["layout"]  # an automatic choice is made once: a resumed run repeats it
+        if settings.layout not in ("auto", layout):
+            raise started_with(folder, "layout", layout)
+    else:
+        layout = settle_layout(settings, model, identity["definition"], recipe, image_shape)
+    model = model.to(memory_format=speed.LAYOUTS[layout])
+
+    train_rows, holdout_rows = split_rows(recipe, dataset)
+    loader = train_loader(recipe, dataset, settings, layout, seed=run.seed, rows=train_rows)
+
+    reads_selection = recipe.selection.split == "test" or len(holdout_rows) > 0
+    used = SettingsPart(
+        device=str(device),
+        layout=layout,
+        compiled=settings.compiled,
+        executor=loader.executor_name,
+        workers=settings.workers if loader.executor_name == "albumentations" else 0,
+        deterministic=settings.deterministic,
+    )
+    selection = eval_loader(recipe, dataset, settings, layout, recipe.selection.split) if reads_selection else None
+    ready = Ready(
+        run=run,
+        recipe=recipe,
+        settings=settings,
+        model=model,
+        part=model_part,
+        image_shape=image_shape,
+        batches=train.Batches(loader, selection),
+        train_images=len(train_rows),
+        holdout_images=len(holdout_rows),
+        used=used,
+        environment=describe(device),
+        identity=identity,
+        state=state,
+        started=(state["identity"]["settings"] if state else {}).get("started") or now,
+    )
+    if state is not None:
+        before = {"processes": 1} | state["identity"]["settings"]  # states of old do not tell
+        for name in ("device", "executor", "compiled", "deterministic", "processes"):
+            if before[name] != ready.kept[name]:
+                raise started_with(folder, name, before[name])
+        if ready.moved:
+            state["progress"]["window_rates"] = []  # a speed is one machine's
+    return ready
+
+
+def train_on(ready: Ready, reporter: Reporter) -> train.Outcome:
+    """Train what is `ready`, saving to its folder after every epoch.
+
+    Raises :class:`~zoo.errors.EnvironmentFault` for what the machine does to it (a killed worker, an operation that is
+    not deterministic), and what the `reporter` raises.
+    """
+    run, settings = ready.run, ready.settings
+    reporter.settled(run, ready.used)
+    if ready.moved:
+        reporter.moved(ready.moved)
+    try:
+        with machine_faults(run.name, settings, GOES_ON):
+            return train.train(
+                ready.model,
+                ready.recipe,
+                ready.batches,
+                seed=run.seed,
+                device=settings.device,
+                compiled=settings.compiled,
+                world=settings.world,
+                state=ready.state,
+                folder=run.folder,
+                identity={"run": ready.identity, "settings": ready.kept},
+                reporter=reporter,
+            )
+    finally:
+        ready.batches.train.close()
+
+
+def run_one(
+    run: Run,
+    recipe: Recipe,
+    dataset: Dataset,
+    settings: Settings,
+    reporter: Reporter,
+    *,
+    identity: dict[str, Any],
+) -> Result | None:
+    """Do one run, going on from its saved state when there is one, and store it; None in all processes but the first.
+
+    `identity` is :func:`~zoo.runner.identity.identity_of`. Raises as :func:`set_up` and :func:`train_on` do, and what
+    the files raise.
+    """
+    clock = time.perf_counter()
+    device, folder = settings.device, run.folder
+    ready = set_up(run, recipe, dataset, settings, identity=identity)
+    memory = PeakMemory(device)
+    outcome = train_on(ready, reporter)
+    if not settings.world.first:
+        return None
+    # Nothing was trained here where only the test was left to do.
+    trained_here = ready.state is None or ready.state["progress"]["epoch"] < recipe.epochs
+    peak_memory = memory.read() if trained_here else None
+
+    diverged = outcome.diverged
+    test = holdout = trained = inference = None
+    model, layout, state = ready.model, ready.used.layout, ready.state
+
+    def images_of(split: str) -> EvalLoader:
+        return eval_loader(recipe, dataset, settings, layout, split)
+
+    if diverged is None:
+        model.load_state_dict(outcome.weights)
+        how = (device, recipe.precision, recipe.views)
+        trained = evaluate(model, images_of("train"), *how)
+        if ready.holdout_images:
+            holdout = evaluate(model, images_of("holdout"), *how)
+        # Under a leak-free recipe this is the only time that the test images are read.
+        test = evaluate(model, images_of("test"), *how)
+        if not all(part.finite for part in (trained, holdout, test) if part):  # fp16 can overflow on some images only
+            diverged, test, holdout, trained = train.Diverged(recipe.epochs, len(ready.batches.train)), None, None, None
+    if diverged is None:
+        inference = speed.measure_inference(model, device, recipe.precision, layout, ready.image_shape)
+        save_weights(folder.weights, outcome.weights)
+        save_predictions(folder.predictions, test.labels.numpy(), test.predicted, test.confidence)
+
+    last = outcome.history[-1] if outcome.history else None
+    before = state["progress"]["history"] if state is not None else []
+    result = Result(
+        status="diverged" if diverged else "finished",
+        diverged_epoch=diverged.epoch if diverged else None,
+        diverged_step=diverged.step if diverged else None,
+        seed=run.seed,
+        model=ready.part,
+        recipe=RecipePart(name=recipe.name, fingerprint=recipe.fingerprint, content=recipe.canonical()),
+        dataset=DatasetPart(
+            name=dataset.name,
+            fingerprint=dataset.fingerprint,
+            classes=list(dataset.classes),
+            train_images=ready.train_images,
+            holdout_images=ready.holdout_images,
+            test_images=len(dataset.test),
+        ),
+        selection=SelectionPart(**recipe.selection.model_dump(), epoch=outcome.selected_epoch),
+        test=_metrics(test) if test else None,
+        holdout=_metrics(holdout) if holdout else None,
+        train=_metrics(trained) if trained else None,
+        train_loss=last.train_loss if last else None,
+        train_accuracy=last.train_accuracy if last else None,
+        epochs_trained=len(outcome.history),
+        epochs_to_90_percent=epochs_to(outcome.history, 0.9) if diverged is None else None,
+        speed=_speed_part(outcome, inference, peak_memory),
+        settings=ready.used,
+        environment=ready.environment
+        | ({"processes": settings.world.size} if settings.world.size > 1 else {})
+        | ({"moved_after": ready.moved_after} if ready.moved_after else {}),
+        git=zoo_commit(),
+        started=ready.started,
+        # A resumed run has also spent the time of the epochs that it did before.
+        wall_seconds=time.perf_counter() - clock + sum(row["train_seconds"] + row["eval_seconds"] for row in before),
+        resumes=outcome.resumes,
+    )
+    if outcome.diverged and outcome.history:
+        # The file is an epoch ahead where a session was killed before it saved its state, and this one ends there.
+        save_history(folder.history, outcome.history)
+    save_result(folder.result, result)
+    folder.state.unlink(missing_ok=True)  # only after the result is safe
+    return result
+
+
+def _model_part(
+    entry: Model,
+    model: nn.Module,
+    told: dict[str, Any],
+    image_shape: tuple[int, int, int],
+    device: torch.device,
+    precision: str,
+) -> ModelPart:
+    parameters, trainable = speed.count_parameters(model)
+    return ModelPart(
+        name=entry.name,
+        label=entry.label,
+        norm=entry.norm.name if entry.norm else None,
+        definition=told,
+        parameters=parameters,
+        trainable_parameters=trainable,
+        macs=speed.count_macs(model, image_shape, device),
+        activation_bytes=speed.count_activation_bytes(model, image_shape, device, precision),
+        notes=notes.of(model),
+    )
+
+
+def _speed_part(outcome: train.Outcome, inference: speed.Inference | None, peak_memory: int | None) -> SpeedPart:
+    rates = outcome.window_rates
+    return SpeedPart(
+        train_images_per_second=statistics.median(rates) if rates else None,
+        window_rates=[round(rate, 1) for rate in rates],
+        inference_images_per_second=inference.images_per_second if inference else None,
+        inference_batch_size=inference.batch_size if inference else None,
+        latency_p50=inference.latency_p50 if inference else None,
+        latency_p90=inference.latency_p90 if inference else None,
+        latency_p99=inference.latency_p99 if inference else None,
+        peak_memory_bytes=peak_memory,
+    )
+
+
+def _metrics(evaluation: Evaluation) -> Metrics:
+    confusion = evaluation.confusion()
+    counts, hits = confusion.sum(1), confusion.diagonal()
+    return Metrics(
+        images=int(counts.sum()),
+        correct=int(hits.sum()),
+        accuracy=evaluation.accuracy,
+        top5_accuracy=evaluation.top5_accuracy,
+        loss=evaluation.loss,
+        per_class_accuracy=[int(hit) / int(count) if count else None for hit, count in zip(hits, counts, strict=True)],
+        confusion=confusion.tolist(),
+        ece=evaluation.expected_calibration_error(),
+        brier=evaluation.brier,
+    )
+
+
+def make_folder(folder: RunFolder) -> None:
+    """Make the folder of a run that is not done, and see that it can be written to. Raises :class:`ResultError`."""
+    try:
+        folder.path.mkdir(parents=True, exist_ok=True)
+    except OSError as problem:
+        raise ResultError(
+            f"{folder.path}: cannot be made ({problem.strerror}); choose another place with --runs"
+        ) from problem
+    if not folder.result.is_file() and not os.access(folder.path, os.W_OK | os.X_OK):  # not after the first epoch
+        raise ResultError(f"{folder.path}: cannot be written to; choose another place with --runs")

@@ -1,0 +1,1 @@
+"""One thing varied, every model under each variant."""

@@ -1,0 +1,94 @@
+"""``--track``: runs told to TensorBoard, MLflow and Weights & Biases as well. Loads none of them before it must."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import os
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from zoo.errors import EnvironmentFault, ZooError, unknown
+
+if TYPE_CHECKING:
+    from zoo.track.reporter import Tracker
+
+NAMES = ("tensorboard", "mlflow", "wandb")  # each is a package, an extra of zoo's, and a module of this folder
+# Set before a package is loaded, where the user has not. No usage statistics; no waiting for a server that is gone, for
+# that would hold up the next run. W&B's words and its copies of the terminal, of the source and of the machine's load
+# are not wanted, the last since speeds are being measured.
+ENVIRONMENT = {
+    "tensorboard": {},
+    "mlflow": {
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+        "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
+        "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
+    },
+    "wandb": {
+        "WANDB_MODE": "offline",
+        "WANDB_PROJECT": "norm-zoo",
+        "WANDB_ERROR_REPORTING": "false",
+        "WANDB_FINISH_TIMEOUT": "60",
+        "WANDB_SILENT": "true",
+        "WANDB_CONSOLE": "off",
+        "WANDB_DISABLE_CODE": "true",
+        "WANDB_DISABLE_GIT": "true",
+        "WANDB__DISABLE_STATS": "true",
+    },
+}
+
+
+def parse(text: str) -> tuple[str, ...]:
+    """``"mlflow, wandb"`` as names, each once. Raises :class:`zoo.errors.UnknownNameError` with the nearest one."""
+    names = tuple(dict.fromkeys(part.strip() for part in text.split(",")))
+    for name in names:
+        if name not in NAMES:
+            raise unknown("tracker", name, NAMES, "--track", f"there are {', '.join(NAMES)}")
+    return names
+
+
+def check_installed(names: Sequence[str]) -> None:
+    """Raise :class:`zoo.errors.EnvironmentFault` with what to install, where a package of `names` is missing."""
+    missing = [name for name in names if importlib.util.find_spec(name) is None]
+    if missing:
+        are = "is" if len(missing) == 1 else "are"
+        raise EnvironmentFault(
+            f"--track {','.join(names)}: {' and '.join(missing)} {are} not installed; "
+            f"pip install 'norm-zoo[{','.join(missing)}]'"
+        )
+
+
+@contextlib.contextmanager
+def open_trackers(names: Sequence[str], runs: Path, say: Callable[[str], None]) -> Iterator[list[Tracker]]:
+    """The trackers `names`, whose files go beside `runs` unless a tracker's own environment variables say otherwise.
+
+    One that fails later is taken from the list, see :class:`zoo.track.reporter.Tracked`. Raises
+    :class:`zoo.errors.EnvironmentFault` for one that cannot be opened, so that it is noticed before any training.
+    """
+    trackers: list[Tracker] = []
+    try:
+        for name in names:
+            os.environ.update(ENVIRONMENT[name] | os.environ)
+            try:
+                trackers.append(importlib.import_module(f"zoo.track.{name}").open_tracker(runs))
+            except ZooError:
+                raise
+            except Exception as problem:
+                raise EnvironmentFault(
+                    f"--track {name}: cannot be opened: {one_line(problem)}; mend that, or leave {name} out"
+                ) from problem
+            say(f"tracked by {name} in {trackers[-1].where}")
+        yield trackers
+    finally:
+        for tracker in trackers:
+            try:
+                tracker.close()
+            except Exception as problem:
+                say(f"zoo: {tracker.name}: {one_line(problem)}")
+
+
+def one_line(problem: Exception) -> str:
+    """The kind of `problem` and the beginning of what it says, without the line breaks that libraries put into it."""
+    text = " ".join(str(problem).split())
+    return f"{type(problem).__name__}: {text[:200]}" if text else type(problem).__name__

@@ -1,0 +1,1 @@
+"""Stored weights: loaded, evaluated on other images, asked for a prediction."""

@@ -1,0 +1,176 @@
+"""From a finished run back to its model: what is checked before stored weights are believed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from zoo.builder.construct import build, definition
+from zoo.builder.weights import Pretrained, registry_name, starting_from
+from zoo.data.loader import EvalLoader
+from zoo.engine.checkpoint import load_weights
+from zoo.engine.speed import LAYOUTS, count_macs
+from zoo.errors import ResultError, UnknownNameError
+from zoo.recipes.tta import Views
+from zoo.registry.merge import Model, Registry
+from zoo.results.folder import RunFolder, find_results, load_result
+from zoo.results.schema import Result
+
+
+@dataclass(frozen=True)
+class TrainedRun:
+    """A finished run with its weights, and the registry's model that they belong to."""
+
+    folder: RunFolder
+    result: Result
+    model: Model
+
+    @property
+    def views(self) -> Views:
+        """What of each image its recipe shows the model when it evaluates."""
+        return Views.of(self.result.recipe.content)
+
+    @property
+    def precision(self) -> str:
+        """In which it was trained and evaluated, such as ``bf16``."""
+        return self.result.recipe.content["precision"]
+
+    def loader(
+        self,
+        images: np.ndarray,
+        labels: np.ndarray,
+        batch_size: int,
+        device: torch.device,
+        rows: Sequence[int] | np.ndarray | None = None,
+    ) -> EvalLoader:
+        """Batches of (N, H, W, 3) uint8 `images` (`rows` of them) as the run evaluated its own: transforms, executor,
+        layout.
+        """
+        return EvalLoader(
+            images,
+            labels,
+            self.result.recipe.content["augment"]["eval"],
+            batch_size=batch_size,
+            device=device,
+            executor=self.result.settings.executor,
+            indices=rows,
+            channels_last=self.result.settings.layout == "channels_last",
+        )
+
+    def check_size(self, model: nn.Module, image: Tensor, dataset: str) -> None:
+        """Raises :class:`ResultError` where `image` (1, C, H, W) of `dataset` is not of the size of the run's own.
+
+        The stored result does not tell that size, but its multiply-accumulates grow with it.
+        """
+        shape = tuple(image.shape[1:])
+        where = f"{self.folder.path}: {self.model.name} on {dataset}, images of shape {shape}"
+        try:
+            macs = count_macs(model, shape, image.device)
+        except Exception as problem:  # whatever a model makes of images of another size
+            line = " ".join(f"{type(problem).__name__}: {problem}".split())
+            raise ResultError(
+                f"{where}: fails: {line}; resize the images to those of {self.result.dataset.name}"
+            ) from problem
+        if macs != self.result.model.macs:
+            raise ResultError(
+                f"{where}: {macs:,} multiply-accumulates, but {self.result.model.macs:,} when it was trained, so the "
+                f"images are of another size; resize them to those of {self.result.dataset.name}"
+            )
+
+    def load(self, device: torch.device) -> nn.Module:
+        """The trained module in evaluation mode, in the run's memory layout; built anew by each call.
+
+        Raises :class:`ResultError` for weights that are damaged or do not fit the model.
+        """
+        module = build(self.model, len(self.result.dataset.classes))
+        weights, wanted = load_weights(self.folder.weights), module.state_dict()
+        for problem, names in (
+            ("has no", wanted.keys() - weights.keys()),
+            ("has an unknown", weights.keys() - wanted.keys()),
+        ):
+            if names:
+                raise self._misfit(f"{problem} {min(names)!r}" + (f" and {len(names) - 1} more" * (len(names) > 1)))
+        for name, tensor in weights.items():
+            if tensor.shape != wanted[name].shape:
+                raise self._misfit(f"{name!r} is {tuple(tensor.shape)}, expected {tuple(wanted[name].shape)}")
+        module.load_state_dict(weights, strict=True)
+        return module.to(device, memory_format=LAYOUTS[self.result.settings.layout]).eval()
+
+    def _misfit(self, what: str) -> ResultError:
+        return ResultError(
+            f"{self.folder.weights}: does not fit {self.model.name}: {what}; "
+            "the file is of another run, or a package that builds the model has changed since"
+        )
+
+
+def open_runs(roots: Iterable[Path], registry: Registry) -> tuple[list[TrainedRun], list[Result]]:
+    """The finished runs under `roots` (run folders or parents of them), and the results of those that diverged.
+
+    Copies of one run count once. Raises :class:`ResultError` where nothing finished, where weights are missing, where
+    a model's definition is no longer the registry's, and for two different runs of one seed of one model.
+    """
+    roots = list(roots)
+    paths = find_results(roots)
+    if not paths:
+        raise ResultError(f"no result.json under {', '.join(map(str, roots))}; `zoo bench MODEL` makes runs")
+    kept: dict[tuple[str, ...], tuple[Path, Result]] = {}
+    for path in paths:
+        result = load_result(path)
+        key = (result.recipe.fingerprint, result.dataset.fingerprint, result.model.name, str(result.seed))
+        first, known = kept.setdefault(key, (path, result))
+        if known != result:
+            raise ResultError(
+                f"{first.parent} and {path.parent}: two different runs of {result.model.name} seed {result.seed} under "
+                "one recipe; name one of them"
+            )
+    diverged = [(path, result) for path, result in kept.values() if result.status == "diverged"]
+    finished = [(path, result) for path, result in kept.values() if result.status == "finished"]
+    if not finished:
+        path, result = diverged[0]
+        raise ResultError(
+            f"{path.parent}: the run diverged at epoch {result.diverged_epoch}, so it has no weights to evaluate; "
+            "name a run that finished"
+        )
+    return [_open(path, result, registry) for path, result in finished], [result for _, result in diverged]
+
+
+def open_run(root: Path, registry: Registry) -> TrainedRun:
+    """The only run under `root`, for what is of one run. Raises :class:`ResultError` for several, and as
+    :func:`open_runs` does.
+    """
+    found, _ = open_runs([root], registry)
+    if len(found) > 1:
+        raise ResultError(f"{root} holds {len(found)} runs and one is wanted; name one, such as {found[0].folder.path}")
+    return found[0]
+
+
+def _open(path: Path, result: Result, registry: Registry) -> TrainedRun:
+    folder = RunFolder(path.parent)
+    name = result.model.name
+    if not folder.weights.is_file():
+        raise ResultError(
+            f"{folder.path}: has a result but no {folder.weights.name} (most committed results come without weights); "
+            f"train it again with `zoo bench {name}`, or name a run that was made here"
+        )
+    then = result.model.definition
+    try:
+        model = registry.resolve(registry_name(name))
+    except UnknownNameError as problem:
+        raise ResultError(f"{folder.path}: {problem}; --registry names the file it was trained with") from problem
+    if started := then.get("pretrained"):
+        model = starting_from(model, Pretrained(started["sha256"]))
+    now = definition(model)
+    if now != then:
+        role = next(role for role in (*now, *then) if now.get(role) != then.get(role))
+        part = {"architecture": model.architecture, "norm": model.norm, "model": model.entry}.get(role)
+        raise ResultError(
+            f"{folder.path}: was trained with another definition of {name}: its {role} "
+            f"({part.origin if part else model.origin}), or the code behind it, has changed; put back what it was, or "
+            "name the file that has it with --registry"
+        )
+    return TrainedRun(folder, result, model)

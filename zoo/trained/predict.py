@@ -1,0 +1,144 @@
+"""A trained run asked about pictures of any size, file by file."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps
+
+from zoo.data import shapes10
+from zoo.data.augment.spec import parse
+from zoo.data.readers import decode
+from zoo.data.readers.image_folder import IMAGE_SUFFIXES
+from zoo.engine.evaluate import evaluate
+from zoo.engine.machine import exact_float32
+from zoo.engine.speed import count_macs
+from zoo.errors import DataError, ResultError
+from zoo.runner.inputs import EVAL_BATCH
+from zoo.trained.load import TrainedRun
+
+SIDES = (
+    8, 16, 24, 28, 32, 36, 40, 48, 56, 64, 72, 80, 96, 112, 128, 144, 160, 192, 224, 240, 256, 288, 299, 320, 384, 512,
+)  # fmt: skip
+Size = tuple[int, int]  # (height, width)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a run says of one picture: `probabilities` (classes,) float32; `resized_from` (height, width) where the file
+    has another size than the run's images."""
+
+    file: Path
+    probabilities: np.ndarray
+    resized_from: Size | None
+
+    def best(self, count: int) -> list[int]:
+        """The `count` most likely classes (all, where there are fewer), the first of equals first."""
+        return np.argsort(-self.probabilities, kind="stable")[:count].tolist()
+
+
+def expand(paths: Iterable[Path]) -> list[Path]:
+    """`paths` with every folder replaced by the pictures below it, known by their suffix, in order of name.
+
+    Raises :class:`DataError` for what is not there and for a folder without pictures.
+    """
+    files: list[Path] = []
+    for path in paths:
+        if not path.is_dir():
+            if not path.exists():
+                raise DataError(f"{path}: no such file or folder")
+            files.append(path)
+            continue
+        with decode.readable(path):
+            below = sorted(file for file in path.rglob("*") if file.suffix.lower() in IMAGE_SUFFIXES and file.is_file())
+        if not below:
+            raise DataError(f"{path}: no images below it ({', '.join(sorted(IMAGE_SUFFIXES))})")
+        files += below
+    return files
+
+
+def read(file: Path, size: Size | None) -> tuple[np.ndarray, Size | None]:
+    """The picture as (H, W, 3) uint8, and its own size where that is another than `size`; None takes it as it is.
+
+    It is read as those of data sets (:func:`zoo.data.readers.decode.rgb`) and, where it has another size, cut to the
+    largest
+    central part of the wanted shape and resized with Pillow's bicubic filter. Raises :class:`DataError`, naming the
+    file, for what is no image.
+    """
+    try:
+        with Image.open(file) as opened:
+            image = decode.rgb(opened, str(file))
+    except PermissionError as problem:
+        raise DataError(f"cannot read {file}: {problem.strerror}; check its permissions") from problem
+    except decode.broken_image() as problem:
+        reason = (str(problem).splitlines() or [type(problem).__name__])[0]
+        reason = "of no kind that Pillow knows" if isinstance(problem, Image.UnidentifiedImageError) else reason
+        raise DataError(f"{file}: is no image that can be read ({decode.short(reason)})") from problem
+    own = (image.height, image.width)
+    if size is None or own == size:
+        return np.asarray(image), None
+    return np.asarray(ImageOps.fit(image, size[::-1], Image.Resampling.BICUBIC)), own
+
+
+def image_size(run: TrainedRun) -> Size | None:
+    """The size of the images that `run` was trained on; None where its recipe resizes whatever it gets.
+
+    The result does not tell it. A data set's name can promise it; else it is the square size whose multiply-accumulates
+    are those of the result. Raises :class:`ResultError` where no size or more than one fits.
+    """
+    name = run.result.dataset.name
+    if side := shapes10.SIZE if name == "shapes10" else decode.expected(name)[1]:
+        return side, side
+    if [spec.name for spec in parse(run.result.recipe.content["augment"]["eval"], str(run.folder.path))][:1] == [
+        "Resize"
+    ]:
+        return None
+    device = torch.device("cpu")
+    model, fitting = run.load(device), []
+    for side in SIDES:
+        try:
+            images, _ = next(iter(_loader(run, np.zeros((1, side, side, 3), np.uint8), device)))
+            macs = count_macs(model, tuple(images.shape[1:]), device)
+        except Exception:  # too small for a crop or for the model's strides
+            continue
+        if macs > run.result.model.macs:
+            break
+        if macs == run.result.model.macs:
+            fitting.append(side)
+    if len(fitting) != 1:
+        raise ResultError(
+            f"{run.folder.path}: the size of the images that it was trained on ({name}) is not stored and cannot be "
+            "told from its multiply-accumulates; give it with --size WIDTHxHEIGHT"
+        )
+    return fitting[0], fitting[0]
+
+
+def predict(run: TrainedRun, files: Sequence[Path], size: Size | None, device: torch.device) -> Iterator[Answer]:
+    """The answers to `files` in order, computed as the run's test was: transforms, precision, layout, views.
+
+    `size` is :func:`image_size`'s or the user's. Raises :class:`DataError` for a file that is no image and
+    :class:`ResultError` where the size is not the run's or an answer is not a number.
+    """
+    exact_float32()  # as when the run was tested
+    model, checked = run.load(device), False
+    pictures = ((file, *read(file, size)) for file in files)
+    for _, same in itertools.groupby(pictures, key=lambda picture: picture[1].shape):
+        while batch := list(itertools.islice(same, EVAL_BATCH[device.type])):
+            loader = _loader(run, np.stack([pixels for _, pixels, _ in batch]), device)
+            if not checked:
+                run.check_size(model, next(iter(loader))[0][:1], "these pictures")
+                checked = True
+            answers = evaluate(model, loader, device, run.precision, run.views)
+            if not answers.finite:
+                raise ResultError(f"{run.folder.path}: an answer of the model is not a number, so it predicts nothing")
+            for (file, _, own), probabilities in zip(batch, answers.logits.softmax(1).numpy(), strict=True):
+                yield Answer(file, probabilities, own)
+
+
+def _loader(run: TrainedRun, images: np.ndarray, device: torch.device) -> Iterable[tuple[torch.Tensor, torch.Tensor]]:
+    return run.loader(images, np.zeros(len(images), np.int64), EVAL_BATCH[device.type], device)

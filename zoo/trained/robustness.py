@@ -1,0 +1,282 @@
+"""Trained runs on other images: another test set, corrupted pixels, other test batch sizes. Runs in, records out."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import nn
+
+from zoo.data.augment.corrupt import corrupt
+from zoo.data.datasets import Dataset
+from zoo.data.split import stratified_subset
+from zoo.data.test_sets import ShiftedSet
+from zoo.engine.evaluate import BatchStatistics, Evaluation, evaluate
+from zoo.engine.machine import exact_float32
+from zoo.errors import DataError
+from zoo.runner.inputs import EVAL_BATCH
+from zoo.trained.load import TrainedRun
+from zoo.utils.seeding import derive
+
+RUNNING, BATCH = "eval", "batch statistics"
+SUBSET_SEED = 0  # --limit takes the same images whatever the run
+
+
+@dataclass(frozen=True)
+class Record:
+    """One run under one condition. Shares are 0 to 1, losses nats; None where there is no figure, `missing` says why.
+
+    `trained_on` and `stored_accuracy` are the run's own data set and its accuracy on all its test images when it was
+    trained; `same_as_stored` whether that came out again, None where something else was evaluated.
+    `dataset_fingerprint` is None for a test-only set; `pixels` is the SHA-256 (16 digits) of images and labels, equal
+    where two records saw the same. `gap` is the accuracy lost: against the uncorrupted images under the same mode and
+    batch size where these were evaluated too, else against `stored_accuracy`; None on the run's own test images.
+    """
+
+    model: str
+    norm: str | None
+    seed: int
+    recipe: str
+    recipe_fingerprint: str
+    selection: str
+    precision: str
+    trained_on: str
+    trained_on_fingerprint: str
+    stored_accuracy: float
+    dataset: str
+    dataset_fingerprint: str | None
+    corruption: str | None
+    severity: int | None
+    mode: str  # RUNNING or BATCH
+    batch_size: int
+    images: int
+    pixels: str
+    accuracy: float | None
+    top5_accuracy: float | None
+    loss: float | None
+    ece: float | None
+    brier: float | None
+    same_as_stored: bool | None
+    missing: str | None
+    gap: float | None = None
+
+
+@dataclass(frozen=True)
+class Condition:
+    """Images to evaluate on, made when they are asked for: (N, H, W, 3) uint8 and labels (N,) int64.
+
+    `fingerprint` is the data set's, None for a test-only set; `whole`: these are all of its test images.
+    """
+
+    dataset: str
+    fingerprint: str | None
+    whole: bool
+    corruption: str | None
+    severity: int | None
+    load: Callable[[], tuple[np.ndarray, np.ndarray]]
+
+    @property
+    def label(self) -> str:
+        """For progress lines."""
+        return f"{self.dataset}, {self.corruption} {self.severity}" if self.corruption else self.dataset
+
+
+@dataclass(frozen=True)
+class Pass:
+    """How a model goes over the images: `mode` is ``RUNNING`` (evaluation as usual) or ``BATCH``.
+
+    `batch_size` None is the device's usual one, images in order; any other takes them in one fixed random order, so
+    that a batch holds all classes.
+    """
+
+    batch_size: int | None = None
+    mode: str = RUNNING
+
+
+def conditions(
+    data: Dataset | ShiftedSet, corruptions: Sequence[str], severities: Sequence[int], limit: int | None = None
+) -> list[Condition]:
+    """The test images of `data`, then every corruption of them in every severity; at most `limit` images, stratified.
+
+    A set that comes corrupted (CIFAR-10-C) gives its own corruptions, and no images without one.
+    Raises :class:`DataError` for a damaged file of such a set.
+    """
+    if isinstance(data, ShiftedSet):
+        labels, fingerprint, clean = data.labels, None, data.part
+    else:
+        labels, fingerprint, clean = data.test.labels, data.fingerprint, lambda: data.test.images
+    whole = limit is None or limit >= len(labels)
+    rows = np.arange(len(labels)) if whole else stratified_subset(labels, limit, SUBSET_SEED)
+
+    def of(make: Callable[[], np.ndarray], name: str | None = None, severity: int | None = None) -> Condition:
+        return Condition(data.name, fingerprint, whole, name, severity, lambda: (make(), labels[rows]))
+
+    pairs = [(name, severity) for name in corruptions for severity in severities]
+    if isinstance(data, ShiftedSet) and data.corruptions:
+        for name in corruptions:
+            data.part(name)  # a damaged file is noticed before the first long evaluation
+        return [of(lambda n=name, s=severity: data.part(n, s)[rows], name, severity) for name, severity in pairs]
+    clean()
+    corrupted = [
+        of(lambda n=name, s=severity: corrupt(clean(), n, s, rows), name, severity) for name, severity in pairs
+    ]
+    return [of(lambda: clean()[rows]), *corrupted]
+
+
+def check_classes(run: TrainedRun, name: str, classes: Sequence[str]) -> None:
+    """Raise :class:`DataError` unless `run` was trained to tell these classes apart, in this order."""
+    have = run.result.dataset.classes
+    if list(classes) == have:
+        return
+    if len(classes) != len(have):
+        how = f"{len(have)} classes, but {name} has {len(classes)}"
+    else:
+        number = next(i for i, pair in enumerate(zip(have, classes, strict=True)) if pair[0] != pair[1])
+        how = f"other classes than {name} has: number {number} is {have[number]!r} there and {classes[number]!r} here"
+    raise DataError(
+        f"{run.folder.path}: was trained on {run.result.dataset.name} with {how}; "
+        "evaluate it on a data set with the same classes"
+    )
+
+
+def check_own(run: TrainedRun, data: Dataset) -> None:
+    """Raise :class:`DataError` unless `data` is what `run` was trained and tested on."""
+    if run.result.dataset.fingerprint != data.fingerprint:
+        raise DataError(
+            f"{run.folder.path}: was made with another {data.name} than the one found now ({data.source}); "
+            f"name its folder with --data-dir, or say --dataset {data.name} to evaluate on what is there"
+        )
+
+
+def evaluate_runs(
+    runs: Sequence[TrainedRun],
+    todo: Sequence[Condition],
+    passes: Sequence[Pass],
+    device: torch.device,
+    say: Callable[[str], None],
+) -> list[Record]:
+    """Every run under every condition in every pass, one record each; `say` gets a line of progress for each.
+
+    Each run has its recipe's evaluation transforms and precision, and its stored layout. Images are made once per
+    condition, for all runs. Raises :class:`~zoo.errors.ResultError` for weights that do not fit or images that a model
+    does not take.
+    """
+    exact_float32()  # as when the run was tested
+    records: list[Record] = []
+    for number, condition in enumerate(todo):
+        images, labels = condition.load()
+        pixels = _Pixels(images, labels, _hash(images, labels))
+        for index, run in enumerate(runs):
+            model = run.load(device)
+            if number == 0:
+                first, _ = next(iter(run.loader(pixels.images[:1], pixels.labels[:1], 1, device)))
+                run.check_size(model, first, condition.dataset)
+            made = [_record(run, condition, pixels, _answer(run, model, pixels, one, device)) for one in passes]
+            records += made
+            shares = [one.accuracy for one in made]
+            figures = ", ".join("-" if share is None else f"{100 * share:.2f} %" for share in shares)
+            done = f"[{number * len(runs) + index + 1}/{len(todo) * len(runs)}]"
+            say(f"{done} {run.model.name} seed {run.result.seed} on {condition.label}: {figures}")
+    return _with_gaps(records)
+
+
+@dataclass(frozen=True)
+class _Pixels:
+    """A condition's images and labels, and the hash of both."""
+
+    images: np.ndarray
+    labels: np.ndarray
+    digest: str
+
+
+@dataclass(frozen=True)
+class _Answer:
+    """What one pass gave."""
+
+    mode: str
+    batch_size: int
+    evaluation: Evaluation | None
+    missing: str | None = None
+
+
+def _answer(run: TrainedRun, model: nn.Module, pixels: _Pixels, one: Pass, device: torch.device) -> _Answer:
+    order, batch_size = None, EVAL_BATCH[device.type]
+    if one.batch_size is not None:
+        keys = np.random.Generator(np.random.Philox(key=derive("evaluate", "order"))).random(len(pixels.labels))
+        order, batch_size = np.argsort(keys, kind="stable"), one.batch_size
+    if one.mode == BATCH:
+        model = BatchStatistics(model)
+        if not model.layers:
+            return _Answer(one.mode, batch_size, None, "no layer uses batch statistics")
+    loader = run.loader(pixels.images, pixels.labels, batch_size, device, order)
+    try:
+        evaluation = evaluate(model, loader, device, run.precision, run.views)
+    except ValueError as problem:
+        # The word of torch, and of zoo's norms, for one value that should have a variance.
+        if "more than 1 value per channel" not in str(problem):
+            raise
+        return _Answer(one.mode, batch_size, None, "a single value per channel has no variance")
+    if not evaluation.finite:
+        return _Answer(one.mode, batch_size, None, "an answer of the model is not a number")
+    return _Answer(one.mode, batch_size, evaluation)
+
+
+def _record(run: TrainedRun, condition: Condition, pixels: _Pixels, answer: _Answer) -> Record:
+    result, evaluation, same = run.result, answer.evaluation, None
+    own = condition.fingerprint == result.dataset.fingerprint and condition.whole and condition.corruption is None
+    if own and evaluation and answer.mode == RUNNING:
+        same = evaluation.accuracy == result.test.accuracy
+    return Record(
+        model=run.model.name,
+        norm=result.model.norm,
+        seed=result.seed,
+        recipe=result.recipe.name,
+        recipe_fingerprint=result.recipe.fingerprint,
+        selection=result.selection.split,
+        precision=run.precision,
+        trained_on=result.dataset.name,
+        trained_on_fingerprint=result.dataset.fingerprint,
+        stored_accuracy=result.test.accuracy,
+        dataset=condition.dataset,
+        dataset_fingerprint=condition.fingerprint,
+        corruption=condition.corruption,
+        severity=condition.severity,
+        mode=answer.mode,
+        batch_size=answer.batch_size,
+        images=len(pixels.labels),
+        pixels=pixels.digest,
+        accuracy=evaluation.accuracy if evaluation else None,
+        top5_accuracy=evaluation.top5_accuracy if evaluation else None,
+        loss=evaluation.loss if evaluation else None,
+        ece=evaluation.expected_calibration_error() if evaluation else None,
+        brier=evaluation.brier if evaluation else None,
+        same_as_stored=same,
+        missing=answer.missing,
+    )
+
+
+def _hash(images: np.ndarray, labels: np.ndarray) -> str:
+    digest = hashlib.sha256(np.ascontiguousarray(labels, dtype="<i8"))
+    digest.update(np.ascontiguousarray(images))
+    return digest.hexdigest()[:16]
+
+
+def _with_gaps(records: Sequence[Record]) -> list[Record]:
+    def key(record: Record) -> tuple[object, ...]:
+        who = (record.model, record.seed, record.recipe_fingerprint, record.trained_on_fingerprint)
+        return *who, record.dataset, record.mode, record.batch_size
+
+    clean = {key(record): record.accuracy for record in records if record.corruption is None}
+
+    def with_gap(record: Record) -> Record:
+        base: float | None = record.stored_accuracy
+        if record.corruption is not None:
+            base = clean.get(key(record), base)
+        elif record.dataset_fingerprint == record.trained_on_fingerprint:
+            base = None
+        return record if base is None or record.accuracy is None else replace(record, gap=base - record.accuracy)
+
+    return [with_gap(record) for record in records]

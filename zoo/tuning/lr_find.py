@@ -1,0 +1,128 @@
+"""The learning rate range test (Smith, 2017, arXiv:1506.01186): a short training whose learning rate only rises.
+
+Smith raises it evenly and reads the accuracy. As in the fastai library (Howard & Gugger, 2020, arXiv:2002.04688) it
+rises here by a constant factor, and what is read is the smoothed training loss, which one step gives for nothing.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from zoo.builder.construct import build, definition
+from zoo.data.datasets import Dataset
+from zoo.data.loader import TrainLoader
+from zoo.engine import speed
+from zoo.engine.machine import fresh_compiler, settle_arithmetic
+from zoo.engine.optim import make_optimizer, set_lr
+from zoo.engine.step import TrainStep
+from zoo.errors import RecipeError
+from zoo.recipes.recipe import Recipe
+from zoo.registry.merge import Model
+from zoo.runner.inputs import input_shape, split_rows, train_loader
+from zoo.runner.settings import Settings, machine_faults, settle_layout
+from zoo.utils.seeding import derive
+
+SMOOTHING = 0.95  # weight of the past in the mean loss, about the last twenty steps
+BEGINNING = 0.1  # of the steps: their mean is of few losses, so they are no more than what the others are held against
+DIVERGED = 1.1  # times the highest smoothed loss of the beginning: the model is worse than untrained, the test ends
+SHARE = 0.1  # of the rate at which it diverged
+
+
+@dataclass(frozen=True)
+class Found:
+    """One model's test. `rates` and `losses` (smoothed, nats) are by step; `diverged` is the rate that ended it.
+
+    The first `beginning` steps are not judged.
+    """
+
+    model: str
+    beginning: int
+    rates: list[float]
+    losses: list[float]
+    diverged: float | None
+
+    @property
+    def steepest(self) -> float | None:
+        """Where the smoothed loss falls fastest with the logarithm of the rate; None where it never falls."""
+        reach = max(1, self.beginning // 2)  # a slope over neighbours alone would be noise
+        last = min(self.losses.index(min(self.losses)), len(self.losses) - 1 - reach)
+        falls = [
+            (self.losses[step + reach] - self.losses[step - reach], step) for step in range(self.beginning, last + 1)
+        ]
+        slope, step = min(falls, default=(0.0, 0))
+        return self.rates[step] if slope < 0 else None
+
+    @property
+    def share(self) -> float | None:
+        """:data:`SHARE` of the rate at which the loss diverged; None where it did not."""
+        return None if self.diverged is None else SHARE * self.diverged
+
+
+def rates_of(low: float, high: float, steps: int) -> list[float]:
+    """`steps` learning rates from `low` to `high`, each the same factor above the one before."""
+    return [low * (high / low) ** (step / (steps - 1)) for step in range(steps)]
+
+
+def lr_find(
+    model: Model,
+    recipe: Recipe,
+    dataset: Dataset,
+    settings: Settings,
+    *,
+    low: float,
+    high: float,
+    steps: int,
+    seed: int,
+) -> Found:
+    """Train `model` on the recipe's own batches for up to `steps` steps; `recipe.precision` is settled.
+
+    Reads training images only, neither held-out nor test images, and stores nothing. Works in one process. Raises
+    :class:`~zoo.errors.RecipeError` where the loss diverges at once, :class:`~zoo.errors.EnvironmentFault` for what the
+    machine does to it (a killed worker, an operation that is not deterministic).
+    """
+    device = settings.device
+    settle_arithmetic(settings.deterministic)
+    fresh_compiler(settings.compiled)
+    torch.manual_seed(derive("init", seed))
+    module = build(model, dataset.num_classes).to(device)
+    layout = settle_layout(settings, module, definition(model), recipe, input_shape(recipe, dataset))
+    module = module.to(memory_format=speed.LAYOUTS[layout])
+    rows, _ = split_rows(recipe, dataset)
+    loader = train_loader(recipe, dataset, settings, layout, seed=seed, rows=rows)
+    optimizer = make_optimizer(module, recipe.optimizer)
+    step = TrainStep(module, optimizer, recipe, device, world=settings.world, compiled=settings.compiled)
+    module.train()
+    torch.manual_seed(derive("layers", seed, 0))
+    rates, losses = rates_of(low, high, steps), []
+    beginning = max(2, round(BEGINNING * steps))
+    mean, diverged = 0.0, None
+    try:
+        with machine_faults(model.name, settings, "give the command again"):
+            for number, (rate, (images, labels)) in enumerate(zip(rates, _batches(loader), strict=False), 1):
+                set_lr(optimizer, rate)
+                loss = step(images, labels, number / steps)[0].item()
+                if not math.isfinite(loss):
+                    diverged = rate
+                    break
+                mean = SMOOTHING * mean + (1 - SMOOTHING) * loss
+                losses.append(mean / (1 - SMOOTHING**number))  # as if the past had not begun with a loss of 0
+                if number > beginning and losses[-1] > DIVERGED * max(losses[:beginning]):
+                    diverged = rate
+                    break
+    finally:
+        loader.close()
+    if len(losses) <= beginning:
+        raise RecipeError(
+            f"{model.name}: its loss is no number at a learning rate of {diverged:g} already; lower --low"
+        )
+    return Found(model.name, beginning, rates[: len(losses)], losses, diverged)
+
+
+def _batches(loader: TrainLoader) -> Iterator[tuple[Tensor, Tensor]]:
+    return itertools.chain.from_iterable(loader.epoch(epoch) for epoch in itertools.count())

@@ -1,0 +1,153 @@
+"""The processes that train one model together, as torchrun starts them; one process alone is a world of one."""
+
+from __future__ import annotations
+
+import atexit
+import datetime
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeVar
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from zoo.errors import EnvironmentFault, RecipeError, RegistryError
+from zoo.registry.merge import Model
+
+T = TypeVar("T")
+# The first process evaluates, measures and writes while the others wait for it.
+PATIENCE = datetime.timedelta(hours=6)
+
+
+@dataclass(frozen=True)
+class World:
+    """This process' number and how many there are. With one process every method is a plain no-op."""
+
+    rank: int = 0
+    size: int = 1
+
+    @property
+    def first(self) -> bool:
+        """Whether this process is the one that evaluates, writes and reports."""
+        return self.rank == 0
+
+    def share(self, count: int) -> slice:
+        """This process' part of a batch of `count` images: contiguous, sizes differing by one at most."""
+        return slice(count * self.rank // self.size, count * (self.rank + 1) // self.size)
+
+    def weight(self, mine: int, count: int) -> float:
+        """By what to multiply the mean loss over `mine` of a batch's `count` images, so that the mean of the gradients
+        over processes is that of the whole batch; 1 where all shares are equal.
+        """
+        return mine * self.size / count
+
+    def total(self, tensor: Tensor) -> Tensor:
+        """The sum of `tensor` over all processes, the same in each; `tensor` stays as it is."""
+        if self.size == 1:
+            return tensor
+        summed = tensor.clone()
+        dist.all_reduce(summed)
+        return summed
+
+    def agree(self, value: T) -> T:
+        """The first process' `value` in each: numbers, text, None and tuples of them. All processes have to call it."""
+        if self.size == 1:
+            return value
+        told = [value]
+        dist.broadcast_object_list(told, src=0)
+        return told[0]
+
+    def in_turn(self, work: Callable[[], T]) -> T:
+        """What `work` gives, done by the first process before the others do it, so that they find its cache."""
+        if self.size == 1:
+            return work()
+        mine = work() if self.first else None
+        dist.barrier()
+        return mine if self.first else work()
+
+    def check_alone(self, what: str) -> None:
+        """Raise :class:`EnvironmentFault` where there are several processes, since `what` works in one."""
+        if self.size > 1:
+            raise EnvironmentFault(f"{what} works in one process; start it without torchrun")
+
+    def parallel(self, model: nn.Module, device: torch.device) -> nn.Module:
+        """`model` with gradients that are averaged over all processes (torch's DistributedDataParallel)."""
+        if self.size == 1:
+            return model
+        return nn.parallel.DistributedDataParallel(model, [device] if device.type == "cuda" else None)
+
+
+ALONE = World()
+
+
+def join(device: torch.device) -> tuple[World, torch.device]:
+    """The world that torchrun's environment tells of, and this process' own device in it: gloo on CPUs, NCCL on GPUs.
+
+    Outside torchrun :data:`ALONE` and `device`. Raises :class:`EnvironmentFault` where a machine has fewer GPUs than
+    processes, and where the processes do not find each other.
+    """
+    size = int(os.environ.get("WORLD_SIZE", "1"))
+    if size == 1:
+        return ALONE, device
+    if device.type == "cuda":
+        local = int(os.environ["LOCAL_RANK"])
+        if local >= torch.cuda.device_count():
+            raise EnvironmentFault(
+                f"torchrun started {os.environ['LOCAL_WORLD_SIZE']} processes here, but there are "
+                f"{torch.cuda.device_count()} GPUs; give --nproc-per-node {torch.cuda.device_count()}"
+            )
+        device = torch.device("cuda", local)
+        torch.cuda.set_device(device)
+    try:
+        dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=PATIENCE)
+    except (RuntimeError, ValueError) as problem:
+        line = " ".join(str(problem).split())
+        raise EnvironmentFault(f"the {size} processes of torchrun do not find each other: {line}") from problem
+    atexit.register(dist.destroy_process_group)
+    return World(dist.get_rank(), dist.get_world_size()), device
+
+
+def check_model(model: Model, module: nn.Module, device: torch.device, world: World) -> None:
+    """Raise :class:`RegistryError` where `world` would change what `module`, built from `model`, computes.
+
+    A norm whose statistics are of the batch would take them over each process' share of it, silently another model than
+    under one process. torch synchronises BatchNorm on GPUs only: elsewhere :class:`EnvironmentFault`.
+    """
+    if world.size == 1:
+        return
+    parts = list(module.modules())
+    synchronised = any(isinstance(part, nn.SyncBatchNorm) for part in parts)
+    if synchronised and device.type != "cuda":
+        raise EnvironmentFault(
+            f"{model.name}: torch synchronises batch statistics between GPUs only, and this is a {device.type}; "
+            "use one process, or a norm that does not depend on the batch, such as gn"
+        )
+    own = any(
+        isinstance(part, nn.modules.batchnorm._BatchNorm) and not isinstance(part, nn.SyncBatchNorm) for part in parts
+    )
+    claimed = model.norm is None or model.norm.batch_independent or synchronised
+    if own or not claimed:
+        raise RegistryError(
+            f"{model.name}: its norm takes statistics of the batch, and each of {world.size} processes would take them "
+            "over its own share: another model than with one process; use the norm syncbn (on GPUs), a norm that does "
+            "not depend on the batch, such as gn, or one process"
+        )
+
+
+def smallest_batch(images: int, batch_size: int, drop_last: bool) -> int:
+    """Images in the smallest batch of an epoch of `images`."""
+    left = images % batch_size
+    return left if left and not drop_last else batch_size
+
+
+def check_batches(images: int, batch_size: int, drop_last: bool, world: World) -> None:
+    """Raise :class:`RecipeError` where an epoch of `images` has a batch that leaves a process without an image."""
+    left, smallest = images % batch_size, smallest_batch(images, batch_size, drop_last)
+    if smallest < world.size:
+        which = "the last batch" if smallest == left else "a batch"
+        raise RecipeError(
+            f"{which} has {smallest} images, fewer than the {world.size} processes; "
+            + ("give --set drop_last=true, or fewer processes" if smallest == left else "give fewer processes")
+        )
