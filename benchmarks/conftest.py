@@ -12,7 +12,8 @@ FIGURES: list[dict[str, Any]] = []
 
 def pytest_configure(config: pytest.Config) -> None:
     """Threads and memory as every zoo command has them, for the peers too that run in this process."""
-    from zoo.engine.machine import choose_device, settle_memory, settle_threads
+    from zoo.engine.machine import choose_device, settle_threads
+    from zoo.engine.memory import settle_memory
 
     settle_threads()
     settle_memory(choose_device())
@@ -47,7 +48,8 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 def pytest_benchmark_update_machine_info(config: pytest.Config, machine_info: dict[str, Any]) -> None:
     """What a submitted file says of the machine: zoo's record of it, and not its name."""
-    from zoo.engine.machine import choose_device, describe
+    from zoo.engine.environment import describe
+    from zoo.engine.machine import choose_device
 
     machine_info.pop("node", None)
     machine_info["zoo"] = describe(choose_device())

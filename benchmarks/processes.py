@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from zoo.engine.machine import ALLOCATOR_VARIABLES
+from zoo.engine.memory import ALLOCATOR_VARIABLES
 
 TOLD, END = "seconds: ", "end\n"
 

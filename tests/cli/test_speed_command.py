@@ -10,7 +10,7 @@ import signal
 import pytest
 import torch
 
-from zoo.engine.machine import describe
+from zoo.engine.environment import describe
 
 SMALL = ("--recipe", "smoke", "--set", "batch_size=8", "--layout", "nchw", "--seconds", "1")
 

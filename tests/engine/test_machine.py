@@ -17,19 +17,11 @@ import torch
 from torch import Tensor, nn
 from torch._dynamo.testing import CompileCounter
 
-from zoo.engine.machine import (
-    ALLOCATOR_VARIABLES,
-    PeakMemory,
-    choose_device,
-    describe,
-    fresh_compiler,
-    git_state,
-    native_bf16,
-    settle_precision,
-    settle_threads,
-    usable_cores,
-)
+from zoo.engine.environment import describe, git_state
+from zoo.engine.machine import choose_device, fresh_compiler, native_bf16, settle_precision, settle_threads
+from zoo.engine.memory import ALLOCATOR_VARIABLES, PeakMemory
 from zoo.errors import EnvironmentFault
+from zoo.utils.cpu import usable_cores
 
 CPU = torch.device("cpu")
 # Thirty times 64 MiB: what is given back to the system comes back as a fault for each of its pages.
@@ -96,7 +88,7 @@ def test_a_container_has_the_cores_that_its_quota_grants(
 
 def test_threads_are_cut_to_the_cores_unless_the_user_says_how_many(monkeypatch: pytest.MonkeyPatch) -> None:
     before = torch.get_num_threads()
-    monkeypatch.setattr("zoo.engine.machine.usable_cores", lambda: 3)
+    monkeypatch.setattr("zoo.utils.cpu.usable_cores", lambda: 3)
     try:
         monkeypatch.setenv("OMP_NUM_THREADS", "5")
         torch.set_num_threads(5)

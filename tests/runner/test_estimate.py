@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from zoo.data.datasets import load
-from zoo.engine.machine import describe
+from zoo.engine.environment import describe
 from zoo.errors import ResultError
 from zoo.recipes.load import load_recipe
 from zoo.registry.merge import load_registry

@@ -38,7 +38,7 @@ def show_plan(job: Job, recipes: Sequence[Recipe], plans: Sequence[Sequence[Run]
     """Print every run of `plans` with its state, and what is left; what would stop the runs at once, stops here."""
     import torch
 
-    from zoo.engine.machine import describe
+    from zoo.engine.environment import describe
     from zoo.render.estimate import render
     from zoo.runner.estimate import plan
     from zoo.runner.sweep import check_models, models_of

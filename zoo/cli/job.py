@@ -174,7 +174,8 @@ def prepare(
     import torch
 
     from zoo.data.datasets import load as load_data
-    from zoo.engine.machine import check_compiler, choose_device, settle_memory, settle_precision, settle_threads
+    from zoo.engine.machine import check_compiler, choose_device, settle_precision, settle_threads
+    from zoo.engine.memory import settle_memory
     from zoo.runner.settings import Settings
     from zoo.utils.distributed import join
 
@@ -237,7 +238,7 @@ def carry_out(
     `models`: those of each recipe, where it is not all of the job's. Gives nothing where the caller has nothing to
     show, see ``Job.shows_nothing``.
     """
-    from zoo.engine.machine import zoo_commit
+    from zoo.engine.environment import zoo_commit
     from zoo.render.progress import Gathered, make_reporter
     from zoo.results.folder import Stored
     from zoo.runner import sweep as engine

@@ -25,7 +25,8 @@ def speed(recipe: str, overrides: tuple[str, ...], seconds: float, style: str, *
     """
     job, wanted = prepare_alone("zoo speed", of_one(recipe, overrides), **given)
 
-    from zoo.engine.machine import describe, settle_arithmetic
+    from zoo.engine.environment import describe
+    from zoo.engine.machine import settle_arithmetic
     from zoo.engine.throughput import matrix_peak
     from zoo.render.speed import render
     from zoo.runner.measure import measure

@@ -12,8 +12,8 @@ from typing import Any
 
 from zoo.cluster.options import RETRIES, Resources
 from zoo.cluster.request import Outcome, Request, work
-from zoo.engine.machine import usable_cores
 from zoo.errors import EnvironmentFault
+from zoo.utils.cpu import usable_cores
 
 STORE = 80 * 2**20  # bytes of Ray's object store, near its least: requests and outcomes are small
 GRACE = 10.0  # seconds for cancelled runs to let go of their folders

@@ -138,7 +138,8 @@ def _run(request: Request, node: str) -> None:
 
     from zoo.builder.weights import find, starting_from
     from zoo.data.datasets import load
-    from zoo.engine.machine import choose_device, settle_memory
+    from zoo.engine.machine import choose_device
+    from zoo.engine.memory import settle_memory
     from zoo.recipes.recipe import Recipe
     from zoo.registry.merge import load_registry
     from zoo.results.folder import RunFolder

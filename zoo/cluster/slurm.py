@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from zoo.cluster.options import RETRIES, Cluster, Resources
 from zoo.cluster.request import Outcome, Request, work
-from zoo.engine.machine import usable_cores
 from zoo.errors import EnvironmentFault, unknown
+from zoo.utils.cpu import usable_cores
 
 if TYPE_CHECKING:
     from submitit import Job

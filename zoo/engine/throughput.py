@@ -20,7 +20,8 @@ from torch import Tensor, nn
 
 from zoo.data.loader import TrainLoader
 from zoo.engine import train
-from zoo.engine.machine import PeakMemory, ResidentPeak, synchronize
+from zoo.engine.machine import synchronize
+from zoo.engine.memory import PeakMemory, ResidentPeak
 from zoo.engine.optim import make_optimizer
 from zoo.engine.speed import LAYOUTS, seconds_of
 from zoo.engine.step import TrainStep

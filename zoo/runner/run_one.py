@@ -19,8 +19,10 @@ from zoo.data.datasets import Dataset
 from zoo.data.loader import EvalLoader
 from zoo.engine import speed, train
 from zoo.engine.checkpoint import load_state, save_weights
+from zoo.engine.environment import describe, zoo_commit
 from zoo.engine.evaluate import Evaluation, evaluate
-from zoo.engine.machine import PeakMemory, describe, fresh_compiler, settle_arithmetic, zoo_commit
+from zoo.engine.machine import fresh_compiler, settle_arithmetic
+from zoo.engine.memory import PeakMemory
 from zoo.errors import ResultError
 from zoo.recipes.recipe import Recipe
 from zoo.registry.merge import Model

@@ -12,7 +12,7 @@ from torch import nn
 
 from zoo.data.loader import killed_worker
 from zoo.engine import speed
-from zoo.engine.machine import describe
+from zoo.engine.environment import describe
 from zoo.errors import EnvironmentFault
 from zoo.recipes.recipe import Recipe
 from zoo.utils.distributed import ALONE, World

@@ -1,0 +1,60 @@
+"""Hardware, software and the state of zoo's source, as each result records them."""
+
+from __future__ import annotations
+
+import functools
+import platform
+import subprocess
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from zoo.builder.construct import LIBRARIES
+from zoo.engine.machine import native_bf16
+from zoo.engine.memory import allocator
+from zoo.utils.cpu import cpu_name, usable_cores
+from zoo.utils.version import __version__
+
+
+def describe(device: torch.device) -> dict[str, Any]:
+    """Hardware and software, as each result records them. Speeds are compared only where these are equal."""
+    return {
+        "zoo": __version__,
+        "python": platform.python_version(),
+        **{name: metadata.version(name) for name in LIBRARIES},
+        "os": f"{platform.system()} {platform.machine()}",
+        "cpu": cpu_name(),
+        # Processors of one marketing name differ in this, and threefold in speed.
+        "instructions": torch.backends.cpu.get_cpu_capability() + " with bf16" * native_bf16(torch.device("cpu")),
+        "cores": usable_cores(),
+        "threads": torch.get_num_threads(),
+        "malloc": allocator["malloc"],
+        "gpu": torch.cuda.get_device_name(device) if device.type == "cuda" else None,
+        "cuda": torch.version.cuda if device.type == "cuda" else None,
+    }
+
+
+@functools.cache
+def zoo_commit() -> dict[str, Any] | None:
+    """:func:`git_state` of zoo's own source when this process first asked: what changes later is not what runs."""
+    return git_state(Path(__file__))
+
+
+def git_state(file: Path) -> dict[str, Any] | None:
+    """The commit of the repository that tracks `file`, and whether tracked files differ from it.
+
+    None where git does not track it, as in an installed wheel.
+    """
+
+    def git(*arguments: str) -> str:
+        return subprocess.run(
+            ["git", "-C", file.parent, *arguments], capture_output=True, text=True, check=True, timeout=10
+        ).stdout.strip()
+
+    try:
+        git("ls-files", "--error-unmatch", file.name)
+        return {"commit": git("rev-parse", "HEAD"), "dirty": bool(git("status", "--porcelain", "--untracked-files=no"))}
+    except (OSError, subprocess.SubprocessError):
+        return None

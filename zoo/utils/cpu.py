@@ -1,0 +1,70 @@
+"""The processor: usable cores, instruction set, name."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import math
+import os
+import platform
+from collections.abc import Iterator
+from pathlib import Path
+
+
+def usable_cores(root: Path = Path("/")) -> int:
+    """Cores that this process may keep busy: its affinity, cut to the quota of its control group (a container's limit).
+
+    `root`: where /proc and /sys are found.
+    """
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min(cores, math.ceil(min(_quotas(root), default=cores))))
+
+
+def _quotas(root: Path) -> Iterator[float]:
+    """Cores that each control group around this process grants (cgroups(7), versions 2 and 1)."""
+    with contextlib.suppress(OSError, StopIteration):
+        lines = (root / "proc/self/cgroup").read_text().splitlines()
+        inside = next(line.removeprefix("0::/") for line in lines if line.startswith("0::/"))
+        group = root / "sys/fs/cgroup"
+        for folder in (group, *(group / part for part in _prefixes(inside))):
+            yield from _quota(folder / "cpu.max", folder / "cpu.max")
+    folder = root / "sys/fs/cgroup/cpu"
+    yield from _quota(folder / "cpu.cfs_quota_us", folder / "cpu.cfs_period_us")
+
+
+def _prefixes(path: str) -> list[Path]:
+    """``a/b`` gives ``a`` and ``a/b``: a limit on any level holds."""
+    parts = Path(path).parts
+    return [Path(*parts[: count + 1]) for count in range(len(parts))]
+
+
+def _quota(quota: Path, period: Path) -> Iterator[float]:
+    """Quota over period, both in microseconds; nothing where there is no limit (``max``, -1) or no such file."""
+    with contextlib.suppress(OSError, ValueError):
+        limit = float(quota.read_text().split()[0])
+        if limit > 0 and math.isfinite(limit):
+            yield limit / float(period.read_text().split()[-1])
+
+
+@functools.cache
+def _cpu_info() -> str:
+    try:
+        return Path("/proc/cpuinfo").read_text()
+    except OSError:
+        return ""
+
+
+def cpu_flags() -> set[str]:
+    """The instruction set extensions that the system reports; empty where it reports none."""
+    for line in _cpu_info().splitlines():
+        if line.startswith(("flags", "Features")):
+            return set(line.split(":", 1)[1].split())
+    return set()
+
+
+def cpu_name() -> str:
+    """The marketing name of the processor."""
+    for line in _cpu_info().splitlines():
+        if line.startswith("model name"):
+            return line.split(":", 1)[1].strip()
+    return platform.processor() or platform.machine()
