@@ -14,8 +14,8 @@ from processes import Asked
 from zoo.builder.construct import build
 from zoo.data.datasets import load
 from zoo.engine.machine import choose_device, settle_precision, synchronize
+from zoo.engine.memory_format import LAYOUTS
 from zoo.engine.optim import make_optimizer
-from zoo.engine.speed import LAYOUTS
 from zoo.engine.step import TrainStep
 from zoo.engine.throughput import Training
 from zoo.recipes.load import load_recipe

@@ -8,7 +8,7 @@ from zoo.cli.bench import bench
 from zoo.cli.compare import compare
 from zoo.cli.evaluate import evaluate
 from zoo.data.loader import EXECUTORS
-from zoo.engine.speed import LAYOUTS
+from zoo.engine.memory_format import LAYOUTS
 from zoo.render import robustness
 from zoo.render.document import FORMATS
 

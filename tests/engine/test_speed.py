@@ -8,15 +8,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from zoo.engine.speed import (
-    LAYOUTS,
-    choose_layout,
-    count_activation_bytes,
-    count_macs,
-    count_parameters,
-    measure_inference,
-    remembered_layout,
-)
+from zoo.engine.counts import count_activation_bytes, count_macs, count_parameters
+from zoo.engine.memory_format import LAYOUTS, choose_layout, remembered_layout
+from zoo.engine.speed import measure_inference
 from zoo.recipes.load import load_recipe
 
 CPU = torch.device("cpu")

@@ -20,8 +20,8 @@ from zoo.builder.construct import build
 from zoo.data.augment.corrupt import corrupt
 from zoo.data.datasets import Dataset, load
 from zoo.data.test_sets import ShiftedSet
+from zoo.engine.counts import count_macs
 from zoo.engine.evaluate import BatchStatistics, evaluate
-from zoo.engine.speed import count_macs
 from zoo.errors import DataError, ResultError
 from zoo.registry.merge import load_registry
 from zoo.render.robustness import render

@@ -17,7 +17,7 @@ from torch import nn
 
 from zoo.builder.construct import build, try_on
 from zoo.data.loader import TrainLoader
-from zoo.engine.speed import LAYOUTS, choose_layout
+from zoo.engine.memory_format import LAYOUTS, choose_layout
 from zoo.errors import EnvironmentFault, RecipeError, RegistryError
 from zoo.recipes.load import load_recipe
 from zoo.registry.merge import load_registry

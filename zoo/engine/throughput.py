@@ -22,9 +22,10 @@ from zoo.data.loader import TrainLoader
 from zoo.engine import train
 from zoo.engine.machine import synchronize
 from zoo.engine.memory import PeakMemory, ResidentPeak
+from zoo.engine.memory_format import LAYOUTS
 from zoo.engine.optim import make_optimizer
-from zoo.engine.speed import LAYOUTS, seconds_of
 from zoo.engine.step import TrainStep
+from zoo.engine.timing import seconds_of
 from zoo.errors import ZooError
 from zoo.recipes.recipe import Recipe
 from zoo.recipes.schema import Constant

@@ -17,7 +17,7 @@ import torch
 from zoo.builder.construct import build, definition
 from zoo.data.datasets import Dataset
 from zoo.engine.checkpoint import load_state
-from zoo.engine.speed import count_macs
+from zoo.engine.counts import count_macs
 from zoo.errors import ResultError
 from zoo.recipes.recipe import Recipe
 from zoo.recipes.tta import Views

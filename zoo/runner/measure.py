@@ -11,7 +11,7 @@ from torch import nn
 from zoo.builder.construct import build, definition
 from zoo.data.datasets import Dataset
 from zoo.data.loader import TrainLoader
-from zoo.engine import speed, throughput
+from zoo.engine import counts, memory_format, speed, throughput
 from zoo.engine.machine import fresh_compiler
 from zoo.recipes.recipe import Recipe
 from zoo.registry.merge import Model
@@ -93,9 +93,9 @@ def measure(
         module, layout, shape, trained = train(model, recipe, dataset, settings, seconds)
     device = settings.device
     inference = speed.measure_inference(
-        module.to(memory_format=speed.LAYOUTS[layout]), device, recipe.precision, layout, shape
+        module.to(memory_format=memory_format.LAYOUTS[layout]), device, recipe.precision, layout, shape
     )
-    macs = speed.count_macs(module, shape, device)
+    macs = counts.count_macs(module, shape, device)
     step_flops = 3 * 2 * macs * trained.step
     return Speed(
         model=model.name,
@@ -117,9 +117,9 @@ def measure(
         latency_p99=inference.latency_p99,
         device_peak_bytes=trained.device_peak_bytes,
         resident_peak_bytes=trained.resident_peak_bytes,
-        parameters=speed.count_parameters(module)[0],
+        parameters=counts.count_parameters(module)[0],
         macs=macs,
-        activation_bytes=speed.count_activation_bytes(module, shape, device, recipe.precision),
+        activation_bytes=counts.count_activation_bytes(module, shape, device, recipe.precision),
         step_flops=step_flops,
         peak_share=step_flops / peak_flops,
     )

@@ -17,7 +17,8 @@ from zoo.builder import notes
 from zoo.builder.construct import build
 from zoo.data.datasets import Dataset
 from zoo.data.loader import EvalLoader
-from zoo.engine import speed, train
+from zoo.engine import counts as counts_module
+from zoo.engine import memory_format, speed, train
 from zoo.engine.checkpoint import load_state, save_weights
 from zoo.engine.environment import describe, zoo_commit
 from zoo.engine.evaluate import Evaluation, evaluate
@@ -143,7 +144,7 @@ def set_up(run: Run, recipe: Recipe, dataset: Dataset, settings: Settings, *, id
             raise started_with(folder, "layout", layout)
     else:
         layout = settle_layout(settings, model, identity["definition"], recipe, image_shape)
-    model = model.to(memory_format=speed.LAYOUTS[layout])
+    model = model.to(memory_format=memory_format.LAYOUTS[layout])
 
     train_rows, holdout_rows = split_rows(recipe, dataset)
     loader = train_loader(recipe, dataset, settings, layout, seed=run.seed, rows=train_rows)
@@ -312,7 +313,7 @@ def _model_part(
     device: torch.device,
     precision: str,
 ) -> ModelPart:
-    parameters, trainable = speed.count_parameters(model)
+    parameters, trainable = counts_module.count_parameters(model)
     return ModelPart(
         name=entry.name,
         label=entry.label,
@@ -320,8 +321,8 @@ def _model_part(
         definition=told,
         parameters=parameters,
         trainable_parameters=trainable,
-        macs=speed.count_macs(model, image_shape, device),
-        activation_bytes=speed.count_activation_bytes(model, image_shape, device, precision),
+        macs=counts_module.count_macs(model, image_shape, device),
+        activation_bytes=counts_module.count_activation_bytes(model, image_shape, device, precision),
         notes=notes.of(model),
     )
 

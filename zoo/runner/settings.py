@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from zoo.data.loader import killed_worker
-from zoo.engine import speed
+from zoo.engine import memory_format
 from zoo.engine.environment import describe
 from zoo.errors import EnvironmentFault
 from zoo.recipes.recipe import Recipe
@@ -79,4 +79,6 @@ def _timed_layout(
         "image_shape": image_shape,
         "environment": describe(settings.device),
     }
-    return speed.remembered_layout(key, lambda: speed.choose_layout(model, recipe, settings.device, image_shape))
+    return memory_format.remembered_layout(
+        key, lambda: memory_format.choose_layout(model, recipe, settings.device, image_shape)
+    )

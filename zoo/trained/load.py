@@ -14,7 +14,8 @@ from zoo.builder.construct import build, definition
 from zoo.builder.weights import Pretrained, registry_name, starting_from
 from zoo.data.loader import EvalLoader
 from zoo.engine.checkpoint import load_weights
-from zoo.engine.speed import LAYOUTS, count_macs
+from zoo.engine.counts import count_macs
+from zoo.engine.memory_format import LAYOUTS
 from zoo.errors import ResultError, UnknownNameError
 from zoo.recipes.tta import Views
 from zoo.registry.merge import Model, Registry

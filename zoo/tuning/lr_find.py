@@ -17,7 +17,7 @@ from torch import Tensor
 from zoo.builder.construct import build, definition
 from zoo.data.datasets import Dataset
 from zoo.data.loader import TrainLoader
-from zoo.engine import speed
+from zoo.engine import memory_format
 from zoo.engine.machine import fresh_compiler, settle_arithmetic
 from zoo.engine.optim import make_optimizer, set_lr
 from zoo.engine.step import TrainStep
@@ -92,7 +92,7 @@ def lr_find(
     torch.manual_seed(derive("init", seed))
     module = build(model, dataset.num_classes).to(device)
     layout = settle_layout(settings, module, definition(model), recipe, input_shape(recipe, dataset))
-    module = module.to(memory_format=speed.LAYOUTS[layout])
+    module = module.to(memory_format=memory_format.LAYOUTS[layout])
     rows, _ = split_rows(recipe, dataset)
     loader = train_loader(recipe, dataset, settings, layout, seed=seed, rows=rows)
     optimizer = make_optimizer(module, recipe.optimizer)

@@ -8,9 +8,9 @@ class Demo(nn.Module):
     """Mean and variance are a learned mix of an image's channel's, an image's and a batch's
     channel's.
 
-    Takes (N, num_channels, H, W) and gives the same shape and dtype. In eval mode the batch's part is a
-    running average. Paper: Luo et al., "Differentiable Learning-to-Normalize via Switchable Normalization",
-    arXiv:1806.10779.
+    Takes (N, num_channels, H, W) and gives the same shape and dtype. In eval mode the batch's part is
+    a running average. Paper: Luo et al., "Differentiable Learning-to-Normalize via Switchable
+    Normalization", arXiv:1806.10779.
     """
 
     def __init__(self, num_channels: int, eps: float = 1e-5, momentum: float = 0.1) -> None:

@@ -1,0 +1,61 @@
+"""The size of a model: parameters, multiply-accumulates, activation memory."""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
+
+from zoo.engine.evaluate import autocast
+
+
+def count_macs(model: nn.Module, image_shape: tuple[int, int, int], device: torch.device) -> int:
+    """Multiply-accumulates of one image's forward pass: convolutions and matrix products by torch's FLOP counter.
+
+    It does not know every fused kernel of attention, and which is taken depends on the device: here none is.
+    """
+    was_training, fused = model.training, torch.backends.mha.get_fastpath_enabled()
+    model.eval()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
+            model(torch.zeros(1, *image_shape, device=device))
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fused)
+    model.train(was_training)
+    return counter.get_total_flops() // 2
+
+
+def count_activation_bytes(
+    model: nn.Module, image_shape: tuple[int, int, int], device: torch.device, precision: str
+) -> int:
+    """Bytes that autograd keeps between one image's forward and backward pass: what a norm costs in training memory.
+
+    Each storage counts once. The difference of two batches leaves out what does not grow with the batch (weights).
+    """
+    twin = copy.deepcopy(model).train()
+
+    def kept(batch: int) -> int:
+        sizes: dict[int, int] = {}
+
+        def count(tensor: Tensor) -> Tensor:
+            sizes[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+            return tensor
+
+        images = torch.zeros(batch, *image_shape, device=device)
+        with torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor), autocast(device, precision):
+            loss = twin(images).sum()  # keeps the graph, so that no storage is given out twice while it is counted
+        del loss
+        return sum(sizes.values())
+
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+        return (kept(4) - kept(2)) // 2
+
+
+def count_parameters(model: nn.Module) -> tuple[int, int]:
+    """All parameters, and those that are trained."""
+    sizes = [(parameter.numel(), parameter.requires_grad) for parameter in model.parameters()]
+    return sum(size for size, _ in sizes), sum(size for size, trained in sizes if trained)

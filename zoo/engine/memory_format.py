@@ -1,0 +1,91 @@
+"""The memory format of a model: NCHW or channels-last, whichever trains faster on this machine."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import hashlib
+import json
+import statistics
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import nn
+
+from zoo.builder.fairness import unsynchronised
+from zoo.data.cache import user_cache
+from zoo.engine.optim import make_optimizer
+from zoo.engine.step import TrainStep
+from zoo.engine.timing import seconds_of
+from zoo.errors import EnvironmentFault
+from zoo.recipes.recipe import Recipe
+from zoo.utils.distributed import ALONE
+from zoo.utils.files import write_first
+
+LAYOUTS = {"nchw": torch.contiguous_format, "channels_last": torch.channels_last}
+
+
+LAYOUT_BATCH = 32  # enough work to tell the layouts apart, little enough to take a second or two on a CPU
+
+
+LAYOUT_TURNS = 5
+
+
+def choose_layout(model: nn.Module, recipe: Recipe, device: torch.device, image_shape: tuple[int, int, int]) -> str:
+    """``nchw`` or ``channels_last``, whichever trains a copy of `model` faster here; the mathematics are the same.
+
+    The layouts take turns and the median of the turns' ratios counts, so that a machine that slows down slows both, and
+    one that is twice as fast for a moment (a shared one may be) speaks for neither.
+    """
+    batch = min(recipe.batch_size, LAYOUT_BATCH if device.type == "cpu" else recipe.batch_size)
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randn(batch, *image_shape, generator=generator).to(device)
+    labels = torch.zeros(batch, dtype=torch.int64, device=device)
+    steps, seconds = {}, {}
+    for name, layout in LAYOUTS.items():
+        twin = unsynchronised(copy.deepcopy(model)).to(memory_format=layout).train()
+        step = TrainStep(twin, make_optimizer(twin, recipe.optimizer), recipe, device, world=ALONE)
+        steps[name] = (step, images.contiguous(memory_format=layout))
+        seconds[name] = []
+    for turn in range(1 + LAYOUT_TURNS):
+        for name, (step, batch_images) in steps.items():
+            taken = seconds_of(lambda step=step, x=batch_images: step(x, labels, 0.5), device)
+            if turn > 0:  # the first step of each allocates and picks kernels
+                seconds[name].append(taken)
+    one, other = LAYOUTS
+    slower = statistics.median(a / b for a, b in zip(seconds[one], seconds[other], strict=True))
+    return other if slower > 1 else one
+
+
+def remembered_layout(key: dict[str, Any], measure: Callable[[], str]) -> str:
+    """The layout that `measure` once gave for `key` on this machine, measured now if it is the first time.
+
+    The layouts differ in the last bits, so a choice made by the clock anew in every run would give one seed two
+    results. Raises :class:`EnvironmentFault` when the user cache cannot be written.
+    """
+    digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()
+    path = user_cache() / "layouts" / f"{digest[:32]}.json"
+    advice = "set ZOO_CACHE to a writable folder, or choose with --layout"
+    try:
+        if path.exists():
+            if layout := _layout(path.read_bytes()):
+                return layout
+            path.unlink()  # damaged
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as problem:
+        raise EnvironmentFault(f"{path}: cannot be read or made ({problem.strerror}); {advice}") from problem
+    measured = measure()
+    content = json.dumps({"layout": measured, **key}, indent=1).encode()
+    try:
+        return _layout(write_first(path, content)) or measured  # of two that measure at once, both use the first's
+    except EnvironmentFault as problem:
+        raise EnvironmentFault(f"{problem}; {advice}") from problem
+
+
+def _layout(content: bytes) -> str | None:
+    """What a remembered file says; None where it is damaged."""
+    with contextlib.suppress(ValueError, KeyError, TypeError):
+        layout = json.loads(content)["layout"]
+        return layout if layout in LAYOUTS else None
+    return None
