@@ -24,7 +24,8 @@ from zoo.cli.main import cli
 from zoo.data.datasets import DESCRIPTIONS
 from zoo.recipes import catalogue
 from zoo.registry.entries import NormEntry, read_registry_file
-from zoo.registry.merge import BUILT_IN, Registry
+from zoo.registry.merge import Registry
+from zoo.registry.model import BUILT_IN
 from zoo.render.robustness import render as render_robustness
 from zoo.results.schema import hardware
 from zoo.trained.robustness import Record

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from zoo.registry.entries import read_registry_file
-from zoo.registry.merge import BUILT_IN, Registry
+from zoo.registry.merge import Registry
+from zoo.registry.model import BUILT_IN
 from zoo.results.folder import find_results, load_result
 
 ROOT = Path(__file__).parents[1]

@@ -12,9 +12,10 @@ from torch.nn.modules.module import register_module_forward_hook
 from torch.nn.utils import parametrizations
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
-from zoo.builder.construct import build, try_on
+from zoo.builder.construct import build
 from zoo.builder.fairness import untouched
 from zoo.builder.torchstate import Snapshot
+from zoo.builder.trial import try_on
 from zoo.errors import RegistryError
 from zoo.recipes.recipe import Recipe
 from zoo.registry.entries import RECIPE_KEYS

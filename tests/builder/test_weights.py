@@ -14,10 +14,12 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from zoo.builder import notes
-from zoo.builder.construct import build, definition
-from zoo.builder.weights import Pretrained, find, registry_name, starting_from
+from zoo.builder.construct import build
+from zoo.builder.weights import find
 from zoo.errors import RegistryError, UnknownNameError
+from zoo.registry.fingerprint import definition
 from zoo.registry.merge import load_registry
+from zoo.registry.model import Pretrained, registry_name, starting_from
 from zoo.results.folder import load_stored
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from zoo.registry.merge import BUILT_IN
+from zoo.registry.model import BUILT_IN
 
 BENCH = ("bench", "resnet20_bn", "--recipe", "smoke")
 MY_NORM = 'norms:\n  mine: "my_norm:mine"\n'

@@ -11,7 +11,8 @@ from torch import nn
 from zoo.builder.construct import build
 from zoo.engine.summary import layer_table
 from zoo.registry.entries import read_registry_file
-from zoo.registry.merge import BUILT_IN, Registry
+from zoo.registry.merge import Registry
+from zoo.registry.model import BUILT_IN
 
 REGISTRY = Registry([read_registry_file(BUILT_IN.resolve(), "built in")])
 

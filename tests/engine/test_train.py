@@ -20,7 +20,8 @@ from zoo.engine.train import Batches, Diverged, Outcome, train
 from zoo.errors import RecipeError, ResultError
 from zoo.recipes.load import load_recipe
 from zoo.recipes.recipe import Recipe
-from zoo.registry.merge import Model, load_registry
+from zoo.registry.merge import load_registry
+from zoo.registry.model import Model
 from zoo.results.folder import RunFolder, load_history, load_result, save_history
 from zoo.results.schema import Result
 from zoo.runner.sweep import Settings, bench, check, clear, plan

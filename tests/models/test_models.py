@@ -14,10 +14,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from zoo.builder.construct import build, load_builder
+from zoo.builder.construct import build
 from zoo.errors import RegistryError
 from zoo.registry.entries import read_registry_file
-from zoo.registry.merge import BUILT_IN, Model, Registry
+from zoo.registry.locate import load_builder
+from zoo.registry.merge import Registry
+from zoo.registry.model import BUILT_IN, Model
 from zoo.testing.architectures import check_training_step
 
 REGISTRY = Registry([read_registry_file(BUILT_IN.resolve(), "built in")])

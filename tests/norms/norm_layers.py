@@ -7,9 +7,11 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from zoo.builder.construct import Norm, load_norm
+from zoo.builder.construct import load_norm
+from zoo.builder.norm import Norm
 from zoo.registry.entries import read_registry_file
-from zoo.registry.merge import BUILT_IN, Registry
+from zoo.registry.merge import Registry
+from zoo.registry.model import BUILT_IN
 from zoo.testing import norms
 
 REGISTRY = Registry([read_registry_file(BUILT_IN.resolve(), "built in")])

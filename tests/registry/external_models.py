@@ -17,7 +17,8 @@ from typing import Any
 import torch
 from torch.overrides import TorchFunctionMode
 
-from zoo.builder.construct import Norm, build, load_norm
+from zoo.builder.construct import build, load_norm
+from zoo.builder.norm import Norm
 from zoo.errors import RegistryError
 from zoo.models.swap import swap
 from zoo.registry.merge import load_registry

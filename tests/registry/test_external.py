@@ -14,9 +14,12 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from zoo.builder import notes
-from zoo.builder.construct import Norm, build, definition, load_norm, try_on
+from zoo.builder.construct import build, load_norm
+from zoo.builder.norm import Norm
+from zoo.builder.trial import try_on
 from zoo.errors import RegistryError, UnknownNameError
 from zoo.models.swap import Swapped, swap
+from zoo.registry.fingerprint import definition
 from zoo.registry.merge import Registry, load_registry
 from zoo.results.folder import RunFolder
 

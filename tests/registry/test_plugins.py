@@ -9,11 +9,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from zoo.builder.construct import build, definition
+from zoo.builder.construct import build
 from zoo.errors import RecipeError, RegistryError, UnknownNameError
 from zoo.recipes.catalogue import recipe_files, recipe_names, recipe_plugins
 from zoo.recipes.load import load_recipe
 from zoo.registry import plugins
+from zoo.registry.fingerprint import definition
 from zoo.registry.merge import Registry, load_registry, registry_plugins
 
 Install = Callable[..., Path]

@@ -13,9 +13,12 @@ import pytest
 from torch import nn
 
 from zoo.builder import construct as building
+from zoo.builder import norm as norm_module
 from zoo.errors import RegistryError, UnknownNameError
+from zoo.registry import fingerprint
 from zoo.registry.entries import read_registry_file
-from zoo.registry.merge import BUILT_IN, ENVIRONMENT_VARIABLE, Model, Registry, load_registry
+from zoo.registry.merge import ENVIRONMENT_VARIABLE, Registry, load_registry
+from zoo.registry.model import BUILT_IN, Model
 
 Write = Callable[..., Path]
 
@@ -535,22 +538,22 @@ def names_branch_end(num_channels: int, branch_end: bool = False) -> nn.Module:
 
 
 def test_apply_act_goes_to_an_included_norm_only() -> None:
-    included = building.Norm("n", plain, {"k": 1}, activation_included=True)
+    included = norm_module.Norm("n", plain, {"k": 1}, activation_included=True)
     assert included(8).made_with == (8, {"k": 1, "apply_act": True})
     assert included(8, apply_act=False, branch_end=True).made_with == (8, {"k": 1, "apply_act": False})
-    assert building.Norm("n", plain, {"k": 1})(8, apply_act=False, branch_end=True).made_with == (8, {"k": 1})
+    assert norm_module.Norm("n", plain, {"k": 1})(8, apply_act=False, branch_end=True).made_with == (8, {"k": 1})
 
 
 def test_branch_end_goes_where_it_is_named_only() -> None:
-    norm = building.Norm("n", names_branch_end)
+    norm = norm_module.Norm("n", names_branch_end)
     assert norm(8).made_with == (8, {"branch_end": False})
     assert norm(8, branch_end=True).made_with == (8, {"branch_end": True})
 
 
 def test_activation_of_a_norm() -> None:
-    assert type(building.Norm("n", plain).act()) is nn.ReLU
-    assert type(building.Norm("n", plain).act(nn.GELU)) is nn.GELU
-    assert type(building.Norm("n", plain, activation_included=True).act(nn.GELU)) is nn.Identity
+    assert type(norm_module.Norm("n", plain).act()) is nn.ReLU
+    assert type(norm_module.Norm("n", plain).act(nn.GELU)) is nn.GELU
+    assert type(norm_module.Norm("n", plain, activation_included=True).act(nn.GELU)) is nn.Identity
 
 
 def test_convolution_of_a_norm(write: Write) -> None:
@@ -570,7 +573,7 @@ def definition_of(model: Model) -> dict[str, Any]:
     """As a process of its own would tell it, which has not loaded the files as they were before."""
     for name in [name for name in sys.modules if name.startswith("my_")]:
         del sys.modules[name]
-    return building.definition(model)
+    return fingerprint.definition(model)
 
 
 def test_definition_changes_with_the_file_and_only_then(write: Write) -> None:
@@ -580,7 +583,7 @@ def test_definition_changes_with_the_file_and_only_then(write: Write) -> None:
     path.write_text('# moved down\n\nnorms:\n  mine: {builder: "my_norm:mine", label: Mine}\n')
     assert definition_of(load(path).resolve("resnet20_mine")) == first  # labels and lines are not the model
     source.write_text(NORM.replace("GroupNorm(1,", "GroupNorm(2,"))
-    assert building.definition(load(path).resolve("resnet20_mine")) == first  # what is loaded is what runs
+    assert fingerprint.definition(load(path).resolve("resnet20_mine")) == first  # what is loaded is what runs
     assert definition_of(load(path).resolve("resnet20_mine")) != first
     source.write_text(NORM)
     assert definition_of(load(path).resolve("resnet20_mine")) == first
@@ -613,7 +616,7 @@ def test_definition_changes_with_a_local_convolution(write: Write) -> None:
 
 def test_definition_of_a_model_that_only_changes_arguments(write: Write) -> None:
     path = write("models: {slim: {architecture: resnet18, norm: bn, kwargs: {width: 16}}}\n")
-    assert building.definition(load(path).resolve("slim"))["model"]["kwargs"] == {"width": 16}
+    assert fingerprint.definition(load(path).resolve("slim"))["model"]["kwargs"] == {"width": 16}
 
 
 def test_definition_changes_with_a_file_called_as_one_of_pythons(write: Write) -> None:
@@ -623,18 +626,18 @@ def test_definition_changes_with_a_file_called_as_one_of_pythons(write: Write) -
     for text in (NORM, NORM.replace("GroupNorm(1,", "GroupNorm(2,")):
         source.write_text(text)
         sys.modules.pop("this", None)
-        told.append(building.definition(model)["norm"]["source_sha256"])
+        told.append(fingerprint.definition(model)["norm"]["source_sha256"])
     sys.modules.pop("this", None)
     assert told[0] != told[1]
 
 
 def test_definition_changes_with_kwargs_and_overrides(write: Write) -> None:
     path = write("")
-    first = building.definition(load(path).resolve("resnet20_gn"))
-    assert building.definition(load(path).resolve("resnet20_gn")) == first
+    first = fingerprint.definition(load(path).resolve("resnet20_gn"))
+    assert fingerprint.definition(load(path).resolve("resnet20_gn")) == first
     path.write_text('norms: {gn: {builder: "zoo.norms:group_norm", kwargs: {group_size: 8}, override: true}}\n')
-    assert building.definition(load(path).resolve("resnet20_gn")) != first
-    assert building.definition(load(path).resolve("resnet20_ws_gn")) != first  # same builder, other convolution
+    assert fingerprint.definition(load(path).resolve("resnet20_gn")) != first
+    assert fingerprint.definition(load(path).resolve("resnet20_ws_gn")) != first  # same builder, other convolution
 
 
 def test_two_files_of_one_module_name_are_not_taken_for_each_other(tmp_path: Path) -> None:

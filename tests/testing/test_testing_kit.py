@@ -13,7 +13,8 @@ import torch
 from torch import nn
 
 from zoo.errors import UnknownNameError
-from zoo.registry.merge import BUILT_IN, load_registry
+from zoo.registry.merge import load_registry
+from zoo.registry.model import BUILT_IN
 from zoo.testing import ConformanceError, check_architecture, check_norm, check_recipe
 
 

@@ -15,7 +15,8 @@ import pytest
 import torch
 from torch import nn
 
-from zoo.builder.construct import build, try_on
+from zoo.builder.construct import build
+from zoo.builder.trial import try_on
 from zoo.data.loader import TrainLoader
 from zoo.engine.memory_format import LAYOUTS, choose_layout
 from zoo.errors import EnvironmentFault, RecipeError, RegistryError

@@ -3,29 +3,19 @@
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from zoo.errors import RegistryError
+from zoo.registry.model import Pretrained
+from zoo.utils.files import sha256
 
 if TYPE_CHECKING:
     from torch import nn
 
-    from zoo.registry.merge import Model
 
-MARK = "~"  # between a model's name and eight digits of the digest of what it started from
 WEIGHTS = "model.safetensors"
-
-
-@dataclass(frozen=True)
-class Pretrained:
-    """The file that a model's weights start from. `path` is None where a run that has it is only read again."""
-
-    sha256: str
-    path: Path | None = None
 
 
 def find(given: Path) -> Pretrained:
@@ -42,25 +32,6 @@ def find(given: Path) -> Pretrained:
             f"--pretrained {given}: is no .safetensors file; other kinds can carry code and are never loaded"
         )
     return Pretrained(sha256(path), path)
-
-
-def starting_from(model: Model, pretrained: Pretrained) -> Model:
-    """`model` under a name of its own, so that it and the one trained from scratch are never one row."""
-    return replace(model, name=f"{model.name}{MARK}{pretrained.sha256[:8]}", pretrained=pretrained)
-
-
-def registry_name(name: str) -> str:
-    """The name that the registry has for the model that a result calls `name`: without the digest of its weights."""
-    return re.sub(rf"{MARK}[0-9a-f]{{8}}\Z", "", name)
-
-
-def sha256(path: Path) -> str:
-    """The hexadecimal digest of a file. Raises :class:`RegistryError` where it cannot be read."""
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as problem:
-        raise RegistryError(f"{path}: cannot be read ({problem.strerror})") from problem
 
 
 def load(module: nn.Module, path: Path, digest: str, num_classes: int) -> list[str]:

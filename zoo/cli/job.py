@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from zoo.cluster.options import Cluster
     from zoo.data.datasets import Dataset
     from zoo.recipes.recipe import Recipe
-    from zoo.registry.merge import Model
+    from zoo.registry.model import Model
     from zoo.results.folder import Stored
     from zoo.runner.settings import Settings
 
@@ -165,7 +165,8 @@ def prepare(
 
     found = load_registry(registry).match(models)
     if pretrained is not None:
-        from zoo.builder.weights import find, starting_from
+        from zoo.builder.weights import find
+        from zoo.registry.model import starting_from
 
         weights = find(pretrained)
         found = [starting_from(model, weights) for model in found]

@@ -20,7 +20,8 @@ def show(model: str, classes: int, registry: str | None) -> None:
     from tabulate import tabulate
 
     from zoo.builder import notes
-    from zoo.builder.construct import build, try_on
+    from zoo.builder.construct import build
+    from zoo.builder.trial import try_on
     from zoo.engine.summary import IMAGE_SHAPE, layer_table
 
     module = build(resolved, num_classes=classes)

@@ -14,7 +14,7 @@ from zoo.errors import RecipeError
 from zoo.utils.extras import require
 
 if TYPE_CHECKING:
-    from zoo.registry.merge import Model
+    from zoo.registry.model import Model
     from zoo.tuning.study import Trial
 
 

@@ -87,7 +87,7 @@ def make_request(
     number: int, run: Run, recipe: Recipe, dataset: Dataset, settings: Settings, source: Source, marks: Path
 ) -> Request:
     """The request for `run`; all that it holds is text, numbers, lists and mappings."""
-    from zoo.builder.weights import registry_name
+    from zoo.registry.model import registry_name
     from zoo.runner.identity import identity_of
 
     plain = {
@@ -136,12 +136,13 @@ def _run(request: Request, node: str) -> None:
 
     import torch
 
-    from zoo.builder.weights import find, starting_from
+    from zoo.builder.weights import find
     from zoo.data.datasets import load
     from zoo.engine.machine import choose_device
     from zoo.engine.memory import settle_memory
     from zoo.recipes.recipe import Recipe
     from zoo.registry.merge import load_registry
+    from zoo.registry.model import starting_from
     from zoo.results.folder import RunFolder
     from zoo.runner.identity import identity_of
     from zoo.runner.run_one import Run

@@ -11,9 +11,9 @@ from typing import Any
 
 import torch
 
-from zoo.builder.construct import LIBRARIES
 from zoo.engine.machine import native_bf16
 from zoo.engine.memory import allocator
+from zoo.registry.fingerprint import LIBRARIES
 from zoo.utils.cpu import cpu_name, usable_cores
 from zoo.utils.version import __version__
 

@@ -13,7 +13,7 @@ from torch.overrides import TorchFunctionMode
 
 from zoo.builder.construct import load_norm
 from zoo.errors import ResultError, unknown
-from zoo.registry.merge import Model
+from zoo.registry.model import Model
 
 ACTIVATIONS = {
     "relu", "relu_", "relu6", "hardtanh", "hardtanh_", "leaky_relu", "leaky_relu_", "prelu", "elu", "elu_", "celu",

@@ -10,12 +10,12 @@ from typing import Any
 import yaml
 from tabulate import tabulate
 
-from zoo.builder.weights import registry_name
 from zoo.data.datasets import DESCRIPTIONS
 from zoo.export.check import Check
 from zoo.export.formats import Format
 from zoo.export.graph import Normalisation
 from zoo.recipes.catalogue import TEST_MARK, TEST_NOTE
+from zoo.registry.model import registry_name
 from zoo.results.schema import Result
 from zoo.trained.load import TrainedRun
 from zoo.utils.stats import wilson_interval

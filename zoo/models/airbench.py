@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from zoo.builder.construct import Norm
+from zoo.builder.norm import Norm
 from zoo.errors import RegistryError
 from zoo.models.common import choose
 from zoo.models.patch_covariance import PATCH_COVARIANCE

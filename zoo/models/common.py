@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 from torch import Tensor, nn
 
-from zoo.builder.construct import Norm
+from zoo.builder.norm import Norm
 from zoo.errors import RegistryError
 
 T = TypeVar("T")

@@ -12,7 +12,7 @@ from zoo.builder.weights import WEIGHTS, load
 from zoo.models.timm_model import build, with_norm
 
 if TYPE_CHECKING:
-    from zoo.builder.construct import Norm
+    from zoo.builder.norm import Norm
 
 
 def hub_folder(

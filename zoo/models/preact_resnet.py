@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from zoo.builder.construct import Norm
+from zoo.builder.norm import Norm
 from zoo.models.common import choose, global_mean, he_init, stage
 
 

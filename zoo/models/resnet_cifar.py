@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from zoo.builder.construct import Norm
+from zoo.builder.norm import Norm
 from zoo.errors import RegistryError
 from zoo.models.common import global_mean, he_init, stage
 

@@ -20,7 +20,7 @@ from zoo.models.observe import IMAGES, Seen, images, watch
 from zoo.models.stem import IMAGE, device_of, evaluating, replace_layers
 
 if TYPE_CHECKING:
-    from zoo.builder.construct import Norm
+    from zoo.builder.norm import Norm
 
 _IN_ATTENTION = re.compile(r"(^|\.)(norm_?[qkv]|[qkv]_?norm)$")
 PLANE, TOKENS, LAST, SEQUENCE = "(N, C, H, W)", "(N, L, C)", "(N, H, W, C)", "(N, C, L)"

@@ -12,7 +12,7 @@ from zoo.models.stem import for_small_images
 from zoo.registry.external import STEM_RULE
 
 if TYPE_CHECKING:
-    from zoo.builder.construct import Norm
+    from zoo.builder.norm import Norm
 
 
 def timm_model(name: str, *, stem_rule: int, num_classes: int, in_channels: int, norm: Norm | None = None) -> nn.Module:

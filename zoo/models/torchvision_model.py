@@ -10,7 +10,7 @@ from zoo.models.stem import FACTOR, IMAGE, for_small_images
 from zoo.models.timm_model import check_rule, with_changes, with_norm
 
 if TYPE_CHECKING:
-    from zoo.builder.construct import Norm
+    from zoo.builder.norm import Norm
 
 
 def torchvision_model(

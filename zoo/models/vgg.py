@@ -6,7 +6,7 @@ import itertools
 
 from torch import Tensor, nn
 
-from zoo.builder.construct import Norm
+from zoo.builder.norm import Norm
 from zoo.models.common import choose, global_mean, he_init
 
 # depth: how many convolutions each of the five stages has.

@@ -1,6 +1,6 @@
 """Norm builders: ``builder(num_channels, **kwargs) -> nn.Module`` on (N, C, H, W); a class is its own builder.
 
-Named by ``registry.yaml`` and called through :class:`zoo.builder.construct.Norm`. Only torch is imported here; what
+Named by ``registry.yaml`` and called through :class:`zoo.builder.norm.Norm`. Only torch is imported here; what
 comes straight from timm (the convolution of ``ws_gn``) is named in the registry and imported when a model asks for
 it.
 """

@@ -10,7 +10,8 @@ from typing import Any
 from zoo.errors import RecipeError
 from zoo.registry import plugins
 from zoo.registry.entries import Origin
-from zoo.registry.merge import Model, Registry
+from zoo.registry.merge import Registry
+from zoo.registry.model import Model
 from zoo.utils import yamlfile
 
 RECIPES = Path(__file__).parent

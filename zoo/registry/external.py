@@ -17,7 +17,7 @@ from typing import Any
 
 from zoo.errors import RegistryError, unknown
 from zoo.registry.entries import ArchitectureEntry, ModelEntry, NormEntry, Origin
-from zoo.registry.merge import BUILT_IN, Model
+from zoo.registry.model import BUILT_IN, Model
 
 # How a stem is made fit for small images, docs/external-models.md; part of each model's definition. Raise it when the
 # rule changes what is built.
@@ -137,7 +137,7 @@ def _hub_folder(text: str) -> _Found:
         raise RegistryError(f"{config}: model_args: {refused[0]!r} cannot be set here; take it out")
     arguments = {key: value for key, value in arguments.items() if key not in _OURS}
     _timm(architecture)
-    from zoo.builder.weights import sha256
+    from zoo.utils.files import sha256
 
     return _Found(
         f"hub-folder:{folder.as_posix()}",

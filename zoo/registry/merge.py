@@ -10,50 +10,24 @@ from __future__ import annotations
 import fnmatch
 import os
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from zoo.errors import RegistryError, ZooError, unknown
 from zoo.registry import plugins
 from zoo.registry.entries import ArchitectureEntry, ModelEntry, NormEntry, Origin, RegistryFile, read_registry_file
+from zoo.registry.model import BUILT_IN, Model
 from zoo.utils.gcpause import paused_gc
 
 if TYPE_CHECKING:
-    from zoo.builder.weights import Pretrained
+    pass
 
-BUILT_IN = Path(__file__).parents[1] / "registry.yaml"
 ENVIRONMENT_VARIABLE = "ZOO_REGISTRY"
 _WILDCARDS = frozenset("*?[")
 
 
 class DuplicateError(RegistryError):
     """One name in two layers, and the upper one does not say ``override: true``."""
-
-
-@dataclass(frozen=True)
-class Model:
-    """A resolved name. Either `architecture` and `norm` are set, or `entry.builder` makes the whole model.
-
-    `pretrained` is the file that its weights start from, where one was given.
-    """
-
-    name: str
-    origin: Origin
-    architecture: ArchitectureEntry | None
-    norm: NormEntry | None
-    entry: ModelEntry | None = None
-    pretrained: Pretrained | None = None
-
-    @property
-    def label(self) -> str:
-        """What tables show: the entry's own label, else the architecture's with the norm's."""
-        parts = [part.label or part.name for part in (self.architecture, self.norm) if part]
-        if self.entry and self.entry.label:
-            parts = [self.entry.label]
-        if self.pretrained:
-            parts = [*(parts or [self.entry.name]), f"from weights {self.pretrained.sha256[:8]}"]
-        return ", ".join(parts) or self.name
 
 
 class Registry:

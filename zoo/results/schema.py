@@ -21,7 +21,8 @@ class Part(BaseModel):
 
 
 class ModelPart(Part):
-    """`definition` is :func:`zoo.builder.construct.definition`; `macs` are of one image's forward pass, half its FLOPs.
+    """`definition` is :func:`zoo.registry.fingerprint.definition`; `macs` are of one image's forward pass, half its
+    FLOPs.
 
     `activation_bytes` is what autograd keeps of one image from forward to backward, in the run's precision.
     `notes` says what was done to the model as it was built: its stem, its norms, its weights

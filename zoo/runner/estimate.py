@@ -14,14 +14,15 @@ from typing import Any, Literal
 
 import torch
 
-from zoo.builder.construct import build, definition
+from zoo.builder.construct import build
 from zoo.data.datasets import Dataset
 from zoo.engine.checkpoint import load_state
 from zoo.engine.counts import count_macs
 from zoo.errors import ResultError
 from zoo.recipes.recipe import Recipe
 from zoo.recipes.tta import Views
-from zoo.registry.merge import Model
+from zoo.registry.fingerprint import definition
+from zoo.registry.model import Model
 from zoo.results.folder import Stored, find_results, load_all, load_history, load_result
 from zoo.results.schema import Result
 from zoo.runner.identity import check_identity, identity_of, identity_of_result

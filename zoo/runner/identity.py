@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from zoo.builder.construct import definition
 from zoo.data.datasets import Dataset
 from zoo.errors import ResultError
 from zoo.recipes.recipe import Recipe
-from zoo.registry.merge import Model
+from zoo.registry.fingerprint import definition
+from zoo.registry.model import Model
 from zoo.results.folder import RunFolder
 from zoo.results.schema import Result
 

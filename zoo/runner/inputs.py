@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from zoo.builder.weights import Pretrained
 from zoo.data.augment.spec import parse
 from zoo.data.datasets import Dataset
 from zoo.data.loader import EvalLoader, TrainLoader
 from zoo.data.split import stratified_holdout, stratified_subset
 from zoo.errors import RecipeError
 from zoo.recipes.recipe import Recipe
+from zoo.registry.model import Pretrained
 from zoo.results.folder import FILE, load_result
 from zoo.runner.settings import Settings
 from zoo.utils.distributed import check_batches

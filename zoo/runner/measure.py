@@ -8,13 +8,14 @@ import numpy as np
 import torch
 from torch import nn
 
-from zoo.builder.construct import build, definition
+from zoo.builder.construct import build
 from zoo.data.datasets import Dataset
 from zoo.data.loader import TrainLoader
 from zoo.engine import counts, memory_format, speed, throughput
 from zoo.engine.machine import fresh_compiler
 from zoo.recipes.recipe import Recipe
-from zoo.registry.merge import Model
+from zoo.registry.fingerprint import definition
+from zoo.registry.model import Model
 from zoo.runner.inputs import input_shape, split_rows, train_loader
 from zoo.runner.settings import Settings, machine_faults, settle_layout
 from zoo.utils.seeding import derive

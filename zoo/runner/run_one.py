@@ -26,7 +26,7 @@ from zoo.engine.machine import fresh_compiler, settle_arithmetic
 from zoo.engine.memory import PeakMemory
 from zoo.errors import ResultError
 from zoo.recipes.recipe import Recipe
-from zoo.registry.merge import Model
+from zoo.registry.model import Model
 from zoo.results.folder import RunFolder, save_history, save_predictions, save_result
 from zoo.results.history import epochs_to
 from zoo.results.schema import (

@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Protocol
 
 from zoo.builder import notes
-from zoo.builder.construct import build, try_on
+from zoo.builder.construct import build
+from zoo.builder.trial import try_on
 from zoo.data.datasets import Dataset
 from zoo.recipes.recipe import Recipe
-from zoo.registry.merge import Model
+from zoo.registry.model import Model
 from zoo.results.folder import RunFolder, load_result
 from zoo.results.schema import Result
 from zoo.runner.identity import check_identity, identity_of, identity_of_result

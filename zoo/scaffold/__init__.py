@@ -10,7 +10,8 @@ from string import Template
 from zoo.errors import EnvironmentFault, RegistryError
 from zoo.recipes.catalogue import recipe_files
 from zoo.registry.entries import registry_file
-from zoo.registry.merge import BUILT_IN, Registry, load_registry
+from zoo.registry.merge import Registry, load_registry
+from zoo.registry.model import BUILT_IN
 from zoo.utils.yamlfile import Located
 
 KINDS = ("norm", "architecture", "recipe")

@@ -12,8 +12,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from zoo.builder import fairness
-from zoo.builder.construct import Norm, load_builder
+from zoo.builder.norm import Norm
 from zoo.errors import unknown
+from zoo.registry.locate import load_builder
 from zoo.registry.merge import load_registry
 from zoo.testing import suite
 from zoo.testing.norms import registered_norm

@@ -11,9 +11,11 @@ import torch
 from torch import Tensor, nn
 
 from zoo.builder import fairness
-from zoo.builder.construct import Norm, load_norm
+from zoo.builder.construct import load_norm
+from zoo.builder.norm import Norm
 from zoo.errors import unknown
-from zoo.registry.merge import Model, Registry, load_registry
+from zoo.registry.merge import Registry, load_registry
+from zoo.registry.model import Model
 from zoo.testing import suite
 
 TOLERANCE = {torch.float32: 1e-4, torch.float64: 1e-9}

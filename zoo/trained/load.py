@@ -10,15 +10,16 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from zoo.builder.construct import build, definition
-from zoo.builder.weights import Pretrained, registry_name, starting_from
+from zoo.builder.construct import build
 from zoo.data.loader import EvalLoader
 from zoo.engine.checkpoint import load_weights
 from zoo.engine.counts import count_macs
 from zoo.engine.memory_format import LAYOUTS
 from zoo.errors import ResultError, UnknownNameError
 from zoo.recipes.tta import Views
-from zoo.registry.merge import Model, Registry
+from zoo.registry.fingerprint import definition
+from zoo.registry.merge import Registry
+from zoo.registry.model import Model, Pretrained, registry_name, starting_from
 from zoo.results.folder import RunFolder, find_results, load_result
 from zoo.results.schema import Result
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from zoo.builder.construct import build, definition
+from zoo.builder.construct import build
 from zoo.data.datasets import Dataset
 from zoo.data.loader import TrainLoader
 from zoo.engine import memory_format
@@ -23,7 +23,8 @@ from zoo.engine.optim import make_optimizer, set_lr
 from zoo.engine.step import TrainStep
 from zoo.errors import RecipeError
 from zoo.recipes.recipe import Recipe
-from zoo.registry.merge import Model
+from zoo.registry.fingerprint import definition
+from zoo.registry.model import Model
 from zoo.runner.inputs import input_shape, split_rows, train_loader
 from zoo.runner.settings import Settings, machine_faults, settle_layout
 from zoo.utils.seeding import derive

@@ -16,7 +16,7 @@ from zoo.data.datasets import Dataset
 from zoo.engine.train import EpochRow, Outcome
 from zoo.recipes.load import with_values
 from zoo.recipes.recipe import Recipe
-from zoo.registry.merge import Model
+from zoo.registry.model import Model
 from zoo.results.folder import RunFolder, model_folder
 from zoo.runner.identity import check_identity, identity_of
 from zoo.runner.run_one import Reporter as RunReporter

@@ -14,7 +14,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from zoo.errors import EnvironmentFault, RecipeError, RegistryError
-from zoo.registry.merge import Model
+from zoo.registry.model import Model
 
 T = TypeVar("T")
 # The first process evaluates, measures and writes while the others wait for it.

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import hashlib
 import os
 import secrets
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
-from zoo.errors import EnvironmentFault, RunBusy
+from zoo.errors import EnvironmentFault, RegistryError, RunBusy
+
+if TYPE_CHECKING:
+    pass
+
 
 try:
     import fcntl
@@ -136,3 +141,12 @@ def _explain(path: Path, problem: OSError) -> str:
     if problem.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         return f"{path}: the folder cannot be written to ({problem.strerror}); choose another with --runs"
     return f"{path}: writing failed: {problem.strerror}"
+
+
+def sha256(path: Path) -> str:
+    """The hexadecimal digest of a file. Raises :class:`RegistryError` where it cannot be read."""
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as problem:
+        raise RegistryError(f"{path}: cannot be read ({problem.strerror})") from problem

@@ -8,8 +8,8 @@ class Demo(nn.Module):
     """Mean and variance are a learned mix of an image's channel's, an image's and a batch's
     channel's.
 
-    Takes (N, num_channels, H, W) and gives the same shape and dtype. In eval mode the batch's part is
-    a running average. Paper: Luo et al., "Differentiable Learning-to-Normalize via Switchable
+    Takes (N, num_channels, H, W) and gives the same shape and dtype. In eval mode the batch's part
+    is a running average. Paper: Luo et al., "Differentiable Learning-to-Normalize via Switchable
     Normalization", arXiv:1806.10779.
     """
 

@@ -1,0 +1,92 @@
+"""What an architecture builder receives as ``norm``."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from zoo.errors import RegistryError
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+@dataclass(frozen=True)
+class Norm:
+    """What an architecture builder receives as ``norm``: makes one normalisation layer per call.
+
+    An architecture uses it so::
+
+        self.conv1 = norm.conv2d(in_channels, 64, 3, padding=1)
+        self.norm1 = norm(64)                     # an activation follows
+        self.act1 = norm.act()                    # nn.ReLU, or nn.Identity where the norm includes the activation
+        self.norm2 = norm(64, apply_act=False, branch_end=True)   # last layer of a residual branch
+
+    and every norm of the registry works in it.
+    """
+
+    name: str
+    builder: Callable[..., nn.Module]
+    kwargs: dict[str, Any] = field(default_factory=dict)
+    activation_included: bool = False
+    conv: Callable[..., nn.Module] | None = None
+    where: str = ""  # for messages
+
+    def __call__(self, num_channels: int, *, apply_act: bool = True, branch_end: bool = False) -> nn.Module:
+        """A layer for (N, `num_channels`, H, W).
+
+        `apply_act`: whether an activation belongs here; passed on only to a norm that includes the activation.
+        `branch_end`: True on the last norm of a residual branch; passed on only to a builder that names it
+        (SkipInit starts such a branch at zero).
+        """
+        optional: dict[str, Any] = {}
+        if self.activation_included:
+            optional["apply_act"] = apply_act
+        if self._names_branch_end:
+            optional["branch_end"] = branch_end
+        return call_builder(self.builder, self.where, num_channels, **self.kwargs, **optional)
+
+    def branch_scale(self, num_channels: int) -> nn.Module:
+        """The layer after the last convolution of a pre-activation branch: Identity for all but norms like SkipInit.
+
+        Such a branch has no norm at its end, so a builder that names `branch_end` gets a layer of its own there. A zero
+        scale before the branch's last ReLU would never leave zero, since its gradient is zero too.
+        """
+        from torch import nn
+
+        return self(num_channels, apply_act=False, branch_end=True) if self._names_branch_end else nn.Identity()
+
+    @property
+    def _names_branch_end(self) -> bool:
+        return "branch_end" in inspect.signature(self.builder).parameters
+
+    def act(self, layer: Callable[..., nn.Module] | None = None) -> nn.Module:
+        """The activation after a norm: `layer()` (ReLU unless given), or Identity where the norm includes its own."""
+        from torch import nn
+
+        return nn.Identity() if self.activation_included else (layer or nn.ReLU)()
+
+    def conv2d(self, in_channels: int, out_channels: int, kernel_size: int, **kwargs: Any) -> nn.Module:
+        """A convolution without bias, of the kind that the norm asks for (weight standardisation has its own)."""
+        from torch import nn
+
+        return (self.conv or nn.Conv2d)(in_channels, out_channels, kernel_size, bias=False, **kwargs)
+
+
+def call_builder(builder: Callable[..., Any], where: str, *args: Any, **kwargs: Any) -> nn.Module:
+    """What `builder` makes, where its arguments fit. Raises :class:`RegistryError` in one line."""
+    from torch import nn
+
+    try:
+        module = builder(*args, **kwargs)
+    except RegistryError:
+        raise
+    except Exception as problem:
+        given = ", ".join([*map(repr, args), *(f"{key}={value!r}" for key, value in kwargs.items() if key != "norm")])
+        line = " ".join(f"{type(problem).__name__}: {problem}".split())
+        raise RegistryError(f"{where}({given}) failed: {line}") from problem
+    if not isinstance(module, nn.Module):
+        raise RegistryError(f"{where} returned {type(module).__name__}, expected a torch.nn.Module")
+    return module

@@ -1,0 +1,59 @@
+"""A resolved model: its entries, and the weights that it starts from."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from zoo.registry.entries import ArchitectureEntry, ModelEntry, NormEntry, Origin
+
+if TYPE_CHECKING:
+    from zoo.registry.model import Model, Pretrained
+
+BUILT_IN = Path(__file__).parents[1] / "registry.yaml"
+MARK = "~"  # between a model's name and eight digits of the digest of what it started from
+
+
+@dataclass(frozen=True)
+class Model:
+    """A resolved name. Either `architecture` and `norm` are set, or `entry.builder` makes the whole model.
+
+    `pretrained` is the file that its weights start from, where one was given.
+    """
+
+    name: str
+    origin: Origin
+    architecture: ArchitectureEntry | None
+    norm: NormEntry | None
+    entry: ModelEntry | None = None
+    pretrained: Pretrained | None = None
+
+    @property
+    def label(self) -> str:
+        """What tables show: the entry's own label, else the architecture's with the norm's."""
+        parts = [part.label or part.name for part in (self.architecture, self.norm) if part]
+        if self.entry and self.entry.label:
+            parts = [self.entry.label]
+        if self.pretrained:
+            parts = [*(parts or [self.entry.name]), f"from weights {self.pretrained.sha256[:8]}"]
+        return ", ".join(parts) or self.name
+
+
+@dataclass(frozen=True)
+class Pretrained:
+    """The file that a model's weights start from. `path` is None where a run that has it is only read again."""
+
+    sha256: str
+    path: Path | None = None
+
+
+def starting_from(model: Model, pretrained: Pretrained) -> Model:
+    """`model` under a name of its own, so that it and the one trained from scratch are never one row."""
+    return replace(model, name=f"{model.name}{MARK}{pretrained.sha256[:8]}", pretrained=pretrained)
+
+
+def registry_name(name: str) -> str:
+    """The name that the registry has for the model that a result calls `name`: without the digest of its weights."""
+    return re.sub(rf"{MARK}[0-9a-f]{{8}}\Z", "", name)
