@@ -24,7 +24,9 @@ from zoo.registry.merge import load_registry
 from zoo.registry.model import Model
 from zoo.results.folder import RunFolder, load_history, load_result, save_history
 from zoo.results.schema import Result
-from zoo.runner.sweep import Settings, bench, check, clear, plan
+from zoo.runner.checks import check
+from zoo.runner.runs import plan
+from zoo.runner.sweep import Settings, bench, clear
 from zoo.utils.distributed import ALONE
 
 CPU = torch.device("cpu")

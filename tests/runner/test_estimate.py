@@ -17,7 +17,8 @@ from zoo.recipes.load import load_recipe
 from zoo.registry.merge import load_registry
 from zoo.render.estimate import duration, render
 from zoo.results.folder import load_history, load_result, save_history, save_result
-from zoo.runner import estimate, sweep
+from zoo.runner import estimate
+from zoo.runner import runs as runs_module
 from zoo.runner.estimate import Planned, at_a_time
 
 CHANGES = ("split.train=64", "split.holdout=32", "epochs=2", "schedule.peak_epoch=1")
@@ -44,7 +45,7 @@ def plan_of(benched, *models, seeds=1, changes=CHANGES, **environment):
     """The plan of some models in ./runs, for the machine of the stored run but for `environment`."""
     recipe = load_recipe("smoke", changes).with_precision(benched.result.recipe.content["precision"])
     data, found = load("shapes10"), load_registry().match(models)
-    runs = sweep.plan(found, range(seeds), recipe, data.name, Path("runs"))
+    runs = runs_module.plan(found, range(seeds), recipe, data.name, Path("runs"))
     return estimate.plan(runs, recipe, data, Path("runs"), benched.result.environment | environment)
 
 

@@ -24,7 +24,8 @@ from zoo.recipes.load import load_recipe
 from zoo.registry.merge import load_registry
 from zoo.results.folder import RunFolder, find_results, load_history, load_result
 from zoo.results.schema import EpochRow
-from zoo.utils.distributed import ALONE, World, check_batches, check_model
+from zoo.runner.checks import check_batches, check_model
+from zoo.utils.distributed import ALONE, World
 
 CPU = torch.device("cpu")
 TWO = (World(0, 2), World(1, 2))

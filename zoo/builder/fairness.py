@@ -17,6 +17,7 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from zoo.builder.torchstate import Snapshot
 from zoo.errors import RegistryError
+from zoo.utils.distributed import unsynchronised
 
 # The harness uses none of these, so their author would believe in a training that did not take place.
 OWN_TRAINING = (
@@ -68,14 +69,6 @@ def check_module(where: str, module: nn.Module) -> None:
                 f"{where}: parameter {name!r} has a gradient hook, which changes how fast it learns; "
                 "take it out: how parameters are updated is the recipe's, one for all models"
             )
-
-
-def unsynchronised(module: nn.Module) -> nn.Module:
-    """`module` itself, its SyncBatchNorm as BatchNorm: to try a copy in one process, or on a CPU, while others wait."""
-    for part in module.modules():
-        if isinstance(part, nn.SyncBatchNorm):
-            part.__class__ = nn.BatchNorm2d
-    return module
 
 
 def step(module: nn.Module, images: Tensor) -> tuple[nn.Module, dict[str, nn.Parameter], Any]:

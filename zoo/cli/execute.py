@@ -40,8 +40,9 @@ def show_plan(job: Job, recipes: Sequence[Recipe], plans: Sequence[Sequence[Run]
 
     from zoo.engine.environment import describe
     from zoo.render.estimate import render
+    from zoo.runner.checks import check_models
     from zoo.runner.estimate import plan
-    from zoo.runner.sweep import check_models, models_of
+    from zoo.runner.runs import models_of
 
     for recipe, runs in zip(recipes, plans, strict=True):
         check_models(models_of(runs), recipe, job.data, job.settings)

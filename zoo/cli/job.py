@@ -11,6 +11,8 @@ import click
 
 from zoo.cli import execute, options
 from zoo.cli.options import INTERRUPTED
+from zoo.runner import checks
+from zoo.runner import runs as runs_module
 
 if TYPE_CHECKING:
     from zoo.cluster.options import Cluster
@@ -217,7 +219,7 @@ def prepare_alone(command: str, load: Callable[[], Sequence[Recipe]], **given: A
     """
     job, (recipe,) = prepare(load, **given)
 
-    from zoo.runner.sweep import check_models
+    from zoo.runner.checks import check_models
 
     job.settings.world.check_alone(f"`{command}`")
     _tell(check_models(job.models, recipe, job.data, job.settings), lambda line: click.echo(line, err=True))
@@ -225,7 +227,7 @@ def prepare_alone(command: str, load: Callable[[], Sequence[Recipe]], **given: A
 
 
 def _tell(notes: Mapping[str, Sequence[str]], say: Callable[[str], None]) -> None:
-    """What :func:`zoo.runner.sweep.check_models` found, line by line."""
+    """What :func:`zoo.runner.checks.check_models` found, line by line."""
     for name, lines in notes.items():
         for line in lines:
             say(f"{name}: {line}")
@@ -247,14 +249,14 @@ def carry_out(
     from zoo.track.trackers import open_trackers
 
     plans = [
-        engine.plan(of_it, job.seeds, recipe, job.data.name, job.runs)
+        runs_module.plan(of_it, job.seeds, recipe, job.data.name, job.runs)
         for recipe, of_it in zip(recipes, models or [job.models] * len(recipes), strict=True)
     ]
     if job.dry_run:
         if job.settings.world.first:
             execute.show_plan(job, recipes, plans)
         return []
-    notes = [engine.check(plan, recipe, job.data, job.settings) for plan, recipe in zip(plans, recipes, strict=True)]
+    notes = [checks.check(plan, recipe, job.data, job.settings) for plan, recipe in zip(plans, recipes, strict=True)]
     stored, world = [], job.settings.world
     track = job.track if world.first else ()
     git = zoo_commit() if track else None  # for trackers; each run records its own
@@ -268,7 +270,7 @@ def carry_out(
             for plan, recipe in zip(plans, recipes, strict=True):
                 reporter.say(
                     f"recipe {recipe.slug} ({recipe.precision}) on {job.data.name}: "
-                    f"{len(engine.models_of(plan))} models x {len(job.seeds)} seeds, {recipe.epochs} epochs, "
+                    f"{len(runs_module.models_of(plan))} models x {len(job.seeds)} seeds, {recipe.epochs} epochs, "
                     f"runs in {job.runs}"
                 )
                 if job.cluster:

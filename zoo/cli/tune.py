@@ -78,7 +78,7 @@ def tune(
 
     job, wanted = prepare_alone("zoo tune", load, **given)
 
-    from zoo.runner.inputs import check_data
+    from zoo.runner.checks import check_data
 
     for where, end in spaces[0].ends(wanted):
         try:

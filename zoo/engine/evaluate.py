@@ -15,6 +15,7 @@ from zoo.recipes.tta import ONE_LOOK, Views
 
 AUTOCAST_TYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 ECE_BINS = 15
+EVAL_BATCH = {"cpu": 256, "cuda": 2048}
 
 
 @dataclass(frozen=True)

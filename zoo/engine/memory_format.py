@@ -13,14 +13,13 @@ from typing import Any
 import torch
 from torch import nn
 
-from zoo.builder.fairness import unsynchronised
 from zoo.data.cache import user_cache
 from zoo.engine.optim import make_optimizer
 from zoo.engine.step import TrainStep
 from zoo.engine.timing import seconds_of
 from zoo.errors import EnvironmentFault
 from zoo.recipes.recipe import Recipe
-from zoo.utils.distributed import ALONE
+from zoo.utils.distributed import ALONE, unsynchronised
 from zoo.utils.files import write_first
 
 LAYOUTS = {"nchw": torch.contiguous_format, "channels_last": torch.channels_last}

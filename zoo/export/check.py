@@ -9,10 +9,9 @@ from torch import Tensor
 
 from zoo.data.datasets import Dataset
 from zoo.data.split import stratified_subset
-from zoo.engine.evaluate import evaluate
+from zoo.engine.evaluate import EVAL_BATCH, evaluate
 from zoo.errors import ResultError
 from zoo.export.formats import Answer
-from zoo.runner.inputs import EVAL_BATCH
 from zoo.trained.load import TrainedRun
 
 IMAGES = 512  # at most; each class has its share

@@ -4,18 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from zoo.data.augment.spec import parse
 from zoo.data.datasets import Dataset
 from zoo.data.loader import EvalLoader, TrainLoader
 from zoo.data.split import stratified_holdout, stratified_subset
+from zoo.engine.evaluate import EVAL_BATCH
 from zoo.errors import RecipeError
 from zoo.recipes.recipe import Recipe
-from zoo.registry.model import Pretrained
-from zoo.results.folder import FILE, load_result
 from zoo.runner.settings import Settings
-from zoo.utils.distributed import check_batches
-
-EVAL_BATCH = {"cpu": 256, "cuda": 2048}
 
 
 def train_loader(
@@ -61,62 +56,6 @@ def input_shape(recipe: Recipe, dataset: Dataset) -> tuple[int, int, int]:
     first = dataset.train
     images, _ = next(iter(EvalLoader(first.images[:1], first.labels[:1], recipe.augment.eval, batch_size=1)))
     return tuple(images.shape[1:])
-
-
-def check_data(recipe: Recipe, dataset: Dataset, settings: Settings) -> None:
-    """Put a few images through both transform lists and count the images against the recipe.
-
-    Raises :class:`RecipeError` for a wrong split, batch size, transform or executor, naming the list at fault.
-    """
-    rows, _ = split_rows(recipe, dataset)
-    if recipe.drop_last and recipe.batch_size > len(rows):
-        raise RecipeError(
-            f"recipe {recipe.name!r}: batch_size {recipe.batch_size} is more than the {len(rows)} training images; "
-            f"lower it, as in --set batch_size={max(1, len(rows) // 10)}"
-        )
-    check_batches(len(rows), recipe.batch_size, recipe.drop_last, settings.world)
-    images, labels = dataset.train.images[:4], dataset.train.labels[:4]
-    for name in ("train", "eval"):
-        transforms = parse(getattr(recipe.augment, name), f"recipe {recipe.name!r}: augment.{name}")
-        try:
-            made, _ = next(iter(EvalLoader(images, labels, transforms, batch_size=4, executor=settings.executor)))
-        except Exception as problem:  # whatever a transform makes of its arguments
-            line = " ".join(str(problem).split()) or type(problem).__name__
-            raise RecipeError(f"recipe {recipe.name!r}: augment.{name}: {line}") from problem
-    height, width = made.shape[2:]
-    if recipe.views.shift >= min(height, width):
-        raise RecipeError(
-            f"recipe {recipe.name!r}: shifted_evaluation: {recipe.views.shift} pixels are too many for images of "
-            f"{width}x{height}; --set shifted_evaluation=null switches it off"
-        )
-
-
-def check_weights(pretrained: Pretrained, recipe: Recipe, dataset: Dataset) -> None:
-    """Raise :class:`RecipeError` where the weights that a model starts from would leak: those of a run on the images of
-    `dataset` that its test images chose, or that was trained on images by which `recipe` chooses.
-
-    A run is known by the ``result.json`` beside its weights.
-    """
-    stored = pretrained.path.with_name(FILE) if pretrained.path else None
-    if stored is None or not stored.is_file():
-        return
-    result = load_result(stored)
-    if result.dataset.fingerprint != dataset.fingerprint:
-        return
-    if result.selection.split == "test":
-        raise RecipeError(
-            f"--pretrained {pretrained.path}: the test images of {dataset.name} chose these weights, and would choose "
-            "whatever starts from them; give a run under a recipe that chooses by held-out images"
-        )
-    by_images = recipe.selection.rule == "best" or recipe.schedule.name == "plateau"
-    chooses = recipe.selection.split == "holdout" and by_images
-    then, now = result.recipe.content["split"], recipe.split
-    if chooses and now.holdout and (then["holdout"], then["seed"]) != (now.holdout, now.seed):
-        raise RecipeError(
-            f"--pretrained {pretrained.path}: trained on images that recipe {recipe.name!r} holds out to choose by; "
-            f"hold out what that run did (split.holdout={then['holdout']}, split.seed={then['seed']}) or take the last "
-            "epoch: --set selection.rule=last"
-        )
 
 
 def split_rows(recipe: Recipe, dataset: Dataset) -> tuple[np.ndarray, np.ndarray]:

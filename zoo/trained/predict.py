@@ -16,10 +16,9 @@ from zoo.data.augment.spec import parse
 from zoo.data.readers import decode
 from zoo.data.readers.image_folder import IMAGE_SUFFIXES
 from zoo.engine.counts import count_macs
-from zoo.engine.evaluate import evaluate
+from zoo.engine.evaluate import EVAL_BATCH, evaluate
 from zoo.engine.machine import exact_float32
 from zoo.errors import DataError, ResultError
-from zoo.runner.inputs import EVAL_BATCH
 from zoo.trained.load import TrainedRun
 
 SIDES = (

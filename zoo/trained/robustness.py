@@ -14,10 +14,9 @@ from zoo.data.augment.corrupt import corrupt
 from zoo.data.datasets import Dataset
 from zoo.data.split import stratified_subset
 from zoo.data.test_sets import ShiftedSet
-from zoo.engine.evaluate import BatchStatistics, Evaluation, evaluate
+from zoo.engine.evaluate import EVAL_BATCH, BatchStatistics, Evaluation, evaluate
 from zoo.engine.machine import exact_float32
 from zoo.errors import DataError
-from zoo.runner.inputs import EVAL_BATCH
 from zoo.trained.load import TrainedRun
 from zoo.utils.seeding import derive
 

@@ -13,8 +13,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from zoo.errors import EnvironmentFault, RecipeError, RegistryError
-from zoo.registry.model import Model
+from zoo.errors import EnvironmentFault
 
 T = TypeVar("T")
 # The first process evaluates, measures and writes while the others wait for it.
@@ -109,45 +108,9 @@ def join(device: torch.device) -> tuple[World, torch.device]:
     return World(dist.get_rank(), dist.get_world_size()), device
 
 
-def check_model(model: Model, module: nn.Module, device: torch.device, world: World) -> None:
-    """Raise :class:`RegistryError` where `world` would change what `module`, built from `model`, computes.
-
-    A norm whose statistics are of the batch would take them over each process' share of it, silently another model than
-    under one process. torch synchronises BatchNorm on GPUs only: elsewhere :class:`EnvironmentFault`.
-    """
-    if world.size == 1:
-        return
-    parts = list(module.modules())
-    synchronised = any(isinstance(part, nn.SyncBatchNorm) for part in parts)
-    if synchronised and device.type != "cuda":
-        raise EnvironmentFault(
-            f"{model.name}: torch synchronises batch statistics between GPUs only, and this is a {device.type}; "
-            "use one process, or a norm that does not depend on the batch, such as gn"
-        )
-    own = any(
-        isinstance(part, nn.modules.batchnorm._BatchNorm) and not isinstance(part, nn.SyncBatchNorm) for part in parts
-    )
-    claimed = model.norm is None or model.norm.batch_independent or synchronised
-    if own or not claimed:
-        raise RegistryError(
-            f"{model.name}: its norm takes statistics of the batch, and each of {world.size} processes would take them "
-            "over its own share: another model than with one process; use the norm syncbn (on GPUs), a norm that does "
-            "not depend on the batch, such as gn, or one process"
-        )
-
-
-def smallest_batch(images: int, batch_size: int, drop_last: bool) -> int:
-    """Images in the smallest batch of an epoch of `images`."""
-    left = images % batch_size
-    return left if left and not drop_last else batch_size
-
-
-def check_batches(images: int, batch_size: int, drop_last: bool, world: World) -> None:
-    """Raise :class:`RecipeError` where an epoch of `images` has a batch that leaves a process without an image."""
-    left, smallest = images % batch_size, smallest_batch(images, batch_size, drop_last)
-    if smallest < world.size:
-        which = "the last batch" if smallest == left else "a batch"
-        raise RecipeError(
-            f"{which} has {smallest} images, fewer than the {world.size} processes; "
-            + ("give --set drop_last=true, or fewer processes" if smallest == left else "give fewer processes")
-        )
+def unsynchronised(module: nn.Module) -> nn.Module:
+    """`module` itself, its SyncBatchNorm as BatchNorm: to try a copy in one process, or on a CPU, while others wait."""
+    for part in module.modules():
+        if isinstance(part, nn.SyncBatchNorm):
+            part.__class__ = nn.BatchNorm2d
+    return module

@@ -1,0 +1,157 @@
+"""What is checked before the first run of a bench starts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import nn
+
+from zoo.builder import notes
+from zoo.builder.construct import build
+from zoo.builder.trial import try_on
+from zoo.data.augment.spec import parse
+from zoo.data.datasets import Dataset
+from zoo.data.loader import EvalLoader
+from zoo.errors import EnvironmentFault, RecipeError, RegistryError
+from zoo.recipes.recipe import Recipe
+from zoo.registry.model import Model, Pretrained
+from zoo.results.folder import FILE, load_result
+from zoo.runner.inputs import input_shape, split_rows
+from zoo.runner.run_one import Run, make_folder
+from zoo.runner.runs import models_of
+from zoo.runner.settings import Settings
+from zoo.utils.distributed import World
+
+
+def check(runs: Sequence[Run], recipe: Recipe, dataset: Dataset, settings: Settings) -> dict[str, list[str]]:
+    """Find the mistakes of every run before the first long one, not after it; gives what :func:`check_models` does.
+
+    Raises :class:`zoo.errors.RecipeError` for a wrong transform, split, batch size or executor,
+    :class:`zoo.errors.RegistryError` for a model that does not build or does not take an image, and
+    :class:`zoo.errors.ResultError` for a folder that cannot be made.
+    """
+    told = check_models(models_of(runs), recipe, dataset, settings)
+    for run in runs:
+        make_folder(run.folder)
+    return told
+
+
+def check_models(models: Sequence[Model], recipe: Recipe, dataset: Dataset, settings: Settings) -> dict[str, list[str]]:
+    """Check `recipe` against the data, build each of `models` and try it on an image's shape.
+
+    Raises what :func:`zoo.runner.checks.check_data` and :func:`zoo.runner.checks.check_weights` do, and
+    :class:`zoo.errors.RegistryError`. Gives, by name, what was done to each model as it was built
+    (:mod:`zoo.builder.notes`); most have nothing to tell.
+    """
+    check_data(recipe, dataset, settings)
+    shape, told = input_shape(recipe, dataset), {}
+    smallest = smallest_batch(len(split_rows(recipe, dataset)[0]), recipe.batch_size, recipe.drop_last)
+    for model in models:
+        if model.pretrained:
+            check_weights(model.pretrained, recipe, dataset)
+        module = build(model, dataset.num_classes)
+        check_model(model, module, settings.device, settings.world)
+        try_on(model, module, shape, dataset.num_classes, smallest // settings.world.size)
+        told[model.name] = notes.of(module)
+    return told
+
+
+def check_data(recipe: Recipe, dataset: Dataset, settings: Settings) -> None:
+    """Put a few images through both transform lists and count the images against the recipe.
+
+    Raises :class:`RecipeError` for a wrong split, batch size, transform or executor, naming the list at fault.
+    """
+    rows, _ = split_rows(recipe, dataset)
+    if recipe.drop_last and recipe.batch_size > len(rows):
+        raise RecipeError(
+            f"recipe {recipe.name!r}: batch_size {recipe.batch_size} is more than the {len(rows)} training images; "
+            f"lower it, as in --set batch_size={max(1, len(rows) // 10)}"
+        )
+    check_batches(len(rows), recipe.batch_size, recipe.drop_last, settings.world)
+    images, labels = dataset.train.images[:4], dataset.train.labels[:4]
+    for name in ("train", "eval"):
+        transforms = parse(getattr(recipe.augment, name), f"recipe {recipe.name!r}: augment.{name}")
+        try:
+            made, _ = next(iter(EvalLoader(images, labels, transforms, batch_size=4, executor=settings.executor)))
+        except Exception as problem:  # whatever a transform makes of its arguments
+            line = " ".join(str(problem).split()) or type(problem).__name__
+            raise RecipeError(f"recipe {recipe.name!r}: augment.{name}: {line}") from problem
+    height, width = made.shape[2:]
+    if recipe.views.shift >= min(height, width):
+        raise RecipeError(
+            f"recipe {recipe.name!r}: shifted_evaluation: {recipe.views.shift} pixels are too many for images of "
+            f"{width}x{height}; --set shifted_evaluation=null switches it off"
+        )
+
+
+def check_weights(pretrained: Pretrained, recipe: Recipe, dataset: Dataset) -> None:
+    """Raise :class:`RecipeError` where the weights that a model starts from would leak: those of a run on the images of
+    `dataset` that its test images chose, or that was trained on images by which `recipe` chooses.
+
+    A run is known by the ``result.json`` beside its weights.
+    """
+    stored = pretrained.path.with_name(FILE) if pretrained.path else None
+    if stored is None or not stored.is_file():
+        return
+    result = load_result(stored)
+    if result.dataset.fingerprint != dataset.fingerprint:
+        return
+    if result.selection.split == "test":
+        raise RecipeError(
+            f"--pretrained {pretrained.path}: the test images of {dataset.name} chose these weights, and would choose "
+            "whatever starts from them; give a run under a recipe that chooses by held-out images"
+        )
+    by_images = recipe.selection.rule == "best" or recipe.schedule.name == "plateau"
+    chooses = recipe.selection.split == "holdout" and by_images
+    then, now = result.recipe.content["split"], recipe.split
+    if chooses and now.holdout and (then["holdout"], then["seed"]) != (now.holdout, now.seed):
+        raise RecipeError(
+            f"--pretrained {pretrained.path}: trained on images that recipe {recipe.name!r} holds out to choose by; "
+            f"hold out what that run did (split.holdout={then['holdout']}, split.seed={then['seed']}) or take the last "
+            "epoch: --set selection.rule=last"
+        )
+
+
+def check_model(model: Model, module: nn.Module, device: torch.device, world: World) -> None:
+    """Raise :class:`RegistryError` where `world` would change what `module`, built from `model`, computes.
+
+    A norm whose statistics are of the batch would take them over each process' share of it, silently another model than
+    under one process. torch synchronises BatchNorm on GPUs only: elsewhere :class:`EnvironmentFault`.
+    """
+    if world.size == 1:
+        return
+    parts = list(module.modules())
+    synchronised = any(isinstance(part, nn.SyncBatchNorm) for part in parts)
+    if synchronised and device.type != "cuda":
+        raise EnvironmentFault(
+            f"{model.name}: torch synchronises batch statistics between GPUs only, and this is a {device.type}; "
+            "use one process, or a norm that does not depend on the batch, such as gn"
+        )
+    own = any(
+        isinstance(part, nn.modules.batchnorm._BatchNorm) and not isinstance(part, nn.SyncBatchNorm) for part in parts
+    )
+    claimed = model.norm is None or model.norm.batch_independent or synchronised
+    if own or not claimed:
+        raise RegistryError(
+            f"{model.name}: its norm takes statistics of the batch, and each of {world.size} processes would take them "
+            "over its own share: another model than with one process; use the norm syncbn (on GPUs), a norm that does "
+            "not depend on the batch, such as gn, or one process"
+        )
+
+
+def smallest_batch(images: int, batch_size: int, drop_last: bool) -> int:
+    """Images in the smallest batch of an epoch of `images`."""
+    left = images % batch_size
+    return left if left and not drop_last else batch_size
+
+
+def check_batches(images: int, batch_size: int, drop_last: bool, world: World) -> None:
+    """Raise :class:`RecipeError` where an epoch of `images` has a batch that leaves a process without an image."""
+    left, smallest = images % batch_size, smallest_batch(images, batch_size, drop_last)
+    if smallest < world.size:
+        which = "the last batch" if smallest == left else "a batch"
+        raise RecipeError(
+            f"{which} has {smallest} images, fewer than the {world.size} processes; "
+            + ("give --set drop_last=true, or fewer processes" if smallest == left else "give fewer processes")
+        )
