@@ -22,7 +22,7 @@ from zoo.engine.machine import native_bf16
 from zoo.engine.train import Batches, train
 from zoo.recipes.load import load_recipe
 from zoo.results.folder import RunFolder
-from zoo.results.schema import EpochRow
+from zoo.results.history import EpochRow
 from zoo.utils.distributed import ALONE
 
 CPU = torch.device("cpu")

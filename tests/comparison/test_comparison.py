@@ -23,8 +23,9 @@ from zoo.errors import ResultError, UnknownNameError
 from zoo.render.comparison import ELSEWHERE, render
 from zoo.render.document import FORMATS
 from zoo.render.power import render_power
-from zoo.results.folder import RunFolder, Stored, save_history, save_predictions
-from zoo.results.schema import EpochRow, Result
+from zoo.results.folder import RunFolder, Stored, save_predictions
+from zoo.results.history import EpochRow, save_history
+from zoo.results.schema import Result
 from zoo.utils.stats import seeds_needed, student_interval
 
 MACHINE = {"cpu": "CPU one", "cores": 2, "threads": 2, "torch": "2.9", "python": "3.11.1", "gpu": None, "cuda": None}

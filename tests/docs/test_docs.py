@@ -10,7 +10,8 @@ from zoo.recipes.load import load_recipe
 from zoo.render.batch_size import render
 from zoo.render.comparison import render as render_groups
 from zoo.render.eva6s8 import render as render_way
-from zoo.results.folder import find_results, load_all, load_history, load_stored
+from zoo.results.folder import find_results, load_all, load_stored
+from zoo.results.history import load_history
 from zoo.studies.batch_size import batch_size_recipes, batch_sizes
 from zoo.studies.eva6s8 import ablation, reference_recipes
 

@@ -22,7 +22,8 @@ from zoo.recipes.load import load_recipe
 from zoo.recipes.recipe import Recipe
 from zoo.registry.merge import load_registry
 from zoo.registry.model import Model
-from zoo.results.folder import RunFolder, load_history, load_result, save_history
+from zoo.results.folder import RunFolder, load_result
+from zoo.results.history import load_history, save_history
 from zoo.results.schema import Result
 from zoo.runner.checks import check
 from zoo.runner.runs import plan

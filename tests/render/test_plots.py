@@ -20,8 +20,8 @@ from zoo.comparison.groups import compare as group_runs
 from zoo.errors import ResultError
 from zoo.render.plots import bars, batch_size, curves, pareto
 from zoo.render.plots.sheet import inches_of, labels, only_group, outputs, sheet, style, wrapped
-from zoo.results.folder import RunFolder, Stored, save_history, save_result
-from zoo.results.schema import EpochRow
+from zoo.results.folder import RunFolder, Stored, save_result
+from zoo.results.history import EpochRow, save_history
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 RECIPE = "laptop-5ebfdb2c"  # three models, three seeds each

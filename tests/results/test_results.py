@@ -17,21 +17,11 @@ import numpy as np
 import pytest
 
 from zoo.errors import EnvironmentFault, ResultError
-from zoo.results.folder import (
-    RunFolder,
-    find_results,
-    load_history,
-    load_predictions,
-    load_result,
-    save_history,
-    save_predictions,
-    save_result,
-)
-from zoo.results.history import epochs_to, seconds_to
+from zoo.results.folder import RunFolder, find_results, load_predictions, load_result, save_predictions, save_result
+from zoo.results.history import EpochRow, epochs_to, load_history, save_history, seconds_to
 from zoo.results.schema import (
     SCHEMA_VERSION,
     DatasetPart,
-    EpochRow,
     Metrics,
     ModelPart,
     RecipePart,

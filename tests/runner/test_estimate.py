@@ -16,7 +16,8 @@ from zoo.errors import ResultError
 from zoo.recipes.load import load_recipe
 from zoo.registry.merge import load_registry
 from zoo.render.estimate import duration, render
-from zoo.results.folder import load_history, load_result, save_history, save_result
+from zoo.results.folder import load_result, save_result
+from zoo.results.history import load_history, save_history
 from zoo.runner import estimate
 from zoo.runner import runs as runs_module
 from zoo.runner.estimate import Planned, at_a_time

@@ -15,8 +15,8 @@ from test_comparison import result
 from zoo.recipes.diff import differences
 from zoo.recipes.load import load_recipe
 from zoo.render.eva6s8 import draw, render
-from zoo.results.folder import RunFolder, Stored, save_history
-from zoo.results.schema import EpochRow
+from zoo.results.folder import RunFolder, Stored
+from zoo.results.history import EpochRow, save_history
 from zoo.studies.eva6s8 import ablation, reference_recipes, reference_steps
 
 

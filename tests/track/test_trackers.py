@@ -21,7 +21,7 @@ import pytest
 
 from zoo.registry.merge import load_registry
 from zoo.results.folder import RunFolder, find_results, load_result
-from zoo.runner.run_one import Run
+from zoo.results.run import Run
 from zoo.track.reporter import Tracked
 from zoo.web.live import unfinished
 

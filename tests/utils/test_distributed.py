@@ -22,8 +22,8 @@ from zoo.engine.memory_format import LAYOUTS, choose_layout
 from zoo.errors import EnvironmentFault, RecipeError, RegistryError
 from zoo.recipes.load import load_recipe
 from zoo.registry.merge import load_registry
-from zoo.results.folder import RunFolder, find_results, load_history, load_result
-from zoo.results.schema import EpochRow
+from zoo.results.folder import RunFolder, find_results, load_result
+from zoo.results.history import EpochRow, load_history
 from zoo.runner.checks import check_batches, check_model
 from zoo.utils.distributed import ALONE, World
 

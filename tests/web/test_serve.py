@@ -18,7 +18,8 @@ import pytest
 from web_browser import wait
 from web_runs import history, make_run
 
-from zoo.results.folder import RunFolder, save_history
+from zoo.results.folder import RunFolder
+from zoo.results.history import save_history
 from zoo.web.live import unfinished
 
 

@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from zoo.results.folder import RunFolder, save_history, save_predictions, save_result
-from zoo.results.schema import EpochRow, Result
+from zoo.results.folder import RunFolder, save_predictions, save_result
+from zoo.results.history import EpochRow, save_history
+from zoo.results.schema import Result
 
 CLASSES = ["airplane", "bird", "cat"]
 IMAGES = 300

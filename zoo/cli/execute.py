@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from zoo.recipes.recipe import Recipe
     from zoo.render.progress import Gathered
     from zoo.results.folder import Stored
-    from zoo.runner.run_one import Run
+    from zoo.results.run import Run
     from zoo.track.reporter import Tracker
 
 OPTIONS = (
@@ -94,7 +94,8 @@ def carry_out_on_cluster(
     from zoo.cluster.options import open_engine
     from zoo.cluster.request import Source, make_request
     from zoo.cluster.sweep import Ticket, marks_in, sweep
-    from zoo.results.folder import Stored, load_history, load_result
+    from zoo.results.folder import Stored, load_result
+    from zoo.results.history import load_history
     from zoo.runner.estimate import OVER, look
     from zoo.track.reporter import Tracked
 

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from zoo.data.datasets import Dataset
     from zoo.engine.train import EpochRow
     from zoo.recipes.recipe import Recipe
+    from zoo.results.run import Run
     from zoo.results.schema import Result, SettingsPart
-    from zoo.runner.run_one import Run
     from zoo.runner.settings import Settings
 
 VARIABLES = ("ZOO_DATA", "ZOO_CACHE", "ZOO_REGISTRY")  # they name folders, so they have to mean the same there
@@ -144,8 +144,8 @@ def _run(request: Request, node: str) -> None:
     from zoo.registry.merge import load_registry
     from zoo.registry.model import starting_from
     from zoo.results.folder import RunFolder
+    from zoo.results.run import Run
     from zoo.runner.identity import identity_of
-    from zoo.runner.run_one import Run
     from zoo.runner.settings import Settings
     from zoo.runner.sweep import bench
 

@@ -14,9 +14,10 @@ from typing import Protocol
 
 from zoo.cluster.request import SHARED, Outcome, Request
 from zoo.errors import ResultError
-from zoo.results.folder import load_history, load_result
-from zoo.results.schema import EpochRow, Result
-from zoo.runner.run_one import Run
+from zoo.results.folder import load_result
+from zoo.results.history import EpochRow, load_history
+from zoo.results.run import Run
+from zoo.results.schema import Result
 from zoo.runner.sweep import Reporter
 
 POLL = 0.5  # seconds between looks at the engine and at the runs' folders

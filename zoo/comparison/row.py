@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 
 from zoo.comparison.baseline import Difference, Figure
 from zoo.results import history
-from zoo.results.folder import Stored, load_history
+from zoo.results.folder import Stored
+from zoo.results.history import load_history
 from zoo.results.schema import Result
 from zoo.utils.stats import student_interval, wilson_interval
 

@@ -30,7 +30,7 @@ from zoo.errors import ZooError
 from zoo.recipes.recipe import Recipe
 from zoo.recipes.schema import Constant
 from zoo.results.folder import RunFolder
-from zoo.results.schema import EpochRow
+from zoo.results.history import EpochRow
 from zoo.utils.distributed import ALONE
 
 EPOCHS = 2  # of ten windows each

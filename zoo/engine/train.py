@@ -18,8 +18,8 @@ from zoo.engine.machine import synchronize
 from zoo.engine.optim import lr_factor, make_optimizer, make_plateau, set_lr
 from zoo.engine.step import TrainStep
 from zoo.recipes.recipe import Recipe
-from zoo.results.folder import RunFolder, save_history
-from zoo.results.schema import EpochRow
+from zoo.results.folder import RunFolder
+from zoo.results.history import EpochRow, save_history
 from zoo.utils.distributed import World
 from zoo.utils.seeding import derive
 

@@ -17,8 +17,8 @@ from zoo.engine.evaluate import EVAL_BATCH, Evaluation, evaluate
 from zoo.engine.machine import exact_float32
 from zoo.errors import DataError, ResultError
 from zoo.recipes.catalogue import TEST_MARK
-from zoo.results.folder import load_history, load_predictions
-from zoo.results.schema import EpochRow
+from zoo.results.folder import load_predictions
+from zoo.results.history import EpochRow, load_history
 from zoo.trained.load import TrainedRun
 
 NEAR_TIES = 0.002  # of all images: what another processor or batch size may round to another class

@@ -9,8 +9,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from zoo.engine.train import EpochRow
 from zoo.recipes.catalogue import TEST_MARK
+from zoo.results.run import Run
 from zoo.results.schema import Result, SettingsPart
-from zoo.runner.run_one import Run
 
 
 class Lines:

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-import csv
 import hashlib
-import io
 import json
+import os
 import re
 import shutil
 import zipfile
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,10 @@ import numpy as np
 from pydantic import ValidationError
 
 from zoo.errors import ResultError
-from zoo.results.schema import SCHEMA_VERSION, EpochRow, Result
+from zoo.results.schema import (
+    SCHEMA_VERSION,
+    Result,
+)
 from zoo.utils.files import write_atomic
 from zoo.utils.gcpause import paused_gc
 
@@ -190,39 +192,6 @@ def _find(root: Path) -> Iterator[Path]:
         )
 
 
-def save_history(path: Path, rows: Sequence[EpochRow]) -> None:
-    """Write the epochs as CSV; None is an empty field."""
-    text = io.StringIO(newline="")
-    writer = csv.DictWriter(text, [item.name for item in fields(EpochRow)], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(asdict(row) for row in rows)
-    write_atomic(path, text.getvalue().encode())
-
-
-def load_history(path: Path) -> list[EpochRow]:
-    """Read what :func:`save_history` wrote. Raises :class:`ResultError` for a missing or damaged file."""
-
-    def number(text: str) -> float | None:
-        return float(text) if text else None
-
-    try:
-        with path.open(newline="") as file:
-            reader = csv.DictReader(file)
-            if reader.fieldnames != [item.name for item in fields(EpochRow)]:
-                raise ValueError
-            return [
-                EpochRow(
-                    epoch=int(row.pop("epoch")),
-                    eval_split=row.pop("eval_split") or None,
-                    **{name: number(text) for name, text in row.items()},
-                )
-                for row in reader
-            ]
-    except (OSError, ValueError, TypeError) as problem:
-        reason = getattr(problem, "strerror", None) or "damaged or edited"
-        raise ResultError(f"{path}: the history cannot be read ({reason})") from problem
-
-
 def save_predictions(path: Path, labels: np.ndarray, predicted: np.ndarray, confidence: np.ndarray) -> None:
     """Write per-image predictions, (N,) each, in the order of the test split."""
     arrays = {
@@ -241,3 +210,15 @@ def load_predictions(path: Path) -> dict[str, np.ndarray]:
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as problem:
         reason = getattr(problem, "strerror", None) or "damaged or edited"
         raise ResultError(f"{path}: the predictions cannot be read ({reason})") from problem
+
+
+def make_folder(folder: RunFolder) -> None:
+    """Make the folder of a run that is not done, and see that it can be written to. Raises :class:`ResultError`."""
+    try:
+        folder.path.mkdir(parents=True, exist_ok=True)
+    except OSError as problem:
+        raise ResultError(
+            f"{folder.path}: cannot be made ({problem.strerror}); choose another place with --runs"
+        ) from problem
+    if not folder.result.is_file() and not os.access(folder.path, os.W_OK | os.X_OK):  # not after the first epoch
+        raise ResultError(f"{folder.path}: cannot be written to; choose another place with --runs")

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import csv
+import io
 from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
 
-from zoo.results.schema import EpochRow
+from zoo.errors import ResultError
+from zoo.utils.files import write_atomic
 
 
 def epochs_to(history: Sequence[EpochRow], share: float) -> int | None:
@@ -29,3 +34,52 @@ def seconds_to(history: Sequence[EpochRow], accuracy: float) -> float | None:
         if row.eval_accuracy is not None and row.eval_accuracy >= accuracy:
             return seconds
     return None
+
+
+@dataclass(frozen=True)
+class EpochRow:
+    """One line of ``history.csv``. Losses in nats, accuracies 0 to 1; None where nothing was measured."""
+
+    epoch: int  # 1 is the first
+    lr: float  # at the epoch's last step
+    train_loss: float
+    train_accuracy: float
+    eval_split: str | None  # "holdout" or "test", by the recipe's selection
+    eval_loss: float | None
+    eval_accuracy: float | None
+    train_images_per_second: float
+    train_seconds: float
+    eval_seconds: float
+
+
+def save_history(path: Path, rows: Sequence[EpochRow]) -> None:
+    """Write the epochs as CSV; None is an empty field."""
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, [item.name for item in fields(EpochRow)], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(asdict(row) for row in rows)
+    write_atomic(path, text.getvalue().encode())
+
+
+def load_history(path: Path) -> list[EpochRow]:
+    """Read what :func:`save_history` wrote. Raises :class:`ResultError` for a missing or damaged file."""
+
+    def number(text: str) -> float | None:
+        return float(text) if text else None
+
+    try:
+        with path.open(newline="") as file:
+            reader = csv.DictReader(file)
+            if reader.fieldnames != [item.name for item in fields(EpochRow)]:
+                raise ValueError
+            return [
+                EpochRow(
+                    epoch=int(row.pop("epoch")),
+                    eval_split=row.pop("eval_split") or None,
+                    **{name: number(text) for name, text in row.items()},
+                )
+                for row in reader
+            ]
+    except (OSError, ValueError, TypeError) as problem:
+        reason = getattr(problem, "strerror", None) or "damaged or edited"
+        raise ResultError(f"{path}: the history cannot be read ({reason})") from problem

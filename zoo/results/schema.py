@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -172,19 +171,3 @@ class Result(Part):
         software = f"torch {told.get('torch')}" + (f" with CUDA {told['cuda']}" if told.get("cuda") else "")
         malloc = f", {told['malloc']}" if told.get("malloc") else ""
         return f"{hardware(told)}; {software}, Python {told.get('python')}{malloc}"
-
-
-@dataclass(frozen=True)
-class EpochRow:
-    """One line of ``history.csv``. Losses in nats, accuracies 0 to 1; None where nothing was measured."""
-
-    epoch: int  # 1 is the first
-    lr: float  # at the epoch's last step
-    train_loss: float
-    train_accuracy: float
-    eval_split: str | None  # "holdout" or "test", by the recipe's selection
-    eval_loss: float | None
-    eval_accuracy: float | None
-    train_images_per_second: float
-    train_seconds: float
-    eval_seconds: float

@@ -16,9 +16,9 @@ from zoo.data.loader import EvalLoader
 from zoo.errors import EnvironmentFault, RecipeError, RegistryError
 from zoo.recipes.recipe import Recipe
 from zoo.registry.model import Model, Pretrained
-from zoo.results.folder import FILE, load_result
+from zoo.results.folder import FILE, load_result, make_folder
+from zoo.results.run import Run
 from zoo.runner.inputs import input_shape, split_rows
-from zoo.runner.run_one import Run, make_folder
 from zoo.runner.runs import models_of
 from zoo.runner.settings import Settings
 from zoo.utils.distributed import World

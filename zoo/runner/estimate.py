@@ -23,11 +23,12 @@ from zoo.recipes.recipe import Recipe
 from zoo.recipes.tta import Views
 from zoo.registry.fingerprint import definition
 from zoo.registry.model import Model
-from zoo.results.folder import Stored, find_results, load_all, load_history, load_result
+from zoo.results.folder import Stored, find_results, load_all, load_result
+from zoo.results.history import load_history
+from zoo.results.run import Run
 from zoo.results.schema import Result
 from zoo.runner.identity import check_identity, identity_of, identity_of_result
 from zoo.runner.inputs import input_shape, split_rows
-from zoo.runner.run_one import Run
 
 State = Literal["done", "diverged", "goes on", "to do"]
 OVER = ("done", "diverged")

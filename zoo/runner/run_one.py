@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import os
-import statistics
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,52 +11,34 @@ from typing import Any, Protocol
 import torch
 from torch import nn
 
-from zoo.builder import notes
 from zoo.builder.construct import build
 from zoo.data.datasets import Dataset
 from zoo.data.loader import EvalLoader
-from zoo.engine import counts as counts_module
 from zoo.engine import memory_format, speed, train
 from zoo.engine.checkpoint import load_state, save_weights
 from zoo.engine.environment import describe, zoo_commit
-from zoo.engine.evaluate import Evaluation, evaluate
+from zoo.engine.evaluate import evaluate
 from zoo.engine.machine import fresh_compiler, settle_arithmetic
 from zoo.engine.memory import PeakMemory
-from zoo.errors import ResultError
 from zoo.recipes.recipe import Recipe
-from zoo.registry.model import Model
-from zoo.results.folder import RunFolder, save_history, save_predictions, save_result
-from zoo.results.history import epochs_to
+from zoo.results.folder import save_predictions, save_result
+from zoo.results.history import epochs_to, save_history
+from zoo.results.run import Run
 from zoo.results.schema import (
     DatasetPart,
-    Metrics,
     ModelPart,
     RecipePart,
     Result,
     SelectionPart,
     SettingsPart,
-    SpeedPart,
 )
 from zoo.runner.identity import check_identity, started_with
 from zoo.runner.inputs import eval_loader, input_shape, split_rows, train_loader
+from zoo.runner.record import describe_model, describe_speed, metrics_of
 from zoo.runner.settings import Settings, machine_faults, settle_layout
 from zoo.utils.seeding import derive
 
 GOES_ON = "the same command goes on after the last finished epoch"
-
-
-@dataclass(frozen=True)
-class Run:
-    """One model with one seed, and where its files go."""
-
-    model: Model
-    seed: int
-    folder: RunFolder
-
-    @property
-    def name(self) -> str:
-        """For people."""
-        return f"{self.model.name} seed {self.seed}"
 
 
 class Reporter(train.Reporter, Protocol):
@@ -134,7 +114,7 @@ def set_up(run: Run, recipe: Recipe, dataset: Dataset, settings: Settings, *, id
     model = build(run.model, dataset.num_classes).to(device)
     image_shape = input_shape(recipe, dataset)
     with machine_faults(run.name, settings, GOES_ON):  # its first forward pass
-        model_part = _model_part(run.model, model, identity["definition"], image_shape, device, recipe.precision)
+        model_part = describe_model(run.model, model, identity["definition"], image_shape, device, recipe.precision)
 
     state = load_state(folder.state)
     if state is not None:
@@ -279,14 +259,14 @@ def run_one(
             test_images=len(dataset.test),
         ),
         selection=SelectionPart(**recipe.selection.model_dump(), epoch=outcome.selected_epoch),
-        test=_metrics(test) if test else None,
-        holdout=_metrics(holdout) if holdout else None,
-        train=_metrics(trained) if trained else None,
+        test=metrics_of(test) if test else None,
+        holdout=metrics_of(holdout) if holdout else None,
+        train=metrics_of(trained) if trained else None,
         train_loss=last.train_loss if last else None,
         train_accuracy=last.train_accuracy if last else None,
         epochs_trained=len(outcome.history),
         epochs_to_90_percent=epochs_to(outcome.history, 0.9) if diverged is None else None,
-        speed=_speed_part(outcome, inference, peak_memory),
+        speed=describe_speed(outcome, inference, peak_memory),
         settings=ready.used,
         environment=ready.environment
         | ({"processes": settings.world.size} if settings.world.size > 1 else {})
@@ -303,67 +283,3 @@ def run_one(
     save_result(folder.result, result)
     folder.state.unlink(missing_ok=True)  # only after the result is safe
     return result
-
-
-def _model_part(
-    entry: Model,
-    model: nn.Module,
-    told: dict[str, Any],
-    image_shape: tuple[int, int, int],
-    device: torch.device,
-    precision: str,
-) -> ModelPart:
-    parameters, trainable = counts_module.count_parameters(model)
-    return ModelPart(
-        name=entry.name,
-        label=entry.label,
-        norm=entry.norm.name if entry.norm else None,
-        definition=told,
-        parameters=parameters,
-        trainable_parameters=trainable,
-        macs=counts_module.count_macs(model, image_shape, device),
-        activation_bytes=counts_module.count_activation_bytes(model, image_shape, device, precision),
-        notes=notes.of(model),
-    )
-
-
-def _speed_part(outcome: train.Outcome, inference: speed.Inference | None, peak_memory: int | None) -> SpeedPart:
-    rates = outcome.window_rates
-    return SpeedPart(
-        train_images_per_second=statistics.median(rates) if rates else None,
-        window_rates=[round(rate, 1) for rate in rates],
-        inference_images_per_second=inference.images_per_second if inference else None,
-        inference_batch_size=inference.batch_size if inference else None,
-        latency_p50=inference.latency_p50 if inference else None,
-        latency_p90=inference.latency_p90 if inference else None,
-        latency_p99=inference.latency_p99 if inference else None,
-        peak_memory_bytes=peak_memory,
-    )
-
-
-def _metrics(evaluation: Evaluation) -> Metrics:
-    confusion = evaluation.confusion()
-    counts, hits = confusion.sum(1), confusion.diagonal()
-    return Metrics(
-        images=int(counts.sum()),
-        correct=int(hits.sum()),
-        accuracy=evaluation.accuracy,
-        top5_accuracy=evaluation.top5_accuracy,
-        loss=evaluation.loss,
-        per_class_accuracy=[int(hit) / int(count) if count else None for hit, count in zip(hits, counts, strict=True)],
-        confusion=confusion.tolist(),
-        ece=evaluation.expected_calibration_error(),
-        brier=evaluation.brier,
-    )
-
-
-def make_folder(folder: RunFolder) -> None:
-    """Make the folder of a run that is not done, and see that it can be written to. Raises :class:`ResultError`."""
-    try:
-        folder.path.mkdir(parents=True, exist_ok=True)
-    except OSError as problem:
-        raise ResultError(
-            f"{folder.path}: cannot be made ({problem.strerror}); choose another place with --runs"
-        ) from problem
-    if not folder.result.is_file() and not os.access(folder.path, os.W_OK | os.X_OK):  # not after the first epoch
-        raise ResultError(f"{folder.path}: cannot be written to; choose another place with --runs")

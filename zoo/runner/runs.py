@@ -8,7 +8,7 @@ from pathlib import Path
 from zoo.recipes.recipe import Recipe
 from zoo.registry.model import Model
 from zoo.results.folder import RunFolder
-from zoo.runner.run_one import Run
+from zoo.results.run import Run
 
 
 def plan(models: Sequence[Model], seeds: Iterable[int], recipe: Recipe, dataset: str, runs: Path) -> list[Run]:

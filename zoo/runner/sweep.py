@@ -8,11 +8,12 @@ from typing import Protocol
 
 from zoo.data.datasets import Dataset
 from zoo.recipes.recipe import Recipe
-from zoo.results.folder import load_result
+from zoo.results.folder import load_result, make_folder
+from zoo.results.run import Run
 from zoo.results.schema import Result
 from zoo.runner.identity import check_identity, identity_of, identity_of_result
 from zoo.runner.run_one import Reporter as RunReporter
-from zoo.runner.run_one import Run, make_folder, run_one
+from zoo.runner.run_one import run_one
 from zoo.runner.settings import Settings
 from zoo.utils.files import lock, remove_leftovers
 

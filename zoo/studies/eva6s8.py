@@ -13,8 +13,8 @@ from zoo.comparison.row import Row
 from zoo.errors import RecipeError
 from zoo.recipes.load import load_recipe
 from zoo.recipes.recipe import Recipe
-from zoo.results.folder import Stored, load_history
-from zoo.results.schema import EpochRow
+from zoo.results.folder import Stored
+from zoo.results.history import EpochRow, load_history
 
 REFLECT = "reflect_101"
 CROP_28 = [

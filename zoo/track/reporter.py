@@ -13,9 +13,9 @@ from typing import Any, Protocol
 from zoo.data.datasets import Dataset
 from zoo.errors import ResultError
 from zoo.recipes.recipe import Recipe
-from zoo.results.folder import load_history
-from zoo.results.schema import EpochRow, Result, SettingsPart
-from zoo.runner.run_one import Run
+from zoo.results.history import EpochRow, load_history
+from zoo.results.run import Run
+from zoo.results.schema import Result, SettingsPart
 from zoo.runner.sweep import Reporter
 from zoo.track.trackers import one_line
 from zoo.utils.files import write_atomic

@@ -17,10 +17,11 @@ from zoo.engine.train import EpochRow, Outcome
 from zoo.recipes.load import with_values
 from zoo.recipes.recipe import Recipe
 from zoo.registry.model import Model
-from zoo.results.folder import RunFolder, model_folder
+from zoo.results.folder import RunFolder, make_folder, model_folder
+from zoo.results.run import Run
 from zoo.runner.identity import check_identity, identity_of
 from zoo.runner.run_one import Reporter as RunReporter
-from zoo.runner.run_one import Run, make_folder, set_up, train_on
+from zoo.runner.run_one import set_up, train_on
 from zoo.runner.settings import Settings
 from zoo.tuning.outcome import Tuning, conclude
 from zoo.tuning.space import Space, budget, study_name

@@ -11,7 +11,7 @@ from typing import Any
 from markupsafe import Markup
 
 from zoo.render.figures import COLOURS, MARKERS
-from zoo.results.schema import EpochRow
+from zoo.results.history import EpochRow
 from zoo.utils.stats import pareto_front
 from zoo.web.cells import SUMMARY, percent, spread
 from zoo.web.data import Page, Table

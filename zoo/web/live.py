@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from zoo.errors import EnvironmentFault, ResultError, ZooError, did_you_mean
-from zoo.results.folder import EXPLAIN, FILE, RunFolder, find_results, load_all, load_history
+from zoo.results.folder import EXPLAIN, FILE, RunFolder, find_results, load_all
+from zoo.results.history import load_history
 from zoo.web.charts import curve
 from zoo.web.data import run_id, slug
 from zoo.web.writer import render

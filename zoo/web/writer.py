@@ -13,7 +13,8 @@ from zoo.errors import EnvironmentFault, ResultError
 from zoo.recipes.catalogue import TEST_MARK
 from zoo.render.comparison import ELSEWHERE
 from zoo.render.figures import COLOURS
-from zoo.results.folder import Stored, load_history
+from zoo.results.folder import Stored
+from zoo.results.history import load_history
 from zoo.utils.extras import require
 from zoo.utils.gcpause import paused_gc
 from zoo.utils.version import __version__

@@ -12,8 +12,8 @@ from zoo.comparison.row import Row
 from zoo.errors import ResultError
 from zoo.render.comparison import diverged_of
 from zoo.render.plots.sheet import about, check_rows, labels, marked, sheet, style, warnings_of
-from zoo.results.folder import Stored, load_history
-from zoo.results.schema import EpochRow
+from zoo.results.folder import Stored
+from zoo.results.history import EpochRow, load_history
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,75 @@
+"""What a run measured, as the parts of its result."""
+
+from __future__ import annotations
+
+import statistics
+from typing import Any
+
+import torch
+from torch import nn
+
+from zoo.builder import notes
+from zoo.engine import counts as counts_module
+from zoo.engine import speed, train
+from zoo.engine.evaluate import Evaluation
+from zoo.registry.model import Model
+from zoo.results.schema import (
+    Metrics,
+    ModelPart,
+    SpeedPart,
+)
+
+
+def describe_model(
+    entry: Model,
+    model: nn.Module,
+    told: dict[str, Any],
+    image_shape: tuple[int, int, int],
+    device: torch.device,
+    precision: str,
+) -> ModelPart:
+    """The model as the result has it: names, parameters, multiply-accumulates, activation memory."""
+    parameters, trainable = counts_module.count_parameters(model)
+    return ModelPart(
+        name=entry.name,
+        label=entry.label,
+        norm=entry.norm.name if entry.norm else None,
+        definition=told,
+        parameters=parameters,
+        trainable_parameters=trainable,
+        macs=counts_module.count_macs(model, image_shape, device),
+        activation_bytes=counts_module.count_activation_bytes(model, image_shape, device, precision),
+        notes=notes.of(model),
+    )
+
+
+def describe_speed(outcome: train.Outcome, inference: speed.Inference | None, peak_memory: int | None) -> SpeedPart:
+    """The speeds: the median of the training windows, inference, latency in seconds, peak memory in bytes."""
+    rates = outcome.window_rates
+    return SpeedPart(
+        train_images_per_second=statistics.median(rates) if rates else None,
+        window_rates=[round(rate, 1) for rate in rates],
+        inference_images_per_second=inference.images_per_second if inference else None,
+        inference_batch_size=inference.batch_size if inference else None,
+        latency_p50=inference.latency_p50 if inference else None,
+        latency_p90=inference.latency_p90 if inference else None,
+        latency_p99=inference.latency_p99 if inference else None,
+        peak_memory_bytes=peak_memory,
+    )
+
+
+def metrics_of(evaluation: Evaluation) -> Metrics:
+    """The metrics of one split."""
+    confusion = evaluation.confusion()
+    counts, hits = confusion.sum(1), confusion.diagonal()
+    return Metrics(
+        images=int(counts.sum()),
+        correct=int(hits.sum()),
+        accuracy=evaluation.accuracy,
+        top5_accuracy=evaluation.top5_accuracy,
+        loss=evaluation.loss,
+        per_class_accuracy=[int(hit) / int(count) if count else None for hit, count in zip(hits, counts, strict=True)],
+        confusion=confusion.tolist(),
+        ece=evaluation.expected_calibration_error(),
+        brier=evaluation.brier,
+    )
