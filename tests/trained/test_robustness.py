@@ -25,8 +25,8 @@ from zoo.engine.evaluate import BatchStatistics, evaluate
 from zoo.errors import DataError, ResultError
 from zoo.registry.merge import load_registry
 from zoo.render.robustness import render
-from zoo.trained.load import TrainedRun
-from zoo.trained.robustness import BATCH, RUNNING, Pass, Record, check_classes, check_own, conditions, evaluate_runs
+from zoo.trained.load import TrainedRun, check_classes, check_own
+from zoo.trained.robustness import BATCH, RUNNING, Pass, Record, conditions, evaluate_runs
 
 CPU = torch.device("cpu")
 NORMS = load_registry(folder=Path(__file__).parents[1]).norms

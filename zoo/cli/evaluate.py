@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 import click
 
 from zoo.cli import options
+from zoo.data.open import open_images, test_only
+from zoo.trained import load
 
 if TYPE_CHECKING:
-    from zoo.data.datasets import Dataset
-    from zoo.data.test_sets import ShiftedSet
+    pass
 
 
 def _names(ctx: click.Context, param: click.Parameter, value: str | None) -> tuple[str, ...] | None:
@@ -85,7 +86,7 @@ def evaluate(
     from zoo.data.augment import corrupt as corruption
     from zoo.registry.merge import load_registry
 
-    comes_corrupted = dataset is not None and _test_only(dataset) in ("cifar10-c", "cifar100-c")
+    comes_corrupted = dataset is not None and test_only(dataset) in ("cifar10-c", "cifar100-c")
     if severity and not corrupt and not comes_corrupted:
         raise click.UsageError("--severity needs --corrupt NAME,... or a data set that comes corrupted, cifar10-c")
     if corrupt and not comes_corrupted:
@@ -113,9 +114,9 @@ def evaluate(
         data = open_images(name, data_dir)
         members = [run for run in found if dataset or run.result.dataset.name == name]
         for run in members:
-            robustness.check_classes(run, data.name, data.classes)
+            load.check_classes(run, data.name, data.classes)
             if dataset is None:
-                robustness.check_own(run, data)
+                load.check_own(run, data)
             run.load(target)  # weights that do not fit are noticed before the first long evaluation
         known = data.corruptions if isinstance(data, test_sets.ShiftedSet) else ()
         chosen = corruption.choose(corrupt or ["all"], known, data.source) if known else (corrupt or ())
@@ -132,31 +133,3 @@ def evaluate(
         for note in notes:
             say(note)
     click.echo(render(records, style, notes), nl=False)
-
-
-def _test_only(name: str) -> str | None:
-    """The test-only set that `name` says, or that the folder of this path holds; None for anything else."""
-    from zoo.data import test_sets
-
-    if known := test_sets.canonical(name):
-        return known
-    folder = Path(name).expanduser()
-    return test_sets.kind(folder) if folder.is_dir() else None
-
-
-def open_images(name: str, data_dir: str | None) -> Dataset | ShiftedSet:
-    """A data set of any kind, by name or by folder."""
-    from zoo.data import datasets, test_sets
-    from zoo.errors import UnknownNameError, unknown
-
-    if known := test_sets.canonical(name):
-        return test_sets.open_set(known, datasets.search_path(data_dir))
-    if known := _test_only(name):
-        return test_sets.open_folder(Path(name).expanduser().absolute(), known)
-    try:
-        return datasets.load(name, data_dir)
-    except UnknownNameError as problem:
-        places = " and ".join(map(str, datasets.search_path(data_dir)))
-        names = [row.name for row in datasets.available(data_dir)]
-        hint = f"known are {', '.join(names)}; name any other by its folder, as in --dataset ./{name}"
-        raise unknown("data set", name, names, places, hint) from problem

@@ -9,6 +9,7 @@ import click
 
 from zoo.cli import options
 from zoo.errors import EnvironmentFault, ResultError
+from zoo.trained import load
 from zoo.utils.extras import require
 
 NEEDS = ("matplotlib", "captum", "jinja2")
@@ -57,24 +58,23 @@ def explain(
     if layers is not None and not asked:
         raise click.BadParameter("expected names with commas between them", param_hint="--layers")
 
-    from zoo.cli.evaluate import open_images
     from zoo.data.datasets import Dataset
+    from zoo.data.open import open_images
     from zoo.engine.machine import choose_device, settle_threads
     from zoo.explain.make import choose_layers
     from zoo.explain.make import explain as write
     from zoo.explain.subject import open_subject
     from zoo.registry.merge import load_registry
     from zoo.results.folder import EXPLAIN
-    from zoo.trained import robustness
     from zoo.trained.load import open_run
 
     settle_threads()
     target = choose_device(device)
     trained = open_run(run, load_registry(registry))
     data = open_images(dataset or trained.result.dataset.name, data_dir)
-    robustness.check_classes(trained, data.name, data.classes)
+    load.check_classes(trained, data.name, data.classes)
     if dataset is None and isinstance(data, Dataset):
-        robustness.check_own(trained, data)
+        load.check_own(trained, data)
 
     subject = open_subject(trained, data, target)
     chosen = choose_layers(subject, asked)

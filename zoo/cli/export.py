@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from zoo.cli import options
+from zoo.trained import load
 from zoo.utils.extras import require
 
 if TYPE_CHECKING:
@@ -55,18 +56,17 @@ def export(run: Path, to: str, out: Path | None, licence: str, data_dir: str | N
 
 def prepare(run: Path, to: str, licence: str, data_dir: str | None, registry: str | None) -> tuple[TrainedRun, Export]:
     """The run, and its export in memory, checked."""
-    from zoo.cli.evaluate import open_images
+    from zoo.data.open import open_images
     from zoo.engine.machine import settle_threads
     from zoo.export.graph import normalisation
     from zoo.export.make import export as make
     from zoo.registry.merge import load_registry
-    from zoo.trained import robustness
     from zoo.trained.load import open_run
 
     settle_threads()
     trained = open_run(run, load_registry(registry))
     normalisation(trained)  # a recipe that cannot be exported is told before data is looked for
     data = open_images(trained.result.dataset.name, data_dir)
-    robustness.check_classes(trained, data.name, data.classes)
-    robustness.check_own(trained, data)
+    load.check_classes(trained, data.name, data.classes)
+    load.check_own(trained, data)
     return trained, make(trained, data, to, licence)

@@ -7,6 +7,8 @@ import numpy as np
 from zoo.errors import DataError
 from zoo.utils.seeding import derive
 
+SUBSET_SEED = 0  # --limit takes the same images whatever the run
+
 
 def stratified_holdout(labels: np.ndarray, count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """(train_idx, holdout_idx): `count` images held out of `labels` (N,), the same share of every class to within one.

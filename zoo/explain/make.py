@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from zoo.data.split import stratified_subset
+from zoo.data.split import SUBSET_SEED, stratified_subset
 from zoo.explain import charts, images, series
 from zoo.explain.layers import check_layers, norm_layers, places, stages, statistics
 from zoo.explain.page import PAGE, write_page
 from zoo.explain.sheets import Picture
 from zoo.explain.subject import Subject
-from zoo.trained.robustness import SUBSET_SEED
 
 STATISTICS_IMAGES, STATISTICS_BATCH = 256, 32  # the batch bounds the memory; it changes no figure
 

@@ -11,11 +11,12 @@ import torch
 from torch import Tensor, nn
 
 from zoo.builder.construct import build
+from zoo.data.datasets import Dataset
 from zoo.data.loader import EvalLoader
 from zoo.engine.checkpoint import load_weights
 from zoo.engine.counts import count_macs
 from zoo.engine.memory_format import LAYOUTS
-from zoo.errors import ResultError, UnknownNameError
+from zoo.errors import DataError, ResultError, UnknownNameError
 from zoo.recipes.tta import Views
 from zoo.registry.fingerprint import definition
 from zoo.registry.merge import Registry
@@ -176,3 +177,28 @@ def _open(path: Path, result: Result, registry: Registry) -> TrainedRun:
             "name the file that has it with --registry"
         )
     return TrainedRun(folder, result, model)
+
+
+def check_classes(run: TrainedRun, name: str, classes: Sequence[str]) -> None:
+    """Raise :class:`DataError` unless `run` was trained to tell these classes apart, in this order."""
+    have = run.result.dataset.classes
+    if list(classes) == have:
+        return
+    if len(classes) != len(have):
+        how = f"{len(have)} classes, but {name} has {len(classes)}"
+    else:
+        number = next(i for i, pair in enumerate(zip(have, classes, strict=True)) if pair[0] != pair[1])
+        how = f"other classes than {name} has: number {number} is {have[number]!r} there and {classes[number]!r} here"
+    raise DataError(
+        f"{run.folder.path}: was trained on {run.result.dataset.name} with {how}; "
+        "evaluate it on a data set with the same classes"
+    )
+
+
+def check_own(run: TrainedRun, data: Dataset) -> None:
+    """Raise :class:`DataError` unless `data` is what `run` was trained and tested on."""
+    if run.result.dataset.fingerprint != data.fingerprint:
+        raise DataError(
+            f"{run.folder.path}: was made with another {data.name} than the one found now ({data.source}); "
+            f"name its folder with --data-dir, or say --dataset {data.name} to evaluate on what is there"
+        )

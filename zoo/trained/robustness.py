@@ -12,16 +12,14 @@ from torch import nn
 
 from zoo.data.augment.corrupt import corrupt
 from zoo.data.datasets import Dataset
-from zoo.data.split import stratified_subset
+from zoo.data.split import SUBSET_SEED, stratified_subset
 from zoo.data.test_sets import ShiftedSet
 from zoo.engine.evaluate import EVAL_BATCH, BatchStatistics, Evaluation, evaluate
 from zoo.engine.machine import exact_float32
-from zoo.errors import DataError
 from zoo.trained.load import TrainedRun
 from zoo.utils.seeding import derive
 
 RUNNING, BATCH = "eval", "batch statistics"
-SUBSET_SEED = 0  # --limit takes the same images whatever the run
 
 
 @dataclass(frozen=True)
@@ -123,31 +121,6 @@ def conditions(
         of(lambda n=name, s=severity: corrupt(clean(), n, s, rows), name, severity) for name, severity in pairs
     ]
     return [of(lambda: clean()[rows]), *corrupted]
-
-
-def check_classes(run: TrainedRun, name: str, classes: Sequence[str]) -> None:
-    """Raise :class:`DataError` unless `run` was trained to tell these classes apart, in this order."""
-    have = run.result.dataset.classes
-    if list(classes) == have:
-        return
-    if len(classes) != len(have):
-        how = f"{len(have)} classes, but {name} has {len(classes)}"
-    else:
-        number = next(i for i, pair in enumerate(zip(have, classes, strict=True)) if pair[0] != pair[1])
-        how = f"other classes than {name} has: number {number} is {have[number]!r} there and {classes[number]!r} here"
-    raise DataError(
-        f"{run.folder.path}: was trained on {run.result.dataset.name} with {how}; "
-        "evaluate it on a data set with the same classes"
-    )
-
-
-def check_own(run: TrainedRun, data: Dataset) -> None:
-    """Raise :class:`DataError` unless `data` is what `run` was trained and tested on."""
-    if run.result.dataset.fingerprint != data.fingerprint:
-        raise DataError(
-            f"{run.folder.path}: was made with another {data.name} than the one found now ({data.source}); "
-            f"name its folder with --data-dir, or say --dataset {data.name} to evaluate on what is there"
-        )
 
 
 def evaluate_runs(

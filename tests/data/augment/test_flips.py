@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from zoo.data.augment.custom import alternating_flips
+from zoo.data.augment.flips import alternating_flips
 from zoo.data.augment.spec import parse
 from zoo.data.loader import TrainLoader
 from zoo.errors import UnknownNameError

@@ -6,13 +6,13 @@ albumentations takes 0.6 s to import: only functions here import it, and the cla
 from __future__ import annotations
 
 import os
-from functools import cache, lru_cache
+from functools import cache
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 
-from zoo.utils.seeding import derive
+from zoo.data.augment.flips import alternating_flips
 
 
 @cache
@@ -22,19 +22,6 @@ def albumentations() -> ModuleType:
     import albumentations
 
     return albumentations
-
-
-def alternating_flips(seed: int, epoch: int, rows: np.ndarray) -> np.ndarray:
-    """(count,) bool: which of the training images `rows`, (count,) int64, ``AlternatingFlip`` mirrors in `epoch`."""
-    size = 1 << int(rows.max(initial=0)).bit_length()
-    return _coins(seed, size)[rows] ^ bool(epoch % 2)
-
-
-@lru_cache(maxsize=8)
-def _coins(seed: int, size: int) -> np.ndarray:
-    """(size,) bool; entry r does not depend on `size`."""
-    stream = np.random.Generator(np.random.Philox(key=derive("alternating flip", seed)))
-    return stream.random(size) < 0.5
 
 
 @cache

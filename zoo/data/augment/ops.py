@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from zoo.data.augment.custom import alternating_flips
+from zoo.data.augment.flips import alternating_flips
 from zoo.utils.seeding import derive
 
 Params = dict[str, Tensor]

@@ -1,0 +1,22 @@
+"""Horizontal flips that alternate between epochs (Jordan, 2024)."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import numpy as np
+
+from zoo.utils.seeding import derive
+
+
+def alternating_flips(seed: int, epoch: int, rows: np.ndarray) -> np.ndarray:
+    """(count,) bool: which of the training images `rows`, (count,) int64, ``AlternatingFlip`` mirrors in `epoch`."""
+    size = 1 << int(rows.max(initial=0)).bit_length()
+    return coins(seed, size)[rows] ^ bool(epoch % 2)
+
+
+@lru_cache(maxsize=8)
+def coins(seed: int, size: int) -> np.ndarray:
+    """(size,) bool; entry r does not depend on `size`."""
+    stream = np.random.Generator(np.random.Philox(key=derive("alternating flip", seed)))
+    return stream.random(size) < 0.5

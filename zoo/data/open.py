@@ -1,0 +1,38 @@
+"""Images of any kind by name or folder: a dataset, or a set for testing only."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from zoo.data.datasets import Dataset
+    from zoo.data.test_sets import ShiftedSet
+
+
+def test_only(name: str) -> str | None:
+    """The test-only set that `name` says, or that the folder of this path holds; None for anything else."""
+    from zoo.data import test_sets
+
+    if known := test_sets.canonical(name):
+        return known
+    folder = Path(name).expanduser()
+    return test_sets.kind(folder) if folder.is_dir() else None
+
+
+def open_images(name: str, data_dir: str | None) -> Dataset | ShiftedSet:
+    """A data set of any kind, by name or by folder."""
+    from zoo.data import datasets, test_sets
+    from zoo.errors import UnknownNameError, unknown
+
+    if known := test_sets.canonical(name):
+        return test_sets.open_set(known, datasets.search_path(data_dir))
+    if known := test_only(name):
+        return test_sets.open_folder(Path(name).expanduser().absolute(), known)
+    try:
+        return datasets.load(name, data_dir)
+    except UnknownNameError as problem:
+        places = " and ".join(map(str, datasets.search_path(data_dir)))
+        names = [row.name for row in datasets.available(data_dir)]
+        hint = f"known are {', '.join(names)}; name any other by its folder, as in --dataset ./{name}"
+        raise unknown("data set", name, names, places, hint) from problem
