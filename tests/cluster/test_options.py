@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from zoo.cluster.options import PACKAGES, Resources, open_engine, parse
+from zoo.cluster.backends import open_engine
+from zoo.cluster.options import PACKAGES, Resources, parse
 from zoo.errors import EnvironmentFault, UnknownNameError, ZooError
 
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from zoo.render.progress import Gathered
     from zoo.results.folder import Stored
     from zoo.results.run import Run
-    from zoo.track.reporter import Tracker
+    from zoo.track.tracker import Tracker
 
 OPTIONS = (
     click.option(
@@ -91,7 +91,7 @@ def carry_out_on_cluster(
     git: dict[str, Any] | None,
 ) -> list[list[Stored]]:
     """The runs of `plans` on the job's cluster. Exits with code 2, after all have ended, where some are not stored."""
-    from zoo.cluster.options import open_engine
+    from zoo.cluster.backends import open_engine
     from zoo.cluster.request import Source, make_request
     from zoo.cluster.sweep import Ticket, marks_in, sweep
     from zoo.results.folder import Stored, load_result

@@ -10,13 +10,12 @@ import importlib.util
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from zoo.errors import EnvironmentFault, unknown
 
 if TYPE_CHECKING:
-    from zoo.cluster.sweep import Engine
+    pass
 
 PACKAGES = {"ray": "ray", "slurm": "submitit"}  # engine, which is also zoo's extra -> package
 NUMBER = re.compile(r"-?(0|[1-9]\d*)?(\.\d+)?")
@@ -83,17 +82,6 @@ def parse(cluster: str, resources: str | None, slurm: Sequence[str]) -> Cluster:
     if slurm and engine != "slurm":
         raise EnvironmentFault("--slurm goes with --cluster slurm; take it out")
     return Cluster(engine, where or None, _resources(resources or ""), dict(_pair("--slurm", one) for one in slurm))
-
-
-def open_engine(cluster: Cluster, resources: Resources, runs: Path, count: int) -> Engine:
-    """The engine, started or joined, for `count` runs. Raises :class:`EnvironmentFault` where that fails."""
-    if cluster.engine == "ray":
-        from zoo.cluster.ray import Ray
-
-        return Ray(cluster.where, resources)
-    from zoo.cluster.slurm import Slurm
-
-    return Slurm(cluster, resources, runs, count)
 
 
 def _resources(text: str) -> dict[str, float]:

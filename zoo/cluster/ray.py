@@ -70,14 +70,14 @@ class Ray:
             raise EnvironmentFault(f"--cluster ray: no node has {resources} for one run (nodes: {nodes})")
 
     def submit(self, requests: Sequence[Request]) -> None:
-        """See :class:`zoo.cluster.sweep.Engine`."""
+        """See :class:`zoo.cluster.backend.Engine`."""
         task = self._ray.remote(
             num_cpus=self._resources.cpu, num_gpus=self._resources.gpu, max_retries=RETRIES, retry_exceptions=False
         )(work)
         self._tasks = {task.options(name=f"{one.model} seed {one.seed}").remote(one): one.number for one in requests}
 
     def wait(self, seconds: float) -> Iterable[tuple[int, Outcome | str]]:
-        """See :class:`zoo.cluster.sweep.Engine`."""
+        """See :class:`zoo.cluster.backend.Engine`."""
         ready, _ = self._ray.wait(list(self._tasks), num_returns=len(self._tasks), timeout=seconds)
         for task in ready:
             try:
@@ -87,7 +87,7 @@ class Ray:
             yield self._tasks.pop(task), outcome
 
     def slots(self) -> int:
-        """See :class:`zoo.cluster.sweep.Engine`."""
+        """See :class:`zoo.cluster.backend.Engine`."""
         cpu, gpu = self._resources.cpu, self._resources.gpu
         total = 0
         for node in self._nodes():
@@ -97,13 +97,13 @@ class Ray:
         return total
 
     def cancel(self) -> None:
-        """See :class:`zoo.cluster.sweep.Engine`."""
+        """See :class:`zoo.cluster.backend.Engine`."""
         for task in self._tasks:
             self._ray.cancel(task)
         self._ray.wait(list(self._tasks), num_returns=len(self._tasks), timeout=GRACE)
 
     def close(self) -> None:
-        """See :class:`zoo.cluster.sweep.Engine`."""
+        """See :class:`zoo.cluster.backend.Engine`."""
         self._ray.shutdown()
 
     def _nodes(self) -> list[dict[str, Any]]:

@@ -84,14 +84,14 @@ class Slurm:
         self.where = "processes of this machine, as Slurm's jobs" if self._local else "Slurm"
 
     def submit(self, requests: Sequence[Request]) -> None:
-        """See :class:`zoo.cluster.sweep.Engine`."""
+        """See :class:`zoo.cluster.backend.Engine`."""
         task = Task()
         with self._executor.batch():
             jobs = [self._executor.submit(task, request) for request in requests]
         self._jobs = {request.number: _Submitted(request, job) for request, job in zip(requests, jobs, strict=True)}
 
     def wait(self, seconds: float) -> Iterable[tuple[int, Outcome | str]]:
-        """See :class:`zoo.cluster.sweep.Engine`."""
+        """See :class:`zoo.cluster.backend.Engine`."""
         until = time.monotonic() + seconds
         while not (done := [one for one in self._jobs.values() if one.job.done()]) and time.monotonic() < until:
             time.sleep(seconds / 10)
@@ -103,11 +103,11 @@ class Slurm:
                 yield one.request.number, told
 
     def slots(self) -> int | None:
-        """See :class:`zoo.cluster.sweep.Engine`."""
+        """See :class:`zoo.cluster.backend.Engine`."""
         return self._count if self._local else None
 
     def cancel(self) -> None:
-        """See :class:`zoo.cluster.sweep.Engine`."""
+        """See :class:`zoo.cluster.backend.Engine`."""
         for one in self._jobs.values():
             one.job.cancel(check=False)
         until = time.monotonic() + GRACE
@@ -115,7 +115,7 @@ class Slurm:
             time.sleep(0.1)
 
     def close(self) -> None:
-        """See :class:`zoo.cluster.sweep.Engine`. The jobs' logs stay where one of them has something to
+        """See :class:`zoo.cluster.backend.Engine`. The jobs' logs stay where one of them has something to
         tell.
         """
         if self._whole:

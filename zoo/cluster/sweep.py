@@ -7,11 +7,12 @@ import shutil
 import time
 import uuid
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+from zoo.cluster.backend import Engine
 from zoo.cluster.request import SHARED, Outcome, Request
 from zoo.errors import ResultError
 from zoo.results.folder import load_result
@@ -21,27 +22,6 @@ from zoo.results.schema import Result
 from zoo.runner.sweep import Reporter
 
 POLL = 0.5  # seconds between looks at the engine and at the runs' folders
-
-
-class Engine(Protocol):
-    """Where tasks run. It begins what a dead worker had again, up to :data:`zoo.cluster.options.RETRIES` times."""
-
-    where: str  # for people
-
-    def submit(self, requests: Sequence[Request]) -> None:
-        """Queue all of them, in this order."""
-
-    def wait(self, seconds: float) -> Iterable[tuple[int, Outcome | str]]:
-        """What has ended, at most `seconds` from now: the request's number, and its outcome or why there is none."""
-
-    def slots(self) -> int | None:
-        """How many runs fit at a time now; None where that is not known."""
-
-    def cancel(self) -> None:
-        """Stop what runs and what waits. Every finished epoch is saved."""
-
-    def close(self) -> None:
-        """Let go of everything that was started."""
 
 
 class Progress(Reporter, Protocol):

@@ -12,7 +12,7 @@ from pathlib import Path
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, Run
 
-from zoo.track.reporter import Entry
+from zoo.track.tracker import Entry
 
 ID, STATUS = "zoo.id", "zoo.status"
 AT_ONCE = 100  # parameters in one request, at most
@@ -35,12 +35,12 @@ class MLflow:
         self._client.search_experiments(max_results=1)  # whether it is there at all
 
     def holds(self, entry: Entry) -> bool:
-        """See :class:`zoo.track.reporter.Tracker`."""
+        """See :class:`zoo.track.tracker.Tracker`."""
         found = self._find(entry)
         return found is not None and found.data.tags.get(STATUS) in ("finished", "diverged")
 
     def begin(self, entry: Entry, fresh: bool) -> Collection[int]:
-        """See :class:`zoo.track.reporter.Tracker`."""
+        """See :class:`zoo.track.tracker.Tracker`."""
         found = self._find(entry)
         if found is None:
             tags = {ID: entry.id, "mlflow.source.name": "zoo"}
@@ -57,12 +57,12 @@ class MLflow:
         return {metric.step for metric in self._client.get_metric_history(self._run, "lr")}
 
     def log(self, epoch: int, metrics: dict[str, float]) -> None:
-        """See :class:`zoo.track.reporter.Tracker`."""
+        """See :class:`zoo.track.tracker.Tracker`."""
         now = int(1000 * time.time())
         self._client.log_batch(self._run, [Metric(name, value, now, epoch) for name, value in metrics.items()])
 
     def end(self, status: str, epoch: int, metrics: dict[str, float], files: dict[str, str]) -> None:
-        """See :class:`zoo.track.reporter.Tracker`."""
+        """See :class:`zoo.track.tracker.Tracker`."""
         self.log(epoch, metrics)
         for name, text in files.items():
             self._client.log_text(self._run, text, name)
@@ -71,7 +71,7 @@ class MLflow:
         self._run = None
 
     def close(self) -> None:
-        """See :class:`zoo.track.reporter.Tracker`."""
+        """See :class:`zoo.track.tracker.Tracker`."""
         if self._run:
             self._client.set_terminated(self._run, "KILLED")
 

@@ -5,10 +5,9 @@ from __future__ import annotations
 import contextlib
 import json
 import uuid
-from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from pathlib import Path, PurePath
-from typing import Any, Protocol
+from typing import Any
 
 from zoo.data.datasets import Dataset
 from zoo.errors import ResultError
@@ -17,54 +16,10 @@ from zoo.results.history import EpochRow, load_history
 from zoo.results.run import Run
 from zoo.results.schema import Result, SettingsPart
 from zoo.runner.sweep import Reporter
-from zoo.track.trackers import one_line
+from zoo.track.tracker import Entry, Tracker, one_line
 from zoo.utils.files import write_atomic
 
 ARTIFACTS = {"result.json": "zoo-result.json", "history.csv": "zoo-history.csv"}  # else `zoo compare` finds them too
-
-
-@dataclass(frozen=True)
-class Entry:
-    """A run as trackers know it. `path` is ``<dataset>/<recipe>-<fingerprint8>/<model>/seed<k>``."""
-
-    id: str
-    path: PurePath
-    params: dict[str, str | int | float | bool]
-
-    @property
-    def group(self) -> str:
-        """What is compared with each other: one data set, one recipe."""
-        return self.path.parents[1].as_posix()
-
-    @property
-    def name(self) -> str:
-        """Model and seed."""
-        return f"{self.path.parent.name} {self.path.name}"
-
-
-class Tracker(Protocol):
-    """What an adapter does. It has one run open at most; any exception switches it off, and the training goes on."""
-
-    name: str
-    where: str  # for people: a folder or an address
-
-    def holds(self, entry: Entry) -> bool:
-        """Whether the run was told here to its end."""
-
-    def begin(self, entry: Entry, fresh: bool) -> Collection[int]:
-        """Open the run, the one of `entry.id` again where there is one; the epochs that it has.
-
-        `fresh`: under an id that was never used; what is there of its folder is of an earlier run.
-        """
-
-    def log(self, epoch: int, metrics: dict[str, float]) -> None:
-        """The figures of one epoch, safe on the disk or on their way when this returns."""
-
-    def end(self, status: str, epoch: int, metrics: dict[str, float], files: dict[str, str]) -> None:
-        """The run is ``finished`` or ``diverged`` after `epoch`; `files` maps names to text."""
-
-    def close(self) -> None:
-        """Nothing more will be told; a run that is open was interrupted and may go on one day."""
 
 
 class Tracked:

@@ -19,7 +19,7 @@ from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData, Sessi
 from tensorboard.summary.writer.record_writer import RecordWriter
 from torch.utils.tensorboard.summary import hparams
 
-from zoo.track.reporter import Entry
+from zoo.track.tracker import Entry
 
 LAST = "final/parameters"  # every run ends with it
 
@@ -36,11 +36,11 @@ class TensorBoard:
         logging.getLogger("tensorboard").setLevel(logging.ERROR)  # it would tell of every purge
 
     def holds(self, entry: Entry) -> bool:
-        """See :class:`zoo.track.reporter.Tracker`."""
+        """See :class:`zoo.track.tracker.Tracker`."""
         return bool(self._steps(entry, LAST))
 
     def begin(self, entry: Entry, fresh: bool) -> Collection[int]:
-        """See :class:`zoo.track.reporter.Tracker`. A folder has no id: a fresh run takes the place of an
+        """See :class:`zoo.track.tracker.Tracker`. A folder has no id: a fresh run takes the place of an
         older one.
         """
         folder = self.folder / entry.path
@@ -60,13 +60,13 @@ class TensorBoard:
         return known
 
     def log(self, epoch: int, metrics: dict[str, float]) -> None:
-        """See :class:`zoo.track.reporter.Tracker`."""
+        """See :class:`zoo.track.tracker.Tracker`."""
         values = [Summary.Value(tag=name, simple_value=value) for name, value in metrics.items()]
         self._write(step=epoch, summary=Summary(value=values))
         self._writer.flush()
 
     def end(self, status: str, epoch: int, metrics: dict[str, float], files: dict[str, str]) -> None:
-        """See :class:`zoo.track.reporter.Tracker`. The status is in the HPARAMS tab; there is no place for
+        """See :class:`zoo.track.tracker.Tracker`. The status is in the HPARAMS tab; there is no place for
         files.
         """
         self.log(epoch, metrics)
@@ -76,7 +76,7 @@ class TensorBoard:
         self.close()
 
     def close(self) -> None:
-        """See :class:`zoo.track.reporter.Tracker`."""
+        """See :class:`zoo.track.tracker.Tracker`."""
         if self._writer:
             self._writer.close()
             self._writer = None

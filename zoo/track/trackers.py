@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from zoo.errors import EnvironmentFault, ZooError, unknown
+from zoo.track.tracker import one_line
 
 if TYPE_CHECKING:
-    from zoo.track.reporter import Tracker
+    from zoo.track.tracker import Tracker
 
 NAMES = ("tensorboard", "mlflow", "wandb")  # each is a package, an extra of zoo's, and a module of this folder
 # Set before a package is loaded, where the user has not. No usage statistics; no waiting for a server that is gone, for
@@ -86,9 +87,3 @@ def open_trackers(names: Sequence[str], runs: Path, say: Callable[[str], None]) 
                 tracker.close()
             except Exception as problem:
                 say(f"zoo: {tracker.name}: {one_line(problem)}")
-
-
-def one_line(problem: Exception) -> str:
-    """The kind of `problem` and the beginning of what it says, without the line breaks that libraries put into it."""
-    text = " ".join(str(problem).split())
-    return f"{type(problem).__name__}: {text[:200]}" if text else type(problem).__name__

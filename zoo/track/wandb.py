@@ -9,7 +9,7 @@ from pathlib import Path
 
 import wandb
 
-from zoo.track.reporter import Entry
+from zoo.track.tracker import Entry
 
 RESULT = "zoo-result.json"
 
@@ -25,11 +25,11 @@ class WandB:
         self._run: wandb.Run | None = None
 
     def holds(self, entry: Entry) -> bool:
-        """See :class:`zoo.track.reporter.Tracker`."""
+        """See :class:`zoo.track.tracker.Tracker`."""
         return any((folder / "files" / RESULT).is_file() for folder in self._folders(entry))
 
     def begin(self, entry: Entry, fresh: bool) -> Collection[int]:
-        """See :class:`zoo.track.reporter.Tracker`.
+        """See :class:`zoo.track.tracker.Tracker`.
 
         Online the server says how far the run has come. What a killed session has written offline is only partly on the
         disk, so the run is told again from its first epoch and takes the place of that session's folder.
@@ -46,11 +46,11 @@ class WandB:
         return range(1, self._run.starting_step)
 
     def log(self, epoch: int, metrics: dict[str, float]) -> None:
-        """See :class:`zoo.track.reporter.Tracker`."""
+        """See :class:`zoo.track.tracker.Tracker`."""
         self._run.log(metrics, step=epoch, commit=True)
 
     def end(self, status: str, epoch: int, metrics: dict[str, float], files: dict[str, str]) -> None:
-        """See :class:`zoo.track.reporter.Tracker`."""
+        """See :class:`zoo.track.tracker.Tracker`."""
         self._run.summary.update({**metrics, "status": status})
         self._run.tags += (status,)
         for name, text in files.items():  # W&B sends what lies here
@@ -58,7 +58,7 @@ class WandB:
         self._finish(0 if status == "finished" else 1)
 
     def close(self) -> None:
-        """See :class:`zoo.track.reporter.Tracker`."""
+        """See :class:`zoo.track.tracker.Tracker`."""
         try:
             if self._run:
                 self._finish(1)
