@@ -26,6 +26,7 @@ from zoo.recipes import catalogue
 from zoo.registry.entries import NormEntry, read_registry_file
 from zoo.registry.merge import Registry
 from zoo.registry.model import BUILT_IN
+from zoo.render import marks
 from zoo.render.robustness import render as render_robustness
 from zoo.results.schema import hardware
 from zoo.trained.robustness import Record
@@ -186,7 +187,7 @@ For 32x32 images. Parameters with `bn` and 10 classes, trained or not; most norm
     )
     yield "## Recipes\n\nWhat they are for, and how to write one: [recipes.md](recipes.md).\n"
     recipes = [entry for entry in catalogue.recipes() if entry.origin.layer == "built in"]
-    yield from _table(("recipe", "what"), ((f"`{entry.name}`", catalogue.marked(entry)) for entry in recipes))
+    yield from _table(("recipe", "what"), ((f"`{entry.name}`", marks.marked(entry)) for entry in recipes))
     yield f"{catalogue.TEST_NOTE}\n\n## Data sets\n"
     yield from _table(("data set", "what"), ((f"`{name}`", text) for name, text in DESCRIPTIONS.items()))
     yield """`--dataset` also takes any hub-style folder of parquet files and any folder of images. `zoo data list` says

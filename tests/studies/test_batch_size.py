@@ -16,9 +16,9 @@ from zoo.errors import EnvironmentFault, ResultError, ZooError
 from zoo.recipes.load import load_recipe
 from zoo.render.batch_size import render
 from zoo.render.figures import check_figure
-from zoo.render.plots.batch_size import by_size, draw
+from zoo.render.plots.batch_size import draw
 from zoo.results.folder import find_results, load_all, load_stored
-from zoo.studies.batch_size import batch_size_recipes, batch_sizes
+from zoo.studies.batch_size import batch_size_recipes, batch_sizes, by_size
 
 MODELS = ("resnet20_bn", "resnet20_ln")
 

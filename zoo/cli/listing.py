@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import click
 
-from zoo.cli import options
+from zoo.cli import listing, options
+from zoo.registry.entries import Origin
+from zoo.registry.merge import Registry
+from zoo.registry.model import Model
+from zoo.render import marks
 
 
 @click.command("list")
@@ -22,17 +28,17 @@ def list_(patterns: tuple[str, ...], everything: bool, origin: bool, registry: s
 
     loaded = load_registry(registry)
     if patterns or everything:
-        _print("", catalogue.models(loaded.match(patterns or ["*"])), origin)
+        _print("", listing.models(loaded.match(patterns or ["*"])), origin)
         return
-    _print(f"norms ({len(loaded.norms)})", catalogue.norms(loaded), origin)
-    _print(f"architectures ({len(loaded.architectures)})", catalogue.architectures(loaded), origin)
+    _print(f"norms ({len(loaded.norms)})", listing.norms(loaded), origin)
+    _print(f"architectures ({len(loaded.architectures)})", listing.architectures(loaded), origin)
     _print(
         f"models ({len(loaded.models)} listed)",
-        catalogue.models([loaded.resolve(name) for name in loaded.models]),
+        listing.models([loaded.resolve(name) for name in loaded.models]),
         origin,
     )
     recipes = catalogue.recipes()
-    rows = [(entry.name, catalogue.marked(entry), entry.origin) for entry in recipes]
+    rows = [(entry.name, marks.marked(entry), entry.origin) for entry in recipes]
     _print(f"recipes ({len(recipes)})", rows, origin)
     if any(entry.selects_on_test for entry in recipes):
         click.echo(catalogue.TEST_NOTE)
@@ -50,3 +56,18 @@ def _print(title: str, rows: list[tuple], origin: bool) -> None:
         click.echo(f"{indent}{name:<{width}}  {label:<{label_width if origin else 0}}{tail}")
     if title:
         click.echo()
+
+
+def norms(registry: Registry) -> list[tuple[str, str, Origin]]:
+    """Name, label and origin of every norm."""
+    return [(entry.name, entry.label or entry.builder, entry.origin) for entry in registry.norms.values()]
+
+
+def architectures(registry: Registry) -> list[tuple[str, str, Origin]]:
+    """Name, label and origin of every architecture."""
+    return [(entry.name, entry.label or entry.builder, entry.origin) for entry in registry.architectures.values()]
+
+
+def models(found: Sequence[Model]) -> list[tuple[str, str, Origin]]:
+    """Name, label and origin of the given models."""
+    return [(model.name, model.label, model.origin) for model in found]

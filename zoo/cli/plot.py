@@ -142,7 +142,8 @@ def batch_size(columns: str, **asked: Any) -> None:
     """Test error against training batch size: the picture of `zoo study batch-size`, without training anything."""
     stored, files = _read(**asked)
 
-    from zoo.render.plots.batch_size import by_size, draw
+    from zoo.render.plots.batch_size import draw
+    from zoo.studies.batch_size import by_size
 
     told, groups = by_size(stored)
     _write(files, draw, told, groups, int(columns))

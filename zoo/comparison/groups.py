@@ -7,7 +7,7 @@ import json
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from zoo.comparison.baseline import differences
 from zoo.comparison.row import QUALITY, Row, row_of
@@ -17,6 +17,9 @@ from zoo.recipes.tta import Views
 from zoo.results.folder import Stored
 from zoo.results.schema import Result
 from zoo.utils.gcpause import paused_gc
+
+if TYPE_CHECKING:
+    pass
 
 
 @dataclass(frozen=True)
@@ -296,3 +299,8 @@ def _machine(result: Result) -> str:
     workers = f", {settings.workers} workers" if settings.executor == "albumentations" else ""
     how = ", compiled" * settings.compiled + ", deterministic" * settings.deterministic
     return f"{result.machine}, {settings.executor} augmentation{workers}{how}"
+
+
+def slug(group: Group) -> str:
+    """The recipe as folders and tables call it."""
+    return f"{group.recipe}-{group.recipe_fingerprint[:8]}"

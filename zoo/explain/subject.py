@@ -16,7 +16,7 @@ from zoo.data.test_sets import ShiftedSet
 from zoo.engine.evaluate import EVAL_BATCH, Evaluation, evaluate
 from zoo.engine.machine import exact_float32
 from zoo.errors import DataError, ResultError
-from zoo.recipes.catalogue import TEST_MARK
+from zoo.render.marks import TEST_MARK
 from zoo.results.folder import load_predictions
 from zoo.results.history import EpochRow, load_history
 from zoo.trained.load import TrainedRun

@@ -14,8 +14,9 @@ from zoo.data.datasets import DESCRIPTIONS
 from zoo.export.check import Check
 from zoo.export.formats import Format
 from zoo.export.graph import Normalisation
-from zoo.recipes.catalogue import TEST_MARK, TEST_NOTE
+from zoo.recipes.catalogue import TEST_NOTE
 from zoo.registry.model import registry_name
+from zoo.render.marks import TEST_MARK
 from zoo.results.schema import Result
 from zoo.trained.load import TrainedRun
 from zoo.utils.stats import wilson_interval

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,14 +10,11 @@ from typing import Any
 from zoo.errors import RecipeError
 from zoo.registry import plugins
 from zoo.registry.entries import Origin
-from zoo.registry.merge import Registry
-from zoo.registry.model import Model
+from zoo.render.marks import TEST_MARK
 from zoo.utils import yamlfile
 
 RECIPES = Path(__file__).parent
 
-# Beside every figure and every recipe that it is true of.
-TEST_MARK = "†"
 TEST_NOTE = f"{TEST_MARK} selection: test. The test set chooses the weights, so the accuracy is too high to compare."
 
 
@@ -29,26 +26,6 @@ class RecipeEntry:
     description: str
     selects_on_test: bool
     origin: Origin
-
-
-def marked(entry: RecipeEntry) -> str:
-    """The description of `entry`, with the mark of recipes whose test set chooses the weights."""
-    return f"{entry.description} {TEST_MARK}" if entry.selects_on_test else entry.description
-
-
-def norms(registry: Registry) -> list[tuple[str, str, Origin]]:
-    """Name, label and origin of every norm."""
-    return [(entry.name, entry.label or entry.builder, entry.origin) for entry in registry.norms.values()]
-
-
-def architectures(registry: Registry) -> list[tuple[str, str, Origin]]:
-    """Name, label and origin of every architecture."""
-    return [(entry.name, entry.label or entry.builder, entry.origin) for entry in registry.architectures.values()]
-
-
-def models(found: Sequence[Model]) -> list[tuple[str, str, Origin]]:
-    """Name, label and origin of the given models."""
-    return [(model.name, model.label, model.origin) for model in found]
 
 
 def recipe_names() -> list[str]:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from zoo.comparison.row import Row
-from zoo.render.comparison import TEST_MARK, TEST_NOTE
+from zoo.render.comparison import TEST_MARK
 from zoo.render.document import as_csv, as_json, document
+from zoo.render.marks import TEST_NOTE
 from zoo.studies.batch_size import BatchSizes
 
 

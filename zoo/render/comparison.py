@@ -8,8 +8,9 @@ from collections.abc import Callable, Sequence
 from zoo.comparison.baseline import Difference
 from zoo.comparison.groups import Group
 from zoo.comparison.row import QUALITY, Row
-from zoo.recipes.catalogue import TEST_MARK
+from zoo.recipes.catalogue import TEST_NOTE
 from zoo.render.document import as_csv, as_json, document
+from zoo.render.marks import TEST_MARK
 from zoo.render.tuning import words_of
 from zoo.utils.stats import MIN_SEEDS
 
@@ -26,7 +27,6 @@ FIGURES = {
     "gap": ("gap", "{:+.2f}", 100),
     "epochs to 90 %": ("epochs_to_90_percent", "{:.1f}", 1.0),
 }
-TEST_NOTE = f"{TEST_MARK} selection: test. The test set chose these weights, so the accuracy is too high to compare."
 
 
 def render(groups: Sequence[Group], style: str, view: str = "summary") -> str:

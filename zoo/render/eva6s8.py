@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from zoo.comparison.row import Row
-from zoo.render.comparison import TEST_MARK, TEST_NOTE, diverged_of
+from zoo.render.comparison import TEST_MARK, diverged_of
 from zoo.render.document import as_csv, as_json, document
 from zoo.render.figures import COLOURS, figure
+from zoo.render.marks import TEST_NOTE
 from zoo.studies.eva6s8 import Ablated
 
 

@@ -7,8 +7,9 @@ import json
 from collections.abc import Sequence
 
 from zoo.comparison.power import POWER, Need
-from zoo.render.comparison import TEST_MARK, TEST_NOTE
+from zoo.render.comparison import TEST_MARK
 from zoo.render.document import as_csv, as_json, document
+from zoo.render.marks import TEST_NOTE
 from zoo.render.tuning import words_of
 from zoo.utils.stats import ALPHA, MIN_SEEDS
 

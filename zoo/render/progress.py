@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from zoo.engine.train import EpochRow
-from zoo.recipes.catalogue import TEST_MARK
+from zoo.render.marks import TEST_MARK
 from zoo.results.run import Run
 from zoo.results.schema import Result, SettingsPart
 

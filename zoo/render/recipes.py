@@ -9,8 +9,9 @@ from typing import Any
 import yaml
 from tabulate import tabulate
 
-from zoo.recipes.catalogue import TEST_MARK, TEST_NOTE
+from zoo.recipes.catalogue import TEST_NOTE
 from zoo.recipes.diff import Difference, differences
+from zoo.render.marks import TEST_MARK
 from zoo.results.recipe_source import Given
 
 

@@ -13,8 +13,9 @@ from collections.abc import Callable, Hashable, Iterable, Sequence
 from functools import partial
 
 from zoo.comparison.baseline import FINEST
-from zoo.render.comparison import TEST_MARK, TEST_NOTE
+from zoo.render.comparison import TEST_MARK
 from zoo.render.document import document
+from zoo.render.marks import TEST_NOTE
 from zoo.trained.robustness import BATCH, RUNNING, Record
 from zoo.utils.stats import student_interval, wilson_interval
 

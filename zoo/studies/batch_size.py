@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import math
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from zoo.comparison.groups import Group, compare
+from zoo.comparison.groups import Group, compare, slug
 from zoo.comparison.row import Row
-from zoo.errors import RecipeError
+from zoo.errors import RecipeError, ResultError
 from zoo.recipes.load import load_recipe
 from zoo.recipes.recipe import Recipe
 from zoo.results.folder import Stored
@@ -84,3 +86,47 @@ def batch_sizes(
         rates={size: recipe.optimizer.lr for size, recipe in recipes.items()},
         groups=groups,
     )
+
+
+def by_size(runs: Sequence[Stored]) -> tuple[str, dict[int, Group]]:
+    """What `runs` are of, in words, and their comparison by training batch size, small first.
+
+    Raises :class:`ResultError` where they differ in more of the recipe than ``batch_size`` and ``optimizer.lr``, have
+    two learning rates at one batch size, or only one batch size.
+    """
+    groups = compare(runs, once_each=True)
+    found: dict[int, list[Group]] = defaultdict(list)
+    contents = {run.result.recipe.fingerprint: run.result.recipe.content for run in runs}
+    rest = set()
+    for group in groups:
+        content = json.loads(json.dumps(contents[group.recipe_fingerprint]))
+        found[content.pop("batch_size")].append(group)
+        content["optimizer"].pop("lr")
+        rest.add((group.dataset_fingerprint, json.dumps(content, sort_keys=True)))
+    names = ", ".join(f"{group.dataset} {slug(group)}" for group in groups)
+    if len(rest) > 1:
+        raise ResultError(
+            f"these runs differ in more than batch size and learning rate: {names}; choose with --dataset and "
+            "--recipe, or name the folder of one study"
+        )
+    for size, several in found.items():
+        if len(several) > 1:
+            raise ResultError(
+                f"batch size {size} was run with {len(several)} learning rates: {names}; name one's folders"
+            )
+    if len(found) < 2:
+        raise ResultError(f"all these runs have batch size {next(iter(found))}; `zoo study batch-size` makes others")
+    chosen = {size: found[size][0] for size in sorted(found)}
+    rates = {size: contents[group.recipe_fingerprint]["optimizer"]["lr"] for size, group in chosen.items()}
+    first = next(iter(chosen.values()))
+    epochs = contents[first.recipe_fingerprint]["epochs"]
+    return f"{first.dataset}, recipe {first.recipe}, {epochs} epochs, {lr_rule(rates)}", chosen
+
+
+def lr_rule(rates: Mapping[int, float]) -> str:
+    """How the learning rates follow the batch sizes, in words. Rates are rounded to six digits, so nearly is enough."""
+    for name, factor in LR_RULES.items():
+        units = [rate / factor(size) for size, rate in rates.items()]
+        if max(units) <= 1.0001 * min(units):
+            return f"lr rule {name}"
+    return f"lr {', '.join(f'{rate:g}' for rate in rates.values())}"

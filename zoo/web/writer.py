@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from zoo.errors import EnvironmentFault, ResultError
-from zoo.recipes.catalogue import TEST_MARK
 from zoo.render.comparison import ELSEWHERE
 from zoo.render.figures import COLOURS
+from zoo.render.marks import TEST_MARK
 from zoo.results.folder import Stored
 from zoo.results.history import load_history
 from zoo.utils.extras import require

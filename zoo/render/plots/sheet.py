@@ -11,11 +11,12 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from zoo.comparison.groups import Group
+from zoo.comparison.groups import Group, slug
 from zoo.comparison.row import Row
 from zoo.errors import ResultError
-from zoo.recipes.catalogue import TEST_MARK, TEST_NOTE
+from zoo.recipes.catalogue import TEST_NOTE
 from zoo.render.figures import COLOURS, MARKERS, check_figure, figure
+from zoo.render.marks import TEST_MARK
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -83,11 +84,6 @@ def check_rows(group: Group) -> None:
                 f"{name} stands in {names.count(name)} rows of {slug(group)} (one seed on several machines, or another "
                 "definition); name the folder of one of them"
             )
-
-
-def slug(group: Group) -> str:
-    """The recipe as folders and tables call it."""
-    return f"{group.recipe}-{group.recipe_fingerprint[:8]}"
 
 
 def labels(rows: Sequence[Row]) -> tuple[str, list[str]]:
