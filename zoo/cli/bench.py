@@ -6,7 +6,9 @@ from typing import Any
 
 import click
 
-from zoo.cli.job import carry_out, of_one, prepare, training_options
+from zoo.cli.execute import carry_out
+from zoo.cli.job import of_one, prepare
+from zoo.cli.options import training_options
 
 
 @click.command()

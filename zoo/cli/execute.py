@@ -9,29 +9,20 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from zoo.cli import options
-from zoo.errors import EnvironmentFault
+from zoo.cli import execute, options
+from zoo.cli.job import echo_notes
+from zoo.cli.options import INTERRUPTED
+from zoo.runner import checks
+from zoo.runner import runs as runs_module
 
 if TYPE_CHECKING:
     from zoo.cli.job import Job
     from zoo.recipes.recipe import Recipe
+    from zoo.registry.model import Model
     from zoo.render.progress import Gathered
     from zoo.results.folder import Stored
     from zoo.results.run import Run
     from zoo.track.tracker import Tracker
-
-OPTIONS = (
-    click.option(
-        "--cluster", metavar="ENGINE", help="Spread the runs: ray (on this machine), ray:ADDRESS, slurm or slurm:local."
-    ),
-    click.option(
-        "--resources", metavar="NAME=N,...", help="Of each run on a cluster.  [default: cpu=1, a GPU's gpu=1]"
-    ),
-    click.option(
-        "--slurm", multiple=True, metavar="KEY=VALUE", help="For Slurm's jobs: partition=gpu, time=60 (minutes) ..."
-    ),
-    click.option("--dry-run", is_flag=True, help="Print the plan with estimates of time; create and train nothing."),
-)
 
 
 def show_plan(job: Job, recipes: Sequence[Recipe], plans: Sequence[Sequence[Run]]) -> None:
@@ -59,27 +50,6 @@ def show_plan(job: Job, recipes: Sequence[Recipe], plans: Sequence[Sequence[Run]
         for recipe, runs in zip(recipes, plans, strict=True)
     }
     click.echo(render(planned, environment), nl=False)
-
-
-def is_elsewhere(device: str, recipes: Sequence[Recipe]) -> bool:
-    """Whether `device` is a GPU that a cluster has and this machine has not.
-
-    Raises :class:`EnvironmentFault` for a numbered GPU, and where a recipe's precision follows from a GPU not here.
-    """
-    import torch
-
-    if not device.startswith("cuda"):
-        return False
-    if device != "cuda":
-        raise EnvironmentFault(f"--device {device}: a cluster gives each run a GPU itself; use --device cuda")
-    if torch.cuda.is_available():
-        return False
-    if any(recipe.precision == "auto" for recipe in recipes):
-        raise EnvironmentFault(
-            "--device cuda: no GPU here tells what the recipe's `precision: auto` is on the cluster's; "
-            "add --set precision=bf16 (or fp32, fp16)"
-        )
-    return True
 
 
 def carry_out_on_cluster(
@@ -134,3 +104,58 @@ def carry_out_on_cluster(
         )
         raise SystemExit(2)
     return [[Stored(load_result(run.folder.result), run.folder) for run in runs] for runs in plans]
+
+
+def carry_out(
+    job: Job, recipes: Sequence[Recipe], models: Sequence[Sequence[Model]] | None = None
+) -> list[list[Stored]]:
+    """The runs of `job` under each of `recipes`; all are checked before the first starts. Exits on Ctrl-C.
+
+    `models`: those of each recipe, where it is not all of the job's. Gives nothing where the caller has nothing to
+    show, see ``Job.shows_nothing``.
+    """
+    from zoo.engine.environment import zoo_commit
+    from zoo.render.progress import Gathered, make_reporter
+    from zoo.results.folder import Stored
+    from zoo.runner import sweep as engine
+    from zoo.track.reporter import Tracked
+    from zoo.track.trackers import open_trackers
+
+    plans = [
+        runs_module.plan(of_it, job.seeds, recipe, job.data.name, job.runs)
+        for recipe, of_it in zip(recipes, models or [job.models] * len(recipes), strict=True)
+    ]
+    if job.dry_run:
+        if job.settings.world.first:
+            execute.show_plan(job, recipes, plans)
+        return []
+    notes = [checks.check(plan, recipe, job.data, job.settings) for plan, recipe in zip(plans, recipes, strict=True)]
+    stored, world = [], job.settings.world
+    track = job.track if world.first else ()
+    git = zoo_commit() if track else None  # for trackers; each run records its own
+    told_by = Gathered(quiet=False) if job.cluster else make_reporter(quiet=not world.first)
+    with told_by as reporter, open_trackers(track, job.runs, reporter.say) as trackers:
+        echo_notes({name: lines for told in notes for name, lines in told.items()}, reporter.say)
+        try:
+            # All before the first run: an interruption must not leave old results standing.
+            if job.restart and world.first:
+                engine.clear([run for plan in plans for run in plan])
+            for plan, recipe in zip(plans, recipes, strict=True):
+                reporter.say(
+                    f"recipe {recipe.slug} ({recipe.precision}) on {job.data.name}: "
+                    f"{len(runs_module.models_of(plan))} models x {len(job.seeds)} seeds, {recipe.epochs} epochs, "
+                    f"runs in {job.runs}"
+                )
+                if job.cluster:
+                    continue  # the runs of all recipes are one sweep
+                told = Tracked(reporter, reporter.say, trackers, recipe, job.data, git)
+                results = engine.bench(plan, recipe, job.data, job.settings, told)
+                if world.first:
+                    stored.append([Stored(result, run.folder) for result, run in zip(results, plan, strict=True)])
+            if job.cluster:
+                stored = execute.carry_out_on_cluster(job, recipes, plans, reporter, trackers, git)
+        except KeyboardInterrupt:
+            again = options.again(*(["zoo"] if world.size == 1 else ["torchrun", "...", "-m", "zoo"]))
+            reporter.say(f"zoo: interrupted; every finished epoch is saved. To go on: {again}")
+            raise SystemExit(INTERRUPTED) from None
+    return stored

@@ -9,100 +9,17 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from zoo.cli import execute, options
-from zoo.cli.options import INTERRUPTED
-from zoo.runner import checks
-from zoo.runner import runs as runs_module
+from zoo.cli import job as job_module
+from zoo.cli import options
+from zoo.errors import EnvironmentFault
 
 if TYPE_CHECKING:
+    from zoo.cli.job import Job
     from zoo.cluster.options import Cluster
     from zoo.data.datasets import Dataset
     from zoo.recipes.recipe import Recipe
     from zoo.registry.model import Model
-    from zoo.results.folder import Stored
     from zoo.runner.settings import Settings
-
-
-class TrackerList(click.ParamType):
-    """``tensorboard,mlflow``."""
-
-    name = "list"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, ...]:
-        """Raises :class:`zoo.errors.UnknownNameError`."""
-        from zoo.track.trackers import parse
-
-        return value if isinstance(value, tuple) else parse(value)
-
-
-WHAT = (
-    options.models,
-    click.option(
-        "--recipe", default="standard", show_default=True, metavar="NAME|FILE",
-        shell_complete=options.complete_recipes, help="How all models are trained; `zoo list` shows the names.",
-    ),
-)  # fmt: skip
-HOW = (  # for whatever runs a training step
-    click.option(
-        "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change the recipe: optimizer.lr=0.1 ..."
-    ),
-    click.option("--dataset", metavar="NAME|DIR", help="What to train on.  [default: the recipe's own]"),
-    options.data_dir,
-    click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N."),
-    click.option("--layout", type=click.Choice(["auto", "nchw", "channels_last"]), default="auto", show_default=True),
-    click.option(
-        "--executor", type=click.Choice(["auto", "batched", "albumentations"]), default="auto", show_default=True,
-        help="Who augments: batched tensor operations on the device, or albumentations in worker processes.",
-    ),
-    click.option(
-        "--workers", type=click.IntRange(min=0), default=2, show_default=True, help="Of the albumentations executor."
-    ),
-    click.option(
-        "--compile", "compiled", is_flag=True, help="torch.compile the model; needs a C++ compiler on the CPU."
-    ),
-    click.option(
-        "--deterministic", is_flag=True,
-        help="The same bits each time on a GPU too: slower, and an error where an operation cannot.",
-    ),
-    options.registry,
-)  # fmt: skip
-KEPT = (  # for what keeps its runs
-    click.option("--seeds", type=click.IntRange(min=1), help="Run seeds 0 to N-1.  [default: 1]"),
-    click.option(
-        "--seed", "only_seeds", type=click.IntRange(min=0), multiple=True, help="Run just this seed (repeatable)."
-    ),
-    click.option("--runs", type=click.Path(file_okay=False, path_type=Path), default=options.RUNS, show_default=True),
-    click.option(
-        "--pretrained", type=click.Path(path_type=Path), metavar="FILE|RUN",
-        help="Start every model from these weights: a .safetensors file or the folder of a finished run.",
-    ),
-    click.option("--restart", is_flag=True, help="Throw away what these runs have stored and start again."),
-    click.option(
-        "--track", type=TrackerList(), default=(), metavar="NAME,...",
-        help="Tell tensorboard, mlflow or wandb (offline) as well; one or several.",
-    ),
-)  # fmt: skip
-
-
-def training_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Give `command` all options of a training run."""
-    return _with(command, WHAT + HOW + KEPT + execute.OPTIONS)
-
-
-def study_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Give `command` those of a training run whose models and recipe it knows itself."""
-    return _with(command, HOW + KEPT + execute.OPTIONS)
-
-
-def step_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Give `command` the options that say what is trained and how, but not those of runs that are kept."""
-    return _with(command, WHAT + HOW)
-
-
-def _with(command: Callable[..., None], chosen: Sequence[Callable[..., Any]]) -> Callable[..., None]:
-    for option in reversed(chosen):
-        command = option(command)
-    return command
 
 
 @dataclass(frozen=True)
@@ -182,7 +99,7 @@ def prepare(
     from zoo.runner.settings import Settings
     from zoo.utils.distributed import join
 
-    elsewhere = where is not None and execute.is_elsewhere(device, recipes)
+    elsewhere = where is not None and job_module.is_elsewhere(device, recipes)
     world, target = join(torch.device(device) if elsewhere else choose_device(device))
     if where and world.size > 1:
         raise click.UsageError("--cluster spreads runs and torchrun splits one; use one of them")
@@ -222,67 +139,33 @@ def prepare_alone(command: str, load: Callable[[], Sequence[Recipe]], **given: A
     from zoo.runner.checks import check_models
 
     job.settings.world.check_alone(f"`{command}`")
-    _tell(check_models(job.models, recipe, job.data, job.settings), lambda line: click.echo(line, err=True))
+    echo_notes(check_models(job.models, recipe, job.data, job.settings), lambda line: click.echo(line, err=True))
     return job, recipe
 
 
-def _tell(notes: Mapping[str, Sequence[str]], say: Callable[[str], None]) -> None:
+def echo_notes(notes: Mapping[str, Sequence[str]], say: Callable[[str], None]) -> None:
     """What :func:`zoo.runner.checks.check_models` found, line by line."""
     for name, lines in notes.items():
         for line in lines:
             say(f"{name}: {line}")
 
 
-def carry_out(
-    job: Job, recipes: Sequence[Recipe], models: Sequence[Sequence[Model]] | None = None
-) -> list[list[Stored]]:
-    """The runs of `job` under each of `recipes`; all are checked before the first starts. Exits on Ctrl-C.
+def is_elsewhere(device: str, recipes: Sequence[Recipe]) -> bool:
+    """Whether `device` is a GPU that a cluster has and this machine has not.
 
-    `models`: those of each recipe, where it is not all of the job's. Gives nothing where the caller has nothing to
-    show, see ``Job.shows_nothing``.
+    Raises :class:`EnvironmentFault` for a numbered GPU, and where a recipe's precision follows from a GPU not here.
     """
-    from zoo.engine.environment import zoo_commit
-    from zoo.render.progress import Gathered, make_reporter
-    from zoo.results.folder import Stored
-    from zoo.runner import sweep as engine
-    from zoo.track.reporter import Tracked
-    from zoo.track.trackers import open_trackers
+    import torch
 
-    plans = [
-        runs_module.plan(of_it, job.seeds, recipe, job.data.name, job.runs)
-        for recipe, of_it in zip(recipes, models or [job.models] * len(recipes), strict=True)
-    ]
-    if job.dry_run:
-        if job.settings.world.first:
-            execute.show_plan(job, recipes, plans)
-        return []
-    notes = [checks.check(plan, recipe, job.data, job.settings) for plan, recipe in zip(plans, recipes, strict=True)]
-    stored, world = [], job.settings.world
-    track = job.track if world.first else ()
-    git = zoo_commit() if track else None  # for trackers; each run records its own
-    told_by = Gathered(quiet=False) if job.cluster else make_reporter(quiet=not world.first)
-    with told_by as reporter, open_trackers(track, job.runs, reporter.say) as trackers:
-        _tell({name: lines for told in notes for name, lines in told.items()}, reporter.say)
-        try:
-            # All before the first run: an interruption must not leave old results standing.
-            if job.restart and world.first:
-                engine.clear([run for plan in plans for run in plan])
-            for plan, recipe in zip(plans, recipes, strict=True):
-                reporter.say(
-                    f"recipe {recipe.slug} ({recipe.precision}) on {job.data.name}: "
-                    f"{len(runs_module.models_of(plan))} models x {len(job.seeds)} seeds, {recipe.epochs} epochs, "
-                    f"runs in {job.runs}"
-                )
-                if job.cluster:
-                    continue  # the runs of all recipes are one sweep
-                told = Tracked(reporter, reporter.say, trackers, recipe, job.data, git)
-                results = engine.bench(plan, recipe, job.data, job.settings, told)
-                if world.first:
-                    stored.append([Stored(result, run.folder) for result, run in zip(results, plan, strict=True)])
-            if job.cluster:
-                stored = execute.carry_out_on_cluster(job, recipes, plans, reporter, trackers, git)
-        except KeyboardInterrupt:
-            again = options.again(*(["zoo"] if world.size == 1 else ["torchrun", "...", "-m", "zoo"]))
-            reporter.say(f"zoo: interrupted; every finished epoch is saved. To go on: {again}")
-            raise SystemExit(INTERRUPTED) from None
-    return stored
+    if not device.startswith("cuda"):
+        return False
+    if device != "cuda":
+        raise EnvironmentFault(f"--device {device}: a cluster gives each run a GPU itself; use --device cuda")
+    if torch.cuda.is_available():
+        return False
+    if any(recipe.precision == "auto" for recipe in recipes):
+        raise EnvironmentFault(
+            "--device cuda: no GPU here tells what the recipe's `precision: auto` is on the cluster's; "
+            "add --set precision=bf16 (or fp32, fp16)"
+        )
+    return True

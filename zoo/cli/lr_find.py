@@ -8,7 +8,8 @@ from typing import Any
 import click
 
 from zoo.cli import options
-from zoo.cli.job import of_one, prepare_alone, step_options
+from zoo.cli.job import of_one, prepare_alone
+from zoo.cli.options import step_options
 
 
 @click.command("lr-find")

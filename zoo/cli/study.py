@@ -8,7 +8,9 @@ from typing import Any
 import click
 
 from zoo.cli import options
-from zoo.cli.job import carry_out, prepare, study_options, training_options
+from zoo.cli.execute import carry_out
+from zoo.cli.job import prepare
+from zoo.cli.options import study_options, training_options
 
 HELP = "Vary one thing of a recipe, for every model alike."
 

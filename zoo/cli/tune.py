@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from zoo.cli import options
-from zoo.cli.job import prepare_alone, step_options
+from zoo.cli.job import prepare_alone
+from zoo.cli.options import step_options
 from zoo.errors import RecipeError
 from zoo.utils.extras import require
 
