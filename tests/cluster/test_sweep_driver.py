@@ -20,7 +20,7 @@ from zoo.errors import ResultError
 from zoo.recipes.load import load_recipe
 from zoo.registry.merge import load_registry
 from zoo.results.folder import load_result
-from zoo.runner import runs as runs_module
+from zoo.runner.runs import plan as plan_runs
 from zoo.runner.settings import Settings
 from zoo.utils.files import lock
 
@@ -80,7 +80,7 @@ def three(place, tmp_path, zoo_cache, monkeypatch):
     recipe, data = load_recipe("smoke", CHANGES), load("./images")
     model = load_registry().resolve(MODEL)
     settings = Settings(choose_device("cpu"), "nchw", "auto", 2, False, False)
-    runs = runs_module.plan([model], range(3), recipe, data.name, tmp_path / "runs")
+    runs = plan_runs([model], range(3), recipe, data.name, tmp_path / "runs")
     heard = Heard()
     with marks_in(tmp_path / "runs") as marks:
         source = Source(None, "./images", None, 1)

@@ -13,7 +13,7 @@ import pytest
 from torch import nn
 
 from zoo.builder import construct as building
-from zoo.builder import norm as norm_module
+from zoo.builder.norm import Norm
 from zoo.errors import RegistryError, UnknownNameError
 from zoo.registry import fingerprint
 from zoo.registry.entries import read_registry_file
@@ -538,22 +538,22 @@ def names_branch_end(num_channels: int, branch_end: bool = False) -> nn.Module:
 
 
 def test_apply_act_goes_to_an_included_norm_only() -> None:
-    included = norm_module.Norm("n", plain, {"k": 1}, activation_included=True)
+    included = Norm("n", plain, {"k": 1}, activation_included=True)
     assert included(8).made_with == (8, {"k": 1, "apply_act": True})
     assert included(8, apply_act=False, branch_end=True).made_with == (8, {"k": 1, "apply_act": False})
-    assert norm_module.Norm("n", plain, {"k": 1})(8, apply_act=False, branch_end=True).made_with == (8, {"k": 1})
+    assert Norm("n", plain, {"k": 1})(8, apply_act=False, branch_end=True).made_with == (8, {"k": 1})
 
 
 def test_branch_end_goes_where_it_is_named_only() -> None:
-    norm = norm_module.Norm("n", names_branch_end)
+    norm = Norm("n", names_branch_end)
     assert norm(8).made_with == (8, {"branch_end": False})
     assert norm(8, branch_end=True).made_with == (8, {"branch_end": True})
 
 
 def test_activation_of_a_norm() -> None:
-    assert type(norm_module.Norm("n", plain).act()) is nn.ReLU
-    assert type(norm_module.Norm("n", plain).act(nn.GELU)) is nn.GELU
-    assert type(norm_module.Norm("n", plain, activation_included=True).act(nn.GELU)) is nn.Identity
+    assert type(Norm("n", plain).act()) is nn.ReLU
+    assert type(Norm("n", plain).act(nn.GELU)) is nn.GELU
+    assert type(Norm("n", plain, activation_included=True).act(nn.GELU)) is nn.Identity
 
 
 def test_convolution_of_a_norm(write: Write) -> None:

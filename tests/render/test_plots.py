@@ -22,7 +22,7 @@ from zoo.render.plots import bars, batch_size, curves, pareto
 from zoo.render.plots.sheet import inches_of, labels, only_group, outputs, sheet, style, wrapped
 from zoo.results.folder import RunFolder, Stored, save_result
 from zoo.results.history import EpochRow, save_history
-from zoo.studies import batch_size as batch_size_module
+from zoo.studies.batch_size import by_size
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 RECIPE = "laptop-5ebfdb2c"  # three models, three seeds each
@@ -146,7 +146,7 @@ def batches(rates: dict[int, float], **changes: Any) -> list[Stored]:
     ],
 )
 def test_batch_sizes_and_their_rule(rates: dict[int, float], rule: str) -> None:
-    told, groups = batch_size_module.by_size(batches(rates))
+    told, groups = by_size(batches(rates))
     assert list(groups) == sorted(rates)
     assert told == f"cifar10, recipe standard, 4 epochs, {rule}"
 
@@ -199,10 +199,10 @@ def test_a_model_in_two_rows_is_in_no_figure(tmp_path: Path) -> None:
 )
 def test_batch_sizes_of_one_study_only(runs: list[Stored], words: str | None) -> None:
     if words is None:
-        assert list(batch_size_module.by_size(runs)[1]) == [2, 8, 64]
+        assert list(by_size(runs)[1]) == [2, 8, 64]
         return
     with pytest.raises(ResultError, match=words):
-        batch_size_module.by_size(runs)
+        by_size(runs)
 
 
 def test_two_rates_at_one_batch_size_are_refused() -> None:
@@ -212,7 +212,7 @@ def test_two_rates_at_one_batch_size_are_refused() -> None:
         recipe__content={"precision": "fp32", "epochs": 4, "batch_size": 8, "optimizer": {"lr": 0.7}},
     )
     with pytest.raises(ResultError, match="batch size 8 was run with 2 learning rates"):
-        batch_size_module.by_size([*same, Stored(other, RunFolder(Path("nowhere")))])
+        by_size([*same, Stored(other, RunFolder(Path("nowhere")))])
 
 
 def test_a_partly_diverged_model_is_on_no_front(
@@ -311,7 +311,7 @@ def test_selection_on_the_test_set_is_marked_everywhere(tmp_path: Path, texts: l
         lambda path: curves.draw(group, runs, False, 1, path),
         lambda path: pareto.draw(group, ("parameters",), 1, path),
         lambda path: bars.draw(group, 1, path),
-        lambda path: batch_size.draw(*batch_size_module.by_size(marked), 1, path),
+        lambda path: batch_size.draw(*by_size(marked), 1, path),
     ):
         texts.clear()
         draw(tmp_path / "a.svg")

@@ -19,8 +19,8 @@ from zoo.render.estimate import duration, render
 from zoo.results.folder import load_result, save_result
 from zoo.results.history import load_history, save_history
 from zoo.runner import estimate
-from zoo.runner import runs as runs_module
 from zoo.runner.estimate import Planned, at_a_time
+from zoo.runner.runs import plan as plan_runs
 
 CHANGES = ("split.train=64", "split.holdout=32", "epochs=2", "schedule.peak_epoch=1")
 OPTIONS = ("--recipe", "smoke", *(word for change in CHANGES for word in ("--set", change)), "--layout", "nchw")
@@ -46,7 +46,7 @@ def plan_of(benched, *models, seeds=1, changes=CHANGES, **environment):
     """The plan of some models in ./runs, for the machine of the stored run but for `environment`."""
     recipe = load_recipe("smoke", changes).with_precision(benched.result.recipe.content["precision"])
     data, found = load("shapes10"), load_registry().match(models)
-    runs = runs_module.plan(found, range(seeds), recipe, data.name, Path("runs"))
+    runs = plan_runs(found, range(seeds), recipe, data.name, Path("runs"))
     return estimate.plan(runs, recipe, data, Path("runs"), benched.result.environment | environment)
 
 

@@ -9,8 +9,6 @@ from typing import TYPE_CHECKING
 import click
 
 from zoo.cli import options
-from zoo.data.open import open_images, test_only
-from zoo.trained import load
 
 if TYPE_CHECKING:
     pass
@@ -84,6 +82,7 @@ def evaluate(
     """
     from zoo.data import test_sets
     from zoo.data.augment import corrupt as corruption
+    from zoo.data.open import open_images, test_only
     from zoo.registry.merge import load_registry
 
     comes_corrupted = dataset is not None and test_only(dataset) in ("cifar10-c", "cifar100-c")
@@ -95,7 +94,7 @@ def evaluate(
     from zoo.engine.machine import choose_device, settle_threads
     from zoo.render.robustness import render
     from zoo.trained import robustness
-    from zoo.trained.load import open_runs
+    from zoo.trained.load import check_classes, check_own, open_runs
 
     def say(text: str) -> None:
         click.echo(text, err=True)
@@ -114,9 +113,9 @@ def evaluate(
         data = open_images(name, data_dir)
         members = [run for run in found if dataset or run.result.dataset.name == name]
         for run in members:
-            load.check_classes(run, data.name, data.classes)
+            check_classes(run, data.name, data.classes)
             if dataset is None:
-                load.check_own(run, data)
+                check_own(run, data)
             run.load(target)  # weights that do not fit are noticed before the first long evaluation
         known = data.corruptions if isinstance(data, test_sets.ShiftedSet) else ()
         chosen = corruption.choose(corrupt or ["all"], known, data.source) if known else (corrupt or ())

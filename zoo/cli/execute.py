@@ -9,11 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from zoo.cli import execute, options
+from zoo.cli import options
 from zoo.cli.job import echo_notes
 from zoo.cli.options import INTERRUPTED
-from zoo.runner import checks
-from zoo.runner import runs as runs_module
 
 if TYPE_CHECKING:
     from zoo.cli.job import Job
@@ -118,18 +116,21 @@ def carry_out(
     from zoo.render.progress import Gathered, make_reporter
     from zoo.results.folder import Stored
     from zoo.runner import sweep as engine
+    from zoo.runner.checks import check
+    from zoo.runner.runs import models_of
+    from zoo.runner.runs import plan as plan_runs
     from zoo.track.reporter import Tracked
     from zoo.track.trackers import open_trackers
 
     plans = [
-        runs_module.plan(of_it, job.seeds, recipe, job.data.name, job.runs)
+        plan_runs(of_it, job.seeds, recipe, job.data.name, job.runs)
         for recipe, of_it in zip(recipes, models or [job.models] * len(recipes), strict=True)
     ]
     if job.dry_run:
         if job.settings.world.first:
-            execute.show_plan(job, recipes, plans)
+            show_plan(job, recipes, plans)
         return []
-    notes = [checks.check(plan, recipe, job.data, job.settings) for plan, recipe in zip(plans, recipes, strict=True)]
+    notes = [check(plan, recipe, job.data, job.settings) for plan, recipe in zip(plans, recipes, strict=True)]
     stored, world = [], job.settings.world
     track = job.track if world.first else ()
     git = zoo_commit() if track else None  # for trackers; each run records its own
@@ -143,7 +144,7 @@ def carry_out(
             for plan, recipe in zip(plans, recipes, strict=True):
                 reporter.say(
                     f"recipe {recipe.slug} ({recipe.precision}) on {job.data.name}: "
-                    f"{len(runs_module.models_of(plan))} models x {len(job.seeds)} seeds, {recipe.epochs} epochs, "
+                    f"{len(models_of(plan))} models x {len(job.seeds)} seeds, {recipe.epochs} epochs, "
                     f"runs in {job.runs}"
                 )
                 if job.cluster:
@@ -153,7 +154,7 @@ def carry_out(
                 if world.first:
                     stored.append([Stored(result, run.folder) for result, run in zip(results, plan, strict=True)])
             if job.cluster:
-                stored = execute.carry_out_on_cluster(job, recipes, plans, reporter, trackers, git)
+                stored = carry_out_on_cluster(job, recipes, plans, reporter, trackers, git)
         except KeyboardInterrupt:
             again = options.again(*(["zoo"] if world.size == 1 else ["torchrun", "...", "-m", "zoo"]))
             reporter.say(f"zoo: interrupted; every finished epoch is saved. To go on: {again}")

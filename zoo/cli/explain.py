@@ -9,7 +9,6 @@ import click
 
 from zoo.cli import options
 from zoo.errors import EnvironmentFault, ResultError
-from zoo.trained import load
 from zoo.utils.extras import require
 
 NEEDS = ("matplotlib", "captum", "jinja2")
@@ -66,15 +65,15 @@ def explain(
     from zoo.explain.subject import open_subject
     from zoo.registry.merge import load_registry
     from zoo.results.folder import EXPLAIN
-    from zoo.trained.load import open_run
+    from zoo.trained.load import check_classes, check_own, open_run
 
     settle_threads()
     target = choose_device(device)
     trained = open_run(run, load_registry(registry))
     data = open_images(dataset or trained.result.dataset.name, data_dir)
-    load.check_classes(trained, data.name, data.classes)
+    check_classes(trained, data.name, data.classes)
     if dataset is None and isinstance(data, Dataset):
-        load.check_own(trained, data)
+        check_own(trained, data)
 
     subject = open_subject(trained, data, target)
     chosen = choose_layers(subject, asked)

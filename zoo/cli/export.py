@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 import click
 
 from zoo.cli import options
-from zoo.trained import load
 from zoo.utils.extras import require
 
 if TYPE_CHECKING:
@@ -61,12 +60,12 @@ def prepare(run: Path, to: str, licence: str, data_dir: str | None, registry: st
     from zoo.export.graph import normalisation
     from zoo.export.make import export as make
     from zoo.registry.merge import load_registry
-    from zoo.trained.load import open_run
+    from zoo.trained.load import check_classes, check_own, open_run
 
     settle_threads()
     trained = open_run(run, load_registry(registry))
     normalisation(trained)  # a recipe that cannot be exported is told before data is looked for
     data = open_images(trained.result.dataset.name, data_dir)
-    load.check_classes(trained, data.name, data.classes)
-    load.check_own(trained, data)
+    check_classes(trained, data.name, data.classes)
+    check_own(trained, data)
     return trained, make(trained, data, to, licence)

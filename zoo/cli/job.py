@@ -9,12 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from zoo.cli import job as job_module
 from zoo.cli import options
 from zoo.errors import EnvironmentFault
 
 if TYPE_CHECKING:
-    from zoo.cli.job import Job
     from zoo.cluster.options import Cluster
     from zoo.data.datasets import Dataset
     from zoo.recipes.recipe import Recipe
@@ -99,7 +97,7 @@ def prepare(
     from zoo.runner.settings import Settings
     from zoo.utils.distributed import join
 
-    elsewhere = where is not None and job_module.is_elsewhere(device, recipes)
+    elsewhere = where is not None and is_elsewhere(device, recipes)
     world, target = join(torch.device(device) if elsewhere else choose_device(device))
     if where and world.size > 1:
         raise click.UsageError("--cluster spreads runs and torchrun splits one; use one of them")

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import click
 
-from zoo.cli import listing, options
+from zoo.cli import options
 from zoo.registry.entries import Origin
 from zoo.registry.merge import Registry
 from zoo.registry.model import Model
@@ -28,20 +28,20 @@ def list_(patterns: tuple[str, ...], everything: bool, origin: bool, registry: s
 
     loaded = load_registry(registry)
     if patterns or everything:
-        _print("", listing.models(loaded.match(patterns or ["*"])), origin)
+        _print("", models(loaded.match(patterns or ["*"])), origin)
         return
-    _print(f"norms ({len(loaded.norms)})", listing.norms(loaded), origin)
-    _print(f"architectures ({len(loaded.architectures)})", listing.architectures(loaded), origin)
+    _print(f"norms ({len(loaded.norms)})", norms(loaded), origin)
+    _print(f"architectures ({len(loaded.architectures)})", architectures(loaded), origin)
     _print(
         f"models ({len(loaded.models)} listed)",
-        listing.models([loaded.resolve(name) for name in loaded.models]),
+        models([loaded.resolve(name) for name in loaded.models]),
         origin,
     )
     recipes = catalogue.recipes()
     rows = [(entry.name, marks.marked(entry), entry.origin) for entry in recipes]
     _print(f"recipes ({len(recipes)})", rows, origin)
     if any(entry.selects_on_test for entry in recipes):
-        click.echo(catalogue.TEST_NOTE)
+        click.echo(marks.TEST_NOTE)
     click.echo("Any <architecture>_<norm> is a model, listed or not: `zoo list --all`, `zoo show MODEL`.")
 
 

@@ -7,80 +7,16 @@ import signal
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import click
 
-from zoo.cli import options
-from zoo.cli import options as options_module
 from zoo.errors import ZooError
 from zoo.registry.merge import load_registry
-
-if TYPE_CHECKING:
-    pass
 
 RUNS = Path("runs")
 Command = TypeVar("Command", bound=Callable[..., Any])
 INTERRUPTED = 128 + signal.SIGINT  # the exit code that shells expect
-OPTIONS = (
-    click.option(
-        "--cluster", metavar="ENGINE", help="Spread the runs: ray (on this machine), ray:ADDRESS, slurm or slurm:local."
-    ),
-    click.option(
-        "--resources", metavar="NAME=N,...", help="Of each run on a cluster.  [default: cpu=1, a GPU's gpu=1]"
-    ),
-    click.option(
-        "--slurm", multiple=True, metavar="KEY=VALUE", help="For Slurm's jobs: partition=gpu, time=60 (minutes) ..."
-    ),
-    click.option("--dry-run", is_flag=True, help="Print the plan with estimates of time; create and train nothing."),
-)
-WHAT = (
-    options.models,
-    click.option(
-        "--recipe", default="standard", show_default=True, metavar="NAME|FILE",
-        shell_complete=options.complete_recipes, help="How all models are trained; `zoo list` shows the names.",
-    ),
-)  # fmt: skip
-HOW = (  # for whatever runs a training step
-    click.option(
-        "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change the recipe: optimizer.lr=0.1 ..."
-    ),
-    click.option("--dataset", metavar="NAME|DIR", help="What to train on.  [default: the recipe's own]"),
-    options.data_dir,
-    click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N."),
-    click.option("--layout", type=click.Choice(["auto", "nchw", "channels_last"]), default="auto", show_default=True),
-    click.option(
-        "--executor", type=click.Choice(["auto", "batched", "albumentations"]), default="auto", show_default=True,
-        help="Who augments: batched tensor operations on the device, or albumentations in worker processes.",
-    ),
-    click.option(
-        "--workers", type=click.IntRange(min=0), default=2, show_default=True, help="Of the albumentations executor."
-    ),
-    click.option(
-        "--compile", "compiled", is_flag=True, help="torch.compile the model; needs a C++ compiler on the CPU."
-    ),
-    click.option(
-        "--deterministic", is_flag=True,
-        help="The same bits each time on a GPU too: slower, and an error where an operation cannot.",
-    ),
-    options.registry,
-)  # fmt: skip
-KEPT = (  # for what keeps its runs
-    click.option("--seeds", type=click.IntRange(min=1), help="Run seeds 0 to N-1.  [default: 1]"),
-    click.option(
-        "--seed", "only_seeds", type=click.IntRange(min=0), multiple=True, help="Run just this seed (repeatable)."
-    ),
-    click.option("--runs", type=click.Path(file_okay=False, path_type=Path), default=options.RUNS, show_default=True),
-    click.option(
-        "--pretrained", type=click.Path(path_type=Path), metavar="FILE|RUN",
-        help="Start every model from these weights: a .safetensors file or the folder of a finished run.",
-    ),
-    click.option("--restart", is_flag=True, help="Throw away what these runs have stored and start again."),
-    click.option(
-        "--track", type=TrackerList(), default=(), metavar="NAME,...",
-        help="Tell tensorboard, mlflow or wandb (offline) as well; one or several.",
-    ),
-)  # fmt: skip
 
 
 def again(*start: str) -> str:
@@ -139,14 +75,75 @@ class TrackerList(click.ParamType):
         return value if isinstance(value, tuple) else parse(value)
 
 
+CLUSTER = (
+    click.option(
+        "--cluster", metavar="ENGINE", help="Spread the runs: ray (on this machine), ray:ADDRESS, slurm or slurm:local."
+    ),
+    click.option(
+        "--resources", metavar="NAME=N,...", help="Of each run on a cluster.  [default: cpu=1, a GPU's gpu=1]"
+    ),
+    click.option(
+        "--slurm", multiple=True, metavar="KEY=VALUE", help="For Slurm's jobs: partition=gpu, time=60 (minutes) ..."
+    ),
+    click.option("--dry-run", is_flag=True, help="Print the plan with estimates of time; create and train nothing."),
+)
+WHAT = (
+    models,
+    click.option(
+        "--recipe", default="standard", show_default=True, metavar="NAME|FILE",
+        shell_complete=complete_recipes, help="How all models are trained; `zoo list` shows the names.",
+    ),
+)  # fmt: skip
+HOW = (  # for whatever runs a training step
+    click.option(
+        "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change the recipe: optimizer.lr=0.1 ..."
+    ),
+    click.option("--dataset", metavar="NAME|DIR", help="What to train on.  [default: the recipe's own]"),
+    data_dir,
+    click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N."),
+    click.option("--layout", type=click.Choice(["auto", "nchw", "channels_last"]), default="auto", show_default=True),
+    click.option(
+        "--executor", type=click.Choice(["auto", "batched", "albumentations"]), default="auto", show_default=True,
+        help="Who augments: batched tensor operations on the device, or albumentations in worker processes.",
+    ),
+    click.option(
+        "--workers", type=click.IntRange(min=0), default=2, show_default=True, help="Of the albumentations executor."
+    ),
+    click.option(
+        "--compile", "compiled", is_flag=True, help="torch.compile the model; needs a C++ compiler on the CPU."
+    ),
+    click.option(
+        "--deterministic", is_flag=True,
+        help="The same bits each time on a GPU too: slower, and an error where an operation cannot.",
+    ),
+    registry,
+)  # fmt: skip
+KEPT = (  # for what keeps its runs
+    click.option("--seeds", type=click.IntRange(min=1), help="Run seeds 0 to N-1.  [default: 1]"),
+    click.option(
+        "--seed", "only_seeds", type=click.IntRange(min=0), multiple=True, help="Run just this seed (repeatable)."
+    ),
+    click.option("--runs", type=click.Path(file_okay=False, path_type=Path), default=RUNS, show_default=True),
+    click.option(
+        "--pretrained", type=click.Path(path_type=Path), metavar="FILE|RUN",
+        help="Start every model from these weights: a .safetensors file or the folder of a finished run.",
+    ),
+    click.option("--restart", is_flag=True, help="Throw away what these runs have stored and start again."),
+    click.option(
+        "--track", type=TrackerList(), default=(), metavar="NAME,...",
+        help="Tell tensorboard, mlflow or wandb (offline) as well; one or several.",
+    ),
+)  # fmt: skip
+
+
 def training_options(command: Callable[..., None]) -> Callable[..., None]:
     """Give `command` all options of a training run."""
-    return _with(command, WHAT + HOW + KEPT + options_module.OPTIONS)
+    return _with(command, WHAT + HOW + KEPT + CLUSTER)
 
 
 def study_options(command: Callable[..., None]) -> Callable[..., None]:
     """Give `command` those of a training run whose models and recipe it knows itself."""
-    return _with(command, HOW + KEPT + options_module.OPTIONS)
+    return _with(command, HOW + KEPT + CLUSTER)
 
 
 def step_options(command: Callable[..., None]) -> Callable[..., None]:

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from zoo.data.datasets import Dataset
-    from zoo.data.test_sets import ShiftedSet
+from zoo.data import datasets, test_sets
+from zoo.data.datasets import Dataset
+from zoo.data.test_sets import ShiftedSet
+from zoo.errors import UnknownNameError, unknown
 
 
 def test_only(name: str) -> str | None:
     """The test-only set that `name` says, or that the folder of this path holds; None for anything else."""
-    from zoo.data import test_sets
-
     if known := test_sets.canonical(name):
         return known
     folder = Path(name).expanduser()
@@ -22,9 +20,6 @@ def test_only(name: str) -> str | None:
 
 def open_images(name: str, data_dir: str | None) -> Dataset | ShiftedSet:
     """A data set of any kind, by name or by folder."""
-    from zoo.data import datasets, test_sets
-    from zoo.errors import UnknownNameError, unknown
-
     if known := test_sets.canonical(name):
         return test_sets.open_set(known, datasets.search_path(data_dir))
     if known := test_only(name):

@@ -10,12 +10,9 @@ from typing import Any
 from zoo.errors import RecipeError
 from zoo.registry import plugins
 from zoo.registry.entries import Origin
-from zoo.render.marks import TEST_MARK
 from zoo.utils import yamlfile
 
 RECIPES = Path(__file__).parent
-
-TEST_NOTE = f"{TEST_MARK} selection: test. The test set chooses the weights, so the accuracy is too high to compare."
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,8 @@ import torch
 from torch import nn
 
 from zoo.builder import notes
-from zoo.engine import counts as counts_module
 from zoo.engine import speed, train
+from zoo.engine.counts import count_activation_bytes, count_macs, count_parameters
 from zoo.engine.evaluate import Evaluation
 from zoo.registry.model import Model
 from zoo.results.schema import (
@@ -29,7 +29,7 @@ def describe_model(
     precision: str,
 ) -> ModelPart:
     """The model as the result has it: names, parameters, multiply-accumulates, activation memory."""
-    parameters, trainable = counts_module.count_parameters(model)
+    parameters, trainable = count_parameters(model)
     return ModelPart(
         name=entry.name,
         label=entry.label,
@@ -37,8 +37,8 @@ def describe_model(
         definition=told,
         parameters=parameters,
         trainable_parameters=trainable,
-        macs=counts_module.count_macs(model, image_shape, device),
-        activation_bytes=counts_module.count_activation_bytes(model, image_shape, device, precision),
+        macs=count_macs(model, image_shape, device),
+        activation_bytes=count_activation_bytes(model, image_shape, device, precision),
         notes=notes.of(model),
     )
 
