@@ -12,11 +12,11 @@ FIGURES: list[dict[str, Any]] = []
 
 def pytest_configure(config: pytest.Config) -> None:
     """Threads and memory as every zoo command has them, for the peers too that run in this process."""
-    from zoo.engine.machine import choose_device, settle_threads
-    from zoo.engine.memory import settle_memory
+    from zoo.engine.machine import choose_device, configure_threads
+    from zoo.engine.memory import configure_allocator
 
-    settle_threads()
-    settle_memory(choose_device())
+    configure_threads()
+    configure_allocator(choose_device())
 
 
 @pytest.fixture

@@ -25,7 +25,7 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
 from zoo.builder.construct import build
-from zoo.engine.machine import settle_threads
+from zoo.engine.machine import configure_threads
 from zoo.registry.merge import load_registry
 
 MEAN, STD = (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)
@@ -190,5 +190,5 @@ def work() -> tuple[nn.Module, np.ndarray, np.ndarray]:
 
 
 if __name__ == "__main__":
-    settle_threads()
+    configure_threads()
     answer(PEERS[sys.argv[1]](*work(), BATCH, tuned=False))

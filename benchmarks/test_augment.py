@@ -11,7 +11,7 @@ import torch
 from torchvision.transforms import InterpolationMode, v2
 
 from zoo.data.loader import TrainLoader
-from zoo.utils.distributed import ALONE
+from zoo.utils.distributed import SINGLE_PROCESS
 
 MEAN, STD = [0.4914, 0.4822, 0.4465], [0.2470, 0.2435, 0.2616]
 PAD = {"PadIfNeeded": {"min_height": 40, "min_width": 40, "border_mode": "reflect_101"}}
@@ -27,7 +27,13 @@ BATCH, ROUNDS = 500, 5
 def batched(images: np.ndarray, labels: np.ndarray, transforms: list, executor: str, count: int) -> Callable[[], int]:
     """One epoch over the first `count` images, on all cores."""
     loader = TrainLoader(
-        images[:count], labels[:count], transforms, batch_size=BATCH, seed=0, world=ALONE, executor=executor
+        images[:count],
+        labels[:count],
+        transforms,
+        batch_size=BATCH,
+        seed=0,
+        distributed=SINGLE_PROCESS,
+        executor=executor,
     )
 
     def epoch() -> int:

@@ -23,7 +23,7 @@ from zoo.engine.train import Batches, train
 from zoo.recipes.load import load_recipe
 from zoo.results.folder import RunFolder
 from zoo.results.history import EpochRow
-from zoo.utils.distributed import ALONE
+from zoo.utils.distributed import SINGLE_PROCESS
 
 CPU = torch.device("cpu")
 TURNS = 5
@@ -69,10 +69,12 @@ class Turns:
 def ours(model: nn.Module, images: np.ndarray, labels: np.ndarray, folder: Path, turns: Turns) -> None:
     """The real loop, :func:`zoo.engine.train.train`; the time is its own, without evaluation and the saved state."""
     recipe = load_recipe("smoke", [f"batch_size={BATCH}", "precision=bf16", f"epochs={TURNS + 1}", CONSTANT])
-    loader = TrainLoader(images, labels, TRANSFORMS, batch_size=BATCH, seed=0, world=ALONE, channels_last=True)
+    loader = TrainLoader(
+        images, labels, TRANSFORMS, batch_size=BATCH, seed=0, distributed=SINGLE_PROCESS, channels_last=True
+    )
     train(
         model.to(memory_format=torch.channels_last), recipe, Batches(loader, None), seed=0, device=CPU, compiled=False,
-        world=ALONE, state=None, folder=RunFolder(folder), identity={}, reporter=turns,
+        distributed=SINGLE_PROCESS, state=None, folder=RunFolder(folder), identity={}, reporter=turns,
     )  # fmt: skip
 
 

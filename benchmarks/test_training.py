@@ -13,7 +13,7 @@ from processes import Asked
 
 from zoo.builder.construct import build
 from zoo.data.datasets import load
-from zoo.engine.machine import choose_device, settle_precision, synchronize
+from zoo.engine.machine import choose_device, resolve_precision, synchronize
 from zoo.engine.memory_format import LAYOUTS
 from zoo.engine.optim import make_optimizer
 from zoo.engine.step import TrainStep
@@ -22,24 +22,24 @@ from zoo.recipes.load import load_recipe
 from zoo.registry.merge import load_registry
 from zoo.runner.measure import train
 from zoo.runner.settings import Settings
-from zoo.utils.distributed import ALONE
+from zoo.utils.distributed import SINGLE_PROCESS
 
 DEVICE = choose_device()
 REGISTRY = load_registry()
 NORMS = tuple(REGISTRY.norms)
-RECIPE = load_recipe("laptop", ["split.holdout=500"]).with_precision(settle_precision(DEVICE))
+RECIPE = load_recipe("laptop", ["split.holdout=500"]).with_precision(resolve_precision(DEVICE))
 ROUNDS = 7
 BIG = 128 if RECIPE.precision == "fp32" else 256  # images of a step whose memory the system's allocator gives back
-# Says how long a step took, whenever it is asked; its memory is settled or is not.
+# Says how long a step took, whenever it is asked; its memory is resolved or is not.
 OWN_PROCESS = """
 import sys, time
 from processes import answer
 from test_training import BIG, DEVICE, a_step
-from zoo.engine.machine import settle_memory, settle_threads
+from zoo.engine.machine import configure_allocator, configure_threads
 
-settle_threads()
+configure_threads()
 if sys.argv[1] == "kept":
-    settle_memory(DEVICE)
+    configure_allocator(DEVICE)
 step = a_step("resnet18_bn", "channels_last", BIG)
 
 def seconds():
@@ -76,7 +76,7 @@ def test_loop_of_each_norm(benchmark, figure, norm: str) -> None:
 def a_step(name: str, layout: str, batch_size: int = RECIPE.batch_size) -> Callable[[], None]:
     """One training step of the model `name` on one resident batch, warmed up."""
     model = build(REGISTRY.resolve(name)).to(DEVICE, memory_format=LAYOUTS[layout]).train()
-    step = TrainStep(model, make_optimizer(model, RECIPE.optimizer), RECIPE, DEVICE, world=ALONE)
+    step = TrainStep(model, make_optimizer(model, RECIPE.optimizer), RECIPE, DEVICE, distributed=SINGLE_PROCESS)
     images = torch.randn(batch_size, 3, 32, 32, device=DEVICE).contiguous(memory_format=LAYOUTS[layout])
     labels = torch.zeros(batch_size, dtype=torch.int64, device=DEVICE)
     step(images, labels, 0.5)

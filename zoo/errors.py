@@ -35,11 +35,11 @@ class ResultError(ZooError):
     """A stored run cannot be read, written or compared."""
 
 
-class EnvironmentFault(ZooError):
+class MachineError(ZooError):
     """The machine cannot do what was asked (no such device, no compiler, no disk space)."""
 
 
-class RunBusy(EnvironmentFault):
+class RunBusyError(MachineError):
     """Another process is at the run; who waits may have it."""
 
 

@@ -59,7 +59,7 @@ def test_a_run_and_its_recipe(module_inline, tiny, test_selected):
     assert told["split.train"] == ["3200", "64"]
     assert told["selection.split"] == ["holdout", "test"]
     assert told["precision"] == ["auto", stored["content"]["precision"]]
-    assert "precision auto is settled on each machine" in text
+    assert "precision auto is resolved on each machine" in text
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import pytest
 
 from zoo.cluster.backends import open_engine
 from zoo.cluster.options import PACKAGES, Resources, parse
-from zoo.errors import EnvironmentFault, UnknownNameError, ZooError
+from zoo.errors import MachineError, UnknownNameError, ZooError
 
 
 def test_what_is_given_is_what_runs_get():
@@ -35,7 +35,7 @@ def test_only_what_looks_like_a_number_is_one(text, value):
 
 def test_local_processes_have_no_gpus_of_their_own(tmp_path):
     pytest.importorskip("submitit")
-    with pytest.raises(EnvironmentFault, match="slurm:local keeps no two runs from one GPU; give --cluster ray"):
+    with pytest.raises(MachineError, match="slurm:local keeps no two runs from one GPU; give --cluster ray"):
         open_engine(parse("slurm:local", None, ()), Resources(1, 1), tmp_path, 1)
 
 
@@ -43,7 +43,7 @@ def test_local_processes_have_no_gpus_of_their_own(tmp_path):
 def test_time_is_whole_minutes(time, tmp_path):
     pytest.importorskip("submitit")
     cluster = parse("slurm:local", None, (f"time={time}",))
-    with pytest.raises(EnvironmentFault, match=r"^--slurm time=.*: expected whole minutes, as in time=120$"):
+    with pytest.raises(MachineError, match=r"^--slurm time=.*: expected whole minutes, as in time=120$"):
         open_engine(cluster, Resources(), tmp_path, 1)
 
 
@@ -71,20 +71,18 @@ def test_a_mistake_is_one_line(arguments, told):
 
 
 def test_gpus_that_cannot_be():
-    with pytest.raises(EnvironmentFault, match="give --device cpu, or gpu=1"):
+    with pytest.raises(MachineError, match="give --device cpu, or gpu=1"):
         parse("ray", "gpu=0", ()).for_device("cuda")
-    with pytest.raises(
-        EnvironmentFault, match=r"^--resources gpu=0\.5: .* no GPU is seen here; give --device cuda, or"
-    ):
+    with pytest.raises(MachineError, match=r"^--resources gpu=0\.5: .* no GPU is seen here; give --device cuda, or"):
         parse("ray", "gpu=0.5", ()).for_device("cpu")
-    with pytest.raises(EnvironmentFault, match="Slurm gives whole GPUs"):
+    with pytest.raises(MachineError, match="Slurm gives whole GPUs"):
         parse("slurm", "gpu=0.5", ()).for_device("cuda")
 
 
 @pytest.mark.parametrize(("engine", "package"), PACKAGES.items())
 def test_a_missing_package_is_said_with_its_extra(engine, package, monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == package else pytest.fail(name))
-    with pytest.raises(EnvironmentFault) as problem:
+    with pytest.raises(MachineError) as problem:
         parse(engine, None, ())
     assert str(problem.value) == f"--cluster {engine}: {package} is not installed; pip install 'norm-zoo[{engine}]'"
 

@@ -14,7 +14,7 @@ from watched import Watched, wait_until_gone
 
 from zoo.cluster.options import Resources, parse
 from zoo.cluster.slurm import Slurm
-from zoo.errors import EnvironmentFault, UnknownNameError
+from zoo.errors import MachineError, UnknownNameError
 
 MODEL = "dot_ln"
 COMMAND = ("bench", MODEL, *options(80))
@@ -59,9 +59,7 @@ def test_ctrl_c_takes_the_jobs_along(sweeps):
 
 
 def test_more_processes_than_cores_are_refused(tmp_path):
-    with pytest.raises(
-        EnvironmentFault, match=r"starts its 1000 runs all at once, each with cpu=2, .*give --cluster ray"
-    ):
+    with pytest.raises(MachineError, match=r"starts its 1000 runs all at once, each with cpu=2, .*give --cluster ray"):
         Slurm(parse("slurm:local", None, ()), Resources(2), tmp_path, 1000)
     assert list(tmp_path.iterdir()) == []
 
@@ -96,13 +94,13 @@ def test_what_sbatch_is_given(cluster_tools):
 def test_options_of_slurm_are_checked(cluster_tools):
     with pytest.raises(UnknownNameError, match="did you mean 'partition'"):
         Slurm(parse("slurm", None, ("partitoin=gpu",)), Resources(), Path("runs"), 1)
-    with pytest.raises(EnvironmentFault, match="zoo sets that itself; give --resources cpu=N"):
+    with pytest.raises(MachineError, match="zoo sets that itself; give --resources cpu=N"):
         Slurm(parse("slurm", None, ("cpus_per_task=4",)), Resources(), Path("runs"), 1)
-    with pytest.raises(EnvironmentFault, match="slurm:local knows only time"):
+    with pytest.raises(MachineError, match="slurm:local knows only time"):
         Slurm(parse("slurm:local", None, ("partition=gpu",)), Resources(), Path("runs"), 1)
 
 
 def test_no_slurm_here(monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(EnvironmentFault, match="there is no srun here"):
+    with pytest.raises(MachineError, match="there is no srun here"):
         Slurm(parse("slurm", None, ()), Resources(), tmp_path, 1)

@@ -14,7 +14,7 @@ import torch
 
 from zoo.data.loader import EvalLoader, TrainLoader, killed_worker
 from zoo.errors import RecipeError, UnknownNameError
-from zoo.utils.distributed import ALONE, World
+from zoo.utils.distributed import SINGLE_PROCESS, Distributed
 
 NORMALIZE = {"Normalize": {"mean": [0.491, 0.482, 0.447], "std": [0.247, 0.243, 0.262]}}
 EVA6S8 = [
@@ -45,7 +45,9 @@ def labels():
 
 
 def make(images, labels, transforms=EVA6S8, **more):
-    return TrainLoader(images, labels, transforms, **{"batch_size": 16, "seed": 1, "world": ALONE, **more})
+    return TrainLoader(
+        images, labels, transforms, **{"batch_size": 16, "seed": 1, "distributed": SINGLE_PROCESS, **more}
+    )
 
 
 def collect(loader, epoch=0):
@@ -69,16 +71,18 @@ def test_shapes_types_and_length(executor, drop_last, images, labels):
         assert x.is_contiguous()
 
 
-@pytest.mark.parametrize("world", [ALONE, World(1, 2)])
-def test_batches_made_several_at_once_are_those_made_one_by_one(world, images, labels, monkeypatch):
+@pytest.mark.parametrize("distributed", [SINGLE_PROCESS, Distributed(1, 2)])
+def test_batches_made_several_at_once_are_those_made_one_by_one(distributed, images, labels, monkeypatch):
     """50 images in batches of 8: the first call makes three and three at once, and the last batch has two."""
 
     def batches(at_once):
         monkeypatch.setattr("zoo.data.loader.AT_ONCE", at_once)
-        return list(make(images, labels, batch_size=8, drop_last=False, channels_last=True, world=world).epoch(0))
+        return list(
+            make(images, labels, batch_size=8, drop_last=False, channels_last=True, distributed=distributed).epoch(0)
+        )
 
     together, alone = batches(24), batches(1)
-    assert [len(y) for _, y in together] == ([8] * 6 + [2] if world.size == 1 else [4] * 6 + [1])
+    assert [len(y) for _, y in together] == ([8] * 6 + [2] if distributed.world_size == 1 else [4] * 6 + [1])
     for (x, y), (other_x, other_y) in zip(together, alone, strict=True):
         assert torch.equal(x, other_x)
         assert torch.equal(y, other_y)
@@ -196,9 +200,9 @@ def test_the_same_bytes_in_another_process(tmp_path, images, labels):
     """The random numbers are a contract: hash seeds, import order and process change nothing."""
     code = (
         "import hashlib, sys, numpy as np, torch; from zoo.data.loader import TrainLoader; "
-        "from zoo.utils.distributed import ALONE;"
+        "from zoo.utils.distributed import SINGLE_PROCESS;"
         "images, labels = (np.load(path) for path in sys.argv[1:]);"
-        f"loader = TrainLoader(images, labels, {EVA6S8!r}, batch_size=16, seed=1, world=ALONE);"
+        f"loader = TrainLoader(images, labels, {EVA6S8!r}, batch_size=16, seed=1, distributed=SINGLE_PROCESS);"
         "print(hashlib.sha256(b''.join(x.numpy().tobytes() for x, _ in loader.epoch(2))).hexdigest())"
     )
     paths = [tmp_path / "images.npy", tmp_path / "labels.npy"]

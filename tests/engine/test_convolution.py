@@ -15,7 +15,7 @@ from zoo.engine.optim import make_optimizer
 from zoo.engine.step import TrainStep
 from zoo.recipes.load import load_recipe
 from zoo.registry.merge import load_registry
-from zoo.utils.distributed import ALONE
+from zoo.utils.distributed import SINGLE_PROCESS
 
 CPU = torch.device("cpu")
 CASES = [  # in, out, kernel, stride, padding, (height, width)
@@ -205,7 +205,7 @@ def test_training_step_uses_it(model: str, precision: str, expected: int, calls)
     recipe = load_recipe("smoke", [f"precision={precision}"])
     module = build(load_registry().resolve(model)).to(memory_format=torch.channels_last)
     before = [type(layer).__name__ for layer in module.modules()]
-    step = TrainStep(module, make_optimizer(module, recipe.optimizer), recipe, CPU, world=ALONE)
+    step = TrainStep(module, make_optimizer(module, recipe.optimizer), recipe, CPU, distributed=SINGLE_PROCESS)
     assert [type(layer).__name__ for layer in module.modules()] == before
     images = torch.randn(32, 3, 32, 32).contiguous(memory_format=torch.channels_last)
     step(images, torch.zeros(32, dtype=torch.int64), 0.0)

@@ -15,7 +15,7 @@ from zoo.engine.step import TrainStep
 from zoo.engine.throughput import measure_training
 from zoo.recipes.load import load_recipe
 from zoo.registry.merge import load_registry
-from zoo.utils.distributed import ALONE
+from zoo.utils.distributed import SINGLE_PROCESS
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
 GPU = "cuda"
@@ -31,7 +31,14 @@ def test_batches_are_those_of_a_cpu(recipe: str) -> None:
 
     def batches(device: str) -> list[torch.Tensor]:
         loader = TrainLoader(
-            pictures, np.arange(64), transforms, batch_size=16, seed=3, world=ALONE, device=device, executor="batched"
+            pictures,
+            np.arange(64),
+            transforms,
+            batch_size=16,
+            seed=3,
+            distributed=SINGLE_PROCESS,
+            device=device,
+            executor="batched",
         )
         return [x.cpu() for x, _ in loader.epoch(2)]
 
@@ -46,10 +53,16 @@ def test_an_epoch_waits_for_nothing() -> None:
     pictures = np.zeros((64, 32, 32, 3), dtype=np.uint8)
     recipe, device = load_recipe("standard", ["precision=bf16"]), torch.device(GPU)
     loader = TrainLoader(
-        pictures, np.arange(64) % 10, recipe.augment.train, batch_size=16, seed=3, world=ALONE, device=device
+        pictures,
+        np.arange(64) % 10,
+        recipe.augment.train,
+        batch_size=16,
+        seed=3,
+        distributed=SINGLE_PROCESS,
+        device=device,
     )
     model = build(load_registry().resolve("resnet20_bn")).to(device)
-    step = TrainStep(model, make_optimizer(model, recipe.optimizer), recipe, device, world=ALONE)
+    step = TrainStep(model, make_optimizer(model, recipe.optimizer), recipe, device, distributed=SINGLE_PROCESS)
 
     def epoch(number: int) -> int:
         return len([step(images, labels, 0.5) for images, labels in loader.epoch(number)])
@@ -71,7 +84,7 @@ def test_the_memory_of_a_speed_is_that_of_one_training() -> None:
     def loader(count: int) -> TrainLoader:
         return TrainLoader(
             np.zeros((count, 32, 32, 3), dtype=np.uint8), np.arange(count) % 10, recipe.augment.train, batch_size=16,
-            seed=3, world=ALONE, device=device,
+            seed=3, distributed=SINGLE_PROCESS, device=device,
         )  # fmt: skip
 
     found = measure_training(

@@ -18,19 +18,19 @@ from torch import Tensor, nn
 from torch._dynamo.testing import CompileCounter
 
 from zoo.engine.environment import describe, git_state
-from zoo.engine.machine import choose_device, fresh_compiler, native_bf16, settle_precision, settle_threads
+from zoo.engine.machine import choose_device, configure_threads, fresh_compiler, native_bf16, resolve_precision
 from zoo.engine.memory import ALLOCATOR_VARIABLES, PeakMemory
-from zoo.errors import EnvironmentFault
+from zoo.errors import MachineError
 from zoo.utils.cpu import usable_cores
 
 CPU = torch.device("cpu")
 # Thirty times 64 MiB: what is given back to the system comes back as a fault for each of its pages.
 FAULTS = """
 import resource, torch
-from zoo.engine.machine import describe, settle_memory
+from zoo.engine.machine import describe, configure_allocator
 
 cpu = torch.device("cpu")
-settle_memory(cpu)
+configure_allocator(cpu)
 for _ in range(10):  # places for it are found
     torch.ones(2**24)
 before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
@@ -41,9 +41,9 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before, describe(cpu)
 # A peak of 256 MiB, and after it one of 8.
 PEAKS = """
 import torch
-from zoo.engine.machine import ResidentPeak, settle_memory
+from zoo.engine.machine import ResidentPeak, configure_allocator
 
-settle_memory(torch.device("cpu"))
+configure_allocator(torch.device("cpu"))
 start = ResidentPeak().read()
 peaks = []
 for size in (2**26, 2**21):
@@ -92,13 +92,13 @@ def test_threads_are_cut_to_the_cores_unless_the_user_says_how_many(monkeypatch:
     try:
         monkeypatch.setenv("OMP_NUM_THREADS", "5")
         torch.set_num_threads(5)
-        settle_threads()
+        configure_threads()
         assert torch.get_num_threads() == 5
         monkeypatch.delenv("OMP_NUM_THREADS")
-        settle_threads()
+        configure_threads()
         assert torch.get_num_threads() == 3
         torch.set_num_threads(1)
-        settle_threads()
+        configure_threads()
         assert torch.get_num_threads() == 1
     finally:
         torch.set_num_threads(before)
@@ -166,7 +166,7 @@ def test_auto_is_the_gpu_where_there_is_one() -> None:
 )
 def test_wrong_device(monkeypatch: pytest.MonkeyPatch, name: str, told: str) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    with pytest.raises(EnvironmentFault) as caught:
+    with pytest.raises(MachineError) as caught:
         choose_device(name)
     assert str(caught.value) == told
 
@@ -175,7 +175,7 @@ def test_gpu_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     assert choose_device("cuda:1") == torch.device("cuda:1")
-    with pytest.raises(EnvironmentFault) as caught:
+    with pytest.raises(MachineError) as caught:
         choose_device("cuda:2")
     assert str(caught.value) == "--device cuda:2: there are only 2 GPUs, counted from cuda:0"
 
@@ -186,7 +186,7 @@ def test_bf16_is_native_where_the_processor_says_so() -> None:
         pytest.skip("this system has no /proc/cpuinfo")
     native = bool({"avx512_bf16", "amx_bf16", "bf16"} & set(cpuinfo.read_text().split()))
     assert native_bf16(CPU) is native
-    assert settle_precision(CPU) == ("bf16" if native else "fp32")
+    assert resolve_precision(CPU) == ("bf16" if native else "fp32")
 
 
 def test_peak_memory_rises_and_starts_again() -> None:

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from zoo.engine.optim import lr_factor, make_optimizer, make_plateau, set_lr
-from zoo.errors import EnvironmentFault
+from zoo.errors import MachineError
 from zoo.recipes.schema import SGD, AdamW, Constant, Cosine, Muon, OneCycle, Plateau, Step
 
 CONSTANT = Constant(name="constant", warmup_epochs=2)
@@ -163,7 +163,7 @@ def test_a_timm_too_old_for_muon(monkeypatch, kind) -> None:
 
     monkeypatch.setattr(timm.optim, "Muon", kind)
     monkeypatch.setattr(timm, "__version__", "1.0.22")
-    with pytest.raises(EnvironmentFault, match=r"^optimizer muon needs timm 1.0.27 or later, here is 1.0.22"):
+    with pytest.raises(MachineError, match=r"^optimizer muon needs timm 1.0.27 or later, here is 1.0.22"):
         make_optimizer(network(), MUON_CONFIG)
 
 

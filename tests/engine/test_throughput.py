@@ -16,7 +16,7 @@ from zoo.engine.throughput import TYPES, Training, matrix_peak, measure_training
 from zoo.errors import ZooError
 from zoo.recipes.load import load_recipe
 from zoo.recipes.recipe import Recipe
-from zoo.utils.distributed import ALONE
+from zoo.utils.distributed import SINGLE_PROCESS
 
 CPU = torch.device("cpu")
 RECIPE = load_recipe("smoke", ["precision=fp32", "batch_size=8"])
@@ -45,7 +45,7 @@ def measured(delay: float, recipe: Recipe = RECIPE, scale: float = 1.0) -> tuple
 
     def loader(count: int) -> TrainLoader:
         indices = np.resize(np.arange(4000), count)
-        made = Slow(images, labels, transforms, batch_size=8, seed=0, world=ALONE, indices=indices)
+        made = Slow(images, labels, transforms, batch_size=8, seed=0, distributed=SINGLE_PROCESS, indices=indices)
         made.delay = delay
         return made
 

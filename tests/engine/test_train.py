@@ -28,7 +28,7 @@ from zoo.results.schema import Result
 from zoo.runner.checks import check
 from zoo.runner.runs import plan
 from zoo.runner.sweep import Settings, bench, clear
-from zoo.utils.distributed import ALONE
+from zoo.utils.distributed import SINGLE_PROCESS
 
 CPU = torch.device("cpu")
 TRAIN, HOLDOUT, TEST, CLASSES = 64, 16, 20, 4
@@ -67,7 +67,7 @@ class Silent:
             self.at_epoch(row.epoch)
 
     def __getattr__(self, name: str) -> Any:
-        if name not in ("resumed", "moved", "window", "run", "settled", "finished"):
+        if name not in ("resumed", "moved", "window", "run", "resolved", "finished"):
             raise AttributeError(name)
         return lambda *arguments, **keywords: None
 
@@ -92,13 +92,14 @@ def run(
 ) -> Outcome:
     """Train on the 64 images with the real loaders; the last 20 test images stand for the selection split."""
     loader = TrainLoader(
-        IMAGES, LABELS, wanted.augment.train, batch_size=wanted.batch_size, seed=seed, world=ALONE,
+        IMAGES, LABELS, wanted.augment.train, batch_size=wanted.batch_size, seed=seed, distributed=SINGLE_PROCESS,
         drop_last=wanted.drop_last,
     )  # fmt: skip
     selection = EvalLoader(TEST_IMAGES, TEST_LABELS, wanted.augment.eval, batch_size=16)
     return train(
-        model or network(), wanted, Batches(loader, selection), seed=seed, device=CPU, compiled=False, world=ALONE,
-        state=state, folder=RunFolder(folder), identity={"run": "x"}, reporter=more.get("reporter", Silent()),
+        model or network(), wanted, Batches(loader, selection), seed=seed, device=CPU, compiled=False,
+        distributed=SINGLE_PROCESS, state=state, folder=RunFolder(folder), identity={"run": "x"},
+        reporter=more.get("reporter", Silent()),
     )  # fmt: skip
 
 

@@ -29,9 +29,9 @@ from PIL import Image
 
 from zoo.data import datasets
 from zoo.engine.evaluate import evaluate
-from zoo.recipes.catalogue import TEST_NOTE
 from zoo.recipes.load import load_recipe
 from zoo.registry.merge import load_registry
+from zoo.render.marks import TEST_NOTE
 from zoo.trained.load import TrainedRun, open_run
 
 ROOT = Path(__file__).parents[2]

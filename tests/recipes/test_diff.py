@@ -169,9 +169,9 @@ def test_find_in_stored_runs() -> None:
 def test_a_run_says_the_precision_it_ran_in() -> None:
     given, run = find("laptop"), find(str(RESULTS / "cifar10-jpeg" / "laptop-5c17bb6d"))
     assert differences(given.content, run.content) == [Difference("precision", "auto", run.content["precision"])]
-    assert given.settled()[run.content["precision"]] == run.slug
-    assert run.settled() == {}
-    assert "precision auto is settled on each machine before a run" in as_differences(given, run, "text")
+    assert given.resolved()[run.content["precision"]] == run.slug
+    assert run.resolved() == {}
+    assert "precision auto is resolved on each machine before a run" in as_differences(given, run, "text")
 
 
 def edited(folder: Path, **changes: object) -> Path:

@@ -18,7 +18,7 @@ from zoo.recipes.catalogue import RECIPES as FOLDER
 from zoo.recipes.catalogue import recipe_names as names
 from zoo.recipes.load import load_recipe
 from zoo.recipes.recipe import Recipe
-from zoo.utils.distributed import ALONE
+from zoo.utils.distributed import SINGLE_PROCESS
 
 # A change of one of these makes every stored result of that recipe another experiment's: it must be deliberate, and
 # CHANGELOG.md must say so. `laptop`, `fast` and `smoke` are not pinned while they are still being tuned.
@@ -157,7 +157,7 @@ def test_eva6s8_has_98_batches_of_cifar10() -> None:
         recipe.augment.train,
         batch_size=recipe.batch_size,
         seed=1,
-        world=ALONE,
+        distributed=SINGLE_PROCESS,
         drop_last=recipe.drop_last,
         executor="albumentations",
     )

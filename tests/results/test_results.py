@@ -16,7 +16,7 @@ from typing import Any, BinaryIO
 import numpy as np
 import pytest
 
-from zoo.errors import EnvironmentFault, ResultError
+from zoo.errors import MachineError, ResultError
 from zoo.results.folder import RunFolder, find_results, load_predictions, load_result, save_predictions, save_result
 from zoo.results.history import EpochRow, epochs_to, load_history, save_history, seconds_to
 from zoo.results.schema import (
@@ -336,7 +336,7 @@ def test_interrupted_writer_leaves_the_old_file_and_nothing_else(tmp_path: Path,
 def test_system_errors_are_one_line(tmp_path: Path, number: int, told: str) -> None:
     path = tmp_path / "file"
     path.write_bytes(b"old")
-    with pytest.raises(EnvironmentFault) as caught:
+    with pytest.raises(MachineError) as caught:
         write_atomic(path, writer(OSError(number, os.strerror(number))))
     assert str(caught.value) == f"{path}: {told}"
     assert path.read_bytes() == b"old"
@@ -344,7 +344,7 @@ def test_system_errors_are_one_line(tmp_path: Path, number: int, told: str) -> N
 
 
 def test_folder_that_is_gone(tmp_path: Path) -> None:
-    with pytest.raises(EnvironmentFault, match="writing failed: No such file or directory"):
+    with pytest.raises(MachineError, match="writing failed: No such file or directory"):
         write_atomic(tmp_path / "gone" / "file", b"x")
 
 

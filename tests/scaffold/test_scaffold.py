@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from zoo.errors import EnvironmentFault, RegistryError
+from zoo.errors import MachineError, RegistryError
 from zoo.registry.merge import load_registry
 from zoo.scaffold import KINDS, nearest_name, write
 
@@ -135,5 +135,5 @@ def test_every_suggestion_is_valid() -> None:
 
 def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(EnvironmentFault, match=r"file.*: cannot be written: Not a directory"):
+    with pytest.raises(MachineError, match=r"file.*: cannot be written: Not a directory"):
         write("norm", "mine", tmp_path / "file")

@@ -12,7 +12,7 @@ from types import SimpleNamespace
 import pandas as pd
 import pytest
 
-from zoo.errors import EnvironmentFault, ResultError, ZooError
+from zoo.errors import MachineError, ResultError, ZooError
 from zoo.recipes.load import load_recipe
 from zoo.render.batch_size import render
 from zoo.render.figures import check_figure
@@ -130,7 +130,7 @@ def test_mistakes_are_one_line_before_any_run(inline_cli, options: tuple[str, ..
 
 def test_without_matplotlib_it_says_what_to_install(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(EnvironmentFault, match=r"pip install 'norm-zoo\[report\]'"):
+    with pytest.raises(MachineError, match=r"pip install 'norm-zoo\[report\]'"):
         check_figure(tmp_path / "a.png")
     with pytest.raises(ResultError, match="unknown kind of picture") as caught:
         check_figure(tmp_path / "a.jpg")

@@ -19,16 +19,16 @@ from zoo.builder.construct import build
 from zoo.builder.trial import try_on
 from zoo.data.loader import TrainLoader
 from zoo.engine.memory_format import LAYOUTS, choose_layout
-from zoo.errors import EnvironmentFault, RecipeError, RegistryError
+from zoo.errors import MachineError, RecipeError, RegistryError
 from zoo.recipes.load import load_recipe
 from zoo.registry.merge import load_registry
 from zoo.results.folder import RunFolder, find_results, load_result
 from zoo.results.history import EpochRow, load_history
 from zoo.runner.checks import check_batches, check_model
-from zoo.utils.distributed import ALONE, World
+from zoo.utils.distributed import SINGLE_PROCESS, Distributed
 
 CPU = torch.device("cpu")
-TWO = (World(0, 2), World(1, 2))
+TWO = (Distributed(0, 2), Distributed(1, 2))
 # The mean over processes of the mean over each one's images is taken in another order than the mean over all: last
 # bits of the gradients differ, and training makes them grow.
 TOLERANCE = 1e-4
@@ -39,7 +39,7 @@ TOLERANCE = 1e-4
 @pytest.mark.parametrize("size", [1, 2, 3, 7])
 @pytest.mark.parametrize("count", [0, 1, 6, 7, 64])
 def test_shares_are_a_partition(size: int, count: int) -> None:
-    shares = [World(rank, size).share(count) for rank in range(size)]
+    shares = [Distributed(rank, size).shard(count) for rank in range(size)]
     assert [row for share in shares for row in range(share.start, share.stop)] == list(range(count))
     sizes = [share.stop - share.start for share in shares]
     assert max(sizes) - min(sizes) <= 1
@@ -47,10 +47,13 @@ def test_shares_are_a_partition(size: int, count: int) -> None:
 
 def test_weights_make_the_mean_of_the_shares_that_of_the_batch() -> None:
     losses = torch.rand(7, dtype=torch.float64)
-    parts = [losses[world.share(7)] for world in TWO]
-    mean = sum(world.weight(len(part), 7) * part.mean() for world, part in zip(TWO, parts, strict=True)) / 2
+    parts = [losses[distributed.shard(7)] for distributed in TWO]
+    mean = (
+        sum(distributed.loss_weight(len(part), 7) * part.mean() for distributed, part in zip(TWO, parts, strict=True))
+        / 2
+    )
     assert torch.isclose(mean, losses.mean())
-    assert TWO[0].weight(3, 6) == ALONE.weight(6, 6) == 1
+    assert TWO[0].weight(3, 6) == SINGLE_PROCESS.weight(6, 6) == 1
 
 
 @pytest.mark.parametrize("executor", ["batched", "albumentations"])
@@ -61,13 +64,20 @@ def test_two_loaders_give_what_one_gives(executor: str, drop_last: bool) -> None
     transforms = [{"PadIfNeeded": {"min_height": 12, "min_width": 12, "border_mode": "reflect_101"}},
                   {"RandomCrop": {"height": 8, "width": 8}}, {"HorizontalFlip": {"p": 0.5}}]  # fmt: skip
 
-    def batches(world: World) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    def batches(distributed: Distributed) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         return TrainLoader(
-            images, labels, transforms, batch_size=6, seed=1, executor=executor, drop_last=drop_last, world=world
+            images,
+            labels,
+            transforms,
+            batch_size=6,
+            seed=1,
+            executor=executor,
+            drop_last=drop_last,
+            distributed=distributed,
         ).epoch(3)
 
     steps = 0
-    for whole, first, second in zip(batches(ALONE), *map(batches, TWO), strict=True):
+    for whole, first, second in zip(batches(SINGLE_PROCESS), *map(batches, TWO), strict=True):
         for all_of_it, *parts in zip(whole, first, second, strict=True):
             assert torch.equal(all_of_it, torch.cat(parts))
         steps += 1
@@ -81,7 +91,7 @@ def test_two_loaders_give_what_one_gives(executor: str, drop_last: bool) -> None
 def test_statistics_of_a_part_of_the_batch_are_refused(norm: str) -> None:
     module = nn.Sequential(nn.BatchNorm2d(4)) if norm != "evob0" else nn.Sequential(nn.Conv2d(3, 4, 1))
     entry = load_registry(folder=Path("/")).resolve(f"resnet20_{norm}")
-    check_model(entry, module, CPU, ALONE)
+    check_model(entry, module, CPU, SINGLE_PROCESS)
     with pytest.raises(RegistryError, match=rf"^resnet20_{norm}: its norm takes statistics of the batch, .*syncbn"):
         check_model(entry, module, CPU, TWO[0])
 
@@ -95,9 +105,9 @@ def test_batch_norm_inside_a_model_that_names_no_norm_is_refused() -> None:
 
 def test_synchronised_batch_norm_needs_gpus_where_there_are_several_processes() -> None:
     entry = load_registry(folder=Path("/")).resolve("resnet20_syncbn")
-    check_model(entry, nn.SyncBatchNorm(4), CPU, ALONE)
+    check_model(entry, nn.SyncBatchNorm(4), CPU, SINGLE_PROCESS)
     check_model(entry, nn.SyncBatchNorm(4), torch.device("cuda", 0), TWO[0])
-    with pytest.raises(EnvironmentFault, match=r"^resnet20_syncbn: torch synchronises .* between GPUs only, .*cpu"):
+    with pytest.raises(MachineError, match=r"^resnet20_syncbn: torch synchronises .* between GPUs only, .*cpu"):
         check_model(entry, nn.SyncBatchNorm(4), CPU, TWO[0])
 
 
@@ -117,15 +127,15 @@ def test_the_checks_of_synchronised_batch_norm_are_of_one_process(tmp_path: Path
 
 
 def test_a_process_without_an_image_is_refused() -> None:
-    check_batches(64, 32, False, World(0, 4))
-    check_batches(65, 32, True, World(0, 4))
-    check_batches(65, 1, False, ALONE)
+    check_batches(64, 32, False, Distributed(0, 4))
+    check_batches(65, 32, True, Distributed(0, 4))
+    check_batches(65, 1, False, SINGLE_PROCESS)
     with pytest.raises(
         RecipeError, match=r"^the last batch has 1 images, fewer than the 4 processes; .*drop_last=true"
     ):
-        check_batches(65, 32, False, World(0, 4))
+        check_batches(65, 32, False, Distributed(0, 4))
     with pytest.raises(RecipeError, match=r"^a batch has 2 images, fewer than the 4 processes; give fewer"):
-        check_batches(64, 2, True, World(0, 4))
+        check_batches(64, 2, True, Distributed(0, 4))
 
 
 # Real processes

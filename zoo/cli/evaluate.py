@@ -91,7 +91,7 @@ def evaluate(
     if corrupt and not comes_corrupted:
         corrupt = tuple(corruption.choose(corrupt))
 
-    from zoo.engine.machine import choose_device, settle_threads
+    from zoo.engine.machine import choose_device, configure_threads
     from zoo.render.robustness import render
     from zoo.trained import robustness
     from zoo.trained.load import check_classes, check_own, open_runs
@@ -99,7 +99,7 @@ def evaluate(
     def say(text: str) -> None:
         click.echo(text, err=True)
 
-    settle_threads()
+    configure_threads()
     target = choose_device(device)
     found, diverged = open_runs(runs, load_registry(registry))
     passes = [robustness.Pass()]

@@ -127,19 +127,19 @@ def carry_out(
         for recipe, of_it in zip(recipes, models or [job.models] * len(recipes), strict=True)
     ]
     if job.dry_run:
-        if job.settings.world.first:
+        if job.settings.distributed.is_main:
             show_plan(job, recipes, plans)
         return []
     notes = [check(plan, recipe, job.data, job.settings) for plan, recipe in zip(plans, recipes, strict=True)]
-    stored, world = [], job.settings.world
-    track = job.track if world.first else ()
+    stored, distributed = [], job.settings.distributed
+    track = job.track if distributed.is_main else ()
     git = zoo_commit() if track else None  # for trackers; each run records its own
-    told_by = Gathered(quiet=False) if job.cluster else make_reporter(quiet=not world.first)
+    told_by = Gathered(quiet=False) if job.cluster else make_reporter(quiet=not distributed.is_main)
     with told_by as reporter, open_trackers(track, job.runs, reporter.say) as trackers:
         echo_notes({name: lines for told in notes for name, lines in told.items()}, reporter.say)
         try:
             # All before the first run: an interruption must not leave old results standing.
-            if job.restart and world.first:
+            if job.restart and distributed.is_main:
                 engine.clear([run for plan in plans for run in plan])
             for plan, recipe in zip(plans, recipes, strict=True):
                 reporter.say(
@@ -151,12 +151,12 @@ def carry_out(
                     continue  # the runs of all recipes are one sweep
                 told = Tracked(reporter, reporter.say, trackers, recipe, job.data, git)
                 results = engine.bench(plan, recipe, job.data, job.settings, told)
-                if world.first:
+                if distributed.is_main:
                     stored.append([Stored(result, run.folder) for result, run in zip(results, plan, strict=True)])
             if job.cluster:
                 stored = carry_out_on_cluster(job, recipes, plans, reporter, trackers, git)
         except KeyboardInterrupt:
-            again = options.again(*(["zoo"] if world.size == 1 else ["torchrun", "...", "-m", "zoo"]))
+            again = options.again(*(["zoo"] if distributed.world_size == 1 else ["torchrun", "...", "-m", "zoo"]))
             reporter.say(f"zoo: interrupted; every finished epoch is saved. To go on: {again}")
             raise SystemExit(INTERRUPTED) from None
     return stored

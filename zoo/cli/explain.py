@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from zoo.cli import options
-from zoo.errors import EnvironmentFault, ResultError
+from zoo.errors import MachineError, ResultError
 from zoo.utils.extras import require
 
 NEEDS = ("matplotlib", "captum", "jinja2")
@@ -59,7 +59,7 @@ def explain(
 
     from zoo.data.datasets import Dataset
     from zoo.data.open import open_images
-    from zoo.engine.machine import choose_device, settle_threads
+    from zoo.engine.machine import choose_device, configure_threads
     from zoo.explain.make import choose_layers
     from zoo.explain.make import explain as write
     from zoo.explain.subject import open_subject
@@ -67,7 +67,7 @@ def explain(
     from zoo.results.folder import EXPLAIN
     from zoo.trained.load import check_classes, check_own, open_run
 
-    settle_threads()
+    configure_threads()
     target = choose_device(device)
     trained = open_run(run, load_registry(registry))
     data = open_images(dataset or trained.result.dataset.name, data_dir)
@@ -92,7 +92,7 @@ def _make(folder: Path) -> Path:
     except FileExistsError as problem:
         raise ResultError(f"--out {folder}: is a file; name a folder") from problem
     except OSError as problem:
-        raise EnvironmentFault(
+        raise MachineError(
             f"--out {folder}: the folder cannot be made ({problem.strerror}); name another with --out"
         ) from problem
     return folder

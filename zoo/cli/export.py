@@ -56,13 +56,13 @@ def export(run: Path, to: str, out: Path | None, licence: str, data_dir: str | N
 def prepare(run: Path, to: str, licence: str, data_dir: str | None, registry: str | None) -> tuple[TrainedRun, Export]:
     """The run, and its export in memory, checked."""
     from zoo.data.open import open_images
-    from zoo.engine.machine import settle_threads
+    from zoo.engine.machine import configure_threads
     from zoo.export.graph import normalisation
     from zoo.export.make import export as make
     from zoo.registry.merge import load_registry
     from zoo.trained.load import check_classes, check_own, open_run
 
-    settle_threads()
+    configure_threads()
     trained = open_run(run, load_registry(registry))
     normalisation(trained)  # a recipe that cannot be exported is told before data is looked for
     data = open_images(trained.result.dataset.name, data_dir)

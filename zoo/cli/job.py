@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from zoo.cli import options
-from zoo.errors import EnvironmentFault
+from zoo.errors import MachineError
 
 if TYPE_CHECKING:
     from zoo.cluster.options import Cluster
@@ -42,7 +42,7 @@ class Job:
     @property
     def shows_nothing(self) -> bool:
         """Whether there is no table to be made of the runs: it is a dry run, or torchrun's first process makes it."""
-        return self.dry_run or not self.settings.world.first
+        return self.dry_run or not self.settings.distributed.is_main
 
 
 def prepare(
@@ -65,7 +65,7 @@ def prepare(
     dry_run: bool = False,
     **settings: Any,
 ) -> tuple[Job, list[Recipe]]:
-    """The job and the recipes that `load` gives, their precision settled. The quickest checks come first."""
+    """The job and the recipes that `load` gives, their precision resolved. The quickest checks come first."""
     if seeds and only_seeds:
         raise click.UsageError("--seeds and --seed cannot go together; give --seeds N or each --seed K")
 
@@ -92,24 +92,24 @@ def prepare(
     import torch
 
     from zoo.data.datasets import load as load_data
-    from zoo.engine.machine import check_compiler, choose_device, settle_precision, settle_threads
-    from zoo.engine.memory import settle_memory
+    from zoo.engine.machine import check_compiler, choose_device, configure_threads, resolve_precision
+    from zoo.engine.memory import configure_allocator
     from zoo.runner.settings import Settings
-    from zoo.utils.distributed import join
+    from zoo.utils.distributed import join_process_group
 
     elsewhere = where is not None and is_elsewhere(device, recipes)
-    world, target = join(torch.device(device) if elsewhere else choose_device(device))
-    if where and world.size > 1:
+    distributed, target = join_process_group(torch.device(device) if elsewhere else choose_device(device))
+    if where and distributed.world_size > 1:
         raise click.UsageError("--cluster spreads runs and torchrun splits one; use one of them")
     found_data = dataset or recipes[0].dataset
-    data = world.in_turn(lambda: load_data(found_data, data_dir))
-    settle_threads()
-    settle_memory(target)
+    data = distributed.main_first(lambda: load_data(found_data, data_dir))
+    configure_threads()
+    configure_allocator(target)
     if settings["compiled"]:
         check_compiler(target)
-    precision = settle_precision(target) if not elsewhere else "auto"
+    precision = resolve_precision(target) if not elsewhere else "auto"
     wanted = list(dict.fromkeys(only_seeds)) or list(range(seeds or 1))
-    how = Settings(device=target, world=world, **settings)
+    how = Settings(device=target, distributed=distributed, **settings)
     job = Job(
         found, data, wanted, how, runs, restart, track, found_data, data_dir, registry, where, dry_run
     )  # fmt: skip
@@ -136,7 +136,7 @@ def prepare_alone(command: str, load: Callable[[], Sequence[Recipe]], **given: A
 
     from zoo.runner.checks import check_models
 
-    job.settings.world.check_alone(f"`{command}`")
+    job.settings.distributed.check_single(f"`{command}`")
     echo_notes(check_models(job.models, recipe, job.data, job.settings), lambda line: click.echo(line, err=True))
     return job, recipe
 
@@ -151,18 +151,18 @@ def echo_notes(notes: Mapping[str, Sequence[str]], say: Callable[[str], None]) -
 def is_elsewhere(device: str, recipes: Sequence[Recipe]) -> bool:
     """Whether `device` is a GPU that a cluster has and this machine has not.
 
-    Raises :class:`EnvironmentFault` for a numbered GPU, and where a recipe's precision follows from a GPU not here.
+    Raises :class:`MachineError` for a numbered GPU, and where a recipe's precision follows from a GPU not here.
     """
     import torch
 
     if not device.startswith("cuda"):
         return False
     if device != "cuda":
-        raise EnvironmentFault(f"--device {device}: a cluster gives each run a GPU itself; use --device cuda")
+        raise MachineError(f"--device {device}: a cluster gives each run a GPU itself; use --device cuda")
     if torch.cuda.is_available():
         return False
     if any(recipe.precision == "auto" for recipe in recipes):
-        raise EnvironmentFault(
+        raise MachineError(
             "--device cuda: no GPU here tells what the recipe's `precision: auto` is on the cluster's; "
             "add --set precision=bf16 (or fp32, fp16)"
         )

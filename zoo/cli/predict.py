@@ -46,14 +46,14 @@ def predict(
     to the largest central part of the shape that the run was trained on, and resized to it (bicubic); where that
     happened the output says so. Transforms, precision and views are those of the run's test.
     """
-    from zoo.engine.machine import choose_device, settle_threads
+    from zoo.engine.machine import choose_device, configure_threads
     from zoo.registry.merge import load_registry
     from zoo.render.predictions import render
     from zoo.trained.load import open_run
     from zoo.trained.predict import expand, image_size
     from zoo.trained.predict import predict as ask
 
-    settle_threads()
+    configure_threads()
     target = choose_device(device)
     files = expand(images)
     trained = open_run(run, load_registry(registry))

@@ -27,13 +27,13 @@ def speed(recipe: str, overrides: tuple[str, ...], seconds: float, style: str, *
     job, wanted = prepare_alone("zoo speed", of_one(recipe, overrides), **given)
 
     from zoo.engine.environment import describe
-    from zoo.engine.machine import settle_arithmetic
+    from zoo.engine.machine import configure_arithmetic
     from zoo.engine.throughput import matrix_peak
     from zoo.render.speed import render
     from zoo.runner.measure import measure
 
     device = job.settings.device
-    settle_arithmetic(job.settings.deterministic)
+    configure_arithmetic(job.settings.deterministic)
     click.echo(f"measuring a large matrix product in {wanted.precision}", err=True)
     peak = matrix_peak(device, wanted.precision)
     measured, machine = [], describe(device)

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from zoo.errors import EnvironmentFault, unknown
+from zoo.errors import MachineError, unknown
 
 if TYPE_CHECKING:
     pass
@@ -47,25 +47,25 @@ class Cluster:
     slurm: Mapping[str, Any] = field(default_factory=dict)
 
     def for_device(self, kind: str) -> Resources:
-        """The resources of one run on a device of this `kind`, "cpu" or "cuda". Raises :class:`EnvironmentFault`."""
+        """The resources of one run on a device of this `kind`, "cpu" or "cuda". Raises :class:`MachineError`."""
         given = dict(self.resources)
         gpu = given.get("gpu", 1 if kind == "cuda" else 0)
         if kind == "cuda" and not gpu:
-            raise EnvironmentFault("--resources gpu=0: the runs are to be on a GPU; give --device cpu, or gpu=1")
+            raise MachineError("--resources gpu=0: the runs are to be on a GPU; give --device cpu, or gpu=1")
         if kind == "cpu" and gpu:
-            raise EnvironmentFault(
+            raise MachineError(
                 f"--resources gpu={gpu:g}: the runs are to be on a CPU, as no GPU is seen here; give --device cuda, or "
                 "leave gpu out"
             )
         if self.engine == "slurm" and gpu != int(gpu):
-            raise EnvironmentFault(f"--resources gpu={gpu:g}: Slurm gives whole GPUs; give gpu=1")
+            raise MachineError(f"--resources gpu={gpu:g}: Slurm gives whole GPUs; give gpu=1")
         return Resources(int(given.get("cpu", 1)), gpu)
 
 
 def parse(cluster: str, resources: str | None, slurm: Sequence[str]) -> Cluster:
     """Read ``ray``, ``ray:ADDRESS``, ``slurm`` or ``slurm:local``, ``cpu=2,gpu=1`` and ``partition=gpu``, ``time=60``.
 
-    Raises :class:`zoo.errors.UnknownNameError` for a name that is none of these and :class:`EnvironmentFault` for a
+    Raises :class:`zoo.errors.UnknownNameError` for a name that is none of these and :class:`MachineError` for a
     value that cannot be, and where the engine's package is not installed.
     """
     engine, colon, where = cluster.partition(":")
@@ -74,13 +74,11 @@ def parse(cluster: str, resources: str | None, slurm: Sequence[str]) -> Cluster:
     if engine == "slurm" and where not in ("", "local"):
         raise unknown("cluster", cluster, ["slurm", "slurm:local"], "--cluster")
     if colon and not where:
-        raise EnvironmentFault(f"--cluster {cluster}: the address is missing, as in ray:auto or ray:HOST:6379")
+        raise MachineError(f"--cluster {cluster}: the address is missing, as in ray:auto or ray:HOST:6379")
     if importlib.util.find_spec(PACKAGES[engine]) is None:
-        raise EnvironmentFault(
-            f"--cluster {engine}: {PACKAGES[engine]} is not installed; pip install 'norm-zoo[{engine}]'"
-        )
+        raise MachineError(f"--cluster {engine}: {PACKAGES[engine]} is not installed; pip install 'norm-zoo[{engine}]'")
     if slurm and engine != "slurm":
-        raise EnvironmentFault("--slurm goes with --cluster slurm; take it out")
+        raise MachineError("--slurm goes with --cluster slurm; take it out")
     return Cluster(engine, where or None, _resources(resources or ""), dict(_pair("--slurm", one) for one in slurm))
 
 
@@ -92,9 +90,9 @@ def _resources(text: str) -> dict[str, float]:
             raise unknown("resource", name, ("cpu", "gpu"), "--resources", "there are cpu and gpu")
         whole = isinstance(value, int)
         if isinstance(value, bool) or not isinstance(value, int | float) or value < 0 or (name == "cpu" and not whole):
-            raise EnvironmentFault(f"--resources {name}={value}: expected a number, as in cpu=2,gpu=1 (whole cores)")
+            raise MachineError(f"--resources {name}={value}: expected a number, as in cpu=2,gpu=1 (whole cores)")
         if name == "cpu" and value == 0:
-            raise EnvironmentFault("--resources cpu=0: a run needs a core; give cpu=1 or more")
+            raise MachineError("--resources cpu=0: a run needs a core; give cpu=1 or more")
         found[name] = value
     return found
 
@@ -104,11 +102,11 @@ def _pair(option: str, text: str) -> tuple[str, Any]:
 
     name, equals, value = text.partition("=")
     if not equals or not name or not value:
-        raise EnvironmentFault(f"{option} {text}: expected name=value")
+        raise MachineError(f"{option} {text}: expected name=value")
     try:
         read = yaml.safe_load(value)
     except yaml.YAMLError as problem:
-        raise EnvironmentFault(f"{option} {text}: the value is not valid YAML; quote it if it is text") from problem
+        raise MachineError(f"{option} {text}: the value is not valid YAML; quote it if it is text") from problem
     # YAML 1.1 takes 2:00:00 for a number of seconds and 00123 for an octal one.
     plain = isinstance(read, bool | list | dict) or (isinstance(read, int | float) and NUMBER.fullmatch(value))
     return name, read if plain else value

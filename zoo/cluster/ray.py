@@ -12,7 +12,7 @@ from typing import Any
 
 from zoo.cluster.options import RETRIES, Resources
 from zoo.cluster.request import Outcome, Request, work
-from zoo.errors import EnvironmentFault
+from zoo.errors import MachineError
 from zoo.utils.cpu import usable_cores
 
 STORE = 80 * 2**20  # bytes of Ray's object store, near its least: requests and outcomes are small
@@ -32,7 +32,7 @@ class Ray:
     def __init__(self, address: str | None, resources: Resources) -> None:
         """Join the cluster at `address` (``auto``, ``HOST:PORT``), or start one that this machine alone can reach.
 
-        Raises :class:`EnvironmentFault` where there is none, or no node of a cluster here has the `resources`.
+        Raises :class:`MachineError` where there is none, or no node of a cluster here has the `resources`.
         """
         os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
         if address is None:
@@ -57,7 +57,7 @@ class Ray:
         except Exception as problem:  # Ray raises whatever its parts do
             line = " ".join(str(problem).split())[:300]
             whose = "no cluster can be started here" if address is None else f"no cluster at {address}"
-            raise EnvironmentFault(f"--cluster ray: {whose} ({type(problem).__name__}: {line})") from problem
+            raise MachineError(f"--cluster ray: {whose} ({type(problem).__name__}: {line})") from problem
         finally:
             signal.signal(signal.SIGTERM, before)
         self.where = "a Ray cluster of this machine" if address is None else f"the Ray cluster at {address}"
@@ -67,7 +67,7 @@ class Ray:
                 for node in self._nodes()
             )
             self.close()
-            raise EnvironmentFault(f"--cluster ray: no node has {resources} for one run (nodes: {nodes})")
+            raise MachineError(f"--cluster ray: no node has {resources} for one run (nodes: {nodes})")
 
     def submit(self, requests: Sequence[Request]) -> None:
         """See :class:`zoo.cluster.backend.Engine`."""

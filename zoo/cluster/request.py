@@ -13,7 +13,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from zoo.errors import EnvironmentFault, RunBusy, ZooError, out_of_memory
+from zoo.errors import MachineError, RunBusyError, ZooError, out_of_memory
 from zoo.utils.version import __version__
 
 if TYPE_CHECKING:
@@ -91,7 +91,9 @@ def make_request(
     from zoo.runner.identity import identity_of
 
     plain = {
-        item.name: getattr(settings, item.name) for item in fields(settings) if item.name not in ("device", "world")
+        item.name: getattr(settings, item.name)
+        for item in fields(settings)
+        if item.name not in ("device", "distributed")
     }
     return Request(
         number=number,
@@ -139,7 +141,7 @@ def _run(request: Request, node: str) -> None:
     from zoo.builder.weights import find
     from zoo.data.datasets import load
     from zoo.engine.machine import choose_device
-    from zoo.engine.memory import settle_memory
+    from zoo.engine.memory import configure_allocator
     from zoo.recipes.recipe import Recipe
     from zoo.registry.merge import load_registry
     from zoo.registry.model import starting_from
@@ -157,16 +159,16 @@ def _run(request: Request, node: str) -> None:
     identity = identity_of(model, recipe, data)
     for part, words in (("definition", f"another {request.model}"), ("dataset", f"another {request.dataset}")):
         if identity[part] != request.identity[part]:
-            raise EnvironmentFault(f"{node} has {words} than the machine of the sweep; give both the same files")
+            raise MachineError(f"{node} has {words} than the machine of the sweep; give both the same files")
     settings = Settings(device=choose_device(request.device), **request.settings)
-    settle_memory(settings.device)
+    configure_allocator(settings.device)
     run = Run(model, request.seed, RunFolder(Path(request.path)))
     until = time.monotonic() + PATIENCE
     while True:
         try:
             bench([run], recipe, data, settings, Silent())
             return
-        except RunBusy:
+        except RunBusyError:
             if time.monotonic() > until:
                 raise
             time.sleep(1)
@@ -175,11 +177,11 @@ def _run(request: Request, node: str) -> None:
 def _arrive(request: Request, node: str) -> None:
     """Make this process stand where the sweep's stands, and leave a mark that says so."""
     if request.version != __version__:
-        raise EnvironmentFault(f"{node} has zoo {__version__}, the sweep's machine {request.version}; install the same")
+        raise MachineError(f"{node} has zoo {__version__}, the sweep's machine {request.version}; install the same")
     marks, until = Path(request.marks), time.monotonic() + SHARED
     while not marks.is_dir():
         if time.monotonic() > until:
-            raise EnvironmentFault(
+            raise MachineError(
                 f"{node} does not see {marks.parent}, where the runs are kept; give --runs a folder on a file system "
                 "that all machines of the cluster share"
             )
@@ -187,7 +189,7 @@ def _arrive(request: Request, node: str) -> None:
     try:
         os.chdir(request.folder)
     except OSError as problem:
-        raise EnvironmentFault(
+        raise MachineError(
             f"{node}: {request.folder}: {problem.strerror}; start the sweep in a folder that all machines share"
         ) from problem
     os.environ.update(request.environment)
@@ -203,7 +205,7 @@ class Silent:
     def finished(self, run: Run, result: Result, was_done: bool) -> None:
         """See :class:`zoo.runner.sweep.Reporter`."""
 
-    def settled(self, run: Run, settings: SettingsPart) -> None:
+    def resolved(self, run: Run, settings: SettingsPart) -> None:
         """See :class:`zoo.runner.run_one.Reporter`."""
 
     def moved(self, changed: Sequence[str]) -> None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from zoo.cluster.options import RETRIES, Cluster, Resources
 from zoo.cluster.request import Outcome, Request, work
-from zoo.errors import EnvironmentFault, unknown
+from zoo.errors import MachineError, unknown
 from zoo.utils.cpu import usable_cores
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ class Slurm:
     """One job for each run; one that ends without a result, and that nobody cancelled, is submitted again."""
 
     def __init__(self, cluster: Cluster, resources: Resources, runs: Path, count: int) -> None:
-        """Raises :class:`EnvironmentFault` where there is no Slurm, an option is not one of its own, or, of the local
+        """Raises :class:`MachineError` where there is no Slurm, an option is not one of its own, or, of the local
         processes, which all start at once, there are more than cores.
         """
         import submitit
@@ -62,12 +62,12 @@ class Slurm:
         self._count, self._jobs, self._whole = count, {}, True
         cores = usable_cores()
         if self._local and count * resources.cpu > max(cores, resources.cpu):
-            raise EnvironmentFault(
+            raise MachineError(
                 f"--cluster slurm:local starts its {count} runs all at once, each with {resources}, and there are "
                 f"{cores} cores here; give --cluster ray, or fewer runs"
             )
         if self._local and resources.gpu:  # submitit gives each job the machine's first GPUs, whoever has them
-            raise EnvironmentFault("--cluster slurm:local keeps no two runs from one GPU; give --cluster ray")
+            raise MachineError("--cluster slurm:local keeps no two runs from one GPU; give --cluster ray")
         self._folder = runs.absolute() / ".slurm" / f"{datetime.now():%Y%m%d-%H%M%S-%f}"
         try:
             self._executor = submitit.AutoExecutor(
@@ -75,7 +75,7 @@ class Slurm:
                 slurm_max_num_timeout=SLICES, local_max_num_timeout=SLICES,
             )  # fmt: skip
         except RuntimeError as problem:  # submitit found no srun
-            raise EnvironmentFault(
+            raise MachineError(
                 "--cluster slurm: there is no srun here; start the sweep on a machine that can submit jobs, or give "
                 "--cluster slurm:local to try it without"
             ) from problem
@@ -141,17 +141,17 @@ class Slurm:
         """As AutoExecutor wants them named."""
         minutes = {"time": MINUTES} | dict(given)
         if type(minutes["time"]) is not int or minutes["time"] < 1:
-            raise EnvironmentFault(f"--slurm time={minutes['time']}: expected whole minutes, as in time=120")
+            raise MachineError(f"--slurm time={minutes['time']}: expected whole minutes, as in time=120")
         if self._local:
             if others := sorted(set(given) - {"time"}):
-                raise EnvironmentFault(f"--slurm {others[0]}: slurm:local knows only time; take it out")
+                raise MachineError(f"--slurm {others[0]}: slurm:local knows only time; take it out")
             return {"timeout_min": minutes["time"]}
         from submitit import SlurmExecutor
 
         known = sorted(SlurmExecutor._valid_parameters() - OURS.keys())
         for name in given:
             if name in OURS:
-                raise EnvironmentFault(f"--slurm {name}: zoo sets that itself; {OURS[name]}")
+                raise MachineError(f"--slurm {name}: zoo sets that itself; {OURS[name]}")
             if name not in known:
                 raise unknown("option", name, known, "--slurm", f"there are {', '.join(known)}")
         # A node that fails gives its jobs back; srun no longer takes the cores over from the job by itself.

@@ -103,7 +103,7 @@ def sweep(
 ) -> Summary:
     """Carry out all `tickets`; `done_before` more runs need nothing. What ends one run with an error ends no other.
 
-    Raises :class:`zoo.errors.EnvironmentFault` where there is no engine, and KeyboardInterrupt when all are cancelled.
+    Raises :class:`zoo.errors.MachineError` where there is no engine, and KeyboardInterrupt when all are cancelled.
     """
     summary = Summary(len(tickets) + done_before, done_before)
     if not tickets:
@@ -181,7 +181,7 @@ def _end(ticket: Ticket, outcome: Outcome | str, summary: Summary) -> float:
         return outcome.seconds
     summary.done += 1
     ticket.reporter.run(ticket.run, summary.done_before + summary.done, summary.runs)
-    ticket.reporter.settled(ticket.run, result.settings)
+    ticket.reporter.resolved(ticket.run, result.settings)
     ticket.reporter.finished(ticket.run, result, False)
     return result.wall_seconds - ticket.seconds_before
 

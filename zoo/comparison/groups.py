@@ -13,7 +13,7 @@ from zoo.comparison.baseline import differences
 from zoo.comparison.row import QUALITY, Row, row_of
 from zoo.errors import ResultError, unknown
 from zoo.recipes.diff import flatten
-from zoo.recipes.tta import Views
+from zoo.recipes.tta import TestTimeAugmentation
 from zoo.results.folder import Stored
 from zoo.results.schema import Result
 from zoo.utils.gcpause import paused_gc
@@ -44,7 +44,7 @@ class Group:
     mixed: bool = False
     seconds_to: float | None = None  # the accuracy that the rows' `seconds_to` is of
     budget: dict[str, Any] | None = None
-    views: str | None = None  # what each answer is a mean over, in words, where an image is looked at more than once
+    views: str | None = None  # test-time augmentation in words, if any; the key of the JSON format
 
     @property
     def slug(self) -> str:
@@ -208,7 +208,7 @@ def _group(
         machines={letter: machine for machine, letter in letters.items()},
         seconds_to=seconds_to,
         budget=budget,
-        views=Views.of(first.recipe.content).words,
+        views=TestTimeAugmentation.of(first.recipe.content).words,
     )
 
 

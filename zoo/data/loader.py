@@ -17,7 +17,7 @@ from zoo.data.augment.batched import BatchedAugment, pack, supports
 from zoo.data.augment.reference import ReferenceAugment
 from zoo.data.augment.spec import TransformSpec, parse
 from zoo.errors import RecipeError, unknown
-from zoo.utils.distributed import ALONE, World
+from zoo.utils.distributed import SINGLE_PROCESS, Distributed
 from zoo.utils.seeding import derive
 
 AT_ONCE = 256  # images
@@ -32,7 +32,7 @@ class TrainLoader:
         images: (N, H, W, 3) uint8, a read-only memory map will do. labels: (N,) int64.
         transforms: a recipe's list, or what :func:`zoo.data.augment.spec.parse` made of it.
         batch_size: images per step. seed: any integer.
-        world: of several processes each gets its share of every batch, the same images with the same augmentation
+        distributed: of several processes each gets its share of every batch, the same images with the same augmentation
             together as one process alone.
         device: where the batches are wanted.
         executor: ``"batched"``, ``"albumentations"``, or ``"auto"``: batched when every transform has a batched form.
@@ -53,7 +53,7 @@ class TrainLoader:
         *,
         batch_size: int,
         seed: int,
-        world: World,
+        distributed: Distributed,
         device: torch.device | str = "cpu",
         executor: str = "auto",
         workers: int = 0,
@@ -79,7 +79,7 @@ class TrainLoader:
             dtype,
             channels_last,
             workers=workers,
-            world=world,
+            distributed=distributed,
         )
 
     def __len__(self) -> int:
@@ -133,7 +133,16 @@ class EvalLoader:
         self.executor_name = _executor(executor, specs, images)
         source = _Batched if self.executor_name == "batched" else _Albumentations
         self._source = source(
-            images, labels, specs, indices, 0, torch.device(device), dtype, channels_last, workers=0, world=ALONE
+            images,
+            labels,
+            specs,
+            indices,
+            0,
+            torch.device(device),
+            dtype,
+            channels_last,
+            workers=0,
+            distributed=SINGLE_PROCESS,
         )
 
     def __len__(self) -> int:
@@ -178,13 +187,13 @@ def _executor(asked: str, specs: Sequence[TransformSpec], images: np.ndarray) ->
 class _Batched:
     """Images resident on the device, packed; per batch a handful of tensor operations and no Python per image."""
 
-    def __init__(self, images, labels, specs, indices, seed, device, dtype, channels_last, *, workers, world):
+    def __init__(self, images, labels, specs, indices, seed, device, dtype, channels_last, *, workers, distributed):
         rows = None if indices is None else np.asarray(indices)
         self.augment = BatchedAugment(specs, images.shape[1:3], dtype=dtype, channels_last=channels_last)
         self.resident = pack(images, device, rows)
         chosen = np.asarray(labels if rows is None else labels[rows], dtype=np.int64)
         self.labels = torch.tensor(chosen, device=device)
-        self.seed, self.device, self.world = seed, device, world
+        self.seed, self.device, self.distributed = seed, device, distributed
 
     def batches(self, order: np.ndarray, epoch: int, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
         # The only copies to the device of an epoch; from pinned memory they wait for nothing, and nothing below does.
@@ -193,7 +202,7 @@ class _Batched:
         params = {name: self._to_device(column) for name, column in drawn.items()}
         labels = self.labels.index_select(0, index)
         # Small batches are made several at once: an operation on 64 images takes nearly as long as one on 256.
-        shares = _shares(len(order), batch_size, self.world)
+        shares = _shares(len(order), batch_size, self.distributed)
         while group := list(itertools.islice(shares, max(1, AT_ONCE // batch_size))):
             told = {name: _rows(column, group) for name, column in params.items()}
             made = self.augment.run(self.resident, _rows(index, group), told)
@@ -210,11 +219,11 @@ class _Batched:
 class _Albumentations:
     """A torch DataLoader over whole batches; its processes live until `close`."""
 
-    def __init__(self, images, labels, specs, indices, seed, device, dtype, channels_last, *, workers, world):
+    def __init__(self, images, labels, specs, indices, seed, device, dtype, channels_last, *, workers, distributed):
         rows = np.arange(len(images)) if indices is None else np.asarray(indices)
         self.dataset = _Batches(images, np.asarray(labels, dtype=np.int64), rows, ReferenceAugment(specs), seed)
         self.device, self.dtype, self.channels_last, self.workers = device, dtype, channels_last, workers
-        self.sampler, self.loader = _Sampler(world), None
+        self.sampler, self.loader = _Sampler(distributed), None
 
     def batches(self, order: np.ndarray, epoch: int, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
         if self.loader is None:
@@ -255,10 +264,10 @@ def _rows(column: Tensor, group: Sequence[slice]) -> Tensor:
     return column[group[0]] if len(group) == 1 else torch.cat([column[rows] for rows in group])
 
 
-def _shares(count: int, batch_size: int, world: World) -> Iterator[slice]:
+def _shares(count: int, batch_size: int, distributed: Distributed) -> Iterator[slice]:
     """Of each batch of an epoch of `count` positions the positions that are this process'."""
     for start in range(0, count, batch_size):
-        share = world.share(min(batch_size, count - start))
+        share = distributed.shard(min(batch_size, count - start))
         yield slice(start + share.start, start + share.stop)
 
 
@@ -269,11 +278,11 @@ class _Sampler:
     epoch = 0
     batch_size = 1
 
-    def __init__(self, world: World) -> None:
-        self.world = world
+    def __init__(self, distributed: Distributed) -> None:
+        self.distributed = distributed
 
     def __iter__(self) -> Iterator[tuple[int, int, np.ndarray]]:
-        for rows in _shares(len(self.order), self.batch_size, self.world):
+        for rows in _shares(len(self.order), self.batch_size, self.distributed):
             yield self.epoch, rows.start, self.order[rows]
 
     def __len__(self) -> int:

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from zoo.recipes.tta import ONE_LOOK, Views
+from zoo.recipes.tta import NO_AUGMENTATION, TestTimeAugmentation
 
 AUTOCAST_TYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 ECE_BINS = 15
@@ -92,18 +92,18 @@ def evaluate(
     batches: Iterable[tuple[Tensor, Tensor]],
     device: torch.device,
     precision: str,
-    views: Views = ONE_LOOK,
+    tta: TestTimeAugmentation = NO_AUGMENTATION,
 ) -> Evaluation:
     """Run `model` in eval mode over `batches` of (B, C, H, W) images and (B,) labels; its mode is put back after.
 
-    The logits are the mean over the `views` of each image.
+    The logits are the mean over the `tta` of each image.
     """
     was_training = model.training
     model.eval()
     logits, labels = [], []
     with torch.inference_mode(), autocast(device, precision):
         for images, targets in batches:
-            logits.append(views.answer(model, images))
+            logits.append(tta.logits(model, images))
             labels.append(targets)
     model.train(was_training)
     # The only synchronisation with the device: all logits at once.

@@ -7,31 +7,31 @@ import shutil
 
 import torch
 
-from zoo.errors import EnvironmentFault
+from zoo.errors import MachineError
 from zoo.utils.cpu import cpu_flags, usable_cores
 
 
 def choose_device(name: str = "auto") -> torch.device:
-    """``auto`` is the GPU where there is one, else the CPU. Raises :class:`EnvironmentFault` for one not there."""
+    """``auto`` is the GPU where there is one, else the CPU. Raises :class:`MachineError` for one not there."""
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         device = torch.device(name)
     except RuntimeError as problem:
-        raise EnvironmentFault(f"--device {name}: no such kind of device; use auto, cpu, cuda or cuda:0") from problem
+        raise MachineError(f"--device {name}: no such kind of device; use auto, cpu, cuda or cuda:0") from problem
     if device.type == "cuda" and not torch.cuda.is_available():
-        raise EnvironmentFault(f"--device {name}: torch sees no GPU here; use --device cpu")
+        raise MachineError(f"--device {name}: torch sees no GPU here; use --device cpu")
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise EnvironmentFault(f"--device {name}: there are only {torch.cuda.device_count()} GPUs, counted from cuda:0")
+        raise MachineError(f"--device {name}: there are only {torch.cuda.device_count()} GPUs, counted from cuda:0")
     if device.type not in ("cpu", "cuda"):
-        raise EnvironmentFault(f"--device {name}: only cpu and cuda are supported")
+        raise MachineError(f"--device {name}: only cpu and cuda are supported")
     return device
 
 
 def check_compiler(device: torch.device) -> None:
-    """torch.compile makes C++ for a CPU. Raises :class:`EnvironmentFault` where nothing can compile it."""
+    """torch.compile makes C++ for a CPU. Raises :class:`MachineError` where nothing can compile it."""
     if device.type == "cpu" and not any(shutil.which(name) for name in (os.environ.get("CXX") or "g++", "clang++")):
-        raise EnvironmentFault("--compile: no C++ compiler found (g++, clang++ or $CXX); install one, or leave it out")
+        raise MachineError("--compile: no C++ compiler found (g++, clang++ or $CXX); install one, or leave it out")
 
 
 def native_bf16(device: torch.device) -> bool:
@@ -42,12 +42,12 @@ def native_bf16(device: torch.device) -> bool:
     return bool({"avx512_bf16", "amx_bf16", "bf16"} & flags)
 
 
-def settle_precision(device: torch.device) -> str:
+def resolve_precision(device: torch.device) -> str:
     """What a recipe's ``precision: auto`` means on `device`."""
     return "bf16" if native_bf16(device) else "fp32"
 
 
-def settle_threads() -> None:
+def configure_threads() -> None:
     """No more of torch's threads than cores: in a container torch counts the host's, and they wait for each other.
 
     A number that the user set in ``OMP_NUM_THREADS`` or ``MKL_NUM_THREADS`` stays.
@@ -71,7 +71,7 @@ def exact_float32() -> None:
     torch.set_float32_matmul_precision("highest")
 
 
-def settle_arithmetic(deterministic: bool) -> None:
+def configure_arithmetic(deterministic: bool) -> None:
     """fp32 is fp32; with `deterministic` torch picks only algorithms that give the same bits each time.
 
     It then raises where an operation has none. On a CPU everything that zoo runs is so anyway. cuBLAS reads its setting

@@ -22,7 +22,7 @@ ALLOCATOR_VARIABLES = ("GLIBC_TUNABLES", "LD_PRELOAD", "MALLOC_")
 allocator: dict[str, str | None] = {"malloc": None}  # the C library does not tell
 
 
-def settle_memory(device: torch.device) -> None:
+def configure_allocator(device: torch.device) -> None:
     """Memory that a training step frees on a CPU `device` stays with this process, for the next step (glibc).
 
     glibc gives a large tensor's memory back to the system, which hands it out again page by page, zeroed, one step

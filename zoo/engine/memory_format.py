@@ -17,9 +17,9 @@ from zoo.data.cache import user_cache
 from zoo.engine.optim import make_optimizer
 from zoo.engine.step import TrainStep
 from zoo.engine.timing import seconds_of
-from zoo.errors import EnvironmentFault
+from zoo.errors import MachineError
 from zoo.recipes.recipe import Recipe
-from zoo.utils.distributed import ALONE, unsynchronised
+from zoo.utils.distributed import SINGLE_PROCESS, unsynchronised
 from zoo.utils.files import write_first
 
 LAYOUTS = {"nchw": torch.contiguous_format, "channels_last": torch.channels_last}
@@ -44,7 +44,7 @@ def choose_layout(model: nn.Module, recipe: Recipe, device: torch.device, image_
     steps, seconds = {}, {}
     for name, layout in LAYOUTS.items():
         twin = unsynchronised(copy.deepcopy(model)).to(memory_format=layout).train()
-        step = TrainStep(twin, make_optimizer(twin, recipe.optimizer), recipe, device, world=ALONE)
+        step = TrainStep(twin, make_optimizer(twin, recipe.optimizer), recipe, device, distributed=SINGLE_PROCESS)
         steps[name] = (step, images.contiguous(memory_format=layout))
         seconds[name] = []
     for turn in range(1 + LAYOUT_TURNS):
@@ -61,7 +61,7 @@ def remembered_layout(key: dict[str, Any], measure: Callable[[], str]) -> str:
     """The layout that `measure` once gave for `key` on this machine, measured now if it is the first time.
 
     The layouts differ in the last bits, so a choice made by the clock anew in every run would give one seed two
-    results. Raises :class:`EnvironmentFault` when the user cache cannot be written.
+    results. Raises :class:`MachineError` when the user cache cannot be written.
     """
     digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()
     path = user_cache() / "layouts" / f"{digest[:32]}.json"
@@ -73,13 +73,13 @@ def remembered_layout(key: dict[str, Any], measure: Callable[[], str]) -> str:
             path.unlink()  # damaged
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as problem:
-        raise EnvironmentFault(f"{path}: cannot be read or made ({problem.strerror}); {advice}") from problem
+        raise MachineError(f"{path}: cannot be read or made ({problem.strerror}); {advice}") from problem
     measured = measure()
     content = json.dumps({"layout": measured, **key}, indent=1).encode()
     try:
         return _layout(write_first(path, content)) or measured  # of two that measure at once, both use the first's
-    except EnvironmentFault as problem:
-        raise EnvironmentFault(f"{problem}; {advice}") from problem
+    except MachineError as problem:
+        raise MachineError(f"{problem}; {advice}") from problem
 
 
 def _layout(content: bytes) -> str | None:

@@ -8,7 +8,7 @@ import math
 import torch
 from torch import nn
 
-from zoo.errors import EnvironmentFault
+from zoo.errors import MachineError
 from zoo.recipes import schema
 
 
@@ -16,7 +16,7 @@ def make_optimizer(model: nn.Module, config: schema.SGD | schema.AdamW | schema.
     """The recipe's optimizer over `model`'s trainable parameters, in one or two groups that differ in weight decay.
 
     Norm scales and shifts and biases are the one-dimensional parameters; ``decay_norm_and_bias`` says whether decay
-    reaches them. Raises :class:`EnvironmentFault` where Muon is asked for and timm is too old for it.
+    reaches them. Raises :class:`MachineError` where Muon is asked for and timm is too old for it.
     """
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
     matrices = [parameter for parameter in parameters if parameter.ndim > 1 or config.decay_norm_and_bias]
@@ -53,7 +53,7 @@ def _muon() -> type[torch.optim.Optimizer]:
 
     kind = getattr(timm.optim, "Muon", None)
     if kind is None or "fallback_lr_scale" not in inspect.signature(kind).parameters:
-        raise EnvironmentFault(f"optimizer muon needs timm 1.0.27 or later, here is {timm.__version__}; update timm")
+        raise MachineError(f"optimizer muon needs timm 1.0.27 or later, here is {timm.__version__}; update timm")
     return kind
 
 

@@ -9,13 +9,14 @@ from zoo.engine.average import make_average
 from zoo.engine.convolution import use_wide_maps
 from zoo.engine.evaluate import autocast
 from zoo.recipes.recipe import Recipe
-from zoo.utils.distributed import World
+from zoo.utils.distributed import Distributed
 
 
 class TrainStep:
     """Forward, loss, backward, clip, update, average.
 
-    `network` is `model`, parallel over the processes of `world` where there are several, and compiled where asked for.
+    `network` is `model`, parallel over the processes of `distributed` where there are several, and compiled where
+    asked for.
     """
 
     def __init__(
@@ -25,13 +26,13 @@ class TrainStep:
         recipe: Recipe,
         device: torch.device,
         *,
-        world: World,
+        distributed: Distributed,
         compiled: bool = False,
     ) -> None:
         if device.type == "cpu" and recipe.precision == "bf16" and not compiled:
             use_wide_maps(model)
         self.model = model
-        parallel = world.parallel(model, device)
+        parallel = distributed.wrap(model, device)
         self.network = torch.compile(parallel) if compiled else parallel
         self.optimizer = optimizer
         self.device = device
@@ -46,8 +47,8 @@ class TrainStep:
         """Train on (B, C, H, W) `images` and (B,) `labels`; the loss and the number of hits stay on the device.
 
         `done` is the share of the whole training that lies behind after this step, for the average. `weight`:
-        :meth:`zoo.utils.distributed.World.weight` of this process' share of the batch; the loss that is returned is
-        without it.
+        :meth:`zoo.utils.distributed.Distributed.loss_weight` of this process' share of the batch; the loss that is
+        returned is without it.
         """
         with autocast(self.device, self.precision):
             logits = self.network(images)

@@ -31,7 +31,7 @@ from zoo.recipes.recipe import Recipe
 from zoo.recipes.schema import Constant
 from zoo.results.folder import RunFolder
 from zoo.results.history import EpochRow
-from zoo.utils.distributed import ALONE
+from zoo.utils.distributed import SINGLE_PROCESS
 
 EPOCHS = 2  # of ten windows each
 LR = 1e-8  # of every measurement: a speed does not depend on it, and no recipe's rate can end one by diverging
@@ -99,7 +99,9 @@ def measure_training(
     recipe = recipe.model_copy(update={"optimizer": recipe.optimizer.model_copy(update={"lr": LR})})
     batch = recipe.batch_size
     twin = copy.deepcopy(model).to(memory_format=LAYOUTS[layout]).train()
-    bare = TrainStep(twin, make_optimizer(twin, recipe.optimizer), recipe, device, world=ALONE, compiled=compiled)
+    bare = TrainStep(
+        twin, make_optimizer(twin, recipe.optimizer), recipe, device, distributed=SINGLE_PROCESS, compiled=compiled
+    )
     with contextlib.closing(loader(batch)) as first:
         images, labels = (tensor.clone() for tensor in next(iter(first.epoch(0))))
     resident = ResidentPeak()
@@ -124,7 +126,7 @@ def measure_training(
             seed=0,
             device=device,
             compiled=compiled,
-            world=ALONE,
+            distributed=SINGLE_PROCESS,
             state=None,
             folder=RunFolder(Path(folder)),
             identity={},

@@ -20,7 +20,7 @@ from zoo.engine.step import TrainStep
 from zoo.recipes.recipe import Recipe
 from zoo.results.folder import RunFolder
 from zoo.results.history import EpochRow, save_history
-from zoo.utils.distributed import World
+from zoo.utils.distributed import Distributed
 from zoo.utils.seeding import derive
 
 WINDOWS_PER_EPOCH = 10  # the device is synchronised, the bar moved and the loss looked at this often, not every step
@@ -87,7 +87,7 @@ def train(
     seed: int,
     device: torch.device,
     compiled: bool,
-    world: World,
+    distributed: Distributed,
     state: dict[str, Any] | None,
     folder: RunFolder,
     identity: dict[str, Any],
@@ -96,12 +96,12 @@ def train(
     """Train `model` in place by `recipe`, going on from `state` when given, saving to `folder` after every epoch.
 
     `identity` says what run this is and is saved with the state. Every random number comes from (`seed`, epoch,
-    position), so a resumed run repeats what an uninterrupted one would have done. Every process of `world` takes its
-    share of each batch and holds the same weights; the first alone evaluates and saves, and tells the others.
-    Raises :class:`zoo.errors.EnvironmentFault` when the state cannot be saved.
+    position), so a resumed run repeats what an uninterrupted one would have done. Every process of `distributed` takes
+    its share of each batch and holds the same weights; the first alone evaluates and saves, and tells the others.
+    Raises :class:`zoo.errors.MachineError` when the state cannot be saved.
     """
     optimizer = make_optimizer(model, recipe.optimizer)
-    step = TrainStep(model, optimizer, recipe, device, world=world, compiled=compiled)
+    step = TrainStep(model, optimizer, recipe, device, distributed=distributed, compiled=compiled)
     plateau = make_plateau(optimizer, recipe.schedule) if recipe.schedule.name == "plateau" else None
     # The plateau scheduler lowers this; the closed-form schedules leave it at the recipe's peak.
     peak = recipe.optimizer.lr
@@ -129,7 +129,7 @@ def train(
     for epoch in range(progress.epoch, recipe.epochs):
         model.train()
         # For dropout and the like; the order of the data and the augmentation need no global state.
-        torch.manual_seed(derive("layers", seed, epoch) + world.rank)
+        torch.manual_seed(derive("layers", seed, epoch) + distributed.rank)
         loss_sum = torch.zeros((), device=device)
         hits = torch.zeros((), dtype=torch.int64, device=device)
         seen = seen_before_window = 0
@@ -141,7 +141,7 @@ def train(
             set_lr(optimizer, lr)
             size = batches.train.size(index - 1)  # of the whole batch; `labels` are this process' share
             loss, correct = step(
-                images, labels, (epoch + index / steps) / recipe.epochs, world.weight(len(labels), size)
+                images, labels, (epoch + index / steps) / recipe.epochs, distributed.loss_weight(len(labels), size)
             )
             loss_sum += loss * len(labels)
             hits += correct
@@ -154,7 +154,10 @@ def train(
                 if not skip_window:
                     rates.append(rate)
                 skip_window = False
-                mean_loss, accuracy = world.total(loss_sum).item() / seen, world.total(hits).item() / seen
+                mean_loss, accuracy = (
+                    distributed.all_reduce(loss_sum).item() / seen,
+                    distributed.all_reduce(hits).item() / seen,
+                )
                 if not math.isfinite(mean_loss):
                     diverged = Diverged(epoch + 1, index)
                     break
@@ -168,10 +171,10 @@ def train(
 
         start = time.perf_counter()
         told = None
-        if batches.selection is not None and world.first:
-            evaluation = evaluate(step.evaluated, batches.selection, device, recipe.precision, recipe.views)
+        if batches.selection is not None and distributed.is_main:
+            evaluation = evaluate(step.evaluated, batches.selection, device, recipe.precision, recipe.tta)
             told = (evaluation.loss, evaluation.accuracy) if evaluation.finite else (math.nan, math.nan)
-        eval_loss, eval_accuracy = world.agree(told) or (None, None)
+        eval_loss, eval_accuracy = distributed.broadcast(told) or (None, None)
         # The loss of the last step is older than its update, which may be the one that ruins the weights.
         if not _finite(step.evaluated) or (eval_loss is not None and math.isnan(eval_loss)):
             diverged = Diverged(epoch + 1, steps)
@@ -204,7 +207,7 @@ def train(
             progress.best_epoch, progress.best_value = epoch + 1, value
             best_weights = _copy(step.evaluated)
 
-        if not world.first:
+        if not distributed.is_main:
             continue
         save_history(folder.history, progress.history)  # first: a state that is saved has its history
         save_state(

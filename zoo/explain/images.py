@@ -16,7 +16,7 @@ from zoo.data.loader import TrainLoader
 from zoo.explain.gradcam import grad_cam
 from zoo.explain.sheets import Cell, Picture, sheet, shorten
 from zoo.explain.subject import Subject, one_of_each
-from zoo.utils.distributed import ALONE
+from zoo.utils.distributed import SINGLE_PROCESS
 
 DRAWS = 6  # of the random transforms, beside each original
 MISTAKE_ROWS = 3
@@ -175,8 +175,8 @@ def _draws(
     """:data:`DRAWS` arrays (len(rows), H, W, 3) uint8, and how Normalize was taken back."""
     settings = subject.run.result.settings
     loader = TrainLoader(
-        images, labels, specs, batch_size=len(rows), seed=subject.run.result.seed, world=ALONE, device=subject.device,
-        executor=settings.executor, drop_last=False, indices=rows,
+        images, labels, specs, batch_size=len(rows), seed=subject.run.result.seed, distributed=SINGLE_PROCESS,
+        device=subject.device, executor=settings.executor, drop_last=False, indices=rows,
     )  # fmt: skip
     back, how = _undo(specs)
     drawn = []

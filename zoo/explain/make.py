@@ -30,7 +30,7 @@ def explain(subject: Subject, out: Path, layers: Sequence[str], count: int, say:
     `layers` are for Grad-CAM, from :func:`choose_layers`; `count` is how many images stand in a row or column. `say`
     gets each file's name when it is written, and why a picture is left out. Equal runs give equal bytes. Files of an
     earlier call are replaced; those that this run does not have are removed. Raises
-    :class:`~zoo.errors.EnvironmentFault` when the folder cannot be written.
+    :class:`~zoo.errors.MachineError` when the folder cannot be written.
     """
     norms = norm_layers(subject.run.model, subject.model)
 

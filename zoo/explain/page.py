@@ -8,7 +8,7 @@ from pathlib import Path
 
 from zoo.explain.sheets import Picture
 from zoo.explain.subject import Subject
-from zoo.recipes.catalogue import TEST_NOTE
+from zoo.render.marks import TEST_NOTE
 from zoo.utils.files import write_atomic
 from zoo.utils.stats import wilson_interval
 
@@ -56,8 +56,8 @@ def _facts(subject: Subject) -> list[tuple[str, str]]:
         ("loss, ECE", f"{evaluation.loss:.4f} nats, {evaluation.expected_calibration_error():.4f}"),
         ("parameters", f"{result.model.parameters:,}"),
     ]
-    if looks := subject.run.views.words:
-        facts.append(("answers", f"the {looks}; Grad-CAM is of the image alone"))
+    if augmented := subject.run.tta.words:
+        facts.append(("answers", f"the {augmented}; Grad-CAM is of the image alone"))
     if not subject.own:
         facts.append((f"on {result.dataset.name}", f"{100 * result.test.accuracy:.2f} % when it was trained"))
     return facts

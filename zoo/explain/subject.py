@@ -81,7 +81,7 @@ class Subject:
         Raises :class:`ResultError` where an answer is not a number.
         """
         loader, run = self.loader(np.arange(len(self.labels))), self.run
-        evaluation = evaluate(run.load(self.device), loader, self.device, run.precision, run.views)
+        evaluation = evaluate(run.load(self.device), loader, self.device, run.precision, run.tta)
         if not evaluation.finite:
             raise ResultError(
                 f"{self.run.folder.path}: an answer of the model is not a number, so there is nothing to show"

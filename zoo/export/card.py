@@ -14,9 +14,8 @@ from zoo.data.datasets import DESCRIPTIONS
 from zoo.export.check import Check
 from zoo.export.formats import Format
 from zoo.export.graph import Normalisation
-from zoo.recipes.catalogue import TEST_NOTE
 from zoo.registry.model import registry_name
-from zoo.render.marks import TEST_MARK
+from zoo.render.marks import TEST_MARK, TEST_NOTE
 from zoo.results.schema import Result
 from zoo.trained.load import TrainedRun
 from zoo.utils.stats import wilson_interval
@@ -35,8 +34,8 @@ def config(run: TrainedRun, told: Normalisation, size: tuple[int, int]) -> dict[
         "input_range": [0, 1],
         "mean": list(told.mean),
         "std": list(told.std),
-        "mirror_evaluation": run.views.mirror,
-        "shifted_evaluation": run.views.shift,
+        "mirror_evaluation": run.tta.mirror,
+        "shifted_evaluation": run.tta.shift,
         "dataset": result.dataset.name,
         "dataset_fingerprint": result.dataset.fingerprint,
         "recipe": result.recipe.name,
@@ -56,7 +55,7 @@ def _header(run: TrainedRun, licence: str) -> dict[str, Any]:
     """The hub's model card metadata, https://huggingface.co/docs/hub/model-cards."""
     result = run.result
     name = result.dataset.name
-    how = f"test accuracy{f', {looks}' if (looks := run.views.words) else ''}{_mark(result)}"
+    how = f"test accuracy{f', {augmented}' if (augmented := run.tta.words) else ''}{_mark(result)}"
     metric = {"type": "accuracy", "value": result.test.accuracy, "name": how, "verified": False}
     return {
         "license": licence,
@@ -106,7 +105,7 @@ def _sections(run: TrainedRun, facts: Mapping[str, Any], made: Format, found: Ch
 def _figures(run: TrainedRun) -> Iterator[tuple[str, str]]:
     result, test = run.result, run.result.test
     low, high = wilson_interval(test.correct, test.images)
-    what = f"test accuracy{f' ({looks})' if (looks := run.views.words) else ''}"
+    what = f"test accuracy{f' ({augmented})' if (augmented := run.tta.words) else ''}"
     yield (
         what,
         (
@@ -154,10 +153,10 @@ def _conditions(run: TrainedRun) -> Iterator[str]:
 
 def _limitations(run: TrainedRun) -> Iterator[str]:
     result = run.result
-    if looks := run.views.words:
+    if augmented := run.tta.words:
         yield (
-            f"The figures are of logits that are the {looks}. That is not in this export, which answers to the image "
-            "alone; its accuracy was not measured."
+            f"The figures are of logits that are the {augmented}. That is not in this export, which answers to the "
+            "image alone; its accuracy was not measured."
         )
     if run.precision != "fp32":
         yield f"The figures were measured in {run.precision}; this export computes in fp32, so near ties may differ."

@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 
 from zoo.data.datasets import Dataset
-from zoo.errors import EnvironmentFault, ResultError
+from zoo.errors import MachineError, ResultError
 from zoo.export import check as checks
 from zoo.export.card import card, config
 from zoo.export.formats import FORMATS, encode
@@ -58,15 +58,15 @@ def export(run: TrainedRun, data: Dataset, to: str, licence: str) -> Export:
 def write(files: Mapping[str, bytes], folder: Path) -> None:
     """Put `files` into `folder`, made where it is not there; each is whole or not there, the model last.
 
-    Raises :class:`ResultError` for a file in the folder's place, :class:`EnvironmentFault` where it cannot be written.
+    Raises :class:`ResultError` for a file in the folder's place, :class:`MachineError` where it cannot be written.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except FileExistsError as problem:
         raise ResultError(f"{folder}: is a file; name a folder") from problem
     except OSError as problem:
-        raise EnvironmentFault(f"{folder}: the folder cannot be made ({problem.strerror}); name another") from problem
+        raise MachineError(f"{folder}: the folder cannot be made ({problem.strerror}); name another") from problem
     if not os.access(folder, os.W_OK | os.X_OK):
-        raise EnvironmentFault(f"{folder}: the folder cannot be written to; name another")
+        raise MachineError(f"{folder}: the folder cannot be written to; name another")
     for name, content in reversed(list(files.items())):
         write_atomic(folder / name, content)

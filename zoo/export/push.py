@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from zoo.errors import EnvironmentFault, ResultError
+from zoo.errors import MachineError, ResultError
 
 
 def check_repo(repo_id: str) -> None:
@@ -21,12 +21,12 @@ def check_repo(repo_id: str) -> None:
 
 
 def find_token() -> str:
-    """The user's token. Raises :class:`EnvironmentFault` where there is none."""
+    """The user's token. Raises :class:`MachineError` where there is none."""
     from huggingface_hub import get_token
 
     token = get_token()
     if token is None:
-        raise EnvironmentFault(
+        raise MachineError(
             "no token of the hub is stored here: log in with `hf auth login`, or set HF_TOKEN; --dry-run and "
             "--to-folder need none"
         )
@@ -36,7 +36,7 @@ def find_token() -> str:
 def upload(files: Mapping[str, bytes], repo_id: str, token: str, private: bool, words: str) -> str:
     """Put `files` into the model repository `repo_id`, made where it does not exist, in one commit; its address.
 
-    Raises :class:`EnvironmentFault`, in one line, for whatever the hub or the way to it answers.
+    Raises :class:`MachineError`, in one line, for whatever the hub or the way to it answers.
     """
     from huggingface_hub import CommitOperationAdd, HfApi
     from huggingface_hub.utils import disable_progress_bars
@@ -49,5 +49,5 @@ def upload(files: Mapping[str, bytes], repo_id: str, token: str, private: bool, 
         done = api.create_commit(repo_id, operations, commit_message=f"zoo push: {words}")
     except Exception as problem:  # of the hub's client, which changes its classes, and of its HTTP library
         line = " ".join(str(problem).split()) or type(problem).__name__
-        raise EnvironmentFault(f"{repo_id}: the upload failed: {line[:300]}; nothing of it was committed") from problem
+        raise MachineError(f"{repo_id}: the upload failed: {line[:300]}; nothing of it was committed") from problem
     return done.commit_url

@@ -34,7 +34,7 @@ from zoo.recipes.schema import (
     Step,
     Tuned,
 )
-from zoo.recipes.tta import Views
+from zoo.recipes.tta import TestTimeAugmentation
 
 # Part of every fingerprint: raised when the harness itself changes what a recipe means (order, sampling, loss).
 HARNESS_VERSION = 1
@@ -95,7 +95,7 @@ class Recipe(Section):
         return self
 
     def with_precision(self, precision: str) -> Recipe:
-        """The recipe with ``auto`` settled for one machine, so that the fingerprint says what was really run."""
+        """The recipe with ``auto`` resolved for one machine, so that the fingerprint says what was really run."""
         return self.model_copy(update={"precision": precision}) if self.precision == "auto" else self
 
     def canonical(self) -> dict[str, Any]:
@@ -105,9 +105,9 @@ class Recipe(Section):
         return _canonical({"harness": version, **content})
 
     @property
-    def views(self) -> Views:
+    def tta(self) -> TestTimeAugmentation:
         """What is shown of an image in every evaluation."""
-        return Views.of(self.canonical())
+        return TestTimeAugmentation.of(self.canonical())
 
     @property
     def fingerprint(self) -> str:

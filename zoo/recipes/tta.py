@@ -1,4 +1,4 @@
-"""Test-time augmentation: a model looks at an image once, or at its mirror image and at both moved as well."""
+"""Test-time augmentation: logits averaged over an image, its mirror image, and both moved."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Views:
+class TestTimeAugmentation:
     """The answer to an image is a mean of logits: over it and its `mirror` image, and with `shift` over moved ones.
 
     Moved images lie `shift` pixels to the lower right and to the upper left, their edges reflected; they have a quarter
@@ -22,25 +22,25 @@ class Views:
     shift: int = 0
 
     @classmethod
-    def of(cls, content: Mapping[str, Any]) -> Views:
+    def of(cls, content: Mapping[str, Any]) -> TestTimeAugmentation:
         """Those of a recipe, by its canonical content."""
         return cls(bool(content.get("mirror_evaluation")), content.get("shifted_evaluation") or 0)
 
     @property
-    def looks(self) -> int:
+    def passes(self) -> int:
         """How many forward passes an image takes."""
         return (1 + self.mirror) * (3 if self.shift else 1)
 
     @property
     def words(self) -> str | None:
         """What the mean is over, for people; None where there is one look only."""
-        if self == ONE_LOOK:
+        if self == NO_AUGMENTATION:
             return None
         copies = ["its mirror image"] * self.mirror
         copies += [f"{'both' if self.mirror else 'itself'} moved {self.shift} px along a diagonal"] * (self.shift > 0)
         return f"mean over each image{',' if len(copies) > 1 else ' and'} {' and '.join(copies)}"
 
-    def answer(self, model: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
+    def logits(self, model: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
         """The float32 logits (B, classes) of (B, C, H, W) `images`. H and W must be more than `shift`."""
         answer: Tensor | None = None
         for weight, view in self._weighted(images):
@@ -65,4 +65,4 @@ class Views:
                 yield weight, view
 
 
-ONE_LOOK = Views()
+NO_AUGMENTATION = TestTimeAugmentation()

@@ -8,9 +8,8 @@ from collections.abc import Callable, Sequence
 from zoo.comparison.baseline import Difference
 from zoo.comparison.groups import Group
 from zoo.comparison.row import QUALITY, Row
-from zoo.recipes.catalogue import TEST_NOTE
 from zoo.render.document import as_csv, as_json, document
-from zoo.render.marks import TEST_MARK
+from zoo.render.marks import TEST_MARK, TEST_NOTE
 from zoo.render.tuning import words_of
 from zoo.utils.stats import MIN_SEEDS
 

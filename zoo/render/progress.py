@@ -27,7 +27,7 @@ class Lines:
         """See :class:`zoo.runner.sweep.Reporter`."""
         self.say(f"[{number}/{total}] {run.name}: {run.model.label}")
 
-    def settled(self, run: Run, settings: SettingsPart) -> None:
+    def resolved(self, run: Run, settings: SettingsPart) -> None:
         """See :class:`zoo.runner.sweep.Reporter`."""
         workers = f", {settings.workers} workers" if settings.workers else ""
         compiled = ", compiled" if settings.compiled else ""
@@ -115,7 +115,7 @@ class Gathered(Lines):
         """See :class:`zoo.runner.sweep.Reporter`; here it comes when the run has ended."""
         self._place = f"[{number}/{total}]"
 
-    def settled(self, run: Run, settings: SettingsPart) -> None:
+    def resolved(self, run: Run, settings: SettingsPart) -> None:
         """See :class:`zoo.runner.sweep.Reporter`."""
 
     def began(self, run: Run, node: str, times: int) -> None:

@@ -9,9 +9,8 @@ from typing import Any
 import yaml
 from tabulate import tabulate
 
-from zoo.recipes.catalogue import TEST_NOTE
 from zoo.recipes.diff import Difference, differences
-from zoo.render.marks import TEST_MARK
+from zoo.render.marks import TEST_MARK, TEST_NOTE
 from zoo.results.recipe_source import Given
 
 
@@ -23,7 +22,7 @@ def as_yaml(given: Given) -> str:
     comments = [
         f"name: {given.name}",
         f"fingerprint: {given.fingerprint} (with harness {given.content['harness']})",
-        *(f"runs in {precision}: {slug}" for precision, slug in given.settled().items()),
+        *(f"runs in {precision}: {slug}" for precision, slug in given.resolved().items()),
         *([TEST_NOTE] if given.selects_on_test else []),
         *(["made by an older zoo: this one takes it for another recipe, or refuses it"] if given.of_old else []),
     ]
@@ -69,7 +68,9 @@ def _table(a: Given, b: Given, found: Sequence[Difference], style: str) -> str:
         same = f"same fingerprint {_marked(a, a.fingerprint[:8])}: nothing that can change accuracy differs"
         return "\n".join([same, *notes]) + "\n"
     if any(item.key == "precision" and "auto" in (item.a, item.b) for item in found):
-        notes.insert(0, "precision auto is settled on each machine before a run; a run's own recipe says fp32 or bf16.")
+        notes.insert(
+            0, "precision auto is resolved on each machine before a run; a run's own recipe says fp32 or bf16."
+        )
     headers = ["field", _marked(a, a.slug), _marked(b, b.slug)]
     rows = [(item.key, _cell(item.a), _cell(item.b)) for item in found]
     table = tabulate(rows, headers=headers, tablefmt=style, disable_numparse=True)

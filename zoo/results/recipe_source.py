@@ -50,8 +50,8 @@ class Given:
             return True
         return recipe.fingerprint != self.fingerprint
 
-    def settled(self) -> dict[str, str]:
-        """Precision -> slug of the runs, where `precision` is ``auto``: that is settled before a run's fingerprint."""
+    def resolved(self) -> dict[str, str]:
+        """Precision -> slug of the runs, where `precision` is ``auto``: that is resolved before a run's fingerprint."""
         if self.content["precision"] != "auto":
             return {}
         prints = {choice: fingerprint_of(self.content | {"precision": choice}) for choice in ("fp32", "bf16")}

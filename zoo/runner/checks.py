@@ -13,7 +13,7 @@ from zoo.builder.trial import try_on
 from zoo.data.augment.spec import parse
 from zoo.data.datasets import Dataset
 from zoo.data.loader import EvalLoader
-from zoo.errors import EnvironmentFault, RecipeError, RegistryError
+from zoo.errors import MachineError, RecipeError, RegistryError
 from zoo.recipes.recipe import Recipe
 from zoo.registry.model import Model, Pretrained
 from zoo.results.folder import FILE, load_result, make_folder
@@ -21,7 +21,7 @@ from zoo.results.run import Run
 from zoo.runner.inputs import input_shape, split_rows
 from zoo.runner.runs import models_of
 from zoo.runner.settings import Settings
-from zoo.utils.distributed import World
+from zoo.utils.distributed import Distributed
 
 
 def check(runs: Sequence[Run], recipe: Recipe, dataset: Dataset, settings: Settings) -> dict[str, list[str]]:
@@ -51,8 +51,8 @@ def check_models(models: Sequence[Model], recipe: Recipe, dataset: Dataset, sett
         if model.pretrained:
             check_weights(model.pretrained, recipe, dataset)
         module = build(model, dataset.num_classes)
-        check_model(model, module, settings.device, settings.world)
-        try_on(model, module, shape, dataset.num_classes, smallest // settings.world.size)
+        check_model(model, module, settings.device, settings.distributed)
+        try_on(model, module, shape, dataset.num_classes, smallest // settings.distributed.world_size)
         told[model.name] = notes.of(module)
     return told
 
@@ -68,7 +68,7 @@ def check_data(recipe: Recipe, dataset: Dataset, settings: Settings) -> None:
             f"recipe {recipe.name!r}: batch_size {recipe.batch_size} is more than the {len(rows)} training images; "
             f"lower it, as in --set batch_size={max(1, len(rows) // 10)}"
         )
-    check_batches(len(rows), recipe.batch_size, recipe.drop_last, settings.world)
+    check_batches(len(rows), recipe.batch_size, recipe.drop_last, settings.distributed)
     images, labels = dataset.train.images[:4], dataset.train.labels[:4]
     for name in ("train", "eval"):
         transforms = parse(getattr(recipe.augment, name), f"recipe {recipe.name!r}: augment.{name}")
@@ -78,9 +78,9 @@ def check_data(recipe: Recipe, dataset: Dataset, settings: Settings) -> None:
             line = " ".join(str(problem).split()) or type(problem).__name__
             raise RecipeError(f"recipe {recipe.name!r}: augment.{name}: {line}") from problem
     height, width = made.shape[2:]
-    if recipe.views.shift >= min(height, width):
+    if recipe.tta.shift >= min(height, width):
         raise RecipeError(
-            f"recipe {recipe.name!r}: shifted_evaluation: {recipe.views.shift} pixels are too many for images of "
+            f"recipe {recipe.name!r}: shifted_evaluation: {recipe.tta.shift} pixels are too many for images of "
             f"{width}x{height}; --set shifted_evaluation=null switches it off"
         )
 
@@ -113,18 +113,18 @@ def check_weights(pretrained: Pretrained, recipe: Recipe, dataset: Dataset) -> N
         )
 
 
-def check_model(model: Model, module: nn.Module, device: torch.device, world: World) -> None:
-    """Raise :class:`RegistryError` where `world` would change what `module`, built from `model`, computes.
+def check_model(model: Model, module: nn.Module, device: torch.device, distributed: Distributed) -> None:
+    """Raise :class:`RegistryError` where `distributed` would change what `module`, built from `model`, computes.
 
     A norm whose statistics are of the batch would take them over each process' share of it, silently another model than
-    under one process. torch synchronises BatchNorm on GPUs only: elsewhere :class:`EnvironmentFault`.
+    under one process. torch synchronises BatchNorm on GPUs only: elsewhere :class:`MachineError`.
     """
-    if world.size == 1:
+    if distributed.world_size == 1:
         return
     parts = list(module.modules())
     synchronised = any(isinstance(part, nn.SyncBatchNorm) for part in parts)
     if synchronised and device.type != "cuda":
-        raise EnvironmentFault(
+        raise MachineError(
             f"{model.name}: torch synchronises batch statistics between GPUs only, and this is a {device.type}; "
             "use one process, or a norm that does not depend on the batch, such as gn"
         )
@@ -134,9 +134,9 @@ def check_model(model: Model, module: nn.Module, device: torch.device, world: Wo
     claimed = model.norm is None or model.norm.batch_independent or synchronised
     if own or not claimed:
         raise RegistryError(
-            f"{model.name}: its norm takes statistics of the batch, and each of {world.size} processes would take them "
-            "over its own share: another model than with one process; use the norm syncbn (on GPUs), a norm that does "
-            "not depend on the batch, such as gn, or one process"
+            f"{model.name}: its norm takes statistics of the batch, and each of {distributed.world_size} processes "
+            "would take them over its own share: another model than with one process; use the norm syncbn (on GPUs), a "
+            "norm that does not depend on the batch, such as gn, or one process"
         )
 
 
@@ -146,12 +146,12 @@ def smallest_batch(images: int, batch_size: int, drop_last: bool) -> int:
     return left if left and not drop_last else batch_size
 
 
-def check_batches(images: int, batch_size: int, drop_last: bool, world: World) -> None:
+def check_batches(images: int, batch_size: int, drop_last: bool, distributed: Distributed) -> None:
     """Raise :class:`RecipeError` where an epoch of `images` has a batch that leaves a process without an image."""
     left, smallest = images % batch_size, smallest_batch(images, batch_size, drop_last)
-    if smallest < world.size:
+    if smallest < distributed.world_size:
         which = "the last batch" if smallest == left else "a batch"
         raise RecipeError(
-            f"{which} has {smallest} images, fewer than the {world.size} processes; "
+            f"{which} has {smallest} images, fewer than the {distributed.world_size} processes; "
             + ("give --set drop_last=true, or fewer processes" if smallest == left else "give fewer processes")
         )

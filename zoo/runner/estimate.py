@@ -20,7 +20,7 @@ from zoo.engine.checkpoint import load_state
 from zoo.engine.counts import count_macs
 from zoo.errors import ResultError
 from zoo.recipes.recipe import Recipe
-from zoo.recipes.tta import Views
+from zoo.recipes.tta import TestTimeAugmentation
 from zoo.registry.fingerprint import definition
 from zoo.registry.model import Model
 from zoo.results.folder import Stored, find_results, load_all, load_result
@@ -92,7 +92,7 @@ def plan(
     train_rows, holdout_rows = split_rows(recipe, dataset)
     evaluated = len(dataset.test) if recipe.selection.split == "test" else len(holdout_rows)
     told = {
-        model.name: _estimator(model, recipe, dataset, paces, len(train_rows), evaluated * recipe.views.looks)
+        model.name: _estimator(model, recipe, dataset, paces, len(train_rows), evaluated * recipe.tta.passes)
         for model in {run.model.name: run.model for run in runs}.values()
     }
     planned = []
@@ -164,14 +164,14 @@ def _pace(run: Stored) -> _Pace | None:
     spent = sum(row.train_seconds + row.eval_seconds for row in history)
     part = result.test if result.selection.split == "test" else result.holdout
     here = [row for row in history if row.epoch > result.environment.get("moved_after", 0)]
-    looks = [row.eval_seconds for row in here if row.eval_split]
-    passes = Views.of(result.recipe.content).looks
+    eval_seconds = [row.eval_seconds for row in here if row.eval_split]
+    passes = TestTimeAugmentation.of(result.recipe.content).passes
     if not here or not result.model.macs:
         return None
     return _Pace(
         key=(str(result.model.definition), result.dataset.fingerprint),
         macs=result.model.macs,
         train_rate=result.dataset.train_images / statistics.median(row.train_seconds for row in here),
-        eval_rate=passes * part.images / statistics.median(looks) if part and looks else None,
+        eval_rate=passes * part.images / statistics.median(eval_seconds) if part and eval_seconds else None,
         rest=max(0.0, result.wall_seconds - spent),
     )

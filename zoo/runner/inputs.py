@@ -26,7 +26,7 @@ def train_loader(
         workers=settings.workers,
         drop_last=recipe.drop_last,
         indices=rows,
-        world=settings.world,
+        distributed=settings.distributed,
         **_common(settings, layout),
     )
 

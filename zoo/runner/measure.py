@@ -17,7 +17,7 @@ from zoo.recipes.recipe import Recipe
 from zoo.registry.fingerprint import definition
 from zoo.registry.model import Model
 from zoo.runner.inputs import input_shape, split_rows, train_loader
-from zoo.runner.settings import Settings, machine_faults, settle_layout
+from zoo.runner.settings import Settings, machine_faults, resolve_layout
 from zoo.utils.seeding import derive
 
 
@@ -64,7 +64,7 @@ def train(
     torch.manual_seed(derive("init", 0))
     module = build(model, dataset.num_classes).to(device)
     shape = input_shape(recipe, dataset)
-    layout = settle_layout(settings, module, definition(model), recipe, shape)
+    layout = resolve_layout(settings, module, definition(model), recipe, shape)
     rows, _ = split_rows(recipe, dataset)
 
     def loader(images: int) -> TrainLoader:
@@ -84,10 +84,10 @@ def train(
 def measure(
     model: Model, recipe: Recipe, dataset: Dataset, settings: Settings, *, seconds: float, peak_flops: float
 ) -> Speed:
-    """Measure `model`, freshly built, training it for about `seconds`; `recipe.precision` is settled.
+    """Measure `model`, freshly built, training it for about `seconds`; `recipe.precision` is resolved.
 
     `peak_flops` is :func:`zoo.engine.throughput.matrix_peak` of the same device and precision.
-    Raises what building the model and reading the data raise, and :class:`~zoo.errors.EnvironmentFault` for what the
+    Raises what building the model and reading the data raise, and :class:`~zoo.errors.MachineError` for what the
     machine does to it (a killed worker, an operation that is not deterministic).
     """
     with machine_faults(model.name, settings, "give the command again"):

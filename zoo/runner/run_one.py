@@ -18,7 +18,7 @@ from zoo.engine import memory_format, speed, train
 from zoo.engine.checkpoint import load_state, save_weights
 from zoo.engine.environment import describe, zoo_commit
 from zoo.engine.evaluate import evaluate
-from zoo.engine.machine import fresh_compiler, settle_arithmetic
+from zoo.engine.machine import configure_arithmetic, fresh_compiler
 from zoo.engine.memory import PeakMemory
 from zoo.recipes.recipe import Recipe
 from zoo.results.folder import save_predictions, save_result
@@ -35,7 +35,7 @@ from zoo.results.schema import (
 from zoo.runner.identity import check_identity, started_with
 from zoo.runner.inputs import eval_loader, input_shape, split_rows, train_loader
 from zoo.runner.record import describe_model, describe_speed, metrics_of
-from zoo.runner.settings import Settings, machine_faults, settle_layout
+from zoo.runner.settings import Settings, machine_faults, resolve_layout
 from zoo.utils.seeding import derive
 
 GOES_ON = "the same command goes on after the last finished epoch"
@@ -44,7 +44,7 @@ GOES_ON = "the same command goes on after the last finished epoch"
 class Reporter(train.Reporter, Protocol):
     """Progress of one run."""
 
-    def settled(self, run: Run, settings: SettingsPart) -> None:
+    def resolved(self, run: Run, settings: SettingsPart) -> None:
         """The layout and executor of a run are decided."""
 
     def moved(self, changed: Sequence[str]) -> None:
@@ -75,9 +75,12 @@ class Ready:
     @property
     def kept(self) -> dict[str, Any]:
         """What the saved state says of the settings: a resume that does not repeat them changes the last bits."""
-        kept = self.used.model_dump() | {"processes": self.settings.world.size, "environment": self.environment}
+        kept = self.used.model_dump() | {
+            "processes": self.settings.distributed.world_size,
+            "environment": self.environment,
+        }
         kept |= {"git": zoo_commit(), "started": self.started, "moved_after": self.moved_after}
-        if self.settings.world.size > 1:  # each process has a GPU of its own
+        if self.settings.distributed.world_size > 1:  # each process has a GPU of its own
             kept["device"] = self.settings.device.type
         return kept
 
@@ -107,7 +110,7 @@ def set_up(run: Run, recipe: Recipe, dataset: Dataset, settings: Settings, *, id
     """
     now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     device, folder = settings.device, run.folder
-    settle_arithmetic(settings.deterministic)
+    configure_arithmetic(settings.deterministic)
     fresh_compiler(settings.compiled)
 
     torch.manual_seed(derive("init", run.seed))  # the initial weights depend on the seed and the model alone
@@ -123,7 +126,7 @@ def set_up(run: Run, recipe: Recipe, dataset: Dataset, settings: Settings, *, id
         if settings.layout not in ("auto", layout):
             raise started_with(folder, "layout", layout)
     else:
-        layout = settle_layout(settings, model, identity["definition"], recipe, image_shape)
+        layout = resolve_layout(settings, model, identity["definition"], recipe, image_shape)
     model = model.to(memory_format=memory_format.LAYOUTS[layout])
 
     train_rows, holdout_rows = split_rows(recipe, dataset)
@@ -168,11 +171,11 @@ def set_up(run: Run, recipe: Recipe, dataset: Dataset, settings: Settings, *, id
 def train_on(ready: Ready, reporter: Reporter) -> train.Outcome:
     """Train what is `ready`, saving to its folder after every epoch.
 
-    Raises :class:`~zoo.errors.EnvironmentFault` for what the machine does to it (a killed worker, an operation that is
+    Raises :class:`~zoo.errors.MachineError` for what the machine does to it (a killed worker, an operation that is
     not deterministic), and what the `reporter` raises.
     """
     run, settings = ready.run, ready.settings
-    reporter.settled(run, ready.used)
+    reporter.resolved(run, ready.used)
     if ready.moved:
         reporter.moved(ready.moved)
     try:
@@ -184,7 +187,7 @@ def train_on(ready: Ready, reporter: Reporter) -> train.Outcome:
                 seed=run.seed,
                 device=settings.device,
                 compiled=settings.compiled,
-                world=settings.world,
+                distributed=settings.distributed,
                 state=ready.state,
                 folder=run.folder,
                 identity={"run": ready.identity, "settings": ready.kept},
@@ -213,7 +216,7 @@ def run_one(
     ready = set_up(run, recipe, dataset, settings, identity=identity)
     memory = PeakMemory(device)
     outcome = train_on(ready, reporter)
-    if not settings.world.first:
+    if not settings.distributed.is_main:
         return None
     # Nothing was trained here where only the test was left to do.
     trained_here = ready.state is None or ready.state["progress"]["epoch"] < recipe.epochs
@@ -228,7 +231,7 @@ def run_one(
 
     if diverged is None:
         model.load_state_dict(outcome.weights)
-        how = (device, recipe.precision, recipe.views)
+        how = (device, recipe.precision, recipe.tta)
         trained = evaluate(model, images_of("train"), *how)
         if ready.holdout_images:
             holdout = evaluate(model, images_of("holdout"), *how)
@@ -269,7 +272,7 @@ def run_one(
         speed=describe_speed(outcome, inference, peak_memory),
         settings=ready.used,
         environment=ready.environment
-        | ({"processes": settings.world.size} if settings.world.size > 1 else {})
+        | ({"processes": settings.distributed.world_size} if settings.distributed.world_size > 1 else {})
         | ({"moved_after": ready.moved_after} if ready.moved_after else {}),
         git=zoo_commit(),
         started=ready.started,

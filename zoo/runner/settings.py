@@ -13,14 +13,14 @@ from torch import nn
 from zoo.data.loader import killed_worker
 from zoo.engine import memory_format
 from zoo.engine.environment import describe
-from zoo.errors import EnvironmentFault
+from zoo.errors import MachineError
 from zoo.recipes.recipe import Recipe
-from zoo.utils.distributed import ALONE, World
+from zoo.utils.distributed import SINGLE_PROCESS, Distributed
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What cannot change accuracy: where and how a run is computed. ``auto`` is settled per machine and recorded.
+    """What cannot change accuracy: where and how a run is computed. ``auto`` is resolved per machine and recorded.
 
     `deterministic`: only algorithms that give the same bits each time, and a memory layout that no clock chooses.
     """
@@ -31,12 +31,12 @@ class Settings:
     workers: int
     compiled: bool
     deterministic: bool
-    world: World = ALONE
+    distributed: Distributed = SINGLE_PROCESS
 
 
 @contextlib.contextmanager
 def machine_faults(training: str, settings: Settings, then: str) -> Iterator[None]:
-    """What the machine does to the `training` in the block, in one line: :class:`~zoo.errors.EnvironmentFault`.
+    """What the machine does to the `training` in the block, in one line: :class:`~zoo.errors.MachineError`.
 
     A loader's process that was killed (`then`: what to do once its cause is mended), and under ``--deterministic`` an
     operation that has no such form. Every other error passes.
@@ -45,26 +45,26 @@ def machine_faults(training: str, settings: Settings, then: str) -> Iterator[Non
         yield
     except (RuntimeError, ConnectionError, EOFError) as problem:
         if told := killed_worker(problem):
-            raise EnvironmentFault(f"{training}: {told}: {then}") from problem
+            raise MachineError(f"{training}: {told}: {then}") from problem
         if settings.deterministic and "deterministic" in str(problem):
             line = str(problem).split(",")[0].split(". ")[0]
-            raise EnvironmentFault(f"--deterministic: {training}: {line}; leave the option out") from problem
+            raise MachineError(f"--deterministic: {training}: {line}; leave the option out") from problem
         raise
 
 
-def settle_layout(
+def resolve_layout(
     settings: Settings, model: nn.Module, told: dict[str, Any], recipe: Recipe, image_shape: tuple[int, int, int]
 ) -> str:
     """The memory layout for `model`, whose definition is `told`: as asked for, or the faster one here, remembered.
 
-    Raises :class:`zoo.errors.EnvironmentFault` when the user cache cannot be written.
+    Raises :class:`zoo.errors.MachineError` when the user cache cannot be written.
     """
     if settings.layout != "auto":
         return settings.layout
     if settings.deterministic:
         return "channels_last"  # the clock decides nothing
-    return settings.world.agree(
-        _timed_layout(settings, model, told, recipe, image_shape) if settings.world.first else None
+    return settings.distributed.broadcast(
+        _timed_layout(settings, model, told, recipe, image_shape) if settings.distributed.is_main else None
     )
 
 

@@ -29,7 +29,7 @@ class Reporter(RunReporter, Protocol):
 
 
 def clear(runs: Sequence[Run]) -> None:
-    """Throw away what `runs` have stored. Raises :class:`zoo.errors.RunBusy` where another process is at one."""
+    """Throw away what `runs` have stored. Raises :class:`zoo.errors.RunBusyError` where another process is at one."""
     for run in runs:
         with lock(run.folder.path):
             run.folder.clear()
@@ -40,28 +40,29 @@ def bench(
 ) -> list[Result]:
     """Do every run of the plan that has no result yet and give all results, in the plan's order.
 
-    All processes of ``settings.world`` call it together; the results are the first's, the others give none.
-    `recipe.precision` is settled (not ``auto``). Raises :class:`zoo.errors.RunBusy` when another process is at one of
+    All processes of ``settings.distributed`` call it together; the results are the first's, the others give none.
+    `recipe.precision` is resolved (not ``auto``). Raises :class:`zoo.errors.RunBusyError` when another process is at
+    one of
     the runs, :class:`zoo.errors.ResultError` when a stored run is of another definition of the model or of other data,
     and what :func:`run_one` raises.
     """
     identities = {run.model.name: identity_of(run.model, recipe, dataset) for run in runs}
-    world = settings.world
+    distributed = settings.distributed
     results = []
     for number, run in enumerate(runs, 1):
         reporter.run(run, number, len(runs))
         identity = identities[run.model.name]
-        with lock(run.folder.path) if world.first else contextlib.nullcontext():
-            was_done = world.agree(run.folder.result.is_file())
+        with lock(run.folder.path) if distributed.is_main else contextlib.nullcontext():
+            was_done = distributed.broadcast(run.folder.result.is_file())
             if was_done:
                 result = load_result(run.folder.result)
                 check_identity(run.folder, run.model, identity_of_result(result), identity)
             else:
                 make_folder(run.folder)
-                if world.first:
+                if distributed.is_main:
                     remove_leftovers(run.folder.path)
                 result = run_one(run, recipe, dataset, settings, reporter, identity=identity)
-        if world.first:
+        if distributed.is_main:
             reporter.finished(run, result, was_done)
             results.append(result)
     return results

@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 from string import Template
 
-from zoo.errors import EnvironmentFault, RegistryError
+from zoo.errors import MachineError, RegistryError
 from zoo.recipes.catalogue import recipe_files
 from zoo.registry.entries import registry_file
 from zoo.registry.merge import Registry, load_registry
@@ -25,7 +25,7 @@ def write(kind: str, name: str, into: Path) -> list[Path]:
     """Make the folder ``zoo-KIND-NAME`` in `into` and give the files in it.
 
     Raises :class:`RegistryError` for a name that is no name in Python, a package and a registry alike, or that zoo has,
-    and for a folder that is there; :class:`EnvironmentFault` where it cannot be written.
+    and for a folder that is there; :class:`MachineError` where it cannot be written.
     """
     _check_name(kind, name)
     distribution = f"zoo-{kind}-{name}"
@@ -47,7 +47,7 @@ def write(kind: str, name: str, into: Path) -> list[Path]:
             path.write_text(Template(template.read_text(encoding="utf-8")).substitute(words), encoding="utf-8")
             written.append(path)
     except OSError as problem:
-        raise EnvironmentFault(f"{problem.filename or folder}: cannot be written: {problem.strerror}") from problem
+        raise MachineError(f"{problem.filename or folder}: cannot be written: {problem.strerror}") from problem
     return written
 
 

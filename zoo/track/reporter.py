@@ -46,10 +46,10 @@ class Tracked:
         self._run, self._settings, self._entry = run, None, None
         self.shown.run(run, number, total)
 
-    def settled(self, run: Run, settings: SettingsPart) -> None:
+    def resolved(self, run: Run, settings: SettingsPart) -> None:
         """See :class:`zoo.runner.run_one.Reporter`."""
         self._settings = settings
-        self.shown.settled(run, settings)
+        self.shown.resolved(run, settings)
 
     def moved(self, changed: Sequence[str]) -> None:
         """See :class:`zoo.runner.run_one.Reporter`."""

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from zoo.errors import EnvironmentFault, ZooError, unknown
+from zoo.errors import MachineError, ZooError, unknown
 from zoo.track.tracker import one_line
 
 if TYPE_CHECKING:
@@ -50,11 +50,11 @@ def parse(text: str) -> tuple[str, ...]:
 
 
 def check_installed(names: Sequence[str]) -> None:
-    """Raise :class:`zoo.errors.EnvironmentFault` with what to install, where a package of `names` is missing."""
+    """Raise :class:`zoo.errors.MachineError` with what to install, where a package of `names` is missing."""
     missing = [name for name in names if importlib.util.find_spec(name) is None]
     if missing:
         are = "is" if len(missing) == 1 else "are"
-        raise EnvironmentFault(
+        raise MachineError(
             f"--track {','.join(names)}: {' and '.join(missing)} {are} not installed; "
             f"pip install 'norm-zoo[{','.join(missing)}]'"
         )
@@ -65,7 +65,7 @@ def open_trackers(names: Sequence[str], runs: Path, say: Callable[[str], None]) 
     """The trackers `names`, whose files go beside `runs` unless a tracker's own environment variables say otherwise.
 
     One that fails later is taken from the list, see :class:`zoo.track.reporter.Tracked`. Raises
-    :class:`zoo.errors.EnvironmentFault` for one that cannot be opened, so that it is noticed before any training.
+    :class:`zoo.errors.MachineError` for one that cannot be opened, so that it is noticed before any training.
     """
     trackers: list[Tracker] = []
     try:
@@ -76,7 +76,7 @@ def open_trackers(names: Sequence[str], runs: Path, say: Callable[[str], None]) 
             except ZooError:
                 raise
             except Exception as problem:
-                raise EnvironmentFault(
+                raise MachineError(
                     f"--track {name}: cannot be opened: {one_line(problem)}; mend that, or leave {name} out"
                 ) from problem
             say(f"tracked by {name} in {trackers[-1].where}")

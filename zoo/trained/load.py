@@ -17,7 +17,7 @@ from zoo.engine.checkpoint import load_weights
 from zoo.engine.counts import count_macs
 from zoo.engine.memory_format import LAYOUTS
 from zoo.errors import DataError, ResultError, UnknownNameError
-from zoo.recipes.tta import Views
+from zoo.recipes.tta import TestTimeAugmentation
 from zoo.registry.fingerprint import definition
 from zoo.registry.merge import Registry
 from zoo.registry.model import Model, Pretrained, registry_name, starting_from
@@ -34,9 +34,9 @@ class TrainedRun:
     model: Model
 
     @property
-    def views(self) -> Views:
+    def tta(self) -> TestTimeAugmentation:
         """What of each image its recipe shows the model when it evaluates."""
-        return Views.of(self.result.recipe.content)
+        return TestTimeAugmentation.of(self.result.recipe.content)
 
     @property
     def precision(self) -> str:

@@ -132,7 +132,7 @@ def predict(run: TrainedRun, files: Sequence[Path], size: Size | None, device: t
             if not checked:
                 run.check_size(model, next(iter(loader))[0][:1], "these pictures")
                 checked = True
-            answers = evaluate(model, loader, device, run.precision, run.views)
+            answers = evaluate(model, loader, device, run.precision, run.tta)
             if not answers.finite:
                 raise ResultError(f"{run.folder.path}: an answer of the model is not a number, so it predicts nothing")
             for (file, _, own), probabilities in zip(batch, answers.logits.softmax(1).numpy(), strict=True):

@@ -185,7 +185,7 @@ def _answer(run: TrainedRun, model: nn.Module, pixels: _Pixels, one: Pass, devic
             return _Answer(one.mode, batch_size, None, "no layer uses batch statistics")
     loader = run.loader(pixels.images, pixels.labels, batch_size, device, order)
     try:
-        evaluation = evaluate(model, loader, device, run.precision, run.views)
+        evaluation = evaluate(model, loader, device, run.precision, run.tta)
     except ValueError as problem:
         # The word of torch, and of zoo's norms, for one value that should have a variance.
         if "more than 1 value per channel" not in str(problem):

@@ -151,7 +151,7 @@ def parse_range(text: str) -> tuple[str, tuple[float, float, bool]]:
 
 
 def budget(recipe: Recipe, model: str, space: Space, trials: int, pruned: bool, seed: int) -> Tuned:
-    """What a tuned recipe says of how it came about; `recipe` is the base, its precision settled."""
+    """What a tuned recipe says of how it came about; `recipe` is the base, its precision resolved."""
     return Tuned(
         model=model,
         base=recipe.fingerprint,

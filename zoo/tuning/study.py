@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from zoo.errors import EnvironmentFault, ResultError
+from zoo.errors import MachineError, ResultError
 from zoo.recipes.schema import Tuned
 from zoo.tuning.space import Space
 from zoo.utils.files import lock
@@ -148,7 +148,7 @@ class Study:
 def opened(folder: Path, space: Space, told: Tuned) -> Iterator[Study]:
     """The study in `folder`, held against other zoo processes; a new one where there is none.
 
-    Raises :class:`EnvironmentFault` where another process is at it or the disk is full, and :class:`ResultError` for a
+    Raises :class:`MachineError` where another process is at it or the disk is full, and :class:`ResultError` for a
     file that is damaged, no study, or of another version of Optuna.
     """
     import optuna
@@ -180,7 +180,7 @@ def opened(folder: Path, space: Space, told: Tuned) -> Iterator[Study]:
 
 
 def discard(folder: Path) -> None:
-    """Remove the study in `folder` and what came of it. Raises :class:`EnvironmentFault` where a process is at it."""
+    """Remove the study in `folder` and what came of it. Raises :class:`MachineError` where a process is at it."""
     with lock(folder / FILE):
         for item in folder.iterdir():
             if item.is_dir():
@@ -207,18 +207,18 @@ def _pruner(told: Tuned) -> optuna.pruners.BasePruner:
     return optuna.pruners.MedianPruner(told.startup_trials, n_warmup_steps=told.pruner.warmup_epochs + 1)
 
 
-def _explain(path: Path, problem: Exception) -> EnvironmentFault | ResultError:
+def _explain(path: Path, problem: Exception) -> MachineError | ResultError:
     # Optuna says "internal error"; what SQLite found is the first cause.
     first: BaseException = problem
     while first.__cause__ is not None:
         first = first.__cause__
     line = " ".join(str(first).split())
     if "full" in line:
-        return EnvironmentFault(
+        return MachineError(
             f"{path}: no space left on the disk; free some, then give the same command again: nothing earlier is lost"
         )
     if "readonly" in line or "unable to open" in line:
-        return EnvironmentFault(f"{path}: the folder cannot be written to ({line}); choose another with --runs")
+        return MachineError(f"{path}: the folder cannot be written to ({line}); choose another with --runs")
     if "I/O error" in line or "locked" in line:
-        return EnvironmentFault(f"{path}: {line}; when it is mended, give the same command again: nothing is lost")
+        return MachineError(f"{path}: {line}; when it is mended, give the same command again: nothing is lost")
     return ResultError(f"{path}: the trials cannot be read ({line[:120]}); add --restart to tune from the beginning")

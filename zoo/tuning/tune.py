@@ -48,7 +48,7 @@ class Reporter(RunReporter, Protocol):
 
 @dataclass(frozen=True)
 class Plan:
-    """What is tuned and how: the same for every model. `recipe` is settled; `given` is how the user named it.
+    """What is tuned and how: the same for every model. `recipe` is resolved; `given` is how the user named it.
 
     `dataset_name` is what the tuned recipe is to train on where it is told nothing.
     """
@@ -74,7 +74,7 @@ def tune(
     """Do every trial that is not done, model by model, and write each model's tuned recipe; in one process.
 
     No test image is read. A process that is killed loses no finished trial, and the running one goes on from its last
-    epoch. `restart` throws away earlier trials. Raises :class:`zoo.errors.EnvironmentFault` when another process is at
+    epoch. `restart` throws away earlier trials. Raises :class:`zoo.errors.MachineError` when another process is at
     one of the studies, :class:`zoo.errors.ResultError` when a study is of another definition of the model or of other
     data, and what :func:`zoo.runner.run_one.set_up` and :func:`zoo.runner.run_one.train_on` raise.
     """

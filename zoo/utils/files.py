@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
-from zoo.errors import EnvironmentFault, RegistryError, RunBusy
+from zoo.errors import MachineError, RegistryError, RunBusyError
 
 if TYPE_CHECKING:
     pass
@@ -26,7 +26,7 @@ except ImportError:  # Windows: two processes at one run are then not noticed
 def write_atomic(path: Path, content: bytes | memoryview | Callable[[BinaryIO], None]) -> None:
     """Put `content`, or what `content(file)` writes, at `path`; a reader sees the old file or the new, never a part.
 
-    Raises :class:`EnvironmentFault`, with the old file intact, when the disk is full or the folder not writable.
+    Raises :class:`MachineError`, with the old file intact, when the disk is full or the folder not writable.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}.tmp")
     try:
@@ -43,7 +43,7 @@ def write_atomic(path: Path, content: bytes | memoryview | Callable[[BinaryIO], 
         with contextlib.suppress(OSError):
             temporary.unlink()
         if isinstance(problem, OSError) and problem.errno is not None:
-            raise EnvironmentFault(_explain(path, problem)) from problem
+            raise MachineError(_explain(path, problem)) from problem
         raise
 
 
@@ -51,7 +51,7 @@ def write_first(path: Path, content: bytes) -> bytes:
     """Put `content` at `path`, unless another process was first; what is there then, whole.
 
     A file system without hard links cannot tell who was first: there the last one wins. Raises
-    :class:`EnvironmentFault` as :func:`write_atomic` does.
+    :class:`MachineError` as :func:`write_atomic` does.
     """
     own = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     write_atomic(own, content)
@@ -61,7 +61,7 @@ def write_first(path: Path, content: bytes) -> bytes:
         try:
             return path.read_bytes()
         except OSError as problem:
-            raise EnvironmentFault(_explain(path, problem)) from problem
+            raise MachineError(_explain(path, problem)) from problem
     except OSError:
         write_atomic(path, content)
     finally:
@@ -73,7 +73,7 @@ def write_first(path: Path, content: bytes) -> bytes:
 def lock(folder: Path) -> Iterator[None]:
     """Hold `folder` against other zoo processes; the system lets go when the process ends, however it ends.
 
-    Raises :class:`RunBusy` naming the process that holds it.
+    Raises :class:`RunBusyError` naming the process that holds it.
     """
     if fcntl is None:
         yield
@@ -84,15 +84,15 @@ def lock(folder: Path) -> Iterator[None]:
             path.parent.mkdir(parents=True, exist_ok=True)
             handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
         except OSError as problem:
-            raise EnvironmentFault(_explain(path, problem)) from problem
+            raise MachineError(_explain(path, problem)) from problem
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as problem:
             holder = os.read(handle, 20).decode(errors="replace") or "unknown"
             os.close(handle)
             if not isinstance(problem, BlockingIOError):  # a file system that knows no locks
-                raise EnvironmentFault(_explain(path, problem)) from problem
-            raise RunBusy(
+                raise MachineError(_explain(path, problem)) from problem
+            raise RunBusyError(
                 f"{folder}: another zoo (process {holder}) is at this run; wait for it, or choose another --runs folder"
             ) from problem
         with contextlib.suppress(FileNotFoundError):

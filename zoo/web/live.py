@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from zoo.errors import EnvironmentFault, ResultError, ZooError, did_you_mean
+from zoo.errors import MachineError, ResultError, ZooError, did_you_mean
 from zoo.results.folder import EXPLAIN, FILE, RunFolder, find_results, load_all
 from zoo.results.history import load_history
 from zoo.web.charts import curve
@@ -81,7 +81,7 @@ class Site:
         try:
             render(stored, fresh, baseline, self._edition + 1)
         except OSError as problem:
-            raise EnvironmentFault(f"{fresh}: the page cannot be written ({problem.strerror})") from problem
+            raise MachineError(f"{fresh}: the page cannot be written ({problem.strerror})") from problem
         self._waits = None
         if self.baseline != baseline:
             self._waits = f"no finished run of the baseline {self.baseline!r} yet{did_you_mean(self.baseline, names)}"

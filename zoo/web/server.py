@@ -10,7 +10,7 @@ from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import unquote, urlsplit
 
-from zoo.errors import EnvironmentFault
+from zoo.errors import MachineError
 from zoo.web.live import Site, encode
 
 # Whatever a name or a label holds, the page runs and loads only what this server has; plotly writes style elements.
@@ -20,7 +20,7 @@ POLICY = "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' d
 def make_server(site: Site, host: str, port: int) -> ThreadingHTTPServer:
     """A server of `site` that listens on `host` and `port` (0: a free one) and is not serving yet.
 
-    Raises :class:`EnvironmentFault` where it cannot listen.
+    Raises :class:`MachineError` where it cannot listen.
     """
 
     class Handler(BaseHTTPRequestHandler):
@@ -79,7 +79,7 @@ def make_server(site: Site, host: str, port: int) -> ThreadingHTTPServer:
             told = f"port {port} of {host} is in use; choose another with --port, or --port 0 for any free one"
         else:
             told = f"cannot listen on {host}, port {port} ({getattr(problem, 'strerror', None) or problem})"
-        raise EnvironmentFault(told) from problem
+        raise MachineError(told) from problem
 
 
 def _is_loopback(host: str) -> bool:

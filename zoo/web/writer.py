@@ -9,7 +9,7 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from zoo.errors import EnvironmentFault, ResultError
+from zoo.errors import MachineError, ResultError
 from zoo.render.comparison import ELSEWHERE
 from zoo.render.figures import COLOURS
 from zoo.render.marks import TEST_MARK
@@ -27,7 +27,7 @@ _PAGES = ("index", "tradeoffs", "curves", "speed")
 
 
 def check_packages() -> None:
-    """Raise :class:`EnvironmentFault` where a package that the page needs is not installed."""
+    """Raise :class:`MachineError` where a package that the page needs is not installed."""
     require("the page needs", ("jinja2", "plotly"), "report")
 
 
@@ -73,7 +73,7 @@ def write_report(runs: Sequence[Stored], out: Path, baseline: str | None = None)
                 old.rename(out)
             raise
     except OSError as problem:
-        raise EnvironmentFault(f"{out}: the report cannot be written ({problem.strerror}); choose another --out") from (
+        raise MachineError(f"{out}: the report cannot be written ({problem.strerror}); choose another --out") from (
             problem
         )
     finally:

@@ -14,9 +14,8 @@ from typing import TYPE_CHECKING, Any
 from zoo.comparison.groups import Group, slug
 from zoo.comparison.row import Row
 from zoo.errors import ResultError
-from zoo.recipes.catalogue import TEST_NOTE
 from zoo.render.figures import COLOURS, MARKERS, check_figure, figure
-from zoo.render.marks import TEST_MARK
+from zoo.render.marks import TEST_MARK, TEST_NOTE
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
