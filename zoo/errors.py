@@ -3,16 +3,51 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Option:
+    """An argument of what was asked for, inside a message: ``Option("data_dir")``, ``Option("set", "batch_size=64")``.
+
+    `name` is the one in Python, with underscores. In Python it reads ``data_dir``; the command line words it
+    ``--data-dir``.
+    """
+
+    name: str
+    value: str | None = None
+
+    def __str__(self) -> str:
+        return self.name if self.value is None else f"{self.name} {self.value}"
+
+
+Words = str | Option
+
+
+def sentence(parts: Iterable[Words], word: Callable[[Option], str] = str) -> str:
+    """The `parts` of a message as one text, each :class:`Option` in it as `word` puts it."""
+    return "".join(part if isinstance(part, str) else word(part) for part in parts)
 
 
 class ZooError(Exception):
     """Base of everything a user can cause and mend.
 
-    The message is one line: what is wrong, where, the nearest right value, what to do.
+    The message is one line: what is wrong, where, the nearest right value, what to do. Its `parts` are text and, where
+    an argument is meant, an :class:`Option`, which the command line words as its own.
+
+    >>> str(ZooError("5 is more than there are; lower ", Option("batch_size")))
+    '5 is more than there are; lower batch_size'
     """
 
     exit_code = 2
+
+    def __init__(self, *parts: Words) -> None:
+        super().__init__(*parts)
+        self.parts = parts
+
+    def __str__(self) -> str:
+        return sentence(self.parts)
 
 
 class UnknownNameError(ZooError):
@@ -62,11 +97,14 @@ def did_you_mean(name: str, choices: Iterable[str]) -> str:
     return f"; did you mean {' or '.join(repr(match) for match in matches)}?" if matches else ""
 
 
-def unknown(kind: str, name: str, choices: Iterable[str], where: str, hint: str = "") -> UnknownNameError:
+def unknown(kind: str, name: str, choices: Iterable[str], where: Words, *hint: Words) -> UnknownNameError:
     """An :class:`UnknownNameError` that names the nearest right values and the place that was searched.
+
+    `hint` says what to do where no right value is near.
 
     >>> str(unknown("norm", "bnn", ["bn", "gn"], "registry.yaml"))
     "unknown norm 'bnn' (looked in registry.yaml); did you mean 'bn' or 'gn'?"
     """
-    suggestion = did_you_mean(name, choices) or (hint and f"; {hint}")
-    return UnknownNameError(f"unknown {kind} {name!r} (looked in {where}){suggestion}")
+    near = did_you_mean(name, choices)
+    suggestion: tuple[Words, ...] = (near,) if near else ("; ", *hint) if any(hint) else ()
+    return UnknownNameError(f"unknown {kind} {name!r} (looked in ", where, ")", *suggestion)

@@ -22,6 +22,7 @@ from zoo.cli import (
     listing,
     lr_find,
     new,
+    options,
     plot,
     plugins,
     predict,
@@ -35,7 +36,7 @@ from zoo.cli import (
     tune,
 )
 from zoo.cli.options import INTERRUPTED
-from zoo.errors import ZooError, out_of_memory, unknown
+from zoo.errors import ZooError, out_of_memory, sentence, unknown
 from zoo.utils.version import __version__
 
 GRACE = 5.0  # seconds in which torchrun ends the processes of one that failed
@@ -107,7 +108,7 @@ def main(arguments: list[str] | None = None) -> None:
             raise
         if _told_by_the_first():
             sys.exit(problem.exit_code)
-        _fail(str(problem), problem.exit_code)
+        _fail(sentence(problem.parts, options.worded), problem.exit_code)
     except click.exceptions.NoArgsIsHelpError as problem:  # bare `zoo`, `zoo data`: the help, as it is
         click.echo(problem.format_message(), err=True)
         sys.exit(2)

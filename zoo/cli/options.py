@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 import click
 
-from zoo.errors import ZooError
+from zoo.errors import Option, ZooError
 from zoo.registry.merge import load_registry
 
 RUNS = Path("runs")
@@ -22,6 +22,11 @@ INTERRUPTED = 128 + signal.SIGINT  # the exit code that shells expect
 def again(*start: str) -> str:
     """The command that was given, begun with `start` (``zoo``, say), as what goes on after an interruption."""
     return shlex.join([*start, *(argument for argument in sys.argv[1:] if argument != "--restart")])
+
+
+def worded(option: Option) -> str:
+    """`option` of a message as it is typed: ``--data-dir``, ``--set batch_size=64``."""
+    return " ".join(filter(None, [f"--{option.name.replace('_', '-')}", option.value]))
 
 
 def picture(default: str) -> Callable[[Command], Command]:
