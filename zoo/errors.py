@@ -103,7 +103,7 @@ def unknown(kind: str, name: str, choices: Iterable[str], where: Words, *hint: W
     `hint` says what to do where no right value is near.
 
     >>> str(unknown("norm", "bnn", ["bn", "gn"], "registry.yaml"))
-    "unknown norm 'bnn' (looked in registry.yaml); did you mean 'bn' or 'gn'?"
+    "unknown norm 'bnn' (looked in registry.yaml); did you mean 'bn'?"
     """
     near = did_you_mean(name, choices)
     suggestion: tuple[Words, ...] = (near,) if near else ("; ", *hint) if any(hint) else ()
