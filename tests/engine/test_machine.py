@@ -21,7 +21,6 @@ from zoo.engine.environment import describe, git_state
 from zoo.engine.machine import choose_device, configure_threads, fresh_compiler, native_bf16, resolve_precision
 from zoo.engine.memory import ALLOCATOR_VARIABLES, PeakMemory
 from zoo.errors import MachineError
-from zoo.utils.cpu import usable_cores
 
 CPU = torch.device("cpu")
 # Thirty times 64 MiB: what is given back to the system comes back as a fault for each of its pages.
@@ -52,38 +51,6 @@ for size in (2**26, 2**21):
     peaks.append(peak.read() - start)
 print(*peaks)
 """
-
-
-@pytest.mark.parametrize(
-    ("files", "cores"),
-    [
-        ({}, 8),
-        ({"proc/self/cgroup": "0::/\n", "sys/fs/cgroup/cpu.max": "max 100000\n"}, 8),
-        ({"proc/self/cgroup": "0::/\n", "sys/fs/cgroup/cpu.max": "300000 100000\n"}, 3),
-        ({"proc/self/cgroup": "0::/\n", "sys/fs/cgroup/cpu.max": "150000 100000\n"}, 2),
-        ({"proc/self/cgroup": "0::/\n", "sys/fs/cgroup/cpu.max": "1000 100000\n"}, 1),
-        ({"proc/self/cgroup": "0::/\n", "sys/fs/cgroup/cpu.max": "6400000 100000\n"}, 8),  # more than there are
-        (
-            {
-                "proc/self/cgroup": "0::/job/step\n",
-                "sys/fs/cgroup/job/cpu.max": "400000 100000\n",
-                "sys/fs/cgroup/job/step/cpu.max": "max 100000\n",
-            },
-            4,
-        ),
-        ({"sys/fs/cgroup/cpu/cpu.cfs_quota_us": "-1\n", "sys/fs/cgroup/cpu/cpu.cfs_period_us": "100000\n"}, 8),
-        ({"sys/fs/cgroup/cpu/cpu.cfs_quota_us": "200000\n", "sys/fs/cgroup/cpu/cpu.cfs_period_us": "100000\n"}, 2),
-        ({"proc/self/cgroup": "0::/\n", "sys/fs/cgroup/cpu.max": "nonsense\n"}, 8),
-    ],
-)
-def test_a_container_has_the_cores_that_its_quota_grants(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, files: dict[str, str], cores: int
-) -> None:
-    monkeypatch.setattr("os.sched_getaffinity", lambda process: set(range(8)))
-    for name, text in files.items():
-        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / name).write_text(text)
-    assert usable_cores(tmp_path) == cores
 
 
 def test_threads_are_cut_to_the_cores_unless_the_user_says_how_many(monkeypatch: pytest.MonkeyPatch) -> None:

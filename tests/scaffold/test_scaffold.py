@@ -15,7 +15,7 @@ from zoo.registry.merge import load_registry
 from zoo.scaffold import KINDS, nearest_name, write
 
 ROOT = Path(__file__).parents[2]
-DEMO = ROOT / "tests" / "plugins" / "zoo-norm-demo"
+DEMO = ROOT / "tests" / "registry" / "zoo-norm-demo"
 
 
 @pytest.mark.parametrize("name", ["x", "my_own2", "abcdefghijklmnopqrstuvwxyz1234"])
@@ -48,7 +48,7 @@ def test_what_is_written_is_clean(name: str, tmp_path: Path) -> None:
 
 
 def test_the_demo_is_such_a_package(tmp_path: Path) -> None:
-    """The package in tests/plugins is what `zoo new norm demo` writes, but for the norm itself and its line."""
+    """The package in tests/registry is what `zoo new norm demo` writes, but for the norm itself and its line."""
     for path in write("norm", "demo", tmp_path):
         mine = DEMO / path.relative_to(tmp_path / DEMO.name)
         if path.parent.name != "zoo_norm_demo":

@@ -1,0 +1,327 @@
+"""Whole runs, as `zoo bench` does them: the test set's single reading, resuming, and what is stored."""
+
+from __future__ import annotations
+
+import csv
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from tiny_training import CLASSES, CPU, IMAGES, LABELS, TEST, TEST_IMAGES, TEST_LABELS, Silent, recipe, same
+
+from zoo.data.datasets import Dataset, Split
+from zoo.engine.checkpoint import load_state, load_weights, save_state
+from zoo.engine.train import Diverged, Outcome
+from zoo.errors import RecipeError, ResultError
+from zoo.recipes.recipe import Recipe
+from zoo.registry.merge import load_registry
+from zoo.registry.model import Model
+from zoo.results.folder import load_result
+from zoo.results.history import load_history, save_history
+from zoo.results.schema import Result
+from zoo.runner.checks import check
+from zoo.runner.runs import plan
+from zoo.runner.sweep import Settings, bench, clear
+
+
+class Counting(np.ndarray):
+    """Images that count how often each is taken."""
+
+    counts: np.ndarray
+
+    def __getitem__(self, key: Any) -> Any:
+        if isinstance(key, (int, np.integer)):
+            self.counts[key] += 1
+        else:
+            pytest.fail(f"images are taken one by one here, not {key!r}")
+        return super().__getitem__(key).view(np.ndarray)
+
+
+class Watched(Dataset):
+    """Counts how often the images of a split are asked for."""
+
+    asked: list[str]
+
+    def split(self, name: str) -> Split:
+        outer, inner = self, super().split(name)
+
+        class Asked(Split):
+            def __getattribute__(self, key: str) -> Any:
+                if key == "images":
+                    outer.asked.append(name)
+                return super().__getattribute__(key)
+
+        return Asked(inner.images, inner.labels)
+
+
+def dataset(cls: type[Dataset] = Dataset, test_images: np.ndarray = TEST_IMAGES) -> Dataset:
+    arrays = {
+        "train_images": IMAGES, "train_labels": LABELS.astype(np.int64),
+        "test_images": test_images, "test_labels": TEST_LABELS.astype(np.int64),
+    }  # fmt: skip
+    return cls("tiny", tuple("abcd"), "d" * 64, "made here", Path("/nowhere"), arrays)
+
+
+def settings(executor: str = "batched") -> Settings:
+    return Settings(device=CPU, layout="nchw", executor=executor, workers=0, compiled=False, deterministic=False)
+
+
+@pytest.fixture
+def models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Model]:
+    """A very small ResNet with two norms; its speed is not measured for as long as a real one's."""
+    from zoo.engine import speed
+
+    monkeypatch.delenv("ZOO_REGISTRY", raising=False)
+    monkeypatch.setattr(speed, "INFERENCE_BATCHES", {"cpu": (8,)})
+    path = tmp_path / "registry.yaml"
+    path.write_text(
+        'architectures:\n  tiny: {builder: "zoo.models.resnet_cifar:resnet_cifar", kwargs: {depth: 8, width: 4}}\n'
+    )
+    return load_registry(folder=tmp_path).match(["tiny_bn", "tiny_ln"])
+
+
+def one(
+    folder: Path, model: Model, wanted: Recipe, data: Dataset, seed: int = 0, reporter: Any = None, **more: Any
+) -> Result:
+    runs = plan([model], [seed], wanted, data.name, folder / "runs")
+    check(runs, wanted, data, settings())
+    if more.pop("restart", False):
+        clear(runs)
+    (found,) = bench(runs, wanted, data, more.pop("settings", settings()), reporter or Silent(), **more)
+    return found
+
+
+def stored(folder: Path, wanted: Recipe, model: str, seed: int = 0) -> Path:
+    return folder / "runs" / "tiny" / wanted.slug / model / f"seed{seed}"
+
+
+@pytest.mark.parametrize(
+    ("overrides", "readings"),
+    [
+        ((), 1),
+        (("selection.rule=last",), 1),
+        (("schedule={name: plateau, warmup_epochs: 0, factor: 0.5, patience: 0, threshold: 0}",), 1),
+        (("selection.split=test",), 3 + 1),  # after each epoch, and for the result
+    ],
+    ids=["best", "last", "plateau", "on the test set"],
+)
+def test_how_often_each_test_image_is_read(
+    tmp_path: Path, models: list[Model], overrides: tuple[str, ...], readings: int
+) -> None:
+    images = TEST_IMAGES.view(Counting)
+    images.counts = np.zeros(TEST, int)
+    found = one(
+        tmp_path, models[0], recipe(*overrides), dataset(test_images=images), settings=settings("albumentations")
+    )
+    assert found.settings.executor == "albumentations"
+    assert images.counts.tolist() == [readings] * TEST
+    assert found.selection.split == ("holdout" if readings == 1 else "test")
+
+
+def test_test_images_are_asked_for_once_and_after_the_last_epoch(tmp_path: Path, models: list[Model]) -> None:
+    data = dataset(Watched)
+    asked_by_epoch = []
+    object.__setattr__(data, "asked", [])
+    reporter = Silent(lambda epoch: asked_by_epoch.append(data.asked.count("test")))
+    one(tmp_path, models[0], recipe(), data, reporter=reporter)
+    assert asked_by_epoch == [0, 0, 0]
+    assert data.asked.count("test") == 1
+    assert data.asked.count("train") > 0
+
+
+def test_held_out_images_are_not_trained_on(tmp_path: Path, models: list[Model]) -> None:
+    found = one(tmp_path, models[0], recipe(), dataset())
+    assert (found.dataset.train_images, found.dataset.holdout_images, found.dataset.test_images) == (48, 16, 20)
+    assert (found.holdout.images, found.test.images) == (16, 20)
+    best = max(
+        csv.DictReader((stored(tmp_path, recipe(), "tiny_bn") / "history.csv").open()),
+        key=lambda r: float(r["eval_accuracy"]),
+    )
+    assert found.holdout.accuracy == float(best["eval_accuracy"])
+    assert found.selection.epoch == int(best["epoch"])
+
+
+def test_run_leaves_its_files_and_is_not_done_again(tmp_path: Path, models: list[Model]) -> None:
+    wanted, data = recipe(), dataset()
+    first = one(tmp_path, models[0], wanted, data)
+    folder = stored(tmp_path, wanted, "tiny_bn")
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "history.csv", "model.safetensors", "predictions.npz", "result.json",
+    ]  # fmt: skip
+    assert load_result(folder / "result.json") == first
+    assert len(list(csv.DictReader((folder / "history.csv").open()))) == 3
+    with np.load(folder / "predictions.npz") as predictions:
+        assert (predictions["label"] == TEST_LABELS).all()
+        assert (predictions["label"] == predictions["predicted"]).mean() == first.test.accuracy
+    rows = first.test.confusion
+    assert sum(map(sum, rows)) == TEST
+    assert first.test.correct == sum(rows[i][i] for i in range(CLASSES))
+    written = (folder / "result.json").stat().st_mtime_ns
+    assert one(tmp_path, models[0], wanted, data) == first
+    assert (folder / "result.json").stat().st_mtime_ns == written
+    one(tmp_path, models[0], wanted, data, restart=True)
+    assert (folder / "result.json").stat().st_mtime_ns > written
+
+
+def test_stopped_bench_goes_on_with_the_same_bits(tmp_path: Path, models: list[Model]) -> None:
+    wanted, data = recipe(), dataset()
+    one(tmp_path / "whole", models[1], wanted, data)
+
+    def stop(epoch: int) -> None:
+        if epoch == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        one(tmp_path / "cut", models[1], wanted, data, reporter=Silent(stop))
+    folder = stored(tmp_path / "cut", wanted, "tiny_ln")
+    assert sorted(path.name for path in folder.iterdir()) == ["history.csv", "state.pt"]
+    found = one(tmp_path / "cut", models[1], wanted, data)
+    assert (found.resumes, found.epochs_trained) == (1, 3)
+    whole = load_weights(stored(tmp_path / "whole", wanted, "tiny_ln") / "model.safetensors")
+    assert same(load_weights(folder / "model.safetensors"), whole)
+
+
+def test_a_state_that_names_no_processes_goes_on_in_one(tmp_path: Path, models: list[Model]) -> None:
+    """As a run left it that was begun before states did."""
+    wanted, data = recipe(), dataset()
+
+    def stop(epoch: int) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        one(tmp_path, models[1], wanted, data, reporter=Silent(stop))
+    file = stored(tmp_path, wanted, "tiny_ln") / "state.pt"
+    state = load_state(file)
+    assert state["identity"]["settings"].pop("processes") == 1
+    save_state(file, state)
+    assert one(tmp_path, models[1], wanted, data).resumes == 1
+
+
+def test_a_run_that_is_moved_to_another_machine_says_so_and_has_the_speed_of_the_last(
+    tmp_path: Path, models: list[Model]
+) -> None:
+    wanted, data = recipe(), dataset()
+
+    def stop(epoch: int) -> None:
+        if epoch == 2:
+            raise KeyboardInterrupt
+
+    class Told(Silent):
+        changed: list[str] | None = None
+
+        def moved(self, changed: list[str]) -> None:
+            self.changed = changed
+
+    windows = {}
+    for cpu in ("this", "another"):
+        folder = tmp_path / cpu
+        with pytest.raises(KeyboardInterrupt):
+            one(folder, models[1], wanted, data, reporter=Silent(stop))
+        file = stored(folder, wanted, "tiny_ln") / "state.pt"
+        state = load_state(file)
+        settings = state["identity"]["settings"]
+        settings["started"] = "2020-02-02T20:20:20+00:00"
+        if cpu == "another":
+            settings["environment"] |= {"cpu": "abacus", "threads": 99}
+            settings["git"] = {"commit": "c" * 40, "dirty": False}
+        save_state(file, state)
+        told = Told()
+        found = one(folder, models[1], wanted, data, reporter=told)
+        assert found.started == "2020-02-02T20:20:20+00:00"
+        assert found.environment.get("moved_after") == (2 if cpu == "another" else None)
+        windows[cpu] = len(found.speed.window_rates)
+        assert told.changed == (["cpu", "threads", "source of zoo"] if cpu == "another" else None)
+    # Three windows an epoch, the first of each session left out: of two epochs and one, or of that one alone.
+    assert windows == {"this": 5 + 2, "another": 2}
+
+
+def test_a_session_that_trains_nothing_tells_no_peak_of_memory(tmp_path: Path, models: list[Model]) -> None:
+    wanted, data = recipe(), dataset()
+
+    def stop(epoch: int) -> None:
+        if epoch == 3:  # all are done, the test is not
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        one(tmp_path, models[1], wanted, data, reporter=Silent(stop))
+    found = one(tmp_path, models[1], wanted, data)
+    assert found.test is not None
+    assert found.speed.peak_memory_bytes is None
+
+
+def test_seeds_and_models_are_different_runs(tmp_path: Path, models: list[Model]) -> None:
+    wanted, data = recipe("epochs=2"), dataset()
+    runs = plan(models, [0, 1], wanted, data.name, tmp_path / "runs")
+    assert [(item.model.name, item.seed) for item in runs] == [
+        ("tiny_bn", 0), ("tiny_ln", 0), ("tiny_bn", 1), ("tiny_ln", 1),
+    ]  # fmt: skip
+    found = bench(runs, wanted, data, settings(), Silent())
+    assert [(item.model.name, item.seed) for item in found] == [(item.model.name, item.seed) for item in runs]
+    weights = [load_weights(item.folder.weights) for item in (runs[0], runs[2])]
+    assert not same(*weights)
+    again = plan(models[:1], [0], wanted, data.name, tmp_path / "again")
+    bench(again, wanted, data, settings(), Silent())
+    assert same(load_weights(again[0].folder.weights), weights[0])
+
+
+def test_stored_run_of_another_experiment_is_not_taken_for_this_one(tmp_path: Path, models: list[Model]) -> None:
+    wanted = recipe("epochs=2")
+    one(tmp_path, models[0], wanted, dataset())
+    other = dataset()
+    object.__setattr__(other, "fingerprint", "e" * 64)
+    with pytest.raises(ResultError, match="was made with another data set; give --restart"):
+        one(tmp_path, models[0], wanted, other)
+
+
+def test_diverged_run_is_stored_with_nulls(tmp_path: Path, models: list[Model]) -> None:
+    wanted = recipe("optimizer.lr=1e30", "schedule={name: constant, warmup_epochs: 0}")
+    found = one(tmp_path, models[0], wanted, dataset())
+    assert (found.status, found.test, found.holdout) == ("diverged", None, None)
+    assert found.diverged_epoch == 1
+    assert found.diverged_step in (2, 3)
+    assert load_result(stored(tmp_path, wanted, "tiny_bn") / "result.json") == found
+    assert found.speed.inference_images_per_second is None
+
+
+def test_the_history_of_a_result_is_no_longer_than_its_epochs(
+    tmp_path: Path, models: list[Model], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed between the two files of an epoch, which the session after it does not finish: it diverges there."""
+    wanted, data = recipe(), dataset()
+
+    def stop(epoch: int) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        one(tmp_path, models[1], wanted, data, reporter=Silent(stop))
+    history = stored(tmp_path, wanted, "tiny_ln") / "history.csv"
+    (first,) = load_history(history)
+    save_history(history, [first, replace(first, epoch=2)])
+    outcome = Outcome([first], None, None, [], 1, Diverged(2, 3))
+    monkeypatch.setattr("zoo.runner.run_one.train.train", lambda *_, **__: outcome)
+    found = one(tmp_path, models[1], wanted, data)
+    assert (found.status, found.epochs_trained) == ("diverged", 1)
+    assert load_history(history) == [first]
+
+
+@pytest.mark.parametrize("rule", ["best", "last"])
+def test_divergence_in_the_very_last_step_is_divergence_too(tmp_path: Path, models: list[Model], rule: str) -> None:
+    """The loss of the last batch is a number, and the step that follows it ruins the weights."""
+    wanted = recipe(
+        "optimizer.lr=1e30", "schedule={name: constant, warmup_epochs: 0}", "epochs=1", "batch_size=48",
+        f"selection.rule={rule}",
+    )  # fmt: skip
+    found = one(tmp_path, models[0], wanted, dataset())
+    assert (found.status, found.diverged_epoch) == ("diverged", 1)
+
+
+def test_check_finds_mistakes_before_the_first_run(tmp_path: Path, models: list[Model]) -> None:
+    def check_all(wanted: Recipe) -> None:
+        check(plan(models, [0], wanted, "tiny", tmp_path), wanted, dataset(), settings())
+
+    with pytest.raises(RecipeError, match="split asks for 65 images but tiny has 64 to train on"):
+        check_all(recipe("split.holdout=64"))
+    with pytest.raises(RecipeError, match=r"augment\.train"):
+        check_all(recipe("augment.train=[Rotate: {limit: far}]"))

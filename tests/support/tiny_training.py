@@ -1,0 +1,57 @@
+"""A recipe, images and a reporter for trainings of a second, which tests of several folders use."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from zoo.recipes.load import load_recipe
+from zoo.recipes.recipe import Recipe
+
+CPU = torch.device("cpu")
+TRAIN, HOLDOUT, TEST, CLASSES = 64, 16, 20, 4
+NORMALIZE = "Normalize: {mean: [0.5, 0.5, 0.5], std: [0.25, 0.25, 0.25]}"
+BASE = (
+    f"split={{holdout: {HOLDOUT}, seed: 0}}",
+    f"augment={{train: [HorizontalFlip: {{p: 0.5}}, {NORMALIZE}], eval: [{NORMALIZE}]}}",
+    "batch_size=16",
+    "drop_last=false",
+    "precision=fp32",
+    "epochs=3",
+    "schedule={name: cosine, warmup_epochs: 1, final_factor: 0}",
+    "optimizer.lr=0.1",
+)
+RANDOM = np.random.default_rng(0)
+IMAGES = RANDOM.integers(0, 256, (TRAIN, 8, 8, 3), dtype=np.uint8)
+LABELS = np.arange(TRAIN) % CLASSES
+TEST_IMAGES = RANDOM.integers(0, 256, (TEST, 8, 8, 3), dtype=np.uint8)
+TEST_LABELS = np.arange(TEST) % CLASSES
+
+
+def recipe(*overrides: str) -> Recipe:
+    return load_recipe("standard", [*BASE, *overrides])
+
+
+class Silent:
+    """A reporter that says nothing; `at_epoch` is called after each epoch."""
+
+    def __init__(self, at_epoch: Any = None) -> None:
+        self.at_epoch = at_epoch
+        self.saved: list[tuple[int, float | None, bool]] = []
+
+    def epoch(self, row: Any, epochs: int, rose_from: float | None, saved: bool) -> None:
+        self.saved.append((row.epoch, rose_from, saved))
+        if self.at_epoch:
+            self.at_epoch(row.epoch)
+
+    def __getattr__(self, name: str) -> Any:
+        if name not in ("resumed", "moved", "window", "run", "resolved", "finished"):
+            raise AttributeError(name)
+        return lambda *arguments, **keywords: None
+
+
+def same(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
+    return one.keys() == other.keys() and all(torch.equal(tensor, other[name]) for name, tensor in one.items())
