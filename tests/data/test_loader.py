@@ -90,11 +90,15 @@ def test_batches_made_several_at_once_are_those_made_one_by_one(distributed, ima
 
 
 @pytest.mark.parametrize("executor", EXECUTORS)
-def test_dtype_and_layout(executor, images, labels):
-    loader = make(images, labels, executor=executor, dtype=torch.bfloat16, channels_last=True)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("channels_last", [False, True])
+def test_dtype_and_layout(executor, dtype, channels_last, images, labels):
+    plain, _ = next(iter(make(images, labels, executor=executor).epoch(0)))
+    loader = make(images, labels, executor=executor, dtype=dtype, channels_last=channels_last)
     x, _ = next(iter(loader.epoch(0)))
-    assert x.dtype == torch.bfloat16
-    assert x.is_contiguous(memory_format=torch.channels_last)
+    assert x.is_contiguous(memory_format=torch.channels_last if channels_last else torch.contiguous_format)
+    assert x.dtype == dtype
+    assert torch.equal(x, plain.to(dtype))
 
 
 @pytest.mark.parametrize("executor", EXECUTORS)

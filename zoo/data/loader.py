@@ -13,16 +13,35 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from zoo.data.augment.batched import BatchedAugment, pack, supports
+from zoo.data.augment.batched import BatchedAugment, NoBatchedForm, pack
 from zoo.data.augment.reference import ReferenceAugment
-from zoo.data.augment.spec import TransformSpec, parse
+from zoo.data.augment.spec import parse
 from zoo.errors import RecipeError, unknown
 from zoo.utils.distributed import SINGLE_PROCESS, Distributed
 from zoo.utils.seeding import derive
 
 AT_ONCE = 256  # images
 EXECUTORS = ("auto", "batched", "albumentations")
+Augment = BatchedAugment | ReferenceAugment
 KILLED = ", most likely because the memory is full; free some or give fewer --workers"
+
+
+def make_augment(transforms: Iterable[Any], size: tuple[int, int], executor: str, where: str) -> Augment:
+    """A transform list ready to run on images of `size` (height, width); `where` names it in messages.
+
+    It depends on no random state, so loaders may share it. Raises as :func:`zoo.data.augment.spec.parse` does, and
+    :class:`zoo.errors.RecipeError` when the executor ``"batched"`` is asked for and a transform has no batched form.
+    """
+    specs = parse(transforms, where)
+    if executor not in EXECUTORS:
+        raise unknown("executor", executor, EXECUTORS, "loader", f"use {', '.join(EXECUTORS)}")
+    if executor != "albumentations":
+        try:
+            return BatchedAugment(specs, size)
+        except NoBatchedForm as problem:
+            if executor == "batched":
+                raise RecipeError(f"executor 'batched': {problem}") from problem
+    return ReferenceAugment(specs)
 
 
 class TrainLoader:
@@ -30,7 +49,8 @@ class TrainLoader:
 
     Args:
         images: (N, H, W, 3) uint8, a read-only memory map will do. labels: (N,) int64.
-        transforms: a recipe's list, or what :func:`zoo.data.augment.spec.parse` made of it.
+        transforms: a recipe's list, what :func:`zoo.data.augment.spec.parse` made of it, or what :func:`make_augment`
+            did, which decides the executor.
         batch_size: images per step. seed: any integer.
         distributed: of several processes each gets its share of every batch, the same images with the same augmentation
             together as one process alone.
@@ -49,7 +69,7 @@ class TrainLoader:
         self,
         images: np.ndarray,
         labels: np.ndarray,
-        transforms: Iterable[Any],
+        transforms: Iterable[Any] | Augment,
         *,
         batch_size: int,
         seed: int,
@@ -62,17 +82,18 @@ class TrainLoader:
         dtype: torch.dtype = torch.float32,
         channels_last: bool = False,
     ):
-        specs = parse(transforms, "train transforms")
         self.count = len(images) if indices is None else len(indices)
         self.batch_size, self.seed, self.drop_last = batch_size, seed, drop_last
         if len(self) == 0:
             raise RecipeError(f"batch_size {batch_size} is larger than the {self.count} training images")
-        self.executor_name = _executor(executor, specs, images)
+        if not isinstance(transforms, Augment):
+            transforms = make_augment(transforms, images.shape[1:3], executor, "train transforms")
+        self.executor_name = transforms.executor
         source = _Batched if self.executor_name == "batched" else _Albumentations
         self._source = source(
             images,
             labels,
-            specs,
+            transforms,
             indices,
             seed,
             torch.device(device),
@@ -118,7 +139,7 @@ class EvalLoader:
         self,
         images: np.ndarray,
         labels: np.ndarray,
-        transforms: Iterable[Any],
+        transforms: Iterable[Any] | Augment,
         *,
         batch_size: int,
         device: torch.device | str = "cpu",
@@ -127,15 +148,16 @@ class EvalLoader:
         dtype: torch.dtype = torch.float32,
         channels_last: bool = False,
     ):
-        specs = parse(transforms, "eval transforms")
         self.count = len(images) if indices is None else len(indices)
         self.batch_size = batch_size
-        self.executor_name = _executor(executor, specs, images)
+        if not isinstance(transforms, Augment):
+            transforms = make_augment(transforms, images.shape[1:3], executor, "eval transforms")
+        self.executor_name = transforms.executor
         source = _Batched if self.executor_name == "batched" else _Albumentations
         self._source = source(
             images,
             labels,
-            specs,
+            transforms,
             indices,
             0,
             torch.device(device),
@@ -173,23 +195,13 @@ def killed_worker(problem: BaseException) -> str | None:
     return f"a loader process was killed{f' ({signal[1].strip()})' if signal else ''}{KILLED}"
 
 
-def _executor(asked: str, specs: Sequence[TransformSpec], images: np.ndarray) -> str:
-    if asked not in EXECUTORS:
-        raise unknown("executor", asked, EXECUTORS, "loader", f"use {', '.join(EXECUTORS)}")
-    if asked == "albumentations":
-        return asked
-    possible, reason = supports(specs, images.shape[1:3])
-    if asked == "batched" and not possible:
-        raise RecipeError(f"executor 'batched': {reason}; use the executor 'albumentations' or 'auto'")
-    return "batched" if possible else "albumentations"
-
-
 class _Batched:
     """Images resident on the device, packed; per batch a handful of tensor operations and no Python per image."""
 
-    def __init__(self, images, labels, specs, indices, seed, device, dtype, channels_last, *, workers, distributed):
+    def __init__(self, images, labels, augment, indices, seed, device, dtype, channels_last, *, workers, distributed):
         rows = None if indices is None else np.asarray(indices)
-        self.augment = BatchedAugment(specs, images.shape[1:3], dtype=dtype, channels_last=channels_last)
+        self.augment, self.dtype = augment, dtype
+        self.layout = torch.channels_last if channels_last else torch.contiguous_format
         self.resident = pack(images, device, rows)
         chosen = np.asarray(labels if rows is None else labels[rows], dtype=np.int64)
         self.labels = torch.tensor(chosen, device=device)
@@ -205,7 +217,7 @@ class _Batched:
         shares = _shares(len(order), batch_size, self.distributed)
         while group := list(itertools.islice(shares, max(1, AT_ONCE // batch_size))):
             told = {name: _rows(column, group) for name, column in params.items()}
-            made = self.augment.run(self.resident, _rows(index, group), told)
+            made = self.augment.run(self.resident, _rows(index, group), told).to(self.dtype, memory_format=self.layout)
             for rows, x in zip(group, made.split([rows.stop - rows.start for rows in group]), strict=True):
                 yield x, labels[rows]
 
@@ -219,9 +231,9 @@ class _Batched:
 class _Albumentations:
     """A torch DataLoader over whole batches; its processes live until `close`."""
 
-    def __init__(self, images, labels, specs, indices, seed, device, dtype, channels_last, *, workers, distributed):
+    def __init__(self, images, labels, augment, indices, seed, device, dtype, channels_last, *, workers, distributed):
         rows = np.arange(len(images)) if indices is None else np.asarray(indices)
-        self.dataset = _Batches(images, np.asarray(labels, dtype=np.int64), rows, ReferenceAugment(specs), seed)
+        self.dataset = _Batches(images, np.asarray(labels, dtype=np.int64), rows, augment, seed)
         self.device, self.dtype, self.channels_last, self.workers = device, dtype, channels_last, workers
         self.sampler, self.loader = _Sampler(distributed), None
 

@@ -295,18 +295,6 @@ def test_a_row_is_the_same_in_any_batch(noise):
 # ----------------------------------------------------------------------------------------------------- form and refusal
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-@pytest.mark.parametrize("channels_last", [False, True])
-def test_dtype_and_layout(dtype, channels_last, noise):
-    specs = parse(STANDARD, "test")
-    plain = BatchedAugment(specs)
-    params = plain.draw(0, 0, len(noise))
-    out = BatchedAugment(specs, dtype=dtype, channels_last=channels_last).apply(nchw(noise), params)
-    layout = torch.channels_last if channels_last else torch.contiguous_format
-    assert out.is_contiguous(memory_format=layout)
-    assert torch.equal(out, plain.apply(nchw(noise), params).to(dtype))
-
-
 def test_apply_changes_neither_images_nor_parameters(noise):
     augment = BatchedAugment(parse(EVA6S8, "test"))
     images, params = nchw(noise), augment.draw(0, 0, len(noise))

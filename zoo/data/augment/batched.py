@@ -49,24 +49,23 @@ OPS: dict[str, type[Op]] = {
 }
 
 
+class NoBatchedForm(RecipeError):
+    """A transform list that only albumentations can run; `reason` says which transform and why."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"{reason}; use the executor 'albumentations' or 'auto'")
+        self.reason = reason
+
+
 def supports(specs: Sequence[TransformSpec], size: tuple[int, int] = (32, 32)) -> tuple[bool, str]:
     """Whether every transform has a batched form on images of `size` (height, width), and if not, which one and why.
 
     Raises :class:`zoo.errors.RecipeError` where a crop is larger than the image that reaches it.
     """
-    for number, spec in enumerate(specs):
-        op = OPS.get(spec.name)
-        if op is None:
-            return False, f"{spec.name} has no batched form"
-        transform = build(spec)
-        if reason := op.reason(transform, size):
-            return False, f"{spec.name} has no batched form with {reason}"
-        if op is Normalize and number != len(specs) - 1:
-            return False, "Normalize has a batched form only as the last transform"
-        out = op(transform, size).out
-        if op is Crop and (out[0] > size[0] or out[1] > size[1]):
-            raise RecipeError(f"{spec.name}: {out[0]}x{out[1]} is larger than the {size[0]}x{size[1]} image it gets")
-        size = out
+    try:
+        BatchedAugment(specs, size)
+    except NoBatchedForm as problem:
+        return False, problem.reason
     return True, ""
 
 
@@ -89,29 +88,32 @@ def pack(images: np.ndarray, device: torch.device | str = "cpu", rows: np.ndarra
 class BatchedAugment:
     """A transform list, ready to run on images of one size.
 
-    `specs` come from :func:`zoo.data.augment.spec.parse`, `size` is (height, width). Raises
-    :class:`zoo.errors.RecipeError` naming the transform that has no batched form.
+    `specs` come from :func:`zoo.data.augment.spec.parse`, `size` is (height, width). Raises :class:`NoBatchedForm`, and
+    :class:`zoo.errors.RecipeError` where a crop is larger than the image that reaches it.
     """
 
-    def __init__(
-        self,
-        specs: Sequence[TransformSpec],
-        size: tuple[int, int] = (32, 32),
-        *,
-        dtype: torch.dtype = torch.float32,
-        channels_last: bool = False,
-    ):
-        possible, reason = supports(specs, size)
-        if not possible:
-            raise RecipeError(f"{reason}; use the executor 'albumentations' or 'auto'")
+    executor = "batched"
+
+    def __init__(self, specs: Sequence[TransformSpec], size: tuple[int, int] = (32, 32)):
         self.size = self.out_size = size
-        self.dtype, self.channels_last = dtype, channels_last
         self.ops: list[Op] = []
         self._mean = self._scale = None
         self._constants: dict[torch.device, tuple[Tensor, Tensor]] = {}
-        for spec in specs:
-            op = OPS[spec.name](build(spec), self.out_size)
+        for number, spec in enumerate(specs):
+            kind, size = OPS.get(spec.name), self.out_size
+            if kind is None:
+                raise NoBatchedForm(f"{spec.name} has no batched form")
+            transform = build(spec)
+            if reason := kind.reason(transform, size):
+                raise NoBatchedForm(f"{spec.name} has no batched form with {reason}")
+            if kind is Normalize and number != len(specs) - 1:
+                raise NoBatchedForm("Normalize has a batched form only as the last transform")
+            op = kind(transform, size)
             self.out_size = op.out
+            if kind is Crop and (op.out[0] > size[0] or op.out[1] > size[1]):
+                raise RecipeError(
+                    f"{spec.name}: {op.out[0]}x{op.out[1]} is larger than the {size[0]}x{size[1]} image it gets"
+                )
             if isinstance(op, Normalize):
                 self._mean, self._scale = (
                     np.broadcast_to(value, 3).astype(np.float32)
@@ -134,7 +136,7 @@ class BatchedAugment:
         return table
 
     def apply(self, images: Tensor, params: Params) -> Tensor:
-        """(B, 3, H, W) uint8 to (B, 3, H', W') of the wanted dtype and layout, with these parameters. No randomness."""
+        """(B, 3, H, W) uint8 to (B, 3, H', W') float32, with these parameters. No randomness."""
         return self.run(to_packed(images), torch.arange(len(images), device=images.device), params)
 
     def run(self, resident: Tensor, index: Tensor, params: Params) -> Tensor:
@@ -192,5 +194,4 @@ class BatchedAugment:
                 )
             mean, scale = self._constants[planes.device]
             planes = planes.sub_(mean).mul_(scale)
-        layout = torch.channels_last if self.channels_last else torch.contiguous_format
-        return planes.to(dtype=self.dtype, memory_format=layout)
+        return planes

@@ -22,6 +22,8 @@ class ReferenceAugment:
     The object pickles as its list.
     """
 
+    executor = "albumentations"
+
     def __init__(self, specs: Sequence[TransformSpec]):
         self.specs = tuple(specs)
         self.transforms = [build(spec) for spec in self.specs]
