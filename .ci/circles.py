@@ -84,14 +84,14 @@ def main() -> int:
     modules = module_graph()
     failed = False
     for what, graph in (("modules", modules), ("packages", package_graph(modules))):
-        found = circles(graph)
-        failed |= bool(found)
+        components = circles(graph)
+        failed |= bool(components)
         try:
             chain = f"longest chain {longest_chain(graph)}"
         except CycleError:
             chain = "no longest chain"
-        print(f"{len(graph)} {what}: {len(found)} circles, {chain}")
-        for circle in found:
+        print(f"{len(graph)} {what}: {len(components)} circles, {chain}")
+        for circle in components:
             print(f"  {len(circle)}: {' '.join(circle)}")
     return failed
 

@@ -26,7 +26,8 @@ CPU = torch.device("cpu")
 # Thirty times 64 MiB: what is given back to the system comes back as a fault for each of its pages.
 FAULTS = """
 import resource, torch
-from zoo.engine.machine import describe, configure_allocator
+from zoo.engine.environment import describe
+from zoo.engine.memory import configure_allocator
 
 cpu = torch.device("cpu")
 configure_allocator(cpu)
@@ -40,7 +41,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before, describe(cpu)
 # A peak of 256 MiB, and after it one of 8.
 PEAKS = """
 import torch
-from zoo.engine.machine import ResidentPeak, configure_allocator
+from zoo.engine.memory import ResidentPeak, configure_allocator
 
 configure_allocator(torch.device("cpu"))
 start = ResidentPeak().read()
@@ -55,7 +56,7 @@ print(*peaks)
 
 def test_threads_are_cut_to_the_cores_unless_the_user_says_how_many(monkeypatch: pytest.MonkeyPatch) -> None:
     before = torch.get_num_threads()
-    monkeypatch.setattr("zoo.utils.cpu.usable_cores", lambda: 3)
+    monkeypatch.setattr("zoo.engine.machine.usable_cores", lambda: 3)
     try:
         monkeypatch.setenv("OMP_NUM_THREADS", "5")
         torch.set_num_threads(5)
