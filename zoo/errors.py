@@ -1,4 +1,4 @@
-"""The one error tree. A user's mistake is one line and exit code 2; anything else is a bug and keeps its traceback."""
+"""All errors of zoo. A user's mistake is one line and exit code 2; anything else is a bug and keeps its traceback."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def sentence(parts: Iterable[Words], word: Callable[[Option], str] = str) -> str
 
 
 class ZooError(Exception):
-    """Base of everything a user can cause and mend.
+    """Base of all errors that a user can cause and correct.
 
     The message is one line: what is wrong, where, the nearest right value, what to do. Its `parts` are text and, where
     an argument is meant, an :class:`Option`, which the command line words as its own.
@@ -51,7 +51,7 @@ class ZooError(Exception):
 
 
 class UnknownNameError(ZooError):
-    """A name that is in no registry layer, recipe, data set or key list."""
+    """A name that is in no registry layer, recipe, dataset or key list."""
 
 
 class RegistryError(ZooError):
@@ -63,7 +63,7 @@ class RecipeError(ZooError):
 
 
 class DataError(ZooError):
-    """A data set is missing, damaged or of the wrong kind."""
+    """A dataset is missing, damaged or of the wrong kind."""
 
 
 class ResultError(ZooError):
@@ -75,14 +75,16 @@ class MachineError(ZooError):
 
 
 class RunBusyError(MachineError):
-    """Another process is at the run; who waits may have it."""
+    """Another process holds the run; it is free once that process ends."""
 
 
-def out_of_memory(problem: Exception) -> str | None:
-    """One line where `problem` is torch's word for a full GPU, else None; torch itself may not be imported."""
+def out_of_memory(problem: Exception) -> MachineError | None:
+    """The error to report where `problem` is torch's ``OutOfMemoryError``, else None. Does not import torch."""
     if type(problem).__name__ != "OutOfMemoryError":
         return None
-    return "the device's memory is full; lower batch_size with --set, or choose a smaller model"
+    return MachineError(
+        "the device's memory is full; lower batch_size with ", Option("set"), ", or choose a smaller model"
+    )
 
 
 def closest(name: str, choices: Iterable[str], n: int = 3) -> list[str]:

@@ -293,4 +293,4 @@ def test_a_connection_that_a_killed_worker_breaks_is_known() -> None:
         exec("def detach(): raise ConnectionResetError(104, 'Connection reset by peer')", inside)
         with pytest.raises(ConnectionError) as caught:
             inside["detach"]()
-        assert ("a loader process was killed" in (killed_worker(caught.value) or "")) is known
+        assert ("a loader process was killed" in str(killed_worker(caught.value))) is known

@@ -126,10 +126,10 @@ def main(arguments: list[str] | None = None) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python tries again as it ends
         _fail(f"the output cannot be written ({problem.strerror}); what is finished is stored", 2)
     except Exception as problem:
-        told = out_of_memory(problem)
-        if told is None or os.environ.get("ZOO_TRACEBACK"):
+        full = out_of_memory(problem)
+        if full is None or os.environ.get("ZOO_TRACEBACK"):
             raise
-        _fail(told, 2)
+        _fail(sentence(full.parts, options.worded), full.exit_code)
     sys.exit(code if isinstance(code, int) else 0)
 
 

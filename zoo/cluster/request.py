@@ -128,8 +128,8 @@ def work(request: Request) -> Outcome:
     except ZooError as problem:
         error = str(problem)
     except Exception as problem:
-        error = out_of_memory(problem)
-        bug = None if error else traceback.format_exc()
+        full = out_of_memory(problem)
+        error, bug = (str(full), None) if full else (None, traceback.format_exc())
     return Outcome(request.number, node, time.perf_counter() - clock, error, bug)
 
 

@@ -66,7 +66,7 @@ class Dataset:
     def split(self, name: str) -> Split:
         """The split "train" or "test". Both properties come through here."""
         if name not in cache.SPLITS:
-            raise unknown("split", name, cache.SPLITS, f"data set {self.name}", hint="there are 'train' and 'test'")
+            raise unknown("split", name, cache.SPLITS, f"data set {self.name}", "there are 'train' and 'test'")
         return Split(self._arrays[f"{name}_images"], self._arrays[f"{name}_labels"])
 
 
@@ -173,7 +173,7 @@ def _resolve(name: str, data_dir: str | Path | None) -> _Source:
     if (path := Path(name).absolute()).is_dir() and _kind(path):
         return _folder(_own_name(path), path)
     names = [*DESCRIPTIONS, *_other_folders(roots)]
-    raise unknown("data set", name, names, _join(roots), hint=f"known are {', '.join(names)}, or give a folder's path")
+    raise unknown("data set", name, names, _join(roots), f"known are {', '.join(names)}, or give a folder's path")
 
 
 def _is_path(name: str) -> bool:

@@ -16,14 +16,13 @@ from torch import Tensor
 from zoo.data.augment.batched import BatchedAugment, NoBatchedForm, pack
 from zoo.data.augment.reference import ReferenceAugment
 from zoo.data.augment.spec import parse
-from zoo.errors import RecipeError, unknown
+from zoo.errors import MachineError, Option, RecipeError, unknown
 from zoo.utils.distributed import SINGLE_PROCESS, Distributed
 from zoo.utils.seeding import derive
 
 AT_ONCE = 256  # images
 EXECUTORS = ("auto", "batched", "albumentations")
 Augment = BatchedAugment | ReferenceAugment
-KILLED = ", most likely because the memory is full; free some or give fewer --workers"
 
 
 def make_augment(transforms: Iterable[Any], size: tuple[int, int], executor: str, where: str) -> Augment:
@@ -175,24 +174,27 @@ class EvalLoader:
         return self._source.batches(np.arange(self.count), 0, self.batch_size)
 
 
-def killed_worker(problem: BaseException) -> str | None:
-    """What to say where `problem` is torch's word for a worker process that was killed; None where it is not.
+def killed_worker(problem: BaseException) -> MachineError | None:
+    """The error to report where `problem` means that a worker process was killed, else None.
 
     torch raises it from a signal handler: wherever this process happens to be, not where it waits for a batch. A
     process that is killed while it hands over a batch breaks the connection instead.
     """
+    advice = (", most likely because the memory is full; free some or give fewer ", Option("workers"))
     frames = traceback.walk_tb(problem.__traceback__)
     if isinstance(problem, ConnectionError | EOFError) and any(
         frame.f_globals.get("__name__") == "torch.multiprocessing.reductions" for frame, _ in frames
     ):
-        return f"a loader process was killed{KILLED}"
+        return MachineError("a loader process was killed", *advice)
     text = f"{problem} {problem.__cause__}"  # the reason can be either's
     if not re.match(r"DataLoader worker \(pid.*?\) (is killed by signal|exited unexpectedly)", text):
         return None
     if "shared memory" in text:
-        return "a loader process ran out of shared memory (/dev/shm); enlarge it or give --workers 0"
+        return MachineError(
+            "a loader process ran out of shared memory (/dev/shm); enlarge it or give ", Option("workers", "0")
+        )
     signal = re.search(r"killed by signal: ([\w ]+)", text)
-    return f"a loader process was killed{f' ({signal[1].strip()})' if signal else ''}{KILLED}"
+    return MachineError(f"a loader process was killed{f' ({signal[1].strip()})' if signal else ''}", *advice)
 
 
 class _Batched:

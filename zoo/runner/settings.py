@@ -44,8 +44,8 @@ def machine_faults(training: str, settings: Settings, then: str) -> Iterator[Non
     try:
         yield
     except (RuntimeError, ConnectionError, EOFError) as problem:
-        if told := killed_worker(problem):
-            raise MachineError(f"{training}: {told}: {then}") from problem
+        if killed := killed_worker(problem):
+            raise MachineError(f"{training}: ", *killed.parts, f": {then}") from problem
         if settings.deterministic and "deterministic" in str(problem):
             line = str(problem).split(",")[0].split(". ")[0]
             raise MachineError(f"--deterministic: {training}: {line}; leave the option out") from problem
