@@ -53,11 +53,11 @@ def norm(registry: Registry, name: str) -> Norm:
     ("name", "swapped"),
     [
         ("timm:test_resnet@gn", "BatchNorm2d"),
-        ("timm:test_efficientnet@frn", "BatchNormAct2d"),
+        ("timm:test_efficientnet@ln2d", "BatchNormAct2d"),
         ("timm:test_vit@ln", "LayerNorm"),
-        ("timm:test_convnext@evos0", "LayerNorm2d"),
+        ("timm:test_convnext@rms2d", "LayerNorm2d"),
         ("timm:test_byobnet@in", "BatchNormAct2d"),
-        ("torchvision:shufflenet_v2_x0_5@ws_gn", "BatchNorm2d"),
+        ("torchvision:shufflenet_v2_x0_5@gn", "BatchNorm2d"),
         ("torchvision:mobilenet_v3_small@none", "BatchNorm2d"),
     ],
 )
@@ -138,34 +138,34 @@ def test_every_layout_gets_the_norm_over_its_channels(registry: Registry, layout
     assert torch.allclose(given, wanted)
 
 
-def test_fused_layers_keep_their_activation_and_give_it_up_to_one_that_activates(registry: Registry) -> None:
+def test_fused_layers_keep_their_activation(registry: Registry) -> None:
     layer = timm.layers.BatchNormAct2d(8, act_layer=nn.SiLU)
     model = Layers(nn.Conv2d(3, 8, 1), layer)
     swap("it", model, norm(registry, "gn"), 3)
     new, x = model.layers[1], torch.randn(2, 8, 4, 4)
     assert isinstance(new, Swapped)
     assert torch.equal(new(x), nn.functional.silu(new.norm(x)))
-    model = Layers(nn.Conv2d(3, 8, 1), timm.layers.BatchNormAct2d(8, act_layer=nn.SiLU))
-    swap("it", model, norm(registry, "frn"), 3)
-    assert type(model.layers[1]).__name__ == "FilterResponseNorm"
-    assert model.layers[1].tau is not None
 
 
-def test_an_activation_after_the_norm_acts_once(registry: Registry) -> None:
-    block = make(registry, "timm:resnet18@frn").layer1[0]
-    assert isinstance(block.act1, nn.Identity)
-    assert block.bn1.tau is not None
-    assert block.bn2.tau is None  # the sum with the shortcut comes first
-    assert isinstance(block.act2, nn.ReLU)
+@pytest.mark.parametrize("name", ["evos0", "evob0", "frn"])
+@pytest.mark.parametrize("model", ["timm:test_resnet", "torchvision:mobilenet_v3_small"])
+def test_norms_with_an_activation_of_their_own_are_refused(registry: Registry, model: str, name: str) -> None:
+    with pytest.raises(RegistryError) as caught:
+        make(registry, f"{model}@{name}")
+    assert str(caught.value) == (
+        f"{model}@{name}: norm {name!r} has its own activation, but models of other libraries keep their activations; "
+        f"choose a norm without one, such as {model}@gn, or a model of the registry, such as resnet18_{name}"
+    )
 
 
-class Functional(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.bn = nn.BatchNorm2d(3)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return torch.relu(self.bn(x)).mean((2, 3))
+def test_norms_with_a_convolution_of_their_own_are_refused(registry: Registry) -> None:
+    with pytest.raises(RegistryError) as caught:
+        make(registry, "timm:test_resnet@ws_gn")
+    assert str(caught.value) == (
+        "timm:test_resnet@ws_gn: norm 'ws_gn' has its own convolution, but models of other libraries keep their "
+        "convolutions; choose a norm without one, such as timm:test_resnet@gn, or a model of the registry, such as "
+        "resnet18_ws_gn"
+    )
 
 
 class Windows(nn.Module):
@@ -180,30 +180,20 @@ class Windows(nn.Module):
 @pytest.mark.parametrize(
     ("model", "name", "told"),
     [
-        (Functional, "evos0", r"it@evos0: .*activation after 'bn' is a function, not a module"),
         (Windows, "gn", r"it@gn: .*'norm' \(LayerNorm\) reads parts of images as if they were images"),
         (lambda: Layers(nn.Conv2d(3, 4, 1)), "gn", r"no norm layer that can be swapped \(it has none at all\)"),
         (lambda: Layers(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.LayerNorm(3)), "gn", r"1 on one vector an image"),
-        (lambda: Layers(nn.BatchNorm2d(3)), "ws_gn", r"brings its own convolution, and none is before a norm"),
         (lambda: Layers(nn.LayerNorm([3, 32, 32])), "gn", r"normalises over several axes at once"),
-        (lambda: Layers(timm.layers.EvoNorm2dB0(3)), "bn", r"normalises and activates in one"),
+        (
+            lambda: Layers(timm.layers.EvoNorm2dB0(3)),
+            "bn",
+            r"normalises and activates in one.*use it with its own norms",
+        ),
     ],
 )
 def test_what_cannot_be_swapped_is_told(registry: Registry, model: Callable, name: str, told: str) -> None:
     with pytest.raises(RegistryError, match=told):
         swap("it", model(), norm(registry, name), 3)
-
-
-def test_shared_activation_is_refused(registry: Registry) -> None:
-    with pytest.raises(RegistryError, match=r"torchvision:resnet18@frn: .* is used in other places too"):
-        make(registry, "torchvision:resnet18@frn")
-
-
-def test_convolutions_before_the_norm_are_of_the_norms_kind(registry: Registry) -> None:
-    own, new = (make(registry, f"timm:resnet18{tail}") for tail in ("", "@ws_gn"))
-    assert type(new.layer1[0].conv1).__name__ == "StdConv2d"
-    assert torch.equal(new.layer1[0].conv1.weight, own.layer1[0].conv1.weight)
-    assert new.conv1.stride == (1, 1)
 
 
 @pytest.mark.parametrize(

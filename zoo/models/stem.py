@@ -9,16 +9,15 @@ width), which shrink with it. So what comes after the stem works on maps of the 
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.nn.modules.pooling import _AvgPoolNd, _MaxPoolNd
 
 from zoo.errors import RegistryError
+from zoo.models.observe import observe
 
 IMAGE = 32
 FACTOR = 4
@@ -26,14 +25,14 @@ FACTOR = 4
 SIZES = (FACTOR * IMAGE, 112)
 
 
-@dataclass
-class _Seen:
-    """A layer that ran: its path, and the sides of the first map that it read and of what it made of it."""
+@dataclass(frozen=True)
+class _Map:
+    """A layer that ran: its path, and the sides of the first map that it read and of the one that it gave."""
 
     path: str
     layer: nn.Module
     read: int
-    made: int
+    gave: int
 
 
 def for_small_images(
@@ -55,96 +54,64 @@ def for_small_images(
 
 
 def _adapt(module: nn.Module, size: int, num_classes: int, in_channels: int) -> list[str]:
-    before = _run(module, size, in_channels)
+    before, _ = _run(module, size, in_channels)
     changes = []
-    for seen in before:
-        if seen.read > IMAGE and seen.made < seen.read and _stride(seen.layer) > 1:
-            changes.append(_restride(module, seen))
+    for step in before:
+        if step.read > IMAGE and step.gave < step.read and _stride(step.layer) > 1:
+            changes.append(_restride(module, step))
     _tell_size(module)
-    answer: list[Any] = []
-    after = {seen.path: seen for seen in _run(module, IMAGE, in_channels, answer)}
-    rest = next((seen for seen in before if seen.read <= IMAGE), None)
-    if rest and rest.path in after and after[rest.path].read < 0.75 * rest.read:
+    maps, output = _run(module, IMAGE, in_channels)
+    after = {step.path: step.read for step in maps}
+    rest = next((step for step in before if step.read <= IMAGE), None)
+    if rest and rest.path in after and (side := after[rest.path]) < 0.75 * rest.read:
         raise RegistryError(
             f"something that is neither convolution nor pooling makes images smaller, so that {rest.path!r} reads "
-            f"{after[rest.path].read}x{after[rest.path].read}, not {rest.read}x{rest.read}"
+            f"{side}x{side}, not {rest.read}x{rest.read}"
         )
-    shape = tuple(getattr(answer[0], "shape", ())) or type(answer[0]).__name__
+    shape = tuple(getattr(output, "shape", ())) or type(output).__name__
     if shape != (1, num_classes):
         raise RegistryError(f"it answers {shape} to one image, expected (1, {num_classes})")
     return changes
 
 
-def _run(module: nn.Module, size: int, in_channels: int, answer: list[Any] | None = None) -> list[_Seen]:
-    """The convolutions and pooling layers in the order in which they first run on one image."""
-    found: dict[int, _Seen] = {}
-
-    def note(path: str) -> Callable[..., None]:
-        def hook(layer: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
-            if inputs and isinstance(inputs[0], Tensor) and isinstance(output, Tensor) and inputs[0].dim() == 4:
-                found.setdefault(id(layer), _Seen(path, layer, inputs[0].shape[-2], output.shape[-2]))
-
-        return hook
-
-    handles = [
-        layer.register_forward_hook(note(path)) for path, layer in module.named_modules() if _shrinks_by_stride(layer)
-    ]
-    try:
-        with evaluating(module):
-            output = module(torch.zeros(1, in_channels, size, size, device=device_of(module)))
-    finally:
-        for handle in handles:
-            handle.remove()
-    if answer is not None:
-        answer.append(output)
-    return list(found.values())
-
-
-@contextlib.contextmanager
-def evaluating(module: nn.Module) -> Iterator[None]:
-    """No gradients and evaluation mode inside the block; each part's own mode after it."""
-    modes = [(part, part.training) for part in module.modules()]
-    module.eval()
-    try:
-        with torch.no_grad():
-            yield
-    finally:
-        for part, training in modes:
-            part.training = training
-
-
-def device_of(module: nn.Module) -> torch.device:
-    """Where the first parameter is."""
-    return next((parameter.device for parameter in module.parameters()), torch.device("cpu"))
+def _run(module: nn.Module, size: int, in_channels: int) -> tuple[list[_Map], Any]:
+    """The convolutions and pooling layers in the order in which they first run on one image, and the model's output."""
+    layers, output = observe(module, _shrinks_by_stride, (1, in_channels, size, size))
+    maps = []
+    for layer in layers:
+        sides = [(read[-2], gave[-2]) for read, gave in zip(layer.inputs, layer.outputs, strict=True) if len(read) == 4]
+        if sides:
+            maps.append(_Map(layer.path, layer.layer, *sides[0]))
+    return maps, output
 
 
 def _shrinks_by_stride(layer: nn.Module) -> bool:
-    from timm.layers import BlurPool2d
+    from timm.layers.blur_pool import BlurPool2d
 
     return isinstance(layer, nn.Conv2d | _MaxPoolNd | _AvgPoolNd | BlurPool2d)
 
 
-def _first(value: Any) -> int:
-    return value[0] if isinstance(value, tuple | list) else value
+def _first(sides: int | Sequence[int]) -> int:
+    return sides if isinstance(sides, int) else sides[0]
 
 
 def _stride(layer: nn.Module) -> int:
-    return _first(layer.stride)
+    return _first(vars(layer)["stride"])
 
 
-def _restride(module: nn.Module, seen: _Seen) -> str:
+def _restride(module: nn.Module, step: _Map) -> str:
     """Give the layer the stride that the rule says; what that is, in words."""
-    layer, old = seen.layer, _stride(seen.layer)
-    new = max(1, round(old * IMAGE / seen.read))
+    layer, path, old = step.layer, step.path, _stride(step.layer)
+    new = max(1, round(old * IMAGE / step.read))
     kind = type(layer).__name__
     if not isinstance(layer, nn.Conv2d):
         if new > 1:
-            layer.stride = new
-            return f"{seen.path} ({kind}) stride {old} to {new}"
+            vars(layer).update(stride=new)
+            return f"{path} ({kind}) stride {old} to {new}"
         replace_layers(module, {id(layer): nn.Identity()})
-        return f"{seen.path} ({kind}) removed"
+        return f"{path} ({kind}) removed"
     kernel = layer.kernel_size[0]
-    text = f"{seen.path} ({kernel}x{kernel}) stride {old} to {new}"
+    text = f"{path} ({kernel}x{kernel}) stride {old} to {new}"
     layer.stride = (new, new)
     if kernel > 1 and (kernel == old or kernel % 2 == 0):
         width = max(1, round(kernel * new / old))
@@ -170,10 +137,10 @@ def _tell_size(module: nn.Module) -> None:
     """Patch embeddings compare what they read with the size that they were built for: above 32x32, it is 32x32 now."""
     for part in module.modules():
         for name in ("img_size", "image_size"):
-            value = vars(part).get(name)
-            if isinstance(value, int | tuple | list) and _first(value) > IMAGE:
-                setattr(part, name, IMAGE if isinstance(value, int) else type(value)((IMAGE, IMAGE)))
-        patch = next((getattr(part, name, None) for name in ("proj", "conv_proj") if hasattr(part, name)), None)
+            side = vars(part).get(name)
+            if isinstance(side, int | tuple | list) and _first(side) > IMAGE:
+                setattr(part, name, IMAGE if isinstance(side, int) else type(side)((IMAGE, IMAGE)))
+        patch = next((getattr(part, name) for name in ("proj", "conv_proj") if hasattr(part, name)), None)
         if "patch_size" in vars(part) and isinstance(patch, nn.Conv2d):
-            stride = patch.stride
-            part.patch_size = stride[0] if isinstance(part.patch_size, int) else stride
+            whole = isinstance(vars(part)["patch_size"], int)
+            vars(part).update(patch_size=patch.stride[0] if whole else patch.stride)
