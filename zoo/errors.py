@@ -23,6 +23,7 @@ class Option:
 
 
 Words = str | Option
+Message = tuple[Words, ...]  # what :func:`sentence` makes a text of
 
 
 def sentence(parts: Iterable[Words], word: Callable[[Option], str] = str) -> str:
@@ -108,5 +109,5 @@ def unknown(kind: str, name: str, choices: Iterable[str], where: Words, *hint: W
     "unknown norm 'bnn' (looked in registry.yaml); did you mean 'bn'?"
     """
     near = did_you_mean(name, choices)
-    suggestion: tuple[Words, ...] = (near,) if near else ("; ", *hint) if any(hint) else ()
+    suggestion: Message = (near,) if near else ("; ", *hint) if any(hint) else ()
     return UnknownNameError(f"unknown {kind} {name!r} (looked in ", where, ")", *suggestion)

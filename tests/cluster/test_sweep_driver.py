@@ -11,12 +11,13 @@ import pytest
 import torch
 from small_runs import furnish
 
+from zoo.cli.options import worded
 from zoo.cluster import request as requests
 from zoo.cluster.request import Outcome, Source, make_request, work
 from zoo.cluster.sweep import Ticket, marks_in, sweep
 from zoo.data.datasets import load
 from zoo.engine.machine import choose_device
-from zoo.errors import ResultError
+from zoo.errors import ResultError, sentence
 from zoo.recipes.load import load_recipe
 from zoo.registry.merge import load_registry
 from zoo.results.folder import load_result
@@ -101,7 +102,7 @@ def test_a_full_gpu_is_one_line(monkeypatch):
     monkeypatch.setattr(requests, "_run", full)
     outcome = work(SimpleNamespace(number=3))
     assert (outcome.number, outcome.bug) == (3, None)
-    assert outcome.error.startswith("the device's memory is full; lower batch_size with --set")
+    assert sentence(outcome.error, worded).startswith("the device's memory is full; lower batch_size with --set")
 
 
 def test_every_run_is_done_and_told(three):
@@ -124,14 +125,14 @@ def test_one_error_stops_no_other(three):
 
     def turn(request):
         if request.seed == 0:
-            return Outcome(request.number, "node", 1.0, error="one line")
+            return Outcome(request.number, "node", 1.0, error=("one line",))
         return "WorkerCrashedError: gone" if request.seed == 1 else work(request)
 
     summary = sweep(tickets, 0, lambda: Here(turn), marks, heard)
     assert not summary.whole
     folders = [str(ticket.run.folder.path) for ticket in tickets]
-    assert summary.failed == {folders[0]: "one line"}
-    assert summary.lost == {folders[1]: "WorkerCrashedError: gone"}
+    assert summary.failed == {folders[0]: ("one line",)}
+    assert summary.lost == {folders[1]: ("WorkerCrashedError: gone",)}
     assert summary.done == 1
     assert "failed: 1, lost: 1" in str(summary)
 
@@ -143,7 +144,7 @@ def test_a_result_that_never_appears_is_lost(three, monkeypatch):
     monkeypatch.setattr("zoo.runner.sweep.run_one", lambda *_, **__: None)
     summary = sweep(tickets, 0, lambda: Here(), marks, heard)
     assert len(summary.lost) == 3
-    assert all("result.json: cannot be read" in line for line in summary.lost.values())
+    assert all("result.json: cannot be read" in sentence(message) for message in summary.lost.values())
 
 
 def test_an_interrupt_cancels_and_closes(three):
@@ -172,10 +173,10 @@ def test_a_task_says_what_is_wrong_in_one_line(three, tmp_path, monkeypatch):
         ({"model": "dot_lm"}, f"did you mean '{MODEL}'"),
     ):
         outcome = work(dataclasses.replace(good, **change))
-        assert told in outcome.error
+        assert told in sentence(outcome.error)
         assert outcome.bug is None
     with lock(Path(good.path)):
-        assert "another zoo (process " in work(good).error
+        assert "another zoo (process " in sentence(work(good).error)
     assert not Path(good.path).exists()
 
 
@@ -203,5 +204,5 @@ def test_the_marks_go_and_a_folder_that_cannot_be_written_is_said(tmp_path):
         assert marks.is_dir()
     assert list((tmp_path / "runs").iterdir()) == []
     (tmp_path / "file").touch()
-    with pytest.raises(ResultError, match=r"choose another with --runs"), marks_in(tmp_path / "file"):
+    with pytest.raises(ResultError, match=r"choose another with runs"), marks_in(tmp_path / "file"):
         pass

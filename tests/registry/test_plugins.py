@@ -291,7 +291,7 @@ def test_a_broken_recipe_is_named_and_skipped(install: Install, inline_cli, text
     (line,) = inline_cli.ok("list").lines
     assert line.startswith(f"warning: plugin {name!r} of zoo-recipe-short 1.2 is skipped: ")
     assert told in line
-    assert [told in plugin.problem for plugin in recipe_plugins()] == [True]
+    assert [told in str(plugin.problem) for plugin in recipe_plugins()] == [True]
     with pytest.raises(UnknownNameError, match=f"unknown recipe '{name}'"):
         load_recipe(name)
 

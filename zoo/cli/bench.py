@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from zoo.cli import options
 from zoo.cli.execute import carry_out
 from zoo.cli.job import of_one, prepare
 from zoo.cli.options import training_options
@@ -33,6 +34,6 @@ def bench(recipe: str, overrides: tuple[str, ...], **given: Any) -> None:
     try:
         groups = compare(stored, first)
     except ResultError as problem:  # damaged predictions, say: the runs are done all the same
-        click.echo(f"zoo: not tested against {first}: {problem}", err=True)
+        click.echo(f"zoo: not tested against {first}: {options.line(problem.parts)}", err=True)
         groups = compare(stored)
     click.echo(render(groups, "text"), nl=False)

@@ -12,6 +12,7 @@ import click
 from zoo.cli import options
 from zoo.cli.job import echo_notes
 from zoo.cli.options import INTERRUPTED
+from zoo.errors import sentence
 
 if TYPE_CHECKING:
     from zoo.cli.job import Job
@@ -91,10 +92,10 @@ def carry_out_on_cluster(
                 tickets, done_before, lambda: open_engine(job.cluster, resources, job.runs, len(tickets)), marks, shown
             )
     shown.say(str(summary))
-    for name, text in summary.lost.items():
-        shown.say(f"zoo: {name}: lost: {text}")
-    for name, line in summary.failed.items():
-        shown.say(f"zoo: {name}: {line}")
+    for name, message in summary.lost.items():
+        shown.say(f"zoo: {name}: lost: {sentence(message, options.worded)}")
+    for name, message in summary.failed.items():
+        shown.say(f"zoo: {name}: {sentence(message, options.worded)}")
     if not summary.whole:
         shown.say(
             f"zoo: {len(summary.failed) + len(summary.lost)} of {summary.runs} runs are not done; "

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import errno
+import logging
 import os
 import signal
 import sys
 import time
 from types import FrameType
+from typing import NoReturn
 
 import click
 
@@ -36,7 +38,7 @@ from zoo.cli import (
     tune,
 )
 from zoo.cli.options import INTERRUPTED
-from zoo.errors import ZooError, out_of_memory, sentence, unknown
+from zoo.errors import Words, ZooError, out_of_memory, unknown
 from zoo.utils.version import __version__
 
 GRACE = 5.0  # seconds in which torchrun ends the processes of one that failed
@@ -101,6 +103,7 @@ def main(arguments: list[str] | None = None) -> None:
     ``ZOO_TRACEBACK=1`` shows where a mistake was noticed, for authors of plugins.
     """
     signal.signal(signal.SIGTERM, _terminated)
+    logging.getLogger("zoo").addFilter(_worded)
     try:
         code = cli.main(args=arguments, prog_name="zoo", standalone_mode=False)
     except ZooError as problem:
@@ -108,14 +111,14 @@ def main(arguments: list[str] | None = None) -> None:
             raise
         if _told_by_the_first():
             sys.exit(problem.exit_code)
-        _fail(sentence(problem.parts, options.worded), problem.exit_code)
+        _fail(problem.exit_code, *problem.parts)
     except click.exceptions.NoArgsIsHelpError as problem:  # bare `zoo`, `zoo data`: the help, as it is
         click.echo(problem.format_message(), err=True)
         sys.exit(2)
     except click.ClickException as problem:
-        _fail(problem.format_message(), 2)
+        _fail(2, problem.format_message())
     except (click.Abort, KeyboardInterrupt):
-        _fail("interrupted", INTERRUPTED)
+        _fail(INTERRUPTED, "interrupted")
     except BrokenPipeError:  # `zoo list | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
@@ -124,18 +127,25 @@ def main(arguments: list[str] | None = None) -> None:
         if problem.filename is not None or problem.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO):
             raise
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python tries again as it ends
-        _fail(f"the output cannot be written ({problem.strerror}); what is finished is stored", 2)
+        _fail(2, f"the output cannot be written ({problem.strerror}); what is finished is stored")
     except Exception as problem:
         full = out_of_memory(problem)
         if full is None or os.environ.get("ZOO_TRACEBACK"):
             raise
-        _fail(sentence(full.parts, options.worded), full.exit_code)
+        _fail(full.exit_code, *full.parts)
     sys.exit(code if isinstance(code, int) else 0)
 
 
-def _fail(message: str, code: int) -> None:
-    click.echo(f"zoo: {' '.join(message.split())}", err=True)
+def _fail(code: int, *message: Words) -> NoReturn:
+    click.echo(f"zoo: {options.line(message)}", err=True)
     sys.exit(code)
+
+
+def _worded(record: logging.LogRecord) -> bool:
+    """Put the errors inside a warning into the words of the command line; every warning passes."""
+    if isinstance(record.args, tuple):
+        record.args = tuple(options.line(part.parts) if isinstance(part, ZooError) else part for part in record.args)
+    return True
 
 
 def _told_by_the_first() -> bool:

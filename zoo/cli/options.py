@@ -5,13 +5,13 @@ from __future__ import annotations
 import shlex
 import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 
-from zoo.errors import Option, ZooError
+from zoo.errors import Option, Words, ZooError, sentence
 from zoo.registry.merge import load_registry
 
 RUNS = Path("runs")
@@ -27,6 +27,11 @@ def again(*start: str) -> str:
 def worded(option: Option) -> str:
     """`option` of a message as it is typed: ``--data-dir``, ``--set batch_size=64``."""
     return " ".join(filter(None, [f"--{option.name.replace('_', '-')}", option.value]))
+
+
+def line(parts: Iterable[Words]) -> str:
+    """A message as the command line words it, on one line."""
+    return " ".join(sentence(parts, worded).split())
 
 
 def picture(default: str) -> Callable[[Command], Command]:

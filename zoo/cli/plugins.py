@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from zoo.cli import options
+
 if TYPE_CHECKING:
     from zoo.registry.plugins import Plugin
 
@@ -36,7 +38,7 @@ def plugins() -> None:
 def _added(plugin: Plugin) -> str:
     """Names, section by section; of many the first and how many more."""
     if plugin.problem:
-        return f"nothing, it is broken: {plugin.problem}"
+        return f"nothing, it is broken: {options.line(plugin.problem.parts)}"
     if plugin.recipe:
         return f"recipe {plugin.name}"
     sections = {kind: list(getattr(plugin.registry, f"{kind}s")) for kind in ("norm", "architecture", "model")}

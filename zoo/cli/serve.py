@@ -30,7 +30,7 @@ def serve(runs: tuple[Path, ...], port: int, host: str, baseline: str | None) ->
 
     with tempfile.TemporaryDirectory(prefix="zoo-serve-") as folder:
         try:
-            site = Site(runs or [options.RUNS], Path(folder), baseline)
+            site = Site(runs or [options.RUNS], Path(folder), baseline, lambda problem: options.line(problem.parts))
             with make_server(site, host, port) as server:
                 click.echo(f"http://{host}:{server.server_address[1]}/  (Ctrl-C ends it)")
                 server.serve_forever()

@@ -85,7 +85,7 @@ def tune(
         try:
             check_data(end, job.data, job.settings)
         except RecipeError as problem:
-            raise RecipeError(f"{where}: {problem}") from problem
+            raise RecipeError(f"{where}: ", *problem.parts) from problem
 
     from zoo.render.progress import make_reporter
     from zoo.render.tuning import render

@@ -13,7 +13,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from zoo.errors import MachineError, RunBusyError, ZooError, out_of_memory
+from zoo.errors import MachineError, Message, Option, RunBusyError, ZooError, out_of_memory
 from zoo.utils.version import __version__
 
 if TYPE_CHECKING:
@@ -61,15 +61,15 @@ class Request:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a task ended. `error`: the one line of a user's mistake; `bug`: the traceback of anything else.
+    """How a task ended. `error`: the message of a user's mistake; `bug`: the traceback of anything else.
 
-    `seconds` are the whole task's, imports included; the run is stored where both texts are None.
+    `seconds` are the whole task's, imports included; the run is stored where both are None.
     """
 
     number: int
     node: str
     seconds: float
-    error: str | None = None
+    error: Message | None = None
     bug: str | None = None
 
 
@@ -119,17 +119,18 @@ def make_request(
 def work(request: Request) -> Outcome:
     """Do one run to its end, in a worker; a run that was begun before goes on from its last epoch.
 
-    Nothing is raised but what ends the process, so that an error travels as text.
+    Nothing is raised but what ends the process: an error travels as its message.
     """
     clock, node = time.perf_counter(), socket.gethostname()
-    error = bug = None
+    error: Message | None = None
+    bug = None
     try:
         _run(request, node)
     except ZooError as problem:
-        error = str(problem)
+        error = problem.parts
     except Exception as problem:
         full = out_of_memory(problem)
-        error, bug = (str(full), None) if full else (None, traceback.format_exc())
+        error, bug = (full.parts, None) if full else (None, traceback.format_exc())
     return Outcome(request.number, node, time.perf_counter() - clock, error, bug)
 
 
@@ -182,8 +183,9 @@ def _arrive(request: Request, node: str) -> None:
     while not marks.is_dir():
         if time.monotonic() > until:
             raise MachineError(
-                f"{node} does not see {marks.parent}, where the runs are kept; give --runs a folder on a file system "
-                "that all machines of the cluster share"
+                f"{node} does not see {marks.parent}, where the runs are kept; give ",
+                Option("runs"),
+                " a folder on a file system that all machines of the cluster share",
             )
         time.sleep(0.5)
     try:

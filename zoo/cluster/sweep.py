@@ -14,7 +14,7 @@ from typing import Protocol
 
 from zoo.cluster.backend import Engine
 from zoo.cluster.request import SHARED, Outcome, Request
-from zoo.errors import ResultError
+from zoo.errors import Message, Option, ResultError
 from zoo.results.folder import load_result
 from zoo.results.history import EpochRow, load_history
 from zoo.results.run import Run
@@ -54,7 +54,7 @@ class Ticket:
 class Summary:
     """What became of a sweep. `overhead` is seconds of the slots that no run used, for each run done; None: not known.
 
-    `failed` maps a run's folder to the line of its error; `lost` to why its engine gave up, or to a traceback.
+    `failed` maps a run's folder to the message of its error; `lost` to why its engine gave up, or to a traceback.
     """
 
     runs: int
@@ -64,8 +64,8 @@ class Summary:
     retries: int = 0
     seconds: float = 0.0
     overhead: float | None = None
-    failed: dict[str, str] = field(default_factory=dict)
-    lost: dict[str, str] = field(default_factory=dict)
+    failed: dict[str, Message] = field(default_factory=dict)
+    lost: dict[str, Message] = field(default_factory=dict)
 
     @property
     def whole(self) -> bool:
@@ -91,7 +91,9 @@ def marks_in(runs: Path) -> Iterator[Path]:
     try:
         folder.mkdir(parents=True)
     except OSError as problem:
-        raise ResultError(f"{runs}: cannot be written to ({problem.strerror}); choose another with --runs") from problem
+        raise ResultError(
+            f"{runs}: cannot be written to ({problem.strerror}); choose another with ", Option("runs")
+        ) from problem
     try:
         yield folder
     finally:
@@ -169,15 +171,18 @@ def _end(ticket: Ticket, outcome: Outcome | str, summary: Summary) -> float:
     """Count how a run ended; the seconds that it used in this sweep."""
     name = str(ticket.run.folder.path)
     if isinstance(outcome, str):
-        summary.lost[name] = outcome
+        summary.lost[name] = (outcome,)
         return 0.0
-    if outcome.error or outcome.bug:
-        (summary.failed if outcome.error else summary.lost)[name] = outcome.error or outcome.bug
+    if outcome.error:
+        summary.failed[name] = outcome.error
+        return outcome.seconds
+    if outcome.bug:
+        summary.lost[name] = (outcome.bug,)
         return outcome.seconds
     try:
         result = _stored(ticket.run)
     except ResultError as problem:
-        summary.lost[name] = str(problem)
+        summary.lost[name] = problem.parts
         return outcome.seconds
     summary.done += 1
     ticket.reporter.run(ticket.run, summary.done_before + summary.done, summary.runs)

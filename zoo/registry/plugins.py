@@ -33,7 +33,7 @@ _warned: set[str] = set()
 
 @dataclass(frozen=True)
 class Plugin:
-    """One entry point. `distribution` has the version after the name; `problem` is why it is skipped, or empty."""
+    """One entry point. `distribution` has the version after the name; `problem` is why it is skipped, if it is."""
 
     group: str
     name: str
@@ -41,11 +41,11 @@ class Plugin:
     distribution: str
     registry: RegistryFile | None = None
     recipe: Origin | None = None
-    problem: str = ""
+    problem: ZooError | None = None
 
-    def broken(self, problem: Exception | str) -> Plugin:
-        """The same, adding nothing, for the reason that `problem` says."""
-        return replace(self, registry=None, recipe=None, problem=" ".join(str(problem).split()))
+    def broken(self, problem: ZooError) -> Plugin:
+        """The same, adding nothing, because of `problem`."""
+        return replace(self, registry=None, recipe=None, problem=problem)
 
 
 def registries() -> list[Plugin]:
@@ -65,16 +65,16 @@ def sound(found: Iterable[Plugin]) -> list[Plugin]:
         if not plugin.problem:
             used.append(plugin)
         elif "_ZOO_COMPLETE" not in os.environ:  # a shell that completes a name shows what is printed
-            _warn(f"warning: plugin {plugin.name!r} of {plugin.distribution} is skipped: {plugin.problem}")
+            _warn(f"warning: plugin {plugin.name!r} of {plugin.distribution} is skipped: ", plugin.problem)
     return used
 
 
-def _warn(line: str) -> None:
-    if line not in _warned:
+def _warn(what: str, problem: ZooError) -> None:
+    if (line := f"{what}{problem}") not in _warned:
         import logging
 
         _warned.add(line)
-        logging.getLogger(__name__).warning(line)  # stderr, unless a program that uses zoo says otherwise
+        logging.getLogger("zoo").warning("%s%s", what, problem)  # stderr, unless a program that uses zoo says otherwise
 
 
 def _installed(group: str) -> list[Plugin]:
@@ -104,7 +104,8 @@ def _scan(path: tuple[tuple[str, int], ...]) -> tuple[Plugin, ...]:
             found.setdefault(name, _plugins(name, metadata.distribution(candidate.name)))
         except Exception as problem:  # files that no installer wrote; their parser raises whatever it meets
             where = f"a package in {candidate.locate_file('')}"
-            found[where] = [Plugin(REGISTRY_GROUP, "?", "", where).broken(f"its metadata cannot be read: {problem!r}")]
+            unread = RegistryError(f"its metadata cannot be read: {problem!r}")
+            found[where] = [Plugin(REGISTRY_GROUP, "?", "", where).broken(unread)]
     return tuple(plugin for _, plugins in sorted(found.items()) for plugin in plugins)
 
 

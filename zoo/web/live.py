@@ -9,7 +9,7 @@ import re
 import shutil
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,11 +27,13 @@ class Site:
     """The page of `roots` as files under `folder`, made anew when results change. Its methods may run in threads.
 
     What cannot be read later on leaves the page as it was and stands in :meth:`news`. The first build raises
-    :class:`ZooError`.
+    :class:`ZooError`. `word` makes a text of an error.
     """
 
-    def __init__(self, roots: Sequence[Path], folder: Path, baseline: str | None) -> None:
-        self.roots, self.folder, self.baseline = roots, folder, baseline
+    def __init__(
+        self, roots: Sequence[Path], folder: Path, baseline: str | None, word: Callable[[ZooError], str] = str
+    ) -> None:
+        self.roots, self.folder, self.baseline, self.word = roots, folder, baseline, word
         self._lock = threading.Lock()
         self._edition = 0
         self._problem: str | None = None
@@ -69,7 +71,7 @@ class Site:
             self._build()
             self._problem = None
         except ZooError as problem:
-            self._problem = str(problem)
+            self._problem = self.word(problem)
 
     def _build(self) -> None:
         stored = load_all(find_results(self.roots))
