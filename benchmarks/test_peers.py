@@ -19,6 +19,7 @@ from torch import nn
 
 from zoo.data.loader import TrainLoader
 from zoo.engine.machine import native_bf16
+from zoo.engine.reporter import Reporter
 from zoo.engine.train import Batches, train
 from zoo.recipes.load import load_recipe
 from zoo.results.folder import RunFolder
@@ -36,7 +37,7 @@ TRANSFORMS = [
 ]
 
 
-class Turns:
+class Turns(Reporter):
     """A reporter of zoo's training that lets every peer train an epoch after each of zoo's, so that a slow moment meets
     all. A peer's time is not zoo's: train() counts its own epoch alone. The first epoch of each warms up and does not
     count; the slow ones, as documented, sit out every other turn.
@@ -49,12 +50,7 @@ class Turns:
         self.zoo: list[float] = []
         self.pairs: dict[str, list[tuple[float, float]]] = {name: [] for name in peers}
 
-    def resumed(self, *told: object) -> None:
-        """Nothing."""
-
-    window = resumed
-
-    def epoch(self, row: EpochRow, *told: object) -> None:
+    def epoch(self, row: EpochRow, *_: object) -> None:
         """Zoo's epoch is `row`; the peers' follow."""
         self.turn += 1
         for name, train_one in self.peers.items():

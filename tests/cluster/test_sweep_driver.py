@@ -55,13 +55,13 @@ class Here:
 
 
 class Heard:
-    """Progress as a list."""
+    """A reporter as a list of calls."""
 
     def __init__(self) -> None:
-        self.told = []
+        self.calls = []
 
     def __getattr__(self, name):
-        return lambda *arguments: self.told.append((name, *arguments))
+        return lambda *arguments: self.calls.append((name, *arguments))
 
 
 @pytest.fixture(scope="module")
@@ -115,9 +115,9 @@ def test_every_run_is_done_and_told(three):
     assert str(summary).startswith("7 runs: 4 done before, 3 done now in ")
     assert engine.said == ["close"]
     assert [load_result(ticket.run.folder.result).seed for ticket in tickets] == [0, 1, 2]
-    shown = [(name, row.epoch) for name, _, row, _ in (told for told in heard.told if told[0] == "advanced")]
+    shown = [(name, row.epoch) for name, _, row, _ in (call for call in heard.calls if call[0] == "advanced")]
     assert shown == [("advanced", 1), ("advanced", 2)] * 3
-    assert [told[2:] for told in heard.told if told[0] == "run"] == [(5, 7), (6, 7), (7, 7)]
+    assert [call[2:] for call in heard.calls if call[0] == "run"] == [(5, 7), (6, 7), (7, 7)]
 
 
 def test_one_error_stops_no_other(three):

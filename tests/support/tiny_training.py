@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from zoo.engine.reporter import Reporter
 from zoo.recipes.load import load_recipe
 from zoo.recipes.recipe import Recipe
 
@@ -35,7 +36,7 @@ def recipe(*overrides: str) -> Recipe:
     return load_recipe("standard", [*BASE, *overrides])
 
 
-class Silent:
+class Silent(Reporter):
     """A reporter that says nothing; `at_epoch` is called after each epoch."""
 
     def __init__(self, at_epoch: Any = None) -> None:
@@ -46,11 +47,6 @@ class Silent:
         self.saved.append((row.epoch, rose_from, saved))
         if self.at_epoch:
             self.at_epoch(row.epoch)
-
-    def __getattr__(self, name: str) -> Any:
-        if name not in ("resumed", "moved", "window", "run", "resolved", "finished"):
-            raise AttributeError(name)
-        return lambda *arguments, **keywords: None
 
 
 def same(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:

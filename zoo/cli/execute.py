@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 import click
 
@@ -16,12 +16,11 @@ from zoo.errors import sentence
 
 if TYPE_CHECKING:
     from zoo.cli.job import Job
+    from zoo.engine.reporter import Reporter
     from zoo.recipes.recipe import Recipe
     from zoo.registry.model import Model
-    from zoo.render.progress import Gathered
     from zoo.results.folder import Stored
     from zoo.results.run import Run
-    from zoo.track.tracker import Tracker
 
 
 def show_plan(job: Job, recipes: Sequence[Recipe], plans: Sequence[Sequence[Run]]) -> None:
@@ -55,18 +54,19 @@ def carry_out_on_cluster(
     job: Job,
     recipes: Sequence[Recipe],
     plans: Sequence[Sequence[Run]],
-    shown: Gathered,
-    trackers: list[Tracker],
-    git: dict[str, Any] | None,
+    lines: Reporter,
+    reporter_of: Callable[[Recipe], Reporter],
 ) -> list[list[Stored]]:
-    """The runs of `plans` on the job's cluster. Exits with code 2, after all have ended, where some are not stored."""
+    """The runs of `plans` on the job's cluster, each shown by the reporter of its recipe, all together by `lines`.
+
+    Exits with code 2, after all have ended, where some are not stored.
+    """
     from zoo.cluster.backends import open_engine
     from zoo.cluster.request import Source, make_request
     from zoo.cluster.sweep import Ticket, marks_in, sweep
     from zoo.results.folder import Stored, load_result
     from zoo.results.history import load_history
     from zoo.runner.estimate import OVER, look
-    from zoo.track.reporter import Tracked
 
     resources = job.cluster.for_device(job.settings.device.type)
     source = Source(job.registry, job.dataset, job.data_dir, resources.cpu)
@@ -76,28 +76,28 @@ def carry_out_on_cluster(
     done_before, total = 0, sum(len(runs) for _, runs in steps)
     with marks_in(job.runs) as marks:
         for recipe, runs in steps:
-            told = Tracked(shown, shown.say, trackers, recipe, job.data, git)
+            reporter = reporter_of(recipe)
             for run, (state, epoch) in zip(runs, look(runs, recipe, job.data), strict=True):
                 if state in OVER:
                     done_before += 1
-                    told.run(run, done_before, total)
-                    told.finished(run, load_result(run.folder.result), True)
+                    reporter.run(run, done_before, total)
+                    reporter.finished(run, load_result(run.folder.result), True)
                     continue
                 rows = load_history(run.folder.history)[:epoch] if epoch else []
                 request = make_request(len(tickets), run, recipe, job.data, job.settings, source, marks)
                 spent = sum(row.train_seconds + row.eval_seconds for row in rows)
-                tickets.append(Ticket(run, recipe.epochs, request, told, rows=epoch, seconds_before=spent))
-        with contextlib.redirect_stdout(sys.stderr):  # Ray tells of lost workers; stdout is for the table
+                tickets.append(Ticket(run, recipe.epochs, request, reporter, rows=epoch, seconds_before=spent))
+        with contextlib.redirect_stdout(sys.stderr):  # Ray logs lost workers; stdout is for the table
             summary = sweep(
-                tickets, done_before, lambda: open_engine(job.cluster, resources, job.runs, len(tickets)), marks, shown
+                tickets, done_before, lambda: open_engine(job.cluster, resources, job.runs, len(tickets)), marks, lines
             )
-    shown.say(str(summary))
+    lines.say(str(summary))
     for name, message in summary.lost.items():
-        shown.say(f"zoo: {name}: lost: {sentence(message, options.worded)}")
+        lines.say(f"zoo: {name}: lost: {sentence(message, options.worded)}")
     for name, message in summary.failed.items():
-        shown.say(f"zoo: {name}: {sentence(message, options.worded)}")
+        lines.say(f"zoo: {name}: {sentence(message, options.worded)}")
     if not summary.whole:
-        shown.say(
+        lines.say(
             f"zoo: {len(summary.failed) + len(summary.lost)} of {summary.runs} runs are not done; "
             f"to go on: {options.again('zoo')}"
         )
@@ -120,7 +120,6 @@ def carry_out(
     from zoo.runner.checks import check
     from zoo.runner.runs import models_of
     from zoo.runner.runs import plan as plan_runs
-    from zoo.track.reporter import Tracked
     from zoo.track.trackers import open_trackers
 
     plans = [
@@ -135,29 +134,36 @@ def carry_out(
     stored, distributed = [], job.settings.distributed
     track = job.track if distributed.is_main else ()
     git = zoo_commit() if track else None  # for trackers; each run records its own
-    told_by = Gathered(quiet=False) if job.cluster else make_reporter(quiet=not distributed.is_main)
-    with told_by as reporter, open_trackers(track, job.runs, reporter.say) as trackers:
-        echo_notes({name: lines for told in notes for name, lines in told.items()}, reporter.say)
+    shown = Gathered(quiet=False) if job.cluster else make_reporter(quiet=not distributed.is_main)
+    with shown as lines, open_trackers(track, job.runs, lines.say) as trackers:
+        echo_notes({name: texts for of_plan in notes for name, texts in of_plan.items()}, lines.say)
+
+        def reporter_of(recipe: Recipe) -> Reporter:
+            if not track:
+                return lines
+            from zoo.track.reporter import Tracked
+
+            return Tracked(lines, trackers, recipe, job.data, git)
+
         try:
             # All before the first run: an interruption must not leave old results standing.
             if job.restart and distributed.is_main:
                 engine.clear([run for plan in plans for run in plan])
             for plan, recipe in zip(plans, recipes, strict=True):
-                reporter.say(
+                lines.say(
                     f"recipe {recipe.slug} ({recipe.precision}) on {job.data.name}: "
                     f"{len(models_of(plan))} models x {len(job.seeds)} seeds, {recipe.epochs} epochs, "
                     f"runs in {job.runs}"
                 )
                 if job.cluster:
                     continue  # the runs of all recipes are one sweep
-                told = Tracked(reporter, reporter.say, trackers, recipe, job.data, git)
-                results = engine.bench(plan, recipe, job.data, job.settings, told)
+                results = engine.bench(plan, recipe, job.data, job.settings, reporter_of(recipe))
                 if distributed.is_main:
                     stored.append([Stored(result, run.folder) for result, run in zip(results, plan, strict=True)])
             if job.cluster:
-                stored = carry_out_on_cluster(job, recipes, plans, reporter, trackers, git)
+                stored = carry_out_on_cluster(job, recipes, plans, lines, reporter_of)
         except KeyboardInterrupt:
             again = options.again(*(["zoo"] if distributed.world_size == 1 else ["torchrun", "...", "-m", "zoo"]))
-            reporter.say(f"zoo: interrupted; every finished epoch is saved. To go on: {again}")
+            lines.say(f"zoo: interrupted; every finished epoch is saved. To go on: {again}")
             raise SystemExit(INTERRUPTED) from None
     return stored

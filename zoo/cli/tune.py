@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
@@ -13,10 +13,6 @@ from zoo.cli.job import prepare_alone
 from zoo.cli.options import step_options
 from zoo.errors import RecipeError
 from zoo.utils.extras import require
-
-if TYPE_CHECKING:
-    from zoo.registry.model import Model
-    from zoo.tuning.study import Trial
 
 
 @click.command()
@@ -88,7 +84,7 @@ def tune(
             raise RecipeError(f"{where}: ", *problem.parts) from problem
 
     from zoo.render.progress import make_reporter
-    from zoo.render.tuning import render
+    from zoo.render.tuning import TrialLines, render
     from zoo.tuning.tune import Plan
     from zoo.tuning.tune import tune as work
 
@@ -108,7 +104,7 @@ def tune(
             f"trials of {wanted.epochs} epochs"
         )
         try:
-            found = work(job.models, plan, job.data, job.settings, _Progress(lines), restart)
+            found = work(job.models, plan, job.data, job.settings, TrialLines(lines), restart)
         except KeyboardInterrupt:
             lines.say(f"zoo: interrupted; every finished trial and epoch is saved. To go on: {options.again('zoo')}")
             raise SystemExit(options.INTERRUPTED) from None
@@ -125,30 +121,3 @@ def tune(
             bench = ["zoo", "bench", tuning.model, "--recipe", str(tuning.path), "--seeds", "3", *places, *kept]
             click.echo(f"next: {shlex.join(bench)}", err=True)
     click.echo(f"then: {shlex.join(['zoo', 'compare', '--tuned', *kept[1:]])}", err=True)
-
-
-class _Progress:
-    """What a bench shows, and what there is to say of trials."""
-
-    def __init__(self, lines: Any) -> None:
-        self._lines = lines
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._lines, name)
-
-    def study(self, model: Model, trials: int, done: int, path: Path) -> None:
-        """See :class:`zoo.tuning.tune.Reporter`."""
-        self._lines.say(f"{model.name}: {done} of {trials} trials done, {path}")
-
-    def tries(self, values: dict[str, float | int]) -> None:
-        """See :class:`zoo.tuning.tune.Reporter`."""
-        self._lines.say("  " + ", ".join(f"{key} {value:g}" for key, value in values.items()))
-
-    def ended(self, trial: Trial) -> None:
-        """See :class:`zoo.tuning.tune.Reporter`."""
-        if trial.diverged:
-            self._lines.say("  diverged, which counts as 0 %")
-        elif trial.pruned:
-            self._lines.say(f"  pruned after epoch {len(trial.accuracies)}")
-        else:
-            self._lines.say(f"  held-out accuracy {100 * trial.accuracy:.2f} %")

@@ -8,7 +8,6 @@ import os
 import socket
 import time
 import traceback
-from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,10 +17,8 @@ from zoo.utils.version import __version__
 
 if TYPE_CHECKING:
     from zoo.data.datasets import Dataset
-    from zoo.engine.train import EpochRow
     from zoo.recipes.recipe import Recipe
     from zoo.results.run import Run
-    from zoo.results.schema import Result, SettingsPart
     from zoo.runner.settings import Settings
 
 VARIABLES = ("ZOO_DATA", "ZOO_CACHE", "ZOO_REGISTRY")  # they name folders, so they have to mean the same there
@@ -143,6 +140,7 @@ def _run(request: Request, node: str) -> None:
     from zoo.data.datasets import load
     from zoo.engine.machine import choose_device
     from zoo.engine.memory import configure_allocator
+    from zoo.engine.reporter import Reporter
     from zoo.recipes.recipe import Recipe
     from zoo.registry.merge import load_registry
     from zoo.registry.model import starting_from
@@ -167,7 +165,7 @@ def _run(request: Request, node: str) -> None:
     until = time.monotonic() + PATIENCE
     while True:
         try:
-            bench([run], recipe, data, settings, Silent())
+            bench([run], recipe, data, settings, Reporter())  # silent: the sweep reads history.csv instead
             return
         except RunBusyError:
             if time.monotonic() > until:
@@ -196,28 +194,3 @@ def _arrive(request: Request, node: str) -> None:
         ) from problem
     os.environ.update(request.environment)
     (marks / f"{request.number}.{node}.{os.getpid()}.{time.time_ns()}").touch()
-
-
-class Silent:
-    """A reporter for a worker: the sweep reads ``history.csv`` instead."""
-
-    def run(self, run: Run, number: int, total: int) -> None:
-        """See :class:`zoo.runner.sweep.Reporter`."""
-
-    def finished(self, run: Run, result: Result, was_done: bool) -> None:
-        """See :class:`zoo.runner.sweep.Reporter`."""
-
-    def resolved(self, run: Run, settings: SettingsPart) -> None:
-        """See :class:`zoo.runner.run_one.Reporter`."""
-
-    def moved(self, changed: Sequence[str]) -> None:
-        """See :class:`zoo.runner.run_one.Reporter`."""
-
-    def resumed(self, epoch: int, epochs: int) -> None:
-        """See :class:`zoo.engine.train.Reporter`."""
-
-    def window(self, epoch: int, epochs: int, step: int, steps: int, loss: float, accuracy: float, rate: float) -> None:
-        """See :class:`zoo.engine.train.Reporter`."""
-
-    def epoch(self, row: EpochRow, epochs: int, rose_from: float | None, saved: bool) -> None:
-        """See :class:`zoo.engine.train.Reporter`."""

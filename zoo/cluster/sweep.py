@@ -10,31 +10,17 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
 
 from zoo.cluster.backend import Engine
 from zoo.cluster.request import SHARED, Outcome, Request
+from zoo.engine.reporter import Reporter
 from zoo.errors import Message, Option, ResultError
 from zoo.results.folder import load_result
-from zoo.results.history import EpochRow, load_history
+from zoo.results.history import load_history
 from zoo.results.run import Run
 from zoo.results.schema import Result
-from zoo.runner.sweep import Reporter
 
 POLL = 0.5  # seconds between looks at the engine and at the runs' folders
-
-
-class Progress(Reporter, Protocol):
-    """Progress of runs that go on at the same time."""
-
-    def say(self, text: str) -> None:
-        """Print one line."""
-
-    def began(self, run: Run, node: str, times: int) -> None:
-        """A worker on `node` took the run up, for the first time or, after it was lost, again."""
-
-    def advanced(self, run: Run, row: EpochRow, epochs: int) -> None:
-        """An epoch of a run is saved."""
 
 
 @dataclass
@@ -101,7 +87,7 @@ def marks_in(runs: Path) -> Iterator[Path]:
 
 
 def sweep(
-    tickets: Sequence[Ticket], done_before: int, open_engine: Callable[[], Engine], marks: Path, shown: Progress
+    tickets: Sequence[Ticket], done_before: int, open_engine: Callable[[], Engine], marks: Path, shown: Reporter
 ) -> Summary:
     """Carry out all `tickets`; `done_before` more runs need nothing. What ends one run with an error ends no other.
 
@@ -143,7 +129,7 @@ def sweep(
     return summary
 
 
-def _follow(waiting: dict[int, Ticket], marks: Path, shown: Progress) -> None:
+def _follow(waiting: dict[int, Ticket], marks: Path, shown: Reporter) -> None:
     """Show what workers began and which epochs they saved since the last look."""
     taken = Counter[int]()
     nodes: dict[int, str] = {}
@@ -159,7 +145,7 @@ def _follow(waiting: dict[int, Ticket], marks: Path, shown: Progress) -> None:
             _show_rows(ticket, shown)
 
 
-def _show_rows(ticket: Ticket, shown: Progress) -> None:
+def _show_rows(ticket: Ticket, shown: Reporter) -> None:
     with contextlib.suppress(ResultError):  # there is none yet
         rows = load_history(ticket.run.folder.history)
         for row in rows[ticket.rows :]:

@@ -24,13 +24,13 @@ from zoo.engine.machine import synchronize
 from zoo.engine.memory import PeakMemory, ResidentPeak
 from zoo.engine.memory_format import LAYOUTS
 from zoo.engine.optim import make_optimizer
+from zoo.engine.reporter import Reporter
 from zoo.engine.step import TrainStep
 from zoo.engine.timing import seconds_of
 from zoo.errors import ZooError
 from zoo.recipes.recipe import Recipe
 from zoo.recipes.schema import Constant
 from zoo.results.folder import RunFolder
-from zoo.results.history import EpochRow
 from zoo.utils.distributed import SINGLE_PROCESS
 
 EPOCHS = 2  # of ten windows each
@@ -57,16 +57,13 @@ class Training:
     resident_peak_bytes: int | None
 
 
-class _Turns:
+class _Turns(Reporter):
     """A reporter whose every window is followed by as many bare steps; the loop does not count what it spends here."""
 
     def __init__(self, step: Callable[[], object], batch_size: int, device: torch.device) -> None:
         self.step, self.batch_size, self.device = step, batch_size, device
         self.pairs: list[tuple[float, float]] = []
         self.last = 0
-
-    def resumed(self, epoch: int, epochs: int) -> None:
-        """Never: the folder is new."""
 
     def window(self, epoch: int, epochs: int, step: int, steps: int, loss: float, accuracy: float, rate: float) -> None:
         count = step - (self.last if step > self.last else 0)
@@ -76,9 +73,6 @@ class _Turns:
             self.step()
         synchronize(self.device)
         self.pairs.append((rate, count * self.batch_size / (time.perf_counter() - start)))
-
-    def epoch(self, row: EpochRow, epochs: int, rose_from: float | None, saved: bool) -> None:
-        """Nothing: what is between epochs is not measured."""
 
 
 def measure_training(

@@ -6,7 +6,7 @@ import math
 import statistics
 import time
 from dataclasses import asdict, dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +16,7 @@ from zoo.engine.checkpoint import save_state
 from zoo.engine.evaluate import evaluate
 from zoo.engine.machine import synchronize
 from zoo.engine.optim import lr_factor, make_optimizer, make_plateau, set_lr
+from zoo.engine.reporter import Reporter
 from zoo.engine.step import TrainStep
 from zoo.recipes.recipe import Recipe
 from zoo.results.folder import RunFolder
@@ -44,19 +45,6 @@ class Outcome:
     window_rates: list[float]  # images per second of each window, the first of each session left out
     resumes: int
     diverged: Diverged | None = None
-
-
-class Reporter(Protocol):
-    """Where progress goes; the command line shows it, a test may count it."""
-
-    def resumed(self, epoch: int, epochs: int) -> None:
-        """Training goes on after `epoch`."""
-
-    def window(self, epoch: int, epochs: int, step: int, steps: int, loss: float, accuracy: float, rate: float) -> None:
-        """A part of an epoch is done; `loss` and `accuracy` are over the epoch so far, `rate` in images per second."""
-
-    def epoch(self, row: EpochRow, epochs: int, rose_from: float | None, saved: bool) -> None:
-        """An epoch is evaluated; `saved` says that it is the best so far, `rose_from` what the best was before."""
 
 
 @dataclass(frozen=True)

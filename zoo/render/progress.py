@@ -7,13 +7,14 @@ from collections.abc import Sequence
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from zoo.engine.train import EpochRow
+from zoo.engine.reporter import Reporter
 from zoo.render.marks import TEST_MARK
+from zoo.results.history import EpochRow
 from zoo.results.run import Run
 from zoo.results.schema import Result, SettingsPart
 
 
-class Lines:
+class Lines(Reporter):
     """Plain lines: one per epoch. The base of :class:`Bars`, which adds what moves."""
 
     def __init__(self, quiet: bool) -> None:
@@ -24,32 +25,29 @@ class Lines:
         self.console.print(text, markup=False)
 
     def run(self, run: Run, number: int, total: int) -> None:
-        """See :class:`zoo.runner.sweep.Reporter`."""
+        """The run's number, name and label."""
         self.say(f"[{number}/{total}] {run.name}: {run.model.label}")
 
     def resolved(self, run: Run, settings: SettingsPart) -> None:
-        """See :class:`zoo.runner.sweep.Reporter`."""
+        """Where it trains and how."""
         workers = f", {settings.workers} workers" if settings.workers else ""
         compiled = ", compiled" if settings.compiled else ""
         self.say(f"  {settings.device}, {settings.layout}{compiled}, augmentation: {settings.executor}{workers}")
 
     def moved(self, changed: Sequence[str]) -> None:
-        """See :class:`zoo.runner.run_one.Reporter`."""
+        """What is another machine's."""
         self.say(
             f"  begun with another {', '.join(changed)}: what comes out may differ from a run that was not moved, and "
             "only the speed from here on counts"
         )
 
     def resumed(self, epoch: int, epochs: int) -> None:
-        """See :class:`zoo.engine.train.Reporter`."""
+        """After which epoch."""
         self.say(f"  goes on after epoch {epoch} of {epochs}")
 
-    def window(self, epoch: int, epochs: int, step: int, steps: int, loss: float, accuracy: float, rate: float) -> None:
-        """See :class:`zoo.engine.train.Reporter`."""
-
     def epoch(self, row: EpochRow, epochs: int, rose_from: float | None, saved: bool) -> None:
-        """See :class:`zoo.engine.train.Reporter`."""
-        parts = _figures(row, epochs)
+        """The epoch's metrics, the time that is left and whether it is the best so far."""
+        parts = _metrics(row, epochs)
         if left := _time_left(row, epochs):
             parts.append(left)
         if saved:
@@ -57,7 +55,7 @@ class Lines:
         self.say(f"  {'  '.join(parts)}")
 
     def finished(self, run: Run, result: Result, was_done: bool) -> None:
-        """See :class:`zoo.runner.sweep.Reporter`."""
+        """The result and where it is stored."""
         how = "was done before" if was_done else f"{result.wall_seconds:.0f} s"
         self.say(f"  {_outcome(result)} ({how}), {run.folder.path}")
 
@@ -74,29 +72,29 @@ class Bars(Lines):
     def __init__(self, quiet: bool) -> None:
         super().__init__(quiet)
         self.bars = Progress(
-            TextColumn("  {task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[told]}"),
+            TextColumn("  {task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[metrics]}"),
             TimeRemainingColumn(), console=self.console, transient=True,
         )  # fmt: skip
-        self.task = self.bars.add_task("", total=None, told="", visible=False)
+        self.task = self.bars.add_task("", total=None, metrics="", visible=False)
 
     def run(self, run: Run, number: int, total: int) -> None:
-        """See :class:`zoo.runner.sweep.Reporter`."""
+        """A new run has no bar yet."""
         self.bars.update(self.task, visible=False)
         super().run(run, number, total)
 
     def window(self, epoch: int, epochs: int, step: int, steps: int, loss: float, accuracy: float, rate: float) -> None:
-        """See :class:`zoo.engine.train.Reporter`."""
+        """The bar advances."""
         self.bars.update(
             self.task,
             visible=True,
             description=f"epoch {epoch}/{epochs}",
             total=steps,
             completed=step,
-            told=f"loss {loss:.3f} acc {100 * accuracy:.2f} % {rate:,.0f} img/s",
+            metrics=f"loss {loss:.3f} acc {100 * accuracy:.2f} % {rate:,.0f} img/s",
         )
 
     def epoch(self, row: EpochRow, epochs: int, rose_from: float | None, saved: bool) -> None:
-        """See :class:`zoo.engine.train.Reporter`."""
+        """The bar starts again."""
         self.bars.reset(self.task, visible=False)
         super().epoch(row, epochs, rose_from, saved)
 
@@ -112,25 +110,24 @@ class Gathered(Lines):
     """Lines of runs that go on at the same time elsewhere: each names its run."""
 
     def run(self, run: Run, number: int, total: int) -> None:
-        """See :class:`zoo.runner.sweep.Reporter`; here it comes when the run has ended."""
+        """Called when the run has ended."""
         self._place = f"[{number}/{total}]"
 
     def resolved(self, run: Run, settings: SettingsPart) -> None:
-        """See :class:`zoo.runner.sweep.Reporter`."""
+        """Not shown."""
 
     def began(self, run: Run, node: str, times: int) -> None:
-        """See :class:`zoo.cluster.sweep.Progress`."""
+        """A worker took the run up."""
         self.say(f"{run.name}: begun on {node}" + (f" again, attempt {times}" if times > 1 else ""))
 
     def advanced(self, run: Run, row: EpochRow, epochs: int) -> None:
-        """See :class:`zoo.cluster.sweep.Progress`."""
-        self.say(f"{run.name}: {'  '.join(_figures(row, epochs))}")
+        """The epoch's metrics."""
+        self.say(f"{run.name}: {'  '.join(_metrics(row, epochs))}")
 
     def finished(self, run: Run, result: Result, was_done: bool) -> None:
-        """See :class:`zoo.runner.sweep.Reporter`."""
+        """The result and where it is stored."""
         how = "was done before" if was_done else f"{result.wall_seconds:.1f} s, resumes: {result.resumes}"
-        told = f"{_outcome(result)} ({how})"
-        self.say(f"{self._place} {run.name}: {told}, {run.folder.path}")
+        self.say(f"{self._place} {run.name}: {_outcome(result)} ({how}), {run.folder.path}")
 
 
 def make_reporter(quiet: bool) -> Lines:
@@ -139,7 +136,7 @@ def make_reporter(quiet: bool) -> Lines:
     return Bars(quiet) if reporter.console.is_terminal and not quiet else reporter
 
 
-def _figures(row: EpochRow, epochs: int) -> list[str]:
+def _metrics(row: EpochRow, epochs: int) -> list[str]:
     parts = [
         f"epoch {row.epoch:>{len(str(epochs))}}/{epochs}",
         f"lr {row.lr:.4f}",

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from zoo.recipes.diff import flatten
+from zoo.registry.model import Model
 from zoo.render.document import as_csv, as_json, document
+from zoo.tuning.study import Trial, TuningReporter
 
 if TYPE_CHECKING:
     from zoo.tuning.outcome import Tuning
@@ -91,3 +94,24 @@ def _record(tuning: Tuning) -> dict[str, object]:
             for trial in tuning.trials
         ],
     }
+
+
+class TrialLines(TuningReporter):
+    """What a bench shows, and lines for studies and trials."""
+
+    def study(self, model: Model, trials: int, done: int, path: Path) -> None:
+        """The number of trials that are done."""
+        self.say(f"{model.name}: {done} of {trials} trials done, {path}")
+
+    def tries(self, values: dict[str, float | int]) -> None:
+        """The values."""
+        self.say("  " + ", ".join(f"{key} {value:g}" for key, value in values.items()))
+
+    def ended(self, trial: Trial) -> None:
+        """The held-out accuracy."""
+        if trial.diverged:
+            self.say("  diverged, which counts as 0 %")
+        elif trial.accuracy is None:
+            self.say(f"  pruned after epoch {len(trial.accuracies)}")
+        else:
+            self.say(f"  held-out accuracy {100 * trial.accuracy:.2f} %")

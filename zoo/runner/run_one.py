@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import datetime
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import nn
@@ -20,6 +19,7 @@ from zoo.engine.environment import describe, zoo_commit
 from zoo.engine.evaluate import evaluate
 from zoo.engine.machine import configure_arithmetic, fresh_compiler
 from zoo.engine.memory import PeakMemory
+from zoo.engine.reporter import Reporter
 from zoo.recipes.recipe import Recipe
 from zoo.results.folder import save_predictions, save_result
 from zoo.results.history import epochs_to, save_history
@@ -39,18 +39,6 @@ from zoo.runner.settings import Settings, machine_faults, resolve_layout
 from zoo.utils.seeding import derive
 
 GOES_ON = "the same command goes on after the last finished epoch"
-
-
-class Reporter(train.Reporter, Protocol):
-    """Progress of one run."""
-
-    def resolved(self, run: Run, settings: SettingsPart) -> None:
-        """The layout and executor of a run are decided."""
-
-    def moved(self, changed: Sequence[str]) -> None:
-        """The run goes on with other hardware or software: `changed` has their names in ``environment``, or "source of
-        zoo" for another commit or other uncommitted changes.
-        """
 
 
 @dataclass(frozen=True)

@@ -4,28 +4,17 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Sequence
-from typing import Protocol
 
 from zoo.data.datasets import Dataset
+from zoo.engine.reporter import Reporter
 from zoo.recipes.recipe import Recipe
 from zoo.results.folder import load_result, make_folder
 from zoo.results.run import Run
 from zoo.results.schema import Result
 from zoo.runner.identity import check_identity, identity_of, identity_of_result
-from zoo.runner.run_one import Reporter as RunReporter
 from zoo.runner.run_one import run_one
 from zoo.runner.settings import Settings
 from zoo.utils.files import lock, remove_leftovers
-
-
-class Reporter(RunReporter, Protocol):
-    """Progress of a whole bench."""
-
-    def run(self, run: Run, number: int, total: int) -> None:
-        """A run starts."""
-
-    def finished(self, run: Run, result: Result, was_done: bool) -> None:
-        """A run is stored, or was stored before."""
 
 
 def clear(runs: Sequence[Run]) -> None:
@@ -42,9 +31,8 @@ def bench(
 
     All processes of ``settings.distributed`` call it together; the results are the first's, the others give none.
     `recipe.precision` is resolved (not ``auto``). Raises :class:`zoo.errors.RunBusyError` when another process is at
-    one of
-    the runs, :class:`zoo.errors.ResultError` when a stored run is of another definition of the model or of other data,
-    and what :func:`run_one` raises.
+    one of the runs, :class:`zoo.errors.ResultError` when a stored run is of another definition of the model or of
+    other data, and what :func:`run_one` raises.
     """
     identities = {run.model.name: identity_of(run.model, recipe, dataset) for run in runs}
     distributed = settings.distributed

@@ -5,101 +5,89 @@ from __future__ import annotations
 import contextlib
 import json
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path, PurePath
 from typing import Any
 
 from zoo.data.datasets import Dataset
+from zoo.engine.reporter import Relay, Reporter
 from zoo.errors import ResultError
 from zoo.recipes.recipe import Recipe
 from zoo.results.history import EpochRow, load_history
 from zoo.results.run import Run
 from zoo.results.schema import Result, SettingsPart
-from zoo.runner.sweep import Reporter
 from zoo.track.tracker import Entry, Tracker, one_line
 from zoo.utils.files import write_atomic
 
 ARTIFACTS = {"result.json": "zoo-result.json", "history.csv": "zoo-history.csv"}  # else `zoo compare` finds them too
 
 
-class Tracked:
-    """A reporter that passes every call on to `shown` and tells `trackers` of epochs and ends.
+class Tracked(Relay):
+    """Passes every call on to `shown` and logs epochs and ends to `trackers`.
 
     A run appears with its first epoch, so that one that is killed before leaves nothing. A tracker that raises is taken
     from the list, which other recipes of the command share, with one line.
     """
 
     def __init__(
-        self,
-        shown: Reporter,
-        say: Callable[[str], None],
-        trackers: list[Tracker],
-        recipe: Recipe,
-        dataset: Dataset,
-        git: dict[str, Any] | None,
+        self, shown: Reporter, trackers: list[Tracker], recipe: Recipe, dataset: Dataset, git: dict[str, Any] | None
     ) -> None:
-        self.shown, self.say, self.trackers = shown, say, trackers
-        self.recipe, self.dataset, self.git = recipe, dataset, git
+        super().__init__(shown)
+        self.trackers, self.recipe, self.dataset, self.git = trackers, recipe, dataset, git
+        self._entry: Entry | None = None
 
     def run(self, run: Run, number: int, total: int) -> None:
-        """See :class:`zoo.runner.sweep.Reporter`."""
-        self._run, self._settings, self._entry = run, None, None
-        self.shown.run(run, number, total)
+        """No tracker is called before there is an epoch."""
+        super().run(run, number, total)
+        self._run, self._entry = run, None
 
     def resolved(self, run: Run, settings: SettingsPart) -> None:
-        """See :class:`zoo.runner.run_one.Reporter`."""
+        """They are parameters of the run."""
+        super().resolved(run, settings)
         self._settings = settings
-        self.shown.resolved(run, settings)
-
-    def moved(self, changed: Sequence[str]) -> None:
-        """See :class:`zoo.runner.run_one.Reporter`."""
-        self.shown.moved(changed)
 
     def resumed(self, epoch: int, epochs: int) -> None:
-        """See :class:`zoo.engine.train.Reporter`."""
-        self.shown.resumed(epoch, epochs)
-        self._tell(lambda tracker: self._begin(tracker, epoch))
-
-    def window(self, epoch: int, epochs: int, step: int, steps: int, loss: float, accuracy: float, rate: float) -> None:
-        """See :class:`zoo.engine.train.Reporter`."""
-        self.shown.window(epoch, epochs, step, steps, loss, accuracy, rate)
+        """The run is opened again."""
+        super().resumed(epoch, epochs)
+        self._log(lambda tracker: self._begin(tracker, self._enter(self._settings, self.git, fresh=epoch == 0), epoch))
 
     def epoch(self, row: EpochRow, epochs: int, rose_from: float | None, saved: bool) -> None:
-        """See :class:`zoo.engine.train.Reporter`."""
-        self.shown.epoch(row, epochs, rose_from, saved)
+        """The epoch's metrics are logged, in a run that its first epoch opens."""
+        super().epoch(row, epochs, rose_from, saved)
         if self._entry is None:
-            self._tell(lambda tracker: self._begin(tracker, 0))
-        self._tell(lambda tracker: tracker.log(row.epoch, epoch_metrics(row)))
+            self._log(lambda tracker: self._begin(tracker, self._enter(self._settings, self.git, fresh=True), 0))
+        self._log(lambda tracker: tracker.log(row.epoch, epoch_metrics(row)))
 
     def finished(self, run: Run, result: Result, was_done: bool) -> None:
-        """See :class:`zoo.runner.sweep.Reporter`."""
-        self.shown.finished(run, result, was_done)
+        """The metrics of the result are logged, and all of a run that the tracker lacks."""
+        super().finished(run, result, was_done)
         begun = self._entry is not None
-        self._tell(lambda tracker: self._finish(tracker, result, was_done, begun))
+        self._log(lambda tracker: self._finish(tracker, result, was_done, begun))
 
-    def _begin(self, tracker: Tracker, after: int) -> None:
-        """Open the run and tell what the tracker has not heard of the epochs up to `after`."""
-        self._enter(self._settings, self.git, fresh=after == 0)
-        known = tracker.begin(self._entry, fresh=self._fresh)
+    def _begin(self, tracker: Tracker, entry: Entry, after: int) -> None:
+        """Open the run and log those of the epochs up to `after` that the tracker lacks."""
+        logged = tracker.begin(entry, fresh=self._fresh)
         for row in load_history(self._run.folder.history)[:after] if after else ():
-            if row.epoch not in known:
+            if row.epoch not in logged:
                 tracker.log(row.epoch, epoch_metrics(row))
 
     def _finish(self, tracker: Tracker, result: Result, was_done: bool, begun: bool) -> None:
         if was_done:
-            self._enter(result.settings, result.git, fresh=False)
-            if not self._fresh and tracker.holds(self._entry):
+            entry = self._enter(result.settings, result.git, fresh=False)
+            if not self._fresh and tracker.holds(entry):
                 return
+        else:
+            entry = self._enter(self._settings, self.git, fresh=result.epochs_trained == 0)
         if not begun:  # done before, or diverged in its first epoch
-            self._begin(tracker, result.epochs_trained)
+            self._begin(tracker, entry, result.epochs_trained)
         folder = self._run.folder.path
         files = {name: (folder / file).read_text() for file, name in ARTIFACTS.items() if (folder / file).is_file()}
         tracker.end(result.status, result.epochs_trained, final_metrics(result), files)
 
-    def _enter(self, settings: SettingsPart, git: dict[str, Any] | None, *, fresh: bool) -> None:
-        """Make the run's entry once; it is fresh too where another machine has begun it anew and no id is left."""
+    def _enter(self, settings: SettingsPart, git: dict[str, Any] | None, *, fresh: bool) -> Entry:
+        """The run's entry, made once; it is fresh too where another machine has begun it anew and no id is left."""
         if self._entry is not None:
-            return
+            return self._entry
         folder, model = self._run.folder, self._run.model
         self._fresh = fresh or not folder.track.is_file()
         params = {
@@ -116,10 +104,11 @@ class Tracked:
             **settings.model_dump(),
             **flatten(self.recipe.canonical()),
         }
-        told = {name: value for name, value in params.items() if value is not None}
-        self._entry = Entry(run_id(folder.track, self._fresh), PurePath(*folder.path.parts[-4:]), told)
+        params = {name: value for name, value in params.items() if value is not None}
+        self._entry = Entry(run_id(folder.track, self._fresh), PurePath(*folder.path.parts[-4:]), params)
+        return self._entry
 
-    def _tell(self, what: Callable[[Tracker], None]) -> None:
+    def _log(self, what: Callable[[Tracker], None]) -> None:
         for tracker in list(self.trackers):
             try:
                 what(tracker)
@@ -139,9 +128,9 @@ def run_id(file: Path, fresh: bool) -> str:
             raise ResultError(
                 f"{file}: damaged or edited; remove it, and trackers take this for a new run"
             ) from problem
-    made = uuid.uuid4().hex
-    write_atomic(file, json.dumps({"id": made}).encode() + b"\n")
-    return made
+    new = uuid.uuid4().hex
+    write_atomic(file, json.dumps({"id": new}).encode() + b"\n")
+    return new
 
 
 def flatten(content: dict[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -156,7 +145,7 @@ def flatten(content: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def epoch_metrics(row: EpochRow) -> dict[str, float]:
-    """What is told of one epoch: losses in nats, accuracies 0 to 1, images per second."""
+    """What is logged of one epoch: losses in nats, accuracies 0 to 1, images per second."""
     metrics = {
         "lr": row.lr,
         "train/loss": row.train_loss,
@@ -169,14 +158,14 @@ def epoch_metrics(row: EpochRow) -> dict[str, float]:
 
 
 def final_metrics(result: Result) -> dict[str, float]:
-    """What is told at the end, under ``final/``; what the run has no figure of is left out. Times in seconds."""
-    found: dict[str, float | None] = {
+    """What is logged at the end, under ``final/``; what was not measured is left out. Times in seconds."""
+    metrics: dict[str, float | None] = {
         f"{split}_{name}": getattr(part, name)
         for split, part in (("test", result.test), ("holdout", result.holdout), ("train", result.train))
         if part
         for name in ("accuracy", "top5_accuracy", "loss", "ece", "brier")
     }
-    found |= {"parameters": result.model.parameters, "macs": result.model.macs, "wall_seconds": result.wall_seconds}
-    found |= {"selected_epoch": result.selection.epoch, "diverged_epoch": result.diverged_epoch}
-    found |= result.speed.model_dump(exclude={"window_rates", "inference_batch_size"})
-    return {f"final/{name}": value for name, value in found.items() if value is not None}
+    metrics |= {"parameters": result.model.parameters, "macs": result.model.macs, "wall_seconds": result.wall_seconds}
+    metrics |= {"selected_epoch": result.selection.epoch, "diverged_epoch": result.diverged_epoch}
+    metrics |= result.speed.model_dump(exclude={"window_rates", "inference_batch_size"})
+    return {f"final/{name}": value for name, value in metrics.items() if value is not None}

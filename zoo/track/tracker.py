@@ -5,10 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import PurePath
-from typing import TYPE_CHECKING, Protocol
-
-if TYPE_CHECKING:
-    from zoo.track.tracker import Tracker
+from typing import Protocol
 
 
 def one_line(problem: Exception) -> str:
@@ -43,7 +40,7 @@ class Tracker(Protocol):
     where: str  # for people: a folder or an address
 
     def holds(self, entry: Entry) -> bool:
-        """Whether the run was told here to its end."""
+        """Whether the run was logged here to its end."""
 
     def begin(self, entry: Entry, fresh: bool) -> Collection[int]:
         """Open the run, the one of `entry.id` again where there is one; the epochs that it has.
@@ -52,10 +49,10 @@ class Tracker(Protocol):
         """
 
     def log(self, epoch: int, metrics: dict[str, float]) -> None:
-        """The figures of one epoch, safe on the disk or on their way when this returns."""
+        """The metrics of one epoch, safe on the disk or on their way when this returns."""
 
     def end(self, status: str, epoch: int, metrics: dict[str, float], files: dict[str, str]) -> None:
         """The run is ``finished`` or ``diverged`` after `epoch`; `files` maps names to text."""
 
     def close(self) -> None:
-        """Nothing more will be told; a run that is open was interrupted and may go on one day."""
+        """Nothing more will be logged; a run that is open was interrupted and may resume one day."""

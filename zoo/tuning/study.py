@@ -10,8 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from zoo.engine.reporter import Relay
 from zoo.errors import MachineError, ResultError
 from zoo.recipes.schema import Tuned
+from zoo.registry.model import Model
 from zoo.tuning.space import Space
 from zoo.utils.files import lock
 from zoo.utils.seeding import derive
@@ -40,6 +42,22 @@ class Trial:
     def pruned(self) -> bool:
         """Whether it was stopped before its last epoch."""
         return self.accuracy is None
+
+
+class TuningReporter(Relay):
+    """Passes on to `shown` what a bench's reporter is called with, one trial being one run; of trials it does nothing.
+
+    ``run`` is called with the number of the trial, 1 being the first.
+    """
+
+    def study(self, model: Model, trials: int, done: int, path: Path) -> None:
+        """The trials of a model start; `done` of the `trials` are finished, in the study at `path`."""
+
+    def tries(self, values: dict[str, float | int]) -> None:
+        """What a trial tries."""
+
+    def ended(self, trial: Trial) -> None:
+        """A trial is finished."""
 
 
 class Study:

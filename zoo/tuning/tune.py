@@ -10,40 +10,25 @@ import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from zoo.data.datasets import Dataset
-from zoo.engine.train import EpochRow, Outcome
+from zoo.engine.reporter import Relay, Reporter
+from zoo.engine.train import Outcome
 from zoo.recipes.load import with_values
 from zoo.recipes.recipe import Recipe
 from zoo.registry.model import Model
 from zoo.results.folder import RunFolder, make_folder, model_folder
+from zoo.results.history import EpochRow
 from zoo.results.run import Run
 from zoo.runner.identity import check_identity, identity_of
-from zoo.runner.run_one import Reporter as RunReporter
 from zoo.runner.run_one import set_up, train_on
 from zoo.runner.settings import Settings
 from zoo.tuning.outcome import Tuning, conclude
 from zoo.tuning.space import Space, budget, study_name
-from zoo.tuning.study import WORST, Study, Trial, discard, opened
+from zoo.tuning.study import WORST, Study, TuningReporter, discard, opened
 from zoo.utils.files import lock, remove_leftovers
 from zoo.utils.seeding import derive
-
-
-class Reporter(RunReporter, Protocol):
-    """Progress of tuning."""
-
-    def study(self, model: Model, trials: int, done: int, path: Path) -> None:
-        """The trials of a model start; `done` of the `trials` are finished, in the study at `path`."""
-
-    def run(self, run: Run, number: int, total: int) -> None:
-        """The trial `number` (1 is the first) of `total` starts, or goes on."""
-
-    def tries(self, values: dict[str, float | int]) -> None:
-        """What that trial tries."""
-
-    def ended(self, trial: Trial) -> None:
-        """That trial is finished."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +54,12 @@ class Plan:
 
 
 def tune(
-    models: Sequence[Model], plan: Plan, dataset: Dataset, settings: Settings, reporter: Reporter, restart: bool = False
+    models: Sequence[Model],
+    plan: Plan,
+    dataset: Dataset,
+    settings: Settings,
+    reporter: TuningReporter,
+    restart: bool = False,
 ) -> list[Tuning]:
     """Do every trial that is not done, model by model, and write each model's tuned recipe; in one process.
 
@@ -106,7 +96,9 @@ class _Pruned(Exception):
     """A trial is stopped; raised through the training loop, whose files are whole at that moment."""
 
 
-def _trial(study: Study, model: Model, plan: Plan, dataset: Dataset, settings: Settings, reporter: Reporter) -> None:
+def _trial(
+    study: Study, model: Model, plan: Plan, dataset: Dataset, settings: Settings, reporter: TuningReporter
+) -> None:
     """Train one trial to its end, its pruning or its divergence."""
     trial = study.next()
     values = study.values(trial)
@@ -122,12 +114,12 @@ def _trial(study: Study, model: Model, plan: Plan, dataset: Dataset, settings: S
     with lock(folder.path):
         make_folder(folder)
         remove_leftovers(folder.path)
-        watch = _Watch(reporter, study, trial, recipe.epochs)
+        pruning = _Pruning(reporter, study, trial, recipe.epochs)
         ready = set_up(run, recipe, dataset, settings, identity=identity)
         try:
             if ready.state is not None:
-                watch.judge(*(EpochRow(**row) for row in ready.state["progress"]["history"]))
-            outcome = train_on(ready, watch)
+                pruning.judge(*(EpochRow(**row) for row in ready.state["progress"]["history"]))
+            outcome = train_on(ready, pruning)
             diverged = outcome.diverged is not None
             accuracy = WORST if diverged else _held_out(outcome)
         except _Pruned:
@@ -152,18 +144,16 @@ def _held_out(outcome: Outcome) -> float:
     return next(row.eval_accuracy for row in outcome.history if row.epoch == outcome.selected_epoch)
 
 
-class _Watch:
+class _Pruning(Relay):
     """Passes progress on, and stops a trial that is to be pruned."""
 
-    def __init__(self, reporter: Reporter, study: Study, trial: Any, epochs: int) -> None:
-        self._reporter, self._study, self._trial, self._epochs = reporter, study, trial, epochs
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._reporter, name)
+    def __init__(self, shown: Reporter, study: Study, trial: Any, epochs: int) -> None:
+        super().__init__(shown)
+        self._study, self._trial, self._epochs = study, trial, epochs
 
     def epoch(self, row: EpochRow, epochs: int, rose_from: float | None, saved: bool) -> None:
-        """See :class:`zoo.engine.train.Reporter`."""
-        self._reporter.epoch(row, epochs, rose_from, saved)
+        """The epoch is judged."""
+        super().epoch(row, epochs, rose_from, saved)
         self.judge(row)
 
     def judge(self, *rows: EpochRow) -> None:

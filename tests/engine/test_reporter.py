@@ -1,0 +1,29 @@
+"""The one base class of reporters: silent by itself, and passed on whole."""
+
+from __future__ import annotations
+
+import inspect
+
+from zoo.engine.reporter import Relay, Reporter
+
+HOOKS = {name: len(inspect.signature(hook).parameters) - 1 for name, hook in vars(Reporter).items() if name[0] != "_"}
+
+
+class Recorder(Reporter):
+    """Keeps the name and the arguments of every call."""
+
+    def __init__(self) -> None:
+        self.calls = []
+
+    def __getattribute__(self, name: str):
+        if name not in HOOKS:
+            return super().__getattribute__(name)
+        return lambda *arguments: self.calls.append((name, *arguments))
+
+
+def test_a_relay_passes_every_call_on() -> None:
+    recorder = Recorder()
+    for name, arguments in HOOKS.items():
+        assert getattr(Reporter(), name)(*range(arguments)) is None
+        getattr(Relay(recorder), name)(*range(arguments))
+    assert recorder.calls == [(name, *range(arguments)) for name, arguments in HOOKS.items()]
