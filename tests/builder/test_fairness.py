@@ -10,7 +10,6 @@ import torch.nn.functional as F
 from torch import nn
 from torch.nn.modules.module import register_module_forward_hook
 from torch.nn.utils import parametrizations
-from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from zoo.builder.construct import build
 from zoo.builder.fairness import untouched
@@ -71,17 +70,14 @@ CHANGES = [
     (lambda: torch.set_default_device("meta"), "set_default_device) from cpu to meta"),
     (lambda: torch.set_grad_enabled(False), "set_grad_enabled) from True to False"),
     (lambda: torch.set_num_threads(torch.get_num_threads() + 1), "set_num_threads) from "),
-    (lambda: torch.set_flush_denormal(True), "set_flush_denormal from False to True"),
     (lambda: torch.use_deterministic_algorithms(True), "use_deterministic_algorithms from off to on"),
     (lambda: torch.use_deterministic_algorithms(True, warn_only=True), "from off to warn only"),
-    (lambda: torch.autograd.set_detect_anomaly(True), "anomaly detection"),
     (lambda: torch.autocast("cpu", torch.bfloat16).__enter__(), "autocast on the CPU from False to True"),
     (lambda: torch.autocast("cpu", enabled=False).__enter__(), "open torch.autocast contexts from 0 to 1"),
     (lambda: torch.set_autocast_enabled("cuda", True), "autocast on the GPU"),
     (lambda: torch.set_float32_matmul_precision("high"), "set_float32_matmul_precision) from highest to high"),
     (lambda: torch.set_float32_matmul_precision("medium"), "from highest to medium"),
     (lambda: register_module_forward_hook(lambda *_: None), "the forward hooks of every module from 0 to 1"),
-    (lambda: register_optimizer_step_post_hook(lambda *_: None), "the post hooks of every optimizer from 0 to 1"),
     (lambda: torch.manual_seed(0), "the seed of all random numbers (torch.manual_seed)"),
     (lambda: torch.seed(), "the seed of all random numbers (torch.manual_seed)"),
     toggle(torch.backends.cuda.matmul, "allow_tf32"),
@@ -89,13 +85,10 @@ CHANGES = [
     toggle(torch.backends.cudnn, "benchmark"),
     toggle(torch.backends.cudnn, "deterministic"),
     toggle(torch.backends.cudnn, "enabled"),
-    toggle(torch.backends.mkldnn, "enabled"),
-    toggle(torch.utils.deterministic, "fill_uninitialized_memory"),
 ]
 if hasattr(torch.backends, "fp32_precision"):
     CHANGES += [
         (lambda: setattr(torch.backends, "fp32_precision", "tf32"), "torch.backends.fp32_precision from "),
-        (lambda: setattr(torch.backends.mkldnn.conv, "fp32_precision", "bf16"), "mkldnn.conv.fp32_precision from "),
     ]
 
 
