@@ -74,10 +74,10 @@ def load_norm(model: Model) -> Norm:
 def _check_signature(builder: Callable[..., Any], where: str, *args: Any, **kwargs: Any) -> None:
     try:
         signature = inspect.signature(builder)
-    except (TypeError, ValueError):  # a builtin without a signature: the call itself will tell
+    except (TypeError, ValueError):  # a builtin without a signature: the call itself will fail
         return
     try:
         signature.bind(*args, **kwargs)
     except TypeError as problem:
-        given = ", ".join([*("num_channels" for _ in args), *kwargs])
-        raise RegistryError(f"{where}{signature} cannot be called with ({given}): {problem}") from problem
+        names = ", ".join([*("num_channels" for _ in args), *kwargs])
+        raise RegistryError(f"{where}{signature} cannot be called with ({names}): {problem}") from problem

@@ -16,7 +16,7 @@ from torch.nn.parameter import is_lazy
 from torch.optim.lr_scheduler import LRScheduler
 
 from zoo.builder.torchstate import Snapshot
-from zoo.errors import RegistryError
+from zoo.errors import Option, RegistryError, Words
 from zoo.utils.distributed import unsynchronised
 
 # The harness uses none of these, so their author would believe in a training that did not take place.
@@ -24,9 +24,10 @@ OWN_TRAINING = (
     "configure_optimizers", "training_step", "optimizer_step", "make_optimizer",
     "optimizer", "optimizers", "lr_scheduler", "lr_schedulers",
 )  # fmt: skip
-_ONE_RECIPE = (
+_ONE_RECIPE: tuple[Words, ...] = (
     "a model cannot bring its own training, all models of a table share one recipe; "
-    "take it out, or write what it does into a recipe file, for all models, and give that with --recipe"
+    "take it out, or write what it does into a recipe file, for all models, and give that with ",
+    Option("recipe"),
 )
 
 
@@ -39,7 +40,7 @@ def untouched(where: str, doing: str) -> Iterator[None]:
     before, problem = Snapshot(), None
     try:
         yield
-    except Exception as caught:  # a forward pass that has turned gradients off fails too; then that is told
+    except Exception as caught:  # a forward pass that has turned gradients off fails too; that is what is reported
         problem = caught
     if changes := before.changes():
         before.put_back()
@@ -55,9 +56,9 @@ def check_module(where: str, module: nn.Module) -> None:
     """Raise :class:`RegistryError` where `module` has a training of its own, or hooks on its gradients."""
     for path, part in module.named_modules():
         has = sorted(set(OWN_TRAINING) & set(dir(part)))
-        has += [name for name, value in vars(part).items() if isinstance(value, torch.optim.Optimizer | LRScheduler)]
+        has += [name for name, own in vars(part).items() if isinstance(own, torch.optim.Optimizer | LRScheduler)]
         if has:
-            raise RegistryError(f"{where}: {_told(path, part)} has {has[0]!r}: {_ONE_RECIPE}")
+            raise RegistryError(f"{where}: {_named(path, part)} has {has[0]!r}: ", *_ONE_RECIPE)
     for name, parameter in module.named_parameters():
         if is_lazy(parameter):
             raise RegistryError(
@@ -71,21 +72,27 @@ def check_module(where: str, module: nn.Module) -> None:
             )
 
 
-def step(module: nn.Module, images: Tensor) -> tuple[nn.Module, dict[str, nn.Parameter], Any]:
-    """A copy of `module` after the backward pass of a step on `images` and an answer to them in eval mode, its
-    parameters before, and the answer: what :func:`check_after` looks at. Raises whatever the model does.
+def check_step(where: str, module: nn.Module, images: Tensor) -> tuple[nn.Module, Any]:
+    """Train a copy of `module` for one step on (N, C, H, W) `images`: the copy, in eval mode, and its output for them.
+
+    Raises :class:`RegistryError`, `where` first, for what no model may do: have a training of its own, change torch's
+    global state, or do more to the copy than a step and an evaluation may. What the model raises passes through.
     """
-    twin = unsynchronised(copy.deepcopy(module))
-    before = dict(twin.named_parameters())
-    twin.train()(images).sum().backward()
-    with torch.no_grad():
-        return twin, before, twin.eval()(images)
+    check_module(where, module)
+    with untouched(where, "running"):
+        twin = unsynchronised(copy.deepcopy(module))
+        before = dict(twin.named_parameters())
+        torch.autograd.backward(twin.train()(images).sum())
+        with torch.no_grad():
+            output = twin.eval()(images)
+    _check_after(where, module, twin, before)
+    return twin, output
 
 
-def check_after(where: str, module: nn.Module, twin: nn.Module, before: dict[str, nn.Parameter]) -> None:
-    """Raise :class:`RegistryError` where a training step and an answer in eval mode did more to `twin` than they may.
+def _check_after(where: str, module: nn.Module, twin: nn.Module, before: dict[str, nn.Parameter]) -> None:
+    """What a step of training and an evaluation did to `twin`, a copy of `module` with the parameters `before`.
 
-    `twin` is the copy of `module` that did both, `before` its parameters before; buffers may have changed.
+    Buffers may have changed.
     """
     check_module(where, twin)
     after = dict(twin.named_parameters())
@@ -108,12 +115,12 @@ def check_after(where: str, module: nn.Module, twin: nn.Module, before: dict[str
     for path, part in twin.named_modules():
         if part.training:
             raise RegistryError(
-                f"{where}: {_told(path, part)} is in training mode after eval(), so it would treat test images as "
+                f"{where}: {_named(path, part)} is in training mode after eval(), so it would treat test images as "
                 "training images; leave train() and eval() as torch has them"
             )
 
 
-def _told(path: str, part: nn.Module) -> str:
+def _named(path: str, part: nn.Module) -> str:
     return f"its module {path!r} ({type(part).__name__})" if path else f"its {type(part).__name__}"
 
 

@@ -84,9 +84,9 @@ def call_builder(builder: Callable[..., Any], where: str, *args: Any, **kwargs: 
     except RegistryError:
         raise
     except Exception as problem:
-        given = ", ".join([*map(repr, args), *(f"{key}={value!r}" for key, value in kwargs.items() if key != "norm")])
+        named = (f"{key}={argument!r}" for key, argument in kwargs.items() if key != "norm")
         line = " ".join(f"{type(problem).__name__}: {problem}".split())
-        raise RegistryError(f"{where}({given}) failed: {line}") from problem
+        raise RegistryError(f"{where}({', '.join([*map(repr, args), *named])}) failed: {line}") from problem
     if not isinstance(module, nn.Module):
         raise RegistryError(f"{where} returned {type(module).__name__}, expected a torch.nn.Module")
     return module

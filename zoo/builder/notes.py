@@ -1,4 +1,4 @@
-"""What was done to a module as it was built, in words: commands that build it tell it, a result stores it."""
+"""What was done to a module as it was built, in words: commands that build it print it, a result stores it."""
 
 from __future__ import annotations
 

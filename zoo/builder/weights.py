@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from zoo.errors import RegistryError
+from zoo.errors import Option, RegistryError
 from zoo.registry.model import Pretrained
 from zoo.utils.files import sha256
 
@@ -18,19 +18,18 @@ if TYPE_CHECKING:
 WEIGHTS = "model.safetensors"
 
 
-def find(given: Path) -> Pretrained:
-    """The weights in `given`, a safetensors file or a folder (such as a run's) that has ``model.safetensors``.
+def find(place: Path) -> Pretrained:
+    """The weights in `place`, a safetensors file or a folder (such as a run's) that has ``model.safetensors``.
 
     Raises :class:`RegistryError` where there are none.
     """
-    path = given / WEIGHTS if given.is_dir() else given
+    path = place / WEIGHTS if place.is_dir() else place
+    where = Option("pretrained", str(place))
     if not path.is_file():
-        what = f"has no {WEIGHTS}" if given.is_dir() else "no such file"
-        raise RegistryError(f"--pretrained {given}: {what}; give a .safetensors file or the folder of a finished run")
+        what = f"has no {WEIGHTS}" if place.is_dir() else "no such file"
+        raise RegistryError(where, f": {what}; give a .safetensors file or the folder of a finished run")
     if path.suffix != ".safetensors":
-        raise RegistryError(
-            f"--pretrained {given}: is no .safetensors file; other kinds can carry code and are never loaded"
-        )
+        raise RegistryError(where, ": is no .safetensors file; other kinds can carry code and are never loaded")
     return Pretrained(sha256(path), path)
 
 
@@ -48,29 +47,29 @@ def load(module: nn.Module, path: Path, digest: str, num_classes: int) -> list[s
 
     try:
         content = path.read_bytes()
-        found = parse(content)
+        tensors = parse(content)
     except (OSError, SafetensorError) as problem:
         raise RegistryError(f"{path}: cannot be read as safetensors ({' '.join(str(problem).split())})") from problem
     if hashlib.sha256(content).hexdigest() != digest:
         raise RegistryError(f"{path}: has changed since this command began; give the command again")
     wanted = module.state_dict()
     head = set(_head(module, num_classes))
-    missing = {name for name in wanted.keys() - found.keys() if not name.endswith("num_batches_tracked")}
-    for problem, names in (("has no", missing), ("has an unknown", found.keys() - wanted.keys())):
+    missing = {name for name in wanted.keys() - tensors.keys() if not name.endswith("num_batches_tracked")}
+    for verb, names in (("has no", missing), ("has an unknown", tensors.keys() - wanted.keys())):
         if names:
             more = f" and {len(names) - 1} more" * (len(names) > 1)
-            raise RegistryError(f"{path}: {problem} {min(names)!r}{more}; it is of another model{_advice(names)}")
-    left = [name for name, tensor in wanted.items() if name in found and tensor.shape != found[name].shape]
+            raise RegistryError(f"{path}: {verb} {min(names)!r}{more}; it is of another model{_advice(names)}")
+    left = [name for name, tensor in wanted.items() if name in tensors and tensor.shape != tensors[name].shape]
     if wrong := sorted(set(left) - head):
-        there, here = tuple(found[wrong[0]].shape), tuple(wanted[wrong[0]].shape)
+        there, here = tuple(tensors[wrong[0]].shape), tuple(wanted[wrong[0]].shape)
         more = f", and {len(wrong) - 1} more differ" * (len(wrong) > 1)
         raise RegistryError(
             f"{path}: {wrong[0]!r} is {there}, but {here} in this model{more}; only the classifier head may differ"
         )
-    module.load_state_dict({name: tensor for name, tensor in found.items() if name not in left}, strict=False)
+    module.load_state_dict({name: tensor for name, tensor in tensors.items() if name not in left}, strict=False)
     if not left:
         return ["all of its values"]
-    shapes = f"{tuple(found[left[0]].shape)} in the file, {tuple(wanted[left[0]].shape)} here"
+    shapes = f"{tuple(tensors[left[0]].shape)} in the file, {tuple(wanted[left[0]].shape)} here"
     return [f"all but the classifier head, which keeps its initial values: {', '.join(left)} ({shapes})"]
 
 
@@ -79,16 +78,14 @@ def _head(module: nn.Module, num_classes: int) -> Iterable[str]:
     from torch import nn
 
     def last(part: Any) -> list[nn.Module]:
-        fits = [
-            one
-            for one in (part.modules() if isinstance(part, nn.Module) else ())
-            if getattr(one, "out_features", getattr(one, "out_channels", None)) == num_classes
-        ]
+        layers = part.modules() if isinstance(part, nn.Module) else ()
+        fits = [x for x in layers if getattr(x, "out_features", getattr(x, "out_channels", None)) == num_classes]
         return fits[-1:]
 
-    named = module.get_classifier() if hasattr(module, "get_classifier") else module
+    get_classifier = getattr(module, "get_classifier", None)  # timm's
+    named = get_classifier() if get_classifier else module
     parts = named if isinstance(named, list | tuple | nn.ModuleList) else [named]  # a distilled model has two
-    heads = {id(one) for part in parts for one in last(part)} or {id(one) for one in last(module)}
+    heads = {id(layer) for part in parts for layer in last(part)} or {id(layer) for layer in last(module)}
     for path, part in module.named_modules():
         if id(part) in heads:
             yield from (f"{path}.{name}" for name, _ in part.named_parameters())

@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 from string import Template
 
-from zoo.errors import MachineError, RegistryError
+from zoo.errors import MachineError, Option, RegistryError
 from zoo.recipes.catalogue import recipe_files
 from zoo.registry.entries import registry_file
 from zoo.registry.merge import Registry, load_registry
@@ -31,7 +31,7 @@ def write(kind: str, name: str, into: Path) -> list[Path]:
     distribution = f"zoo-{kind}-{name}"
     folder = into / distribution
     if folder.exists():
-        raise RegistryError(f"{folder} is there already; remove it, or give another folder with --into")
+        raise RegistryError(f"{folder} is there already; remove it, or give another folder with ", Option("into"))
     words = {
         "name": name,
         "distribution": distribution,
