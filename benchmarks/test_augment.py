@@ -10,7 +10,7 @@ import pytest
 import torch
 from torchvision.transforms import InterpolationMode, v2
 
-from zoo.data.loader import TrainLoader
+from zoo.data.loader import Batching, TrainLoader
 from zoo.utils.distributed import SINGLE_PROCESS
 
 MEAN, STD = [0.4914, 0.4822, 0.4465], [0.2470, 0.2435, 0.2616]
@@ -30,9 +30,7 @@ def batched(images: np.ndarray, labels: np.ndarray, transforms: list, executor: 
         images[:count],
         labels[:count],
         transforms,
-        batch_size=BATCH,
-        seed=0,
-        distributed=SINGLE_PROCESS,
+        Batching(BATCH, 0, SINGLE_PROCESS),
         executor=executor,
     )
 

@@ -17,7 +17,7 @@ from peers import BATCH, BATCHES, MEAN, PEERS, STD, Epoch, work
 from processes import Asked
 from torch import nn
 
-from zoo.data.loader import TrainLoader
+from zoo.data.loader import Batching, TrainLoader
 from zoo.engine.machine import native_bf16
 from zoo.engine.reporter import Reporter
 from zoo.engine.train import Batches, train
@@ -65,9 +65,7 @@ class Turns(Reporter):
 def ours(model: nn.Module, images: np.ndarray, labels: np.ndarray, folder: Path, turns: Turns) -> None:
     """The real loop, :func:`zoo.engine.train.train`; the time is its own, without evaluation and the saved state."""
     recipe = load_recipe("smoke", [f"batch_size={BATCH}", "precision=bf16", f"epochs={TURNS + 1}", CONSTANT])
-    loader = TrainLoader(
-        images, labels, TRANSFORMS, batch_size=BATCH, seed=0, distributed=SINGLE_PROCESS, channels_last=True
-    )
+    loader = TrainLoader(images, labels, TRANSFORMS, Batching(BATCH, 0, SINGLE_PROCESS), channels_last=True)
     train(
         model.to(memory_format=torch.channels_last), recipe, Batches(loader, None), seed=0, device=CPU, compiled=False,
         distributed=SINGLE_PROCESS, state=None, folder=RunFolder(folder), identity={}, reporter=turns,

@@ -19,7 +19,6 @@ TOO_MANY_PARAMETERS = {
     "zoo/cli/compare.py:compare",
     "zoo/cli/job.py:prepare",
     "zoo/cli/tune.py:tune",
-    "zoo/data/loader.py:__init__",
     "zoo/engine/train.py:train",
 }
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from zoo.data.loader import EvalLoader, TrainLoader, killed_worker
+from zoo.data.loader import Batching, EvalLoader, TrainLoader, killed_worker
 from zoo.errors import RecipeError, UnknownNameError
 from zoo.utils.distributed import SINGLE_PROCESS, Distributed
 
@@ -44,10 +44,10 @@ def labels():
     return made
 
 
-def make(images, labels, transforms=EVA6S8, **more):
-    return TrainLoader(
-        images, labels, transforms, **{"batch_size": 16, "seed": 1, "distributed": SINGLE_PROCESS, **more}
-    )
+def make(
+    images, labels, transforms=EVA6S8, *, batch_size=16, seed=1, distributed=SINGLE_PROCESS, drop_last=True, **more
+):
+    return TrainLoader(images, labels, transforms, Batching(batch_size, seed, distributed, drop_last), **more)
 
 
 def collect(loader, epoch=0):
@@ -173,7 +173,7 @@ def test_workers_change_no_byte_and_end_with_close(images, labels):
                 x, y = collect(loader, epoch)
                 assert torch.equal(x, expected[epoch][0])
                 assert torch.equal(y, expected[epoch][1])
-            processes = list(loader._source.loader._iterator._workers)
+            processes = list(loader._executor.loader._iterator._workers)
             assert len(processes) == workers
             assert all(process.is_alive() for process in processes)
         finally:
@@ -203,10 +203,10 @@ def test_global_random_state_is_neither_read_nor_changed(executor, workers, imag
 def test_the_same_bytes_in_another_process(tmp_path, images, labels):
     """The random numbers are a contract: hash seeds, import order and process change nothing."""
     code = (
-        "import hashlib, sys, numpy as np, torch; from zoo.data.loader import TrainLoader; "
+        "import hashlib, sys, numpy as np, torch; from zoo.data.loader import Batching, TrainLoader; "
         "from zoo.utils.distributed import SINGLE_PROCESS;"
         "images, labels = (np.load(path) for path in sys.argv[1:]);"
-        f"loader = TrainLoader(images, labels, {EVA6S8!r}, batch_size=16, seed=1, distributed=SINGLE_PROCESS);"
+        f"loader = TrainLoader(images, labels, {EVA6S8!r}, Batching(16, 1, SINGLE_PROCESS));"
         "print(hashlib.sha256(b''.join(x.numpy().tobytes() for x, _ in loader.epoch(2))).hexdigest())"
     )
     paths = [tmp_path / "images.npy", tmp_path / "labels.npy"]

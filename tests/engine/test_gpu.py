@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from zoo.builder.construct import build
-from zoo.data.loader import TrainLoader
+from zoo.data.loader import Batching, TrainLoader
 from zoo.engine.optim import make_optimizer
 from zoo.engine.step import TrainStep
 from zoo.engine.throughput import measure_training
@@ -34,9 +34,7 @@ def test_batches_are_those_of_a_cpu(recipe: str) -> None:
             pictures,
             np.arange(64),
             transforms,
-            batch_size=16,
-            seed=3,
-            distributed=SINGLE_PROCESS,
+            Batching(16, 3, SINGLE_PROCESS),
             device=device,
             executor="batched",
         )
@@ -56,9 +54,7 @@ def test_an_epoch_waits_for_nothing() -> None:
         pictures,
         np.arange(64) % 10,
         recipe.augment.train,
-        batch_size=16,
-        seed=3,
-        distributed=SINGLE_PROCESS,
+        Batching(16, 3, SINGLE_PROCESS),
         device=device,
     )
     model = build(load_registry().resolve("resnet20_bn")).to(device)
@@ -83,8 +79,8 @@ def test_the_memory_of_a_speed_is_that_of_one_training() -> None:
 
     def loader(count: int) -> TrainLoader:
         return TrainLoader(
-            np.zeros((count, 32, 32, 3), dtype=np.uint8), np.arange(count) % 10, recipe.augment.train, batch_size=16,
-            seed=3, distributed=SINGLE_PROCESS, device=device,
+            np.zeros((count, 32, 32, 3), dtype=np.uint8), np.arange(count) % 10, recipe.augment.train,
+            Batching(16, 3, SINGLE_PROCESS), device=device,
         )  # fmt: skip
 
     found = measure_training(

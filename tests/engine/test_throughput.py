@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from zoo.data.loader import TrainLoader
+from zoo.data.loader import Batching, TrainLoader
 from zoo.engine import throughput
 from zoo.engine.throughput import TYPES, Training, matrix_peak, measure_training
 from zoo.errors import ZooError
@@ -45,7 +45,7 @@ def measured(delay: float, recipe: Recipe = RECIPE, scale: float = 1.0) -> tuple
 
     def loader(count: int) -> TrainLoader:
         indices = np.resize(np.arange(4000), count)
-        made = Slow(images, labels, transforms, batch_size=8, seed=0, distributed=SINGLE_PROCESS, indices=indices)
+        made = Slow(images, labels, transforms, Batching(8, 0, SINGLE_PROCESS), indices=indices)
         made.delay = delay
         return made
 

@@ -13,7 +13,7 @@ import torch
 from tiny_training import CLASSES, CPU, IMAGES, LABELS, TEST, TEST_IMAGES, TEST_LABELS, Silent, recipe, same
 from torch import Tensor, nn
 
-from zoo.data.loader import EvalLoader, TrainLoader
+from zoo.data.loader import Batching, EvalLoader, TrainLoader
 from zoo.engine.checkpoint import load_state
 from zoo.engine.train import Batches, Outcome, train
 from zoo.recipes.recipe import Recipe
@@ -41,9 +41,8 @@ def run(
 ) -> Outcome:
     """Train on the 64 images with the real loaders; the last 20 test images stand for the selection split."""
     loader = TrainLoader(
-        IMAGES, LABELS, wanted.augment.train, batch_size=wanted.batch_size, seed=seed, distributed=SINGLE_PROCESS,
-        drop_last=wanted.drop_last,
-    )  # fmt: skip
+        IMAGES, LABELS, wanted.augment.train, Batching(wanted.batch_size, seed, SINGLE_PROCESS, wanted.drop_last)
+    )
     selection = EvalLoader(TEST_IMAGES, TEST_LABELS, wanted.augment.eval, batch_size=16)
     return train(
         model or network(), wanted, Batches(loader, selection), seed=seed, device=CPU, compiled=False,

@@ -12,7 +12,7 @@ import yaml
 from pydantic import ValidationError
 
 from zoo.data.augment.spec import parse
-from zoo.data.loader import TrainLoader
+from zoo.data.loader import Batching, TrainLoader
 from zoo.errors import RecipeError, UnknownNameError
 from zoo.recipes.catalogue import RECIPES as FOLDER
 from zoo.recipes.catalogue import recipe_names as names
@@ -155,10 +155,7 @@ def test_eva6s8_has_98_batches_of_cifar10() -> None:
         images,
         np.zeros(50_000, np.int64),
         recipe.augment.train,
-        batch_size=recipe.batch_size,
-        seed=1,
-        distributed=SINGLE_PROCESS,
-        drop_last=recipe.drop_last,
+        Batching(recipe.batch_size, 1, SINGLE_PROCESS, recipe.drop_last),
         executor="albumentations",
     )
     assert len(loader) == 98

@@ -17,7 +17,7 @@ from torch import nn
 
 from zoo.builder.construct import build
 from zoo.builder.trial import try_on
-from zoo.data.loader import TrainLoader
+from zoo.data.loader import Batching, TrainLoader
 from zoo.engine.memory_format import LAYOUTS, choose_layout
 from zoo.errors import MachineError, RecipeError, RegistryError
 from zoo.recipes.load import load_recipe
@@ -53,7 +53,7 @@ def test_weights_make_the_mean_of_the_shares_that_of_the_batch() -> None:
         / 2
     )
     assert torch.isclose(mean, losses.mean())
-    assert TWO[0].weight(3, 6) == SINGLE_PROCESS.weight(6, 6) == 1
+    assert TWO[0].loss_weight(3, 6) == SINGLE_PROCESS.loss_weight(6, 6) == 1
 
 
 @pytest.mark.parametrize("executor", ["batched", "albumentations"])
@@ -69,11 +69,8 @@ def test_two_loaders_give_what_one_gives(executor: str, drop_last: bool) -> None
             images,
             labels,
             transforms,
-            batch_size=6,
-            seed=1,
+            Batching(6, 1, distributed, drop_last),
             executor=executor,
-            drop_last=drop_last,
-            distributed=distributed,
         ).epoch(3)
 
     steps = 0

@@ -7,6 +7,7 @@ import multiprocessing
 import re
 import traceback
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,44 @@ from zoo.utils.seeding import derive
 AT_ONCE = 256  # images
 EXECUTORS = ("auto", "batched", "albumentations")
 Augment = BatchedAugment | ReferenceAugment
+Rows = Sequence[int] | np.ndarray
+
+
+@dataclass(frozen=True)
+class Batching:
+    """How an epoch is cut into batches: `size` images per step, in an order that `seed` decides.
+
+    Each process of `distributed` gets its share of every batch: together the same images with the same augmentation as
+    one process alone. `drop_last` leaves out a last batch that is not full.
+    """
+
+    size: int
+    seed: int
+    distributed: Distributed
+    drop_last: bool = True
+
+    def steps(self, count: int) -> int:
+        """Batches of an epoch of `count` images."""
+        return count // self.size if self.drop_last else -(-count // self.size)
+
+    def shares(self, count: int) -> Iterator[slice]:
+        """This process' positions in each batch of an epoch of `count` images."""
+        for start in range(0, count, self.size):
+            share = self.distributed.shard(min(self.size, count - start))
+            yield slice(start + share.start, start + share.stop)
+
+
+@dataclass(frozen=True)
+class _Target:
+    """Where the images of a batch are wanted, and in which form."""
+
+    device: torch.device
+    dtype: torch.dtype
+    channels_last: bool
+
+    def put(self, images: Tensor) -> Tensor:
+        layout = torch.channels_last if self.channels_last else torch.contiguous_format
+        return images.to(self.device, non_blocking=True).to(self.dtype, memory_format=layout)
 
 
 def make_augment(transforms: Iterable[Any], size: tuple[int, int], executor: str, where: str) -> Augment:
@@ -50,69 +89,40 @@ class TrainLoader:
         images: (N, H, W, 3) uint8, a read-only memory map will do. labels: (N,) int64.
         transforms: a recipe's list, what :func:`zoo.data.augment.spec.parse` made of it, or what :func:`make_augment`
             did, which decides the executor.
-        batch_size: images per step. seed: any integer.
-        distributed: of several processes each gets its share of every batch, the same images with the same augmentation
-            together as one process alone.
-        device: where the batches are wanted.
+        device, dtype, channels_last: where the image batches are wanted, and in which form.
         executor: ``"batched"``, ``"albumentations"``, or ``"auto"``: batched when every transform has a batched form.
         workers: processes of the albumentations executor, 0 for none; the batched executor needs none and ignores it.
-        drop_last: leave out a last batch that is not full.
         indices: the subset of rows to use, all when None.
-        dtype, channels_last: of the image batches.
 
-    Raises :class:`zoo.errors.RecipeError` when ``"batched"`` is asked for and a transform has no batched form, and when
-    no batch would be full.
+    Raises :class:`zoo.errors.RecipeError` as :func:`make_augment` does, and when no batch would be full.
     """
 
     def __init__(
-        self,
-        images: np.ndarray,
-        labels: np.ndarray,
-        transforms: Iterable[Any] | Augment,
-        *,
-        batch_size: int,
-        seed: int,
-        distributed: Distributed,
-        device: torch.device | str = "cpu",
-        executor: str = "auto",
-        workers: int = 0,
-        drop_last: bool = True,
-        indices: Sequence[int] | np.ndarray | None = None,
-        dtype: torch.dtype = torch.float32,
-        channels_last: bool = False,
-    ):
+        self, images: np.ndarray, labels: np.ndarray, transforms: Iterable[Any] | Augment, batching: Batching, *,
+        device: torch.device | str = "cpu", executor: str = "auto", workers: int = 0, indices: Rows | None = None,
+        dtype: torch.dtype = torch.float32, channels_last: bool = False,
+    ):  # fmt: skip
         self.count = len(images) if indices is None else len(indices)
-        self.batch_size, self.seed, self.drop_last = batch_size, seed, drop_last
+        self.batching = batching
         if len(self) == 0:
-            raise RecipeError(f"batch_size {batch_size} is larger than the {self.count} training images")
+            raise RecipeError(f"batch_size {batching.size} is larger than the {self.count} training images")
         if not isinstance(transforms, Augment):
             transforms = make_augment(transforms, images.shape[1:3], executor, "train transforms")
         self.executor_name = transforms.executor
-        source = _Batched if self.executor_name == "batched" else _Albumentations
-        self._source = source(
-            images,
-            labels,
-            transforms,
-            indices,
-            seed,
-            torch.device(device),
-            dtype,
-            channels_last,
-            workers=workers,
-            distributed=distributed,
-        )
+        target = _Target(torch.device(device), dtype, channels_last)
+        self._executor = _executor(images, labels, transforms, batching, target, indices, workers)
 
     def __len__(self) -> int:
         """Steps per epoch."""
-        return self.count // self.batch_size if self.drop_last else -(-self.count // self.batch_size)
+        return self.batching.steps(self.count)
 
     def size(self, step: int) -> int:
         """Images of batch `step` (0 is the first), those of all processes."""
-        return min(self.batch_size, self.count - step * self.batch_size)
+        return min(self.batching.size, self.count - step * self.batching.size)
 
     def order(self, epoch: int) -> np.ndarray:
         """(count,) int64: which row of the (sub)set comes at which position of this epoch; a pure function."""
-        keys = np.random.Generator(np.random.Philox(key=derive("order", self.seed, epoch))).random(self.count)
+        keys = np.random.Generator(np.random.Philox(key=derive("order", self.batching.seed, epoch))).random(self.count)
         return np.argsort(keys, kind="stable")
 
     def epoch(self, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
@@ -120,58 +130,38 @@ class TrainLoader:
 
         B is :meth:`size`, or this process' share of it.
         """
-        used = len(self) * self.batch_size if self.drop_last else self.count
-        return self._source.batches(self.order(epoch)[:used], epoch, self.batch_size)
+        return self._executor.batches(self.order(epoch)[: len(self) * self.batching.size], epoch)
 
     def close(self) -> None:
         """Ends the worker processes, if any. The loader may be used again; they are then started anew."""
-        self._source.close()
+        self._executor.close()
 
 
 class EvalLoader:
     """All images in order, each once, through the evaluation transforms (random ones would repeat the same draw).
 
-    Arguments and errors as :class:`TrainLoader`; the albumentations executor runs in this process.
+    Arguments and errors are those of :class:`TrainLoader`; the albumentations executor runs in this process.
     """
 
     def __init__(
-        self,
-        images: np.ndarray,
-        labels: np.ndarray,
-        transforms: Iterable[Any] | Augment,
-        *,
-        batch_size: int,
-        device: torch.device | str = "cpu",
-        executor: str = "auto",
-        indices: Sequence[int] | np.ndarray | None = None,
-        dtype: torch.dtype = torch.float32,
-        channels_last: bool = False,
-    ):
+        self, images: np.ndarray, labels: np.ndarray, transforms: Iterable[Any] | Augment, *, batch_size: int,
+        device: torch.device | str = "cpu", executor: str = "auto", indices: Rows | None = None,
+        dtype: torch.dtype = torch.float32, channels_last: bool = False,
+    ):  # fmt: skip
         self.count = len(images) if indices is None else len(indices)
-        self.batch_size = batch_size
+        self.batching = Batching(batch_size, 0, SINGLE_PROCESS, drop_last=False)
         if not isinstance(transforms, Augment):
             transforms = make_augment(transforms, images.shape[1:3], executor, "eval transforms")
         self.executor_name = transforms.executor
-        source = _Batched if self.executor_name == "batched" else _Albumentations
-        self._source = source(
-            images,
-            labels,
-            transforms,
-            indices,
-            0,
-            torch.device(device),
-            dtype,
-            channels_last,
-            workers=0,
-            distributed=SINGLE_PROCESS,
-        )
+        target = _Target(torch.device(device), dtype, channels_last)
+        self._executor = _executor(images, labels, transforms, self.batching, target, indices)
 
     def __len__(self) -> int:
         """Batches of one pass."""
-        return -(-self.count // self.batch_size)
+        return self.batching.steps(self.count)
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
-        return self._source.batches(np.arange(self.count), 0, self.batch_size)
+        return self._executor.batches(np.arange(self.count), 0)
 
 
 def killed_worker(problem: BaseException) -> MachineError | None:
@@ -197,58 +187,71 @@ def killed_worker(problem: BaseException) -> MachineError | None:
     return MachineError(f"a loader process was killed{f' ({signal[1].strip()})' if signal else ''}", *advice)
 
 
+def _executor(
+    images: np.ndarray, labels: np.ndarray, augment: Augment, batching: Batching, target: _Target, rows: Rows | None,
+    workers: int = 0,
+) -> _Batched | _Albumentations:  # fmt: skip
+    labels, rows = np.asarray(labels, dtype=np.int64), None if rows is None else np.asarray(rows)
+    if isinstance(augment, BatchedAugment):
+        resident = pack(images, target.device, rows)
+        return _Batched(resident, labels if rows is None else labels[rows], augment, batching, target)
+    batches = _Batches(images, labels, np.arange(len(images)) if rows is None else rows, augment, batching.seed)
+    return _Albumentations(batches, batching, target, workers)
+
+
 class _Batched:
     """Images resident on the device, packed; per batch a handful of tensor operations and no Python per image."""
 
-    def __init__(self, images, labels, augment, indices, seed, device, dtype, channels_last, *, workers, distributed):
-        rows = None if indices is None else np.asarray(indices)
-        self.augment, self.dtype = augment, dtype
-        self.layout = torch.channels_last if channels_last else torch.contiguous_format
-        self.resident = pack(images, device, rows)
-        chosen = np.asarray(labels if rows is None else labels[rows], dtype=np.int64)
-        self.labels = torch.tensor(chosen, device=device)
-        self.seed, self.device, self.distributed = seed, device, distributed
+    def __init__(
+        self, resident: Tensor, labels: np.ndarray, augment: BatchedAugment, batching: Batching, target: _Target
+    ):
+        self.resident, self.augment, self.batching, self.target = resident, augment, batching, target
+        self.labels = torch.tensor(labels, device=target.device)
 
-    def batches(self, order: np.ndarray, epoch: int, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
+    def batches(self, order: np.ndarray, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
         # The only copies to the device of an epoch; from pinned memory they wait for nothing, and nothing below does.
         index = self._to_device(torch.from_numpy(order))
-        drawn = self.augment.draw(self.seed, epoch, len(order), rows=order)
+        drawn = self.augment.draw(self.batching.seed, epoch, len(order), rows=order)
         params = {name: self._to_device(column) for name, column in drawn.items()}
         labels = self.labels.index_select(0, index)
         # Small batches are made several at once: an operation on 64 images takes nearly as long as one on 256.
-        shares = _shares(len(order), batch_size, self.distributed)
-        while group := list(itertools.islice(shares, max(1, AT_ONCE // batch_size))):
-            told = {name: _rows(column, group) for name, column in params.items()}
-            made = self.augment.run(self.resident, _rows(index, group), told).to(self.dtype, memory_format=self.layout)
-            for rows, x in zip(group, made.split([rows.stop - rows.start for rows in group]), strict=True):
+        shares = self.batching.shares(len(order))
+        while group := list(itertools.islice(shares, max(1, AT_ONCE // self.batching.size))):
+            columns = {name: _rows(column, group) for name, column in params.items()}
+            images = self.target.put(self.augment.run(self.resident, _rows(index, group), columns))
+            sizes = [rows.stop - rows.start for rows in group]
+            for rows, x in zip(group, torch.split(images, sizes), strict=True):
                 yield x, labels[rows]
 
     def _to_device(self, tensor: Tensor) -> Tensor:
-        return tensor.pin_memory().to(self.device, non_blocking=True) if self.device.type == "cuda" else tensor
+        device = self.target.device
+        return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor
 
     def close(self) -> None:
         pass
 
 
+def _rows(column: Tensor, group: Sequence[slice]) -> Tensor:
+    return column[group[0]] if len(group) == 1 else torch.cat([column[rows] for rows in group])
+
+
 class _Albumentations:
     """A torch DataLoader over whole batches; its processes live until `close`."""
 
-    def __init__(self, images, labels, augment, indices, seed, device, dtype, channels_last, *, workers, distributed):
-        rows = np.arange(len(images)) if indices is None else np.asarray(indices)
-        self.dataset = _Batches(images, np.asarray(labels, dtype=np.int64), rows, augment, seed)
-        self.device, self.dtype, self.channels_last, self.workers = device, dtype, channels_last, workers
-        self.sampler, self.loader = _Sampler(distributed), None
+    loader: torch.utils.data.DataLoader[tuple[Tensor, Tensor]] | None = None
 
-    def batches(self, order: np.ndarray, epoch: int, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
+    def __init__(self, dataset: _Batches, batching: Batching, target: _Target, workers: int):
+        self.dataset, self.target, self.workers = dataset, target, workers
+        self.sampler = _Sampler(batching)
+
+    def batches(self, order: np.ndarray, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
         if self.loader is None:
             self.loader = self._start()
-        self.sampler.order, self.sampler.epoch, self.sampler.batch_size = order, epoch, batch_size
-        layout = torch.channels_last if self.channels_last else torch.contiguous_format
+        self.sampler.order, self.sampler.epoch = order, epoch
         for x, y in self.loader:
-            x = x.to(self.device, non_blocking=True).to(self.dtype, memory_format=layout)
-            yield x, y.to(self.device, non_blocking=True)
+            yield self.target.put(x), y.to(self.target.device, non_blocking=True)
 
-    def _start(self) -> torch.utils.data.DataLoader:
+    def _start(self) -> torch.utils.data.DataLoader[tuple[Tensor, Tensor]]:
         # Forked workers see the images through shared pages; elsewhere each gets one copy, when it starts.
         fork = self.workers > 0 and "fork" in multiprocessing.get_all_start_methods()
         return torch.utils.data.DataLoader(
@@ -258,7 +261,7 @@ class _Albumentations:
             num_workers=self.workers,
             persistent_workers=self.workers > 0,
             multiprocessing_context="fork" if fork else None,
-            pin_memory=self.device.type == "cuda",
+            pin_memory=self.target.device.type == "cuda",
             worker_init_fn=_one_thread,
             generator=torch.Generator(),  # it draws a seed that nothing here uses; without this, from the global state
         )
@@ -274,39 +277,27 @@ class _Albumentations:
         self.loader = None
 
 
-def _rows(column: Tensor, group: Sequence[slice]) -> Tensor:
-    return column[group[0]] if len(group) == 1 else torch.cat([column[rows] for rows in group])
-
-
-def _shares(count: int, batch_size: int, distributed: Distributed) -> Iterator[slice]:
-    """Of each batch of an epoch of `count` positions the positions that are this process'."""
-    for start in range(0, count, batch_size):
-        share = distributed.shard(min(batch_size, count - start))
-        yield slice(start + share.start, start + share.stop)
-
-
 class _Sampler:
     """Hands (epoch, first position, rows of the subset) of one batch at a time to the dataset."""
 
     order: np.ndarray = np.arange(0)
     epoch = 0
-    batch_size = 1
 
-    def __init__(self, distributed: Distributed) -> None:
-        self.distributed = distributed
+    def __init__(self, batching: Batching) -> None:
+        self.batching = batching
 
     def __iter__(self) -> Iterator[tuple[int, int, np.ndarray]]:
-        for rows in _shares(len(self.order), self.batch_size, self.distributed):
+        for rows in self.batching.shares(len(self.order)):
             yield self.epoch, rows.start, self.order[rows]
 
     def __len__(self) -> int:
-        return -(-len(self.order) // self.batch_size)
+        return -(-len(self.order) // self.batching.size)
 
 
-class _Batches(torch.utils.data.Dataset):
+class _Batches(torch.utils.data.Dataset[tuple[Tensor, Tensor]]):
     """Whole augmented batches by (epoch, first position, rows)."""
 
-    def __init__(self, images, labels, rows, augment, seed):
+    def __init__(self, images: np.ndarray, labels: np.ndarray, rows: np.ndarray, augment: ReferenceAugment, seed: int):
         self.images, self.labels, self.rows, self.augment, self.seed = images, labels, rows, augment, seed
 
     def __getitem__(self, key: tuple[int, int, np.ndarray]) -> tuple[Tensor, Tensor]:

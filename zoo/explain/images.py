@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from zoo.data.augment.spec import TransformSpec, build, parse
 from zoo.data.datasets import Dataset
-from zoo.data.loader import TrainLoader
+from zoo.data.loader import Batching, TrainLoader
 from zoo.explain.gradcam import grad_cam
 from zoo.explain.sheets import Cell, Picture, sheet, shorten
 from zoo.explain.subject import Subject, one_of_each
@@ -175,8 +175,8 @@ def _draws(
     """:data:`DRAWS` arrays (len(rows), H, W, 3) uint8, and how Normalize was taken back."""
     settings = subject.run.result.settings
     loader = TrainLoader(
-        images, labels, specs, batch_size=len(rows), seed=subject.run.result.seed, distributed=SINGLE_PROCESS,
-        device=subject.device, executor=settings.executor, drop_last=False, indices=rows,
+        images, labels, specs, Batching(len(rows), subject.run.result.seed, SINGLE_PROCESS, drop_last=False),
+        device=subject.device, executor=settings.executor, indices=rows,
     )  # fmt: skip
     back, how = _undo(specs)
     drawn = []

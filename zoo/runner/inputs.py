@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from zoo.data.datasets import Dataset
-from zoo.data.loader import EvalLoader, TrainLoader
+from zoo.data.loader import Batching, EvalLoader, TrainLoader
 from zoo.data.split import stratified_holdout, stratified_subset
 from zoo.engine.evaluate import EVAL_BATCH
 from zoo.errors import RecipeError
@@ -21,12 +21,9 @@ def train_loader(
         dataset.train.images,
         dataset.train.labels,
         recipe.augment.train,
-        batch_size=recipe.batch_size,
-        seed=seed,
+        Batching(recipe.batch_size, seed, settings.distributed, recipe.drop_last),
         workers=settings.workers,
-        drop_last=recipe.drop_last,
         indices=rows,
-        distributed=settings.distributed,
         **_common(settings, layout),
     )
 

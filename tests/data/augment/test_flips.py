@@ -8,7 +8,7 @@ import torch
 
 from zoo.data.augment.flips import alternating_flips
 from zoo.data.augment.spec import parse
-from zoo.data.loader import TrainLoader
+from zoo.data.loader import Batching, TrainLoader
 from zoo.errors import UnknownNameError
 from zoo.recipes.load import load_recipe
 from zoo.utils.distributed import SINGLE_PROCESS
@@ -32,8 +32,8 @@ def which_way(executor: str, seed: int, epoch: int, workers: int = 0) -> np.ndar
     images = np.full((COUNT, 8, 8, 3), 255, dtype=np.uint8)
     images[:, :, :4] = (np.arange(COUNT) % 250)[:, None, None, None]
     loader = TrainLoader(
-        images, np.arange(COUNT), LIST, batch_size=32, seed=seed, distributed=SINGLE_PROCESS, executor=executor,
-        workers=workers, drop_last=False,
+        images, np.arange(COUNT), LIST, Batching(32, seed, SINGLE_PROCESS, drop_last=False), executor=executor,
+        workers=workers,
     )  # fmt: skip
     ways = np.full(COUNT, -1)
     for x, y in loader.epoch(epoch):
@@ -61,9 +61,7 @@ def test_of_a_subset_it_is_the_place_in_the_subset_that_counts() -> None:
             images,
             np.arange(COUNT),
             LIST,
-            batch_size=50,
-            seed=1,
-            distributed=SINGLE_PROCESS,
+            Batching(50, 1, SINGLE_PROCESS),
             executor=executor,
             indices=indices,
         )
@@ -81,9 +79,7 @@ def test_it_takes_no_arguments() -> None:
 
 def test_pixels_are_the_image_or_its_mirror_image() -> None:
     images = np.random.default_rng(0).integers(0, 256, (64, 32, 32, 3), dtype=np.uint8)
-    loader = TrainLoader(
-        images, np.arange(64), LIST, batch_size=64, seed=0, distributed=SINGLE_PROCESS, executor="batched"
-    )
+    loader = TrainLoader(images, np.arange(64), LIST, Batching(64, 0, SINGLE_PROCESS), executor="batched")
     ((x, y),) = loader.epoch(1)
     flips = alternating_flips(0, 1, y.numpy())
     whole = torch.from_numpy(images.transpose(0, 3, 1, 2).copy()).float()[y]
