@@ -62,7 +62,7 @@ def test_import_is_light() -> None:
         "import zoo.comparison",
         *(
             pytest.param(line, marks=pytest.mark.slow)
-            for line in ("from zoo.builder import definition", "import zoo.api", "import zoo.cli.main")
+            for line in ("from zoo.registry.fingerprint import definition", "import zoo.api", "import zoo.cli.main")
         ),
     ],
 )

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def open_engine(cluster: Cluster, resources: Resources, runs: Path, count: int) -> Engine:
-    """The engine, started or joined, for `count` runs. Raises :class:`MachineError` where that fails."""
+    """The engine, started or joined, for `count` runs. Raises :class:`zoo.errors.MachineError` where that fails."""
     if cluster.engine == "ray":
         from zoo.cluster.ray import Ray
 

@@ -1,8 +1,8 @@
 """Norm builders: ``builder(num_channels, **kwargs) -> nn.Module`` on (N, C, H, W); a class is its own builder.
 
-Named by ``registry.yaml`` and called through :class:`zoo.builder.norm.Norm`. Only torch is imported here; what
-comes straight from timm (the convolution of ``ws_gn``) is named in the registry and imported when a model asks for
-it.
+Named by ``registry.yaml`` and called through :class:`zoo.builder.norm.Norm`. Results store the names below, so they
+stay; a norm that is added is named by its own module, as ``zoo.norms.MODULE:NAME``. Only torch is imported here; the
+convolution of ``ws_gn`` is timm's, named in the registry and imported when a model needs it.
 """
 
 from zoo.norms.batch import BatchRenorm2d, GhostBatchNorm2d

@@ -93,8 +93,9 @@ class Ready:
 def set_up(run: Run, recipe: Recipe, dataset: Dataset, settings: Settings, *, identity: dict[str, Any]) -> Ready:
     """Build the model and the loaders of `run` and read its saved state.
 
-    `identity` is :func:`~zoo.runner.identity.identity_of`. Raises :class:`ResultError` for a saved state that is
-    damaged or of another experiment, and as :func:`train_on` does for a model that fails in its first forward pass.
+    `identity` is :func:`~zoo.runner.identity.identity_of`. Raises :class:`zoo.errors.ResultError` for a saved
+    state that is damaged or of another experiment, and as :func:`train_on` does for a model that fails in its first
+    forward pass.
     """
     now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     device, folder = settings.device, run.folder

@@ -99,7 +99,7 @@ def conditions(
     """The test images of `data`, then every corruption of them in every severity; at most `limit` images, stratified.
 
     A set that comes corrupted (CIFAR-10-C) gives its own corruptions, and no images without one.
-    Raises :class:`DataError` for a damaged file of such a set.
+    Raises :class:`zoo.errors.DataError` for a damaged file of such a set.
     """
     if isinstance(data, ShiftedSet):
         labels, fingerprint, clean = data.labels, None, data.part

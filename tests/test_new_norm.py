@@ -1,0 +1,99 @@
+"""Adding a built-in norm takes three files: its code, a line of registry.yaml, its definition in the tests.
+
+Each test does so in a copy of the tree. Written pages are written anew, and no other file names or counts norms.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+COPIED = (
+    "zoo",
+    "tests",
+    "docs",
+    "benchmarks",
+    "registry.yaml",
+    "setup.cfg",
+    "README.md",
+    "CHANGELOG.md",
+    "CONTRIBUTING.md",
+)
+CODE = '''"""A norm that a test adds."""
+
+from torch import nn
+
+
+def throwaway(num_channels: int) -> nn.Module:
+    """Normalise (N, num_channels, H, W) over all channels of an image."""
+    return nn.GroupNorm(1, num_channels)
+'''
+ENTRY = """\
+  throwaway:
+    builder: "zoo.norms.throwaway:throwaway"
+    label: Thrown away
+    batch_independent: true
+    paper: "arXiv:1607.06450"
+"""
+# Quick: the page that lists norms, the counts, and the tests of the new norm itself.
+QUICK = (
+    "tests/docs/test_site.py", "tests/norms", "tests/registry/test_registry.py", "tests/test_readme.py", "-k",
+    "written_pages and 40 or throwaway or every_norm_has or ten_thousand or unknown_norm or count",
+)  # fmt: skip
+WHOLE = (
+    "tests/builder/test_fairness.py", "tests/cli/test_commands.py", "tests/docs/test_site.py",
+    "tests/explain/test_gradcam.py", "tests/models", "tests/norms", "tests/registry/test_registry.py",
+    "tests/test_frozen.py", "tests/test_readme.py", "tests/trained/test_robustness.py",
+)  # fmt: skip
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    """A copy of the tree that has the norm, with its pages written anew."""
+    folder = tmp_path / "tree"
+    folder.mkdir()
+    for name in COPIED:
+        source = ROOT / name
+        if source.is_dir():
+            ignored = shutil.ignore_patterns("__pycache__", ".*", "*.png")
+            shutil.copytree(source, folder / name, symlinks=True, ignore=ignored)
+        else:
+            shutil.copy2(source, folder / name)
+    (folder / "zoo" / "norms" / "throwaway.py").write_text(CODE)
+    registry = folder / "registry.yaml"
+    before, architectures = registry.read_text().split("\narchitectures:\n")
+    registry.write_text(f"{before}{ENTRY}\narchitectures:\n{architectures}")
+    definitions = folder / "tests" / "norms" / "norm_definitions.py"
+    text = definitions.read_text()
+    assert text.count("DEFINITIONS = {\n") == 1
+    definitions.write_text(text.replace("DEFINITIONS = {\n", 'DEFINITIONS = {\n    "throwaway": ln,\n'))
+    python(folder, "docs/make_pages.py")
+    return folder
+
+
+def python(folder: Path, *arguments: str) -> str:
+    """Run python in `folder` with the package that lies there; standard output and errors."""
+    environment = {name: text for name, text in os.environ.items() if not name.startswith(("PYTEST_", "ZOO_REGISTRY"))}
+    done = subprocess.run(
+        [sys.executable, *arguments], cwd=folder, env=environment | {"PYTHONPATH": str(folder)}, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout
+    return done.stdout
+
+
+def test_a_new_norm_passes_its_tests(tree: Path) -> None:
+    report = python(tree, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-rA", *QUICK)
+    assert "test_output_gradient_and_buffers_match_the_definition[67-throwaway-True-train]" in report
+    assert "test_written_pages_are_what_zoo_says" in report
+
+
+@pytest.mark.slow
+def test_nothing_else_names_or_counts_norms(tree: Path) -> None:
+    python(tree, "-m", "pytest", "-q", "-p", "no:cacheprovider", *WHOLE)
