@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from test_comparison import result
+from made_results import STANDARD_SLUG, result
 
 import zoo
 from zoo.errors import ResultError, UnknownNameError, ZooError
@@ -35,7 +35,7 @@ def store(folder: Path, *names: str, **changes: object) -> None:
     """Runs of these models on the disk, the first the best; one that is called ``dead_bn`` diverged."""
     for number, name in enumerate(names):
         run = result(name, 0, None if name == "dead_bn" else 9000 - number, **changes)
-        place = RunFolder.of(folder, "cifar10", "standard-aaaaaaaa", name, 0)
+        place = RunFolder.of(folder, "cifar10", STANDARD_SLUG, name, 0)
         place.path.mkdir(parents=True)
         save_result(place.result, run)
 

@@ -7,7 +7,6 @@ import io
 import json
 import math
 import re
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import scipy.stats
+from made_results import OTHER, OTHER_SLUG, STANDARD_SLUG, compare, result
 
 import zoo.comparison.groups as module
 from zoo.comparison.groups import Group
@@ -27,72 +27,6 @@ from zoo.results.folder import RunFolder, Stored, save_predictions
 from zoo.results.history import EpochRow, save_history
 from zoo.results.schema import Result
 from zoo.utils.stats import seeds_needed, student_interval
-
-MACHINE = {"cpu": "CPU one", "cores": 2, "threads": 2, "torch": "2.9", "python": "3.11.1", "gpu": None, "cuda": None}
-
-
-def result(model: str = "m_bn", seed: int = 0, correct: int | None = 9_000, **changes: Any) -> Result:
-    """A stored run; without `correct` one that diverged. `changes` go to the part that has the key."""
-    test = None
-    if correct is not None:
-        test = {
-            "images": 10_000, "correct": correct, "accuracy": correct / 10_000, "top5_accuracy": 0.99, "loss": 0.5,
-            "per_class_accuracy": [correct / 10_000], "ece": 0.1, "brier": 0.2,
-            "confusion": [[correct, 10_000 - correct], [0, 0]],
-        }  # fmt: skip
-    content = {
-        "status": "finished" if test else "diverged",
-        "diverged_epoch": None if test else 3,
-        "diverged_step": None if test else 7,
-        "seed": seed,
-        "model": {
-            "name": model, "label": f"label of {model}", "norm": model.split("_")[-1], "definition": {"norm": model},
-            "parameters": 1_234_567, "trainable_parameters": 1_234_567, "macs": 98_765_432, "activation_bytes": 300_000,
-        },
-        "recipe": {"name": "standard", "fingerprint": "a" * 64, "content": {"precision": "fp32"}},
-        "dataset": {
-            "name": "cifar10", "fingerprint": "d" * 64, "classes": ["x"],
-            "train_images": 45_000, "holdout_images": 5_000, "test_images": 10_000,
-        },
-        "selection": {"split": "holdout", "rule": "best", "metric": "accuracy", "epoch": 4 if test else None},
-        "test": test,
-        "holdout": None,
-        "train": None if test is None else {
-            **test, "correct": 9_500, "accuracy": 0.95, "confusion": [[9_500, 500], [0, 0]],
-        },
-        "train_loss": 0.25,
-        "train_accuracy": 0.75,
-        "epochs_trained": 4,
-        "epochs_to_90_percent": 3 if test else None,
-        "speed": {
-            "train_images_per_second": 1111.0, "window_rates": [1111.0],
-            "inference_images_per_second": 2222.0 if test else None, "inference_batch_size": 128 if test else None,
-            "latency_p50": 0.00333 if test else None, "latency_p90": 0.004 if test else None,
-            "latency_p99": 0.00555 if test else None, "peak_memory_bytes": 777 * 2**20,
-        },
-        "settings": {
-            "device": "cpu", "layout": "nchw", "compiled": False, "executor": "batched", "workers": 0,
-            "deterministic": False,
-        },
-        "environment": dict(MACHINE),
-        "git": None,
-        "started": "2030-01-02T03:04:05+00:00",
-        "wall_seconds": 1.0,
-        "resumes": 0,
-    }  # fmt: skip
-    for path, value in changes.items():
-        *parents, last = path.split("__")
-        target = content
-        for part in parents:
-            target = target[part]
-        assert parents == ["environment"] or last in target
-        target[last] = value
-    return Result.model_validate(content)
-
-
-def compare(results: Iterable[Result], baseline: str | None = None, **options: Any) -> list[Group]:
-    """Of results that lie nowhere: their predictions and histories are missing."""
-    return module.compare([Stored(result, RunFolder(Path("nowhere"))) for result in results], baseline, **options)
 
 
 def rows(*results: Result) -> dict[str, Any]:
@@ -110,13 +44,13 @@ def test_one_group_per_data_set_and_recipe_fingerprint() -> None:
         [
             result(),
             result(seed=1, dataset__name="renamed folder"),  # same images: same group
-            result(recipe__fingerprint="b" * 64),  # same name, another recipe
+            result(recipe__content=OTHER),  # same name, another recipe
             result(dataset__fingerprint="e" * 64),  # same name, other images
-            result(dataset__fingerprint="e" * 64, recipe__fingerprint="b" * 64),
+            result(dataset__fingerprint="e" * 64, recipe__content=OTHER),
         ]
     )
-    assert [(group.dataset_fingerprint[0], group.recipe_fingerprint[0]) for group in found] == [
-        ("d", "a"), ("e", "a"), ("d", "b"), ("e", "b"),
+    assert [(group.dataset_fingerprint[0], group.slug) for group in found] == [
+        ("d", STANDARD_SLUG), ("e", STANDARD_SLUG), ("d", OTHER_SLUG), ("e", OTHER_SLUG),
     ]  # fmt: skip
 
 
@@ -328,7 +262,7 @@ def test_partly_diverged_model_shows_both() -> None:
 
 
 def test_csv_read_by_pandas_holds_the_rows() -> None:
-    groups = compare([*CASES, result("a_bn", 5, 100, recipe__fingerprint="b" * 64)])
+    groups = compare([*CASES, result("a_bn", 5, 100, recipe__content=OTHER)])
     frame = pd.read_csv(io.StringIO(render(groups, "csv")))
     assert len(frame) == 4
     pairs = [(group, row) for group in groups for row in group.rows]
@@ -515,7 +449,7 @@ def test_baseline_that_is_nowhere_or_in_two_rows_is_refused() -> None:
 
 
 def test_group_without_the_baseline_stays_as_it_is() -> None:
-    alone = result("m_up", recipe__fingerprint="b" * 64)
+    alone = result("m_up", recipe__content=OTHER)
     with_baseline, without = compare([*BASELINE, alone], "m_bn")
     assert [row.against for row in without.rows] == [None]
     assert any(row.against for row in with_baseline.rows)
@@ -641,7 +575,7 @@ def test_power_needs_three_seeds_and_says_who_has_fewer() -> None:
                       result("m_in", 7)], "m_bn")  # fmt: skip
     assert [need.model for need in needs(groups)] == ["m_gn"]
     assert sorted(too_few(groups)) == [
-        "m_in under standard-aaaaaaaa (0 common seeds)", "m_ln under standard-aaaaaaaa (2 common seeds)",
+        f"m_in under {STANDARD_SLUG} (0 common seeds)", f"m_ln under {STANDARD_SLUG} (2 common seeds)",
     ]  # fmt: skip
 
 
@@ -737,7 +671,7 @@ def test_the_note_on_differences_says_only_what_was_done() -> None:
 
 MIXED = [
     result("m_bn", recipe__content={"precision": "fp32", "epochs": 2, "selection": {"split": "holdout"}}),
-    result("m_bn", correct=9_500, recipe__fingerprint="b" * 64, selection__split="test",
+    result("m_bn", correct=9_500, selection__split="test",
            recipe__content={"precision": "fp32", "epochs": 40, "clip": 1, "selection": {"split": "test"}}),
     result("m_ln", correct=9_100, dataset__fingerprint="e" * 64,
            recipe__content={"precision": "fp32", "epochs": 2, "selection": {"split": "holdout"}}),

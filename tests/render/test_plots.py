@@ -12,7 +12,7 @@ from typing import Any
 import matplotlib.axes
 import matplotlib.text
 import pytest
-from test_comparison import compare, result
+from made_results import OTHER, OTHER_SLUG, STANDARD_SLUG, compare, result
 
 from zoo.api import read_runs
 from zoo.comparison.groups import Group
@@ -32,7 +32,7 @@ LABELS = [r"$\foo$ $x^2$", "costs $5", "_hidden", '<script>alert("1")</script> &
 def store(folder: Path, model: str, seed: int, correct: int | None, epochs: int = 3, **changes: Any) -> Stored:
     """A run on the disk, with a history that rises; without `correct` it diverged."""
     run = result(model, seed, correct, epochs_trained=epochs, **changes)
-    place = RunFolder.of(folder, "cifar10", "standard-aaaaaaaa", model, seed)
+    place = RunFolder.of(folder, "cifar10", STANDARD_SLUG, model, seed)
     place.path.mkdir(parents=True)
     save_result(place.result, run)
     split = run.selection.split
@@ -126,13 +126,12 @@ def batches(rates: dict[int, float], **changes: Any) -> list[Stored]:
     return [
         Stored(
             result(
-                recipe__fingerprint=f"{number:064x}",
                 recipe__content={"precision": "fp32", "epochs": 4, "batch_size": size, "optimizer": {"lr": rate}},
                 **changes,
             ),
             RunFolder(Path("nowhere")),
         )
-        for number, (size, rate) in enumerate(rates.items())
+        for size, rate in rates.items()
     ]
 
 
@@ -155,9 +154,9 @@ def test_batch_sizes_and_their_rule(rates: dict[int, float], rule: str) -> None:
 
 
 def test_one_figure_is_of_one_data_set_and_recipe() -> None:
-    with pytest.raises(ResultError, match=r"these runs have 2: cifar10 standard-a{8}, cifar10 standard-b{8}; choose"):
-        only_group(compare([result(), result(recipe__fingerprint="b" * 64)]))
-    with pytest.raises(ResultError, match="have 2: cifar10 standard-aaaaaaaa; their images differ"):
+    with pytest.raises(ResultError, match=f"these runs have 2: cifar10 {STANDARD_SLUG}, cifar10 {OTHER_SLUG}; choose"):
+        only_group(compare([result(), result(recipe__content=OTHER)]))
+    with pytest.raises(ResultError, match=f"have 2: cifar10 {STANDARD_SLUG}; their images differ"):
         only_group(compare([result(), result(dataset__fingerprint="e" * 64)]))
 
 
@@ -185,7 +184,7 @@ def test_a_model_in_two_rows_is_in_no_figure(tmp_path: Path) -> None:
         lambda path: curves.draw(group, [], False, 1, path),
         lambda path: pareto.draw(group, ("parameters",), 1, path),
     ):
-        with pytest.raises(ResultError, match="a_bn stands in 2 rows of standard-aaaaaaaa"):
+        with pytest.raises(ResultError, match=f"a_bn stands in 2 rows of {STANDARD_SLUG}"):
             draw(tmp_path / "a.svg")
 
 
@@ -208,7 +207,6 @@ def test_batch_sizes_of_one_study_only(runs: list[Stored], words: str | None) ->
 def test_two_rates_at_one_batch_size_are_refused() -> None:
     same = batches({2: 0.1, 8: 0.1})
     other = result(
-        recipe__fingerprint="f" * 64,
         recipe__content={"precision": "fp32", "epochs": 4, "batch_size": 8, "optimizer": {"lr": 0.7}},
     )
     with pytest.raises(ResultError, match="batch size 8 was run with 2 learning rates"):

@@ -17,11 +17,14 @@ import numpy as np
 import pytest
 
 from zoo.errors import MachineError, ResultError
+from zoo.recipes.recipe import fingerprint_of
 from zoo.results.folder import RunFolder, find_results, load_predictions, load_result, save_predictions, save_result
 from zoo.results.history import EpochRow, epochs_to, load_history, save_history, seconds_to
 from zoo.results.schema import (
     SCHEMA_VERSION,
     DatasetPart,
+    Diverged,
+    Finished,
     Metrics,
     ModelPart,
     RecipePart,
@@ -47,9 +50,12 @@ def metrics(correct: int = 9) -> Metrics:
     )
 
 
-def finished() -> Result:
+CONTENT = {"precision": "fp32", "lr": 0.1}
+
+
+def finished() -> Finished:
     """A run with every field set."""
-    return Result(
+    return Finished(
         status="finished",
         diverged_epoch=None,
         diverged_step=None,
@@ -59,7 +65,7 @@ def finished() -> Result:
             parameters=11_173_962, trainable_parameters=11_173_962, macs=556_000_000,
             activation_bytes=1_000_000,
         ),
-        recipe=RecipePart(name="standard", fingerprint="f" * 64, content={"precision": "fp32", "lr": 0.1}),
+        recipe=RecipePart(name="standard", fingerprint=fingerprint_of(CONTENT), content=CONTENT),
         dataset=DatasetPart(
             name="cifar10", fingerprint="d" * 64, classes=["ä", "b"],
             train_images=45_000, holdout_images=5_000, test_images=10,
@@ -87,11 +93,12 @@ def finished() -> Result:
     )  # fmt: skip
 
 
-def diverged() -> Result:
+def diverged() -> Diverged:
     """A run that stopped in its first epoch, with what the engine can know of it."""
     speed = dict.fromkeys(SpeedPart.model_fields) | {"window_rates": []}
-    return finished().model_copy(
-        update={
+    return Diverged(
+        **dict(finished())
+        | {
             "status": "diverged", "diverged_epoch": 1, "diverged_step": 2, "test": None, "holdout": None,
             "train": None, "train_loss": None, "train_accuracy": None, "epochs_trained": 0,
             "epochs_to_90_percent": None, "git": None,
@@ -133,8 +140,10 @@ def test_missing_is_null_in_the_file_and_never_0(tmp_path: Path) -> None:
 
 def test_no_figure_may_be_left_out() -> None:
     """A default would put a number where nothing was measured."""
-    required = {name for name, field in Result.model_fields.items() if field.is_required()}
-    assert set(Result.model_fields) - required == {"schema_version"}
+    for kind in (Finished, Diverged):
+        required = {name for name, field in kind.model_fields.items() if field.is_required()}
+        assert set(kind.model_fields) - required == {"schema_version"}
+        assert list(kind.model_fields) == list(json.loads(finished().model_dump_json()))
     for part in (Metrics, SpeedPart, ModelPart, DatasetPart, SelectionPart, SettingsPart, RecipePart):
         may = {"notes"} if part is ModelPart else set()  # words, of which there may be none
         assert {name for name, field in part.model_fields.items() if not field.is_required()} == may
@@ -196,6 +205,42 @@ def test_damaged_file(tmp_path: Path, damage: Callable[[str], str], told: str) -
     found = failure(path)
     assert found.startswith(f"{path}: {told}")
     assert found.endswith("; the file was damaged or edited")
+
+
+@pytest.mark.parametrize(
+    ("make", "changes", "message"),
+    [
+        (finished, {"test": None}, "test: null in a finished run"),
+        (finished, {"diverged_epoch": 3}, "diverged_epoch: not null in a finished run"),
+        (finished, {"status": "diverged"}, "diverged_epoch: null in a diverged run"),
+        (diverged, {"diverged_epoch": None}, "diverged_epoch: null in a diverged run"),
+        (diverged, {"diverged_step": None}, "diverged_step: null in a diverged run"),
+        (diverged, {"test": content(finished())["test"]}, "test: not null in a diverged run"),
+        (diverged, {"epochs_to_90_percent": 1}, "epochs_to_90_percent: not null in a diverged run"),
+        (diverged, {"status": "finished"}, "diverged_epoch: not null in a finished run"),
+        (finished, {"status": "going"}, "status: input should be 'finished' or 'diverged'"),
+        (finished, {"status": None}, "status: input should be 'finished' or 'diverged'"),
+        (finished, {"recipe": {"name": "standard", "fingerprint": "f" * 64, "content": CONTENT}},
+         "recipe: the fingerprint is not that of the content"),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("schema", [1, 2])
+def test_contradictions(
+    tmp_path: Path, schema: int, make: Callable[[], Result], changes: dict[str, Any], message: str
+) -> None:
+    """No command shows a finished run without metrics, a diverged one without an epoch, or an edited recipe."""
+    path = tmp_path / "result.json"
+    path.write_text(json.dumps(content(make()) | changes | {"schema_version": schema}))
+    if schema == 1 and "epochs_to_90_percent" in changes:
+        load_result(path)  # was not measured then
+        return
+    assert failure(path) == f"{path}: {message}; the file was damaged or edited"
+
+
+def test_a_run_without_status(tmp_path: Path) -> None:
+    path = tmp_path / "result.json"
+    path.write_text(json.dumps({key: value for key, value in content(finished()).items() if key != "status"}))
+    assert failure(path) == f"{path}: status: field required; the file was damaged or edited"
 
 
 @pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity"])

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from test_comparison import result
+from made_results import result
 
 from zoo.recipes.diff import differences
 from zoo.recipes.load import load_recipe

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from web_browser import resize, wait
-from web_runs import make_run, make_runs
+from web_runs import EVA, make_run, make_runs
 
 HOSTILE = "<script>window.hacked=1</script><img src=x onerror=window.hacked=1>\"'&amp;"
 PAGES = ("index.html", "tradeoffs.html", "curves.html", "speed.html")
@@ -23,7 +23,7 @@ def built(module_inline) -> Path:
     runs = make_runs(module_inline.folder / "runs")
     make_run(
         runs, "evil", 0, 100, model__name="a&lt;b>c", model__label=HOSTILE, model__norm=HOSTILE,
-        recipe__fingerprint="c" * 64, recipe__name="safe", dataset__classes=[HOSTILE, "bird", "cat"],
+        recipe__content__batch_size=512, recipe__name="safe", dataset__classes=[HOSTILE, "bird", "cat"],
         git={"commit": HOSTILE, "dirty": False}, model__definition={"architecture": {"name": HOSTILE}},
     )  # fmt: skip
     module_inline.ok("report", "--baseline", "resnet20_bn")
@@ -32,9 +32,9 @@ def built(module_inline) -> Path:
 
 @pytest.fixture(scope="module")
 def groups(module_inline, built: Path) -> dict[str, list[dict[str, Any]]]:
-    """The rows by recipe fingerprint, those of the first data set."""
+    """The rows by recipe, those of the first data set."""
     told = json.loads(module_inline.ok("compare", "--baseline", "resnet20_bn", "--format", "json").stdout)
-    return {group["recipe_fingerprint"][0]: group["rows"] for group in told if group["dataset"] == "cifar10-jpeg"}
+    return {group["recipe"]: group["rows"] for group in told if group["dataset"] == "cifar10-jpeg"}
 
 
 def column(page: Any, key: str, board: str = "section.board") -> list[str]:
@@ -58,7 +58,7 @@ def choose(page: Any, name: str, text: str) -> None:
 
 def test_sort_by_click_and_by_key(page, built: Path, groups) -> None:
     page.get((built / "index.html").as_uri())
-    rows = groups["a"]
+    rows = groups["laptop"]
     assert column(page, "model") == [row["model"] for row in rows]
     assert [float(value) for value in column(page, "accuracy")] == [row["accuracy"] for row in rows]
     told = {row["model"]: row["against"] or {"verdict": "baseline"} for row in rows}
@@ -101,7 +101,7 @@ def test_filters(page, built: Path) -> None:
     assert page.find_element("id", "count").text == f"1 of {every} rows shown."
     click(page, "#filters button[type=reset]")
     wait(page, "document.getElementById('count').textContent === ''")
-    choose(page, "recipe", "eva-bbbbbbbb")
+    choose(page, "recipe", EVA)
     assert sorted(shown()) == ["resnet20_bn", "resnet20_frn", "resnet20_in"]
     choose(page, "recipe", "all")
     choose(page, "dataset", "shapes10")
@@ -126,7 +126,7 @@ def test_open_a_run(page, built: Path, groups) -> None:
     page.get((built / "index.html").as_uri())
     click(page, "section.board .seeds a[aria-label='resnet20_ln seed 2']")
     assert page.find_element("tag name", "h1").text == "resnet20_ln seed 2"
-    (row,) = (row for row in groups["a"] if row["model"] == "resnet20_ln")
+    (row,) = (row for row in groups["laptop"] if row["model"] == "resnet20_ln")
     assert float(page.find_element("id", "accuracy").get_attribute("data-value")) == row["accuracies"][2]
     wait(page, "document.getElementById('chart-accuracy').dataset.drawn === '2'")
     drawn = page.execute_script("return document.getElementById('chart-accuracy').data[0].y")
@@ -183,8 +183,8 @@ def test_tradeoffs_draw_the_front(page, built: Path, groups) -> None:
     told = wait(page, "document.getElementById('told-speed').textContent")
     assert told.startswith("On the front: resnet20_bn.")
     points = page.execute_script("return document.getElementById('chart-speed').data.slice(1).flatMap(t => t.y)")
-    assert sorted(points) == pytest.approx(sorted(100 * row["accuracy"] for row in groups["a"]))
-    choose(page, "table", "cifar10-jpeg, eva-bbbbbbbb")
+    assert sorted(points) == pytest.approx(sorted(100 * row["accuracy"] for row in groups["laptop"]))
+    choose(page, "table", f"cifar10-jpeg, {EVA}")
     assert page.find_element("css selector", "[name=machine]").is_displayed()
     told = page.find_element("id", "told-speed").text
     assert "Diverged, and not drawn: resnet20_frn." in told

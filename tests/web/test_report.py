@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 
 import pytest
-from web_runs import CLASSES, make_run, make_runs
+from web_runs import CLASSES, EVA, FINGERPRINT, LAPTOP, make_run, make_runs
 
 from zoo.comparison.groups import compare
 from zoo.render.comparison import ELSEWHERE, VIEWS
@@ -68,12 +68,12 @@ def test_every_figure_is_that_of_compare_json(module_inline, built: Path) -> Non
                 assert cell["verdict"] == against["verdict"]
                 for key in ("difference", "p_value"):
                     assert (None if cell[key] is None else float(cell[key])) == against[key]
-    assert {row["verdict"] for row in boards["cifar10-jpeg", "laptop-aaaaaaaa"]} == {
+    assert {row["verdict"] for row in boards["cifar10-jpeg", LAPTOP]} == {
         "baseline",
         "worse",
         "a seed diverged",
     }
-    assert [row["machine"] for row in boards["cifar10-jpeg", "eva-bbbbbbbb"]] == ["a", "b", "a"]
+    assert [row["machine"] for row in boards["cifar10-jpeg", EVA]] == ["a", "b", "a"]
 
 
 def test_figures_are_written_as_in_the_tables() -> None:
@@ -129,9 +129,9 @@ def test_page_of_a_run_has_all_of_it(built: Path) -> None:
     (path,) = (built / "runs").glob("resnet20_bn-seed2-*.html")
     text = path.read_text(encoding="utf-8")
     assert f'data-value="{242 / 300}"' in text
-    for words in ("80.67", "1 h 02 min", "a" * 64, "d" * 64, "optimizer: {name: sgd, lr: 0.1}", "CPU one, 2 cores",
+    for words in ("80.67", "1 h 02 min", FINGERPRINT, "d" * 64, "optimizer: {name: sgd, lr: 0.1}", "CPU one, 2 cores",
                   f"{'0' * 40}, with changes not committed", "2030-01-02T03:04:05", "900 train, 90 held out, 300 test",
-                  "cifar10-jpeg/laptop-aaaaaaaa/resnet20_bn/seed2", *CLASSES):  # fmt: skip
+                  f"cifar10-jpeg/{LAPTOP}/resnet20_bn/seed2", *CLASSES):  # fmt: skip
         assert words in text, words
     assert str(built.parent) not in text  # no path of this machine
     assert "Pictures" not in text
@@ -237,7 +237,7 @@ def test_a_package_that_is_missing_is_told_first(zoo_cli, tmp_path: Path) -> Non
 def test_points_and_fronts_keep_machines_and_the_diverged_apart(tmp_path: Path) -> None:
     found = tradeoffs(tables(load_all(find_results([make_runs(tmp_path)]))))
     main, other = (next(table for table in found["tables"] if table["recipe"] == name)
-                   for name in ("laptop-aaaaaaaa", "eva-bbbbbbbb"))  # fmt: skip
+                   for name in (LAPTOP, EVA))  # fmt: skip
     names = [point["model"] for point in main["points"]]
     assert names == ["resnet20_bn", "resnet20_ln", "resnet20_gn"]
     # All are equally fast but for nothing: bn is the most accurate, and gn, of which a seed diverged, is on no front.

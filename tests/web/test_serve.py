@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 from web_browser import wait
-from web_runs import history, make_run
+from web_runs import LAPTOP, history, make_run
 
 from zoo.results.folder import RunFolder
 from zoo.results.history import save_history
@@ -58,7 +58,7 @@ def test_new_epochs_and_results_appear_without_a_reload(page, zoo_cli, tmp_path:
     from selenium.webdriver.support.ui import Select
 
     make_run(runs, "bn", 0, 240)
-    going = RunFolder.of(runs, "cifar10-jpeg", "laptop-aaaaaaaa", "resnet20_ln", 0)
+    going = RunFolder.of(runs, "cifar10-jpeg", LAPTOP, "resnet20_ln", 0)
     going.path.mkdir(parents=True)
     (going.path.parent / ".seed0.lock").write_text("1")
     save_history(going.history, history(1))
@@ -91,7 +91,7 @@ def test_new_epochs_and_results_appear_without_a_reload(page, zoo_cli, tmp_path:
         assert page.find_element("css selector", "td.view-quality").is_displayed()
         assert page.execute_script("return window.same") is True  # the page was never loaded again
 
-        other = RunFolder.of(runs, "cifar10-jpeg", "laptop-aaaaaaaa", "resnet20_gn", 1)
+        other = RunFolder.of(runs, "cifar10-jpeg", LAPTOP, "resnet20_gn", 1)
         other.path.mkdir(parents=True)
         save_history(other.history, history(2))
         link = wait(page, "document.querySelector('#running th a')?.href")
@@ -199,7 +199,7 @@ def test_a_server_that_was_started_again(page, zoo_cli, tmp_path: Path) -> None:
 
 
 def test_a_killed_process_is_not_at_work(tmp_path: Path) -> None:
-    folder = RunFolder.of(tmp_path, "cifar10-jpeg", "laptop-aaaaaaaa", "resnet20_ln", 0).path
+    folder = RunFolder.of(tmp_path, "cifar10-jpeg", LAPTOP, "resnet20_ln", 0).path
     folder.mkdir(parents=True)
     save_history(RunFolder(folder).history, history(2))
     lock = folder.with_name(".seed0.lock")
@@ -208,7 +208,7 @@ def test_a_killed_process_is_not_at_work(tmp_path: Path) -> None:
             lock.write_text(text)
             assert unfinished([tmp_path], {})[0][0]["state"] == told
     lock.write_text(str(process.pid))
-    ((run,), problem) = unfinished([tmp_path], {("cifar10-jpeg", "laptop-aaaaaaaa"): 40})
+    ((run,), problem) = unfinished([tmp_path], {("cifar10-jpeg", LAPTOP): 40})
     assert run["state"].startswith(f"no process {process.pid} on this machine")
     assert (run["epoch"], run["epochs"], problem) == (2, 40, None)
     lock.unlink()
@@ -216,7 +216,7 @@ def test_a_killed_process_is_not_at_work(tmp_path: Path) -> None:
 
 
 def test_trials_of_a_tuning_are_no_runs_of_a_bench(tmp_path: Path) -> None:
-    model = tmp_path / "tuning-0" / "cifar10-jpeg" / "laptop-aaaaaaaa" / "resnet20_ln"
+    model = tmp_path / "tuning-0" / "cifar10-jpeg" / LAPTOP / "resnet20_ln"
     for name in ("seed12", "trial3"):
         (model / name).mkdir(parents=True)
         (model / f".{name}.lock").write_text("")

@@ -8,12 +8,17 @@ from typing import Any
 
 import numpy as np
 
+from zoo.recipes.recipe import fingerprint_of
 from zoo.results.folder import RunFolder, save_predictions, save_result
 from zoo.results.history import EpochRow, save_history
-from zoo.results.schema import Result
+from zoo.results.schema import RESULT
 
 CLASSES = ["airplane", "bird", "cat"]
 IMAGES = 300
+EPOCHS = 4
+RECIPE = {"epochs": EPOCHS, "batch_size": 64, "optimizer": {"name": "sgd", "lr": 0.1}, "precision": "fp32"}
+FINGERPRINT = fingerprint_of(RECIPE)
+LAPTOP, EVA = f"laptop-{FINGERPRINT[:8]}", f"eva-{fingerprint_of(RECIPE | {'batch_size': 128})[:8]}"
 MACHINE = {"cpu": "CPU one", "cores": 2, "threads": 2, "torch": "2.9", "python": "3.11.1", "gpu": None, "cuda": None}
 
 
@@ -45,7 +50,7 @@ def history(epochs: int, best: float = 0.8) -> list[EpochRow]:
 
 
 def make_run(
-    runs: Path, norm: str = "bn", seed: int = 0, correct: int | None = 240, epochs: int = 4, **changes: Any
+    runs: Path, norm: str = "bn", seed: int = 0, correct: int | None = 240, epochs: int = EPOCHS, **changes: Any
 ) -> RunFolder:
     """A finished run, or without `correct` a diverged one. `changes`: ``model__label="..."`` sets a key of a part."""
     test = None if correct is None else metrics(correct)
@@ -60,12 +65,7 @@ def make_run(
             "parameters": 270_000 + len(norm), "trainable_parameters": 270_000, "macs": 40_551_040,
             "activation_bytes": 759_936,
         },
-        "recipe": {
-            "name": "laptop", "fingerprint": "a" * 64,
-            "content": {
-                "epochs": epochs, "batch_size": 64, "optimizer": {"name": "sgd", "lr": 0.1}, "precision": "fp32",
-            },
-        },
+        "recipe": {"name": "laptop", "content": RECIPE | {"epochs": epochs}},
         "dataset": {
             "name": "cifar10-jpeg", "fingerprint": "d" * 64, "classes": CLASSES,
             "train_images": 900, "holdout_images": 90, "test_images": IMAGES,
@@ -100,7 +100,8 @@ def make_run(
         for part in parents:
             target = target[part]
         target[last] = value
-    result = Result.model_validate(content)
+    content["recipe"]["fingerprint"] = fingerprint_of(content["recipe"]["content"])
+    result = RESULT.validate_python(content)
     slug = f"{result.recipe.name}-{result.recipe.fingerprint[:8]}"
     folder = RunFolder.of(runs, result.dataset.name, slug, result.model.name, seed)
     folder.path.mkdir(parents=True, exist_ok=True)
@@ -120,7 +121,7 @@ def make_runs(runs: Path) -> Path:
         make_run(runs, "bn", seed, 240 + seed)
         make_run(runs, "ln", seed, 210 + 2 * seed)
         make_run(runs, "gn", seed, None if seed == 1 else 225 + seed)
-    other = {"recipe__name": "eva", "recipe__fingerprint": "b" * 64, "selection__split": "test"}
+    other = {"recipe__name": "eva", "recipe__content__batch_size": 128, "selection__split": "test"}
     make_run(runs, "bn", 0, 200, **other)
     make_run(runs, "in", 0, 190, environment__cpu="CPU two", **other)
     make_run(runs, "frn", 0, None, **other)

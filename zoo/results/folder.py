@@ -19,10 +19,7 @@ import numpy as np
 from pydantic import ValidationError
 
 from zoo.errors import ResultError
-from zoo.results.schema import (
-    SCHEMA_VERSION,
-    Result,
-)
+from zoo.results.schema import RESULT, SCHEMA_VERSION, Result
 from zoo.utils.files import write_atomic
 from zoo.utils.gcpause import paused_gc
 
@@ -129,7 +126,7 @@ def load_result(path: Path) -> Result:
     except OSError as problem:
         raise ResultError(f"{path}: cannot be read: {problem.strerror}") from problem
     with contextlib.suppress(ValidationError):
-        return Result.model_validate_json(text)  # three times as fast as by way of a dictionary
+        return RESULT.validate_json(text)  # three times as fast as by way of a dictionary
     try:  # an older schema, or something to explain
         content = json.loads(text, parse_constant=_not_finite)
     except ValueError as problem:
@@ -143,13 +140,22 @@ def load_result(path: Path) -> Result:
     if isinstance(version, int) and version > SCHEMA_VERSION:
         raise ResultError(f"{path}: has schema version {version}, this zoo reads up to {SCHEMA_VERSION}; upgrade zoo")
     try:
-        return Result.model_validate(_upgraded(content) if version == 1 else content)
+        return RESULT.validate_python(_upgraded(content) if version == 1 else content)
     except ValidationError as problem:
-        first = problem.errors(include_url=False)[0]
-        key = ".".join(str(part) for part in first["loc"]) or "the file"
-        raise ResultError(
-            f"{path}: {key}: {first['msg'].removeprefix('Value error, ').lower()}; the file was damaged or edited"
-        ) from problem
+        raise ResultError(f"{path}: {_in_words(problem)}; the file was damaged or edited") from problem
+
+
+def _in_words(problem: ValidationError) -> str:
+    """The first thing that is wrong with a result."""
+    first = problem.errors(include_url=False)[0]
+    status, *keys = first["loc"] or [None]
+    if first["type"] == "union_tag_not_found":
+        return "status: field required"
+    if first["type"] == "union_tag_invalid":
+        return f"status: input should be {first['ctx']['expected_tags'].replace(', ', ' or ')}"
+    if len(keys) == 1 and first["type"] != "missing" and (first["input"] is None or first["type"] == "none_required"):
+        return f"{keys[0]}: {'null' if first['input'] is None else 'not null'} in a {status} run"
+    return f"{'.'.join(map(str, keys)) or 'the file'}: {first['msg'].removeprefix('Value error, ').lower()}"
 
 
 def _upgraded(content: dict[str, Any]) -> dict[str, Any]:

@@ -6,9 +6,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, model_validator
+
+from zoo.recipes.recipe import fingerprint_of
 
 SCHEMA_VERSION = 2  # 2: train, epochs_to_90_percent, top5_accuracy, brier, activation_bytes, deterministic
 
@@ -45,6 +47,12 @@ class RecipePart(Part):
     name: str
     fingerprint: str
     content: dict[str, Any]
+
+    @model_validator(mode="after")
+    def _unedited(self) -> RecipePart:
+        if fingerprint_of(self.content) != self.fingerprint:
+            raise ValueError("the fingerprint is not that of the content")
+        return self
 
 
 class DatasetPart(Part):
@@ -130,8 +138,8 @@ def hardware(environment: Mapping[str, Any]) -> str:
     return machine + (f", {environment['processes']} processes" if environment.get("processes") else "")
 
 
-class Result(Part):
-    """``result.json``. A run that diverged has its epoch, and null where it has no figure.
+class BaseResult(Part):
+    """What a finished and a diverged run have in common; a metric that was not measured is null.
 
     `train_loss` and `train_accuracy` are of the last epoch's augmented batches, as they went by; `train` is of
     unaugmented training images (as many as the test set has, drawn by the recipe) under the selected weights.
@@ -167,7 +175,33 @@ class Result(Part):
     @property
     def machine(self) -> str:
         """The hardware, the versions of torch, CUDA and Python, and how memory is allocated, in words."""
-        told = self.environment
-        software = f"torch {told.get('torch')}" + (f" with CUDA {told['cuda']}" if told.get("cuda") else "")
-        malloc = f", {told['malloc']}" if told.get("malloc") else ""
-        return f"{hardware(told)}; {software}, Python {told.get('python')}{malloc}"
+        environment = self.environment
+        cuda = f" with CUDA {environment['cuda']}" if environment.get("cuda") else ""
+        malloc = f", {environment['malloc']}" if environment.get("malloc") else ""
+        python = f"Python {environment.get('python')}"
+        return f"{hardware(environment)}; torch {environment.get('torch')}{cuda}, {python}{malloc}"
+
+
+class Finished(BaseResult):
+    """A run that was trained to its end and tested. `train` is null in results of schema 1."""
+
+    status: Literal["finished"]
+    diverged_epoch: None
+    diverged_step: None
+    test: Metrics
+
+
+class Diverged(BaseResult):
+    """A run whose loss or logits became infinite or NaN, in that step of that epoch, both from 1. It has no metrics."""
+
+    status: Literal["diverged"]
+    diverged_epoch: int
+    diverged_step: int
+    test: None
+    holdout: None
+    train: None
+    epochs_to_90_percent: None
+
+
+Result = Annotated[Finished | Diverged, Field(discriminator="status")]  # the content of ``result.json``
+RESULT: TypeAdapter[Result] = TypeAdapter(Result)

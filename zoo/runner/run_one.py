@@ -25,6 +25,8 @@ from zoo.results.folder import save_predictions, save_result
 from zoo.results.history import epochs_to, save_history
 from zoo.results.run import Run
 from zoo.results.schema import (
+    RESULT,
+    BaseResult,
     DatasetPart,
     ModelPart,
     RecipePart,
@@ -235,7 +237,7 @@ def run_one(
 
     last = outcome.history[-1] if outcome.history else None
     before = state["progress"]["history"] if state is not None else []
-    result = Result(
+    content = BaseResult(
         status="diverged" if diverged else "finished",
         diverged_epoch=diverged.epoch if diverged else None,
         diverged_step=diverged.step if diverged else None,
@@ -269,6 +271,7 @@ def run_one(
         wall_seconds=time.perf_counter() - clock + sum(row["train_seconds"] + row["eval_seconds"] for row in before),
         resumes=outcome.resumes,
     )
+    result = RESULT.validate_python(dict(content))
     if outcome.diverged and outcome.history:
         # The file is an epoch ahead where a session was killed before it saved its state, and this one ends there.
         save_history(folder.history, outcome.history)

@@ -1,0 +1,86 @@
+"""Stored runs that nobody trained, and their comparison: for tests of what is made of results."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import zoo.comparison.groups as module
+from zoo.comparison.groups import Group
+from zoo.recipes.recipe import fingerprint_of
+from zoo.results.folder import RunFolder, Stored
+from zoo.results.schema import RESULT, Result
+
+STANDARD = {"precision": "fp32"}  # the recipe of `result`
+OTHER = {"precision": "fp32", "epochs": 9}  # another recipe of the same name
+STANDARD_SLUG, OTHER_SLUG = (f"standard-{fingerprint_of(content)[:8]}" for content in (STANDARD, OTHER))
+MACHINE = {"cpu": "CPU one", "cores": 2, "threads": 2, "torch": "2.9", "python": "3.11.1", "gpu": None, "cuda": None}
+
+
+def result(model: str = "m_bn", seed: int = 0, correct: int | None = 9_000, **changes: Any) -> Result:
+    """A stored run; without `correct` one that diverged. `changes` go to the part that has the key.
+
+    The recipe's fingerprint is that of its content.
+    """
+    test: dict[str, Any] | None = None
+    if correct is not None:
+        test = {
+            "images": 10_000, "correct": correct, "accuracy": correct / 10_000, "top5_accuracy": 0.99, "loss": 0.5,
+            "per_class_accuracy": [correct / 10_000], "ece": 0.1, "brier": 0.2,
+            "confusion": [[correct, 10_000 - correct], [0, 0]],
+        }  # fmt: skip
+    content: dict[str, Any] = {
+        "status": "finished" if test else "diverged",
+        "diverged_epoch": None if test else 3,
+        "diverged_step": None if test else 7,
+        "seed": seed,
+        "model": {
+            "name": model, "label": f"label of {model}", "norm": model.split("_")[-1], "definition": {"norm": model},
+            "parameters": 1_234_567, "trainable_parameters": 1_234_567, "macs": 98_765_432, "activation_bytes": 300_000,
+        },
+        "recipe": {"name": "standard", "content": dict(STANDARD)},
+        "dataset": {
+            "name": "cifar10", "fingerprint": "d" * 64, "classes": ["x"],
+            "train_images": 45_000, "holdout_images": 5_000, "test_images": 10_000,
+        },
+        "selection": {"split": "holdout", "rule": "best", "metric": "accuracy", "epoch": 4 if test else None},
+        "test": test,
+        "holdout": None,
+        "train": None if test is None else {
+            **test, "correct": 9_500, "accuracy": 0.95, "confusion": [[9_500, 500], [0, 0]],
+        },
+        "train_loss": 0.25,
+        "train_accuracy": 0.75,
+        "epochs_trained": 4,
+        "epochs_to_90_percent": 3 if test else None,
+        "speed": {
+            "train_images_per_second": 1111.0, "window_rates": [1111.0],
+            "inference_images_per_second": 2222.0 if test else None, "inference_batch_size": 128 if test else None,
+            "latency_p50": 0.00333 if test else None, "latency_p90": 0.004 if test else None,
+            "latency_p99": 0.00555 if test else None, "peak_memory_bytes": 777 * 2**20,
+        },
+        "settings": {
+            "device": "cpu", "layout": "nchw", "compiled": False, "executor": "batched", "workers": 0,
+            "deterministic": False,
+        },
+        "environment": dict(MACHINE),
+        "git": None,
+        "started": "2030-01-02T03:04:05+00:00",
+        "wall_seconds": 1.0,
+        "resumes": 0,
+    }  # fmt: skip
+    for path, value in changes.items():
+        *parents, last = path.split("__")
+        target = content
+        for part in parents:
+            target = target[part]
+        assert parents in (["environment"], ["recipe", "content"]) or path == "recipe__content" or last in target
+        target[last] = value
+    content["recipe"]["fingerprint"] = fingerprint_of(content["recipe"]["content"])
+    return RESULT.validate_python(content)
+
+
+def compare(results: Iterable[Result], baseline: str | None = None, **options: Any) -> list[Group]:
+    """Of results that lie nowhere: their predictions and histories are missing."""
+    return module.compare([Stored(result, RunFolder(Path("nowhere"))) for result in results], baseline, **options)
