@@ -27,7 +27,7 @@ def confusion(subject: Subject, path: Path) -> Picture:
     side, letters = (4.4, 7) if counted else (7.0, 4)
     slant: dict[str, Any] = {"rotation": 45, "ha": "right", "rotation_mode": "anchor"} if counted else {"rotation": 90}
     title = "Confusion matrix"
-    with chart(path, title, subject.line, side + 1.4, side) as (made, axes):
+    with chart(path, title, subject.line, side + 1.4, side) as (drawing, axes):
         axes.grid(False)
         image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
         axes.set_xticks(range(size), names, fontsize=letters, **slant)
@@ -38,19 +38,15 @@ def confusion(subject: Subject, path: Path) -> Picture:
         for (row, column), count in np.ndenumerate(counts) if counted else ():
             colour = "white" if shares[row, column] > 0.6 else "black" if count else "#999999"
             axes.text(column, row, f"{count}", ha="center", va="center", fontsize=6.5, color=colour)
-        bar = made.colorbar(image, ax=axes, shrink=0.8, ticks=[0, 0.25, 0.5, 0.75, 1])
+        bar = drawing.colorbar(image, ax=axes, shrink=0.8, ticks=[0, 0.25, 0.5, 0.75, 1])
         bar.ax.set_yticklabels(["0 %", "25 %", "50 %", "75 %", "100 %"], fontsize=7)
         bar.set_label("share of the true class", fontsize=8)
     off = np.where(np.eye(size, dtype=bool), 0, shares)
     row, column = np.unravel_index(off.argmax(), off.shape)
-    most = (
-        f" Most often confused: {100 * off.max():.1f} % of {subject.classes[row]} is called {subject.classes[column]}."
-        if off.max() > 0
-        else ""
-    )
+    pair = f"{100 * off.max():.1f} % of {subject.classes[row]} is called {subject.classes[column]}"
+    most = f" Most often confused: {pair}." if off.max() > 0 else ""
     numbers = "the numbers are images" if counted else "and the classes are too many for numbers"
     return Picture(
-        path.name,
         title,
         f"Rows are the true classes of the {len(subject.labels):,} test images of {subject.data.name}, columns the "
         f"answers. The colour is the share of the row, {numbers}.{most}",
@@ -81,17 +77,16 @@ def per_class(subject: Subject, path: Path) -> Picture:
         axes.set_xlabel("accuracy (%), bars: 95 % Wilson interval")
         axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), fontsize=8)
     worst, best = int(np.argmin(shares)), int(np.argmax(shares))
-    told = (
+    extremes = (
         f"Best {subject.classes[shown[best]]} ({shares[best]:.1f} %), "
         f"worst {subject.classes[shown[worst]]} ({shares[worst]:.1f} %)."
     )
     return Picture(
-        path.name,
         title,
         f"Share of the test images of each class of {subject.data.name} that is recognised, with the 95 % Wilson "
-        f"interval of that many images. {told} The interval is of the test images alone: another seed of the same "
+        f"interval of that many images. {extremes} The interval is of the test images alone: another seed of the same "
         "model may move a class by more.",
-        f"Bars of accuracy for {len(shown)} classes. {told}",
+        f"Bars of accuracy for {len(shown)} classes. {extremes}",
     )
 
 
@@ -127,7 +122,6 @@ def reliability(subject: Subject, path: Path) -> Picture:
             axes.set_axisbelow(True)
     gap = confidence.mean() - correct.mean()
     return Picture(
-        path.name,
         title,
         f"Test images of {subject.data.name} in {ECE_BINS} bins of equal width by the confidence of the answer. "
         f"Where a bar ends below the dashes, the network is surer than it is right. ECE {ece:.4f} is the mean gap, "

@@ -19,4 +19,6 @@ def grad_cam(model: nn.Module, layer: str, images: Tensor, targets: Tensor, size
 
     with torch.enable_grad():
         maps = LayerGradCam(model, model.get_submodule(layer)).attribute(images, targets, relu_attributions=True)
-    return LayerAttribution.interpolate(maps.detach().float(), size, "bilinear")[:, 0].cpu().numpy()
+    assert isinstance(maps, Tensor)  # one layer gives one
+    resized: Tensor = LayerAttribution.interpolate(maps.detach().float(), size, "bilinear")
+    return resized[:, 0].cpu().numpy()

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -36,19 +35,18 @@ def augmented(subject: Subject, path: Path, count: int) -> Picture:
         images, labels, split = subject.images, subject.labels, "test"
     rows = one_of_each(labels, np.arange(len(labels)), count)
     specs = parse(subject.run.result.recipe.content["augment"]["train"], "the run's training transforms")
-    drawn, how = _draws(subject, images, labels, rows, specs)
+    draws, how = _draws(subject, images, labels, rows, specs)
     cells = [
-        [Cell(np.asarray(images[row]), shorten(subject.classes[labels[row]])), *(Cell(draw[i]) for draw in drawn)]
+        [Cell(np.asarray(images[row]), shorten(subject.classes[labels[row]])), *(Cell(draw[i]) for draw in draws)]
         for i, row in enumerate(rows)
     ]
     _same_shape(cells)
     title = "Training images as the network sees them"
     sheet(path, title, subject.line, cells, heads=["original", *(f"draw {i + 1}" for i in range(DRAWS))])
-    named = ", then ".join(_call(spec) for spec in specs) or "none"
+    names = ", then ".join(_call(spec) for spec in specs) or "none"
     return Picture(
-        path.name,
         title,
-        f"Left the image, beside it {DRAWS} random draws of the run's own training transforms: {named}. {how} "
+        f"Left the image, beside it {DRAWS} random draws of the run's own training transforms: {names}. {how} "
         f"Images: the first {split} images of the classes of {subject.data.name}. An epoch of training shows each "
         "image once, in one such draw.",
         f"{len(rows)} rows of {split} images, each with {DRAWS} augmented versions.",
@@ -58,12 +56,11 @@ def augmented(subject: Subject, path: Path, count: int) -> Picture:
 def mistakes(subject: Subject, path: Path, count: int) -> Picture:
     """The most confident mistakes, :data:`MISTAKE_ROWS` rows of `count`."""
     rows = subject.mistakes[: MISTAKE_ROWS * count]
-    cells = [_answer(subject, row, f"is {_name(subject, subject.labels[row])}") for row in rows]
+    cells = [_answer(subject, row, _truth(subject, row)) for row in rows]
     title = "The most confident mistakes"
     sheet(path, title, subject.line, [cells[i : i + count] for i in range(0, len(cells), count)])
     total = len(subject.mistakes)
     return Picture(
-        path.name,
         title,
         f"{len(rows)} of the {total:,} misclassified images among {len(subject.labels):,} test images of "
         f"{subject.data.name}, the most confident first. Below each its true class, then the answer and the "
@@ -89,13 +86,9 @@ def mistakes_by_class(subject: Subject, path: Path, count: int) -> Picture:
         labels.append(f"{shorten(subject.classes[label])}\n{len(mine):,} wrong of {(subject.labels == label).sum():,}")
     title = "Mistakes by true class"
     sheet(path, title, subject.line, cells, labels)
-    part = (
-        f" The {len(shown)} classes with the largest share of mistakes."
-        if len(shown) < sum(share > 0 for share in shares)
-        else ""
-    )
+    shortened = len(shown) < sum(share > 0 for share in shares)
+    part = f" The {len(shown)} classes with the largest share of mistakes." if shortened else ""
     return Picture(
-        path.name,
         title,
         f"One row per true class of {subject.data.name}: its most confident mistakes among the test images, and below "
         f"each the answer with its probability.{part}",
@@ -106,23 +99,13 @@ def mistakes_by_class(subject: Subject, path: Path, count: int) -> Picture:
 def cam_mistakes(subject: Subject, path: Path, layers: Sequence[str], count: int) -> Picture:
     """Grad-CAM of the most confident mistakes, for the answer and for the true class."""
     rows = subject.mistakes[:count]
-    columns = [(layer, wanted) for layer in layers for wanted in ("answer", "true class")]
-    maps = [
-        _maps(subject, layer, rows, subject.labels if wanted == "true class" else subject.evaluation.predicted)
-        for layer, wanted in columns
-    ]
+    columns = {"answer": subject.evaluation.predicted, "true class": subject.labels}
+    maps = [_maps(subject, layer, rows, classes) for layer in layers for classes in columns.values()]
     title = "Grad-CAM: what spoke for a wrong answer, and for the right one"
-    cells = [
-        [
-            _answer(subject, row, f"is {_name(subject, subject.labels[row])}"),
-            *(_overlaid(subject, row, one[i]) for one in maps),
-        ]
-        for i, row in enumerate(rows)
-    ]
-    heads = ["image", *(f"{_end(layer)}\n{wanted}" for layer, wanted in columns)]
-    sheet(path, title, subject.line, cells, heads=heads)
+    images = [_answer(subject, row, _truth(subject, row)) for row in rows]
+    heads = [f"{_end(layer)}\n{column}" for layer in layers for column in columns]
+    _cam_sheet(subject, path, title, rows, images, maps, heads)
     return Picture(
-        path.name,
         title,
         f"The {len(rows)} most confident mistakes on {subject.data.name}. {_cam_words(layers)} Of each layer two maps: "
         "for the class that was answered and for the true one.",
@@ -136,10 +119,8 @@ def cam_correct(subject: Subject, path: Path, layers: Sequence[str], count: int)
     rows = one_of_each(subject.labels, right, count)
     maps = [_maps(subject, layer, rows, subject.labels) for layer in layers]
     title = "Grad-CAM: what spoke for a right answer"
-    cells = [[_answer(subject, row), *(_overlaid(subject, row, one[i]) for one in maps)] for i, row in enumerate(rows)]
-    sheet(path, title, subject.line, cells, heads=["image", *map(_end, layers)])
+    _cam_sheet(subject, path, title, rows, [_answer(subject, row) for row in rows], maps, [*map(_end, layers)])
     return Picture(
-        path.name,
         title,
         f"The first correctly classified test images of the classes of {subject.data.name}. {_cam_words(layers)}",
         f"{len(rows)} correctly classified images beside heat maps at {' and '.join(layers)}.",
@@ -148,10 +129,11 @@ def cam_correct(subject: Subject, path: Path, layers: Sequence[str], count: int)
 
 def first_filters(subject: Subject, path: Path) -> Picture | None:
     """The filters of the first convolution; None where that does not take three channels."""
-    found = next(((name, part) for name, part in subject.model.named_modules() if isinstance(part, nn.Conv2d)), None)
-    if found is None or found[1].weight.shape[1] != 3:
+    layers = ((name, part) for name, part in subject.model.named_modules() if isinstance(part, nn.Conv2d))
+    name, layer = next(layers, ("", None))
+    if layer is None or layer.weight.shape[1] != 3:
         return None
-    name, weight = found[0], found[1].weight.detach().cpu()
+    weight = layer.weight.detach().cpu()
     strength = weight.flatten(1).norm(dim=1)
     scaled = weight / weight.flatten(1).abs().amax(1).clamp_min(1e-12)[:, None, None, None]
     pixels = ((scaled + 1) * 127.5).round().to(torch.uint8).permute(0, 2, 3, 1).numpy()
@@ -161,7 +143,6 @@ def first_filters(subject: Subject, path: Path) -> Picture | None:
     part = f"The first {FILTERS} of {len(pixels)} filters" if len(pixels) > FILTERS else f"All {len(pixels)} filters"
     height, width = weight.shape[2:]
     return Picture(
-        path.name,
         title,
         f"{part} of {height}x{width} pixels; red, green and blue are the weights of the three input channels. Grey is "
         "0. Each filter is scaled by its own largest weight, so the number below, its Euclidean norm, tells its size.",
@@ -179,25 +160,24 @@ def _draws(
         device=subject.device, executor=settings.executor, indices=rows,
     )  # fmt: skip
     back, how = _undo(specs)
-    drawn = []
+    draws = []
     for epoch in range(1, DRAWS + 1):
         ((x, _),) = loader.epoch(epoch)
         ordered = torch.empty_like(x)
         ordered[torch.from_numpy(loader.order(epoch)).to(x.device)] = x
-        drawn.append(back(ordered.cpu().permute(0, 2, 3, 1)).round().clamp(0, 255).to(torch.uint8).numpy())
+        draws.append(back(ordered.cpu().permute(0, 2, 3, 1)).round().clamp(0, 255).to(torch.uint8).numpy())
     loader.close()
-    return drawn, how
+    return draws, how
 
 
-def _undo(specs: Sequence[TransformSpec]) -> tuple[Any, str]:
+def _undo(specs: Sequence[TransformSpec]) -> tuple[Callable[[Tensor], Tensor], str]:
     """A function from normalised images (N, H, W, 3) back to 0..255, and a sentence about it."""
     normalize = next((build(spec) for spec in reversed(specs) if spec.name == "Normalize"), None)
     if normalize is None:
         return lambda x: x, ""
     if normalize.normalization == "standard":
-        mean, scale = (
-            torch.as_tensor(np.asarray(value, np.float32)) for value in (normalize.mean_np, normalize.denominator)
-        )
+        constants = (normalize.mean_np, normalize.denominator)
+        mean, scale = (torch.as_tensor(np.asarray(constant, np.float32)) for constant in constants)
         return lambda x: x / scale + mean, "Normalize is taken back, so that colours can be seen."
 
     def stretch(x: Tensor) -> Tensor:
@@ -222,20 +202,31 @@ def _call(spec: TransformSpec) -> str:
     return f"{spec.name}({', '.join(f'{key}={value}' for key, value in spec.kwargs.items())})"
 
 
-def _name(subject: Subject, label: int) -> str:
-    return shorten(subject.classes[label])
+def _truth(subject: Subject, row: int) -> str:
+    return f"is {shorten(subject.classes[subject.labels[row]])}"
 
 
 def _answer(subject: Subject, row: int, above: str = "") -> Cell:
     """A test image with what the network said of it."""
     answer = subject.evaluation.predicted[row]
-    told = f"{_name(subject, answer)} {100 * subject.evaluation.confidence[row]:.0f} %"
-    return Cell(np.asarray(subject.images[row]), f"{above}\nsaid {told}" if above else told)
+    text = f"{shorten(subject.classes[answer])} {100 * subject.evaluation.confidence[row]:.0f} %"
+    return Cell(np.asarray(subject.images[row]), f"{above}\nsaid {text}" if above else text)
 
 
 def _maps(subject: Subject, layer: str, rows: np.ndarray, targets: np.ndarray) -> np.ndarray:
-    wanted = torch.as_tensor(np.asarray(targets)[rows], device=subject.device)
-    return grad_cam(subject.model, layer, subject.batch(rows), wanted, subject.images.shape[1:3])
+    classes = torch.as_tensor(np.asarray(targets)[rows], device=subject.device)
+    height, width = subject.images.shape[1:3]
+    return grad_cam(subject.model, layer, subject.batch(rows), classes, (height, width))
+
+
+def _cam_sheet(
+    subject: Subject, path: Path, title: str, rows: np.ndarray,
+    images: Sequence[Cell], maps: Sequence[np.ndarray], heads: Sequence[str],
+) -> None:  # fmt: skip
+    """One row per test image of `rows`: the image, then each of the `maps` over it."""
+    cells = [[image, *(_overlaid(subject, row, heat[i]) for heat in maps)]
+             for i, (row, image) in enumerate(zip(rows, images, strict=True))]  # fmt: skip
+    sheet(path, title, subject.line, cells, heads=["image", *heads])
 
 
 def _overlaid(subject: Subject, row: int, heat: np.ndarray) -> Cell:

@@ -24,6 +24,7 @@ PASSING = {
     "add", "add_", "__add__", "__radd__", "__iadd__", "mul", "mul_", "__mul__", "__rmul__", "__imul__", "dropout",
     "dropout2d", "contiguous", "to",
 }  # fmt: skip
+NORMS = "_zoo_norms"  # the attribute of a tensor that names the norms it comes from
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,7 @@ def places(model: nn.Module, image: Tensor) -> list[Place]:
     ]
 
 
-def stages(found: Sequence[Place], side: int) -> list[str]:
+def stages(candidates: Sequence[Place], side: int) -> list[str]:
     """The stages of half and of a quarter of the image's `side`: 16x16 and 8x8 of 32x32, layer2 and layer3 of a ResNet.
 
     A stage is known by its output's size alone: of the modules that answer in that size, those that hold other modules
@@ -67,41 +68,37 @@ def stages(found: Sequence[Place], side: int) -> list[str]:
     model that has neither gives its last module with an image for an answer; one that has none at all (a transformer)
     gives nothing.
     """
-    once = [place for place in found if place.times == 1]
+    once = [place for place in candidates if place.times == 1]
 
     def best(size: int) -> list[str]:
-        candidates = [place for place in once if place.shape[1] == size]
-        order = range(len(candidates))
-        last = max(order, key=lambda i: (candidates[i].holds, -candidates[i].name.count("."), i), default=None)
-        return [] if last is None else [candidates[last].name]
+        ranks = [(place.holds, -place.name.count("."), i) for i, place in enumerate(once) if place.shape[1] == size]
+        return [once[max(ranks)[-1]].name] if ranks else []
 
     chosen = [name for part in (2, 4) for name in best(side // part) or best(side // part - 1)]
     return chosen or [place.name for place in once][-1:]
 
 
-def check_layers(names: Iterable[str], found: Sequence[Place], model: nn.Module, where: str) -> list[str]:
+def check_layers(names: Sequence[str], candidates: Sequence[Place], model: nn.Module, where: str) -> list[str]:
     """`names`, where each is a layer that Grad-CAM can look at.
 
     Raises :class:`~zoo.errors.UnknownNameError` with the nearest names, :class:`ResultError` for a layer that gives no
     image or runs more than once in a pass. `where` names the model.
     """
-    known = {place.name: place for place in found}
+    times = {place.name: place.times for place in candidates}
     modules = dict(model.named_modules())
-    names = list(names)
-    near = ", ".join(
-        place.name for place in sorted(found, key=lambda place: (not place.holds, place.name.count(".")))[:4]
-    )
+    outer = sorted(candidates, key=lambda place: (not place.holds, place.name.count(".")))
+    near = ", ".join(place.name for place in outer[:4])
     for name in names:
         if name not in modules or not name:
-            raise unknown("layer", name, known, where, f"there are {near} and others: `zoo show {where}` lists them")
-        if name not in known:
+            raise unknown("layer", name, times, where, f"there are {near} and others: `zoo show {where}` lists them")
+        if name not in times:
             raise ResultError(f"layer {name!r} of {where} gives no (C, H, W) to look at; name one such as {near}")
-        if known[name].times > 1:
+        if times[name] > 1:
             raise ResultError(
-                f"layer {name!r} of {where} runs {known[name].times} times in a pass, so a map of it is none of one "
+                f"layer {name!r} of {where} runs {times[name]} times in a pass, so a map of it is none of one "
                 f"place; name one such as {near}"
             )
-    return names
+    return list(names)
 
 
 def norm_layers(model: Model, module: nn.Module) -> list[str]:
@@ -111,11 +108,11 @@ def norm_layers(model: Model, module: nn.Module) -> list[str]:
     own, whose norms the registry does not know: torch's norms, and what has Norm in its class name and no parts.
     """
     if model.norm is None:
-        known = (nn.modules.batchnorm._NormBase, nn.GroupNorm, nn.LayerNorm)
+        torch_norms = (nn.modules.batchnorm._NormBase, nn.GroupNorm, nn.LayerNorm)
         return [
             name
             for name, part in module.named_modules()
-            if isinstance(part, known) or ("Norm" in type(part).__name__ and not list(part.children()))
+            if isinstance(part, torch_norms) or ("Norm" in type(part).__name__ and not list(part.children()))
         ]
     norm = load_norm(model)
     kinds = [_types(norm(64)), _types(norm(64, apply_act=False))]
@@ -146,8 +143,8 @@ class NormStatistics:
 class _Watch(TorchFunctionMode):
     """Follows a norm's output through sums to the next activation function, module or not.
 
-    A tensor carries the names of the norms that it comes from; what is not in :data:`PASSING`, such as a convolution,
-    gives a tensor without.
+    A tensor carries the names of the norms that it comes from, as :data:`NORMS`. The output of a function not in
+    :data:`PASSING`, such as a convolution, carries none.
     """
 
     def __init__(self, activated: dict[str, Tensor]) -> None:
@@ -158,10 +155,10 @@ class _Watch(TorchFunctionMode):
         result = function(*args, **(kwargs or {}))
         name = getattr(function, "__name__", "")
         if isinstance(result, Tensor) and (name in ACTIVATIONS or name in PASSING):
-            given = [value for value in (*args, *(kwargs or {}).values()) if isinstance(value, Tensor)]
-            norms = {norm for value in given for norm in getattr(value, "_zoo_norms", ())}
+            tensors = [argument for argument in (*args, *(kwargs or {}).values()) if isinstance(argument, Tensor)]
+            norms = {norm for tensor in tensors for norm in vars(tensor).get(NORMS, ())}
             if name in PASSING:
-                result._zoo_norms = norms
+                vars(result)[NORMS] = norms
             else:
                 note_highest(self.activated, norms, result)
         return result
@@ -202,8 +199,8 @@ def statistics(
                 [torch.tensor(float(values.numel())).to(values), values.sum(), values.square().sum()]
             )
             note_highest(own, [name], output)
-            output._zoo_norms = {name}
-            output.register_hook(add)
+            vars(output)[NORMS] = {name}
+            output.register_hook(add)  # type: ignore[no-untyped-call]  # torch annotates no arguments
 
         return hook
 
@@ -218,12 +215,12 @@ def statistics(
     finally:
         for handle in handles:
             handle.remove()
-    told = []
+    rows = []
     for name, total in sums.items():
         count, first, second, gradient = total.tolist()
         mean = first / count
         highest = activated.get(name, own[name] if included else None)
         dead = None if highest is None else float((highest <= 0).double().mean())
         spread = max(0.0, second / count - mean**2) ** 0.5
-        told.append(NormStatistics(name, len(own[name]), mean, spread, dead, (gradient / images) ** 0.5))
-    return told
+        rows.append(NormStatistics(name, len(own[name]), mean, spread, dead, (gradient / images) ** 0.5))
+    return rows

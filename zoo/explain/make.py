@@ -18,10 +18,10 @@ STATISTICS_IMAGES, STATISTICS_BATCH = 256, 32  # the batch bounds the memory; it
 def choose_layers(subject: Subject, asked: Sequence[str]) -> list[str]:
     """The layers for Grad-CAM: `asked`, or the model's stages where none was. Raises as :func:`check_layers`."""
     image = subject.batch([0])
-    found = places(subject.model, image)
+    candidates = places(subject.model, image)
     if asked:
-        return check_layers(asked, found, subject.model, subject.run.model.name)
-    return stages(found, image.shape[2])
+        return check_layers(asked, candidates, subject.model, subject.run.model.name)
+    return stages(candidates, image.shape[2])
 
 
 def explain(subject: Subject, out: Path, layers: Sequence[str], count: int, say: Callable[[str], None]) -> list[Path]:
@@ -37,8 +37,8 @@ def explain(subject: Subject, out: Path, layers: Sequence[str], count: int, say:
     def norm_chart(path: Path) -> Picture | None:
         rows = stratified_subset(subject.labels, min(STATISTICS_IMAGES, len(subject.labels)), SUBSET_SEED)
         included = bool(subject.run.model.norm and subject.run.model.norm.activation == "included")
-        told = statistics(subject.model, norms, subject.loader(rows, STATISTICS_BATCH), included)
-        return series.norms(subject, path, told, len(rows)) if told else None
+        layers = statistics(subject.model, norms, subject.loader(rows, STATISTICS_BATCH), included)
+        return series.norms(subject, path, layers, len(rows)) if layers else None
 
     wrong, right = len(subject.mistakes) > 0, len(subject.mistakes) < len(subject.labels)
     blind = "the model has no layer whose output is an image"
@@ -57,7 +57,7 @@ def explain(subject: Subject, out: Path, layers: Sequence[str], count: int, say:
         ("filters", lambda path: images.first_filters(subject, path), True, "the first convolution does not take RGB"),
         ("norms", norm_chart, bool(norms), "no norm layer was found"),
     ]  # fmt: skip
-    pictures, missing = [], []
+    pictures, missing = {}, []
     for name, make, possible, why in work:
         path = out / f"{name}.png"
         picture = make(path) if possible else None
@@ -66,8 +66,8 @@ def explain(subject: Subject, out: Path, layers: Sequence[str], count: int, say:
             missing.append(f"{path.name} is left out: {why}.")
             say(f"  {missing[-1]}")
         else:
-            pictures.append(picture)
+            pictures[path.name] = picture
             say(f"  {path.name}")
     write_page(subject, out, pictures, missing)
     say(f"  {PAGE}")
-    return [*(out / picture.file for picture in pictures), out / PAGE]
+    return [*(out / name for name in pictures), out / PAGE]

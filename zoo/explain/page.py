@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from zoo.explain.sheets import Picture
@@ -16,8 +16,8 @@ PAGE = "index.html"
 TEMPLATES = Path(__file__).with_name("templates")
 
 
-def write_page(subject: Subject, folder: Path, pictures: Sequence[Picture], missing: Sequence[str]) -> None:
-    """Write :data:`PAGE` beside the `pictures` in `folder`; `missing` are lines on those that are not there.
+def write_page(subject: Subject, folder: Path, pictures: Mapping[str, Picture], missing: Sequence[str]) -> None:
+    """Write :data:`PAGE` beside the `pictures`, by file name, in `folder`; `missing` are lines on those not there.
 
     All text is escaped. The page has no date, so that equal runs give equal bytes. Raises as :func:`write_atomic`.
     """
@@ -33,7 +33,7 @@ def write_page(subject: Subject, folder: Path, pictures: Sequence[Picture], miss
         facts=_facts(subject),
         warnings=subject.warnings,
         note=TEST_NOTE if subject.run.result.selection.split == "test" else None,
-        pictures=[(picture, *_size(folder / picture.file)) for picture in pictures],
+        pictures=[(name, picture, *_size(folder / name)) for name, picture in pictures.items()],
         missing=missing,
     )
     write_atomic(folder / PAGE, text.encode())

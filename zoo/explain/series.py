@@ -6,8 +6,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from zoo.explain.layers import NormStatistics
 from zoo.explain.sheets import Picture, chart
 from zoo.explain.subject import Subject
@@ -30,8 +28,8 @@ def curves(subject: Subject, path: Path) -> Picture:
     marker = "o" if len(rows) <= POINTS else ""
 
     def draw(axes: Axes, name: str, scale: float, colour: str, style: str, label: str | None) -> None:
-        points = [(row.epoch, scale * value) for row in rows if (value := getattr(row, name)) is not None]
-        axes.plot(*zip(*points, strict=True), style, color=colour, marker=marker, markersize=3, label=label)
+        points = {row.epoch: scale * value for row in rows if (value := getattr(row, name)) is not None}
+        axes.plot([*points], [*points.values()], style, color=colour, marker=marker, markersize=3, label=label)
 
     title = "Learning curves"
     layout = {"nrows": 3, "sharex": True, "height_ratios": [3, 3, 1.4]}
@@ -50,10 +48,9 @@ def curves(subject: Subject, path: Path) -> Picture:
         loss.legend(fontsize=8)
     last = rows[-1]
     end = f"Last epoch: training loss {last.train_loss:.3f}, accuracy {100 * last.train_accuracy:.2f} %"
-    if last.eval_loss is not None:
+    if last.eval_loss is not None and last.eval_accuracy is not None:
         end += f"; {split} loss {last.eval_loss:.3f}, accuracy {100 * last.eval_accuracy:.2f} %"
     return Picture(
-        path.name,
         title,
         f"{len(rows)} epochs on {subject.run.result.dataset.name}. Training figures are of the augmented batches as "
         "they went by, with the weights of that moment, so they lag behind the others and can lie below. "
@@ -62,52 +59,50 @@ def curves(subject: Subject, path: Path) -> Picture:
     )
 
 
-def norms(subject: Subject, path: Path, told: Sequence[NormStatistics], images: int) -> Picture:
+def norms(subject: Subject, path: Path, layers: Sequence[NormStatistics], images: int) -> Picture:
     """Output, dead channels and gradient at each norm layer, in the order of the forward pass."""
-    places = np.arange(len(told))
-    known = [place for place in places if told[place].dead is not None]
-    missing = [place for place in places if told[place].dead is None]
-    shares = [100 * told[place].dead for place in known]
+    places = range(len(layers))
+    shares = {place: 100 * layer.dead for place, layer in enumerate(layers) if layer.dead is not None}
+    missing = [place for place in places if place not in shares]
     title = "What the norm layers do"
     layout = {"nrows": 3, "sharex": True, "height_ratios": [3, 2, 2]}
-    width = max(6.4, 1.5 + 0.13 * min(len(told), NAMED))
+    width = max(6.4, 1.5 + 0.13 * min(len(layers), NAMED))
     with chart(path, title, subject.line, width, 6.4, **layout) as (_, (output, dead, gradient)):
-        mean, spread = np.array([one.mean for one in told]), np.array([one.spread for one in told])
+        mean, spread = [layer.mean for layer in layers], [layer.spread for layer in layers]
         output.errorbar(places, mean, spread, fmt="o", markersize=3.5, color=BLUE, ecolor="#8fbfdd", elinewidth=3)
         output.axhline(0, color="#555555", linewidth=0.8)
         output.set_ylabel("output:\nmean ± deviation")
-        dead.bar(known, shares, 0.7, color=ORANGE)
+        dead.bar([*shares], [*shares.values()], 0.7, color=ORANGE)
         if missing:
             dead.plot(missing, [0] * len(missing), "x", color="#777777", markersize=4, clip_on=False)
-        if not any(shares):
+        if not any(shares.values()):
             dead.text(0.5, 0.5, "none", ha="center", color="#555555", transform=dead.transAxes)
-        dead.set_ylim(0, max([5, *(1.15 * share for share in shares)]))
+        dead.set_ylim(0, max([5, *(1.15 * share for share in shares.values())]))
         dead.set_ylabel("dead channels (%)")
-        sizes = [one.gradient for one in told]
+        sizes = [layer.gradient for layer in layers]
         gradient.plot(places, sizes, "o-", markersize=3.5, color=GREEN, linewidth=1)
         if min(sizes) > 0:
             _log(gradient, min(sizes), max(sizes))
         gradient.set_ylabel("gradient norm")
-        step = -(-len(told) // NAMED)
-        gradient.set_xticks(places[::step], [one.name for one in told[::step]], rotation=90, fontsize=6.5)
+        step = -(-len(layers) // NAMED)
+        gradient.set_xticks(places[::step], [layer.name for layer in layers[::step]], rotation=90, fontsize=6.5)
         gradient.set_xlabel("norm layer, in the order of the forward pass")
         for axes in (output, dead, gradient):
             axes.set_axisbelow(True)
-            axes.set_xlim(-0.7, len(told) - 0.3)
-    channels = sum(told[place].channels for place in known)
-    gone = round(sum(told[place].dead * told[place].channels for place in known))
+            axes.set_xlim(-0.7, len(layers) - 0.3)
+    channels = sum(layers[place].channels for place in shares)
+    gone = round(sum(share / 100 * layers[place].channels for place, share in shares.items()))
     crosses = " A cross: the output reaches no activation." if missing else ""
     return Picture(
-        path.name,
         title,
-        f"{subject.norm_label} in {len(told)} places, on {images} test images of {subject.data.name}, in evaluation "
+        f"{subject.norm_label} in {len(layers)} places, on {images} test images of {subject.data.name}, in evaluation "
         "mode and fp32; no weight is changed. Top: mean and standard deviation of the norm's output over images, "
         "channels and pixels. Middle: channels that are nowhere above 0 in these images after the activation that the "
         "output reaches (for the last norm of a residual block after the sum with the shortcut): "
         f"{gone:,} of {channels:,}.{crosses} Bottom: Euclidean norm of the gradient of an image's own loss at the "
         "norm's output, root mean square over images. Gradients are small where the network is right and sure of it, "
         "so compare norms at like accuracy.",
-        f"Three charts over {len(told)} norm layers: mean and spread of the output, dead channels ({gone:,} of "
+        f"Three charts over {len(layers)} norm layers: mean and spread of the output, dead channels ({gone:,} of "
         f"{channels:,}), gradient norm.",
     )
 

@@ -15,6 +15,7 @@ from zoo.render.figures import figure
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+    from matplotlib.typing import RcKeyType
 
 # Of a sheet, in inches: image, space, line of text, border. Whole pixels of the file, and 5 x 5 of them to one of an
 # image of 32 x 32, so that all of its pixels are equal squares and the file stays small.
@@ -24,14 +25,13 @@ TITLE_SIZE, TEXT_SIZE, CELL_SIZE = 9, 7, 6.5  # points
 PER_INCH = 18  # letters of TEXT_SIZE, at the least
 LONGEST = 11  # letters of a class name, where space is short
 # Names of classes and models are text, not mathematics: a dollar sign stays one.
-PLAIN = {"text.parse_math": False}
+PLAIN: dict[RcKeyType, Any] = {"text.parse_math": False}
 
 
 @dataclass(frozen=True)
 class Picture:
-    """A written picture: the file's name, a heading, what it shows in sentences, a text for those who cannot see."""
+    """Of a written picture: a heading, what it shows in sentences, a text for those who cannot see."""
 
-    file: str
     title: str
     caption: str
     alt: str
@@ -51,13 +51,9 @@ def shorten(name: str, letters: int = LONGEST) -> str:
 
 
 def sheet(
-    path: Path,
-    title: str,
-    line: str,
-    rows: Sequence[Sequence[Cell]],
-    labels: Sequence[str] = (),
-    heads: Sequence[str] = (),
-) -> None:
+    path: Path, title: str, line: str, rows: Sequence[Sequence[Cell]],
+    labels: Sequence[str] = (), heads: Sequence[str] = (),
+) -> None:  # fmt: skip
     """Write `rows` of images, with `labels` left of the rows and `heads` above the columns; sizes follow from them.
 
     `line` says whose picture it is. All images have one shape; a row may be shorter than the others.
@@ -69,20 +65,19 @@ def sheet(
     tall = SIDE * cells[0].image.shape[0] / cells[0].image.shape[1]
     lines = max(cell.text.count("\n") + 1 if cell.text else 0 for cell in cells)
     head_lines = max((head.count("\n") + 1.3 for head in heads), default=0)
-    left = MARGIN + DOT * round(
-        max((0.058 * len(part) for label in labels for part in label.split("\n")), default=0) / DOT
-    )
+    label_width = max((0.058 * len(part) for label in labels for part in label.split("\n")), default=0)
+    left = MARGIN + DOT * round(label_width / DOT)
     width = max(left + max(map(len, rows)) * (SIDE + GAP) - GAP + MARGIN, 4.0)
-    told = _wrapped(line, width)
-    top = DOT * round((MARGIN + 0.25 + (told.count("\n") + 1 + head_lines) * LINE) / DOT)
+    subtitle = _wrapped(line, width)
+    top = DOT * round((MARGIN + 0.25 + (subtitle.count("\n") + 1 + head_lines) * LINE) / DOT)
     pitch = tall + lines * LINE + GAP
     height = top + len(rows) * pitch - GAP + MARGIN
-    with matplotlib.rc_context(PLAIN), figure(path, width, height) as made:
-        made.set_layout_engine("none")
-        axes = made.add_axes((0, 0, 1, 1))
+    with matplotlib.rc_context(PLAIN), figure(path, width, height) as drawing:
+        drawing.set_layout_engine("none")
+        axes = drawing.add_axes((0, 0, 1, 1))
         axes.axis("off")
         axes.text(MARGIN, MARGIN, title, va="top", fontsize=TITLE_SIZE, fontweight="bold")
-        axes.text(MARGIN, MARGIN + 0.17, told, va="top", fontsize=TEXT_SIZE, color="#444444", linespacing=1.1)
+        axes.text(MARGIN, MARGIN + 0.17, subtitle, va="top", fontsize=TEXT_SIZE, color="#444444", linespacing=1.1)
         for column, head in enumerate(heads):
             x = left + column * (SIDE + GAP) + SIDE / 2
             axes.text(x, top - 0.04, head, ha="center", va="bottom", fontsize=TEXT_SIZE)
@@ -112,19 +107,11 @@ def chart(
     """A figure with `title` and `line` above, and its axes by ``Figure.subplots(**layout)``; written when it ends."""
     import matplotlib
 
-    told = _wrapped(line, width)
-    head = 2 * MARGIN + 0.15 + (told.count("\n") + 1) * LINE
-    with matplotlib.rc_context(PLAIN), figure(path, width, height + head) as made:
-        made.get_layout_engine().set(rect=(0, 0, 1, height / (height + head)), h_pad=0.05, w_pad=0.05)
-        top = height + head
-        made.text(MARGIN / width, 1 - MARGIN / top, title, va="top", fontsize=TITLE_SIZE, fontweight="bold")
-        made.text(
-            MARGIN / width,
-            1 - (MARGIN + 0.17) / top,
-            told,
-            va="top",
-            fontsize=TEXT_SIZE,
-            color="#444444",
-            linespacing=1.1,
-        )
-        yield made, made.subplots(**layout)
+    subtitle = _wrapped(line, width)
+    top = height + 2 * MARGIN + 0.15 + (subtitle.count("\n") + 1) * LINE
+    with matplotlib.rc_context(PLAIN), figure(path, width, top) as drawing:
+        drawing.set_layout_engine("constrained", rect=(0, 0, 1, height / top), h_pad=0.05, w_pad=0.05)
+        left, below = MARGIN / width, 1 - (MARGIN + 0.17) / top
+        drawing.text(left, 1 - MARGIN / top, title, va="top", fontsize=TITLE_SIZE, fontweight="bold")
+        drawing.text(left, below, subtitle, va="top", fontsize=TEXT_SIZE, color="#444444", linespacing=1.1)
+        yield drawing, drawing.subplots(**layout)

@@ -91,8 +91,8 @@ class Subject:
     @cached_property
     def warnings(self) -> list[str]:
         """Lines for page and output: what the run has stored of its test images and does not come out again."""
-        told = _differs(self.run, self.evaluation) if self.own else None
-        return [told] if told else []
+        difference = _differs(self.run, self.evaluation) if self.own else None
+        return [difference] if difference else []
 
     @cached_property
     def mistakes(self) -> np.ndarray:
@@ -109,7 +109,9 @@ class Subject:
         model = self.run.load(self.device).float()
         for module in model.modules():
             if getattr(module, "inplace", False) is True:
-                module.inplace = False  # it would overwrite the output of the layer before it, which is looked at
+                vars(module)["inplace"] = (
+                    False  # it would overwrite the output of the layer before it, which is looked at
+                )
         return model
 
     def batch(self, rows: Sequence[int] | np.ndarray) -> Tensor:
@@ -162,19 +164,18 @@ def _differs(run: TrainedRun, evaluation: Evaluation) -> str | None:
     few = max(2, round(NEAR_TIES * images))
     if not run.folder.predictions.is_file():
         differing = abs(round(evaluation.accuracy * images) - stored.correct)
-        told = "more or fewer images are right than the result says"
+        how = "more or fewer images are right than the result says"
     else:
         kept = load_predictions(run.folder.predictions)
         if not np.array_equal(kept["label"], evaluation.labels.numpy()):
-            return (
-                f"{run.folder.predictions.name} is of other images than the run's test set: the file is not this run's"
-            )
+            name = run.folder.predictions.name
+            return f"{name} is of other images than the run's test set: the file is not this run's"
         differing = int((kept["predicted"] != evaluation.predicted).sum())
-        told = f"predictions differ from {run.folder.predictions.name}"
+        how = f"predictions differ from {run.folder.predictions.name}"
     if differing <= few:
         return None
     return (
-        f"{differing:,} of {images:,} {told} (accuracy stored {100 * stored.accuracy:.2f} %, "
+        f"{differing:,} of {images:,} {how} (accuracy stored {100 * stored.accuracy:.2f} %, "
         f"now {100 * evaluation.accuracy:.2f} %): another processor or GPU, another version of torch, "
         "or weights that are not this run's"
     )

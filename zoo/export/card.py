@@ -21,7 +21,7 @@ from zoo.trained.load import TrainedRun
 from zoo.utils.stats import wilson_interval
 
 
-def config(run: TrainedRun, told: Normalisation, size: tuple[int, int]) -> dict[str, Any]:
+def config(run: TrainedRun, constants: Normalisation, size: tuple[int, int]) -> dict[str, Any]:
     """What a program has to know to use the model; `size` is (height, width). All values are plain data."""
     result, model = run.result, run.model
     return {
@@ -32,8 +32,8 @@ def config(run: TrainedRun, told: Normalisation, size: tuple[int, int]) -> dict[
         "classes": result.dataset.classes,
         "input_size": list(size),
         "input_range": [0, 1],
-        "mean": list(told.mean),
-        "std": list(told.std),
+        "mean": list(constants.mean),
+        "std": list(constants.std),
         "mirror_evaluation": run.tta.mirror,
         "shifted_evaluation": run.tta.shift,
         "dataset": result.dataset.name,
@@ -45,10 +45,13 @@ def config(run: TrainedRun, told: Normalisation, size: tuple[int, int]) -> dict[
     }
 
 
-def card(run: TrainedRun, facts: Mapping[str, Any], made: Format, found: Check, licence: str) -> str:
-    """The model card of an export `made` of `run` and `found` to be right: the hub's YAML header, then Markdown."""
+def card(run: TrainedRun, facts: Mapping[str, Any], chosen: Format, check: Check, licence: str) -> str:
+    """The model card of `run` in the `chosen` format, whose logits `check` compared: the hub's YAML header, Markdown.
+
+    `facts` is :func:`config`; `licence` is named as the hub names it.
+    """
     header = yaml.safe_dump(_header(run, licence), sort_keys=False, allow_unicode=True)
-    return f"---\n{header}---\n\n" + "\n\n".join(_sections(run, facts, made, found)) + "\n"
+    return f"---\n{header}---\n\n" + "\n\n".join(_sections(run, facts, chosen, check)) + "\n"
 
 
 def _header(run: TrainedRun, licence: str) -> dict[str, Any]:
@@ -75,7 +78,7 @@ def _header(run: TrainedRun, licence: str) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _sections(run: TrainedRun, facts: Mapping[str, Any], made: Format, found: Check) -> Iterator[str]:
+def _sections(run: TrainedRun, facts: Mapping[str, Any], chosen: Format, check: Check) -> Iterator[str]:
     result = run.result
     height, width = facts["input_size"]
     yield f"# {_text(result.model.name)}, {_text(result.dataset.name)}"
@@ -86,12 +89,12 @@ def _sections(run: TrainedRun, facts: Mapping[str, Any], made: Format, found: Ch
         f"classes: {', '.join(_code(name) for name in result.dataset.classes)}."
     )
     yield "## Use"
-    yield f"```python\n{made.usage}```"
-    if made.file.endswith(".safetensors"):
+    yield f"```python\n{chosen.usage}```"
+    if chosen.file.endswith(".safetensors"):
         yield "The file has the weights alone; `mean` and `std` of `config.json` are the normalisation."
     else:
-        yield f"The recipe's normalisation is part of `{made.file}`; the batch may have any size."
-    yield f"This file was {found.line}."
+        yield f"The recipe's normalisation is part of `{chosen.file}`; the batch may have any size."
+    yield f"This file was {check.line}."
     yield "## Measured"
     yield tabulate(_figures(run), headers=["", "figure"], tablefmt="github", disable_numparse=True)
     yield "\n".join(f"- {line}" for line in _conditions(run))
@@ -160,8 +163,8 @@ def _limitations(run: TrainedRun) -> Iterator[str]:
         )
     if run.precision != "fp32":
         yield f"The figures were measured in {run.precision}; this export computes in fp32, so near ties may differ."
-    if known := DESCRIPTIONS.get(result.dataset.name):
-        yield f"Data set: {known}. The figures hold for exactly these images."
+    if description := DESCRIPTIONS.get(result.dataset.name):
+        yield f"Data set: {description}. The figures hold for exactly these images."
     yield "Every picture gets one of the classes above, also a picture of something else."
     yield "Accuracy on corrupted images or images from elsewhere is not part of this card; `zoo evaluate` measures it."
     definition = result.model.definition

@@ -10,7 +10,7 @@ from torch import Tensor
 from zoo.data.datasets import Dataset
 from zoo.data.split import stratified_subset
 from zoo.engine.evaluate import EVAL_BATCH, evaluate
-from zoo.errors import ResultError
+from zoo.errors import Option, ResultError
 from zoo.export.formats import Answer
 from zoo.trained.load import TrainedRun
 
@@ -66,7 +66,7 @@ def check(answer: Answer, wanted: Reference, what: str) -> Check:
 
     Raises :class:`ResultError` where a logit differs by more than :data:`BOUND`, or a prediction at all.
     """
-    parts = [wanted.images[:1], *wanted.images[1:].split(EVAL_BATCH["cpu"])]
+    parts = [wanted.images[:1], *torch.split(wanted.images[1:], EVAL_BATCH["cpu"])]
     with torch.inference_mode():
         logits = torch.cat([answer(part.contiguous()) for part in parts if len(part)])
     where = f"{what}: on {len(logits):,} {wanted.dataset} test images"
@@ -76,7 +76,8 @@ def check(answer: Answer, wanted: Reference, what: str) -> Check:
     if not difference <= BOUND:  # not a number either
         raise ResultError(
             f"{where} its logits differ from torch's by {difference:.1e}, more than {BOUND:.0e}; nothing is written, "
-            "choose another format with --to"
+            "choose another format with ",
+            Option("to"),
         )
     if others := int((logits.argmax(1) != wanted.logits.argmax(1)).sum()):
         raise ResultError(f"{where} it predicts {others} otherwise than torch; nothing is written")

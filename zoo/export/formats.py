@@ -16,7 +16,7 @@ import torch
 from safetensors.torch import load
 from torch import Tensor
 
-from zoo.errors import ResultError
+from zoo.errors import Option, ResultError
 from zoo.export.graph import Graph
 
 INPUT, OUTPUT = "image", "logits"
@@ -48,7 +48,8 @@ def encode(chosen: Format, graph: Graph, example: Tensor, config: Mapping[str, A
         line = next(iter(str(problem).strip().splitlines()), "")
         raise ResultError(
             f"{config['model']}: cannot be exported as {chosen.label} by torch {torch.__version__}: "
-            f"{type(problem).__name__}: {line[:200]}; choose another format with --to"
+            f"{type(problem).__name__}: {line[:200]}; choose another format with ",
+            Option("to"),
         ) from problem
 
 
@@ -84,18 +85,20 @@ def _open_program(content: bytes, graph: Graph) -> Answer:
 def _encode_onnx(graph: Graph, example: Tensor, config: Mapping[str, Any], weights: bytes) -> bytes:
     import onnx
 
-    made = torch.onnx.export(
+    exported = torch.onnx.export(
         _program(graph, example), dynamo=True, input_names=[INPUT], output_names=[OUTPUT], verbose=False
     )
-    model = made.model_proto
+    assert exported is not None  # it is without dynamo
+    model = exported.model_proto
     for part in (*model.graph.node, *model.graph.value_info, *(node for f in model.functions for node in f.node)):
         del part.metadata_props[:]  # where in torch's and this machine's files each operation comes from
     model.doc_string = config["model"]
     # A property is text; lists and mappings are JSON.
-    told = {key: value if isinstance(value, str) else json.dumps(value) for key, value in config.items()}
-    onnx.helper.set_model_props(model, told)
+    properties = {key: value if isinstance(value, str) else json.dumps(value) for key, value in config.items()}
+    onnx.helper.set_model_props(model, properties)
     onnx.checker.check_model(model, full_check=True)
-    return model.SerializeToString()
+    content: bytes = model.SerializeToString()
+    return content
 
 
 def _open_onnx(content: bytes, graph: Graph) -> Answer:

@@ -50,15 +50,19 @@ class Graph(nn.Module):
     Always in evaluation mode. No mirrored or shifted copies, whatever the recipe evaluates with.
     """
 
+    mean: Tensor
+    scale: Tensor
+
     def __init__(self, run: TrainedRun) -> None:
         super().__init__()
-        told = normalisation(run)
+        constants = normalisation(run)
         # Plain memory order: what a model does with strides must not become part of the program.
         self.model = run.load(torch.device("cpu")).to(memory_format=torch.contiguous_format)
-        for name, value in (("mean", told.mean), ("scale", tuple(1 / std for std in told.std))):
-            self.register_buffer(name, torch.tensor(value, dtype=torch.float32).view(1, 3, 1, 1))
+        for name, channels in (("mean", constants.mean), ("scale", [1 / std for std in constants.std])):
+            self.register_buffer(name, torch.tensor(channels, dtype=torch.float32).view(1, 3, 1, 1))
         self.eval()
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits of `images`."""
-        return self.model((images - self.mean) * self.scale)
+        logits: Tensor = self.model((images - self.mean) * self.scale)
+        return logits

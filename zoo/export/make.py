@@ -37,22 +37,23 @@ def export(run: TrainedRun, data: Dataset, to: str, licence: str) -> Export:
     Raises :class:`ResultError` where the recipe's evaluation cannot be part of a graph, the exporter fails, or what it
     made answers otherwise than the run.
     """
-    chosen, told = FORMATS[to], normalisation(run)
+    chosen, constants = FORMATS[to], normalisation(run)
     wanted = checks.reference(run, data)
     graph = Graph(run)
-    facts = config(run, told, tuple(wanted.images.shape[2:]))
-    example = torch.zeros(2, *wanted.images.shape[1:])
+    channels, height, width = wanted.images.shape[1:]
+    facts = config(run, constants, (height, width))
+    example = torch.zeros(2, channels, height, width)
     content = encode(chosen, graph, example, facts, run.folder.weights.read_bytes())
-    found = checks.check(chosen.open(content, graph), wanted, f"{run.folder.path} as {chosen.label}")
+    check = checks.check(chosen.open(content, graph), wanted, f"{run.folder.path} as {chosen.label}")
     recipe = run.result.recipe
-    given = Given(recipe.name, f"of {run.model.name} seed {run.result.seed}", run.result.dataset.name, recipe.content)
+    source = Given(recipe.name, f"of {run.model.name} seed {run.result.seed}", run.result.dataset.name, recipe.content)
     files = {
         chosen.file: content,
         "config.json": json.dumps(facts, indent=1, ensure_ascii=False).encode() + b"\n",
-        "README.md": card(run, facts, chosen, found, licence).encode(),
-        f"{recipe.name}.yaml": as_yaml(given).encode(),
+        "README.md": card(run, facts, chosen, check, licence).encode(),
+        f"{recipe.name}.yaml": as_yaml(source).encode(),
     }
-    return Export(files, found)
+    return Export(files, check)
 
 
 def write(files: Mapping[str, bytes], folder: Path) -> None:

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from zoo.errors import MachineError, ResultError
+from zoo.errors import MachineError, Option, ResultError
 
 
 def check_repo(repo_id: str) -> None:
     """Raises :class:`ResultError` for what can be no name of a repository."""
+    from huggingface_hub import hf_hub_url
     from huggingface_hub.errors import HFValidationError
-    from huggingface_hub.utils import validate_repo_id
 
     try:
-        validate_repo_id(repo_id)
+        hf_hub_url(repo_id, "README.md")  # checks the name; nothing is sent
     except HFValidationError as problem:
         raise ResultError(f"REPO_ID {repo_id!r}: {problem}; write it as NAMESPACE/NAME") from problem
     if repo_id.count("/") != 1:
@@ -27,9 +27,9 @@ def find_token() -> str:
     token = get_token()
     if token is None:
         raise MachineError(
-            "no token of the hub is stored here: log in with `hf auth login`, or set HF_TOKEN; --dry-run and "
-            "--to-folder need none"
-        )
+            "no token of the hub is stored here: log in with `hf auth login`, or set HF_TOKEN; ", Option("dry_run"),
+            " and ", Option("to_folder"), " need none",
+        )  # fmt: skip
     return token
 
 
@@ -39,15 +39,15 @@ def upload(files: Mapping[str, bytes], repo_id: str, token: str, private: bool, 
     Raises :class:`MachineError`, in one line, for whatever the hub or the way to it answers.
     """
     from huggingface_hub import CommitOperationAdd, HfApi
-    from huggingface_hub.utils import disable_progress_bars
+    from huggingface_hub.utils.tqdm import disable_progress_bars
 
     disable_progress_bars()
     api = HfApi(token=token)
     operations = [CommitOperationAdd(name, content) for name, content in files.items()]
     try:
         api.create_repo(repo_id, private=private or None, exist_ok=True)
-        done = api.create_commit(repo_id, operations, commit_message=f"zoo push: {words}")
+        commit = api.create_commit(repo_id, operations, commit_message=f"zoo push: {words}")
     except Exception as problem:  # of the hub's client, which changes its classes, and of its HTTP library
         line = " ".join(str(problem).split()) or type(problem).__name__
         raise MachineError(f"{repo_id}: the upload failed: {line[:300]}; nothing of it was committed") from problem
-    return done.commit_url
+    return commit.commit_url
