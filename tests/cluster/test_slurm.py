@@ -59,7 +59,7 @@ def test_ctrl_c_takes_the_jobs_along(sweeps):
 
 
 def test_more_processes_than_cores_are_refused(tmp_path):
-    with pytest.raises(MachineError, match=r"starts its 1000 runs all at once, each with cpu=2, .*give --cluster ray"):
+    with pytest.raises(MachineError, match=r"starts its 1000 runs all at once, each with cpu=2, .*give cluster ray"):
         Slurm(parse("slurm:local", None, ()), Resources(2), tmp_path, 1000)
     assert list(tmp_path.iterdir()) == []
 
@@ -80,21 +80,21 @@ def cluster_tools(tmp_path, monkeypatch):
 def test_what_sbatch_is_given(cluster_tools):
     """No Slurm is here: this is as far as it can be followed without one."""
     cluster = parse("slurm", "cpu=4,gpu=1", ("partition=gpu", "time=90", "account=me"))
-    engine = Slurm(cluster, cluster.for_device("cuda"), cluster_tools / "runs", 3)
-    engine.submit([type("Request", (), {"number": number})() for number in range(3)])
+    backend = Slurm(cluster, cluster.for_device("cuda"), cluster_tools / "runs", 3)
+    backend.submit([type("Request", (), {"number": number})() for number in range(3)])
     text = (cluster_tools / "sbatch.sh").read_text()
     for flag in ("array=0-2%3", "partition=gpu", "time=90", "account=me", "cpus-per-task=4", "gpus-per-node=1",
                  "requeue", "job-name=zoo"):  # fmt: skip
         assert f"#SBATCH --{flag}\n" in text
-    assert "--cpus-per-task=4" in next(line for line in text.splitlines() if line.startswith("srun"))
+    assert "-c4" in next(line for line in text.splitlines() if line.startswith("srun"))
     assert f"{cluster_tools}/runs/.slurm/" in text
-    assert engine.slots() is None
+    assert backend.slots() is None
 
 
 def test_options_of_slurm_are_checked(cluster_tools):
     with pytest.raises(UnknownNameError, match="did you mean 'partition'"):
         Slurm(parse("slurm", None, ("partitoin=gpu",)), Resources(), Path("runs"), 1)
-    with pytest.raises(MachineError, match="zoo sets that itself; give --resources cpu=N"):
+    with pytest.raises(MachineError, match="zoo sets that itself; give resources cpu=N"):
         Slurm(parse("slurm", None, ("cpus_per_task=4",)), Resources(), Path("runs"), 1)
     with pytest.raises(MachineError, match="slurm:local knows only time"):
         Slurm(parse("slurm:local", None, ("partition=gpu",)), Resources(), Path("runs"), 1)

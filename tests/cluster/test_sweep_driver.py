@@ -1,4 +1,4 @@
-"""The sweep's own machine with an engine that does as it is told: what is counted, shown and kept."""
+"""The sweep's own machine with a backend that does as it is told: what is counted, shown and kept."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from small_runs import furnish
 
 from zoo.cli.options import worded
 from zoo.cluster import request as requests
-from zoo.cluster.request import Outcome, Source, make_request, work
+from zoo.cluster.request import Sweep, TaskEnd, make_request, work
 from zoo.cluster.sweep import Ticket, marks_in, sweep
 from zoo.data.datasets import load
 from zoo.engine.machine import choose_device
@@ -30,7 +30,7 @@ CHANGES = ("split.train=32", "split.holdout=8", "batch_size=16", "epochs=2", "sc
 
 
 class Here:
-    """An engine with one slot: does one task at each look, in this process; by `turn` where it is not `work`."""
+    """A backend with one slot: does one task at each look, in this process; by `turn` where it is not `work`."""
 
     where = "this process"
 
@@ -84,10 +84,10 @@ def three(place, tmp_path, zoo_cache, monkeypatch):
     runs = plan_runs([model], range(3), recipe, data.name, tmp_path / "runs")
     heard = Heard()
     with marks_in(tmp_path / "runs") as marks:
-        source = Source(None, "./images", None, 1)
+        shared = Sweep(None, "./images", None, data, settings, 1, marks)
         yield (
             [
-                Ticket(run, recipe.epochs, make_request(number, run, recipe, data, settings, source, marks), heard)
+                Ticket(run, recipe.epochs, make_request(number, run, recipe, shared), heard)
                 for number, run in enumerate(runs)
             ],
             marks,
@@ -107,13 +107,13 @@ def test_a_full_gpu_is_one_line(monkeypatch):
 
 def test_every_run_is_done_and_told(three):
     tickets, marks, heard = three
-    engine = Here()
-    summary = sweep(tickets, 4, lambda: engine, marks, heard)
+    backend = Here()
+    summary = sweep(tickets, 4, lambda: backend, marks, heard)
     assert summary.whole
     assert (summary.runs, summary.done_before, summary.done, summary.retries) == (7, 4, 3, 0)
     assert summary.overhead > 0
     assert str(summary).startswith("7 runs: 4 done before, 3 done now in ")
-    assert engine.said == ["close"]
+    assert backend.said == ["close"]
     assert [load_result(ticket.run.folder.result).seed for ticket in tickets] == [0, 1, 2]
     shown = [(name, row.epoch) for name, _, row, _ in (call for call in heard.calls if call[0] == "advanced")]
     assert shown == [("advanced", 1), ("advanced", 2)] * 3
@@ -125,7 +125,7 @@ def test_one_error_stops_no_other(three):
 
     def turn(request):
         if request.seed == 0:
-            return Outcome(request.number, "node", 1.0, error=("one line",))
+            return TaskEnd(request.number, "node", 1.0, error=("one line",))
         return "WorkerCrashedError: gone" if request.seed == 1 else work(request)
 
     summary = sweep(tickets, 0, lambda: Here(turn), marks, heard)
@@ -153,10 +153,10 @@ def test_an_interrupt_cancels_and_closes(three):
     def turn(request):
         raise KeyboardInterrupt
 
-    engine = Here(turn)
+    backend = Here(turn)
     with pytest.raises(KeyboardInterrupt):
-        sweep(tickets, 0, lambda: engine, marks, heard)
-    assert engine.said == ["cancel", "close"]
+        sweep(tickets, 0, lambda: backend, marks, heard)
+    assert backend.said == ["cancel", "close"]
 
 
 def test_a_task_says_what_is_wrong_in_one_line(three, tmp_path, monkeypatch):

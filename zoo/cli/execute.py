@@ -61,20 +61,20 @@ def carry_out_on_cluster(
 
     Exits with code 2, after all have ended, where some are not stored.
     """
-    from zoo.cluster.backends import open_engine
-    from zoo.cluster.request import Source, make_request
+    from zoo.cluster.backends import open_backend
+    from zoo.cluster.request import Sweep, make_request
     from zoo.cluster.sweep import Ticket, marks_in, sweep
     from zoo.results.folder import Stored, load_result
     from zoo.results.history import load_history
     from zoo.runner.estimate import OVER, look
 
     resources = job.cluster.for_device(job.settings.device.type)
-    source = Source(job.registry, job.dataset, job.data_dir, resources.cpu)
     tickets: list[Ticket] = []
     # Two steps of a study may be one recipe, and their runs the same.
     steps = {runs[0].folder: (recipe, runs) for recipe, runs in zip(recipes, plans, strict=True)}.values()
     done_before, total = 0, sum(len(runs) for _, runs in steps)
     with marks_in(job.runs) as marks:
+        shared = Sweep(job.registry, job.dataset, job.data_dir, job.data, job.settings, resources.cpu, marks)
         for recipe, runs in steps:
             reporter = reporter_of(recipe)
             for run, (state, epoch) in zip(runs, look(runs, recipe, job.data), strict=True):
@@ -84,12 +84,12 @@ def carry_out_on_cluster(
                     reporter.finished(run, load_result(run.folder.result), True)
                     continue
                 rows = load_history(run.folder.history)[:epoch] if epoch else []
-                request = make_request(len(tickets), run, recipe, job.data, job.settings, source, marks)
+                request = make_request(len(tickets), run, recipe, shared)
                 spent = sum(row.train_seconds + row.eval_seconds for row in rows)
                 tickets.append(Ticket(run, recipe.epochs, request, reporter, rows=epoch, seconds_before=spent))
         with contextlib.redirect_stdout(sys.stderr):  # Ray logs lost workers; stdout is for the table
             summary = sweep(
-                tickets, done_before, lambda: open_engine(job.cluster, resources, job.runs, len(tickets)), marks, lines
+                tickets, done_before, lambda: open_backend(job.cluster, resources, job.runs, len(tickets)), marks, lines
             )
     lines.say(str(summary))
     for name, message in summary.lost.items():

@@ -5,25 +5,26 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Protocol
 
-from zoo.cluster.request import Outcome, Request
+from zoo.cluster.request import Request, TaskEnd
 
 
-class Engine(Protocol):
-    """Where tasks run. It begins what a dead worker had again, up to :data:`zoo.cluster.options.RETRIES` times."""
+class Backend(Protocol):
+    """Where tasks run. The task of a lost worker is started again, up to :data:`zoo.cluster.options.RETRIES` times."""
 
-    where: str  # for people
+    where: str  # as progress lines show it
 
     def submit(self, requests: Sequence[Request]) -> None:
         """Queue all of them, in this order."""
 
-    def wait(self, seconds: float) -> Iterable[tuple[int, Outcome | str]]:
-        """What has ended, at most `seconds` from now: the request's number, and its outcome or why there is none."""
+    def wait(self, seconds: float) -> Iterable[tuple[int, TaskEnd | str]]:
+        """The tasks that ended, within `seconds`: each request's number, and how it ended or why it was lost."""
+        ...
 
     def slots(self) -> int | None:
-        """How many runs fit at a time now; None where that is not known."""
+        """How many runs fit at a time now; None where the backend does not report it."""
 
     def cancel(self) -> None:
-        """Stop what runs and what waits. Every finished epoch is saved."""
+        """Stop all tasks, running or queued. Every finished epoch is saved."""
 
     def close(self) -> None:
-        """Let go of everything that was started."""
+        """Release everything that was started."""

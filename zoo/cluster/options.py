@@ -1,7 +1,7 @@
-"""``--cluster``: a sweep's runs as tasks of Ray or jobs of Slurm. Their schedulers and queues, none of zoo's own.
+"""``--cluster``: a sweep's runs as tasks of Ray or jobs of Slurm. They schedule and queue; zoo does neither.
 
-What a run computes is :func:`zoo.runner.sweep.bench` here as there. The machines share the runs folder, and a run that
-is begun again on another goes on from its ``state.pt``.
+A worker calls :func:`zoo.runner.sweep.bench`, as a bench on one machine does. The machines share the runs folder, so a
+run that is started again on another machine resumes from its ``state.pt``.
 """
 
 from __future__ import annotations
@@ -10,16 +10,13 @@ import importlib.util
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from zoo.errors import MachineError, unknown
+from zoo.errors import MachineError, Option, unknown
 
-if TYPE_CHECKING:
-    pass
-
-PACKAGES = {"ray": "ray", "slurm": "submitit"}  # engine, which is also zoo's extra -> package
+PACKAGES = {"ray": "ray", "slurm": "submitit"}  # backend, which is also zoo's extra -> package
 NUMBER = re.compile(r"-?(0|[1-9]\d*)?(\.\d+)?")
-RETRIES = 5  # times that a run is begun again after its worker or node was lost
+RETRIES = 5  # times that a run is started again after its worker or node was lost
 
 
 @dataclass(frozen=True)
@@ -37,64 +34,66 @@ class Resources:
 class Cluster:
     """What ``--cluster``, ``--resources`` and ``--slurm`` ask for.
 
-    `where`: Ray's address, None to start a cluster here; ``local`` for Slurm's stand-in of plain processes.
-    `resources`: as given; :meth:`for_device` fills in the GPU.
+    `address`: Ray's address, None to start a cluster here; ``local`` for plain processes in place of Slurm's jobs.
+    `resources`: as requested; :meth:`for_device` fills in the GPU.
     """
 
-    engine: str
-    where: str | None = None
+    backend: str
+    address: str | None = None
     resources: Mapping[str, float] = field(default_factory=dict)
     slurm: Mapping[str, Any] = field(default_factory=dict)
 
     def for_device(self, kind: str) -> Resources:
         """The resources of one run on a device of this `kind`, "cpu" or "cuda". Raises :class:`MachineError`."""
-        given = dict(self.resources)
-        gpu = given.get("gpu", 1 if kind == "cuda" else 0)
+        gpu = self.resources.get("gpu", 1 if kind == "cuda" else 0)
+        option = Option("resources", f"gpu={gpu:g}")
         if kind == "cuda" and not gpu:
-            raise MachineError("--resources gpu=0: the runs are to be on a GPU; give --device cpu, or gpu=1")
+            raise MachineError(option, ": the runs are to be on a GPU; give ", Option("device", "cpu"), ", or gpu=1")
         if kind == "cpu" and gpu:
-            raise MachineError(
-                f"--resources gpu={gpu:g}: the runs are to be on a CPU, as no GPU is seen here; give --device cuda, or "
-                "leave gpu out"
-            )
-        if self.engine == "slurm" and gpu != int(gpu):
-            raise MachineError(f"--resources gpu={gpu:g}: Slurm gives whole GPUs; give gpu=1")
-        return Resources(int(given.get("cpu", 1)), gpu)
+            advice = ("; give ", Option("device", "cuda"), ", or leave gpu out")
+            raise MachineError(option, ": the runs are to be on a CPU, as no GPU is seen here", *advice)
+        if self.backend == "slurm" and gpu != int(gpu):
+            raise MachineError(option, ": Slurm gives whole GPUs; give gpu=1")
+        return Resources(int(self.resources.get("cpu", 1)), gpu)
 
 
 def parse(cluster: str, resources: str | None, slurm: Sequence[str]) -> Cluster:
     """Read ``ray``, ``ray:ADDRESS``, ``slurm`` or ``slurm:local``, ``cpu=2,gpu=1`` and ``partition=gpu``, ``time=60``.
 
     Raises :class:`zoo.errors.UnknownNameError` for a name that is none of these and :class:`MachineError` for a
-    value that cannot be, and where the engine's package is not installed.
+    value that cannot be, and where the backend's package is not installed.
     """
-    engine, colon, where = cluster.partition(":")
-    if engine not in PACKAGES:
-        raise unknown("cluster", cluster, PACKAGES, "--cluster", "there are ray, ray:ADDRESS, slurm and slurm:local")
-    if engine == "slurm" and where not in ("", "local"):
-        raise unknown("cluster", cluster, ["slurm", "slurm:local"], "--cluster")
-    if colon and not where:
-        raise MachineError(f"--cluster {cluster}: the address is missing, as in ray:auto or ray:HOST:6379")
-    if importlib.util.find_spec(PACKAGES[engine]) is None:
-        raise MachineError(f"--cluster {engine}: {PACKAGES[engine]} is not installed; pip install 'norm-zoo[{engine}]'")
-    if slurm and engine != "slurm":
-        raise MachineError("--slurm goes with --cluster slurm; take it out")
-    return Cluster(engine, where or None, _resources(resources or ""), dict(_pair("--slurm", one) for one in slurm))
+    backend, colon, address = cluster.partition(":")
+    if backend not in PACKAGES:
+        choices = "there are ray, ray:ADDRESS, slurm and slurm:local"
+        raise unknown("cluster", cluster, PACKAGES, Option("cluster"), choices)
+    if backend == "slurm" and address not in ("", "local"):
+        raise unknown("cluster", cluster, ["slurm", "slurm:local"], Option("cluster"))
+    if colon and not address:
+        raise MachineError(Option("cluster", cluster), ": the address is missing, as in ray:auto or ray:HOST:6379")
+    if importlib.util.find_spec(PACKAGES[backend]) is None:
+        missing = f": {PACKAGES[backend]} is not installed; pip install 'norm-zoo[{backend}]'"
+        raise MachineError(Option("cluster", backend), missing)
+    if slurm and backend != "slurm":
+        raise MachineError(Option("slurm"), " goes with ", Option("cluster", "slurm"), "; take it out")
+    parameters = dict(_pair("slurm", parameter) for parameter in slurm)
+    return Cluster(backend, address or None, _resources(resources or ""), parameters)
 
 
 def _resources(text: str) -> dict[str, float]:
-    found: dict[str, float] = {}
+    resources: dict[str, float] = {}
     for part in filter(None, text.split(",")):
-        name, value = _pair("--resources", part.strip())
+        name, amount = _pair("resources", part.strip())
+        option = Option("resources", f"{name}={amount}")
         if name not in ("cpu", "gpu"):
-            raise unknown("resource", name, ("cpu", "gpu"), "--resources", "there are cpu and gpu")
-        whole = isinstance(value, int)
-        if isinstance(value, bool) or not isinstance(value, int | float) or value < 0 or (name == "cpu" and not whole):
-            raise MachineError(f"--resources {name}={value}: expected a number, as in cpu=2,gpu=1 (whole cores)")
-        if name == "cpu" and value == 0:
-            raise MachineError("--resources cpu=0: a run needs a core; give cpu=1 or more")
-        found[name] = value
-    return found
+            raise unknown("resource", name, ("cpu", "gpu"), Option("resources"), "there are cpu and gpu")
+        # A bool is an int too, but no amount.
+        if (type(amount) is not int and (name == "cpu" or type(amount) is not float)) or amount < 0:
+            raise MachineError(option, ": expected a number, as in cpu=2,gpu=1 (whole cores)")
+        if name == "cpu" and amount == 0:
+            raise MachineError(option, ": a run needs a core; give cpu=1 or more")
+        resources[name] = amount
+    return resources
 
 
 def _pair(option: str, text: str) -> tuple[str, Any]:
@@ -102,11 +101,11 @@ def _pair(option: str, text: str) -> tuple[str, Any]:
 
     name, equals, value = text.partition("=")
     if not equals or not name or not value:
-        raise MachineError(f"{option} {text}: expected name=value")
+        raise MachineError(Option(option, text), ": expected name=value")
     try:
         read = yaml.safe_load(value)
     except yaml.YAMLError as problem:
-        raise MachineError(f"{option} {text}: the value is not valid YAML; quote it if it is text") from problem
+        raise MachineError(Option(option, text), ": the value is not valid YAML; quote it if it is text") from problem
     # YAML 1.1 takes 2:00:00 for a number of seconds and 00123 for an octal one.
     plain = isinstance(read, bool | list | dict) or (isinstance(read, int | float) and NUMBER.fullmatch(value))
     return name, read if plain else value

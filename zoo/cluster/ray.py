@@ -1,4 +1,4 @@
-"""Ray as the engine: a cluster on this machine for the time of one command, or one that is there already."""
+"""The backend Ray: a cluster on this machine for the time of one command, or a running one."""
 
 from __future__ import annotations
 
@@ -8,15 +8,19 @@ import secrets
 import signal
 import socket
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from zoo.cluster.options import RETRIES, Resources
-from zoo.cluster.request import Outcome, Request, work
-from zoo.errors import MachineError
+from zoo.cluster.request import Request, TaskEnd, work
+from zoo.errors import MachineError, Option
 from zoo.utils.cpu import usable_cores
 
-STORE = 80 * 2**20  # bytes of Ray's object store, near its least: requests and outcomes are small
-GRACE = 10.0  # seconds for cancelled runs to let go of their folders
+if TYPE_CHECKING:
+    from ray import ObjectRef
+
+STORE = 80 * 2**20  # bytes of Ray's object store, close to its minimum: requests and what comes back are small
+GRACE = 10.0  # seconds for cancelled runs to release their folders
+CLUSTER = Option("cluster", "ray")
 
 
 def _knock(address: str) -> None:
@@ -42,7 +46,8 @@ class Ray:
             os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
         import ray
 
-        self._ray, self._resources, self._tasks = ray, resources, {}
+        self._ray, self._resources = ray, resources
+        self._tasks: dict[ObjectRef[TaskEnd], int] = {}  # task -> number of its request
         quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
         before = signal.getsignal(signal.SIGTERM)  # Ray takes it
         try:
@@ -57,7 +62,7 @@ class Ray:
         except Exception as problem:  # Ray raises whatever its parts do
             line = " ".join(str(problem).split())[:300]
             whose = "no cluster can be started here" if address is None else f"no cluster at {address}"
-            raise MachineError(f"--cluster ray: {whose} ({type(problem).__name__}: {line})") from problem
+            raise MachineError(CLUSTER, f": {whose} ({type(problem).__name__}: {line})") from problem
         finally:
             signal.signal(signal.SIGTERM, before)
         self.where = "a Ray cluster of this machine" if address is None else f"the Ray cluster at {address}"
@@ -67,27 +72,29 @@ class Ray:
                 for node in self._nodes()
             )
             self.close()
-            raise MachineError(f"--cluster ray: no node has {resources} for one run (nodes: {nodes})")
+            raise MachineError(CLUSTER, f": no node has {resources} for one run (nodes: {nodes})")
 
     def submit(self, requests: Sequence[Request]) -> None:
-        """See :class:`zoo.cluster.backend.Engine`."""
+        """See :class:`zoo.cluster.backend.Backend`."""
         task = self._ray.remote(
             num_cpus=self._resources.cpu, num_gpus=self._resources.gpu, max_retries=RETRIES, retry_exceptions=False
         )(work)
-        self._tasks = {task.options(name=f"{one.model} seed {one.seed}").remote(one): one.number for one in requests}
+        for request in requests:
+            named = task.options(name=f"{request.model} seed {request.seed}")
+            self._tasks[named.remote(request)] = request.number
 
-    def wait(self, seconds: float) -> Iterable[tuple[int, Outcome | str]]:
-        """See :class:`zoo.cluster.backend.Engine`."""
+    def wait(self, seconds: float) -> Iterable[tuple[int, TaskEnd | str]]:
+        """See :class:`zoo.cluster.backend.Backend`."""
         ready, _ = self._ray.wait(list(self._tasks), num_returns=len(self._tasks), timeout=seconds)
         for task in ready:
             try:
-                outcome = self._ray.get(task)
+                end: TaskEnd | str = self._ray.get(task)
             except self._ray.exceptions.RayError as problem:
-                outcome = f"{type(problem).__name__}: {str(problem).strip()}"
-            yield self._tasks.pop(task), outcome
+                end = f"{type(problem).__name__}: {str(problem).strip()}"
+            yield self._tasks.pop(task), end
 
     def slots(self) -> int:
-        """See :class:`zoo.cluster.backend.Engine`."""
+        """See :class:`zoo.cluster.backend.Backend`."""
         cpu, gpu = self._resources.cpu, self._resources.gpu
         total = 0
         for node in self._nodes():
@@ -97,14 +104,15 @@ class Ray:
         return total
 
     def cancel(self) -> None:
-        """See :class:`zoo.cluster.backend.Engine`."""
+        """See :class:`zoo.cluster.backend.Backend`."""
         for task in self._tasks:
             self._ray.cancel(task)
         self._ray.wait(list(self._tasks), num_returns=len(self._tasks), timeout=GRACE)
 
     def close(self) -> None:
-        """See :class:`zoo.cluster.backend.Engine`."""
+        """See :class:`zoo.cluster.backend.Backend`."""
         self._ray.shutdown()
 
     def _nodes(self) -> list[dict[str, Any]]:
-        return [node for node in self._ray.nodes() if node["Alive"]]
+        nodes = self._ray.nodes()  # type: ignore[no-untyped-call]  # Ray does not annotate it
+        return [node for node in nodes if node["Alive"]]

@@ -1,6 +1,4 @@
-"""One run as plain data, and what a worker on another machine makes of it: the same :func:`zoo.runner.sweep.bench` as
-here.
-"""
+"""One run as plain data. A worker on another machine calls the same :func:`zoo.runner.sweep.bench` with it."""
 
 from __future__ import annotations
 
@@ -23,8 +21,8 @@ if TYPE_CHECKING:
 
 VARIABLES = ("ZOO_DATA", "ZOO_CACHE", "ZOO_REGISTRY")  # they name folders, so they have to mean the same there
 SHARED = 15.0  # seconds until a network file system shows what another machine has just written
-# Seconds for the lock of a worker that was killed to be let go: its children may outlive it, and a file server takes
-# a minute to forget a machine.
+# Seconds until the lock of a killed worker is free: its children may outlive it, and a file server takes a minute to
+# drop a machine.
 PATIENCE = 150.0
 
 
@@ -32,9 +30,9 @@ PATIENCE = 150.0
 class Request:
     """One run; what it means does not depend on the machine. Paths are absolute or relative to `folder`.
 
-    `settings` are :class:`zoo.runner.settings.Settings` but the device, which is `device`; `identity` is
-    :func:`zoo.runner.identity.identity_of` as the sweep's own machine has it. `marks`: the sweep's folder for what
-    workers have begun, whose absence tells a worker that the runs folder is not shared.
+    `settings` are those of :class:`zoo.runner.settings.Settings` without the device, which is `device`. `identity` is
+    :func:`zoo.runner.identity.identity_of` on the sweep's own machine. `marks` is the sweep's folder in which workers
+    note what they started: a worker that does not find it does not share the runs folder.
     """
 
     number: int
@@ -57,7 +55,7 @@ class Request:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class TaskEnd:
     """How a task ended. `error`: the message of a user's mistake; `bug`: the traceback of anything else.
 
     `seconds` are the whole task's, imports included; the run is stored where both are None.
@@ -71,52 +69,50 @@ class Outcome:
 
 
 @dataclass(frozen=True)
-class Source:
-    """Where a sweep's models, data and settings come from, as the user gave them."""
+class Sweep:
+    """What all runs of a sweep share. Workers find models and data by `registry`, `dataset` and `data_dir`."""
 
     registry: str | None
     dataset: str
     data_dir: str | None
+    data: Dataset
+    settings: Settings
     threads: int
+    marks: Path
 
 
-def make_request(
-    number: int, run: Run, recipe: Recipe, dataset: Dataset, settings: Settings, source: Source, marks: Path
-) -> Request:
-    """The request for `run`; all that it holds is text, numbers, lists and mappings."""
+def make_request(number: int, run: Run, recipe: Recipe, sweep: Sweep) -> Request:
+    """The request for `run` of `sweep`; it holds text, numbers, lists and mappings only."""
     from zoo.registry.model import registry_name
     from zoo.runner.identity import identity_of
 
-    plain = {
-        item.name: getattr(settings, item.name)
-        for item in fields(settings)
-        if item.name not in ("device", "distributed")
-    }
+    names = [field.name for field in fields(sweep.settings) if field.name not in ("device", "distributed")]
+    weights = run.model.pretrained.path if run.model.pretrained else None
     return Request(
         number=number,
         version=__version__,
         folder=str(Path.cwd()),
         environment={name: os.environ[name] for name in VARIABLES if name in os.environ},
-        marks=str(marks.absolute()),
-        registry=source.registry,
+        marks=str(sweep.marks.absolute()),
+        registry=sweep.registry,
         model=registry_name(run.model.name),
-        pretrained=str(run.model.pretrained.path.absolute()) if run.model.pretrained else None,
+        pretrained=str(weights.absolute()) if weights else None,
         seed=run.seed,
         recipe=recipe.model_dump(mode="json"),
-        dataset=source.dataset,
-        data_dir=source.data_dir,
+        dataset=sweep.dataset,
+        data_dir=sweep.data_dir,
         path=str(run.folder.path.absolute()),
-        device=str(settings.device),
-        settings=plain,
-        identity=identity_of(run.model, recipe, dataset),
-        threads=source.threads,
+        device=str(sweep.settings.device),
+        settings={name: getattr(sweep.settings, name) for name in names},
+        identity=identity_of(run.model, recipe, sweep.data),
+        threads=sweep.threads,
     )
 
 
-def work(request: Request) -> Outcome:
-    """Do one run to its end, in a worker; a run that was begun before goes on from its last epoch.
+def work(request: Request) -> TaskEnd:
+    """Do one run to its end, in a worker; a run that was started before resumes after its last epoch.
 
-    Nothing is raised but what ends the process: an error travels as its message.
+    It raises only what ends the process: an error is returned as its message.
     """
     clock, node = time.perf_counter(), socket.gethostname()
     error: Message | None = None
@@ -128,7 +124,7 @@ def work(request: Request) -> Outcome:
     except Exception as problem:
         full = out_of_memory(problem)
         error, bug = (full.parts, None) if full else (None, traceback.format_exc())
-    return Outcome(request.number, node, time.perf_counter() - clock, error, bug)
+    return TaskEnd(request.number, node, time.perf_counter() - clock, error, bug)
 
 
 def _run(request: Request, node: str) -> None:
@@ -174,7 +170,7 @@ def _run(request: Request, node: str) -> None:
 
 
 def _arrive(request: Request, node: str) -> None:
-    """Make this process stand where the sweep's stands, and leave a mark that says so."""
+    """Give this process the folder and the environment of the sweep's, and leave a mark of the start."""
     if request.version != __version__:
         raise MachineError(f"{node} has zoo {__version__}, the sweep's machine {request.version}; install the same")
     marks, until = Path(request.marks), time.monotonic() + SHARED

@@ -1,4 +1,4 @@
-"""The sweep's own machine: hands runs to an engine, shows their progress, and says at the end what became of each."""
+"""The sweep's own machine: submits runs to a backend, shows their progress, and counts at the end how each ended."""
 
 from __future__ import annotations
 
@@ -6,13 +6,12 @@ import contextlib
 import shutil
 import time
 import uuid
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from zoo.cluster.backend import Engine
-from zoo.cluster.request import SHARED, Outcome, Request
+from zoo.cluster.backend import Backend
+from zoo.cluster.request import SHARED, Request, TaskEnd
 from zoo.engine.reporter import Reporter
 from zoo.errors import Message, Option, ResultError
 from zoo.results.folder import load_result
@@ -20,27 +19,27 @@ from zoo.results.history import load_history
 from zoo.results.run import Run
 from zoo.results.schema import Result
 
-POLL = 0.5  # seconds between looks at the engine and at the runs' folders
+POLL = 0.5  # seconds between looks at the backend and at the runs' folders
 
 
 @dataclass
 class Ticket:
-    """A run of the sweep. `reporter` is told of it when it has ended; `epochs` is the recipe's."""
+    """A run of the sweep. `reporter` hears of its end; `epochs` is the recipe's."""
 
     run: Run
     epochs: int
     request: Request
     reporter: Reporter
     rows: int = 0  # of history.csv that were shown
-    begun: int = 0  # how often a worker took it up
-    seconds_before: float = 0.0  # that its epochs took before this sweep
+    attempts: int = 0  # how often a worker started it
+    seconds_before: float = 0.0  # of its epochs before this sweep
 
 
 @dataclass
 class Summary:
-    """What became of a sweep. `overhead` is seconds of the slots that no run used, for each run done; None: not known.
+    """How a sweep ended. `overhead`: seconds of the slots that no run used, per run done; None where not measured.
 
-    `failed` maps a run's folder to the message of its error; `lost` to why its engine gave up, or to a traceback.
+    `failed` maps a run's folder to the message of its error; `lost` to why its backend gave up, or to a traceback.
     """
 
     runs: int
@@ -87,61 +86,60 @@ def marks_in(runs: Path) -> Iterator[Path]:
 
 
 def sweep(
-    tickets: Sequence[Ticket], done_before: int, open_engine: Callable[[], Engine], marks: Path, shown: Reporter
+    tickets: Sequence[Ticket], done_before: int, open_backend: Callable[[], Backend], marks: Path, shown: Reporter
 ) -> Summary:
     """Carry out all `tickets`; `done_before` more runs need nothing. What ends one run with an error ends no other.
 
-    Raises :class:`zoo.errors.MachineError` where there is no engine, and KeyboardInterrupt when all are cancelled.
+    Raises :class:`zoo.errors.MachineError` where there is no backend, and KeyboardInterrupt when all are cancelled.
     """
     summary = Summary(len(tickets) + done_before, done_before)
     if not tickets:
         return summary
     waiting = {ticket.request.number: ticket for ticket in tickets}
     used = capacity = 0.0
-    known = True
+    slots_reported = True
     start = before = time.monotonic()
-    engine = open_engine()
+    backend = open_backend()
     try:
-        summary.slots = engine.slots()
+        summary.slots = backend.slots()
         where = f"{summary.slots} at a time" if summary.slots else "as many at a time as it allows"
-        shown.say(f"{len(tickets)} runs on {engine.where}, {where}")
-        engine.submit([ticket.request for ticket in tickets])
+        shown.say(f"{len(tickets)} runs on {backend.where}, {where}")
+        backend.submit([ticket.request for ticket in tickets])
         while waiting:
-            ended = list(engine.wait(POLL))
-            now, slots = time.monotonic(), engine.slots()
-            known = known and slots is not None
+            ended = list(backend.wait(POLL))
+            now, slots = time.monotonic(), backend.slots()
+            slots_reported = slots_reported and slots is not None
             capacity += (now - before) * min(slots or 0, len(waiting))
             before = now
             _follow(waiting, marks, shown)
-            for number, outcome in ended:
+            for number, end in ended:
                 ticket = waiting.pop(number)
-                summary.retries += max(0, ticket.begun - 1)
-                used += _end(ticket, outcome, summary)
+                summary.retries += max(0, ticket.attempts - 1)
+                used += _count(ticket, end, summary)
     except BaseException:
-        engine.cancel()
+        backend.cancel()
         _follow(waiting, marks, shown)
         raise
     finally:
-        engine.close()
+        backend.close()
     summary.seconds = time.monotonic() - start
-    if known and summary.done:
+    if slots_reported and summary.done:
         summary.overhead = max(0.0, capacity - used) / summary.done
     return summary
 
 
 def _follow(waiting: dict[int, Ticket], marks: Path, shown: Reporter) -> None:
     """Show what workers began and which epochs they saved since the last look."""
-    taken = Counter[int]()
-    nodes: dict[int, str] = {}
+    nodes: dict[int, list[str]] = {}  # the nodes that took a request up, in order of time
     for mark in sorted(marks.iterdir(), key=lambda path: path.name.rsplit(".", 1)[-1]):
-        number, node = mark.name.split(".", 1)
-        taken[int(number)] += 1
-        nodes[int(number)] = node.rsplit(".", 2)[0]
+        request, node = mark.name.split(".", 1)
+        nodes.setdefault(int(request), []).append(node.rsplit(".", 2)[0])
     for number, ticket in waiting.items():
-        if taken[number] > ticket.begun:
-            ticket.begun = taken[number]
-            shown.began(ticket.run, nodes[number], ticket.begun)
-        if ticket.begun:
+        taken = nodes.get(number, [])
+        if len(taken) > ticket.attempts:
+            ticket.attempts = len(taken)
+            shown.began(ticket.run, taken[-1], ticket.attempts)
+        if ticket.attempts:
             _show_rows(ticket, shown)
 
 
@@ -153,23 +151,23 @@ def _show_rows(ticket: Ticket, shown: Reporter) -> None:
         ticket.rows = max(ticket.rows, len(rows))
 
 
-def _end(ticket: Ticket, outcome: Outcome | str, summary: Summary) -> float:
+def _count(ticket: Ticket, end: TaskEnd | str, summary: Summary) -> float:
     """Count how a run ended; the seconds that it used in this sweep."""
     name = str(ticket.run.folder.path)
-    if isinstance(outcome, str):
-        summary.lost[name] = (outcome,)
+    if isinstance(end, str):
+        summary.lost[name] = (end,)
         return 0.0
-    if outcome.error:
-        summary.failed[name] = outcome.error
-        return outcome.seconds
-    if outcome.bug:
-        summary.lost[name] = (outcome.bug,)
-        return outcome.seconds
+    if end.error:
+        summary.failed[name] = end.error
+        return end.seconds
+    if end.bug:
+        summary.lost[name] = (end.bug,)
+        return end.seconds
     try:
         result = _stored(ticket.run)
     except ResultError as problem:
         summary.lost[name] = problem.parts
-        return outcome.seconds
+        return end.seconds
     summary.done += 1
     ticket.reporter.run(ticket.run, summary.done_before + summary.done, summary.runs)
     ticket.reporter.resolved(ticket.run, result.settings)
