@@ -14,8 +14,8 @@ import zoo
 ROOT = Path(zoo.__file__).parent
 APART = {"export/card.py"}  # a model card shows commands
 TODO = {
-    "builder", "comparison", "data", "engine", "export", "recipes", "registry", "render", "results",
-    "runner", "scaffold", "studies", "track", "trained", "tuning", "utils", "web",
+    "comparison", "data", "engine", "export", "recipes", "registry", "render", "results",
+    "runner", "studies", "track", "trained", "tuning", "utils", "web",
 }  # fmt: skip
 PACKAGES = sorted(path.name for path in ROOT.iterdir() if path.is_dir() and path.name not in ("cli", "__pycache__"))
 
