@@ -25,8 +25,7 @@ SHAPE = (67, CHANNELS, 4, 3)  # two ghost batches of 32, and a remainder
 
 
 def norm_of(name: str) -> Norm:
-    architecture = next(iter(REGISTRY.architectures))
-    return load_norm(REGISTRY.resolve(f"{architecture}_{name}"))
+    return load_norm(REGISTRY.norms[name])
 
 
 def make(name: str, apply_act: bool = True, channels: int = CHANNELS, dtype: torch.dtype = torch.float64) -> nn.Module:

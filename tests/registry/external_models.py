@@ -182,7 +182,7 @@ def _reason(problem: RegistryError, name: str) -> str:
 
 def norm() -> Norm:
     """The norm that all are swapped for."""
-    return load_norm(load_registry().resolve(f"resnet18_{NORM}"))
+    return load_norm(load_registry().norms[NORM])
 
 
 def check_answer(name: str, model: torch.nn.Module, real: bool) -> None:

@@ -45,7 +45,7 @@ def make(registry: Registry, name: str, num_classes: int = 10) -> nn.Module:
 
 
 def norm(registry: Registry, name: str) -> Norm:
-    return load_norm(registry.resolve(f"resnet18_{name}"))
+    return load_norm(registry.norms[name])
 
 
 # One for each kind of norm layer that a library has: separate, fused with its activation, over tokens, per pixel.

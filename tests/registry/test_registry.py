@@ -561,8 +561,8 @@ def test_activation_of_a_norm() -> None:
 
 def test_convolution_of_a_norm(write: Write) -> None:
     registry = load(write(""))
-    standard = building.load_norm(registry.resolve("resnet18_ws_gn")).conv2d(3, 8, 3, stride=2, padding=1)
-    ordinary = building.load_norm(registry.resolve("resnet18_gn")).conv2d(3, 8, 3, stride=2, padding=1)
+    standard = building.load_norm(registry.norms["ws_gn"]).conv2d(3, 8, 3, stride=2, padding=1)
+    ordinary = building.load_norm(registry.norms["gn"]).conv2d(3, 8, 3, stride=2, padding=1)
     assert type(standard).__name__ == "StdConv2d"
     assert type(ordinary) is nn.Conv2d
     for conv in (standard, ordinary):

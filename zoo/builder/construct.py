@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from zoo.builder.norm import Norm, call_builder
 from zoo.errors import RegistryError
+from zoo.registry.entries import NormEntry
 from zoo.registry.locate import load_builder
 from zoo.registry.model import Model
 
@@ -39,16 +40,17 @@ def build(model: Model, num_classes: int = 10, in_channels: int = 3) -> nn.Modul
 
 def _build(model: Model, num_classes: int, in_channels: int) -> nn.Module:
     size = {"num_classes": num_classes, "in_channels": in_channels}
-    own = model.entry.kwargs if model.entry else {}
-    if model.entry and model.entry.builder:
-        builder = load_builder(model.entry.builder, f"model {model.name!r}", model.origin)
-        where = f"model {model.name!r} ({model.origin}): {model.entry.builder}"
-        _check_signature(builder, where, **own, **size)
-        return call_builder(builder, where, **own, **size)
-    architecture = model.architecture
-    builder = load_builder(architecture.builder, f"architecture {architecture.name!r}", architecture.origin)
-    where = f"architecture {architecture.name!r} ({architecture.origin}): {architecture.builder}"
-    arguments = {"norm": load_norm(model), **size, **architecture.kwargs, **own}
+    entry, architecture, norm = model.entry, model.architecture, model.norm
+    own = entry.kwargs if entry else {}
+    if architecture:
+        what, origin, path = f"architecture {architecture.name!r}", architecture.origin, architecture.builder
+    else:
+        what, origin, path = f"model {model.name!r}", model.origin, entry.builder if entry else ""
+    builder = load_builder(path, what, origin)
+    where = f"{what} ({origin}): {path}"
+    arguments: dict[str, Any] = {**own, **size}
+    if architecture and norm:
+        arguments = {"norm": load_norm(norm), **size, **architecture.kwargs, **own}
     _check_signature(builder, where, **arguments)
     return call_builder(builder, where, **arguments)
 
@@ -58,9 +60,8 @@ def where_of(model: Model) -> str:
     return f"model {model.name!r} ({model.origin}): {model.label}"
 
 
-def load_norm(model: Model) -> Norm:
-    """The :class:`Norm` of `model`, its builder imported and its arguments checked against the builder's signature."""
-    entry = model.norm
+def load_norm(entry: NormEntry) -> Norm:
+    """The :class:`Norm` of `entry`, its builder imported and its arguments checked against the builder's signature."""
     what = f"norm {entry.name!r}"
     where = f"{what} ({entry.origin}): {entry.builder}"
     builder = load_builder(entry.builder, what, entry.origin)

@@ -114,7 +114,7 @@ def norm_layers(model: Model, module: nn.Module) -> list[str]:
             for name, part in module.named_modules()
             if isinstance(part, torch_norms) or ("Norm" in type(part).__name__ and not list(part.children()))
         ]
-    norm = load_norm(model)
+    norm = load_norm(model.norm)
     kinds = [_types(norm(64)), _types(norm(64, apply_act=False))]
     return [name for name, part in module.named_modules() if _types(part) in kinds]
 

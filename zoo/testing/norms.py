@@ -15,7 +15,6 @@ from zoo.builder.construct import load_norm
 from zoo.builder.norm import Norm
 from zoo.errors import unknown
 from zoo.registry.merge import Registry, load_registry
-from zoo.registry.model import Model
 from zoo.testing import suite
 
 TOLERANCE = {torch.float32: 1e-4, torch.float64: 1e-9}
@@ -61,7 +60,7 @@ def registered_norm(registry: Registry, name: str) -> tuple[Norm, bool]:
     if name not in registry.norms:
         raise unknown("norm", name, registry.norms, registry.where)
     entry = registry.norms[name]
-    return load_norm(Model(name, entry.origin, None, entry)), entry.batch_independent
+    return load_norm(entry), entry.batch_independent
 
 
 def images(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float32) -> Tensor:
