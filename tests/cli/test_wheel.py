@@ -77,6 +77,7 @@ def test_every_file_that_is_no_code_is_in_it(wheel: Path):
     beside = [path.relative_to(REPOSITORY).as_posix() for path in (REPOSITORY / "zoo").rglob("*") if path.is_file()]
     beside = [name for name in beside if not name.endswith((".py", ".pyc"))]
     assert any(name.endswith("page.css") for name in beside)
+    assert "zoo/py.typed" in packed
     assert [name for name in beside if name not in packed] == []
 
 

@@ -1,0 +1,83 @@
+"""The checks of a change: what `.ci/run`, the workflows and pre-commit run, and which Pythons they cover."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from configparser import ConfigParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[1]
+SCRIPT = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
+
+
+def load(path: str) -> Any:
+    return yaml.safe_load((ROOT / path).read_text(encoding="utf-8"))
+
+
+def commands(workflow: str) -> list[str]:
+    jobs = load(f".github/workflows/{workflow}.yml")["jobs"].values()
+    return [step["run"] for job in jobs for step in job["steps"] if "run" in step]
+
+
+def test_the_script_runs_every_check_and_readmes_commands() -> None:
+    lines = SCRIPT.splitlines()
+    for check in ("ruff check .", "ruff format --check .", "mypy", "basedpyright", "python .ci/circles.py"):
+        assert check in lines
+    assert any(line.startswith("lint-imports") for line in lines)
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    for name in ("first-command", "test-command"):
+        assert f"readme {name}" in SCRIPT
+        assert f"<!-- {name} -->" in readme
+    subprocess.run(["bash", "-n", ROOT / ".ci" / "run"], check=True)
+
+
+def test_the_script_runs_on_every_supported_python() -> None:
+    settings = ConfigParser()
+    settings.read(ROOT / "setup.cfg", encoding="utf-8")
+    classifiers = re.findall(r"Python :: (3\.\d+)$", settings["metadata"]["classifiers"], re.MULTILINE)
+    assert load(".github/workflows/ci.yml")["jobs"]["run"]["strategy"]["matrix"]["python"] == classifiers
+    assert settings["options"]["python_requires"] == f">={classifiers[0]}"
+    assert commands("ci") == ["bash .ci/run"]
+
+
+def test_slow_tests_and_benchmarks_run_every_night() -> None:
+    workflow = load(".github/workflows/nightly.yml")
+    assert workflow[True]["schedule"]  # YAML reads the key `on` as true
+    nightly = "\n".join(commands("nightly"))
+    assert "-m slow" in nightly
+    assert "pytest benchmarks" in nightly
+
+
+def test_hooks_use_the_tools_of_the_environment() -> None:
+    (source,) = load(".pre-commit-config.yaml")["repos"]
+    assert source["repo"] == "local"
+    hooks = {hook["entry"].split()[0] for hook in source["hooks"]}
+    assert hooks == {"ruff", "mypy", "lint-imports", "python"}
+    (subject,) = [hook for hook in source["hooks"] if hook["entry"] == "python .ci/subject.py"]
+    assert subject["stages"] == ["commit-msg"]
+
+
+@pytest.mark.parametrize(
+    ("message", "code"),
+    [
+        ("x" * 72, 0),
+        ("x" * 73, 1),
+        ("\n# a comment of git's that is much longer than a subject may be, which is seventy-two characters\nshort", 0),
+        ("short\n\n" + "y" * 100, 0),
+        ("# nothing but a comment", 1),
+    ],
+)
+def test_a_long_subject_is_refused(tmp_path: Path, message: str, code: int) -> None:
+    file = tmp_path / "message"
+    file.write_text(message)
+    done = subprocess.run(
+        [sys.executable, ROOT / ".ci" / "subject.py", file], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == code
+    assert done.stderr.count("\n") == code
