@@ -20,6 +20,7 @@ from zoo.engine.step import TrainStep
 from zoo.engine.throughput import Training
 from zoo.recipes.load import load_recipe
 from zoo.registry.merge import load_registry
+from zoo.runner.inputs import Inputs
 from zoo.runner.measure import train
 from zoo.runner.settings import Settings
 from zoo.utils.distributed import SINGLE_PROCESS
@@ -54,7 +55,7 @@ answer(seconds)
 def trained(name: str, seconds: float) -> tuple[str, Training]:
     """``zoo speed`` without inference, on generated images, whose content costs the same; the layout comes first."""
     settings = Settings(DEVICE, "auto", "auto", 0, compiled=False, deterministic=False)
-    _, layout, _, found = train(REGISTRY.resolve(name), RECIPE, load("shapes10"), settings, seconds)
+    _, layout, _, found = train(REGISTRY.resolve(name), Inputs(RECIPE, load("shapes10"), settings), seconds)
     return layout, found
 
 

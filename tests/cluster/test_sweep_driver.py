@@ -21,7 +21,8 @@ from zoo.errors import ResultError, sentence
 from zoo.recipes.load import load_recipe
 from zoo.registry.merge import load_registry
 from zoo.results.folder import load_result
-from zoo.runner.runs import plan as plan_runs
+from zoo.runner.inputs import Inputs
+from zoo.runner.runs import planned_runs
 from zoo.runner.settings import Settings
 from zoo.utils.files import lock
 
@@ -81,13 +82,14 @@ def three(place, tmp_path, zoo_cache, monkeypatch):
     recipe, data = load_recipe("smoke", CHANGES), load("./images")
     model = load_registry().resolve(MODEL)
     settings = Settings(choose_device("cpu"), "nchw", "auto", 2, False, False)
-    runs = plan_runs([model], range(3), recipe, data.name, tmp_path / "runs")
+    inputs = Inputs(recipe, data, settings)
+    runs = planned_runs([model], range(3), recipe, data.name, tmp_path / "runs")
     heard = Heard()
     with marks_in(tmp_path / "runs") as marks:
-        shared = Sweep(None, "./images", None, data, settings, 1, marks)
+        shared = Sweep(None, "./images", None, 1, marks)
         yield (
             [
-                Ticket(run, recipe.epochs, make_request(number, run, recipe, shared), heard)
+                Ticket(run, recipe.epochs, make_request(number, run, inputs, shared), heard)
                 for number, run in enumerate(runs)
             ],
             marks,

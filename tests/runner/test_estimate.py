@@ -9,6 +9,7 @@ import types
 from pathlib import Path
 
 import pytest
+import torch
 
 from zoo.data.datasets import load
 from zoo.engine.environment import describe
@@ -19,8 +20,10 @@ from zoo.render.estimate import duration, render
 from zoo.results.folder import load_result, save_result
 from zoo.results.history import load_history, save_history
 from zoo.runner import estimate
-from zoo.runner.estimate import Planned, at_a_time
-from zoo.runner.runs import plan as plan_runs
+from zoo.runner.estimate import Estimate, at_a_time
+from zoo.runner.inputs import Inputs
+from zoo.runner.runs import planned_runs
+from zoo.runner.settings import Settings
 
 CHANGES = ("split.train=64", "split.holdout=32", "epochs=2", "schedule.peak_epoch=1")
 OPTIONS = ("--recipe", "smoke", *(word for change in CHANGES for word in ("--set", change)), "--layout", "nchw")
@@ -42,16 +45,18 @@ def here(benched, tmp_path, monkeypatch):
     return tmp_path
 
 
-def plan_of(benched, *models, seeds=1, changes=CHANGES, **environment):
-    """The plan of some models in ./runs, for the machine of the stored run but for `environment`."""
+def estimates_of(benched, *models, seeds=1, changes=CHANGES, **environment):
+    """The estimates of some models in ./runs, for the machine of the stored run but for `environment`."""
     recipe = load_recipe("smoke", changes).with_precision(benched.result.recipe.content["precision"])
     data, found = load("shapes10"), load_registry().match(models)
-    runs = plan_runs(found, range(seeds), recipe, data.name, Path("runs"))
-    return estimate.plan(runs, recipe, data, Path("runs"), benched.result.environment | environment)
+    runs = planned_runs(found, range(seeds), recipe, data.name, Path("runs"))
+    settings = Settings(torch.device("cpu"), "nchw", "auto", 0, compiled=False, deterministic=False)
+    environment = benched.result.environment | environment
+    return estimate.estimate(runs, Inputs(recipe, data, settings), Path("runs"), environment)
 
 
 def test_what_is_done_needs_no_time_and_the_rest_what_the_done_took(benched, here):
-    done, left = plan_of(benched, "resnet20_ln", seeds=2)
+    done, left = estimates_of(benched, "resnet20_ln", seeds=2)
     assert (done.state, done.epoch, done.seconds) == ("done", 2, 0.0)
     assert (left.state, left.epoch, left.epochs, left.scaled) == ("to do", 0, 2, False)
     assert left.folder == Path("runs") / benched.run.relative_to(benched.folder / "runs").with_name("seed1")
@@ -64,21 +69,21 @@ def test_epochs_that_were_done_elsewhere_tell_nothing(benched, here):
     save_result(file, moved)
     first, last = load_history(file.parent / "history.csv")
     save_history(file.parent / "history.csv", [dataclasses.replace(first, train_seconds=9000.0), last])
-    _, left = plan_of(benched, "resnet20_ln", seeds=2)
+    _, left = estimates_of(benched, "resnet20_ln", seeds=2)
     assert left.seconds < 1000
 
 
 def test_ten_times_the_epochs_take_ten_times_the_epochs_time(benched, here):
     changes = (*(one for one in CHANGES if "epochs" not in one), "epochs=20")
-    (longer,) = plan_of(benched, "resnet20_ln", changes=changes)
+    (longer,) = estimates_of(benched, "resnet20_ln", changes=changes)
     history = load_history(benched.run / "history.csv")
     epochs = sum(row.train_seconds + row.eval_seconds for row in history)
     assert longer.seconds == pytest.approx(benched.result.wall_seconds + 9 * epochs, rel=0.25)
 
 
 def test_six_looks_at_an_image_take_six_times_as_long(benched, here):
-    (plain,) = plan_of(benched, "resnet20_ln", changes=(*CHANGES, "batch_size=8"))
-    (shifted,) = plan_of(
+    (plain,) = estimates_of(benched, "resnet20_ln", changes=(*CHANGES, "batch_size=8"))
+    (shifted,) = estimates_of(
         benched, "resnet20_ln", changes=(*CHANGES, "batch_size=8", "mirror_evaluation=true", "shifted_evaluation=1")
     )
     seconds = statistics.median(row.eval_seconds for row in load_history(benched.run / "history.csv"))
@@ -86,14 +91,14 @@ def test_six_looks_at_an_image_take_six_times_as_long(benched, here):
 
 
 def test_another_model_is_scaled_by_macs_and_another_machine_unknown(benched, here):
-    (known,) = plan_of(benched, "resnet20_ln", seeds=1, changes=(*CHANGES, "batch_size=8"))
-    (larger,) = plan_of(benched, "resnet44_ln", changes=(*CHANGES, "batch_size=8"))
+    (known,) = estimates_of(benched, "resnet20_ln", seeds=1, changes=(*CHANGES, "batch_size=8"))
+    (larger,) = estimates_of(benched, "resnet44_ln", changes=(*CHANGES, "batch_size=8"))
     assert larger.scaled
     assert not known.scaled
     assert larger.seconds > known.seconds
-    (elsewhere,) = plan_of(benched, "resnet44_ln", cpu="another")
+    (elsewhere,) = estimates_of(benched, "resnet44_ln", cpu="another")
     assert elsewhere.seconds is None
-    (threads,) = plan_of(benched, "resnet44_ln", threads=64)
+    (threads,) = estimates_of(benched, "resnet44_ln", threads=64)
     assert threads.seconds is None
 
 
@@ -108,7 +113,7 @@ def test_a_run_that_was_stopped_is_said_with_its_epoch(benched, here, inline_cli
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("zoo.render.progress.make_reporter", lambda quiet: Stop(quiet))
         assert inline_cli("bench", "resnet20_ln", "--seed", "1", *OPTIONS, cwd=here).returncode == 130
-    _, begun, new = plan_of(benched, "resnet20_ln", seeds=3)
+    _, begun, new = estimates_of(benched, "resnet20_ln", seeds=3)
     assert (begun.state, begun.epoch) == ("goes on", 1)
     assert begun.seconds < new.seconds
 
@@ -118,7 +123,7 @@ def test_another_definition_is_refused_as_the_run_would_be(benched, here):
         'models:\n  resnet20_ln: {builder: "zoo.models.resnet9:resnet9", override: true}\n'
     )
     with pytest.raises(ResultError, match="was made with another definition of resnet20_ln"):
-        plan_of(benched, "resnet20_ln")
+        estimates_of(benched, "resnet20_ln")
 
 
 def test_dry_run_prints_the_plan_and_touches_nothing(benched, here, inline_cli):
@@ -156,17 +161,17 @@ def test_runs_side_by_side():
 
 def test_a_run_that_diverged_is_said_with_its_epoch(benched, here):
     """Also where it diverged in the evaluation at its end, after the last epoch."""
-    (run,) = plan_of(benched, "resnet20_ln")
+    (run,) = estimates_of(benched, "resnet20_ln")
     stored = load_result(run.folder / "result.json")
     changes = {"status": "diverged", "diverged_epoch": 2, "diverged_step": 2, "epochs_trained": 2, "test": None}
     save_result(run.folder / "result.json", stored.model_copy(update=changes))
-    (run,) = plan_of(benched, "resnet20_ln")
+    (run,) = estimates_of(benched, "resnet20_ln")
     assert (run.state, run.epoch) == ("diverged", 2)
     assert "diverged at epoch 2 " in render({"head": [run]}, describe(estimate.torch.device("cpu")))
 
 
 def test_totals_of_a_plan_that_is_partly_unknown():
-    made = Planned("a", 0, Path("a"), "to do", 0, 10, 600.0)
+    made = Estimate("a", 0, Path("a"), "to do", 0, 10, 600.0)
     planned = [made, dataclasses.replace(made, model="b", seconds=None), dataclasses.replace(made, state="diverged")]
     text = render({"head": planned}, describe(estimate.torch.device("cpu")))
     assert "3 runs: 1 done, 2 to do." in text

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 from tiny_training import CLASSES, CPU, IMAGES, LABELS, TEST, TEST_IMAGES, TEST_LABELS, Silent, recipe, same
 
+from zoo.data.augment.spec import TransformSpec, build
 from zoo.data.datasets import Dataset, Split
 from zoo.engine.checkpoint import load_state, load_weights, save_state
 from zoo.engine.train import Diverged, Outcome
@@ -22,8 +24,10 @@ from zoo.results.folder import load_result
 from zoo.results.history import load_history, save_history
 from zoo.results.schema import Result
 from zoo.runner.checks import check
-from zoo.runner.runs import plan
-from zoo.runner.sweep import Settings, bench, clear
+from zoo.runner.inputs import Inputs
+from zoo.runner.runs import planned_runs
+from zoo.runner.settings import Settings
+from zoo.runner.sweep import bench, clear
 
 
 class Counting(np.ndarray):
@@ -85,11 +89,12 @@ def models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Model]:
 def one(
     folder: Path, model: Model, wanted: Recipe, data: Dataset, seed: int = 0, reporter: Any = None, **more: Any
 ) -> Result:
-    runs = plan([model], [seed], wanted, data.name, folder / "runs")
-    check(runs, wanted, data, settings())
+    runs = planned_runs([model], [seed], wanted, data.name, folder / "runs")
+    check(runs, Inputs(wanted, data, settings()))
     if more.pop("restart", False):
         clear(runs)
-    (found,) = bench(runs, wanted, data, more.pop("settings", settings()), reporter or Silent(), **more)
+    inputs = Inputs(wanted, data, more.pop("settings", settings()))
+    (found,) = bench(runs, inputs, reporter or Silent(), **more)
     return found
 
 
@@ -253,17 +258,37 @@ def test_a_session_that_trains_nothing_tells_no_peak_of_memory(tmp_path: Path, m
 
 def test_seeds_and_models_are_different_runs(tmp_path: Path, models: list[Model]) -> None:
     wanted, data = recipe("epochs=2"), dataset()
-    runs = plan(models, [0, 1], wanted, data.name, tmp_path / "runs")
+    runs = planned_runs(models, [0, 1], wanted, data.name, tmp_path / "runs")
     assert [(item.model.name, item.seed) for item in runs] == [
         ("tiny_bn", 0), ("tiny_ln", 0), ("tiny_bn", 1), ("tiny_ln", 1),
     ]  # fmt: skip
-    found = bench(runs, wanted, data, settings(), Silent())
+    found = bench(runs, Inputs(wanted, data, settings()), Silent())
     assert [(item.model.name, item.seed) for item in found] == [(item.model.name, item.seed) for item in runs]
     weights = [load_weights(item.folder.weights) for item in (runs[0], runs[2])]
     assert not same(*weights)
-    again = plan(models[:1], [0], wanted, data.name, tmp_path / "again")
-    bench(again, wanted, data, settings(), Silent())
+    again = planned_runs(models[:1], [0], wanted, data.name, tmp_path / "again")
+    bench(again, Inputs(wanted, data, settings()), Silent())
     assert same(load_weights(again[0].folder.weights), weights[0])
+
+
+@pytest.mark.parametrize("executor", ["batched", "albumentations"])
+def test_the_runs_of_a_bench_share_their_transforms(
+    tmp_path: Path, models: list[Model], monkeypatch: pytest.MonkeyPatch, executor: str
+) -> None:
+    """Each transform is built to be checked and to be run, whatever the number of runs and of loaders in each."""
+    built: Counter[str] = Counter()
+
+    def counted(spec: TransformSpec, *where: str) -> Any:
+        built[spec.name] += 1
+        return build(spec, *where)
+
+    for module in ("spec", "batched", "reference"):
+        monkeypatch.setattr(f"zoo.data.augment.{module}.build", counted)
+    inputs = Inputs(recipe("epochs=1"), dataset(), settings(executor))
+    runs = planned_runs(models, [0, 1], inputs.recipe, "tiny", tmp_path)
+    check(runs, inputs)
+    assert len(bench(runs, inputs, Silent())) == 4
+    assert built == {"HorizontalFlip": 2, "Normalize": 2 * 2}  # normalisation is in both lists
 
 
 def test_stored_run_of_another_experiment_is_not_taken_for_this_one(tmp_path: Path, models: list[Model]) -> None:
@@ -271,7 +296,7 @@ def test_stored_run_of_another_experiment_is_not_taken_for_this_one(tmp_path: Pa
     one(tmp_path, models[0], wanted, dataset())
     other = dataset()
     object.__setattr__(other, "fingerprint", "e" * 64)
-    with pytest.raises(ResultError, match="was made with another data set; give --restart"):
+    with pytest.raises(ResultError, match="was made with another data set; give restart"):
         one(tmp_path, models[0], wanted, other)
 
 
@@ -319,7 +344,7 @@ def test_divergence_in_the_very_last_step_is_divergence_too(tmp_path: Path, mode
 
 def test_check_finds_mistakes_before_the_first_run(tmp_path: Path, models: list[Model]) -> None:
     def check_all(wanted: Recipe) -> None:
-        check(plan(models, [0], wanted, "tiny", tmp_path), wanted, dataset(), settings())
+        check(planned_runs(models, [0], wanted, "tiny", tmp_path), Inputs(wanted, dataset(), settings()))
 
     with pytest.raises(RecipeError, match="split asks for 65 images but tiny has 64 to train on"):
         check_all(recipe("split.holdout=64"))

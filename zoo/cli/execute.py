@@ -21,38 +21,38 @@ if TYPE_CHECKING:
     from zoo.registry.model import Model
     from zoo.results.folder import Stored
     from zoo.results.run import Run
+    from zoo.runner.inputs import Inputs
 
 
-def show_plan(job: Job, recipes: Sequence[Recipe], plans: Sequence[Sequence[Run]]) -> None:
+def show_plan(job: Job, inputs: Sequence[Inputs], plans: Sequence[Sequence[Run]]) -> None:
     """Print every run of `plans` with its state, and what is left; what would stop the runs at once, stops here."""
     import torch
 
     from zoo.engine.environment import describe
     from zoo.render.estimate import render
     from zoo.runner.checks import check_models
-    from zoo.runner.estimate import plan
+    from zoo.runner.estimate import estimate
     from zoo.runner.runs import models_of
 
-    for recipe, runs in zip(recipes, plans, strict=True):
-        check_models(models_of(runs), recipe, job.data, job.settings)
+    for each, runs in zip(inputs, plans, strict=True):
+        check_models(models_of(runs), each)
     if job.settings.device.type == "cuda" and not torch.cuda.is_available():
         environment = describe(torch.device("cpu")) | {"gpu": "a GPU of the cluster"}
     else:
         environment = describe(job.settings.device)
     if job.cluster:
         environment["threads"] = job.cluster.for_device(job.settings.device.type).cpu
-    planned = {
-        f"{job.data.name}, recipe {recipe.slug}, {recipe.precision}, {recipe.epochs} epochs, runs in {job.runs}": plan(
-            runs, recipe, job.data, job.runs, environment, job.restart
-        )
-        for recipe, runs in zip(recipes, plans, strict=True)
-    }
-    click.echo(render(planned, environment), nl=False)
+    estimates = {}
+    for each, runs in zip(inputs, plans, strict=True):
+        recipe = each.recipe
+        title = f"{job.data.name}, recipe {recipe.slug}, {recipe.precision}, {recipe.epochs} epochs, runs in {job.runs}"
+        estimates[title] = estimate(runs, each, job.runs, environment, job.restart)
+    click.echo(render(estimates, environment), nl=False)
 
 
 def carry_out_on_cluster(
     job: Job,
-    recipes: Sequence[Recipe],
+    inputs: Sequence[Inputs],
     plans: Sequence[Sequence[Run]],
     lines: Reporter,
     reporter_of: Callable[[Recipe], Reporter],
@@ -71,22 +71,22 @@ def carry_out_on_cluster(
     resources = job.cluster.for_device(job.settings.device.type)
     tickets: list[Ticket] = []
     # Two steps of a study may be one recipe, and their runs the same.
-    steps = {runs[0].folder: (recipe, runs) for recipe, runs in zip(recipes, plans, strict=True)}.values()
+    steps = {runs[0].folder: (each, runs) for each, runs in zip(inputs, plans, strict=True)}.values()
     done_before, total = 0, sum(len(runs) for _, runs in steps)
     with marks_in(job.runs) as marks:
-        shared = Sweep(job.registry, job.dataset, job.data_dir, job.data, job.settings, resources.cpu, marks)
-        for recipe, runs in steps:
-            reporter = reporter_of(recipe)
-            for run, (state, epoch) in zip(runs, look(runs, recipe, job.data), strict=True):
+        shared = Sweep(job.registry, job.dataset, job.data_dir, resources.cpu, marks)
+        for each, runs in steps:
+            reporter = reporter_of(each.recipe)
+            for run, (state, epoch) in zip(runs, look(runs, each), strict=True):
                 if state in OVER:
                     done_before += 1
                     reporter.run(run, done_before, total)
                     reporter.finished(run, load_result(run.folder.result), True)
                     continue
                 rows = load_history(run.folder.history)[:epoch] if epoch else []
-                request = make_request(len(tickets), run, recipe, shared)
+                request = make_request(len(tickets), run, each, shared)
                 spent = sum(row.train_seconds + row.eval_seconds for row in rows)
-                tickets.append(Ticket(run, recipe.epochs, request, reporter, rows=epoch, seconds_before=spent))
+                tickets.append(Ticket(run, each.recipe.epochs, request, reporter, rows=epoch, seconds_before=spent))
         with contextlib.redirect_stdout(sys.stderr):  # Ray logs lost workers; stdout is for the table
             summary = sweep(
                 tickets, done_before, lambda: open_backend(job.cluster, resources, job.runs, len(tickets)), marks, lines
@@ -118,19 +118,20 @@ def carry_out(
     from zoo.results.folder import Stored
     from zoo.runner import sweep as engine
     from zoo.runner.checks import check
-    from zoo.runner.runs import models_of
-    from zoo.runner.runs import plan as plan_runs
+    from zoo.runner.inputs import Inputs
+    from zoo.runner.runs import models_of, planned_runs
     from zoo.track.trackers import open_trackers
 
     plans = [
-        plan_runs(of_it, job.seeds, recipe, job.data.name, job.runs)
+        planned_runs(of_it, job.seeds, recipe, job.data.name, job.runs)
         for recipe, of_it in zip(recipes, models or [job.models] * len(recipes), strict=True)
     ]
+    inputs = [Inputs(recipe, job.data, job.settings) for recipe in recipes]
     if job.dry_run:
         if job.settings.distributed.is_main:
-            show_plan(job, recipes, plans)
+            show_plan(job, inputs, plans)
         return []
-    notes = [check(plan, recipe, job.data, job.settings) for plan, recipe in zip(plans, recipes, strict=True)]
+    notes = [check(plan, each) for plan, each in zip(plans, inputs, strict=True)]
     stored, distributed = [], job.settings.distributed
     track = job.track if distributed.is_main else ()
     git = zoo_commit() if track else None  # for trackers; each run records its own
@@ -149,7 +150,8 @@ def carry_out(
             # All before the first run: an interruption must not leave old results standing.
             if job.restart and distributed.is_main:
                 engine.clear([run for plan in plans for run in plan])
-            for plan, recipe in zip(plans, recipes, strict=True):
+            for plan, each in zip(plans, inputs, strict=True):
+                recipe = each.recipe
                 lines.say(
                     f"recipe {recipe.slug} ({recipe.precision}) on {job.data.name}: "
                     f"{len(models_of(plan))} models x {len(job.seeds)} seeds, {recipe.epochs} epochs, "
@@ -157,11 +159,11 @@ def carry_out(
                 )
                 if job.cluster:
                     continue  # the runs of all recipes are one sweep
-                results = engine.bench(plan, recipe, job.data, job.settings, reporter_of(recipe))
+                results = engine.bench(plan, each, reporter_of(recipe))
                 if distributed.is_main:
                     stored.append([Stored(result, run.folder) for result, run in zip(results, plan, strict=True)])
             if job.cluster:
-                stored = carry_out_on_cluster(job, recipes, plans, lines, reporter_of)
+                stored = carry_out_on_cluster(job, inputs, plans, lines, reporter_of)
         except KeyboardInterrupt:
             again = options.again(*(["zoo"] if distributed.world_size == 1 else ["torchrun", "...", "-m", "zoo"]))
             lines.say(f"zoo: interrupted; every finished epoch is saved. To go on: {again}")

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from zoo.data.datasets import Dataset
     from zoo.recipes.recipe import Recipe
     from zoo.registry.model import Model
+    from zoo.runner.inputs import Inputs
     from zoo.runner.settings import Settings
 
 
@@ -127,18 +128,20 @@ def of_one(recipe: str, overrides: Sequence[str]) -> Callable[[], list[Recipe]]:
     return load
 
 
-def prepare_alone(command: str, load: Callable[[], Sequence[Recipe]], **given: Any) -> tuple[Job, Recipe]:
-    """As :func:`prepare`, for a `command` of one recipe that works in one process and leaves no run.
+def prepare_alone(command: str, load: Callable[[], Sequence[Recipe]], **given: Any) -> tuple[Job, Inputs]:
+    """The job of a `command` of one recipe that works in one process and leaves no run, and the inputs of its runs.
 
-    Every model is checked, and what was done to it as it was built is told on stderr.
+    Every model is checked, and what was done to it as it was built is reported on stderr.
     """
     job, (recipe,) = prepare(load, **given)
 
     from zoo.runner.checks import check_models
+    from zoo.runner.inputs import Inputs
 
+    inputs = Inputs(recipe, job.data, job.settings)
     job.settings.distributed.check_single(f"`{command}`")
-    echo_notes(check_models(job.models, recipe, job.data, job.settings), lambda line: click.echo(line, err=True))
-    return job, recipe
+    echo_notes(check_models(job.models, inputs), lambda line: click.echo(line, err=True))
+    return job, inputs
 
 
 def echo_notes(notes: Mapping[str, Sequence[str]], say: Callable[[str], None]) -> None:

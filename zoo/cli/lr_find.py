@@ -44,7 +44,7 @@ def lr_find(
 
     check_figure(out)
 
-    job, wanted = prepare_alone("zoo lr-find", of_one(recipe, overrides), **given)
+    job, inputs = prepare_alone("zoo lr-find", of_one(recipe, overrides), **given)
 
     from zoo.render.lr_find import draw, render
     from zoo.tuning.lr_find import lr_find as find
@@ -52,7 +52,8 @@ def lr_find(
     found = []
     for number, model in enumerate(job.models, 1):
         click.echo(f"[{number}/{len(job.models)}] {model.name}", err=True)
-        found.append(find(model, wanted, job.data, job.settings, low=low, high=high, steps=steps, seed=seed))
+        found.append(find(model, inputs, low=low, high=high, steps=steps, seed=seed))
+    wanted = inputs.recipe
     title = f"{job.data.name}, recipe {wanted.slug}, {wanted.precision}, {steps} steps from {low:g} to {high:g}"
     click.echo(render(found, style, title), nl=False)
     draw(found, title, out)

@@ -24,7 +24,7 @@ def speed(recipe: str, overrides: tuple[str, ...], seconds: float, style: str, *
 
     Nothing is kept. Have the machine for yourself: torch is ten times slower beside other work, not a little.
     """
-    job, wanted = prepare_alone("zoo speed", of_one(recipe, overrides), **given)
+    job, inputs = prepare_alone("zoo speed", of_one(recipe, overrides), **given)
 
     from zoo.engine.environment import describe
     from zoo.engine.machine import configure_arithmetic
@@ -34,13 +34,13 @@ def speed(recipe: str, overrides: tuple[str, ...], seconds: float, style: str, *
 
     device = job.settings.device
     configure_arithmetic(job.settings.deterministic)
-    click.echo(f"measuring a large matrix product in {wanted.precision}", err=True)
-    peak = matrix_peak(device, wanted.precision)
+    click.echo(f"measuring a large matrix product in {inputs.recipe.precision}", err=True)
+    peak = matrix_peak(device, inputs.recipe.precision)
     measured, machine = [], describe(device)
     try:
         for number, model in enumerate(job.models, 1):
             click.echo(f"[{number}/{len(job.models)}] {model.name}", err=True)
-            measured.append(measure(model, wanted, job.data, job.settings, seconds=seconds, peak_flops=peak))
+            measured.append(measure(model, inputs, seconds=seconds, peak_flops=peak))
             rate, efficiency = measured[-1].train_images_per_second, measured[-1].efficiency
             click.echo(f"  trains at {rate:,.0f} img/s, loop/step {efficiency:.3f}", err=True)
     except BaseException:  # Ctrl-C in a long list, or a model that fails, takes nothing away from the others

@@ -73,24 +73,25 @@ def tune(
         spaces.append(make_space(wanted, keys, asked))
         return [wanted]
 
-    job, wanted = prepare_alone("zoo tune", load, **given)
+    job, inputs = prepare_alone("zoo tune", load, **given)
 
     from zoo.runner.checks import check_data
 
+    wanted = inputs.recipe
     for where, end in spaces[0].ends(wanted):
         try:
-            check_data(end, job.data, job.settings)
+            check_data(inputs.with_recipe(end))
         except RecipeError as problem:
             raise RecipeError(f"{where}: ", *problem.parts) from problem
 
     from zoo.render.progress import make_reporter
     from zoo.render.tuning import TrialLines, render
-    from zoo.tuning.tune import Plan
+    from zoo.tuning.tune import Search
     from zoo.tuning.tune import tune as work
 
-    plan = Plan(
-        recipe=wanted,
-        given=recipe,
+    search = Search(
+        inputs=inputs,
+        recipe_name=recipe,
         dataset_name=given["dataset"] or wanted.dataset,
         space=spaces[0],
         trials=trials,
@@ -104,7 +105,7 @@ def tune(
             f"trials of {wanted.epochs} epochs"
         )
         try:
-            found = work(job.models, plan, job.data, job.settings, TrialLines(lines), restart)
+            found = work(job.models, search, TrialLines(lines), restart)
         except KeyboardInterrupt:
             lines.say(f"zoo: interrupted; every finished trial and epoch is saved. To go on: {options.again('zoo')}")
             raise SystemExit(options.INTERRUPTED) from None

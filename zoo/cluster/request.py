@@ -14,10 +14,8 @@ from zoo.errors import MachineError, Message, Option, RunBusyError, ZooError, ou
 from zoo.utils.version import __version__
 
 if TYPE_CHECKING:
-    from zoo.data.datasets import Dataset
-    from zoo.recipes.recipe import Recipe
     from zoo.results.run import Run
-    from zoo.runner.settings import Settings
+    from zoo.runner.inputs import Inputs
 
 VARIABLES = ("ZOO_DATA", "ZOO_CACHE", "ZOO_REGISTRY")  # they name folders, so they have to mean the same there
 SHARED = 15.0  # seconds until a network file system shows what another machine has just written
@@ -75,18 +73,17 @@ class Sweep:
     registry: str | None
     dataset: str
     data_dir: str | None
-    data: Dataset
-    settings: Settings
     threads: int
     marks: Path
 
 
-def make_request(number: int, run: Run, recipe: Recipe, sweep: Sweep) -> Request:
+def make_request(number: int, run: Run, inputs: Inputs, sweep: Sweep) -> Request:
     """The request for `run` of `sweep`; it holds text, numbers, lists and mappings only."""
     from zoo.registry.model import registry_name
     from zoo.runner.identity import identity_of
 
-    names = [field.name for field in fields(sweep.settings) if field.name not in ("device", "distributed")]
+    settings = inputs.settings
+    names = [field.name for field in fields(settings) if field.name not in ("device", "distributed")]
     weights = run.model.pretrained.path if run.model.pretrained else None
     return Request(
         number=number,
@@ -98,13 +95,13 @@ def make_request(number: int, run: Run, recipe: Recipe, sweep: Sweep) -> Request
         model=registry_name(run.model.name),
         pretrained=str(weights.absolute()) if weights else None,
         seed=run.seed,
-        recipe=recipe.model_dump(mode="json"),
+        recipe=inputs.recipe.model_dump(mode="json"),
         dataset=sweep.dataset,
         data_dir=sweep.data_dir,
         path=str(run.folder.path.absolute()),
-        device=str(sweep.settings.device),
-        settings={name: getattr(sweep.settings, name) for name in names},
-        identity=identity_of(run.model, recipe, sweep.data),
+        device=str(settings.device),
+        settings={name: getattr(settings, name) for name in names},
+        identity=identity_of(run.model, inputs),
         threads=sweep.threads,
     )
 
@@ -143,6 +140,7 @@ def _run(request: Request, node: str) -> None:
     from zoo.results.folder import RunFolder
     from zoo.results.run import Run
     from zoo.runner.identity import identity_of
+    from zoo.runner.inputs import Inputs
     from zoo.runner.settings import Settings
     from zoo.runner.sweep import bench
 
@@ -150,18 +148,18 @@ def _run(request: Request, node: str) -> None:
     model = load_registry(request.registry).resolve(request.model)
     if request.pretrained:
         model = starting_from(model, find(Path(request.pretrained)))
-    recipe, data = Recipe(**request.recipe), load(request.dataset, request.data_dir)
-    identity = identity_of(model, recipe, data)
+    settings = Settings(device=choose_device(request.device), **request.settings)
+    inputs = Inputs(Recipe(**request.recipe), load(request.dataset, request.data_dir), settings)
+    identity = identity_of(model, inputs)
     for part, words in (("definition", f"another {request.model}"), ("dataset", f"another {request.dataset}")):
         if identity[part] != request.identity[part]:
             raise MachineError(f"{node} has {words} than the machine of the sweep; give both the same files")
-    settings = Settings(device=choose_device(request.device), **request.settings)
     configure_allocator(settings.device)
     run = Run(model, request.seed, RunFolder(Path(request.path)))
     until = time.monotonic() + PATIENCE
     while True:
         try:
-            bench([run], recipe, data, settings, Reporter())  # silent: the sweep reads history.csv instead
+            bench([run], inputs, Reporter())  # silent: the sweep reads history.csv instead
             return
         except RunBusyError:
             if time.monotonic() > until:

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from zoo.data.augment.batched import BatchedAugment, NoBatchedForm, pack
 from zoo.data.augment.reference import ReferenceAugment
-from zoo.data.augment.spec import parse
+from zoo.data.augment.spec import TransformSpec, parse
 from zoo.errors import MachineError, Option, RecipeError, unknown
 from zoo.utils.distributed import SINGLE_PROCESS, Distributed
 from zoo.utils.seeding import derive
@@ -64,13 +64,12 @@ class _Target:
         return images.to(self.device, non_blocking=True).to(self.dtype, memory_format=layout)
 
 
-def make_augment(transforms: Iterable[Any], size: tuple[int, int], executor: str, where: str) -> Augment:
-    """A transform list ready to run on images of `size` (height, width); `where` names it in messages.
+def make_augment(specs: Sequence[TransformSpec], size: tuple[int, int], executor: str) -> Augment:
+    """The transforms of :func:`zoo.data.augment.spec.parse`, ready to run on images of `size` (height, width).
 
-    It depends on no random state, so loaders may share it. Raises as :func:`zoo.data.augment.spec.parse` does, and
-    :class:`zoo.errors.RecipeError` when the executor ``"batched"`` is asked for and a transform has no batched form.
+    It depends on no random state, so loaders may share it. Raises :class:`zoo.errors.RecipeError` when the executor
+    ``"batched"`` is asked for and a transform has no batched form.
     """
-    specs = parse(transforms, where)
     if executor not in EXECUTORS:
         raise unknown("executor", executor, EXECUTORS, "loader", f"use {', '.join(EXECUTORS)}")
     if executor != "albumentations":
@@ -107,7 +106,7 @@ class TrainLoader:
         if len(self) == 0:
             raise RecipeError(f"batch_size {batching.size} is larger than the {self.count} training images")
         if not isinstance(transforms, Augment):
-            transforms = make_augment(transforms, images.shape[1:3], executor, "train transforms")
+            transforms = make_augment(parse(transforms, "train transforms"), images.shape[1:3], executor)
         self.executor_name = transforms.executor
         target = _Target(torch.device(device), dtype, channels_last)
         self._executor = _executor(images, labels, transforms, batching, target, indices, workers)
@@ -151,7 +150,7 @@ class EvalLoader:
         self.count = len(images) if indices is None else len(indices)
         self.batching = Batching(batch_size, 0, SINGLE_PROCESS, drop_last=False)
         if not isinstance(transforms, Augment):
-            transforms = make_augment(transforms, images.shape[1:3], executor, "eval transforms")
+            transforms = make_augment(parse(transforms, "eval transforms"), images.shape[1:3], executor)
         self.executor_name = transforms.executor
         target = _Target(torch.device(device), dtype, channels_last)
         self._executor = _executor(images, labels, transforms, self.batching, target, indices)

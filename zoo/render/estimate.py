@@ -7,12 +7,12 @@ from typing import Any
 
 from zoo.render.document import document
 from zoo.results.schema import hardware
-from zoo.runner.estimate import OVER, Planned, at_a_time
+from zoo.runner.estimate import OVER, Estimate, at_a_time
 
 SLOTS = (1, 4, 16)  # runs at a time that the totals are said for
 
 
-def render(plans: Mapping[str, Sequence[Planned]], environment: Mapping[str, Any]) -> str:
+def render(plans: Mapping[str, Sequence[Estimate]], environment: Mapping[str, Any]) -> str:
     """Each recipe's runs under its heading, then what is left of all; ends in a newline.
 
     `environment`: the machine that the estimates are for.
@@ -36,23 +36,23 @@ def duration(seconds: float) -> str:
     return f"{minutes // 60} h {minutes % 60} min" if hours < 48 else f"{hours // 24} d {hours % 24} h"
 
 
-def _cells(one: Planned) -> dict[str, str]:
+def _cells(one: Estimate) -> dict[str, str]:
     return {"model": one.model, "seed": str(one.seed), "state": _state(one), "left": _left(one)}
 
 
-def _state(one: Planned) -> str:
+def _state(one: Estimate) -> str:
     if one.state == "goes on":
         return f"goes on after epoch {one.epoch} of {one.epochs}"
     return f"{one.state}{f' at epoch {one.epoch}' * (one.state == 'diverged')}"
 
 
-def _left(one: Planned) -> str:
+def _left(one: Estimate) -> str:
     if one.state in OVER:
         return "-"
     return "?" if one.seconds is None else f"{'~' * one.scaled}{duration(one.seconds)}"
 
 
-def _totals(planned: Sequence[Planned], environment: Mapping[str, Any]) -> list[str]:
+def _totals(planned: Sequence[Estimate], environment: Mapping[str, Any]) -> list[str]:
     left = [one for one in planned if one.state not in OVER]
     counts = [f"{len(planned)} runs: {len(planned) - len(left)} done"]
     if started := sum(one.state == "goes on" for one in left):

@@ -10,78 +10,72 @@ from torch import nn
 from zoo.builder import notes
 from zoo.builder.construct import build
 from zoo.builder.trial import try_on
-from zoo.data.augment.spec import parse
 from zoo.data.datasets import Dataset
-from zoo.data.loader import EvalLoader
-from zoo.errors import MachineError, RecipeError, RegistryError
+from zoo.errors import MachineError, Option, RecipeError, RegistryError
 from zoo.recipes.recipe import Recipe
 from zoo.registry.model import Model, Pretrained
 from zoo.results.folder import FILE, load_result, make_folder
 from zoo.results.run import Run
-from zoo.runner.inputs import input_shape, split_rows
+from zoo.runner.inputs import Inputs
 from zoo.runner.runs import models_of
-from zoo.runner.settings import Settings
 from zoo.utils.distributed import Distributed
 
 
-def check(runs: Sequence[Run], recipe: Recipe, dataset: Dataset, settings: Settings) -> dict[str, list[str]]:
+def check(runs: Sequence[Run], inputs: Inputs) -> dict[str, list[str]]:
     """Find the mistakes of every run before the first long one, not after it; gives what :func:`check_models` does.
 
     Raises :class:`zoo.errors.RecipeError` for a wrong transform, split, batch size or executor,
     :class:`zoo.errors.RegistryError` for a model that does not build or does not take an image, and
     :class:`zoo.errors.ResultError` for a folder that cannot be made.
     """
-    told = check_models(models_of(runs), recipe, dataset, settings)
+    notes_by_model = check_models(models_of(runs), inputs)
     for run in runs:
         make_folder(run.folder)
-    return told
+    return notes_by_model
 
 
-def check_models(models: Sequence[Model], recipe: Recipe, dataset: Dataset, settings: Settings) -> dict[str, list[str]]:
-    """Check `recipe` against the data, build each of `models` and try it on an image's shape.
+def check_models(models: Sequence[Model], inputs: Inputs) -> dict[str, list[str]]:
+    """Check the recipe against the data, build each of `models` and try it on an image's shape.
 
     Raises what :func:`zoo.runner.checks.check_data` and :func:`zoo.runner.checks.check_weights` do, and
     :class:`zoo.errors.RegistryError`. Gives, by name, what was done to each model as it was built
-    (:mod:`zoo.builder.notes`); most have nothing to tell.
+    (:mod:`zoo.builder.notes`); most have nothing to report.
     """
-    check_data(recipe, dataset, settings)
-    shape, told = input_shape(recipe, dataset), {}
-    smallest = smallest_batch(len(split_rows(recipe, dataset)[0]), recipe.batch_size, recipe.drop_last)
+    check_data(inputs)
+    recipe, classes, settings = inputs.recipe, inputs.dataset.num_classes, inputs.settings
+    smallest = smallest_batch(len(inputs.rows[0]), recipe.batch_size, recipe.drop_last)
+    notes_by_model = {}
     for model in models:
         if model.pretrained:
-            check_weights(model.pretrained, recipe, dataset)
-        module = build(model, dataset.num_classes)
+            check_weights(model.pretrained, recipe, inputs.dataset)
+        module = build(model, classes)
         check_model(model, module, settings.device, settings.distributed)
-        try_on(model, module, shape, dataset.num_classes, smallest // settings.distributed.world_size)
-        told[model.name] = notes.of(module)
-    return told
+        try_on(model, module, inputs.shape, classes, smallest // settings.distributed.world_size)
+        notes_by_model[model.name] = notes.of(module)
+    return notes_by_model
 
 
-def check_data(recipe: Recipe, dataset: Dataset, settings: Settings) -> None:
+def check_data(inputs: Inputs) -> None:
     """Put a few images through both transform lists and count the images against the recipe.
 
     Raises :class:`RecipeError` for a wrong split, batch size, transform or executor, naming the list at fault.
     """
-    rows, _ = split_rows(recipe, dataset)
-    if recipe.drop_last and recipe.batch_size > len(rows):
+    recipe, images = inputs.recipe, len(inputs.rows[0])
+    if recipe.drop_last and recipe.batch_size > images:
         raise RecipeError(
-            f"recipe {recipe.name!r}: batch_size {recipe.batch_size} is more than the {len(rows)} training images; "
-            f"lower it, as in --set batch_size={max(1, len(rows) // 10)}"
+            f"recipe {recipe.name!r}: batch_size {recipe.batch_size} is more than the {images} training images; "
+            "lower it, as in ",
+            Option("set", f"batch_size={max(1, images // 10)}"),
         )
-    check_batches(len(rows), recipe.batch_size, recipe.drop_last, settings.distributed)
-    images, labels = dataset.train.images[:4], dataset.train.labels[:4]
-    for name in ("train", "eval"):
-        transforms = parse(getattr(recipe.augment, name), f"recipe {recipe.name!r}: augment.{name}")
-        try:
-            made, _ = next(iter(EvalLoader(images, labels, transforms, batch_size=4, executor=settings.executor)))
-        except Exception as problem:  # whatever a transform makes of its arguments
-            line = " ".join(str(problem).split()) or type(problem).__name__
-            raise RecipeError(f"recipe {recipe.name!r}: augment.{name}: {line}") from problem
-    height, width = made.shape[2:]
+    check_batches(images, recipe.batch_size, recipe.drop_last, inputs.settings.distributed)
+    inputs.augment("train")
+    _, height, width = inputs.shape
     if recipe.tta.shift >= min(height, width):
         raise RecipeError(
             f"recipe {recipe.name!r}: shifted_evaluation: {recipe.tta.shift} pixels are too many for images of "
-            f"{width}x{height}; --set shifted_evaluation=null switches it off"
+            f"{width}x{height}; ",
+            Option("set", "shifted_evaluation=null"),
+            " switches it off",
         )
 
 
@@ -99,17 +93,19 @@ def check_weights(pretrained: Pretrained, recipe: Recipe, dataset: Dataset) -> N
         return
     if result.selection.split == "test":
         raise RecipeError(
-            f"--pretrained {pretrained.path}: the test images of {dataset.name} chose these weights, and would choose "
-            "whatever starts from them; give a run under a recipe that chooses by held-out images"
+            Option("pretrained", str(pretrained.path)),
+            f": the test images of {dataset.name} chose these weights, and would choose whatever starts from them; "
+            "give a run under a recipe that chooses by held-out images",
         )
     by_images = recipe.selection.rule == "best" or recipe.schedule.name == "plateau"
     chooses = recipe.selection.split == "holdout" and by_images
     then, now = result.recipe.content["split"], recipe.split
     if chooses and now.holdout and (then["holdout"], then["seed"]) != (now.holdout, now.seed):
         raise RecipeError(
-            f"--pretrained {pretrained.path}: trained on images that recipe {recipe.name!r} holds out to choose by; "
-            f"hold out what that run did (split.holdout={then['holdout']}, split.seed={then['seed']}) or take the last "
-            "epoch: --set selection.rule=last"
+            Option("pretrained", str(pretrained.path)),
+            f": trained on images that recipe {recipe.name!r} holds out to choose by; hold out what that run did "
+            f"(split.holdout={then['holdout']}, split.seed={then['seed']}) or take the last epoch: ",
+            Option("set", "selection.rule=last"),
         )
 
 
@@ -152,6 +148,7 @@ def check_batches(images: int, batch_size: int, drop_last: bool, distributed: Di
     if smallest < distributed.world_size:
         which = "the last batch" if smallest == left else "a batch"
         raise RecipeError(
-            f"{which} has {smallest} images, fewer than the {distributed.world_size} processes; "
-            + ("give --set drop_last=true, or fewer processes" if smallest == left else "give fewer processes")
+            f"{which} has {smallest} images, fewer than the {distributed.world_size} processes; give ",
+            *((Option("set", "drop_last=true"), ", or ") if smallest == left else ()),
+            "fewer processes",
         )

@@ -1,4 +1,4 @@
-"""The plan of a sweep as data: what is done, what is left, and how long that takes by the speeds of stored runs.
+"""What of a bench is done, what is left, and how long that takes by the speeds of stored runs.
 
 Looks and computes; creates nothing and trains nothing.
 """
@@ -15,11 +15,9 @@ from typing import Any, Literal
 import torch
 
 from zoo.builder.construct import build
-from zoo.data.datasets import Dataset
 from zoo.engine.checkpoint import load_state
 from zoo.engine.counts import count_macs
 from zoo.errors import ResultError
-from zoo.recipes.recipe import Recipe
 from zoo.recipes.tta import TestTimeAugmentation
 from zoo.registry.fingerprint import definition
 from zoo.registry.model import Model
@@ -28,7 +26,8 @@ from zoo.results.history import load_history
 from zoo.results.run import Run
 from zoo.results.schema import Result
 from zoo.runner.identity import check_identity, identity_of, identity_of_result
-from zoo.runner.inputs import input_shape, split_rows
+from zoo.runner.inputs import Inputs
+from zoo.runner.runs import models_of
 
 State = Literal["done", "diverged", "goes on", "to do"]
 OVER = ("done", "diverged")
@@ -37,7 +36,7 @@ MACHINE = ("cpu", "instructions", "gpu", "threads", "processes")
 
 
 @dataclass(frozen=True)
-class Planned:
+class Estimate:
     """One run. `epoch` of `epochs` are saved, or it diverged in that one.
 
     `seconds` are left, 0 where it is over, None where nothing tells.
@@ -65,48 +64,38 @@ class _Pace:
     rest: float
 
 
-def look(runs: Sequence[Run], recipe: Recipe, dataset: Dataset, restart: bool = False) -> list[tuple[State, int]]:
+def look(runs: Sequence[Run], inputs: Inputs, restart: bool = False) -> list[tuple[State, int]]:
     """For each of `runs` its state and the epochs that are saved; `restart` says that nothing stored will count.
 
     Raises :class:`ResultError` where what is stored is damaged or of another experiment, as the runs themselves would.
     """
-    identities = {run.model.name: identity_of(run.model, recipe, dataset) for run in runs}
+    identities = {run.model.name: identity_of(run.model, inputs) for run in runs}
     return [("to do", 0) if restart else _state(run, identities[run.model.name]) for run in runs]
 
 
-def plan(
-    runs: Sequence[Run],
-    recipe: Recipe,
-    dataset: Dataset,
-    stored: Path,
-    environment: Mapping[str, Any],
-    restart: bool = False,
-) -> list[Planned]:
+def estimate(
+    runs: Sequence[Run], inputs: Inputs, stored: Path, environment: Mapping[str, Any], restart: bool = False
+) -> list[Estimate]:
     """All of `runs` with the seconds that each has left on a machine like `environment`.
 
     Speeds are those of the results in the folder `stored` with the same precision, processor and threads: of the same
     model on the same data where there are such, else of all other models. Raises as :func:`look` does.
     """
-    states = look(runs, recipe, dataset, restart)
-    paces = _paces(stored, recipe.precision, environment)
-    train_rows, holdout_rows = split_rows(recipe, dataset)
-    evaluated = len(dataset.test) if recipe.selection.split == "test" else len(holdout_rows)
-    told = {
-        model.name: _estimator(model, recipe, dataset, paces, len(train_rows), evaluated * recipe.tta.passes)
-        for model in {run.model.name: run.model for run in runs}.values()
-    }
-    planned = []
+    states, epochs = look(runs, inputs, restart), inputs.recipe.epochs
+    paces = _paces(stored, inputs.recipe.precision, environment)
+    seconds_of = {model.name: _estimator(model, inputs, paces) for model in models_of(runs)}
+    estimates = []
     for run, (state, epoch) in zip(runs, states, strict=True):
-        seconds, scaled = (0.0, False) if state in OVER else told[run.model.name](recipe.epochs - epoch)
-        planned.append(Planned(run.model.name, run.seed, run.folder.path, state, epoch, recipe.epochs, seconds, scaled))
-    return planned
+        seconds, scaled = (0.0, False) if state in OVER else seconds_of[run.model.name](epochs - epoch)
+        estimates.append(Estimate(run.model.name, run.seed, run.folder.path, state, epoch, epochs, seconds, scaled))
+    return estimates
 
 
 def at_a_time(seconds: Sequence[float], slots: int) -> float:
     """Seconds until all are done in their order, `slots` of them at a time."""
     free = [0.0] * slots
-    for one in seconds:
-        heapq.heapreplace(free, free[0] + one)
+    for duration in seconds:
+        heapq.heapreplace(free, free[0] + duration)
     return max(free)
 
 
@@ -122,31 +111,30 @@ def _state(run: Run, identity: dict[str, Any]) -> tuple[State, int]:
     return "goes on", state["progress"]["epoch"]
 
 
-def _estimator(
-    model: Model, recipe: Recipe, dataset: Dataset, paces: Sequence[_Pace], images: int, evaluated: int
-) -> Callable[[int], tuple[float | None, bool]]:
+def _estimator(model: Model, inputs: Inputs, paces: Sequence[_Pace]) -> Callable[[int], tuple[float | None, bool]]:
     """From the epochs that are left to seconds, and whether these are scaled."""
-    key = (str(definition(model)), dataset.fingerprint)
+    key = (str(definition(model)), inputs.dataset.fingerprint)
     own = [pace for pace in paces if pace.key == key]
     macs = None
     if paces and not own:
-        macs = count_macs(build(model, dataset.num_classes), input_shape(recipe, dataset), torch.device("cpu"))
+        macs = count_macs(build(model, inputs.dataset.num_classes), inputs.shape, torch.device("cpu"))
+    evaluated = inputs.selection_images * inputs.recipe.tta.passes
 
-    def seconds(epochs: int) -> tuple[float | None, bool]:
-        found = []
+    def seconds_of(epochs: int) -> tuple[float | None, bool]:
+        seconds = []
         for pace in own or paces:
             ratio = 1.0 if macs is None else macs / pace.macs
-            epoch = images / pace.train_rate + (evaluated / pace.eval_rate if pace.eval_rate else 0)
-            found.append(epochs * epoch * ratio + pace.rest)
-        return (statistics.median(found) if found else None), not own and bool(found)
+            epoch = len(inputs.rows[0]) / pace.train_rate + (evaluated / pace.eval_rate if pace.eval_rate else 0)
+            seconds.append(epochs * epoch * ratio + pace.rest)
+        return (statistics.median(seconds) if seconds else None), not own and bool(seconds)
 
-    return seconds
+    return seconds_of
 
 
 def _paces(stored: Path, precision: str, environment: Mapping[str, Any]) -> list[_Pace]:
     runs = load_all(find_results([stored])) if stored.is_dir() else []
-    found = [_pace(run) for run in runs if _alike(run.result, precision, environment)]
-    return [pace for pace in found if pace is not None]
+    paces = [_pace(run) for run in runs if _alike(run.result, precision, environment)]
+    return [pace for pace in paces if pace is not None]
 
 
 def _alike(result: Result, precision: str, environment: Mapping[str, Any]) -> bool:

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 from typing import Any
 
-from zoo.data.datasets import Dataset
-from zoo.errors import ResultError
-from zoo.recipes.recipe import Recipe
+from zoo.errors import Option, ResultError
 from zoo.registry.fingerprint import definition
 from zoo.registry.model import Model
 from zoo.results.folder import RunFolder
 from zoo.results.schema import Result
+from zoo.runner.inputs import Inputs
 
 
-def identity_of(model: Model, recipe: Recipe, dataset: Dataset) -> dict[str, Any]:
+def identity_of(model: Model, inputs: Inputs) -> dict[str, Any]:
     """What a run of `model` is, besides its seed and the name of its folder."""
-    return {"recipe": recipe.fingerprint, "dataset": dataset.fingerprint, "definition": definition(model)}
+    return {
+        "recipe": inputs.recipe.fingerprint,
+        "dataset": inputs.dataset.fingerprint,
+        "definition": definition(model),
+    }
 
 
 def identity_of_result(result: Result) -> dict[str, Any]:
@@ -36,8 +39,11 @@ def check_identity(folder: RunFolder, model: Model, stored: dict[str, Any], want
     ):
         if stored.get(part) != wanted[part]:
             raise ResultError(
-                f"{folder.path}: was made with another {words}; "
-                "give --restart to run it again in place, or another --runs folder to keep both"
+                f"{folder.path}: was made with another {words}; give ",
+                Option("restart"),
+                " to run it again in place, or another ",
+                Option("runs"),
+                " folder to keep both",
             )
 
 
@@ -45,5 +51,6 @@ def started_with(folder: RunFolder, name: str, value: object) -> ResultError:
     """The error of a resume that would not repeat what an uninterrupted run does."""
     return ResultError(
         f"{folder.path}: was started with {name} {value}, which changes the last bits of a run; "
-        "go on with the same, or give --restart"
+        "go on with the same, or give ",
+        Option("restart"),
     )

@@ -1,72 +1,145 @@
-"""A data set as a recipe uses it: which rows are trained on and held out, and the loaders over them."""
+"""A data set as a recipe uses it and the settings compute it: its rows, the shape of its images, the loaders."""
 
 from __future__ import annotations
 
-import numpy as np
+from functools import cached_property
+from typing import Any, Literal
 
+import numpy as np
+from torch import nn
+
+from zoo.data.augment.spec import parse
 from zoo.data.datasets import Dataset
-from zoo.data.loader import Batching, EvalLoader, TrainLoader
+from zoo.data.loader import Augment, Batching, EvalLoader, TrainLoader, make_augment
 from zoo.data.split import stratified_holdout, stratified_subset
+from zoo.engine import memory_format
+from zoo.engine.environment import describe
 from zoo.engine.evaluate import EVAL_BATCH
-from zoo.errors import RecipeError
+from zoo.errors import Option, RecipeError
 from zoo.recipes.recipe import Recipe
 from zoo.runner.settings import Settings
 
-
-def train_loader(
-    recipe: Recipe, dataset: Dataset, settings: Settings, layout: str, *, seed: int, rows: np.ndarray
-) -> TrainLoader:
-    """The recipe's batches of the training images `rows`, augmented."""
-    return TrainLoader(
-        dataset.train.images,
-        dataset.train.labels,
-        recipe.augment.train,
-        Batching(recipe.batch_size, seed, settings.distributed, recipe.drop_last),
-        workers=settings.workers,
-        indices=rows,
-        **_common(settings, layout),
-    )
+SAMPLE = 4  # images
+Shape = tuple[int, int, int]
 
 
-def eval_loader(recipe: Recipe, dataset: Dataset, settings: Settings, layout: str, split: str) -> EvalLoader:
-    """The images of "train" (as many as the test set has), "holdout" or "test", in order, not augmented."""
-    part, rows = dataset.test if split == "test" else dataset.train, None
-    if split != "test":
-        train_rows, rows = split_rows(recipe, dataset)
-    if split == "train":
-        count = min(len(dataset.test), len(train_rows))
-        rows = train_rows[stratified_subset(part.labels[train_rows], count, recipe.split.seed)]
-    batch = EVAL_BATCH[settings.device.type]
-    return EvalLoader(
-        part.images, part.labels, recipe.augment.eval, batch_size=batch, indices=rows, **_common(settings, layout)
-    )
+class Inputs:
+    """`recipe`, `dataset` and `settings`, and what follows from the three for every model and seed.
 
-
-def _common(settings: Settings, layout: str) -> dict[str, object]:
-    return {
-        "device": settings.device, "executor": settings.executor, "channels_last": layout == "channels_last",
-    }  # fmt: skip
-
-
-def input_shape(recipe: Recipe, dataset: Dataset) -> tuple[int, int, int]:
-    """(C, H, W) of one image as the model gets it, after the recipe's evaluation transforms."""
-    first = dataset.train
-    images, _ = next(iter(EvalLoader(first.images[:1], first.labels[:1], recipe.augment.eval, batch_size=1)))
-    return tuple(images.shape[1:])
-
-
-def split_rows(recipe: Recipe, dataset: Dataset) -> tuple[np.ndarray, np.ndarray]:
-    """The rows of the train split that are trained on, and those held out: by the recipe alone, equal for every seed.
-
-    Raises :class:`RecipeError` when the recipe asks for more images than there are.
+    Made once and used for all runs; nothing is computed before it is asked for, and then once.
+    `recipe.precision` is resolved (not ``auto``).
     """
-    labels, wanted = dataset.train.labels, recipe.split.holdout + (recipe.split.train or 1)
-    if wanted > len(labels):
-        raise RecipeError(
-            f"recipe {recipe.name!r}: split asks for {wanted} images but {dataset.name} has {len(labels)} to train on; "
-            "lower split.holdout or split.train with --set"
+
+    def __init__(self, recipe: Recipe, dataset: Dataset, settings: Settings) -> None:
+        self.recipe, self.dataset, self.settings = recipe, dataset, settings
+        self._augments: dict[str, tuple[Augment, Shape]] = {}
+
+    def with_recipe(self, recipe: Recipe) -> Inputs:
+        """The same data and settings under another recipe."""
+        return Inputs(recipe, self.dataset, self.settings)
+
+    @cached_property
+    def rows(self) -> tuple[np.ndarray, np.ndarray]:
+        """The rows of the train split that are trained on, and those held out: by the recipe alone, equal for any seed.
+
+        Raises :class:`RecipeError` when the recipe asks for more images than there are.
+        """
+        labels, split = self.dataset.train.labels, self.recipe.split
+        wanted = split.holdout + (split.train or 1)
+        if wanted > len(labels):
+            raise RecipeError(
+                f"recipe {self.recipe.name!r}: split asks for {wanted} images but {self.dataset.name} has "
+                f"{len(labels)} to train on; lower split.holdout or split.train with ",
+                Option("set"),
+            )
+        rows, holdout = stratified_holdout(labels, split.holdout, split.seed)
+        if split.train is not None:
+            rows = rows[stratified_subset(labels[rows], split.train, split.seed)]
+        return rows, holdout
+
+    @property
+    def selection_images(self) -> int:
+        """Images by which an epoch is chosen; 0 where the recipe holds none out."""
+        return len(self.dataset.test) if self.recipe.selection.split == "test" else len(self.rows[1])
+
+    @property
+    def shape(self) -> Shape:
+        """(C, H, W) of one image as the model gets it, after the recipe's evaluation transforms."""
+        return self.augment("eval")[1]
+
+    def augment(self, name: Literal["train", "eval"]) -> tuple[Augment, Shape]:
+        """The recipe's transform list `name`, tried on a few images, and the shape (C, H, W) that it gives them.
+
+        Raises :class:`RecipeError` for a wrong transform or executor, and :class:`zoo.errors.UnknownNameError`.
+        """
+        if name not in self._augments:
+            where, few = f"recipe {self.recipe.name!r}: augment.{name}", slice(SAMPLE)
+            specs = parse(getattr(self.recipe.augment, name), where)
+            images, labels = self.dataset.train.images[few], self.dataset.train.labels[few]
+            try:
+                augment = make_augment(specs, images.shape[1:3], self.settings.executor)
+                batch, _ = next(iter(EvalLoader(images, labels, augment, batch_size=SAMPLE)))
+            except Exception as problem:  # whatever a transform makes of its arguments
+                line = " ".join(str(problem).split()) or type(problem).__name__
+                raise RecipeError(f"{where}: {line}") from problem
+            _, channels, height, width = batch.shape
+            self._augments[name] = augment, (channels, height, width)
+        return self._augments[name]
+
+    def train_loader(self, layout: str, seed: int, rows: np.ndarray | None = None) -> TrainLoader:
+        """The recipe's batches of the training images, augmented; `rows` of the train split instead of its own."""
+        settings = self.settings
+        return TrainLoader(
+            self.dataset.train.images,
+            self.dataset.train.labels,
+            self.augment("train")[0],
+            Batching(self.recipe.batch_size, seed, settings.distributed, self.recipe.drop_last),
+            device=settings.device,
+            workers=settings.workers,
+            indices=self.rows[0] if rows is None else rows,
+            channels_last=layout == "channels_last",
         )
-    rows, holdout = stratified_holdout(labels, recipe.split.holdout, recipe.split.seed)
-    if recipe.split.train is not None:
-        rows = rows[stratified_subset(labels[rows], recipe.split.train, recipe.split.seed)]
-    return rows, holdout
+
+    def eval_loader(self, layout: str, split: str) -> EvalLoader:
+        """The images of "train" (as many as the test set has), "holdout" or "test", in order, not augmented."""
+        part, (train_rows, rows) = self.dataset.train, self.rows
+        if split == "train":
+            count = min(len(self.dataset.test), len(train_rows))
+            rows = train_rows[stratified_subset(part.labels[train_rows], count, self.recipe.split.seed)]
+        part = self.dataset.test if split == "test" else part
+        return EvalLoader(
+            part.images,
+            part.labels,
+            self.augment("eval")[0],
+            batch_size=EVAL_BATCH[self.settings.device.type],
+            device=self.settings.device,
+            indices=None if split == "test" else rows,
+            channels_last=layout == "channels_last",
+        )
+
+    def layout(self, model: nn.Module, definition: dict[str, Any]) -> str:
+        """The memory layout for `model`, built by `definition`: as asked for, or the faster one here, remembered.
+
+        Raises :class:`zoo.errors.MachineError` when the user cache cannot be written.
+        """
+        settings = self.settings
+        if settings.layout != "auto":
+            return settings.layout
+        if settings.deterministic:
+            return "channels_last"  # the clock decides nothing
+        layout = self._timed_layout(model, definition) if settings.distributed.is_main else ""
+        return settings.distributed.broadcast(layout)
+
+    def _timed_layout(self, model: nn.Module, definition: dict[str, Any]) -> str:
+        recipe, device = self.recipe, self.settings.device
+        key = {
+            "definition": definition,
+            "precision": recipe.precision,
+            "batch_size": recipe.batch_size,
+            "optimizer": recipe.optimizer.name,
+            "image_shape": self.shape,
+            "environment": describe(device),
+        }
+        return memory_format.remembered_layout(
+            key, lambda: memory_format.choose_layout(model, recipe, device, self.shape)
+        )

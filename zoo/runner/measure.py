@@ -9,15 +9,13 @@ import torch
 from torch import nn
 
 from zoo.builder.construct import build
-from zoo.data.datasets import Dataset
 from zoo.data.loader import TrainLoader
 from zoo.engine import counts, memory_format, speed, throughput
 from zoo.engine.machine import fresh_compiler
-from zoo.recipes.recipe import Recipe
 from zoo.registry.fingerprint import definition
 from zoo.registry.model import Model
-from zoo.runner.inputs import input_shape, split_rows, train_loader
-from zoo.runner.settings import Settings, machine_faults, resolve_layout
+from zoo.runner.inputs import Inputs
+from zoo.runner.settings import machine_faults
 from zoo.utils.seeding import derive
 
 
@@ -56,42 +54,39 @@ class Speed:
 
 
 def train(
-    model: Model, recipe: Recipe, dataset: Dataset, settings: Settings, seconds: float
+    model: Model, inputs: Inputs, seconds: float
 ) -> tuple[nn.Module, str, tuple[int, int, int], throughput.Training]:
     """The training half of :func:`measure`: the network, its memory layout, the shape of its images, its speeds."""
-    device = settings.device
+    recipe, settings, device = inputs.recipe, inputs.settings, inputs.settings.device
     fresh_compiler(settings.compiled)
     torch.manual_seed(derive("init", 0))
-    module = build(model, dataset.num_classes).to(device)
-    shape = input_shape(recipe, dataset)
-    layout = resolve_layout(settings, module, definition(model), recipe, shape)
-    rows, _ = split_rows(recipe, dataset)
+    module = build(model, inputs.dataset.num_classes).to(device)
+    layout = inputs.layout(module, definition(model))
 
     def loader(images: int) -> TrainLoader:
         # The same image more than once where the data set is small: it costs the loop the same.
-        return train_loader(recipe, dataset, settings, layout, seed=0, rows=np.resize(rows, images))
+        return inputs.train_loader(layout, 0, np.resize(inputs.rows[0], images))
 
     return (
         module,
         layout,
-        shape,
+        inputs.shape,
         throughput.measure_training(
             module, recipe, loader, device=device, layout=layout, compiled=settings.compiled, seconds=seconds
         ),
     )
 
 
-def measure(
-    model: Model, recipe: Recipe, dataset: Dataset, settings: Settings, *, seconds: float, peak_flops: float
-) -> Speed:
-    """Measure `model`, freshly built, training it for about `seconds`; `recipe.precision` is resolved.
+def measure(model: Model, inputs: Inputs, *, seconds: float, peak_flops: float) -> Speed:
+    """Measure `model`, freshly built, training it for about `seconds`.
 
     `peak_flops` is :func:`zoo.engine.throughput.matrix_peak` of the same device and precision.
     Raises what building the model and reading the data raise, and :class:`~zoo.errors.MachineError` for what the
     machine does to it (a killed worker, an operation that is not deterministic).
     """
+    recipe, settings = inputs.recipe, inputs.settings
     with machine_faults(model.name, settings, "give the command again"):
-        module, layout, shape, trained = train(model, recipe, dataset, settings, seconds)
+        module, layout, shape, trained = train(model, inputs, seconds)
     device = settings.device
     inference = speed.measure_inference(
         module.to(memory_format=memory_format.LAYOUTS[layout]), device, recipe.precision, layout, shape

@@ -5,7 +5,6 @@ from __future__ import annotations
 import statistics
 from typing import Any
 
-import torch
 from torch import nn
 
 from zoo.builder import notes
@@ -13,32 +12,28 @@ from zoo.engine import speed, train
 from zoo.engine.counts import count_activation_bytes, count_macs, count_parameters
 from zoo.engine.evaluate import Evaluation
 from zoo.registry.model import Model
-from zoo.results.schema import (
-    Metrics,
-    ModelPart,
-    SpeedPart,
-)
+from zoo.results.schema import Metrics, ModelPart, SpeedPart
+from zoo.runner.inputs import Inputs
 
 
 def describe_model(
     entry: Model,
     model: nn.Module,
-    told: dict[str, Any],
-    image_shape: tuple[int, int, int],
-    device: torch.device,
-    precision: str,
+    definition: dict[str, Any],
+    inputs: Inputs,
 ) -> ModelPart:
     """The model as the result has it: names, parameters, multiply-accumulates, activation memory."""
     parameters, trainable = count_parameters(model)
+    shape, device = inputs.shape, inputs.settings.device
     return ModelPart(
         name=entry.name,
         label=entry.label,
         norm=entry.norm.name if entry.norm else None,
-        definition=told,
+        definition=definition,
         parameters=parameters,
         trainable_parameters=trainable,
-        macs=count_macs(model, image_shape, device),
-        activation_bytes=count_activation_bytes(model, image_shape, device, precision),
+        macs=count_macs(model, shape, device),
+        activation_bytes=count_activation_bytes(model, shape, device, inputs.recipe.precision),
         notes=notes.of(model),
     )
 

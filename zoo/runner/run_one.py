@@ -11,7 +11,6 @@ import torch
 from torch import nn
 
 from zoo.builder.construct import build
-from zoo.data.datasets import Dataset
 from zoo.data.loader import EvalLoader
 from zoo.engine import memory_format, speed, train
 from zoo.engine.checkpoint import load_state, save_weights
@@ -20,7 +19,6 @@ from zoo.engine.evaluate import evaluate
 from zoo.engine.machine import configure_arithmetic, fresh_compiler
 from zoo.engine.memory import PeakMemory
 from zoo.engine.reporter import Reporter
-from zoo.recipes.recipe import Recipe
 from zoo.results.folder import save_predictions, save_result
 from zoo.results.history import epochs_to, save_history
 from zoo.results.run import Run
@@ -35,9 +33,9 @@ from zoo.results.schema import (
     SettingsPart,
 )
 from zoo.runner.identity import check_identity, started_with
-from zoo.runner.inputs import eval_loader, input_shape, split_rows, train_loader
+from zoo.runner.inputs import Inputs
 from zoo.runner.record import describe_model, describe_speed, metrics_of
-from zoo.runner.settings import Settings, machine_faults, resolve_layout
+from zoo.runner.settings import machine_faults
 from zoo.utils.seeding import derive
 
 GOES_ON = "the same command goes on after the last finished epoch"
@@ -48,14 +46,10 @@ class Ready:
     """A run that is ready to be trained: its model on the device, its loaders, and the state that it goes on from."""
 
     run: Run
-    recipe: Recipe
-    settings: Settings
+    inputs: Inputs
     model: nn.Module
     part: ModelPart
-    image_shape: tuple[int, int, int]
     batches: train.Batches
-    train_images: int
-    holdout_images: int
     used: SettingsPart
     environment: dict[str, Any]
     identity: dict[str, Any]
@@ -66,12 +60,12 @@ class Ready:
     def kept(self) -> dict[str, Any]:
         """What the saved state says of the settings: a resume that does not repeat them changes the last bits."""
         kept = self.used.model_dump() | {
-            "processes": self.settings.distributed.world_size,
+            "processes": self.inputs.settings.distributed.world_size,
             "environment": self.environment,
         }
         kept |= {"git": zoo_commit(), "started": self.started, "moved_after": self.moved_after}
-        if self.settings.distributed.world_size > 1:  # each process has a GPU of its own
-            kept["device"] = self.settings.device.type
+        if self.inputs.settings.distributed.world_size > 1:  # each process has a GPU of its own
+            kept["device"] = self.inputs.settings.device.type
         return kept
 
     @property
@@ -92,7 +86,7 @@ class Ready:
         return self.state["identity"]["settings"].get("moved_after") if self.state else None
 
 
-def set_up(run: Run, recipe: Recipe, dataset: Dataset, settings: Settings, *, identity: dict[str, Any]) -> Ready:
+def set_up(run: Run, inputs: Inputs, *, identity: dict[str, Any]) -> Ready:
     """Build the model and the loaders of `run` and read its saved state.
 
     `identity` is :func:`~zoo.runner.identity.identity_of`. Raises :class:`zoo.errors.ResultError` for a saved
@@ -100,15 +94,14 @@ def set_up(run: Run, recipe: Recipe, dataset: Dataset, settings: Settings, *, id
     forward pass.
     """
     now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-    device, folder = settings.device, run.folder
+    settings, device, folder = inputs.settings, inputs.settings.device, run.folder
     configure_arithmetic(settings.deterministic)
     fresh_compiler(settings.compiled)
 
     torch.manual_seed(derive("init", run.seed))  # the initial weights depend on the seed and the model alone
-    model = build(run.model, dataset.num_classes).to(device)
-    image_shape = input_shape(recipe, dataset)
+    model = build(run.model, inputs.dataset.num_classes).to(device)
     with machine_faults(run.name, settings, GOES_ON):  # its first forward pass
-        model_part = describe_model(run.model, model, identity["definition"], image_shape, device, recipe.precision)
+        model_part = describe_model(run.model, model, identity["definition"], inputs)
 
     state = load_state(folder.state)
     if state is not None:
@@ -117,13 +110,10 @@ def set_up(run: Run, recipe: Recipe, dataset: Dataset, settings: Settings, *, id
         if settings.layout not in ("auto", layout):
             raise started_with(folder, "layout", layout)
     else:
-        layout = resolve_layout(settings, model, identity["definition"], recipe, image_shape)
+        layout = inputs.layout(model, identity["definition"])
     model = model.to(memory_format=memory_format.LAYOUTS[layout])
 
-    train_rows, holdout_rows = split_rows(recipe, dataset)
-    loader = train_loader(recipe, dataset, settings, layout, seed=run.seed, rows=train_rows)
-
-    reads_selection = recipe.selection.split == "test" or len(holdout_rows) > 0
+    loader = inputs.train_loader(layout, run.seed)
     used = SettingsPart(
         device=str(device),
         layout=layout,
@@ -132,17 +122,13 @@ def set_up(run: Run, recipe: Recipe, dataset: Dataset, settings: Settings, *, id
         workers=settings.workers if loader.executor_name == "albumentations" else 0,
         deterministic=settings.deterministic,
     )
-    selection = eval_loader(recipe, dataset, settings, layout, recipe.selection.split) if reads_selection else None
+    selection = inputs.eval_loader(layout, inputs.recipe.selection.split) if inputs.selection_images else None
     ready = Ready(
         run=run,
-        recipe=recipe,
-        settings=settings,
+        inputs=inputs,
         model=model,
         part=model_part,
-        image_shape=image_shape,
         batches=train.Batches(loader, selection),
-        train_images=len(train_rows),
-        holdout_images=len(holdout_rows),
         used=used,
         environment=describe(device),
         identity=identity,
@@ -165,7 +151,7 @@ def train_on(ready: Ready, reporter: Reporter) -> train.Outcome:
     Raises :class:`~zoo.errors.MachineError` for what the machine does to it (a killed worker, an operation that is
     not deterministic), and what the `reporter` raises.
     """
-    run, settings = ready.run, ready.settings
+    run, settings = ready.run, ready.inputs.settings
     reporter.resolved(run, ready.used)
     if ready.moved:
         reporter.moved(ready.moved)
@@ -173,7 +159,7 @@ def train_on(ready: Ready, reporter: Reporter) -> train.Outcome:
         with machine_faults(run.name, settings, GOES_ON):
             return train.train(
                 ready.model,
-                ready.recipe,
+                ready.inputs.recipe,
                 ready.batches,
                 seed=run.seed,
                 device=settings.device,
@@ -190,9 +176,7 @@ def train_on(ready: Ready, reporter: Reporter) -> train.Outcome:
 
 def run_one(
     run: Run,
-    recipe: Recipe,
-    dataset: Dataset,
-    settings: Settings,
+    inputs: Inputs,
     reporter: Reporter,
     *,
     identity: dict[str, Any],
@@ -203,8 +187,9 @@ def run_one(
     the files raise.
     """
     clock = time.perf_counter()
+    recipe, dataset, settings = inputs.recipe, inputs.dataset, inputs.settings
     device, folder = settings.device, run.folder
-    ready = set_up(run, recipe, dataset, settings, identity=identity)
+    ready = set_up(run, inputs, identity=identity)
     memory = PeakMemory(device)
     outcome = train_on(ready, reporter)
     if not settings.distributed.is_main:
@@ -218,20 +203,20 @@ def run_one(
     model, layout, state = ready.model, ready.used.layout, ready.state
 
     def images_of(split: str) -> EvalLoader:
-        return eval_loader(recipe, dataset, settings, layout, split)
+        return inputs.eval_loader(layout, split)
 
     if diverged is None:
         model.load_state_dict(outcome.weights)
         how = (device, recipe.precision, recipe.tta)
         trained = evaluate(model, images_of("train"), *how)
-        if ready.holdout_images:
+        if len(inputs.rows[1]):
             holdout = evaluate(model, images_of("holdout"), *how)
         # Under a leak-free recipe this is the only time that the test images are read.
         test = evaluate(model, images_of("test"), *how)
         if not all(part.finite for part in (trained, holdout, test) if part):  # fp16 can overflow on some images only
             diverged, test, holdout, trained = train.Diverged(recipe.epochs, len(ready.batches.train)), None, None, None
     if diverged is None:
-        inference = speed.measure_inference(model, device, recipe.precision, layout, ready.image_shape)
+        inference = speed.measure_inference(model, device, recipe.precision, layout, inputs.shape)
         save_weights(folder.weights, outcome.weights)
         save_predictions(folder.predictions, test.labels.numpy(), test.predicted, test.confidence)
 
@@ -248,8 +233,8 @@ def run_one(
             name=dataset.name,
             fingerprint=dataset.fingerprint,
             classes=list(dataset.classes),
-            train_images=ready.train_images,
-            holdout_images=ready.holdout_images,
+            train_images=len(inputs.rows[0]),
+            holdout_images=len(inputs.rows[1]),
             test_images=len(dataset.test),
         ),
         selection=SelectionPart(**recipe.selection.model_dump(), epoch=outcome.selected_epoch),

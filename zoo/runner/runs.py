@@ -11,7 +11,7 @@ from zoo.results.folder import RunFolder
 from zoo.results.run import Run
 
 
-def plan(models: Sequence[Model], seeds: Iterable[int], recipe: Recipe, dataset: str, runs: Path) -> list[Run]:
+def planned_runs(models: Sequence[Model], seeds: Iterable[int], recipe: Recipe, dataset: str, runs: Path) -> list[Run]:
     """All runs, seed by seed, so that a bench that is stopped has compared all models on the seeds it has done."""
     return [
         Run(model, seed, RunFolder.of(runs, dataset, recipe.slug, model.name, seed))

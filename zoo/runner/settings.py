@@ -5,16 +5,11 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import torch
-from torch import nn
 
 from zoo.data.loader import killed_worker
-from zoo.engine import memory_format
-from zoo.engine.environment import describe
 from zoo.errors import MachineError
-from zoo.recipes.recipe import Recipe
 from zoo.utils.distributed import SINGLE_PROCESS, Distributed
 
 
@@ -50,35 +45,3 @@ def machine_faults(training: str, settings: Settings, then: str) -> Iterator[Non
             line = str(problem).split(",")[0].split(". ")[0]
             raise MachineError(f"--deterministic: {training}: {line}; leave the option out") from problem
         raise
-
-
-def resolve_layout(
-    settings: Settings, model: nn.Module, told: dict[str, Any], recipe: Recipe, image_shape: tuple[int, int, int]
-) -> str:
-    """The memory layout for `model`, whose definition is `told`: as asked for, or the faster one here, remembered.
-
-    Raises :class:`zoo.errors.MachineError` when the user cache cannot be written.
-    """
-    if settings.layout != "auto":
-        return settings.layout
-    if settings.deterministic:
-        return "channels_last"  # the clock decides nothing
-    return settings.distributed.broadcast(
-        _timed_layout(settings, model, told, recipe, image_shape) if settings.distributed.is_main else None
-    )
-
-
-def _timed_layout(
-    settings: Settings, model: nn.Module, told: dict[str, Any], recipe: Recipe, image_shape: tuple[int, int, int]
-) -> str:
-    key = {
-        "definition": told,
-        "precision": recipe.precision,
-        "batch_size": recipe.batch_size,
-        "optimizer": recipe.optimizer.name,
-        "image_shape": image_shape,
-        "environment": describe(settings.device),
-    }
-    return memory_format.remembered_layout(
-        key, lambda: memory_format.choose_layout(model, recipe, settings.device, image_shape)
-    )

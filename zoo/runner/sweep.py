@@ -5,15 +5,13 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Sequence
 
-from zoo.data.datasets import Dataset
 from zoo.engine.reporter import Reporter
-from zoo.recipes.recipe import Recipe
 from zoo.results.folder import load_result, make_folder
 from zoo.results.run import Run
 from zoo.results.schema import Result
 from zoo.runner.identity import check_identity, identity_of, identity_of_result
+from zoo.runner.inputs import Inputs
 from zoo.runner.run_one import run_one
-from zoo.runner.settings import Settings
 from zoo.utils.files import lock, remove_leftovers
 
 
@@ -24,18 +22,16 @@ def clear(runs: Sequence[Run]) -> None:
             run.folder.clear()
 
 
-def bench(
-    runs: Sequence[Run], recipe: Recipe, dataset: Dataset, settings: Settings, reporter: Reporter
-) -> list[Result]:
-    """Do every run of the plan that has no result yet and give all results, in the plan's order.
+def bench(runs: Sequence[Run], inputs: Inputs, reporter: Reporter) -> list[Result]:
+    """Do every run that has no result yet and give all results, in the order of `runs`.
 
-    All processes of ``settings.distributed`` call it together; the results are the first's, the others give none.
-    `recipe.precision` is resolved (not ``auto``). Raises :class:`zoo.errors.RunBusyError` when another process is at
-    one of the runs, :class:`zoo.errors.ResultError` when a stored run is of another definition of the model or of
-    other data, and what :func:`run_one` raises.
+    All processes of ``inputs.settings.distributed`` call it together; the results are the first's, the others give
+    none. Raises :class:`zoo.errors.RunBusyError` when another process is at one of the runs,
+    :class:`zoo.errors.ResultError` when a stored run is of another definition of the model or of other data, and what
+    :func:`run_one` raises.
     """
-    identities = {run.model.name: identity_of(run.model, recipe, dataset) for run in runs}
-    distributed = settings.distributed
+    identities = {run.model.name: identity_of(run.model, inputs) for run in runs}
+    distributed = inputs.settings.distributed
     results = []
     for number, run in enumerate(runs, 1):
         reporter.run(run, number, len(runs))
@@ -49,7 +45,7 @@ def bench(
                 make_folder(run.folder)
                 if distributed.is_main:
                     remove_leftovers(run.folder.path)
-                result = run_one(run, recipe, dataset, settings, reporter, identity=identity)
+                result = run_one(run, inputs, reporter, identity=identity)
         if distributed.is_main:
             reporter.finished(run, result, was_done)
             results.append(result)

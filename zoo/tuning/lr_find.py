@@ -15,18 +15,16 @@ import torch
 from torch import Tensor
 
 from zoo.builder.construct import build
-from zoo.data.datasets import Dataset
 from zoo.data.loader import TrainLoader
 from zoo.engine import memory_format
 from zoo.engine.machine import configure_arithmetic, fresh_compiler
 from zoo.engine.optim import make_optimizer, set_lr
 from zoo.engine.step import TrainStep
 from zoo.errors import RecipeError
-from zoo.recipes.recipe import Recipe
 from zoo.registry.fingerprint import definition
 from zoo.registry.model import Model
-from zoo.runner.inputs import input_shape, split_rows, train_loader
-from zoo.runner.settings import Settings, machine_faults, resolve_layout
+from zoo.runner.inputs import Inputs
+from zoo.runner.settings import machine_faults
 from zoo.utils.seeding import derive
 
 SMOOTHING = 0.95  # weight of the past in the mean loss, about the last twenty steps
@@ -72,30 +70,27 @@ def rates_of(low: float, high: float, steps: int) -> list[float]:
 
 def lr_find(
     model: Model,
-    recipe: Recipe,
-    dataset: Dataset,
-    settings: Settings,
+    inputs: Inputs,
     *,
     low: float,
     high: float,
     steps: int,
     seed: int,
 ) -> Found:
-    """Train `model` on the recipe's own batches for up to `steps` steps; `recipe.precision` is resolved.
+    """Train `model` on the recipe's own batches for up to `steps` steps.
 
     Reads training images only, neither held-out nor test images, and stores nothing. Works in one process. Raises
     :class:`~zoo.errors.RecipeError` where the loss diverges at once, :class:`~zoo.errors.MachineError` for what the
     machine does to it (a killed worker, an operation that is not deterministic).
     """
-    device = settings.device
+    recipe, settings, device = inputs.recipe, inputs.settings, inputs.settings.device
     configure_arithmetic(settings.deterministic)
     fresh_compiler(settings.compiled)
     torch.manual_seed(derive("init", seed))
-    module = build(model, dataset.num_classes).to(device)
-    layout = resolve_layout(settings, module, definition(model), recipe, input_shape(recipe, dataset))
+    module = build(model, inputs.dataset.num_classes).to(device)
+    layout = inputs.layout(module, definition(model))
     module = module.to(memory_format=memory_format.LAYOUTS[layout])
-    rows, _ = split_rows(recipe, dataset)
-    loader = train_loader(recipe, dataset, settings, layout, seed=seed, rows=rows)
+    loader = inputs.train_loader(layout, seed)
     optimizer = make_optimizer(module, recipe.optimizer)
     step = TrainStep(module, optimizer, recipe, device, distributed=settings.distributed, compiled=settings.compiled)
     module.train()

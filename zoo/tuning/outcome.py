@@ -13,7 +13,6 @@ from zoo.recipes.catalogue import recipe_names
 from zoo.recipes.load import load_recipe
 from zoo.recipes.recipe import Recipe
 from zoo.recipes.schema import Tuned
-from zoo.tuning.space import Space
 from zoo.tuning.study import Trial
 from zoo.utils.files import write_atomic
 
@@ -49,21 +48,19 @@ def best_of(trials: Sequence[Trial]) -> Trial | None:
     return max(whole, key=lambda trial: (trial.accuracy, -trial.number)) if whole else None
 
 
-def conclude(
-    base: Recipe, given: str, dataset: str, space: Space, told: Tuned, trials: list[Trial], folder: Path
-) -> Tuning:
+def conclude(base: Recipe, name: str, dataset: str, budget: Tuned, trials: list[Trial], folder: Path) -> Tuning:
     """Write the tuned recipe under `folder` and say what came of `trials`.
 
-    `given` is the base recipe as the user named it: by name it is extended, a file's content is written out, since a
-    file may change or be elsewhere. `dataset` is what a bench of the recipe trains on where it is told nothing.
+    `name` is the base recipe as the user named it: by name it is extended, a file's content is written out, since a
+    file may change or be elsewhere. `dataset` is what a bench of the recipe trains on where nothing else is asked for.
     """
     best = best_of(trials)
     if best is None:
-        return Tuning(told.model, told, trials, None, None, None)
+        return Tuning(budget.model, budget, trials, None, None, None)
     content = base.model_dump(mode="json", exclude={"name"}) | {
-        "description": f"{base.name}, tuned for {told.model}: the best of {told.trials} trials on held-out images",
+        "description": f"{base.name}, tuned for {budget.model}: the best of {budget.trials} trials on held-out images",
         "dataset": dataset,
-        "tuned": told.model_dump(mode="json"),
+        "tuned": budget.model_dump(mode="json"),
     }
     for key, value in best.values.items():
         *parents, last = key.split(".")
@@ -71,13 +68,13 @@ def conclude(
         for part in parents:
             section = section[part]
         section[last] = value
-    if given in recipe_names():
-        content = {"extends": given} | _changes(load_recipe(given).model_dump(mode="json"), content)
-    path = folder / f"{told.trials}-trials" / f"{base.name}-tuned.yaml"
+    if name in recipe_names():
+        content = {"extends": name} | _changes(load_recipe(name).model_dump(mode="json"), content)
+    path = folder / f"{budget.trials}-trials" / f"{base.name}-tuned.yaml"
     path.parent.mkdir(exist_ok=True)
     text = yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=120, default_flow_style=None)
     write_atomic(path, text.encode())
-    return Tuning(told.model, told, trials, best, load_recipe(str(path)), path)
+    return Tuning(budget.model, budget, trials, best, load_recipe(str(path)), path)
 
 
 def _changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:

@@ -12,18 +12,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from zoo.data.datasets import Dataset
 from zoo.engine.reporter import Relay, Reporter
 from zoo.engine.train import Outcome
 from zoo.recipes.load import with_values
-from zoo.recipes.recipe import Recipe
+from zoo.recipes.schema import Tuned
 from zoo.registry.model import Model
 from zoo.results.folder import RunFolder, make_folder, model_folder
 from zoo.results.history import EpochRow
 from zoo.results.run import Run
 from zoo.runner.identity import check_identity, identity_of
+from zoo.runner.inputs import Inputs
 from zoo.runner.run_one import set_up, train_on
-from zoo.runner.settings import Settings
 from zoo.tuning.outcome import Tuning, conclude
 from zoo.tuning.space import Space, budget, study_name
 from zoo.tuning.study import WORST, Study, TuningReporter, discard, opened
@@ -32,14 +31,14 @@ from zoo.utils.seeding import derive
 
 
 @dataclass(frozen=True)
-class Plan:
-    """What is tuned and how: the same for every model. `recipe` is resolved; `given` is how the user named it.
+class Search:
+    """What is tuned and how: the same for every model. `recipe_name` is how the user named the recipe of `inputs`.
 
-    `dataset_name` is what the tuned recipe is to train on where it is told nothing.
+    `dataset_name` is what the tuned recipe is to train on where nothing else is asked for.
     """
 
-    recipe: Recipe
-    given: str
+    inputs: Inputs
+    recipe_name: str
     dataset_name: str
     space: Space
     trials: int
@@ -47,20 +46,17 @@ class Plan:
     seed: int
     runs: Path
 
-    def folder(self, model: Model, dataset: Dataset) -> Path:
-        """Where the study of `model` and its recipe are."""
-        name = study_name(budget(self.recipe, model.name, self.space, self.trials, self.pruned, self.seed))
-        return self.runs / name / dataset.name / self.recipe.slug / model_folder(model.name)
+    def folder(self, model: Model) -> Path:
+        """Where the trials of `model` and its recipe are."""
+        name = study_name(self.budget(model))
+        return self.runs / name / self.inputs.dataset.name / self.inputs.recipe.slug / model_folder(model.name)
+
+    def budget(self, model: Model) -> Tuned:
+        """What a tuned recipe of `model` says of how it came about."""
+        return budget(self.inputs.recipe, model.name, self.space, self.trials, self.pruned, self.seed)
 
 
-def tune(
-    models: Sequence[Model],
-    plan: Plan,
-    dataset: Dataset,
-    settings: Settings,
-    reporter: TuningReporter,
-    restart: bool = False,
-) -> list[Tuning]:
+def tune(models: Sequence[Model], search: Search, reporter: TuningReporter, restart: bool = False) -> list[Tuning]:
     """Do every trial that is not done, model by model, and write each model's tuned recipe; in one process.
 
     No test image is read. A process that is killed loses no finished trial, and the running one goes on from its last
@@ -70,52 +66,51 @@ def tune(
     """
     if restart:  # all before the first trial: one that is interrupted must not leave old trials standing
         for model in models:
-            discard(plan.folder(model, dataset))
-    found = []
+            discard(search.folder(model))
+    tunings = []
     for model in models:
-        told = budget(plan.recipe, model.name, plan.space, plan.trials, plan.pruned, plan.seed)
-        folder = plan.folder(model, dataset)
-        with opened(folder, plan.space, told) as study:
-            identity = identity_of(model, plan.recipe, dataset)
+        spent = search.budget(model)
+        folder = search.folder(model)
+        with opened(folder, search.space, spent) as study:
+            identity = identity_of(model, search.inputs)
             if study.identity is None:
                 study.begin(identity)
             check_identity(RunFolder(folder), model, study.identity, identity)
             done = study.finished()
             for trial in done:
                 _forget(RunFolder(folder / f"trial{trial.number}"))
-            reporter.study(model, plan.trials, min(len(done), plan.trials), folder)
-            while len(study.finished()) < plan.trials:
-                _trial(study, model, plan, dataset, settings, reporter)
+            reporter.study(model, search.trials, min(len(done), search.trials), folder)
+            while len(study.finished()) < search.trials:
+                _trial(study, model, search, reporter)
             # Of a study that once had more trials its first ones count: no trial depends on a later one.
-            trials = study.finished()[: plan.trials]
-            found.append(conclude(plan.recipe, plan.given, plan.dataset_name, plan.space, told, trials, folder))
-    return found
+            trials = study.finished()[: search.trials]
+            base = search.inputs.recipe
+            tunings.append(conclude(base, search.recipe_name, search.dataset_name, spent, trials, folder))
+    return tunings
 
 
 class _Pruned(Exception):
     """A trial is stopped; raised through the training loop, whose files are whole at that moment."""
 
 
-def _trial(
-    study: Study, model: Model, plan: Plan, dataset: Dataset, settings: Settings, reporter: TuningReporter
-) -> None:
+def _trial(study: Study, model: Model, search: Search, reporter: TuningReporter) -> None:
     """Train one trial to its end, its pruning or its divergence."""
     trial = study.next()
     values = study.values(trial)
-    recipe = with_values(plan.recipe, values, f"trial {trial.number}")
+    inputs = search.inputs.with_recipe(with_values(search.inputs.recipe, values, f"trial {trial.number}"))
     # Not one of the seeds that a bench uses: a run of the tuned recipe would else be the trial that was chosen.
     folder = RunFolder(study.folder / f"trial{trial.number}")
-    run = Run(model, derive("tuning", plan.seed) % 10**9, folder)
-    reporter.run(run, trial.number + 1, plan.trials)
+    run = Run(model, derive("tuning", search.seed) % 10**9, folder)
+    reporter.run(run, trial.number + 1, search.trials)
     reporter.tries(values)
-    identity = identity_of(model, recipe, dataset)
+    identity = identity_of(model, inputs)
     accuracy: float | None = None
     diverged = False
     with lock(folder.path):
         make_folder(folder)
         remove_leftovers(folder.path)
-        pruning = _Pruning(reporter, study, trial, recipe.epochs)
-        ready = set_up(run, recipe, dataset, settings, identity=identity)
+        pruning = _Pruning(reporter, study, trial, inputs.recipe.epochs)
+        ready = set_up(run, inputs, identity=identity)
         try:
             if ready.state is not None:
                 pruning.judge(*(EpochRow(**row) for row in ready.state["progress"]["history"]))
