@@ -15,7 +15,7 @@ ROOT = Path(zoo.__file__).parent
 APART = {"export/card.py"}  # a model card shows commands
 TODO = {
     "comparison", "data", "engine", "export", "recipes", "registry", "render", "results",
-    "runner", "studies", "track", "trained", "tuning", "utils", "web",
+    "runner", "studies", "trained", "tuning", "utils", "web",
 }  # fmt: skip
 PACKAGES = sorted(path.name for path in ROOT.iterdir() if path.is_dir() and path.name not in ("cli", "__pycache__"))
 

@@ -24,34 +24,35 @@ class MLflow:
     name = "mlflow"
 
     def __init__(self, runs: Path) -> None:
-        logging.getLogger("mlflow").setLevel(logging.WARNING)  # it would tell of each table that it makes
+        logging.getLogger("mlflow").setLevel(logging.WARNING)  # it would log each table that it makes
         address, self._artifacts = os.environ.get("MLFLOW_TRACKING_URI"), None
         if not address:
             runs.mkdir(parents=True, exist_ok=True)
             address = f"sqlite:///{runs.absolute() / 'mlflow.db'}"
             self._artifacts = (runs.absolute() / "mlflow-artifacts").as_uri()
         self.where = re.sub(r"//[^/@]*@", "//", address)  # without a password
-        self._client, self._run = MlflowClient(address), None
-        self._client.search_experiments(max_results=1)  # whether it is there at all
+        self._client = MlflowClient(address)
+        self._run = ""  # id of the open run
+        self._client.search_experiments(max_results=1)  # raises where nothing answers at the address
 
     def holds(self, entry: Entry) -> bool:
         """See :class:`zoo.track.tracker.Tracker`."""
-        found = self._find(entry)
-        return found is not None and found.data.tags.get(STATUS) in ("finished", "diverged")
+        run = self._find(entry)
+        return run is not None and run.data.tags.get(STATUS) in ("finished", "diverged")
 
     def begin(self, entry: Entry, fresh: bool) -> Collection[int]:
         """See :class:`zoo.track.tracker.Tracker`."""
-        found = self._find(entry)
-        if found is None:
+        run = self._find(entry)
+        if run is None:
             tags = {ID: entry.id, "mlflow.source.name": "zoo"}
             if commit := entry.params.get("git_commit"):
                 tags["mlflow.source.git.commit"] = str(commit)
-            found = self._client.create_run(self._experiment(entry), run_name=entry.name, tags=tags)
-        self._run = found.info.run_id
+            run = self._client.create_run(self._experiment(entry), run_name=entry.name, tags=tags)
+        self._run = run.info.run_id
         self._client.update_run(self._run, "RUNNING")
         self._client.set_tag(self._run, STATUS, "running")
-        # Parameters cannot be changed: a run that goes on keeps those that it began with.
-        lacking = [Param(key, str(value)) for key, value in entry.params.items() if key not in found.data.params]
+        # Parameters cannot be changed: a resumed run keeps those that it began with.
+        lacking = [Param(key, str(value)) for key, value in entry.params.items() if key not in run.data.params]
         for start in range(0, len(lacking), AT_ONCE):
             self._client.log_batch(self._run, params=lacking[start : start + AT_ONCE])
         return {metric.step for metric in self._client.get_metric_history(self._run, "lr")}
@@ -68,7 +69,7 @@ class MLflow:
             self._client.log_text(self._run, text, name)
         self._client.set_tag(self._run, STATUS, status)
         self._client.set_terminated(self._run, "FINISHED" if status == "finished" else "FAILED")
-        self._run = None
+        self._run = ""
 
     def close(self) -> None:
         """See :class:`zoo.track.tracker.Tracker`."""
@@ -77,12 +78,12 @@ class MLflow:
 
     def _experiment(self, entry: Entry) -> str:
         name = os.environ.get("MLFLOW_EXPERIMENT_NAME") or entry.group
-        found = self._client.get_experiment_by_name(name)
-        return found.experiment_id if found else self._client.create_experiment(name, self._artifacts)
+        experiment = self._client.get_experiment_by_name(name)
+        return experiment.experiment_id if experiment else self._client.create_experiment(name, self._artifacts)
 
     def _find(self, entry: Entry) -> Run | None:
-        found = self._client.search_runs([self._experiment(entry)], f"tags.`{ID}` = '{entry.id}'", max_results=1)
-        return found[0] if found else None
+        runs = self._client.search_runs([self._experiment(entry)], f"tags.`{ID}` = '{entry.id}'", max_results=1)
+        return runs[0] if runs else None
 
 
 open_tracker = MLflow

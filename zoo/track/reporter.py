@@ -123,7 +123,8 @@ def run_id(file: Path, fresh: bool) -> str:
     """The id in `file`, made and written where there is none yet, or where a run begins anew (`fresh`)."""
     if not fresh and file.is_file():
         try:
-            return json.loads(file.read_text())["id"]
+            stored: str = json.loads(file.read_text())["id"]
+            return stored
         except (ValueError, KeyError, TypeError) as problem:
             raise ResultError(
                 f"{file}: damaged or edited; remove it, and trackers take this for a new run"
@@ -152,7 +153,7 @@ def epoch_metrics(row: EpochRow) -> dict[str, float]:
         "train/accuracy": row.train_accuracy,
         "train/images_per_second": row.train_images_per_second,
     }
-    if row.eval_split:
+    if row.eval_split and row.eval_loss is not None and row.eval_accuracy is not None:
         metrics |= {f"{row.eval_split}/loss": row.eval_loss, f"{row.eval_split}/accuracy": row.eval_accuracy}
     return metrics
 

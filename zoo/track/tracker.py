@@ -41,12 +41,14 @@ class Tracker(Protocol):
 
     def holds(self, entry: Entry) -> bool:
         """Whether the run was logged here to its end."""
+        ...
 
     def begin(self, entry: Entry, fresh: bool) -> Collection[int]:
         """Open the run, the one of `entry.id` again where there is one; the epochs that it has.
 
         `fresh`: under an id that was never used; what is there of its folder is of an earlier run.
         """
+        ...
 
     def log(self, epoch: int, metrics: dict[str, float]) -> None:
         """The metrics of one epoch, safe on the disk or on their way when this returns."""

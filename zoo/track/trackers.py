@@ -1,4 +1,4 @@
-"""``--track``: runs told to TensorBoard, MLflow and Weights & Biases as well. Loads none of them before it must."""
+"""``--track``: runs logged to TensorBoard, MLflow and Weights & Biases as well. Imports none of them before it must."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from zoo.errors import MachineError, ZooError, unknown
+from zoo.errors import MachineError, Option, ZooError, unknown
 from zoo.track.tracker import one_line
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def parse(text: str) -> tuple[str, ...]:
     names = tuple(dict.fromkeys(part.strip() for part in text.split(",")))
     for name in names:
         if name not in NAMES:
-            raise unknown("tracker", name, NAMES, "--track", f"there are {', '.join(NAMES)}")
+            raise unknown("tracker", name, NAMES, Option("track"), f"there are {', '.join(NAMES)}")
     return names
 
 
@@ -54,10 +54,8 @@ def check_installed(names: Sequence[str]) -> None:
     missing = [name for name in names if importlib.util.find_spec(name) is None]
     if missing:
         are = "is" if len(missing) == 1 else "are"
-        raise MachineError(
-            f"--track {','.join(names)}: {' and '.join(missing)} {are} not installed; "
-            f"pip install 'norm-zoo[{','.join(missing)}]'"
-        )
+        advice = f"pip install 'norm-zoo[{','.join(missing)}]'"
+        raise MachineError(Option("track", ",".join(names)), f": {' and '.join(missing)} {are} not installed; {advice}")
 
 
 @contextlib.contextmanager
@@ -65,7 +63,7 @@ def open_trackers(names: Sequence[str], runs: Path, say: Callable[[str], None]) 
     """The trackers `names`, whose files go beside `runs` unless a tracker's own environment variables say otherwise.
 
     One that fails later is taken from the list, see :class:`zoo.track.reporter.Tracked`. Raises
-    :class:`zoo.errors.MachineError` for one that cannot be opened, so that it is noticed before any training.
+    :class:`zoo.errors.MachineError` for one that cannot be opened, before any training.
     """
     trackers: list[Tracker] = []
     try:
@@ -76,9 +74,8 @@ def open_trackers(names: Sequence[str], runs: Path, say: Callable[[str], None]) 
             except ZooError:
                 raise
             except Exception as problem:
-                raise MachineError(
-                    f"--track {name}: cannot be opened: {one_line(problem)}; mend that, or leave {name} out"
-                ) from problem
+                reason = f": cannot be opened: {one_line(problem)}; mend that, or leave {name} out"
+                raise MachineError(Option("track", name), reason) from problem
             say(f"tracked by {name} in {trackers[-1].where}")
         yield trackers
     finally:

@@ -22,7 +22,7 @@ class WandB:
     def __init__(self, runs: Path) -> None:
         self.folder = Path(os.environ.get("WANDB_DIR") or runs)
         self.where = f"{self.folder / 'wandb'} ({os.environ['WANDB_MODE']})"
-        self._run: wandb.Run | None = None
+        self._run: wandb.Run | None = None  # the open one
 
     def holds(self, entry: Entry) -> bool:
         """See :class:`zoo.track.tracker.Tracker`."""
@@ -31,8 +31,8 @@ class WandB:
     def begin(self, entry: Entry, fresh: bool) -> Collection[int]:
         """See :class:`zoo.track.tracker.Tracker`.
 
-        Online the server says how far the run has come. What a killed session has written offline is only partly on the
-        disk, so the run is told again from its first epoch and takes the place of that session's folder.
+        Online the server has the last step. What a killed session wrote offline is only partly on the disk, so the run
+        is logged again from its first epoch and replaces that session's folder.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         older = [folder for folder in self._folders(entry) if folder.name.startswith("offline-run-")]
@@ -47,27 +47,29 @@ class WandB:
 
     def log(self, epoch: int, metrics: dict[str, float]) -> None:
         """See :class:`zoo.track.tracker.Tracker`."""
+        assert self._run is not None, "no run is open"
         self._run.log(metrics, step=epoch, commit=True)
 
     def end(self, status: str, epoch: int, metrics: dict[str, float], files: dict[str, str]) -> None:
         """See :class:`zoo.track.tracker.Tracker`."""
+        assert self._run is not None, "no run is open"
         self._run.summary.update({**metrics, "status": status})
-        self._run.tags += (status,)
-        for name, text in files.items():  # W&B sends what lies here
+        self._run.tags = (*(self._run.tags or ()), status)
+        for name, text in files.items():  # W&B uploads what is in this folder
             Path(self._run.dir, name).write_text(text)
         self._finish(0 if status == "finished" else 1)
 
     def close(self) -> None:
         """See :class:`zoo.track.tracker.Tracker`."""
         try:
-            if self._run:
-                self._finish(1)
+            self._finish(1)
         finally:
             wandb.teardown()  # else as Python ends, with a traceback where W&B's process has died
 
     def _finish(self, code: int) -> None:
         run, self._run = self._run, None
-        run.finish(exit_code=code)
+        if run:
+            run.finish(exit_code=code)
 
     def _folders(self, entry: Entry) -> list[Path]:
         return sorted((self.folder / "wandb").glob(f"*run-*-{entry.id}"))
