@@ -11,9 +11,10 @@ import pytest
 import yaml
 from pydantic import ValidationError
 
+from zoo.cli.options import worded
 from zoo.data.augment.spec import parse
 from zoo.data.loader import Batching, TrainLoader
-from zoo.errors import RecipeError, UnknownNameError
+from zoo.errors import RecipeError, UnknownNameError, sentence
 from zoo.recipes.catalogue import RECIPES as FOLDER
 from zoo.recipes.catalogue import recipe_names as names
 from zoo.recipes.load import load_recipe
@@ -43,12 +44,13 @@ def write(tmp_path: Path) -> Write:
     return writer
 
 
-def settings(recipe: str, *overrides: str) -> str:
-    """The one line that loading fails with."""
+def refusal(recipe: str, *overrides: str) -> str:
+    """The one line that loading fails with, as the command line words it."""
     with pytest.raises((RecipeError, UnknownNameError)) as caught:
         load_recipe(recipe, overrides)
-    assert "\n" not in str(caught.value)
-    return str(caught.value)
+    line = sentence(caught.value.parts, worded)
+    assert "\n" not in line
+    return line
 
 
 # Built in
@@ -291,7 +293,7 @@ def test_section_of_another_kind_is_replaced_as_a_whole(write: Write) -> None:
         "factor": 0.1,
     }
     # And where the new kind is not whole, nothing of the old one fills the gap: both have warmup_epochs.
-    told = settings(str(write(text.replace("warmup_epochs: 1, ", ""))))
+    told = refusal(str(write(text.replace("warmup_epochs: 1, ", ""))))
     assert told.endswith("mine.yaml: schedule.warmup_epochs is missing")
 
 
@@ -303,7 +305,7 @@ def test_section_of_another_kind_is_replaced_as_a_whole(write: Write) -> None:
 def test_circle(write: Write, tmp_path: Path, a: str, b: str) -> None:
     path = write(f"extends: {a.format(tmp_path.name)}\n", "a.yaml")
     write(f"extends: {b.format(tmp_path.name)}\n", "b.yaml")
-    assert "'extends' goes round in a circle" in settings(str(path))
+    assert "'extends' goes round in a circle" in refusal(str(path))
 
 
 @pytest.mark.parametrize(
@@ -352,12 +354,12 @@ def test_circle(write: Write, tmp_path: Path, a: str, b: str) -> None:
 )
 def test_mistakes_in_a_file(write: Write, text: str, told: str) -> None:
     path = write(text)
-    assert settings(str(path)).startswith(told.format(here=path.parent, folder=FOLDER))
+    assert refusal(str(path)).startswith(told.format(here=path.parent, folder=FOLDER))
 
 
 def test_unknown_recipe() -> None:
-    assert settings("smok") == f"unknown recipe 'smok' (looked in {FOLDER}); did you mean 'smoke'?"
-    assert settings("nowhere/x.yaml").startswith("recipe file nowhere/x.yaml does not exist; recipes by name: eva6s8, ")
+    assert refusal("smok") == f"unknown recipe 'smok' (looked in {FOLDER}); did you mean 'smoke'?"
+    assert refusal("nowhere/x.yaml").startswith("recipe file nowhere/x.yaml does not exist; recipes by name: eva6s8, ")
 
 
 # Overrides
@@ -411,7 +413,7 @@ def test_later_overrides_win_and_null_switches_off() -> None:
 
 def test_one_item_of_a_transform_list() -> None:
     """Lists are replaced as a whole; an index is refused in words."""
-    told = settings("standard", "augment.train.0={HorizontalFlip: {p: 1}}")
+    told = refusal("standard", "augment.train.0={HorizontalFlip: {p: 1}}")
     assert told == "--set augment.train.0={HorizontalFlip: {p: 1}}: augment.train is not a section; set it as a whole"
 
 
@@ -447,9 +449,9 @@ def test_one_item_of_a_transform_list() -> None:
     ],
 )
 def test_mistakes_in_set(override: str, told: str) -> None:
-    assert settings("standard", override).startswith(told.replace("{file}", str(FOLDER / "standard.yaml")))
+    assert refusal("standard", override).startswith(told.replace("{file}", str(FOLDER / "standard.yaml")))
 
 
 @pytest.mark.parametrize("value", [".nan", ".inf", "2020-01-01"])
 def test_what_has_no_fingerprint_is_refused_when_it_is_read(value: str) -> None:
-    assert "augment" in settings("standard", f"augment.train=[Rotate: {{limit: {value}}}]")
+    assert "augment" in refusal("standard", f"augment.train=[Rotate: {{limit: {value}}}]")

@@ -16,7 +16,8 @@ from typing import Any, BinaryIO
 import numpy as np
 import pytest
 
-from zoo.errors import MachineError, ResultError
+from zoo.cli.options import worded
+from zoo.errors import MachineError, ResultError, sentence
 from zoo.recipes.recipe import fingerprint_of
 from zoo.results.folder import RunFolder, find_results, load_predictions, load_result, save_predictions, save_result
 from zoo.results.history import EpochRow, epochs_to, load_history, save_history, seconds_to
@@ -383,7 +384,7 @@ def test_system_errors_are_one_line(tmp_path: Path, number: int, told: str) -> N
     path.write_bytes(b"old")
     with pytest.raises(MachineError) as caught:
         write_atomic(path, writer(OSError(number, os.strerror(number))))
-    assert str(caught.value) == f"{path}: {told}"
+    assert sentence(caught.value.parts, worded) == f"{path}: {told}"
     assert path.read_bytes() == b"old"
     assert names(tmp_path) == ["file"]
 

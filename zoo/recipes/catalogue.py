@@ -1,4 +1,4 @@
-"""What there is, as plain rows: for `zoo list` and for completion. Imports nothing heavy."""
+"""The recipes that have a name, as plain rows: for `zoo list` and completion. Imports nothing heavy."""
 
 from __future__ import annotations
 
@@ -36,23 +36,23 @@ def recipe_files() -> dict[str, Origin]:
     Raises :class:`RecipeError` where two have one name.
     """
     files = _built_in()
-    for plugin in plugins.sound(recipe_plugins()):
-        first, second = files.get(plugin.name), plugin.recipe
-        if first:
+    sound = plugins.sound(recipe_plugins())
+    for name, second in [(plugin.name, plugin.recipe) for plugin in sound if plugin.recipe]:
+        if first := files.get(name):
             packages = " or ".join(origin.distribution for origin in (first, second) if origin.distribution)
             raise RecipeError(
-                f"recipe {plugin.name!r} is there twice: {first} and {second}; uninstall {packages}, "
+                f"recipe {name!r} is there twice: {first} and {second}; uninstall {packages}, "
                 "or ask its author to rename it"
             )
-        files[plugin.name] = second
+        files[name] = second
     return files
 
 
 def recipe_plugins() -> list[plugins.Plugin]:
     """The installed plugins of the group ``zoo.recipes``; broken ones say why."""
-    found = plugins.recipes()
-    known = {plugin.name: plugin.recipe for plugin in found if plugin.recipe} | _built_in()
-    return [_readable(plugin, known) for plugin in found]
+    installed = plugins.recipes()
+    files = {plugin.name: plugin.recipe for plugin in installed if plugin.recipe} | _built_in()
+    return [_readable(plugin, files) for plugin in installed]
 
 
 def recipes() -> list[RecipeEntry]:
@@ -65,25 +65,25 @@ def _built_in() -> dict[str, Origin]:
     return {path.stem: Origin("built in", path, 1) for path in RECIPES.glob("*.yaml")}
 
 
-def _readable(plugin: plugins.Plugin, known: Mapping[str, Origin]) -> plugins.Plugin:
+def _readable(plugin: plugins.Plugin, files: Mapping[str, Origin]) -> plugins.Plugin:
     """Broken where a list could not show it. The rest of a recipe is checked when it is used: that takes pydantic."""
     if plugin.recipe:
         try:
-            _entry(plugin.name, plugin.recipe, known)
+            _entry(plugin.name, plugin.recipe, files)
         except RecipeError as problem:
             return plugin.broken(problem)
     return plugin
 
 
-def _entry(name: str, origin: Origin, known: Mapping[str, Origin]) -> RecipeEntry:
-    path, content = origin.path, _read(origin.path)
+def _entry(name: str, origin: Origin, files: Mapping[str, Origin]) -> RecipeEntry:
+    path, content = origin.path, yamlfile.read_plain(origin.path, RecipeError)
     description = content.get("description")
     if not isinstance(description, str):
         raise RecipeError(f"{path}: description: expected text, found {yamlfile.type_name(description)}")
-    return RecipeEntry(name, description, _selection_split(content, path, known, ()) == "test", origin)
+    return RecipeEntry(name, description, _selection_split(content, path, files, ()) == "test", origin)
 
 
-def _selection_split(content: dict[str, Any], path: Path, known: Mapping[str, Origin], below: tuple[Path, ...]) -> str:
+def _selection_split(content: dict[str, Any], path: Path, files: Mapping[str, Origin], below: tuple[Path, ...]) -> str:
     """Without :mod:`zoo.recipes.recipe`, whose pydantic takes longer to import than a list may take."""
     selection, base = content.get("selection"), content.get("extends")
     if isinstance(selection, dict) and "split" in selection:
@@ -92,11 +92,7 @@ def _selection_split(content: dict[str, Any], path: Path, known: Mapping[str, Or
         raise RecipeError(f"{path}: selection.split is missing")
     if path in below:
         raise RecipeError(f"{path}: 'extends' goes round in a circle")
-    other = known[str(base)].path if str(base) in known else path.parent / str(base)
+    other = files[str(base)].path if str(base) in files else path.parent / str(base)
     if not other.is_file():
         raise RecipeError(f"{path}: extends: {base!r} is no recipe's name and no file beside it")
-    return _selection_split(_read(other), other, known, (*below, path))
-
-
-def _read(path: Path) -> dict[str, Any]:
-    return yamlfile.read(path, RecipeError).plain()
+    return _selection_split(yamlfile.read_plain(other, RecipeError), other, files, (*below, path))

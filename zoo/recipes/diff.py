@@ -6,7 +6,7 @@ import difflib
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeGuard
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ def flatten(content: dict[str, Any]) -> dict[str, Any]:
 
 
 def differences(a: dict[str, Any], b: dict[str, Any]) -> list[Difference]:
-    """What `a` and `b` do not agree on; empty exactly where their fingerprints are equal.
+    """The fields in which `a` and `b` differ; empty exactly where their fingerprints are equal.
 
     Transforms are matched by class and in order, so that one left out does not shift those after it. A key has the
     position in `a`, or in `b` where only `b` has the transform.
@@ -39,7 +39,7 @@ def _leaves(key: str, value: Any) -> Iterator[tuple[str, Any]]:
     if isinstance(value, dict) and value:
         for name, item in value.items():
             yield from _leaves(f"{key}.{name}" if key else name, item)
-    elif _is_steps(value):
+    elif value and _is_steps(value):
         for position, item in enumerate(value):
             yield from _leaves(f"{key}[{position}]", item)
     else:
@@ -56,15 +56,15 @@ def _compare(key: str, a: Any, b: Any) -> Iterator[Difference]:
                 yield from (Difference(leaf, None, value) for leaf, value in _leaves(inner, b[name]))
             else:
                 yield from _compare(inner, a[name], b[name])
-    elif (_is_steps(a) or a == []) and (_is_steps(b) or b == []):
+    elif _is_steps(a) and _is_steps(b):
         yield from _compare_steps(key, a, b)
     elif json.dumps(a, sort_keys=True) != json.dumps(b, sort_keys=True):  # in Python 1 == True
         yield Difference(key, a, b)
 
 
-def _compare_steps(key: str, a: list[dict], b: list[dict]) -> Iterator[Difference]:
-    names = [[next(iter(step)) for step in steps] for steps in (a, b)]
-    matcher = difflib.SequenceMatcher(None, *names, autojunk=False)
+def _compare_steps(key: str, a: list[dict[str, Any]], b: list[dict[str, Any]]) -> Iterator[Difference]:
+    before, after = ([next(iter(step)) for step in steps] for steps in (a, b))
+    matcher = difflib.SequenceMatcher(None, before, after, autojunk=False)
     for kind, a_start, a_end, b_start, b_end in matcher.get_opcodes():
         if kind == "equal":
             for i, j in zip(range(a_start, a_end), range(b_start, b_end), strict=True):
@@ -76,6 +76,6 @@ def _compare_steps(key: str, a: list[dict], b: list[dict]) -> Iterator[Differenc
             yield from (Difference(leaf, None, value) for leaf, value in _leaves(f"{key}[{j}]", b[j]))
 
 
-def _is_steps(value: Any) -> bool:
-    """Whether this is a list of transforms: mappings of one class name to its arguments."""
-    return isinstance(value, list) and bool(value) and all(isinstance(item, dict) and len(item) == 1 for item in value)
+def _is_steps(value: Any) -> TypeGuard[list[dict[str, Any]]]:
+    """Whether this is a list of transforms, which may be empty: mappings of one class name to its arguments."""
+    return isinstance(value, list) and all(isinstance(step, dict) and len(step) == 1 for step in value)

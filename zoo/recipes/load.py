@@ -10,51 +10,21 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-from zoo.errors import RecipeError, did_you_mean, unknown
+from zoo.errors import Option, RecipeError, Words, did_you_mean, unknown
+from zoo.recipes import schema
 from zoo.recipes.catalogue import recipe_files, recipe_names
 from zoo.recipes.recipe import Recipe, put
-from zoo.recipes.schema import (
-    SGD,
-    AdamW,
-    Augment,
-    Constant,
-    Cosine,
-    Ema,
-    Lookahead,
-    Loss,
-    Median,
-    Muon,
-    OneCycle,
-    Plateau,
-    Section,
-    Selection,
-    Split,
-    Step,
-    Tuned,
-)
 from zoo.utils import yamlfile
 
 # The kinds of sections that have several: pydantic counts a kind among the keys that lead to an error, a file does not.
-TAGGED: dict[str, type[Section]] = {
-    "sgd": SGD,
-    "adamw": AdamW,
-    "muon": Muon,
-    "constant": Constant,
-    "cosine": Cosine,
-    "one_cycle": OneCycle,
-    "step": Step,
-    "plateau": Plateau,
-}
-SECTIONS: dict[str, type[Section]] = TAGGED | {
-    "split": Split,
-    "augment": Augment,
-    "loss": Loss,
-    "ema": Ema,
-    "lookahead": Lookahead,
-    "selection": Selection,
-    "pruner": Median,
-    "tuned": Tuned,
-}
+TAGGED: dict[str, type[schema.Section]] = {
+    "sgd": schema.SGD, "adamw": schema.AdamW, "muon": schema.Muon, "constant": schema.Constant,
+    "cosine": schema.Cosine, "one_cycle": schema.OneCycle, "step": schema.Step, "plateau": schema.Plateau,
+}  # fmt: skip
+SECTIONS: dict[str, type[schema.Section]] = TAGGED | {
+    "split": schema.Split, "augment": schema.Augment, "loss": schema.Loss, "ema": schema.Ema,
+    "lookahead": schema.Lookahead, "selection": schema.Selection, "pruner": schema.Median, "tuned": schema.Tuned,
+}  # fmt: skip
 
 
 def load_recipe(name: str, overrides: Iterable[str] = ()) -> Recipe:
@@ -65,14 +35,14 @@ def load_recipe(name: str, overrides: Iterable[str] = ()) -> Recipe:
     Raises :class:`RecipeError` (file, key, what was expected) or :class:`~zoo.errors.UnknownNameError` (nearest names).
     """
     path, content = _read(name, ())
-    where = str(path)
+    where: tuple[Words, ...] = (str(path),)
     for override in overrides:
-        where = f"{path} with --set {override}"
+        where = (f"{path} with ", Option("set", override))
         _override(content, override)
     try:
         return Recipe(name=path.stem, **content)
     except ValidationError as problem:
-        raise RecipeError(_one_line(where, problem)) from problem
+        raise RecipeError(*where, f": {_one_line(problem)}") from problem
 
 
 def with_values(recipe: Recipe, values: Mapping[str, Any], where: str) -> Recipe:
@@ -86,7 +56,7 @@ def with_values(recipe: Recipe, values: Mapping[str, Any], where: str) -> Recipe
     try:
         return Recipe.model_validate(content)
     except ValidationError as problem:
-        raise RecipeError(_one_line(where, problem)) from problem
+        raise RecipeError(f"{where}: {_one_line(problem)}") from problem
 
 
 def _read(name: str, seen: tuple[Path, ...]) -> tuple[Path, dict[str, Any]]:
@@ -102,7 +72,7 @@ def _read(name: str, seen: tuple[Path, ...]) -> tuple[Path, dict[str, Any]]:
         raise unknown("recipe", name, files, where, hint)
     if path.resolve() in seen:
         raise RecipeError(f"{path}: 'extends' goes round in a circle")
-    content = yamlfile.read(path, RecipeError).plain()
+    content = yamlfile.read_plain(path, RecipeError)
     if "name" in content:
         raise RecipeError(f"{path}: a recipe's name is its file's name; remove the key 'name'")
     base = content.pop("extends", None)
@@ -116,49 +86,50 @@ def _read(name: str, seen: tuple[Path, ...]) -> tuple[Path, dict[str, Any]]:
 def _merge(base: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
     """`new` over `base`. A section that names another kind (``schedule.name``) replaces the whole section."""
     merged = dict(base)
-    for key, value in new.items():
-        old = base.get(key)
-        both = isinstance(old, dict) and isinstance(value, dict)
-        same_kind = both and value.get("name", old.get("name")) == old.get("name")
-        merged[key] = _merge(old, value) if same_kind else value
+    for key, section in new.items():
+        old, both = base.get(key), isinstance(section, dict)
+        if isinstance(old, dict) and both and section.get("name", old.get("name")) == old.get("name"):
+            section = _merge(old, section)
+        merged[key] = section
     return merged
 
 
 def _override(content: dict[str, Any], override: str) -> None:
     key, equals, text = override.partition("=")
     if not equals or not key:
-        raise RecipeError(f"--set {override}: expected key=value, as in --set optimizer.lr=0.1")
+        example = Option("set", "optimizer.lr=0.1")
+        raise RecipeError(Option("set", override), ": expected key=value, as in ", example)
     try:
         value = yaml.safe_load(text)
     except (yaml.YAMLError, ValueError) as problem:
-        raise RecipeError(f"--set {override}: the value is not valid YAML; quote it if it is text") from problem
+        advice = ": the value is not valid YAML; quote it if it is text"
+        raise RecipeError(Option("set", override), advice) from problem
     if isinstance(value, str):  # YAML 1.1 reads 1e-4 as text; JSON and people read a number
         with contextlib.suppress(ValueError):
             value = float(value)
     *parents, last = key.split(".")
     target, fields = content, Recipe.model_fields
     for depth, part in enumerate(parents):
-        _known(part, [*target, *fields] if depth == 0 else list(target), override)
+        _check_key(part, [*target, *fields] if depth == 0 else list(target), override)
         if not isinstance(target.get(part), dict):
             if target.get(part) is not None or part not in ("ema", "lookahead"):
-                raise RecipeError(
-                    f"--set {override}: {'.'.join(parents[: depth + 1])} is not a section; set it as a whole"
-                )
+                section = ".".join(parents[: depth + 1])
+                raise RecipeError(Option("set", override), f": {section} is not a section; set it as a whole")
             target[part] = {}
         target = target[part]
     if not parents:
-        _known(last, [name for name in fields if name != "name"], override)
+        _check_key(last, [name for name in fields if name != "name"], override)
     target[last] = value
 
 
-def _known(key: str, choices: list[str], override: str) -> None:
+def _check_key(key: str, choices: list[str], override: str) -> None:
     if key not in choices:
         near = did_you_mean(key, choices) or f"; known: {', '.join(dict.fromkeys(choices))}"
-        raise RecipeError(f"--set {override}: unknown key {key!r}{near}")
+        raise RecipeError(Option("set", override), f": unknown key {key!r}{near}")
 
 
-def _one_line(where: str, problem: ValidationError) -> str:
-    """The first error of `problem`: where, key, what was expected, what was found, the nearest key.
+def _one_line(problem: ValidationError) -> str:
+    """The first error of `problem`: key, what was expected, what was found, the nearest key.
 
     An unknown key comes first: it is often the misspelt one that is missing too.
     """
@@ -168,12 +139,12 @@ def _one_line(where: str, problem: ValidationError) -> str:
     key = ".".join(parts)
     if first["type"] == "extra_forbidden":
         siblings = _siblings(parts[:-1], first["loc"])
-        return f"{where}: unknown key {key!r}{did_you_mean(parts[-1], siblings) or '; known: ' + ', '.join(siblings)}"
+        return f"unknown key {key!r}{did_you_mean(parts[-1], siblings) or '; known: ' + ', '.join(siblings)}"
     if first["type"] == "missing":
-        return f"{where}: {key} is missing"
+        return f"{key} is missing"
     message = first["msg"].removeprefix("Value error, ")
-    found = f", found {first['input']!r}" if key and not isinstance(first["input"], dict) else ""
-    return f"{where}: {key + ': ' if key else ''}{message[0].lower() + message[1:]}{found}"
+    actual = f", found {first['input']!r}" if key and not isinstance(first["input"], dict) else ""
+    return f"{key + ': ' if key else ''}{message[0].lower() + message[1:]}{actual}"
 
 
 def _siblings(parents: list[str], loc: tuple[Any, ...]) -> list[str]:

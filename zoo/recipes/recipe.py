@@ -75,7 +75,7 @@ class Recipe(Section):
             raise ValueError(f"schedule.warmup_epochs is more than the {self.epochs} epochs")
         if self.schedule.name == "one_cycle" and self.schedule.peak_epoch >= self.epochs:
             raise ValueError(f"schedule.peak_epoch must come before the last of the {self.epochs} epochs")
-        if getattr(self.optimizer, "nesterov", False) and self.optimizer.momentum == 0:
+        if isinstance(self.optimizer, SGD | Muon) and self.optimizer.nesterov and self.optimizer.momentum == 0:
             raise ValueError("optimizer.nesterov needs momentum above 0")
         if self.ema is not None and self.lookahead is not None:
             raise ValueError("ema and lookahead both average the weights; set one of them to null")
@@ -86,10 +86,10 @@ class Recipe(Section):
                 raise ValueError(
                     "tuned: more than the tuned values was changed since; set tuned=null to make it a plain recipe"
                 )
-            for key, looked in self.tuned.over.items():
-                if not looked.low <= (value := _get(self.canonical(), key)) <= looked.high:
+            for key, span in self.tuned.over.items():
+                if not span.low <= (value := _get(self.canonical(), key)) <= span.high:
                     raise ValueError(
-                        f"{key}: {value:g} is outside {looked.low:g} to {looked.high:g}, where it was looked for; set "
+                        f"{key}: {value:g} is outside {span.low:g} to {span.high:g}, where it was looked for; set "
                         "tuned=null to make it a plain recipe"
                     )
         return self
@@ -102,11 +102,12 @@ class Recipe(Section):
         """All that can change accuracy, as plain data. What is off is left out, so new options keep old prints."""
         content = self.model_dump(exclude={"name", "description", "dataset"}, exclude_none=True)
         version = HARNESS_VERSION if self.lookahead is None else LOOKAHEAD_VERSION
-        return _canonical({"harness": version, **content})
+        plain: dict[str, Any] = _canonical({"harness": version, **content})
+        return plain
 
     @property
     def tta(self) -> TestTimeAugmentation:
-        """What is shown of an image in every evaluation."""
+        """The test-time augmentation of every evaluation."""
         return TestTimeAugmentation.of(self.canonical())
 
     @property
@@ -145,9 +146,9 @@ def _get(content: dict[str, Any], key: str) -> Any:
 
 def _with_own_values(content: dict[str, Any]) -> dict[str, Any]:
     """The canonical content of the recipe that a tuned one was tuned from. Changes `content`."""
-    for key, looked in content.pop("tuned")["over"].items():
+    for key, span in content.pop("tuned")["over"].items():
         try:
-            put(content, key, looked["own"])
+            put(content, key, span["own"])
         except KeyError as problem:
             raise ValueError(f"tuned.over: there is no {key!r} in this recipe") from problem
     return content

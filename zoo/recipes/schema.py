@@ -52,14 +52,14 @@ class Augment(Section):
     @model_validator(mode="after")
     def _one_key_each(self) -> Augment:
         for name in ("train", "eval"):
-            for item in getattr(self, name):
-                if len(item) != 1:
-                    raise ValueError(f"{name}: each item is one transform and its arguments, found {sorted(item)}")
+            for step in getattr(self, name):
+                if len(step) != 1:
+                    raise ValueError(f"{name}: each item is one transform and its arguments, found {sorted(step)}")
                 try:
-                    json.dumps(item, allow_nan=False)
+                    json.dumps(step, allow_nan=False)
                 except (TypeError, ValueError) as problem:
                     raise ValueError(
-                        f"{name}: {next(iter(item))}: arguments must be finite numbers or text"
+                        f"{name}: {next(iter(step))}: arguments must be finite numbers or text"
                     ) from problem
         return self
 

@@ -1,7 +1,9 @@
-"""Test-time augmentation: logits averaged over an image, its mirror image, and both moved."""
+"""Test-time augmentation: logits averaged over an image, its mirror image, and translations of both."""
 
 from __future__ import annotations
 
+import functools
+import operator
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -12,10 +14,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class TestTimeAugmentation:
-    """The answer to an image is a mean of logits: over it and its `mirror` image, and with `shift` over moved ones.
+    """Logits are averaged over the image and its `mirror` image, and with `shift` over translations.
 
-    Moved images lie `shift` pixels to the lower right and to the upper left, their edges reflected; they have a quarter
-    of the weight each. As in Jordan, "94% on CIFAR-10 in 3.29 Seconds on a Single GPU", arXiv:2404.00498.
+    Translations are by `shift` pixels to the lower right and to the upper left, with edges reflected. Weights are 1/2
+    (original), 1/4 and 1/4. As in Jordan, "94% on CIFAR-10 in 3.29 Seconds on a Single GPU", arXiv:2404.00498.
     """
 
     mirror: bool = False
@@ -23,17 +25,17 @@ class TestTimeAugmentation:
 
     @classmethod
     def of(cls, content: Mapping[str, Any]) -> TestTimeAugmentation:
-        """Those of a recipe, by its canonical content."""
+        """That of a recipe, by its canonical content."""
         return cls(bool(content.get("mirror_evaluation")), content.get("shifted_evaluation") or 0)
 
     @property
     def passes(self) -> int:
-        """How many forward passes an image takes."""
+        """Forward passes per image."""
         return (1 + self.mirror) * (3 if self.shift else 1)
 
     @property
     def words(self) -> str | None:
-        """What the mean is over, for people; None where there is one look only."""
+        """What the mean is over, for people; None without test-time augmentation."""
         if self == NO_AUGMENTATION:
             return None
         copies = ["its mirror image"] * self.mirror
@@ -42,11 +44,7 @@ class TestTimeAugmentation:
 
     def logits(self, model: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
         """The float32 logits (B, classes) of (B, C, H, W) `images`. H and W must be more than `shift`."""
-        answer: Tensor | None = None
-        for weight, view in self._weighted(images):
-            part = model(view).float() * weight
-            answer = part if answer is None else answer + part
-        return answer
+        return functools.reduce(operator.add, (model(view).float() * weight for weight, view in self._weighted(images)))
 
     def _weighted(self, images: Tensor) -> Iterator[tuple[float, Tensor]]:
         moved = [(1.0, images)]

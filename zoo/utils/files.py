@@ -7,20 +7,15 @@ import errno
 import hashlib
 import os
 import secrets
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import BinaryIO
 
-from zoo.errors import MachineError, RegistryError, RunBusyError
+from zoo.errors import MachineError, Option, RegistryError, RunBusyError
 
-if TYPE_CHECKING:
-    pass
-
-
-try:
+if sys.platform != "win32":
     import fcntl
-except ImportError:  # Windows: two processes at one run are then not noticed
-    fcntl = None
 
 
 def write_atomic(path: Path, content: bytes | memoryview | Callable[[BinaryIO], None]) -> None:
@@ -43,7 +38,7 @@ def write_atomic(path: Path, content: bytes | memoryview | Callable[[BinaryIO], 
         with contextlib.suppress(OSError):
             temporary.unlink()
         if isinstance(problem, OSError) and problem.errno is not None:
-            raise MachineError(_explain(path, problem)) from problem
+            raise _cannot_write(path, problem) from problem
         raise
 
 
@@ -61,7 +56,7 @@ def write_first(path: Path, content: bytes) -> bytes:
         try:
             return path.read_bytes()
         except OSError as problem:
-            raise MachineError(_explain(path, problem)) from problem
+            raise _cannot_write(path, problem) from problem
     except OSError:
         write_atomic(path, content)
     finally:
@@ -75,7 +70,7 @@ def lock(folder: Path) -> Iterator[None]:
 
     Raises :class:`RunBusyError` naming the process that holds it.
     """
-    if fcntl is None:
+    if sys.platform == "win32":  # without locks: two processes at one run are not noticed
         yield
         return
     path = folder.with_name(f".{folder.name}.lock")
@@ -84,17 +79,18 @@ def lock(folder: Path) -> Iterator[None]:
             path.parent.mkdir(parents=True, exist_ok=True)
             handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
         except OSError as problem:
-            raise MachineError(_explain(path, problem)) from problem
+            raise _cannot_write(path, problem) from problem
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as problem:
             holder = os.read(handle, 20).decode(errors="replace") or "unknown"
             os.close(handle)
-            if not isinstance(problem, BlockingIOError):  # a file system that knows no locks
-                raise MachineError(_explain(path, problem)) from problem
+            if not isinstance(problem, BlockingIOError):  # a file system without locks
+                raise _cannot_write(path, problem) from problem
             raise RunBusyError(
-                f"{folder}: another zoo (process {holder}) is at this run; wait for it, or choose another --runs folder"
-            ) from problem
+                f"{folder}: another zoo (process {holder}) is at this run; wait for it, or choose another ",
+                Option("runs"), " folder",
+            ) from problem  # fmt: skip
         with contextlib.suppress(FileNotFoundError):
             if path.stat().st_ino == os.fstat(handle).st_ino:
                 break
@@ -128,23 +124,20 @@ def remove_leftovers(folder: Path) -> None:
             leftover.unlink()
 
 
-def _explain(path: Path, problem: OSError) -> str:
+def _cannot_write(path: Path, problem: OSError) -> MachineError:
+    again = "then give the same command again: nothing earlier is lost"
     if problem.errno in (errno.ENOSPC, errno.EDQUOT):
-        return (
-            f"{path}: no space left on the disk; free some, then give the same command again: nothing earlier is lost"
-        )
+        return MachineError(f"{path}: no space left on the disk; free some, {again}")
     if problem.errno == errno.EFBIG:
-        return (
-            f"{path}: a file may not be that large here (see `ulimit -f`); raise the limit, "
-            "then give the same command again: nothing earlier is lost"
-        )
+        return MachineError(f"{path}: a file may not be that large here (see `ulimit -f`); raise the limit, {again}")
     if problem.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-        return f"{path}: the folder cannot be written to ({problem.strerror}); choose another with --runs"
-    return f"{path}: writing failed: {problem.strerror}"
+        reason = f"the folder cannot be written to ({problem.strerror})"
+        return MachineError(f"{path}: {reason}; choose another with ", Option("runs"))
+    return MachineError(f"{path}: writing failed: {problem.strerror}")
 
 
 def sha256(path: Path) -> str:
-    """The hexadecimal digest of a file. Raises :class:`RegistryError` where it cannot be read."""
+    """The SHA-256 of a file, in hexadecimal. Raises :class:`RegistryError` where it cannot be read."""
     try:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()

@@ -119,7 +119,8 @@ def seeds_needed(effect: float, spread: float, alpha: float = ALPHA, power: floa
 def spread_interval(spread: float, n: int, level: float = 0.95) -> tuple[float, float]:
     """The interval of a standard deviation that `n` values gave (chi-squared)."""
     tail = (1 - level) / 2
-    return tuple(spread * math.sqrt((n - 1) / float(special.chdtri(n - 1, share))) for share in (tail, 1 - tail))
+    low, high = (spread * math.sqrt((n - 1) / float(special.chdtri(n - 1, share))) for share in (tail, 1 - tail))
+    return low, high
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
@@ -139,9 +140,9 @@ def pareto_front(points: Sequence[tuple[float, float] | None], *, smaller: bool)
     says that a smaller cost is better (parameters), else a larger one is (speed).
     """
     sign = 1 if smaller else -1
-    known = sorted((sign * point[0], -point[1], index) for index, point in enumerate(points) if point is not None)
+    ranked = sorted((sign * point[0], -point[1], index) for index, point in enumerate(points) if point is not None)
     kept: list[tuple[float, float, int]] = []
-    for cost, gain, index in known:
+    for cost, gain, index in ranked:
         if not kept or gain < kept[-1][1] or (cost, gain) == kept[-1][:2]:
             kept.append((cost, gain, index))
     return [index for _, _, index in (kept if smaller else reversed(kept))]
@@ -150,7 +151,7 @@ def pareto_front(points: Sequence[tuple[float, float] | None], *, smaller: bool)
 def verdict(paired: Paired | None, corrected_p: float | None, seeds: int = 0) -> str:
     """In words: ``better``, ``worse``, or why neither is said. `seeds`: how many each of the two models has or more."""
     needs = f"needs {MIN_SEEDS} {'common ' if seeds >= MIN_SEEDS else ''}seeds"
-    if paired is None or paired.n == 2:
+    if paired is None or corrected_p is None or paired.n == 2:
         return needs
     if corrected_p >= ALPHA:
         return f"no evidence either way at n={paired.n}"

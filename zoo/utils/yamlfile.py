@@ -1,4 +1,4 @@
-"""YAML with line numbers: plain data only, duplicate keys refused, every value knows the line it came from."""
+"""YAML with line numbers: plain data only, no duplicate keys, and every value has its line."""
 
 from __future__ import annotations
 
@@ -56,6 +56,12 @@ def read(path: Path, error: type[ZooError]) -> Located:
     if not isinstance(document.value, dict):
         raise error(f"{path}:1: expected a mapping of sections, found {type_name(document.value)}")
     return document
+
+
+def read_plain(path: Path, error: type[ZooError]) -> dict[str, Any]:
+    """The document in `path` without line numbers. Raises as :func:`read` does."""
+    content: dict[str, Any] = read(path, error).plain()
+    return content
 
 
 def type_name(value: Any) -> str:
