@@ -7,7 +7,7 @@ In Python, without the command line (docs/api.md): :func:`zoo.api.build`, :func:
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from zoo.utils.version import __version__
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["__version__", "build", "compare", "load_results"]
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
     if name not in __all__:
         raise AttributeError(f"module 'zoo' has no attribute {name!r}")
     from zoo import api

@@ -137,10 +137,10 @@ def compare(
     if mixed and tuned:
         raise ResultError("tuned cannot go with mixed: it shows what was tuned under one budget")
     stored = read_runs(runs, dataset, recipe, model)
-    found = Comparison(group(stored, baseline, mixed=mixed, tuned=tuned, seconds_to=seconds_to))
+    groups = Comparison(group(stored, baseline, mixed=mixed, tuned=tuned, seconds_to=seconds_to))
     if tuned and (others := sum(not is_tuned(run.result) for run in stored)):
-        found.left_out = f"left out: {others} runs under recipes that were not tuned for their model"
-    return found
+        groups.left_out = f"left out: {others} runs under recipes that were not tuned for their model"
+    return groups
 
 
 def read_runs(
@@ -159,8 +159,8 @@ def read_runs(
         raise ResultError(f"no result.json under {', '.join(map(str, roots))}; `zoo bench MODEL` makes runs")
     stored = load_all(paths)
     stored = _chosen(stored, "data set", dataset, [(run.result.dataset.name,) for run in stored])
-    told = [run.result.recipe for run in stored]
-    stored = _chosen(stored, "recipe", recipe, [(one.name, f"{one.name}-{one.fingerprint[:8]}") for one in told])
+    recipes = [run.result.recipe for run in stored]
+    stored = _chosen(stored, "recipe", recipe, [(part.name, f"{part.name}-{part.fingerprint[:8]}") for part in recipes])
     patterns = [model] if isinstance(model, str) else list(model)
     if patterns:
         names = {run.result.model.name for run in stored}
@@ -171,14 +171,14 @@ def read_runs(
     return stored
 
 
-def _chosen(stored: list[Stored], kind: str, given: str | None, names: Sequence[tuple[str, ...]]) -> list[Stored]:
-    """Those of `stored` one of whose `names` is `given`; all where nothing is."""
-    if given is None:
+def _chosen(stored: list[Stored], kind: str, choice: str | None, names: Sequence[tuple[str, ...]]) -> list[Stored]:
+    """Those of `stored` one of whose `names` is `choice`; all where there is none."""
+    if choice is None:
         return stored
-    known = {name for several in names for name in several}
-    if given not in known:
-        raise unknown(kind, given, known, "the stored runs", f"stored: {', '.join(sorted(known))}")
-    return [run for run, several in zip(stored, names, strict=True) if given in several]
+    choices = {name for several in names for name in several}
+    if choice not in choices:
+        raise unknown(kind, choice, choices, "the stored runs", f"stored: {', '.join(sorted(choices))}")
+    return [run for run, several in zip(stored, names, strict=True) if choice in several]
 
 
 def _flat(stored: Stored) -> dict[str, Any]:
@@ -186,7 +186,7 @@ def _flat(stored: Stored) -> dict[str, Any]:
     from zoo.recipes.recipe import fingerprint_of
 
     result = stored.result
-    test, speed, told = result.test, result.speed, result.environment
+    test, speed, environment = result.test, result.speed, result.environment
     return {
         "dataset": result.dataset.name,
         "dataset_fingerprint": result.dataset.fingerprint,
@@ -203,11 +203,7 @@ def _flat(stored: Stored) -> dict[str, Any]:
         "seed": result.seed,
         "status": result.status,
         "diverged_epoch": result.diverged_epoch,
-        "accuracy": test.accuracy if test else None,
-        "top5_accuracy": test.top5_accuracy if test else None,
-        "loss": test.loss if test else None,
-        "ece": test.ece if test else None,
-        "brier": test.brier if test else None,
+        **{name: getattr(test, name, None) for name in ("accuracy", "top5_accuracy", "loss", "ece", "brier")},
         "holdout_accuracy": result.holdout.accuracy if result.holdout else None,
         "train_accuracy": result.train.accuracy if result.train else None,
         "epochs": result.epochs_trained,
@@ -225,11 +221,8 @@ def _flat(stored: Stored) -> dict[str, Any]:
         "peak_memory_bytes": speed.peak_memory_bytes,
         "wall_seconds": result.wall_seconds,
         "device": result.settings.device,
-        "hardware": told.get("gpu") or told.get("cpu"),
-        "cores": told.get("cores"),
-        "threads": told.get("threads"),
-        "torch": told.get("torch"),
-        "malloc": told.get("malloc"),
+        "hardware": environment.get("gpu") or environment.get("cpu"),
+        **{name: environment.get(name) for name in ("cores", "threads", "torch", "malloc")},
         "executor": result.settings.executor,
         "compiled": result.settings.compiled,
         "started": result.started,

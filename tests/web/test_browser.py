@@ -180,13 +180,13 @@ def test_curves_are_loaded_when_they_are_chosen(page, built: Path) -> None:
 
 def test_tradeoffs_draw_the_front(page, built: Path, groups) -> None:
     page.get((built / "tradeoffs.html").as_uri())
-    told = wait(page, "document.getElementById('told-speed').textContent")
+    told = wait(page, "document.getElementById('note-speed').textContent")
     assert told.startswith("On the front: resnet20_bn.")
     points = page.execute_script("return document.getElementById('chart-speed').data.slice(1).flatMap(t => t.y)")
     assert sorted(points) == pytest.approx(sorted(100 * row["accuracy"] for row in groups["laptop"]))
     choose(page, "table", f"cifar10-jpeg, {EVA}")
     assert page.find_element("css selector", "[name=machine]").is_displayed()
-    told = page.find_element("id", "told-speed").text
+    told = page.find_element("id", "note-speed").text
     assert "Diverged, and not drawn: resnet20_frn." in told
     assert "The test set chose" in told
     assert (

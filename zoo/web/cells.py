@@ -26,7 +26,8 @@ class Column:
 
     def value(self, row: Row) -> float | None:
         """The figure itself, in the row's unit."""
-        return getattr(row, self.key)
+        figure: float | None = getattr(row, self.key)
+        return figure
 
     def text(self, row: Row) -> str:
         """The figure for a reader, with its interval over seeds where the row knows one; a dash where there is none."""

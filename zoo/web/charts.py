@@ -10,10 +10,11 @@ from typing import Any
 
 from markupsafe import Markup
 
+from zoo.comparison.row import Row
 from zoo.render.figures import COLOURS, MARKERS
 from zoo.results.history import EpochRow
 from zoo.utils.stats import pareto_front
-from zoo.web.cells import SUMMARY, percent, spread
+from zoo.web.cells import SUMMARY, Column, percent, spread
 from zoo.web.data import Page, Table
 
 # matplotlib's markers, of which the static figures are made, in plotly's words.
@@ -68,7 +69,7 @@ def _points(table: Table) -> dict[str, Any]:
             "machine": line.row.machine,
             "accuracy": line.row.accuracy,
             "interval": line.row.interval,
-            "told": f"{percent(line.row.accuracy)} {spread(line.row.interval, line.row.interval_kind)}",
+            "text": f"{percent(line.row.accuracy)} {spread(line.row.interval, line.row.interval_kind)}",
             "diverged": bool(line.row.diverged),
             "page": line.runs[0].id,
             **{axis.key: axis.value(line.row) for axis in AXES},
@@ -77,17 +78,14 @@ def _points(table: Table) -> dict[str, Any]:
         for line in lines
     ]
 
-    def of(key: str, machine: str | None) -> list[int]:
+    def front(axis: Column, machine: str | None = None) -> list[int]:
         """A row of which a seed diverged is on no front: its mean is of the seeds that went well."""
-        return pareto_front(
-            [
-                (point[key], point["accuracy"])
-                if point[key] is not None and not point["diverged"] and machine in (None, point["machine"])
-                else None
-                for point in points
-            ],
-            smaller=next(axis.smaller for axis in AXES if axis.key == key),
-        )
+
+        def point(row: Row) -> tuple[float, float] | None:
+            x, drawn = axis.value(row), not row.diverged and machine in (None, row.machine)
+            return (x, row.accuracy) if drawn and x is not None and row.accuracy is not None else None
+
+        return pareto_front([point(line.row) for line in lines], smaller=axis.smaller)
 
     machines = list(table.group.machines)
     return {
@@ -98,14 +96,16 @@ def _points(table: Table) -> dict[str, Any]:
         "machines": table.group.machines,
         "points": points,
         "missing": [line.row.model for line in table.lines if line.row.accuracy is None],
-        "fronts": {axis.key: {"all": of(axis.key, None)} for axis in AXES if axis.key in _OWN}
-        | {axis.key: {name: of(axis.key, name) for name in machines} for axis in AXES if axis.key not in _OWN},
+        "fronts": {
+            axis.key: {"all": front(axis)} if axis.key in _OWN else {name: front(axis, name) for name in machines}
+            for axis in AXES
+        },
     }
 
 
 def curve(rows: Sequence[EpochRow]) -> dict[str, list[Any]]:
     """A history by column, `seconds` of training added up; what is no number is null."""
-    columns: dict[str, list[Any]] = {item.name: [] for item in fields(EpochRow)}
+    columns: dict[str, list[Any]] = {field.name: [] for field in fields(EpochRow)}
     for row in rows:
         for name, value in asdict(row).items():
             columns[name].append(None if isinstance(value, float) and not math.isfinite(value) else value)
@@ -119,7 +119,7 @@ def curve(rows: Sequence[EpochRow]) -> dict[str, list[Any]]:
 def curve_list(tables: Sequence[Table]) -> list[dict[str, Any]]:
     """What there is to choose from; the curves themselves are loaded when they are chosen."""
     return [
-        {"id": run.id, **told(run), "table": table.id, "recipe": table.slug}
+        {"id": run.id, **listed(run), "table": table.id, "recipe": table.slug}
         for table in tables
         for run in table.runs
         if has_curve(run)
@@ -131,7 +131,7 @@ def has_curve(page: Page) -> bool:
     return page.stored.folder.history.is_file()
 
 
-def told(page: Page) -> dict[str, Any]:
+def listed(page: Page) -> dict[str, Any]:
     """A run in a list."""
     result = page.result
     return {

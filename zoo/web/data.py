@@ -154,5 +154,8 @@ def _band(row: Row, scale: tuple[float, float]) -> tuple[float, float, float] | 
         return None
     low, high = scale
     width = (high - low) or 1.0
-    values = (row.interval[0], row.accuracy, row.interval[1])
-    return tuple(min(max((value - low) / width, 0.0), 1.0) for value in values)
+
+    def place(accuracy: float) -> float:
+        return min(max((accuracy - low) / width, 0.0), 1.0)
+
+    return place(row.interval[0]), place(row.accuracy), place(row.interval[1])

@@ -85,7 +85,7 @@ class Site:
         except OSError as problem:
             raise MachineError(f"{fresh}: the page cannot be written ({problem.strerror})") from problem
         self._waits = None
-        if self.baseline != baseline:
+        if self.baseline is not None and baseline is None:
             self._waits = f"no finished run of the baseline {self.baseline!r} yet{did_you_mean(self.baseline, names)}"
         self._files = {path.relative_to(fresh).as_posix() for path in fresh.rglob("*") if path.is_file()}
         self._edition += 1
@@ -100,7 +100,7 @@ def unfinished(roots: Sequence[Path], epochs: dict[tuple[str, str], int]) -> tup
 
     `epochs`: how many the recipes have, by data set and recipe folder, as far as finished runs tell.
     """
-    found, problem = [], None
+    runs, problem = [], None
     for folder in sorted(_begun(roots)):
         run = RunFolder(folder)
         rows = []
@@ -113,34 +113,25 @@ def unfinished(roots: Sequence[Path], epochs: dict[tuple[str, str], int]) -> tup
             continue
         dataset, recipe, model, seed = folder.absolute().parts[-4:]
         number = int(seed.removeprefix("seed"))
-        found.append(
-            {
-                "id": run_id(folder, model, number),
-                "model": model,
-                "norm": "",
-                "seed": number,
-                "dataset": dataset,
-                "recipe": recipe,
-                "state": _state_of(folder),
-                "epoch": rows[-1].epoch if rows else 0,
-                "epochs": epochs.get((dataset, recipe), 0),
-                "curve": curve(rows),
-            }
-        )
-    return found, problem
+        runs.append({
+            "id": run_id(folder, model, number), "model": model, "norm": "", "seed": number,
+            "dataset": dataset, "recipe": recipe, "state": _state_of(folder),
+            "epoch": rows[-1].epoch if rows else 0, "epochs": epochs.get((dataset, recipe), 0), "curve": curve(rows),
+        })  # fmt: skip
+    return runs, problem
 
 
 def _begun(roots: Sequence[Path]) -> set[Path]:
     """Folders of a bench's runs with a history or a lock and no result; trials of a tuning are none."""
-    found = set()
+    folders = set()
     for root in roots:
         for folder, names, files in os.walk(root):
             if "history.csv" in files:
-                found.add(Path(folder))
-            found |= {Path(folder, name) for name in names if f".{name}.lock" in files}
+                folders.add(Path(folder))
+            folders |= {Path(folder, name) for name in names if f".{name}.lock" in files}
     return {
         folder
-        for folder in found
+        for folder in folders
         if re.fullmatch("seed[0-9]+", folder.absolute().name)
         and not (folder / FILE).is_file()
         and len(folder.absolute().parts) > 4
@@ -173,8 +164,8 @@ def _state(roots: Sequence[Path]) -> dict[str, tuple[int, int]]:
     state = {}
     for path in find_results(roots):
         with contextlib.suppress(OSError):  # gone since
-            told = path.stat()
-            state[str(path)] = (told.st_mtime_ns, told.st_size)
+            status = path.stat()
+            state[str(path)] = (status.st_mtime_ns, status.st_size)
         with contextlib.suppress(OSError):
             state[str(path.parent / EXPLAIN)] = ((path.parent / EXPLAIN).stat().st_mtime_ns, 0)
     return state

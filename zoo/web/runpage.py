@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,8 +10,8 @@ from typing import Any
 import yaml
 
 from zoo.results.folder import EXPLAIN
-from zoo.results.schema import Metrics, Result
-from zoo.web.cells import QUALITY, SUMMARY, number, percent, spread
+from zoo.results.schema import Metrics
+from zoo.web.cells import QUALITY, SPEED, SUMMARY, Column, number, percent, spread
 from zoo.web.data import Page
 
 MATRIX_CLASSES = 20  # a matrix of more cannot be read; the commonest confusions can
@@ -32,7 +33,7 @@ class Confusions:
 def confusions(metrics: Metrics, classes: list[str]) -> Confusions:
     """The matrix of `metrics` with the names of `classes`."""
     matrix = metrics.confusion
-    names = [classes[index] if index < len(classes) else str(index) for index in range(len(matrix))]
+    names = _names(classes, len(matrix))
     shares = [[(count, count / (sum(row) or 1)) for count in row] for row in matrix]
     pairs = [
         (names[label], names[predicted], count, share)
@@ -45,30 +46,36 @@ def confusions(metrics: Metrics, classes: list[str]) -> Confusions:
     return Confusions(names, rows, pairs[:COMMONEST])
 
 
-def per_class(result: Result) -> list[tuple[str, float | None]]:
+def per_class(metrics: Metrics, classes: list[str]) -> list[tuple[str, float | None]]:
     """Class name and accuracy, in the data set's order."""
-    values = result.test.per_class_accuracy
-    names = result.dataset.classes
-    return [(names[index] if index < len(names) else str(index), value) for index, value in enumerate(values)]
+    names = _names(classes, len(metrics.per_class_accuracy))
+    return list(zip(names, metrics.per_class_accuracy, strict=True))
+
+
+def _names(classes: list[str], count: int) -> list[str]:
+    return [*classes[:count], *map(str, range(len(classes), count))]
 
 
 def figures(page: Page) -> list[tuple[str, list[tuple[str, str]]]]:
     """Headed lists of (name, figure) of one run; accuracy and speed as its own row has them."""
     row, result = page.alone, page.result
-    quality = [(column.title, column.text(row)) for column in QUALITY if column.key != "activation_bytes"]
+
+    def cells(columns: Sequence[Column]) -> list[tuple[str, str]]:
+        return [(column.title, column.text(row)) for column in columns]
+
     accuracy = [("test %", _with(percent(row.accuracy), spread(row.interval, row.interval_kind)))]
     if result.holdout:
         accuracy.append(("held-out %", percent(result.holdout.accuracy)))
-    speed = [(column.title, column.text(row)) for column in SUMMARY if column.key not in ("parameters", "macs")]
+    speed = cells(SPEED)
     speed.insert(3, ("p90 ms", number(result.speed.latency_p90, "{:.2f}", 1e3)))
-    size = [(column.title, column.text(row)) for column in SUMMARY[:2]]
-    size.append(next((column.title, column.text(row)) for column in QUALITY if column.key == "activation_bytes"))
     trained = [
         ("epochs", f"{result.epochs_trained}"),
         ("selected epoch", "–" if result.selection.epoch is None else str(result.selection.epoch)),
         ("wall time", clock(result.wall_seconds)),
         ("resumes", str(result.resumes)),
     ]
+    *quality, activations = cells(QUALITY)
+    size = [*cells(SUMMARY[:2]), activations]
     return [("Accuracy", accuracy + quality), ("Speed", speed), ("Model", size), ("Training", trained)]
 
 
@@ -77,7 +84,7 @@ def provenance(page: Page) -> list[tuple[str, str]]:
     result = page.result
     git = result.git or {}
     commit = f"{git.get('commit')}{', with changes not committed' if git.get('dirty') else ''}" if git else "–"
-    told = [
+    facts = [
         ("started", result.started),
         ("folder", page.where),
         ("git commit", commit),
@@ -88,9 +95,9 @@ def provenance(page: Page) -> list[tuple[str, str]]:
         ("selection", f"{result.selection.rule} {result.selection.metric} on {result.selection.split}"),
         ("machine", page.machine),
     ]  # fmt: skip
-    told += [(key, str(value)) for key, value in result.environment.items() if value is not None]
-    told += [(key, str(value)) for key, value in result.settings.model_dump().items()]
-    return told
+    facts += [(key, str(value)) for key, value in result.environment.items() if value is not None]
+    facts += [(key, str(value)) for key, value in result.settings.model_dump().items()]
+    return facts
 
 
 def as_yaml(content: dict[str, Any]) -> str:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import errno
 import ipaddress
 import mimetypes
+import socket
 import sys
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import unquote, urlsplit
 
-from zoo.errors import MachineError
+from zoo.errors import MachineError, Option
 from zoo.web.live import Site, encode
 
 # Whatever a name or a label holds, the page runs and loads only what this server has; plotly writes style elements.
@@ -67,7 +68,7 @@ def make_server(site: Site, host: str, port: int) -> ThreadingHTTPServer:
     class Server(ThreadingHTTPServer):
         daemon_threads = True
 
-        def handle_error(self, request: object, client_address: object) -> None:
+        def handle_error(self, request: socket.socket | tuple[bytes, socket.socket], client_address: object) -> None:
             """A browser that goes away is no error; others are shown by the base class."""
             if not isinstance(sys.exception(), ConnectionError | TimeoutError):
                 super().handle_error(request, client_address)
@@ -76,10 +77,12 @@ def make_server(site: Site, host: str, port: int) -> ThreadingHTTPServer:
         return Server((host, port), Handler)
     except (OSError, OverflowError) as problem:
         if getattr(problem, "errno", None) == errno.EADDRINUSE:
-            told = f"port {port} of {host} is in use; choose another with --port, or --port 0 for any free one"
-        else:
-            told = f"cannot listen on {host}, port {port} ({getattr(problem, 'strerror', None) or problem})"
-        raise MachineError(told) from problem
+            raise MachineError(
+                f"port {port} of {host} is in use; choose another with ", Option("port"), ", or ", Option("port", "0"),
+                " for any free one",
+            ) from problem  # fmt: skip
+        reason = getattr(problem, "strerror", None) or problem
+        raise MachineError(f"cannot listen on {host}, port {port} ({reason})") from problem
 
 
 def _is_loopback(host: str) -> bool:

@@ -9,7 +9,7 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from zoo.errors import MachineError, ResultError
+from zoo.errors import MachineError, Option, ResultError
 from zoo.render.comparison import ELSEWHERE
 from zoo.render.figures import COLOURS
 from zoo.render.marks import TEST_MARK
@@ -36,21 +36,22 @@ def check_out(out: Path) -> None:
 
     Raises :class:`ResultError`.
     """
+    where = Option("out", str(out))
     if not out.parent.is_dir():
-        raise ResultError(f"--out {out}: no folder {out.parent}; make it first")
+        raise ResultError(where, f": no folder {out.parent}; make it first")
     if not (out.exists() or out.is_symlink()):
         return
     if out.is_symlink() or not out.is_dir():
-        raise ResultError(f"--out {out}: is no folder; name another")
-    found = {path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_symlink() or not path.is_dir()}
-    if not found:
+        raise ResultError(where, ": is no folder; name another")
+    files = {path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_symlink() or not path.is_dir()}
+    if not files:
         return
     try:
         written = set(json.loads((out / MANIFEST).read_text(encoding="utf-8"))["files"])
     except (OSError, ValueError, KeyError, TypeError):
-        raise ResultError(f"--out {out}: holds files and is no zoo report; name another folder, or empty it") from None
-    if foreign := sorted(found - written - {MANIFEST}):
-        raise ResultError(f"--out {out}: holds {foreign[0]!r}, which is not of the report there; move it away")
+        raise ResultError(where, ": holds files and is no zoo report; name another folder, or empty it") from None
+    if foreign := sorted(files - written - {MANIFEST}):
+        raise ResultError(where, f": holds {foreign[0]!r}, which is not of the report there; move it away")
 
 
 def write_report(runs: Sequence[Stored], out: Path, baseline: str | None = None) -> int:
@@ -73,9 +74,8 @@ def write_report(runs: Sequence[Stored], out: Path, baseline: str | None = None)
                 old.rename(out)
             raise
     except OSError as problem:
-        raise MachineError(f"{out}: the report cannot be written ({problem.strerror}); choose another --out") from (
-            problem
-        )
+        advice = "; choose another ", Option("out")
+        raise MachineError(f"{out}: the report cannot be written ({problem.strerror})", *advice) from problem
     finally:
         for folder in (fresh, old):
             shutil.rmtree(folder, ignore_errors=True)
@@ -91,7 +91,7 @@ def render(runs: Sequence[Stored], folder: Path, baseline: str | None = None, ed
     import jinja2
     from plotly.offline import get_plotlyjs
 
-    found = tables(runs, baseline)
+    boards = tables(runs, baseline)
     folder.mkdir()
     files: list[str] = []
 
@@ -108,13 +108,12 @@ def render(runs: Sequence[Stored], folder: Path, baseline: str | None = None, ed
     environment.filters |= {"percent": cells.percent, "script_json": charts.script_json, "yaml": runpage.as_yaml}
     environment.globals |= {
         "cells": cells, "runpage": runpage, "has_curve": charts.has_curve, "colours": COLOURS, "mark": TEST_MARK,
-        "elsewhere": ELSEWHERE,
-        "tables": found, "baseline": baseline, "edition": edition, "version": __version__,
+        "elsewhere": ELSEWHERE, "tables": boards, "baseline": baseline, "edition": edition, "version": __version__,
         "built": f"{datetime.datetime.now(datetime.UTC):%d %B %Y, %H:%M} UTC",
     }  # fmt: skip
     data = {
-        "tradeoffs": charts.tradeoffs(found),
-        "curves": {"runs": charts.curve_list(found), "first": charts.first_choice(found)},
+        "tradeoffs": charts.tradeoffs(boards),
+        "curves": {"runs": charts.curve_list(boards), "first": charts.first_choice(boards)},
     }
     put("plotly.min.js", get_plotlyjs())
     for path in sorted((_HERE / "static").iterdir()):
@@ -122,7 +121,7 @@ def render(runs: Sequence[Stored], folder: Path, baseline: str | None = None, ed
     for name in _PAGES:
         put(f"{name}.html", environment.get_template(f"{name}.html").render(page=name, up="", data=data.get(name)))
     template = environment.get_template("run.html")
-    pages = [(table, line, run) for table in found for line in table.lines for run in line.runs]
+    pages = [(table, line, run) for table in boards for line in table.lines for run in line.runs]
     for table, line, run in pages:
         shown = []
         for number, picture in enumerate(runpage.pictures(run), 1):

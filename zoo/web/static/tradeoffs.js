@@ -52,7 +52,7 @@ function startTradeoffs() {
           arrayminus: here.map((point) => 100 * (point.accuracy - point.interval[0])),
         },
         customdata: here.map((point) => point.page),
-        hovertext: here.map((point) => `${zoo.plain(point.model)}<br>${zoo.plain(point.told)} %<br>${zoo.plain(about.title)} ${point.texts[about.key]}${front.includes(point.index) ? "<br>on the front" : ""}`),
+        hovertext: here.map((point) => `${zoo.plain(point.model)}<br>${zoo.plain(point.text)} %<br>${zoo.plain(about.title)} ${point.texts[about.key]}${front.includes(point.index) ? "<br>on the front" : ""}`),
         hoverinfo: "text", cliponaxis: false,
       });
     }
@@ -79,7 +79,7 @@ function startTradeoffs() {
     if (table.missing.length) words.push(`Diverged, and not drawn: ${table.missing.join(", ")}.`);
     if (table.tested) words.push("† The test set chose these weights.");
     if (!about.own) words.push(`Machine ${machine}: ${table.machines[machine]}.`);
-    document.getElementById(`told-${kind}`).textContent = words.join(" ");
+    document.getElementById(`note-${kind}`).textContent = words.join(" ");
   }
 
   function fill() {
