@@ -12,7 +12,7 @@ import pytest
 
 from zoo.data.datasets import Dataset
 from zoo.data.loader import EvalLoader, TrainLoader
-from zoo.tuning.lr_find import DIVERGED, SHARE, Found, rates_of
+from zoo.tuning.lr_find import DIVERGED, SHARE, RangeTest, rates_of
 
 REGISTRY = 'architectures:\n  mini: {builder: "zoo.models.resnet_cifar:resnet_cifar", kwargs: {depth: 8, width: 4}}\n'
 COMMAND = ("lr-find", "mini_bn", "mini_none", "--recipe", "smoke", "--layout", "nchw", "--set", "split.train=320")
@@ -68,7 +68,7 @@ def test_rises_until_it_diverges_and_says_what_to_set(cli, monkeypatch: pytest.M
 def test_table_formats(cli) -> None:
     from zoo.render.lr_find import render
 
-    found = [Found("a_bn", 10, rates_of(1e-3, 1, 50), valley(50), 0.7)]
+    found = [RangeTest("a_bn", 10, rates_of(1e-3, 1, 50), valley(50), 0.7)]
     frame = pd.read_csv(io.StringIO(render(found, "csv", "title")))
     assert frame["steepest_descent"][0] == found[0].steepest
     for style in ("text", "markdown", "latex"):
@@ -87,13 +87,13 @@ def valley(steps: int) -> list[float]:
 
 def test_steepest_descent_and_share() -> None:
     rates = rates_of(1e-4, 1, 101)
-    found = Found("m", 10, rates, valley(101), 0.5)
+    found = RangeTest("m", 10, rates, valley(101), 0.5)
     assert found.steepest == pytest.approx(1e-2, rel=0.3)
     assert found.share == pytest.approx(0.05)
-    flat = Found("m", 10, rates, [2.3 + 0.001 * step for step in range(101)], None)
+    flat = RangeTest("m", 10, rates, [2.3 + 0.001 * step for step in range(101)], None)
     assert (flat.steepest, flat.share) == (None, None)
     noisy = [2.9, 2.4, *valley(101)[2:]]  # the first losses are means of few
-    assert Found("m", 10, rates, noisy, None).steepest == found.steepest
+    assert RangeTest("m", 10, rates, noisy, None).steepest == found.steepest
 
 
 def test_mistakes(cli) -> None:

@@ -21,7 +21,7 @@ from zoo.recipes.recipe import Recipe
 from zoo.render.tuning import render
 from zoo.tuning.outcome import Tuning
 from zoo.tuning.space import budget, check_recipe, make_space, parse_range
-from zoo.tuning.study import Study, Trial, opened
+from zoo.tuning.study import Trial, Trials, opened
 from zoo.utils.files import lock
 
 REGISTRY = 'architectures:\n  mini: {builder: "zoo.models.resnet_cifar:resnet_cifar", kwargs: {depth: 8, width: 4}}\n'
@@ -274,7 +274,7 @@ def objective(values: dict[str, float], epoch: int) -> float:
     return max(0.0, 0.9 - abs(values["optimizer.lr"] - 0.3) - 0.01 * (EPOCHS - epoch))
 
 
-def go_on(study: Study, stop_after: int | None = None) -> bool:
+def go_on(study: Trials, stop_after: int | None = None) -> bool:
     """One trial, or its first `stop_after` epochs; whether it was left unfinished."""
     trial = study.next()
     values = study.values(trial)

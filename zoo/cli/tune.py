@@ -82,7 +82,7 @@ def tune(
         try:
             check_data(inputs.with_recipe(end))
         except RecipeError as problem:
-            raise RecipeError(f"{where}: ", *problem.parts) from problem
+            raise RecipeError(*where, *problem.parts) from problem
 
     from zoo.render.progress import make_reporter
     from zoo.render.tuning import TrialLines, render

@@ -7,10 +7,10 @@ from pathlib import Path
 
 from zoo.render.document import as_csv, as_json, document
 from zoo.render.figures import COLOURS, figure
-from zoo.tuning.lr_find import BEGINNING, DIVERGED, SHARE, SMOOTHING, Found
+from zoo.tuning.lr_find import BEGINNING, DIVERGED, SHARE, SMOOTHING, RangeTest
 
 
-def render(found: Sequence[Found], style: str, title: str) -> str:
+def render(found: Sequence[RangeTest], style: str, title: str) -> str:
     """One row per model: both suggestions, and what to add to a command for each. JSON has the curves too."""
     if style == "json":
         return as_json([_record(one) | {"rates": one.rates, "losses": one.losses} for one in found])
@@ -48,7 +48,7 @@ def _rate(value: float | None) -> str:
     return "-" if value is None else f"{value:.3g}"
 
 
-def _record(one: Found) -> dict[str, object]:
+def _record(one: RangeTest) -> dict[str, object]:
     return {
         "model": one.model, "steps": len(one.losses), "first_loss": one.losses[0], "lowest_loss": min(one.losses),
         "lr_at_lowest": one.rates[one.losses.index(min(one.losses))], "lr_at_divergence": one.diverged,
@@ -56,7 +56,7 @@ def _record(one: Found) -> dict[str, object]:
     }  # fmt: skip
 
 
-def draw(found: Sequence[Found], title: str, path: Path) -> None:
+def draw(found: Sequence[RangeTest], title: str, path: Path) -> None:
     """Smoothed loss against the learning rate, a dot at the steepest descent and a cross at the share of divergence."""
     with figure(path, width=6.5, height=3.8) as made:
         axes = made.subplots()

@@ -99,7 +99,7 @@ def _record(tuning: Tuning) -> dict[str, object]:
 class TrialLines(TuningReporter):
     """What a bench shows, and lines for studies and trials."""
 
-    def study(self, model: Model, trials: int, done: int, path: Path) -> None:
+    def starts(self, model: Model, trials: int, done: int, path: Path) -> None:
         """The number of trials that are done."""
         self.say(f"{model.name}: {done} of {trials} trials done, {path}")
 

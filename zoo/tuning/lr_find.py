@@ -20,7 +20,7 @@ from zoo.engine import memory_format
 from zoo.engine.machine import configure_arithmetic, fresh_compiler
 from zoo.engine.optim import make_optimizer, set_lr
 from zoo.engine.step import TrainStep
-from zoo.errors import RecipeError
+from zoo.errors import Option, RecipeError
 from zoo.registry.fingerprint import definition
 from zoo.registry.model import Model
 from zoo.runner.inputs import Inputs
@@ -34,7 +34,7 @@ SHARE = 0.1  # of the rate at which it diverged
 
 
 @dataclass(frozen=True)
-class Found:
+class RangeTest:
     """One model's test. `rates` and `losses` (smoothed, nats) are by step; `diverged` is the rate that ended it.
 
     The first `beginning` steps are not judged.
@@ -76,7 +76,7 @@ def lr_find(
     high: float,
     steps: int,
     seed: int,
-) -> Found:
+) -> RangeTest:
     """Train `model` on the recipe's own batches for up to `steps` steps.
 
     Reads training images only, neither held-out nor test images, and stores nothing. Works in one process. Raises
@@ -115,9 +115,9 @@ def lr_find(
         loader.close()
     if len(losses) <= beginning:
         raise RecipeError(
-            f"{model.name}: its loss is no number at a learning rate of {diverged:g} already; lower --low"
+            f"{model.name}: its loss is no number at a learning rate of {diverged:g} already; lower ", Option("low")
         )
-    return Found(model.name, beginning, rates[: len(losses)], losses, diverged)
+    return RangeTest(model.name, beginning, rates[: len(losses)], losses, diverged)
 
 
 def _batches(loader: TrainLoader) -> Iterator[tuple[Tensor, Tensor]]:

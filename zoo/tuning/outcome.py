@@ -11,7 +11,7 @@ import yaml
 
 from zoo.recipes.catalogue import recipe_names
 from zoo.recipes.load import load_recipe
-from zoo.recipes.recipe import Recipe
+from zoo.recipes.recipe import Recipe, put
 from zoo.recipes.schema import Tuned
 from zoo.tuning.study import Trial
 from zoo.utils.files import write_atomic
@@ -62,12 +62,8 @@ def conclude(base: Recipe, name: str, dataset: str, budget: Tuned, trials: list[
         "dataset": dataset,
         "tuned": budget.model_dump(mode="json"),
     }
-    for key, value in best.values.items():
-        *parents, last = key.split(".")
-        section = content
-        for part in parents:
-            section = section[part]
-        section[last] = value
+    for key, number in best.values.items():
+        put(content, key, number)
     if name in recipe_names():
         content = {"extends": name} | _changes(load_recipe(name).model_dump(mode="json"), content)
     path = folder / f"{budget.trials}-trials" / f"{base.name}-tuned.yaml"
@@ -78,14 +74,13 @@ def conclude(base: Recipe, name: str, dataset: str, budget: Tuned, trials: list[
 
 
 def _changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
-    """What of `new` a recipe file has to say over `old`; a section of another kind is said in whole."""
-    found = {}
-    for key, value in new.items():
+    """What of `new` a recipe file has to state over `old`; a section of another kind is stated as a whole."""
+    changes = {}
+    for key, now in new.items():
         before = old.get(key)
-        if isinstance(value, dict) and isinstance(before, dict) and value.get("name") == before.get("name"):
-            value = _changes(before, value)
-            if value:
-                found[key] = value
-        elif value != before:
-            found[key] = value
-    return found
+        if isinstance(now, dict) and isinstance(before, dict) and now.get("name") == before.get("name"):
+            if inner := _changes(before, now):
+                changes[key] = inner
+        elif now != before:
+            changes[key] = now
+    return changes

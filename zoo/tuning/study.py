@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from zoo.engine.reporter import Relay
-from zoo.errors import MachineError, ResultError
+from zoo.errors import MachineError, Option, ResultError
 from zoo.recipes.schema import Tuned
 from zoo.registry.model import Model
 from zoo.tuning.space import Space
@@ -20,6 +20,7 @@ from zoo.utils.seeding import derive
 
 if TYPE_CHECKING:
     import optuna
+    from optuna.distributions import BaseDistribution
 
 FILE = "study.db"
 WORST = 0.0  # the accuracy of a trial that diverged
@@ -50,8 +51,8 @@ class TuningReporter(Relay):
     ``run`` is called with the number of the trial, 1 being the first.
     """
 
-    def study(self, model: Model, trials: int, done: int, path: Path) -> None:
-        """The trials of a model start; `done` of the `trials` are finished, in the study at `path`."""
+    def starts(self, model: Model, trials: int, done: int, path: Path) -> None:
+        """The trials of a model start; `done` of the `trials` are finished, in the folder `path`."""
 
     def tries(self, values: dict[str, float | int]) -> None:
         """What a trial tries."""
@@ -60,27 +61,27 @@ class TuningReporter(Relay):
         """A trial is finished."""
 
 
-class Study:
+class Trials:
     """The trials in `folder`. Use it inside :func:`opened`."""
 
-    def __init__(self, study: optuna.Study, folder: Path, space: Space, told: Tuned) -> None:
+    def __init__(self, study: optuna.Study, folder: Path, space: Space, budget: Tuned) -> None:
         self.folder = folder
-        self._study, self._space, self._told = study, space, told
+        self._study, self._space, self._budget = study, space, budget
         self._reported: set[int] = set()  # epochs of the trial at hand
 
     def next(self) -> optuna.Trial:
         """The trial that a killed process left, or else a new one: its number and its values are settled.
 
-        What is tried is a function of the seed, the trial's number and the results of all earlier trials, so that a
-        study which was interrupted goes on as if it had not been.
+        What is tried is a function of the seed, the trial's number and the results of all earlier trials, so that
+        tuning which was interrupted resumes as if it had not been.
         """
         import optuna
 
         states = optuna.trial.TrialState
-        for known in self._study.get_trials(deepcopy=False):
-            if known.state == states.RUNNING:
-                self._reported = set(known.intermediate_values)
-                return optuna.trial.Trial(self._study, known._trial_id)
+        for trial in self._study.get_trials(deepcopy=False):
+            if trial.state == states.RUNNING:
+                self._reported = set(trial.intermediate_values)
+                return optuna.trial.Trial(self._study, trial._trial_id)
         if not self._study.get_trials(deepcopy=False, states=(states.WAITING,)):
             # Enqueued first and then taken, so that no kill can fall between two values of one trial.
             self._study.enqueue_trial(self._draw(len(self._study.trials)))
@@ -92,35 +93,35 @@ class Study:
 
         if number == 0:
             return self._space.own
-        if number < self._told.startup_trials:
-            return self._space.point(number, self._told.seed)
+        if number < self._budget.startup_trials:
+            return self._space.point(number, self._budget.seed)
         # A study of its own, in memory: the sampler has then no other past than the trials.
-        seed = derive("tune", self._told.seed, number) % 2**32
+        seed = derive("tune", self._budget.seed, number) % 2**32
         sampler = optuna.samplers.TPESampler(
-            seed=seed, n_startup_trials=self._told.startup_trials, multivariate=True, constant_liar=False
+            seed=seed, n_startup_trials=self._budget.startup_trials, multivariate=True, constant_liar=False
         )
-        thrown = optuna.create_study(direction="maximize", sampler=sampler)
-        thrown.add_trials(self._study.trials)
-        drawn = thrown.ask(self._distributions()).params
-        return {key: self._space.value(key, value) for key, value in drawn.items()}
+        past = optuna.create_study(direction="maximize", sampler=sampler)
+        past.add_trials(self._study.trials)
+        drawn = past.ask(self._distributions()).params
+        return {key: self._space.rounded(key, number) for key, number in drawn.items()}
 
-    def _distributions(self) -> dict[str, Any]:
+    def _distributions(self) -> dict[str, BaseDistribution]:
         from optuna.distributions import FloatDistribution, IntDistribution
 
         return {
-            key: IntDistribution(int(looked.low), int(looked.high), log=looked.log)
+            key: IntDistribution(int(bounds.low), int(bounds.high), log=bounds.log)
             if key in self._space.whole
-            else FloatDistribution(looked.low, looked.high, log=looked.log)
-            for key, looked in self._space.ranges.items()
+            else FloatDistribution(bounds.low, bounds.high, log=bounds.log)
+            for key, bounds in self._space.ranges.items()
         }
 
     def values(self, trial: optuna.Trial) -> dict[str, float | int]:
         """What `trial` tries."""
         return {
-            key: trial.suggest_int(key, int(looked.low), int(looked.high), log=looked.log)
+            key: trial.suggest_int(key, int(bounds.low), int(bounds.high), log=bounds.log)
             if key in self._space.whole
-            else trial.suggest_float(key, looked.low, looked.high, log=looked.log)
-            for key, looked in self._space.ranges.items()
+            else trial.suggest_float(key, bounds.low, bounds.high, log=bounds.log)
+            for key, bounds in self._space.ranges.items()
         }
 
     def report(self, trial: optuna.Trial, epoch: int, accuracy: float) -> bool:
@@ -142,32 +143,30 @@ class Study:
         """All finished trials by number."""
         return [
             Trial(
-                number=known.number,
-                values={key: self._space.value(key, known.params[key]) for key in self._space.ranges},
-                accuracy=known.value if known.state.name == "COMPLETE" else None,
-                accuracies=[known.intermediate_values[epoch] for epoch in sorted(known.intermediate_values)],
-                diverged=bool(known.user_attrs.get("diverged")),
+                number=trial.number,
+                values={key: self._space.rounded(key, trial.params[key]) for key in self._space.ranges},
+                accuracy=trial.value if trial.state.name == "COMPLETE" else None,
+                accuracies=[accuracy for _, accuracy in sorted(trial.intermediate_values.items())],
+                diverged=bool(trial.user_attrs.get("diverged")),
             )
-            for known in self._study.get_trials(deepcopy=False)
-            if known.state.is_finished()
+            for trial in self._study.get_trials(deepcopy=False)
+            if trial.state.is_finished()
         ]
 
-    @property
-    def identity(self) -> dict[str, Any] | None:
-        """What the study was begun with, see :func:`zoo.runner.identity.identity_of`; None for a new one."""
-        return self._study.user_attrs.get("identity")
-
-    def begin(self, identity: dict[str, Any]) -> None:
-        """Store what a new study is of."""
-        self._study.set_user_attr("identity", identity)
+    def identity(self, new: dict[str, Any]) -> dict[str, Any]:
+        """The :func:`zoo.runner.identity.identity_of` that the trials began with: `new`, where there are none yet."""
+        if "identity" not in self._study.user_attrs:
+            self._study.set_user_attr("identity", new)
+        identity: dict[str, Any] = self._study.user_attrs["identity"]
+        return identity
 
 
 @contextlib.contextmanager
-def opened(folder: Path, space: Space, told: Tuned) -> Iterator[Study]:
-    """The study in `folder`, held against other zoo processes; a new one where there is none.
+def opened(folder: Path, space: Space, budget: Tuned) -> Iterator[Trials]:
+    """The trials in `folder`, locked against other zoo processes; none yet where the folder is new.
 
-    Raises :class:`MachineError` where another process is at it or the disk is full, and :class:`ResultError` for a
-    file that is damaged, no study, or of another version of Optuna.
+    Raises :class:`MachineError` where another process has them or the disk is full, and :class:`ResultError` for a
+    file that is damaged, no study of Optuna's, or of another version of it.
     """
     import optuna
     from sqlalchemy.exc import SQLAlchemyError
@@ -183,12 +182,12 @@ def opened(folder: Path, space: Space, told: Tuned) -> Iterator[Study]:
             study = optuna.create_study(
                 storage=storage,
                 sampler=optuna.samplers.RandomSampler(),  # draws nothing: every trial is enqueued with its values
-                pruner=_pruner(told),
-                study_name=told.model,
+                pruner=_pruner(budget),
+                study_name=budget.model,
                 direction="maximize",
                 load_if_exists=True,
             )
-            yield Study(study, folder, space, told)
+            yield Trials(study, folder, space, budget)
         except (SQLAlchemyError, optuna.exceptions.StorageInternalError) as problem:
             raise _explain(path, problem) from problem
         finally:
@@ -198,13 +197,13 @@ def opened(folder: Path, space: Space, told: Tuned) -> Iterator[Study]:
 
 
 def discard(folder: Path) -> None:
-    """Remove the study in `folder` and what came of it. Raises :class:`MachineError` where a process is at it."""
+    """Remove the trials in `folder` and their recipe. Raises :class:`MachineError` where another process has them."""
     with lock(folder / FILE):
-        for item in folder.iterdir():
-            if item.is_dir():
-                shutil.rmtree(item, ignore_errors=True)
-            elif item.name.startswith(FILE):  # SQLite may have left a journal
-                item.unlink()
+        for path in folder.iterdir():
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            elif path.name.startswith(FILE):  # SQLite may have left a journal
+                path.unlink()
 
 
 def _storage(path: Path) -> optuna.storages.RDBStorage:
@@ -214,15 +213,15 @@ def _storage(path: Path) -> optuna.storages.RDBStorage:
         return optuna.storages.RDBStorage(f"sqlite:///{path}")
     except RuntimeError as problem:  # how Optuna says that another version of it made the file
         line = " ".join(str(problem).split())
-        raise ResultError(f"{path}: {line} Or add --restart to tune from the beginning") from problem
+        raise ResultError(f"{path}: {line} Or add ", Option("restart"), " to tune from the beginning") from problem
 
 
-def _pruner(told: Tuned) -> optuna.pruners.BasePruner:
+def _pruner(budget: Tuned) -> optuna.pruners.BasePruner:
     import optuna
 
-    if told.pruner is None:
+    if budget.pruner is None:
         return optuna.pruners.NopPruner()
-    return optuna.pruners.MedianPruner(told.startup_trials, n_warmup_steps=told.pruner.warmup_epochs + 1)
+    return optuna.pruners.MedianPruner(budget.startup_trials, n_warmup_steps=budget.pruner.warmup_epochs + 1)
 
 
 def _explain(path: Path, problem: Exception) -> MachineError | ResultError:
@@ -236,7 +235,8 @@ def _explain(path: Path, problem: Exception) -> MachineError | ResultError:
             f"{path}: no space left on the disk; free some, then give the same command again: nothing earlier is lost"
         )
     if "readonly" in line or "unable to open" in line:
-        return MachineError(f"{path}: the folder cannot be written to ({line}); choose another with --runs")
+        return MachineError(f"{path}: the folder cannot be written to ({line}); choose another with ", Option("runs"))
     if "I/O error" in line or "locked" in line:
         return MachineError(f"{path}: {line}; when it is mended, give the same command again: nothing is lost")
-    return ResultError(f"{path}: the trials cannot be read ({line[:120]}); add --restart to tune from the beginning")
+    reason = f"{path}: the trials cannot be read ({line[:120]}); add "
+    return ResultError(reason, Option("restart"), " to tune from the beginning")

@@ -10,7 +10,7 @@ import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from zoo.engine.reporter import Relay, Reporter
 from zoo.engine.train import Outcome
@@ -24,10 +24,13 @@ from zoo.runner.identity import check_identity, identity_of
 from zoo.runner.inputs import Inputs
 from zoo.runner.run_one import set_up, train_on
 from zoo.tuning.outcome import Tuning, conclude
-from zoo.tuning.space import Space, budget, study_name
-from zoo.tuning.study import WORST, Study, TuningReporter, discard, opened
+from zoo.tuning.space import Space, budget, folder_name
+from zoo.tuning.study import WORST, Trials, TuningReporter, discard, opened
 from zoo.utils.files import lock, remove_leftovers
 from zoo.utils.seeding import derive
+
+if TYPE_CHECKING:
+    import optuna
 
 
 @dataclass(frozen=True)
@@ -48,7 +51,7 @@ class Search:
 
     def folder(self, model: Model) -> Path:
         """Where the trials of `model` and its recipe are."""
-        name = study_name(self.budget(model))
+        name = folder_name(self.budget(model))
         return self.runs / name / self.inputs.dataset.name / self.inputs.recipe.slug / model_folder(model.name)
 
     def budget(self, model: Model) -> Tuned:
@@ -61,31 +64,28 @@ def tune(models: Sequence[Model], search: Search, reporter: TuningReporter, rest
 
     No test image is read. A process that is killed loses no finished trial, and the running one goes on from its last
     epoch. `restart` throws away earlier trials. Raises :class:`zoo.errors.MachineError` when another process is at
-    one of the studies, :class:`zoo.errors.ResultError` when a study is of another definition of the model or of other
-    data, and what :func:`zoo.runner.run_one.set_up` and :func:`zoo.runner.run_one.train_on` raise.
+    a model's trials, :class:`zoo.errors.ResultError` when stored ones are of another definition of the model or of
+    other data, and what :func:`zoo.runner.run_one.set_up` and :func:`zoo.runner.run_one.train_on` raise.
     """
     if restart:  # all before the first trial: one that is interrupted must not leave old trials standing
         for model in models:
             discard(search.folder(model))
     tunings = []
     for model in models:
-        spent = search.budget(model)
-        folder = search.folder(model)
-        with opened(folder, search.space, spent) as study:
+        spent, folder = search.budget(model), search.folder(model)
+        with opened(folder, search.space, spent) as trials:
             identity = identity_of(model, search.inputs)
-            if study.identity is None:
-                study.begin(identity)
-            check_identity(RunFolder(folder), model, study.identity, identity)
-            done = study.finished()
+            check_identity(RunFolder(folder), model, trials.identity(identity), identity)
+            done = trials.finished()
             for trial in done:
                 _forget(RunFolder(folder / f"trial{trial.number}"))
-            reporter.study(model, search.trials, min(len(done), search.trials), folder)
-            while len(study.finished()) < search.trials:
-                _trial(study, model, search, reporter)
-            # Of a study that once had more trials its first ones count: no trial depends on a later one.
-            trials = study.finished()[: search.trials]
+            reporter.starts(model, search.trials, min(len(done), search.trials), folder)
+            while len(trials.finished()) < search.trials:
+                _trial(trials, model, search, reporter)
+            # Where there once were more trials the first ones count: no trial depends on a later one.
+            done = trials.finished()[: search.trials]
             base = search.inputs.recipe
-            tunings.append(conclude(base, search.recipe_name, search.dataset_name, spent, trials, folder))
+            tunings.append(conclude(base, search.recipe_name, search.dataset_name, spent, done, folder))
     return tunings
 
 
@@ -93,13 +93,13 @@ class _Pruned(Exception):
     """A trial is stopped; raised through the training loop, whose files are whole at that moment."""
 
 
-def _trial(study: Study, model: Model, search: Search, reporter: TuningReporter) -> None:
+def _trial(trials: Trials, model: Model, search: Search, reporter: TuningReporter) -> None:
     """Train one trial to its end, its pruning or its divergence."""
-    trial = study.next()
-    values = study.values(trial)
+    trial = trials.next()
+    values = trials.values(trial)
     inputs = search.inputs.with_recipe(with_values(search.inputs.recipe, values, f"trial {trial.number}"))
     # Not one of the seeds that a bench uses: a run of the tuned recipe would else be the trial that was chosen.
-    folder = RunFolder(study.folder / f"trial{trial.number}")
+    folder = RunFolder(trials.folder / f"trial{trial.number}")
     run = Run(model, derive("tuning", search.seed) % 10**9, folder)
     reporter.run(run, trial.number + 1, search.trials)
     reporter.tries(values)
@@ -109,7 +109,7 @@ def _trial(study: Study, model: Model, search: Search, reporter: TuningReporter)
     with lock(folder.path):
         make_folder(folder)
         remove_leftovers(folder.path)
-        pruning = _Pruning(reporter, study, trial, inputs.recipe.epochs)
+        pruning = _Pruning(reporter, trials, trial, inputs.recipe.epochs)
         ready = set_up(run, inputs, identity=identity)
         try:
             if ready.state is not None:
@@ -119,14 +119,14 @@ def _trial(study: Study, model: Model, search: Search, reporter: TuningReporter)
             accuracy = WORST if diverged else _held_out(outcome)
         except _Pruned:
             ready.batches.train.close()
-        study.finish(trial, accuracy, diverged)
+        trials.finish(trial, accuracy, diverged)
         _forget(folder)
-    reporter.ended(study.finished()[-1])
+    reporter.ended(trials.finished()[-1])
 
 
 def _forget(folder: RunFolder) -> None:
-    """Remove the files of a finished trial: what they say is in the study, and without a result they look like a run
-    that was left.
+    """Remove the files of a finished trial: Optuna has what they say, and without a result they look like a run that
+    was stopped.
     """
     folder.clear()
     remove_leftovers(folder.path)
@@ -136,15 +136,20 @@ def _forget(folder: RunFolder) -> None:
 
 def _held_out(outcome: Outcome) -> float:
     """The held-out accuracy of the weights that a run would store."""
-    return next(row.eval_accuracy for row in outcome.history if row.epoch == outcome.selected_epoch)
+    return next(_accuracy(row) for row in outcome.history if row.epoch == outcome.selected_epoch)
+
+
+def _accuracy(row: EpochRow) -> float:
+    assert row.eval_accuracy is not None, "tuning needs held-out images"
+    return row.eval_accuracy
 
 
 class _Pruning(Relay):
     """Passes progress on, and stops a trial that is to be pruned."""
 
-    def __init__(self, shown: Reporter, study: Study, trial: Any, epochs: int) -> None:
+    def __init__(self, shown: Reporter, trials: Trials, trial: optuna.Trial, epochs: int) -> None:
         super().__init__(shown)
-        self._study, self._trial, self._epochs = study, trial, epochs
+        self._trials, self._trial, self._epochs = trials, trial, epochs
 
     def epoch(self, row: EpochRow, epochs: int, rose_from: float | None, saved: bool) -> None:
         """The epoch is judged."""
@@ -154,8 +159,8 @@ class _Pruning(Relay):
     def judge(self, *rows: EpochRow) -> None:
         """Note the epochs and judge the newest; raises :class:`_Pruned`. The last epoch has nothing left to save.
 
-        The pruner looks at the newest epoch it was told of, and those before it were judged when they were.
+        The pruner looks at the newest epoch alone; those before it were judged when they were the newest.
         """
-        pruned = [self._study.report(self._trial, row.epoch, row.eval_accuracy) for row in rows]
+        pruned = [self._trials.report(self._trial, row.epoch, _accuracy(row)) for row in rows]
         if pruned[-1] and rows[-1].epoch < self._epochs:
             raise _Pruned
