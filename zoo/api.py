@@ -159,8 +159,8 @@ def read_runs(
         raise ResultError(f"no result.json under {', '.join(map(str, roots))}; `zoo bench MODEL` makes runs")
     stored = load_all(paths)
     stored = _chosen(stored, "data set", dataset, [(run.result.dataset.name,) for run in stored])
-    recipes = [run.result.recipe for run in stored]
-    stored = _chosen(stored, "recipe", recipe, [(part.name, f"{part.name}-{part.fingerprint[:8]}") for part in recipes])
+    recipes = [(run.result.recipe.name, run.result.recipe.slug) for run in stored]
+    stored = _chosen(stored, "recipe", recipe, recipes)
     patterns = [model] if isinstance(model, str) else list(model)
     if patterns:
         names = {run.result.model.name for run in stored}
@@ -192,7 +192,7 @@ def _flat(stored: Stored) -> dict[str, Any]:
         "dataset_fingerprint": result.dataset.fingerprint,
         "recipe": result.recipe.name,
         "fingerprint": result.recipe.fingerprint,
-        "precision": result.recipe.content["precision"],
+        "precision": result.recipe.precision,
         "selection": result.selection.split,
         "selection_rule": result.selection.rule,
         "model": result.model.name,

@@ -13,7 +13,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from PIL import Image
-from run_files import find_run, snapshot
+from run_files import find_run, save_edited, snapshot
 
 # Text from outside that a page, a picture or a caption could take for its own language.
 CLASSES = ("<b>bold\"&'", "$x^2$ \\frac", "{{ 7 * 7 }}", "a rather long name of a class")
@@ -237,7 +237,7 @@ def test_runs_that_have_no_pictures(zoo, benched, copied: Path) -> None:
     check(zoo("explain", copied, code=2), f"{copied / 'history.csv'}: the history cannot be read")
     result = json.loads((copied / "result.json").read_text())
     result |= {"status": "diverged", "diverged_epoch": 2, "diverged_step": 1, "test": None, "holdout": None}
-    (copied / "result.json").write_text(json.dumps(result | {"train": None}))
+    (copied / "result.json").write_text(json.dumps(result | {"train": None, "epochs_to_90_percent": None}))
     check(zoo("explain", copied, code=2), f"{copied}: the run diverged at epoch 2", "no weights")
 
 
@@ -245,7 +245,7 @@ def test_images_of_another_size(zoo, benched, copied: Path) -> None:
     """A recipe that had not resized them; ``--dataset`` of such images would do the same."""
     result = json.loads((copied / "result.json").read_text())
     result["recipe"]["content"]["augment"]["eval"] = result["recipe"]["content"]["augment"]["eval"][1:]
-    (copied / "result.json").write_text(json.dumps(result))
+    save_edited(copied / "result.json", result)
     check(zoo("explain", copied, code=2), "on noise, images of shape (3, 32, 32)", "of another size; resize them")
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
-from run_files import find_run, snapshot
+from run_files import find_run, save_edited, snapshot
 
 from zoo.data import datasets
 from zoo.results.folder import load_predictions
@@ -164,7 +164,7 @@ def test_a_size_that_cannot_be_told(zoo, benched, tmp_path: Path) -> None:
     result = json.loads((benched.blots / "result.json").read_text())
     steps = result["recipe"]["content"]["augment"]["eval"]
     result["recipe"]["content"]["augment"]["eval"] = [{"CenterCrop": {"height": 24, "width": 24}}, *steps]
-    (tmp_path / "result.json").write_text(json.dumps(result))
+    save_edited(tmp_path / "result.json", result)
     (tmp_path / "model.safetensors").write_bytes((benched.blots / "model.safetensors").read_bytes())
     check(zoo("predict", tmp_path, "data/blots/test", code=2), "cannot be told", "give it with --size WIDTHxHEIGHT")
     assert len(zoo("predict", tmp_path, "data/blots/test", "--size", "28x28").stdout.splitlines()) == COUNT

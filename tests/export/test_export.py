@@ -26,6 +26,7 @@ import torch
 import yaml
 from huggingface_hub import ModelCard
 from PIL import Image
+from run_files import save_edited
 
 from zoo.data import datasets
 from zoo.engine.evaluate import evaluate
@@ -192,7 +193,7 @@ def test_the_card_tells_what_chose_and_how_it_was_evaluated(benched, copied: Pat
     result["recipe"]["content"] |= {"mirror_evaluation": True, "shifted_evaluation": 1}
     result["selection"]["split"] = "test"
     result["environment"]["processes"] = 3
-    (copied / "result.json").write_text(json.dumps(result))
+    save_edited(copied / "result.json", result)
     benched.cli.ok("export", copied, "--to", "safetensors", "--out", tmp_path / "out")
     card = ModelCard.load(tmp_path / "out" / "README.md")
     (figure,) = card.data.eval_results
@@ -259,7 +260,7 @@ def test_mistakes(benched, copied: Path, tmp_path: Path) -> None:
             "recipe": result["recipe"] | {"content": result["recipe"]["content"] | {"augment": content}}
         }
         changed["recipe"]["content"]["augment"] = content | {"eval": steps}
-        (copied / "result.json").write_text(json.dumps(changed))
+        save_edited(copied / "result.json", changed)
         check_refused(cli("export", copied, *to), said)
     other = result | {"dataset": result["dataset"] | {"fingerprint": "0" * 64}}
     (copied / "result.json").write_text(json.dumps(other))

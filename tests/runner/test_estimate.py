@@ -19,6 +19,7 @@ from zoo.registry.merge import load_registry
 from zoo.render.estimate import duration, render
 from zoo.results.folder import load_result, save_result
 from zoo.results.history import load_history, save_history
+from zoo.results.schema import Diverged
 from zoo.runner import estimate
 from zoo.runner.estimate import Estimate, at_a_time
 from zoo.runner.inputs import Inputs
@@ -163,8 +164,9 @@ def test_a_run_that_diverged_is_said_with_its_epoch(benched, here):
     """Also where it diverged in the evaluation at its end, after the last epoch."""
     (run,) = estimates_of(benched, "resnet20_ln")
     stored = load_result(run.folder / "result.json")
-    changes = {"status": "diverged", "diverged_epoch": 2, "diverged_step": 2, "epochs_trained": 2, "test": None}
-    save_result(run.folder / "result.json", stored.model_copy(update=changes))
+    changes = {"status": "diverged", "diverged_epoch": 2, "diverged_step": 2, "epochs_trained": 2}
+    changes |= dict.fromkeys(("test", "holdout", "train", "epochs_to_90_percent"))
+    save_result(run.folder / "result.json", Diverged(**dict(stored) | changes))
     (run,) = estimates_of(benched, "resnet20_ln")
     assert (run.state, run.epoch) == ("diverged", 2)
     assert "diverged at epoch 2 " in render({"head": [run]}, describe(estimate.torch.device("cpu")))

@@ -5,9 +5,12 @@ from __future__ import annotations
 import csv
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from safetensors.numpy import load_file
+
+from zoo.recipes.recipe import fingerprint_of
 
 TIMES = ("train_images_per_second", "train_seconds", "eval_seconds")
 
@@ -16,6 +19,12 @@ def find_run(folder: Path, model: str, seed: int = 0) -> Path:
     """The folder of the only run of this model and seed under `folder`/runs."""
     (found,) = (folder / "runs").glob(f"*/*/{model}/seed{seed}")
     return found
+
+
+def save_edited(path: Path, result: dict[str, Any]) -> None:
+    """Write the JSON `result` as ``result.json``, its recipe with the fingerprint of its content."""
+    recipe = result["recipe"] | {"fingerprint": fingerprint_of(result["recipe"]["content"])}
+    path.write_text(json.dumps(result | {"recipe": recipe}))
 
 
 def snapshot(folder: Path) -> dict[str, tuple[int, bytes]]:

@@ -102,8 +102,7 @@ def make_run(
         target[last] = value
     content["recipe"]["fingerprint"] = fingerprint_of(content["recipe"]["content"])
     result = RESULT.validate_python(content)
-    slug = f"{result.recipe.name}-{result.recipe.fingerprint[:8]}"
-    folder = RunFolder.of(runs, result.dataset.name, slug, result.model.name, seed)
+    folder = RunFolder.of(runs, result.dataset.name, result.recipe.slug, result.model.name, seed)
     folder.path.mkdir(parents=True, exist_ok=True)
     save_result(folder.result, result)
     save_history(folder.history, history(epochs, (correct or 90) / IMAGES))

@@ -13,7 +13,7 @@ from zoo.comparison.baseline import differences
 from zoo.comparison.row import QUALITY, Row, row_of
 from zoo.errors import ResultError, unknown
 from zoo.recipes.diff import flatten
-from zoo.recipes.tta import TestTimeAugmentation
+from zoo.recipes.recipe import slug_of
 from zoo.results.folder import Stored
 from zoo.results.schema import Result
 from zoo.utils.gcpause import paused_gc
@@ -49,7 +49,9 @@ class Group:
     @property
     def slug(self) -> str:
         """The recipe as tables call it."""
-        return f"{self.recipe}{' of ' if self.budget else '-'}{self.recipe_fingerprint[:8]}"
+        if self.budget:
+            return f"{self.recipe} of {self.recipe_fingerprint[:8]}"
+        return slug_of(self.recipe, self.recipe_fingerprint)
 
     @property
     def chosen(self) -> str:
@@ -103,12 +105,12 @@ def compare(
 
 def is_tuned(result: Result) -> bool:
     """Whether the recipe of `result` was tuned for its model: not for none, and not for another one."""
-    return result.recipe.content.get("tuned", {}).get("model") == result.model.name
+    return result.recipe.tuned.get("model") == result.model.name
 
 
 def _budget(result: Result) -> dict[str, Any]:
     """What the runs of one group of tuned recipes share."""
-    return {key: value for key, value in result.recipe.content["tuned"].items() if key != "model"}
+    return {key: value for key, value in result.recipe.tuned.items() if key != "model"}
 
 
 def _values(result: Result, budget: dict[str, Any]) -> dict[str, str]:
@@ -122,7 +124,7 @@ def _mixed(groups: Sequence[Sequence[_Known]], seconds_to: float | None) -> Grou
     letters: dict[str, str] = {}
     told = [
         {"dataset": first.dataset.name, "dataset_fingerprint": first.dataset.fingerprint[:8]}
-        | {"recipe": f"{first.recipe.name}-{first.recipe.fingerprint[:8]}"}
+        | {"recipe": first.recipe.slug}
         | {key: str(value) for key, value in flatten(first.recipe.content).items()}
         for first in (runs[0].result for runs in groups)
     ]
@@ -203,12 +205,12 @@ def _group(
         recipe_fingerprint=budget["base"] if budget else first.recipe.fingerprint,
         selection=first.selection.split,
         rule=first.selection.rule,
-        precision=first.recipe.content["precision"],
+        precision=first.recipe.precision,
         rows=_ranked([row for row, _ in rows]),
         machines={letter: machine for machine, letter in letters.items()},
         seconds_to=seconds_to,
         budget=budget,
-        views=TestTimeAugmentation.of(first.recipe.content).words,
+        views=first.recipe.tta.words,
     )
 
 
@@ -299,8 +301,3 @@ def _machine(result: Result) -> str:
     workers = f", {settings.workers} workers" if settings.executor == "albumentations" else ""
     how = ", compiled" * settings.compiled + ", deterministic" * settings.deterministic
     return f"{result.machine}, {settings.executor} augmentation{workers}{how}"
-
-
-def slug(group: Group) -> str:
-    """The recipe as folders and tables call it."""
-    return f"{group.recipe}-{group.recipe_fingerprint[:8]}"

@@ -54,8 +54,7 @@ class Subject:
     @property
     def recipe(self) -> str:
         """Name and first eight digits of the fingerprint."""
-        recipe = self.run.result.recipe
-        return f"{recipe.name}-{recipe.fingerprint[:8]}"
+        return self.run.result.recipe.slug
 
     @property
     def chosen(self) -> str:

@@ -17,7 +17,7 @@ from zoo.export.card import card, config
 from zoo.export.formats import FORMATS, encode
 from zoo.export.graph import Graph, normalisation
 from zoo.render.recipes import as_yaml
-from zoo.results.recipe_source import Given
+from zoo.results.recipe_source import described
 from zoo.trained.load import TrainedRun
 from zoo.utils.files import write_atomic
 
@@ -45,13 +45,12 @@ def export(run: TrainedRun, data: Dataset, to: str, licence: str) -> Export:
     example = torch.zeros(2, channels, height, width)
     content = encode(chosen, graph, example, facts, run.folder.weights.read_bytes())
     check = checks.check(chosen.open(content, graph), wanted, f"{run.folder.path} as {chosen.label}")
-    recipe = run.result.recipe
-    source = Given(recipe.name, f"of {run.model.name} seed {run.result.seed}", run.result.dataset.name, recipe.content)
+    recipe = described(run.result, f"of {run.model.name} seed {run.result.seed}")
     files = {
         chosen.file: content,
         "config.json": json.dumps(facts, indent=1, ensure_ascii=False).encode() + b"\n",
         "README.md": card(run, facts, chosen, check, licence).encode(),
-        f"{recipe.name}.yaml": as_yaml(source).encode(),
+        f"{recipe.name}.yaml": as_yaml(recipe).encode(),
     }
     return Export(files, check)
 

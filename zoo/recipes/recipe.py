@@ -117,8 +117,13 @@ class Recipe(Section):
 
     @property
     def slug(self) -> str:
-        """``<name>-<first 8 digits of the fingerprint>``, the name of the folder of its runs."""
-        return f"{self.name}-{self.fingerprint[:8]}"
+        """:func:`slug_of` its name and fingerprint."""
+        return slug_of(self.name, self.fingerprint)
+
+
+def slug_of(name: str, fingerprint: str) -> str:
+    """``<name>-<first 8 digits of the fingerprint>``, as folders and tables call a recipe."""
+    return f"{name}-{fingerprint[:8]}"
 
 
 def fingerprint_of(content: dict[str, Any]) -> str:

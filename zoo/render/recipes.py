@@ -11,10 +11,10 @@ from tabulate import tabulate
 
 from zoo.recipes.diff import Difference, differences
 from zoo.render.marks import TEST_MARK, TEST_NOTE
-from zoo.results.recipe_source import Given
+from zoo.results.recipe_source import DescribedRecipe
 
 
-def as_yaml(given: Given) -> str:
+def as_yaml(given: DescribedRecipe) -> str:
     """`given` as a recipe file, with what a file does not say in comments: written to one, it is the same recipe, or
     the comments say that it is not.
     """
@@ -33,36 +33,36 @@ def as_yaml(given: Given) -> str:
     return "".join(f"# {comment}\n" for comment in comments) + text
 
 
-def as_differences(a: Given, b: Given, style: str) -> str:
+def as_differences(a: DescribedRecipe, b: DescribedRecipe, style: str) -> str:
     """What differs between `a` and `b` in one of :data:`FORMATS`, ending in a newline."""
     return FORMATS[style](a, b, differences(a.content, b.content))
 
 
-def _text(a: Given, b: Given, found: Sequence[Difference]) -> str:
+def _text(a: DescribedRecipe, b: DescribedRecipe, found: Sequence[Difference]) -> str:
     return _table(a, b, found, "simple")
 
 
-def _markdown(a: Given, b: Given, found: Sequence[Difference]) -> str:
+def _markdown(a: DescribedRecipe, b: DescribedRecipe, found: Sequence[Difference]) -> str:
     return _table(a, b, found, "github")
 
 
-def _json(a: Given, b: Given, found: Sequence[Difference]) -> str:
+def _json(a: DescribedRecipe, b: DescribedRecipe, found: Sequence[Difference]) -> str:
     told = {
-        side: {"name": given.name, "fingerprint": given.fingerprint, "selection": given.content["selection"]["split"]}
+        side: {"name": given.name, "fingerprint": given.fingerprint, "selection": given.selection_split}
         for side, given in (("a", a), ("b", b))
     }
     told |= {"same_fingerprint": not found, "differences": [vars(item) for item in found]}
     return json.dumps(told, indent=1) + "\n"
 
 
-FORMATS: dict[str, Callable[[Given, Given, Sequence[Difference]], str]] = {
+FORMATS: dict[str, Callable[[DescribedRecipe, DescribedRecipe, Sequence[Difference]], str]] = {
     "text": _text,
     "markdown": _markdown,
     "json": _json,
 }
 
 
-def _table(a: Given, b: Given, found: Sequence[Difference], style: str) -> str:
+def _table(a: DescribedRecipe, b: DescribedRecipe, found: Sequence[Difference], style: str) -> str:
     notes = [TEST_NOTE] if a.selects_on_test or b.selects_on_test else []
     if not found:
         same = f"same fingerprint {_marked(a, a.fingerprint[:8])}: nothing that can change accuracy differs"
@@ -77,7 +77,7 @@ def _table(a: Given, b: Given, found: Sequence[Difference], style: str) -> str:
     return "\n".join([table, *([""] * bool(notes)), *notes]) + "\n"
 
 
-def _marked(given: Given, text: str) -> str:
+def _marked(given: DescribedRecipe, text: str) -> str:
     return f"{text} {TEST_MARK}" if given.selects_on_test else text
 
 

@@ -13,6 +13,7 @@ from collections.abc import Callable, Hashable, Iterable, Sequence
 from functools import partial
 
 from zoo.comparison.baseline import FINEST
+from zoo.recipes.recipe import slug_of
 from zoo.render.comparison import TEST_MARK
 from zoo.render.document import document
 from zoo.render.marks import TEST_NOTE
@@ -61,7 +62,7 @@ FORMATS: dict[str, Callable[[Sequence[Record], Sequence[str]], str]] = {
 
 
 def _title(first: Record) -> str:
-    recipe = f"{first.recipe}-{first.recipe_fingerprint[:8]}"
+    recipe = slug_of(first.recipe, first.recipe_fingerprint)
     return (
         f"{first.dataset}, {first.images:,} test images; trained on {first.trained_on}, recipe {recipe}, "
         f"{first.precision}"

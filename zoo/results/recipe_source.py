@@ -4,41 +4,21 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from zoo.errors import RecipeError, ResultError
 from zoo.recipes.catalogue import recipe_names
 from zoo.recipes.load import load_recipe
-from zoo.recipes.recipe import Recipe, fingerprint_of
+from zoo.recipes.recipe import Recipe, fingerprint_of, slug_of
 from zoo.results.folder import find_results, load_result
-from zoo.results.schema import Result
+from zoo.results.schema import RecipePart, Result
 
 
-@dataclass(frozen=True)
-class Given:
-    """A whole recipe. `content` is :meth:`zoo.recipes.recipe.Recipe.canonical`; the rest can change no accuracy."""
+class DescribedRecipe(RecipePart):
+    """A whole recipe. All that can change the accuracy is in `content`."""
 
-    name: str
     description: str
     dataset: str
-    content: dict[str, Any]
-
-    @property
-    def fingerprint(self) -> str:
-        """Of the content."""
-        return fingerprint_of(self.content)
-
-    @property
-    def slug(self) -> str:
-        """As folders and tables call it."""
-        return f"{self.name}-{self.fingerprint[:8]}"
-
-    @property
-    def selects_on_test(self) -> bool:
-        """Whether the test set chooses the weights."""
-        return self.content["selection"]["split"] == "test"
 
     @property
     def of_old(self) -> bool:
@@ -52,13 +32,13 @@ class Given:
 
     def resolved(self) -> dict[str, str]:
         """Precision -> slug of the runs, where `precision` is ``auto``: that is resolved before a run's fingerprint."""
-        if self.content["precision"] != "auto":
+        if self.precision != "auto":
             return {}
         prints = {choice: fingerprint_of(self.content | {"precision": choice}) for choice in ("fp32", "bf16")}
-        return {choice: f"{self.name}-{fingerprint[:8]}" for choice, fingerprint in prints.items()}
+        return {choice: slug_of(self.name, fingerprint) for choice, fingerprint in prints.items()}
 
 
-def find(text: str, overrides: Sequence[str] = ()) -> Given:
+def find(text: str, overrides: Sequence[str] = ()) -> DescribedRecipe:
     """The recipe that `text` names: built in, a file, either with changes (``laptop,epochs=6,optimizer.lr=0.05``), or
     a folder or ``result.json`` of runs. `overrides` are more ``key=value`` changes.
 
@@ -79,19 +59,26 @@ def find(text: str, overrides: Sequence[str] = ()) -> Given:
             f"{name}: is what tables call the recipe of stored runs; give their folder, as in runs/DATASET/{name}"
         )
     recipe = load_recipe(name, [*changes, *overrides])
-    return Given(recipe.name, recipe.description, recipe.dataset, recipe.canonical())
+    return DescribedRecipe(
+        name=recipe.name,
+        fingerprint=recipe.fingerprint,
+        content=recipe.canonical(),
+        description=recipe.description,
+        dataset=recipe.dataset,
+    )
 
 
-def _stored(root: Path) -> Given:
+def described(result: Result, description: str) -> DescribedRecipe:
+    """The recipe of a stored run."""
+    return DescribedRecipe(**dict(result.recipe), description=description, dataset=result.dataset.name)
+
+
+def _stored(root: Path) -> DescribedRecipe:
     results = {path: load_result(path) for path in find_results([root])}
     if not results:
         raise ResultError(f"no result.json under {root}; a run has one as soon as it is done")
-    slugs = sorted({_slug(result) for result in results.values()})
+    slugs = sorted({result.recipe.slug for result in results.values()})
     if len(slugs) > 1:
         raise ResultError(f"{root} has runs of {len(slugs)} recipes; give the folder of one: {', '.join(slugs)}")
     path, result = next(iter(results.items()))
-    return Given(result.recipe.name, f"as stored in {path}", result.dataset.name, result.recipe.content)
-
-
-def _slug(result: Result) -> str:
-    return f"{result.recipe.name}-{result.recipe.fingerprint[:8]}"
+    return described(result, f"as stored in {path}")

@@ -10,7 +10,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, model_validator
 
-from zoo.recipes.recipe import fingerprint_of
+from zoo.recipes.recipe import fingerprint_of, slug_of
+from zoo.recipes.tta import TestTimeAugmentation
 
 SCHEMA_VERSION = 2  # 2: train, epochs_to_90_percent, top5_accuracy, brier, activation_bytes, deterministic
 
@@ -53,6 +54,56 @@ class RecipePart(Part):
         if fingerprint_of(self.content) != self.fingerprint:
             raise ValueError("the fingerprint is not that of the content")
         return self
+
+    @property
+    def slug(self) -> str:
+        """As folders and tables call the recipe."""
+        return slug_of(self.name, self.fingerprint)
+
+    @property
+    def precision(self) -> str:
+        """In which the run was trained and evaluated, such as ``bf16``."""
+        return str(self.content["precision"])
+
+    @property
+    def epochs(self) -> int:
+        """How long the recipe trains."""
+        return int(self.content["epochs"])
+
+    @property
+    def split(self) -> dict[str, Any]:
+        """:class:`zoo.recipes.schema.Split` as plain data."""
+        return dict(self.content["split"])
+
+    @property
+    def train_transforms(self) -> list[dict[str, Any]]:
+        """What is done to an image in training; :mod:`zoo.data.augment.spec` reads it."""
+        return list(self.content["augment"]["train"])
+
+    @property
+    def eval_transforms(self) -> list[dict[str, Any]]:
+        """What is done to an image in evaluation; :mod:`zoo.data.augment.spec` reads it."""
+        return list(self.content["augment"]["eval"])
+
+    @property
+    def tta(self) -> TestTimeAugmentation:
+        """What of each image is shown to the model in evaluation."""
+        return TestTimeAugmentation.of(self.content)
+
+    @property
+    def tuned(self) -> dict[str, Any]:
+        """:class:`zoo.recipes.schema.Tuned` as plain data; empty where the recipe was not tuned."""
+        return dict(self.content.get("tuned") or {})
+
+    @property
+    def selection_split(self) -> str:
+        """The split that chooses the weights: ``holdout`` or ``test``."""
+        return str(self.content["selection"]["split"])
+
+    @property
+    def selects_on_test(self) -> bool:
+        """Whether the test set chooses the weights."""
+        return self.selection_split == "test"
 
 
 class DatasetPart(Part):

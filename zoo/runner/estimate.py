@@ -18,7 +18,6 @@ from zoo.builder.construct import build
 from zoo.engine.checkpoint import load_state
 from zoo.engine.counts import count_macs
 from zoo.errors import ResultError
-from zoo.recipes.tta import TestTimeAugmentation
 from zoo.registry.fingerprint import definition
 from zoo.registry.model import Model
 from zoo.results.folder import Stored, find_results, load_all, load_result
@@ -139,7 +138,7 @@ def _paces(stored: Path, precision: str, environment: Mapping[str, Any]) -> list
 
 def _alike(result: Result, precision: str, environment: Mapping[str, Any]) -> bool:
     same = all(result.environment.get(name) == environment.get(name) for name in MACHINE)
-    return same and result.status == "finished" and result.recipe.content["precision"] == precision
+    return same and result.status == "finished" and result.recipe.precision == precision
 
 
 def _pace(run: Stored) -> _Pace | None:
@@ -153,7 +152,7 @@ def _pace(run: Stored) -> _Pace | None:
     part = result.test if result.selection.split == "test" else result.holdout
     here = [row for row in history if row.epoch > result.environment.get("moved_after", 0)]
     eval_seconds = [row.eval_seconds for row in here if row.eval_split]
-    passes = TestTimeAugmentation.of(result.recipe.content).passes
+    passes = result.recipe.tta.passes
     if not here or not result.model.macs:
         return None
     return _Pace(

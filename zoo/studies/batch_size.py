@@ -8,7 +8,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from zoo.comparison.groups import Group, compare, slug
+from zoo.comparison.groups import Group, compare
 from zoo.comparison.row import Row
 from zoo.errors import RecipeError, ResultError
 from zoo.recipes.load import load_recipe
@@ -103,7 +103,7 @@ def by_size(runs: Sequence[Stored]) -> tuple[str, dict[int, Group]]:
         found[content.pop("batch_size")].append(group)
         content["optimizer"].pop("lr")
         rest.add((group.dataset_fingerprint, json.dumps(content, sort_keys=True)))
-    names = ", ".join(f"{group.dataset} {slug(group)}" for group in groups)
+    names = ", ".join(f"{group.dataset} {group.slug}" for group in groups)
     if len(rest) > 1:
         raise ResultError(
             f"these runs differ in more than batch size and learning rate: {names}; choose with --dataset and "

@@ -36,12 +36,12 @@ class TrainedRun:
     @property
     def tta(self) -> TestTimeAugmentation:
         """What of each image its recipe shows the model when it evaluates."""
-        return TestTimeAugmentation.of(self.result.recipe.content)
+        return self.result.recipe.tta
 
     @property
     def precision(self) -> str:
         """In which it was trained and evaluated, such as ``bf16``."""
-        return self.result.recipe.content["precision"]
+        return self.result.recipe.precision
 
     def loader(
         self,
@@ -57,7 +57,7 @@ class TrainedRun:
         return EvalLoader(
             images,
             labels,
-            self.result.recipe.content["augment"]["eval"],
+            self.result.recipe.eval_transforms,
             batch_size=batch_size,
             device=device,
             executor=self.result.settings.executor,

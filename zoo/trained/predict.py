@@ -93,9 +93,8 @@ def image_size(run: TrainedRun) -> Size | None:
     name = run.result.dataset.name
     if side := shapes10.SIZE if name == "shapes10" else decode.expected(name)[1]:
         return side, side
-    if [spec.name for spec in parse(run.result.recipe.content["augment"]["eval"], str(run.folder.path))][:1] == [
-        "Resize"
-    ]:
+    specs = parse(run.result.recipe.eval_transforms, str(run.folder.path))
+    if specs and specs[0].name == "Resize":
         return None
     device = torch.device("cpu")
     model, fitting = run.load(device), []

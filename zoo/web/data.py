@@ -34,7 +34,8 @@ class Page:
     def where(self) -> str:
         """The folder that a bench gives such a run, from the data set on: no path of one machine is shown."""
         result = self.result
-        return RunFolder.of(Path(), result.dataset.name, slug(result), result.model.name, result.seed).path.as_posix()
+        folder = RunFolder.of(Path(), result.dataset.name, result.recipe.slug, result.model.name, result.seed)
+        return folder.path.as_posix()
 
 
 @dataclass(frozen=True)
@@ -90,11 +91,6 @@ def run_id(folder: Path, model: str, seed: int) -> str:
     return f"{readable}-seed{seed}-{hashlib.sha256(str(folder).encode()).hexdigest()[:10]}".lstrip("-")
 
 
-def slug(result: Result) -> str:
-    """The recipe as folders and tables call it."""
-    return f"{result.recipe.name}-{result.recipe.fingerprint[:8]}"
-
-
 def architecture(result: Result) -> str:
     """Its name, or a dash for a model with a builder of its own."""
     told = result.model.definition.get("architecture")
@@ -134,7 +130,7 @@ def _table(anchor: str, group: Group, pages: Sequence[Page]) -> Table:
         left.remove(runs)
         lines.append(Line(row, runs, architecture(runs[0].result), _band(row, scale)))
     first = lines[0].runs[0].result
-    return Table(anchor, group, lines, slug(first), first.recipe.content)
+    return Table(anchor, group, lines, first.recipe.slug, first.recipe.content)
 
 
 def _is_row(row: Row, machine: str, runs: Sequence[Page]) -> bool:

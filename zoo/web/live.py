@@ -17,7 +17,7 @@ from zoo.errors import MachineError, ResultError, ZooError, did_you_mean
 from zoo.results.folder import EXPLAIN, FILE, RunFolder, find_results, load_all
 from zoo.results.history import load_history
 from zoo.web.charts import curve
-from zoo.web.data import run_id, slug
+from zoo.web.data import run_id
 from zoo.web.writer import render
 
 OFTEN = 1.0  # seconds: however many pages ask, the folders are not searched more often
@@ -90,9 +90,7 @@ class Site:
         self._files = {path.relative_to(fresh).as_posix() for path in fresh.rglob("*") if path.is_file()}
         self._edition += 1
         shutil.rmtree(self.folder / str(self._edition - 2), ignore_errors=True)  # the last one may still be read
-        self._epochs = {
-            (run.result.dataset.name, slug(run.result)): run.result.recipe.content.get("epochs", 0) for run in stored
-        }
+        self._epochs = {(run.result.dataset.name, run.result.recipe.slug): run.result.recipe.epochs for run in stored}
 
 
 def unfinished(roots: Sequence[Path], epochs: dict[tuple[str, str], int]) -> tuple[list[dict[str, Any]], str | None]:

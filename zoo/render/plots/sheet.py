@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from zoo.comparison.groups import Group, slug
+from zoo.comparison.groups import Group
 from zoo.comparison.row import Row
 from zoo.errors import ResultError
 from zoo.render.figures import COLOURS, MARKERS, check_figure, figure
@@ -67,7 +67,7 @@ def style(number: int) -> dict[str, Any]:
 def only_group(groups: Sequence[Group]) -> Group:
     """The group that one figure shows. Raises :class:`ResultError` for runs of more than one data set or recipe."""
     if len(groups) > 1:
-        names = list(dict.fromkeys(f"{group.dataset} {slug(group)}" for group in groups))
+        names = list(dict.fromkeys(f"{group.dataset} {group.slug}" for group in groups))
         told = ", ".join(names[:6]) + (f" and {len(names) - 6} more" if len(names) > 6 else "")
         way = "choose with --dataset and --recipe" if len(names) > 1 else "their images differ; name the folder of one"
         raise ResultError(f"one figure holds one data set and recipe, and these runs have {len(groups)}: {told}; {way}")
@@ -80,7 +80,7 @@ def check_rows(group: Group) -> None:
     for name in names:
         if names.count(name) > 1:
             raise ResultError(
-                f"{name} stands in {names.count(name)} rows of {slug(group)} (one seed on several machines, or another "
+                f"{name} stands in {names.count(name)} rows of {group.slug} (one seed on several machines, or another "
                 "definition); name the folder of one of them"
             )
 
@@ -113,7 +113,7 @@ def labels(rows: Sequence[Row]) -> tuple[str, list[str]]:
 
 def about(group: Group, common: str) -> str:
     """The first line of a heading: what `group` is of, and its models' `common` part."""
-    parts = [f"{group.dataset}, recipe {slug(group)}, {group.precision}", *([common] if common else [])]
+    parts = [f"{group.dataset}, recipe {group.slug}, {group.precision}", *([common] if common else [])]
     return ", ".join(parts)
 
 
