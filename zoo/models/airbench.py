@@ -34,7 +34,7 @@ class Whitening(nn.Conv2d):
         largest = directions.gather(0, directions.abs().argmax(0, keepdim=True))
         filters = (directions * largest.sign() / (variances + EPS).sqrt()).T.reshape(-1, in_channels, 2, 2)
         self.weight = nn.Parameter(torch.cat([filters, -filters]).float(), requires_grad=False)
-        nn.init.zeros_(self.bias)
+        self.bias = nn.Parameter(torch.zeros(self.out_channels))
 
 
 class ConvNormAct(nn.Module):
@@ -46,11 +46,12 @@ class ConvNormAct(nn.Module):
         self.pool = nn.MaxPool2d(2) if pool else nn.Identity()
         self.norm1 = norm(channels)
         self.act1 = norm.act(nn.GELU)
-        nn.init.dirac_(self.conv1.weight.data[:in_channels])
+        nn.init.dirac_(self.conv1.get_parameter("weight").data[:in_channels])
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, in, H, W) to (N, channels, H, W), half of each side where it pools."""
-        return self.act1(self.norm1(self.pool(self.conv1(x))))
+        x = self.act1(self.norm1(self.pool(self.conv1(x))))
+        return x
 
 
 class Airbench(nn.Module):
@@ -62,19 +63,21 @@ class Airbench(nn.Module):
         super().__init__()
         self.logit_scale = logit_scale
         self.whiten = Whitening(in_channels)
-        before = self.whiten.out_channels
-        for number, (times, depth) in enumerate(zip(WIDTHS, depths, strict=True), 1):
+        before, stages = self.whiten.out_channels, []
+        for times, depth in zip(WIDTHS, depths, strict=True):
             channels = times * width
             stage = [ConvNormAct(norm, before, channels, pool=True)]
             stage += [ConvNormAct(norm, channels, channels) for _ in range(depth - 1)]
-            self.add_module(f"layer{number}", nn.Sequential(*stage))
+            stages.append(nn.Sequential(*stage))
             before = channels
+        self.layer1, self.layer2, self.layer3 = stages
         self.fc = nn.Linear(before, num_classes, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, in_channels, H, W) to (N, num_classes) logits."""
         x = self.layer3(self.layer2(self.layer1(F.gelu(self.whiten(x)))))
-        return self.fc(F.max_pool2d(x, x.shape[2:]).flatten(1)) * self.logit_scale
+        x = self.fc(F.max_pool2d(x, x.shape[2:]).flatten(1))
+        return x * self.logit_scale
 
 
 def airbench(

@@ -18,9 +18,7 @@ class InvertedResidual(nn.Module):
         super().__init__()
         hidden = in_channels * expand
         self.residual = stride == 1 and in_channels == channels
-        self.expand = nn.Identity()
-        if expand != 1:
-            self.expand = _conv_norm_act(norm, in_channels, hidden, 1)
+        self.expand = nn.Identity() if expand == 1 else _conv_norm_act(norm, in_channels, hidden, 1)
         self.depthwise = _conv_norm_act(norm, hidden, hidden, 3, stride=stride, groups=hidden)
         self.conv3 = norm.conv2d(hidden, channels, 1, padding=0)
         # A zero scale (SkipInit) is right only where there is a shortcut beside the branch.
@@ -28,7 +26,7 @@ class InvertedResidual(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, in_channels, H, W) to (N, channels, H / stride, W / stride)."""
-        out = self.norm3(self.conv3(self.depthwise(self.expand(x))))
+        out: Tensor = self.norm3(self.conv3(self.depthwise(self.expand(x))))
         return out + x if self.residual else out
 
 
@@ -61,12 +59,13 @@ class MobileNetV2(nn.Module):
     def __init__(self, norm: Norm, num_classes: int, in_channels: int) -> None:
         super().__init__()
         self.stem = _conv_norm_act(norm, in_channels, 32, 3)
-        width = 32
-        for number, (expand, channels, count, stride) in enumerate(STAGES, start=1):
+        width, stages = 32, []
+        for expand, channels, count, stride in STAGES:
             blocks = [InvertedResidual(norm, width, channels, stride, expand)]
             blocks += [InvertedResidual(norm, channels, channels, 1, expand) for _ in range(count - 1)]
-            self.add_module(f"layer{number}", nn.Sequential(*blocks))
+            stages.append(nn.Sequential(*blocks))
             width = channels
+        self.layer1, self.layer2, self.layer3, self.layer4, self.layer5, self.layer6, self.layer7 = stages
         self.head = _conv_norm_act(norm, width, 1280, 1)
         self.fc = nn.Linear(1280, num_classes)
         he_init(self)
@@ -75,7 +74,8 @@ class MobileNetV2(nn.Module):
         """(N, in_channels, H, W) to (N, num_classes) logits."""
         x = self.layer3(self.layer2(self.layer1(self.stem(x))))
         x = self.layer7(self.layer6(self.layer5(self.layer4(x))))
-        return self.fc(global_mean(self.head(x)))
+        x = self.fc(global_mean(self.head(x)))
+        return x
 
 
 def mobilenetv2(norm: Norm, num_classes: int = 10, in_channels: int = 3) -> MobileNetV2:

@@ -31,10 +31,11 @@ class PreActBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, in, H, W) to (N, out, H / stride, W / stride)."""
-        out = self.act1(self.norm1(x))
+        out: Tensor = self.act1(self.norm1(x))
         shortcut = x if self.shortcut is None else self.shortcut(out)
         out = self.conv2(self.act2(self.norm2(self.conv1(out))))
-        return self.scale(out) + shortcut
+        out = self.scale(out) + shortcut
+        return out
 
 
 DEPTHS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3)}
@@ -59,7 +60,8 @@ class PreActResNet(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(N, in_channels, H, W) to (N, num_classes) logits."""
         x = self.layer4(self.layer3(self.layer2(self.layer1(self.conv1(x)))))
-        return self.fc(global_mean(self.act(self.norm(x))))
+        x = self.fc(global_mean(self.act(self.norm(x))))
+        return x
 
 
 def preact_resnet(

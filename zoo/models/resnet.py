@@ -66,7 +66,7 @@ class Bottleneck(nn.Module):
         return F.relu(out + self.shortcut(x))
 
 
-DEPTHS = {
+DEPTHS: dict[int, tuple[type[BasicBlock | Bottleneck], tuple[int, ...]]] = {
     18: (BasicBlock, (2, 2, 2, 2)),
     34: (BasicBlock, (3, 4, 6, 3)),
     50: (Bottleneck, (3, 4, 6, 3)),
@@ -94,7 +94,8 @@ class ResNet(nn.Module):
         """(N, in_channels, H, W) to (N, num_classes) logits."""
         x = self.act1(self.norm1(self.conv1(x)))
         x = self.layer4(self.layer3(self.layer2(self.layer1(x))))
-        return self.fc(global_mean(x))
+        x = self.fc(global_mean(x))
+        return x
 
 
 def resnet(norm: Norm, num_classes: int = 10, in_channels: int = 3, *, depth: int, width: int = 64) -> ResNet:

@@ -22,7 +22,8 @@ class ConvNormAct(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, in, H, W) to (N, channels, H, W), half of each side where it pools."""
-        return self.pool(self.act1(self.norm1(self.conv1(x))))
+        x = self.pool(self.act1(self.norm1(self.conv1(x))))
+        return x
 
 
 class Residual(nn.Module):
@@ -35,7 +36,8 @@ class Residual(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, channels, H, W) to the same shape."""
-        return x + self.block2(self.block1(x))
+        out: Tensor = x + self.block2(self.block1(x))
+        return out
 
 
 class ResNet9(nn.Module):
@@ -54,7 +56,8 @@ class ResNet9(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(N, in_channels, H, W) to (N, num_classes) logits."""
         x = self.layer3(self.layer2(self.layer1(self.stem(x))))
-        return self.fc(F.max_pool2d(x, x.shape[2:]).flatten(1)) * self.logit_scale
+        x = self.fc(F.max_pool2d(x, x.shape[2:]).flatten(1))
+        return x * self.logit_scale
 
 
 def resnet9(

@@ -64,7 +64,8 @@ class CifarResNet(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(N, in_channels, H, W) to (N, num_classes) logits."""
         x = self.act1(self.norm1(self.conv1(x)))
-        return self.fc(global_mean(self.layer3(self.layer2(self.layer1(x)))))
+        x = self.fc(global_mean(self.layer3(self.layer2(self.layer1(x)))))
+        return x
 
 
 def resnet_cifar(

@@ -47,8 +47,8 @@ class Swapped(nn.Module):
             y = self.norm(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
         else:
             y = self.norm(x.unsqueeze(3)).squeeze(3)
-        y = self.act(self.drop(y))
-        return y
+        out: Tensor = self.act(self.drop(y))
+        return out
 
     def extra_repr(self) -> str:
         """The layout."""

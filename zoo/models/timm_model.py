@@ -33,13 +33,13 @@ def build(
     check_rule(what, stem_rule)
 
     def make(size: int) -> nn.Module:
-        given = {"pretrained": False, "num_classes": num_classes, "in_chans": in_channels, **arguments}
+        options = {"pretrained": False, "num_classes": num_classes, "in_chans": in_channels, **arguments}
         try:
-            return timm.create_model(name, img_size=size, **given)
+            return timm.create_model(name, img_size=size, **options)
         except TypeError as problem:
             if "img_size" not in str(problem):
                 raise
-        return timm.create_model(name, **given)  # takes images of any size
+        return timm.create_model(name, **options)  # takes images of any size
 
     module, changes = for_small_images(what, make, num_classes, in_channels)
     return with_changes(module, changes)

@@ -38,14 +38,16 @@ def _make(name: str, size: int, num_classes: int) -> nn.Module:
         arguments["image_size"] = size
     if name in ("googlenet", "inception_v3"):
         arguments |= {"aux_logits": False, "init_weights": True}
-    return models.get_model(name, **arguments)
+    model: nn.Module = models.get_model(name, **arguments)
+    return model
 
 
 def _maxvit(num_classes: int) -> nn.Module:
     """maxvit_t with windows of 4, since 7, which torchvision fixes, divides no map of a 128x128 image."""
     from torchvision.models.maxvit import MaxVit
 
-    return MaxVit(
+    model: nn.Module = MaxVit(
         input_size=(FACTOR * IMAGE, FACTOR * IMAGE), stem_channels=64, partition_size=4, num_classes=num_classes,
         block_channels=[64, 128, 256, 512], block_layers=[2, 2, 5, 2], head_dim=32, stochastic_depth_prob=0.2,
     )  # fmt: skip
+    return model

@@ -24,7 +24,8 @@ class ConvNormAct(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, in, H, W) to (N, channels, H, W)."""
-        return self.act1(self.norm1(self.conv1(x)))
+        x = self.act1(self.norm1(self.conv1(x)))
+        return x
 
 
 class Vgg(nn.Module):
@@ -33,18 +34,21 @@ class Vgg(nn.Module):
     def __init__(self, norm: Norm, num_classes: int, in_channels: int, depth: int, width: int) -> None:
         super().__init__()
         counts = choose(DEPTHS, depth, "vgg depth")
-        for number, (count, channels) in enumerate(zip(counts, (1, 2, 4, 8, 8), strict=True), start=1):
+        stages = []
+        for count, channels in zip(counts, (1, 2, 4, 8, 8), strict=True):
             widths = [in_channels, *[channels * width] * count]
             convs = [ConvNormAct(norm, a, b) for a, b in itertools.pairwise(widths)]
-            self.add_module(f"layer{number}", nn.Sequential(*convs, nn.MaxPool2d(2)))
+            stages.append(nn.Sequential(*convs, nn.MaxPool2d(2)))
             in_channels = channels * width
+        self.layer1, self.layer2, self.layer3, self.layer4, self.layer5 = stages
         self.fc = nn.Linear(in_channels, num_classes)
         he_init(self)
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, in_channels, H, W) to (N, num_classes) logits."""
         x = self.layer5(self.layer4(self.layer3(self.layer2(self.layer1(x)))))
-        return self.fc(global_mean(x))
+        x = self.fc(global_mean(x))
+        return x
 
 
 def vgg(norm: Norm, num_classes: int = 10, in_channels: int = 3, *, depth: int, width: int = 64) -> Vgg:

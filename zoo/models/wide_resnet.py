@@ -31,7 +31,8 @@ class WideResNet(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(N, in_channels, H, W) to (N, num_classes) logits."""
         x = self.layer3(self.layer2(self.layer1(self.conv1(x))))
-        return self.fc(global_mean(self.act(self.norm(x))))
+        x = self.fc(global_mean(self.act(self.norm(x))))
+        return x
 
 
 def wide_resnet(norm: Norm, num_classes: int = 10, in_channels: int = 3, *, depth: int, widen: int) -> WideResNet:

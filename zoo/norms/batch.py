@@ -9,7 +9,20 @@ from torch import Tensor, nn
 from zoo.errors import RegistryError
 
 
-class GhostBatchNorm2d(nn.BatchNorm2d):
+class _TrackingBatchNorm2d(nn.BatchNorm2d):
+    """BatchNorm that always has running statistics, which torch's may lack."""
+
+    running_mean: Tensor
+    running_var: Tensor
+    num_batches_tracked: Tensor
+    momentum: float
+
+    def extra_repr(self) -> str:
+        """What ``print(module)`` shows in brackets."""
+        return f"{self.num_features}, eps={self.eps}, momentum={self.momentum}"
+
+
+class GhostBatchNorm2d(_TrackingBatchNorm2d):
     """BatchNorm whose training statistics are those of ghost batches of about `ghost_size` images.
 
     (N, C, H, W) -> same shape. A batch is cut, in order, into ``max(1, N // ghost_size)`` ghost batches of nearly
@@ -34,7 +47,7 @@ class GhostBatchNorm2d(nn.BatchNorm2d):
         mean, var = torch.zeros_like(self.running_mean), torch.zeros_like(self.running_var)
         size, more = divmod(x.shape[0], ghosts)
         # split, not tensor_split, whose backward pass fills and adds a tensor of the whole batch for every part.
-        ghost_batches = x.split([size + (i < more) for i in range(ghosts)])
+        ghost_batches = torch.split(x, [size + (i < more) for i in range(ghosts)])
         # Momentum 1/(i+1) makes the kernel's own running update a plain mean over the ghost batches.
         parts = [
             F.batch_norm(part, mean, var, self.weight, self.bias, True, 1 / (i + 1), self.eps)
@@ -51,7 +64,7 @@ class GhostBatchNorm2d(nn.BatchNorm2d):
         return f"{super().extra_repr()}, ghost_size={self.ghost_size}"
 
 
-class BatchRenorm2d(nn.BatchNorm2d):
+class BatchRenorm2d(_TrackingBatchNorm2d):
     """BatchNorm corrected towards its running statistics while training, so that training and evaluation agree.
 
     ``((x - batch mean) / batch std * r + d) * weight + bias`` with ``r = batch std / running std`` clipped to
@@ -99,7 +112,7 @@ class BatchRenorm2d(nn.BatchNorm2d):
     def _correction(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """`r` and `d`, each (C,) in at least float32; the running statistics move towards this batch's."""
         dtype = torch.promote_types(x.dtype, torch.float32)
-        mean, var = (torch.empty(x.shape[1], dtype=dtype, device=x.device).fill_(value) for value in (0, 1))
+        mean, var = (torch.empty(x.shape[1], dtype=dtype, device=x.device).fill_(start) for start in (0, 1))
         # Momentum 1 leaves this batch's statistics in the two: far faster on a CPU than torch.var_mean.
         F.batch_norm(x, mean, var, training=True, momentum=1.0)
         count = x.numel() // x.shape[1]

@@ -43,7 +43,8 @@ class EvoNormS0(_EvoNorm):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, H, W) to the same shape and dtype."""
-        return S0.apply(x, self.weight, self.bias, self.v, self.group_size, self.eps)
+        y: Tensor = S0.apply(x, self.weight, self.bias, self.v, self.group_size, self.eps)
+        return y
 
 
 class EvoNormB0(_EvoNorm):
@@ -53,6 +54,8 @@ class EvoNormB0(_EvoNorm):
     the gradient where both are equal. Evaluation uses ``running_var`` (unbiased, as BatchNorm's), updated with
     `momentum` for the new batch. Raises ValueError in training where a channel has a single value.
     """
+
+    running_var: Tensor
 
     def __init__(self, num_channels: int, apply_act: bool = True, momentum: float = 0.1, eps: float = 1e-3) -> None:
         super().__init__(num_channels, apply_act, eps)
@@ -64,8 +67,9 @@ class EvoNormB0(_EvoNorm):
         count = x.numel() // x.shape[1]
         if self.training and count == 1:
             raise ValueError(f"expected more than 1 value per channel in training, got input of shape {tuple(x.shape)}")
-        given = None if self.training else self.running_var
-        y, variance = B0.apply(x, self.weight, self.bias, self.v, given, self.eps)
+        fixed = None if self.training else self.running_var
+        y: Tensor
+        y, variance = B0.apply(x, self.weight, self.bias, self.v, fixed, self.eps)
         if self.training:
             with torch.no_grad():
                 unbiased = variance.flatten() * (count / (count - 1))

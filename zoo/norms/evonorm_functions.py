@@ -83,37 +83,38 @@ class S0(torch.autograd.Function):
             return of_inverse * inverse, of_bias, of_v
 
         of_x = torch.empty_like(x)
-        of_weight, of_bias, of_v = by_block(work, x, gradient, of_x, mean, inverse)
-        of_v = None if v is None else like_parameter(of_v, v)
+        of_weight, of_bias, of_gate = by_block(work, x, gradient, of_x, mean, inverse)
+        of_v = None if v is None else like_parameter(of_gate, v)
         return of_x, like_parameter(of_weight, weight), like_parameter(of_bias, bias), of_v, None, None
 
 
 class B0(torch.autograd.Function):
     """``x / max(batch deviation, v * x + image deviation) * weight + bias``; `v` None leaves only the batch's part.
 
-    The second output is the batch's variance, (1, C, 1, 1), biased and without gradient. Where a variance is `given`,
+    The second output is the batch's variance, (1, C, 1, 1), biased and without gradient. Where `fixed` is a variance,
     (C,), that is used in place of the batch's.
     """
 
     @staticmethod
     def forward(
-        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, v: Tensor | None, given: Tensor | None, eps: float
+        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, v: Tensor | None, fixed: Tensor | None, eps: float
     ) -> tuple[Tensor, Tensor]:
-        """The layer's output and the batch's biased variance (1, C, 1, 1), or `given` in that shape."""
-        mean, variance = by_block(_moments, x) if given is None or v is not None else (None, None)
+        """The layer's output and the batch's biased variance (1, C, 1, 1), or `fixed` in that shape."""
+        moments = [*by_block(_moments, x)] if fixed is None or v is not None else []
+        mean = moments[0] if moments else None
+        image_std = None if v is None else torch.sqrt(moments[1] + eps)
         batch_mean = None
-        if given is None:
-            batch_mean = mean.mean(0, keepdim=True)
-            batch_variance = variance.mean(0, keepdim=True) + (mean - batch_mean).square().mean(0, keepdim=True)
+        if fixed is None:
+            batch_mean = moments[0].mean(0, keepdim=True)
+            batch_variance = moments[1].mean(0, keepdim=True) + (moments[0] - batch_mean).square().mean(0, keepdim=True)
         else:
-            batch_variance = per_channel(given, x)
+            batch_variance = per_channel(fixed, x)
         batch_std = torch.sqrt(batch_variance + eps)
-        image_std = None if v is None else torch.sqrt(variance + eps)
 
         def work(x: Tensor, y: Tensor, image_std: Tensor | None = None) -> tuple[Tensor, ...]:
             xs, out = wide(x), wide_for(y)
             w = per_channel(weight, x)
-            if image_std is None:
+            if v is None or image_std is None:
                 torch.addcmul(per_channel(bias, x), xs, w / batch_std, out=out)
             else:
                 torch.addcmul(image_std, xs, per_channel(v, x), out=out)

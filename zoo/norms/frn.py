@@ -38,7 +38,8 @@ class FilterResponseNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, H, W) to the same shape and dtype."""
-        return _Frn.apply(x, self.weight, self.bias, self.tau, self.eps)
+        y: Tensor = _Frn.apply(x, self.weight, self.bias, self.tau, self.eps)
+        return y
 
     def extra_repr(self) -> str:
         """What ``print(module)`` shows in brackets."""

@@ -75,7 +75,8 @@ class InstanceNorm(GroupNorm):
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, H, W) to the same shape and dtype."""
         if x.device.type == "cpu" and not x.is_contiguous():
-            return _InstanceNorm.apply(x, self.weight, self.bias, self.eps)
+            y: Tensor = _InstanceNorm.apply(x, self.weight, self.bias, self.eps)
+            return y
         return super().forward(x)
 
 

@@ -28,12 +28,15 @@ class LayerNorm2d(nn.LayerNorm):
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, H, W) to the same shape and dtype."""
         rows = x.permute(0, 2, 3, 1)
+        y: Tensor
         if x.device.type == "cpu" and not rows.is_contiguous():
-            return _LayerNorm2d.apply(x, self.weight, self.bias, self.eps)
+            y = _LayerNorm2d.apply(x, self.weight, self.bias, self.eps)
+            return y
         if x.device.type == "cpu" and x.dtype != statistics_dtype(x):
-            return _Rows.apply(rows, self.weight, self.bias, self.eps).permute(0, 3, 1, 2)
-        y = F.layer_norm(rows, self.normalized_shape, self.weight, self.bias, self.eps)
-        return y.permute(0, 3, 1, 2).to(x.dtype)  # autocast gives float32 on a GPU
+            y = _Rows.apply(rows, self.weight, self.bias, self.eps)
+        else:  # autocast gives float32 on a GPU
+            y = F.layer_norm(rows, self.normalized_shape, self.weight, self.bias, self.eps)
+        return y.permute(0, 3, 1, 2).to(x.dtype)
 
 
 class RmsNorm2d(nn.Module):
@@ -51,7 +54,8 @@ class RmsNorm2d(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, H, W) to the same shape and dtype."""
-        return _RmsNorm2d.apply(x, self.weight, self.eps)
+        y: Tensor = _RmsNorm2d.apply(x, self.weight, self.eps)
+        return y
 
     def extra_repr(self) -> str:
         """What ``print(module)`` shows in brackets."""

@@ -58,7 +58,8 @@ def like_parameter(gradient: Tensor, parameter: Tensor) -> Tensor:
 
 def keep_where_positive(gradient: Tensor, x: Tensor) -> Tensor:
     """Set `gradient` to 0 where `x` is not above 0, in place: ReLU's backward pass, far faster than torch.where."""
-    return torch.ops.aten.threshold_backward.grad_input(gradient, x, 0, grad_input=gradient)
+    torch.ops.aten.threshold_backward.grad_input(gradient, x, 0, grad_input=gradient)
+    return gradient
 
 
 def by_block(work: Callable[..., tuple[Tensor, ...]], *tensors: Tensor) -> tuple[Tensor, ...]:
