@@ -31,12 +31,13 @@ NORMS = tuple(REGISTRY.norms)
 RECIPE = load_recipe("laptop", ["split.holdout=500"]).with_precision(resolve_precision(DEVICE))
 ROUNDS = 7
 BIG = 128 if RECIPE.precision == "fp32" else 256  # images of a step whose memory the system's allocator gives back
-# Says how long a step took, whenever it is asked; its memory is resolved or is not.
+# Says how long a step took, whenever it is asked; its memory is kept or is not.
 OWN_PROCESS = """
 import sys, time
 from processes import answer
 from test_training import BIG, DEVICE, a_step
-from zoo.engine.machine import configure_allocator, configure_threads
+from zoo.engine.machine import configure_threads
+from zoo.engine.memory import configure_allocator
 
 configure_threads()
 if sys.argv[1] == "kept":

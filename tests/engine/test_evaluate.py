@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from zoo.engine.evaluate import Evaluation, evaluate
-from zoo.recipes.tta import TestTimeAugmentation
+from zoo.recipes import tta
 
 CPU = torch.device("cpu")
 
@@ -112,7 +112,7 @@ def test_mirror_is_the_mean_over_the_image_and_its_mirror_image() -> None:
             return x[:, :, 0, 0]
 
     images = torch.tensor([[[[1.0, 5.0]], [[2.0, -4.0]]]])  # (1, 2, 1, 2): two channels of two pixels
-    found = evaluate(LeftPixels(), [(images, torch.tensor([0]))], CPU, "fp32", TestTimeAugmentation(mirror=True))
+    found = evaluate(LeftPixels(), [(images, torch.tensor([0]))], CPU, "fp32", tta.TestTimeAugmentation(mirror=True))
     assert found.logits.tolist() == [[3.0, -1.0]]
     assert evaluate(LeftPixels(), [(images, torch.tensor([0]))], CPU, "fp32").logits.tolist() == [[1.0, 2.0]]
 
@@ -125,14 +125,16 @@ def test_shifts_are_weighted_moves_along_a_diagonal_with_reflected_edges() -> No
     image = torch.tensor([[[[0.0, 1.0, 9.0], [3.0, 4.0, 5.0], [6.0, 7.0, 8.0]]]])
     batch = [(image, torch.tensor([0]))]
     # Itself 1; to the lower right the pixel shows row -1, reflected to 1, of column 0: 3; to the upper left 5.
-    assert evaluate(Pixel(), batch, CPU, "fp32", TestTimeAugmentation(shift=1)).logits.tolist() == [
+    assert evaluate(Pixel(), batch, CPU, "fp32", tta.TestTimeAugmentation(shift=1)).logits.tolist() == [
         [0.5 * 1 + 0.25 * 3 + 0.25 * 5]
     ]
     # By 2: row -2 is row 2, column -1 is column 1: 7; row 2, column 3 is column 1: 7.
-    assert evaluate(Pixel(), batch, CPU, "fp32", TestTimeAugmentation(shift=2)).logits.tolist() == [[0.5 * 1 + 0.5 * 7]]
+    assert evaluate(Pixel(), batch, CPU, "fp32", tta.TestTimeAugmentation(shift=2)).logits.tolist() == [
+        [0.5 * 1 + 0.5 * 7]
+    ]
     wide = [(torch.tensor([[[[0.0, 1.0, 9.0, 2.0], [3.0, 4.0, 5.0, 6.0]]]]), torch.tensor([0]))]
     # Itself 1, mirrored 9; to the lower right 3, mirrored column 1: 4; to the upper left 5, mirrored column 3: 6.
-    found = evaluate(Pixel(), wide, CPU, "fp32", TestTimeAugmentation(mirror=True, shift=1)).logits
+    found = evaluate(Pixel(), wide, CPU, "fp32", tta.TestTimeAugmentation(mirror=True, shift=1)).logits
     assert found.tolist() == [[0.5 * (1 + 9) / 2 + 0.25 * (3 + 4) / 2 + 0.25 * (5 + 6) / 2]]
 
 
@@ -141,23 +143,23 @@ def test_a_model_that_views_its_images_flat_sees_the_moved_ones_too() -> None:
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             return x.view(len(x), -1)[:, :2]
 
-    for views in (TestTimeAugmentation(), TestTimeAugmentation(True), TestTimeAugmentation(True, 1)):
+    for views in (tta.TestTimeAugmentation(), tta.TestTimeAugmentation(True), tta.TestTimeAugmentation(True, 1)):
         assert evaluate(Flat(), [(torch.ones(2, 1, 3, 3), torch.zeros(2))], CPU, "fp32", views).logits.unique() == 1
 
 
 def test_words_for_views() -> None:
-    assert TestTimeAugmentation().words is None
-    assert TestTimeAugmentation(mirror=True).words == "mean over each image and its mirror image"
-    assert TestTimeAugmentation(shift=1).words == "mean over each image and itself moved 1 px along a diagonal"
+    assert tta.TestTimeAugmentation().words is None
+    assert tta.TestTimeAugmentation(mirror=True).words == "mean over each image and its mirror image"
+    assert tta.TestTimeAugmentation(shift=1).words == "mean over each image and itself moved 1 px along a diagonal"
     assert (
-        TestTimeAugmentation(True, 2).words
+        tta.TestTimeAugmentation(True, 2).words
         == "mean over each image, its mirror image and both moved 2 px along a diagonal"
     )
-    assert TestTimeAugmentation.of({"mirror_evaluation": True, "shifted_evaluation": 1}) == TestTimeAugmentation(
-        True, 1
-    )
-    assert TestTimeAugmentation.of({}) == TestTimeAugmentation()
-    assert [TestTimeAugmentation(*given).passes for given in ((), (True,), (False, 1), (True, 1))] == [1, 2, 3, 6]
+    assert tta.TestTimeAugmentation.of(
+        {"mirror_evaluation": True, "shifted_evaluation": 1}
+    ) == tta.TestTimeAugmentation(True, 1)
+    assert tta.TestTimeAugmentation.of({}) == tta.TestTimeAugmentation()
+    assert [tta.TestTimeAugmentation(*given).passes for given in ((), (True,), (False, 1), (True, 1))] == [1, 2, 3, 6]
 
 
 @pytest.mark.parametrize(("precision", "dtype"), [("bf16", torch.bfloat16), ("fp16", torch.float16)])
