@@ -35,7 +35,7 @@ zoo.draw = (id, traces, layout) =>
   Plotly.react(id, traces, layout, { displayModeBar: false, responsive: true, displaylogo: false, showTips: false });
 
 zoo.load = (id, folder = "data") => new Promise((resolve, reject) => {
-  if (zoo.results.history[id]) { resolve(zoo.results.history[id]); return; }
+  if (zoo.curves[id]) { resolve(zoo.curves[id]); return; }
   (zoo.wanted[id] ||= []).push(resolve);
   if (zoo.wanted[id].length > 1) return;
   const script = document.createElement("script");

@@ -77,7 +77,7 @@ async function replaceContent() {
   if (!answer.ok) return; // asked for again with the next news
   const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
   if (window.Plotly) document.querySelectorAll(".chart").forEach((chart) => Plotly.purge(chart));
-  zoo.results.history = {}; // a run that was started again has another
+  zoo.curves = {}; // a run that was started again has another
   const kept = fields();
   document.getElementById("main").replaceWith(fresh.getElementById("main"));
   zoo.start();

@@ -5,7 +5,7 @@ const zoo = {
   curves: {}, // histories by run, filled by data/<run>.js
   wanted: {},
   curve(id, columns) {
-    zoo.results.history[id] = columns;
+    zoo.curves[id] = columns;
     (zoo.wanted[id] || []).forEach((resolve) => resolve(columns));
     delete zoo.wanted[id];
   },
