@@ -11,7 +11,9 @@ from typing import Any
 
 import pytest
 from web_browser import resize, wait
-from web_runs import EVA, make_run, make_runs
+from web_runs import EVA, RECIPE, make_run, make_runs
+
+from zoo.recipes.recipe import fingerprint_of
 
 HOSTILE = "<script>window.hacked=1</script><img src=x onerror=window.hacked=1>\"'&amp;"
 PAGES = ("index.html", "tradeoffs.html", "curves.html", "speed.html")
@@ -221,7 +223,8 @@ def test_hostile_names_are_text(page, built: Path) -> None:
     assert HOSTILE in page.find_element("css selector", ".bars .name").get_attribute("textContent")
     assert page.execute_script("return window.hacked") is None
     page.get((built / "tradeoffs.html").as_uri())
-    choose(page, "table", "cifar10-jpeg, safe-cccccccc")
+    safe = f"safe-{fingerprint_of(RECIPE | {'batch_size': 512})[:8]}"
+    choose(page, "table", f"cifar10-jpeg, {safe}")
     names = "[...document.querySelectorAll('#chart-size .legendtext')].map(text => text.textContent)"
     assert wait(page, f"{names}.length && {names}") == [HOSTILE]
     labels = "[...document.querySelectorAll('#chart-size .textpoint text')].map(text => text.textContent.trim())"
