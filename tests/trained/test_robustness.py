@@ -25,6 +25,7 @@ from zoo.engine.evaluate import BatchStatistics, evaluate
 from zoo.errors import DataError, ResultError
 from zoo.registry.merge import load_registry
 from zoo.render.robustness import render
+from zoo.results.schema import RecipePart
 from zoo.trained.load import TrainedRun, check_classes, check_own
 from zoo.trained.robustness import BATCH, RUNNING, Pass, Record, conditions, evaluate_runs
 
@@ -149,7 +150,9 @@ def fake_run(module: nn.Module, shapes: Dataset, **changes: Any) -> Any:
     result = part(
         seed=0,
         model=part(norm="bn", macs=count_macs(module, (3, 32, 32), CPU)),
-        recipe=part(name="r", fingerprint="f" * 64, content={"precision": "fp32", "augment": {"eval": []}}),
+        recipe=RecipePart.model_construct(
+            name="r", fingerprint="f" * 64, content={"precision": "fp32", "augment": {"eval": []}}
+        ),
         dataset=part(name="shapes10", fingerprint=shapes.fingerprint, classes=list(shapes.classes)),
         selection=part(split="holdout"),
         settings=part(executor="batched", layout="nchw"),

@@ -10,15 +10,15 @@ from collections.abc import Callable, Sequence
 from tabulate import tabulate
 
 from zoo.trained.load import TrainedRun
-from zoo.trained.predict import Answer, Size
+from zoo.trained.predict import Prediction, Size
 
 
-def render(run: TrainedRun, answers: Sequence[Answer], top: int, style: str) -> str:
+def render(run: TrainedRun, answers: Sequence[Prediction], top: int, style: str) -> str:
     """The `top` most likely classes of every picture in one of :data:`FORMATS`, ending in a newline."""
     return FORMATS[style](run.result.dataset.classes, answers, top)
 
 
-def _text(classes: Sequence[str], answers: Sequence[Answer], top: int) -> str:
+def _text(classes: Sequence[str], answers: Sequence[Prediction], top: int) -> str:
     rows = []
     for answer in answers:
         best = [f"{classes[label]} {100 * answer.probabilities[label]:.1f} %" for label in answer.best(top)]
@@ -26,7 +26,7 @@ def _text(classes: Sequence[str], answers: Sequence[Answer], top: int) -> str:
     return tabulate(rows, tablefmt="plain", disable_numparse=True) + "\n"
 
 
-def _json(classes: Sequence[str], answers: Sequence[Answer], top: int) -> str:
+def _json(classes: Sequence[str], answers: Sequence[Prediction], top: int) -> str:
     told = [
         {
             "file": str(answer.file),
@@ -41,7 +41,7 @@ def _json(classes: Sequence[str], answers: Sequence[Answer], top: int) -> str:
     return json.dumps(told, indent=1, ensure_ascii=False) + "\n"
 
 
-def _csv(classes: Sequence[str], answers: Sequence[Answer], top: int) -> str:
+def _csv(classes: Sequence[str], answers: Sequence[Prediction], top: int) -> str:
     text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["file", "rank", "class", "label", "probability", "resized_from"])
@@ -57,7 +57,7 @@ def _pixels(size: Size | None) -> str | None:
     return f"{size[1]}x{size[0]}" if size else None
 
 
-FORMATS: dict[str, Callable[[Sequence[str], Sequence[Answer], int], str]] = {
+FORMATS: dict[str, Callable[[Sequence[str], Sequence[Prediction], int], str]] = {
     "text": _text,
     "json": _json,
     "csv": _csv,

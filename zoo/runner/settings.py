@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 
 from zoo.data.loader import killed_worker
-from zoo.errors import MachineError
+from zoo.errors import MachineError, Option
 from zoo.utils.distributed import SINGLE_PROCESS, Distributed
 
 
@@ -43,5 +43,5 @@ def machine_faults(training: str, settings: Settings, then: str) -> Iterator[Non
             raise MachineError(f"{training}: ", *killed.parts, f": {then}") from problem
         if settings.deterministic and "deterministic" in str(problem):
             line = str(problem).split(",")[0].split(". ")[0]
-            raise MachineError(f"--deterministic: {training}: {line}; leave the option out") from problem
+            raise MachineError(Option("deterministic"), f": {training}: {line}; leave the option out") from problem
         raise

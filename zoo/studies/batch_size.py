@@ -1,22 +1,22 @@
-"""Studies: one recipe with one thing varied, every model under each variant."""
+"""The batch-size study: one recipe at several batch sizes, every model at each."""
 
 from __future__ import annotations
 
 import json
 import math
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from zoo.comparison.groups import Group, compare
 from zoo.comparison.row import Row
-from zoo.errors import RecipeError, ResultError
+from zoo.errors import Option, RecipeError, ResultError
 from zoo.recipes.load import load_recipe
 from zoo.recipes.recipe import Recipe
 from zoo.results.folder import Stored
 
 # How the learning rate follows the batch size, as a factor of the recipe's, for a batch `ratio` times the recipe's.
-LR_RULES = {
+LR_RULES: dict[str, Callable[[float], float]] = {
     "linear": lambda ratio: ratio,  # Goyal et al., 2017; what GroupNorm's paper used (Wu & He, 2018)
     "sqrt": math.sqrt,  # Krizhevsky, 2014
     "none": lambda ratio: 1.0,
@@ -46,11 +46,11 @@ class BatchSizes:
 
     def rows(self) -> dict[str, dict[int, Row]]:
         """By model, then by batch size, in the order they were given."""
-        found: dict[str, dict[int, Row]] = {name: {} for name in self.models}
+        rows: dict[str, dict[int, Row]] = {name: {} for name in self.models}
         for size, group in self.groups.items():
             for row in group.rows:
-                found[row.model][size] = row
-        return found
+                rows[row.model][size] = row
+        return rows
 
 
 def batch_size_recipes(name: str, overrides: Sequence[str], values: Sequence[int], rule: str) -> dict[int, Recipe]:
@@ -60,11 +60,11 @@ def batch_size_recipes(name: str, overrides: Sequence[str], values: Sequence[int
     Raises :class:`RecipeError` and :class:`zoo.errors.UnknownNameError` as :func:`load_recipe` does.
     """
     base = load_recipe(name, overrides)
-    found = {}
+    recipes = {}
     for size in values:
         rate = base.optimizer.lr * LR_RULES[rule](size / base.batch_size)
-        found[size] = load_recipe(name, [*overrides, f"batch_size={size}", f"optimizer.lr={float(f'{rate:.6g}')!r}"])
-    return found
+        recipes[size] = load_recipe(name, [*overrides, f"batch_size={size}", f"optimizer.lr={float(f'{rate:.6g}')!r}"])
+    return recipes
 
 
 def batch_sizes(
@@ -95,28 +95,31 @@ def by_size(runs: Sequence[Stored]) -> tuple[str, dict[int, Group]]:
     two learning rates at one batch size, or only one batch size.
     """
     groups = compare(runs, once_each=True)
-    found: dict[int, list[Group]] = defaultdict(list)
+    by_batch: dict[int, list[Group]] = defaultdict(list)
     contents = {run.result.recipe.fingerprint: run.result.recipe.content for run in runs}
     rest = set()
     for group in groups:
         content = json.loads(json.dumps(contents[group.recipe_fingerprint]))
-        found[content.pop("batch_size")].append(group)
+        by_batch[content.pop("batch_size")].append(group)
         content["optimizer"].pop("lr")
         rest.add((group.dataset_fingerprint, json.dumps(content, sort_keys=True)))
     names = ", ".join(f"{group.dataset} {group.slug}" for group in groups)
     if len(rest) > 1:
         raise ResultError(
-            f"these runs differ in more than batch size and learning rate: {names}; choose with --dataset and "
-            "--recipe, or name the folder of one study"
+            f"these runs differ in more than batch size and learning rate: {names}; choose with ",
+            Option("dataset"),
+            " and ",
+            Option("recipe"),
+            ", or name the folder of one study",
         )
-    for size, several in found.items():
+    for size, several in by_batch.items():
         if len(several) > 1:
             raise ResultError(
                 f"batch size {size} was run with {len(several)} learning rates: {names}; name one's folders"
             )
-    if len(found) < 2:
-        raise ResultError(f"all these runs have batch size {next(iter(found))}; `zoo study batch-size` makes others")
-    chosen = {size: found[size][0] for size in sorted(found)}
+    if len(by_batch) < 2:
+        raise ResultError(f"all these runs have batch size {next(iter(by_batch))}; `zoo study batch-size` makes others")
+    chosen = {size: by_batch[size][0] for size in sorted(by_batch)}
     rates = {size: contents[group.recipe_fingerprint]["optimizer"]["lr"] for size, group in chosen.items()}
     first = next(iter(chosen.values()))
     epochs = contents[first.recipe_fingerprint]["epochs"]

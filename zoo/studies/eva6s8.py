@@ -99,11 +99,11 @@ def reference_recipes(overrides: Sequence[str], epochs: int) -> list[tuple[Step,
     Raises :class:`zoo.errors.RecipeError` and :class:`zoo.errors.UnknownNameError` as :func:`load_recipe` does.
     """
     gathered = [f"epochs={epochs}"]
-    found = []
+    recipes = []
     for step in reference_steps(epochs):
-        gathered += [f"{key}={json.dumps(value)}" for key, value in step.changes.items()]
-        found.append((step, load_recipe("eva6s8", [*gathered, *overrides])))
-    return found
+        gathered += [f"{key}={json.dumps(change)}" for key, change in step.changes.items()]
+        recipes.append((step, load_recipe("eva6s8", [*gathered, *overrides])))
+    return recipes
 
 
 @dataclass(frozen=True)
@@ -120,7 +120,7 @@ class Ablated:
 
 def ablation(steps: Sequence[Step], stored: Sequence[Sequence[Stored]]) -> list[Ablated]:
     """What the runs `stored`, one list per step, say. Raises :class:`RecipeError` where a step has no runs."""
-    found: list[Ablated] = []
+    ablated: list[Ablated] = []
     before: dict[int, float] = {}
     for step, runs in zip(steps, stored, strict=True):
         if not runs:
@@ -131,5 +131,5 @@ def ablation(steps: Sequence[Step], stored: Sequence[Sequence[Stored]]) -> list[
         change = fmean(now[seed] - before[seed] for seed in both) if both else None
         before = now
         history = load_history(runs[0].folder.history) if runs[0].result.epochs_trained else []
-        found.append(Ablated(step, row, change, history))
-    return found
+        ablated.append(Ablated(step, row, change, history))
+    return ablated

@@ -16,13 +16,13 @@ from zoo.data.loader import EvalLoader
 from zoo.engine.checkpoint import load_weights
 from zoo.engine.counts import count_macs
 from zoo.engine.memory_format import LAYOUTS
-from zoo.errors import DataError, ResultError, UnknownNameError
+from zoo.errors import DataError, Option, ResultError, UnknownNameError
 from zoo.recipes.tta import TestTimeAugmentation
 from zoo.registry.fingerprint import definition
 from zoo.registry.merge import Registry
 from zoo.registry.model import Model, Pretrained, registry_name, starting_from
 from zoo.results.folder import RunFolder, find_results, load_result
-from zoo.results.schema import Result
+from zoo.results.schema import Diverged, Finished, Result
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class TrainedRun:
     """A finished run with its weights, and the registry's model that they belong to."""
 
     folder: RunFolder
-    result: Result
+    result: Finished
     model: Model
 
     @property
@@ -70,7 +70,7 @@ class TrainedRun:
 
         The stored result does not tell that size, but its multiply-accumulates grow with it.
         """
-        shape = tuple(image.shape[1:])
+        shape = (image.shape[1], image.shape[2], image.shape[3])
         where = f"{self.folder.path}: {self.model.name} on {dataset}, images of shape {shape}"
         try:
             macs = count_macs(model, shape, image.device)
@@ -102,7 +102,7 @@ class TrainedRun:
             if tensor.shape != wanted[name].shape:
                 raise self._misfit(f"{name!r} is {tuple(tensor.shape)}, expected {tuple(wanted[name].shape)}")
         module.load_state_dict(weights, strict=True)
-        return module.to(device, memory_format=LAYOUTS[self.result.settings.layout]).eval()
+        return module.to(device).to(memory_format=LAYOUTS[self.result.settings.layout]).eval()
 
     def _misfit(self, what: str) -> ResultError:
         return ResultError(
@@ -111,7 +111,7 @@ class TrainedRun:
         )
 
 
-def open_runs(roots: Iterable[Path], registry: Registry) -> tuple[list[TrainedRun], list[Result]]:
+def open_runs(roots: Iterable[Path], registry: Registry) -> tuple[list[TrainedRun], list[Diverged]]:
     """The finished runs under `roots` (run folders or parents of them), and the results of those that diverged.
 
     Copies of one run count once. Raises :class:`ResultError` where nothing finished, where weights are missing, where
@@ -125,18 +125,18 @@ def open_runs(roots: Iterable[Path], registry: Registry) -> tuple[list[TrainedRu
     for path in paths:
         result = load_result(path)
         key = (result.recipe.fingerprint, result.dataset.fingerprint, result.model.name, str(result.seed))
-        first, known = kept.setdefault(key, (path, result))
-        if known != result:
+        first, same = kept.setdefault(key, (path, result))
+        if same != result:
             raise ResultError(
                 f"{first.parent} and {path.parent}: two different runs of {result.model.name} seed {result.seed} under "
                 "one recipe; name one of them"
             )
-    diverged = [(path, result) for path, result in kept.values() if result.status == "diverged"]
-    finished = [(path, result) for path, result in kept.values() if result.status == "finished"]
+    diverged = [(path, result) for path, result in kept.values() if isinstance(result, Diverged)]
+    finished = [(path, result) for path, result in kept.values() if isinstance(result, Finished)]
     if not finished:
-        path, result = diverged[0]
+        path, lost = diverged[0]
         raise ResultError(
-            f"{path.parent}: the run diverged at epoch {result.diverged_epoch}, so it has no weights to evaluate; "
+            f"{path.parent}: the run diverged at epoch {lost.diverged_epoch}, so it has no weights to evaluate; "
             "name a run that finished"
         )
     return [_open(path, result, registry) for path, result in finished], [result for _, result in diverged]
@@ -146,13 +146,13 @@ def open_run(root: Path, registry: Registry) -> TrainedRun:
     """The only run under `root`, for what is of one run. Raises :class:`ResultError` for several, and as
     :func:`open_runs` does.
     """
-    found, _ = open_runs([root], registry)
-    if len(found) > 1:
-        raise ResultError(f"{root} holds {len(found)} runs and one is wanted; name one, such as {found[0].folder.path}")
-    return found[0]
+    runs, _ = open_runs([root], registry)
+    if len(runs) > 1:
+        raise ResultError(f"{root} holds {len(runs)} runs and one is wanted; name one, such as {runs[0].folder.path}")
+    return runs[0]
 
 
-def _open(path: Path, result: Result, registry: Registry) -> TrainedRun:
+def _open(path: Path, result: Finished, registry: Registry) -> TrainedRun:
     folder = RunFolder(path.parent)
     name = result.model.name
     if not folder.weights.is_file():
@@ -164,7 +164,8 @@ def _open(path: Path, result: Result, registry: Registry) -> TrainedRun:
     try:
         model = registry.resolve(registry_name(name))
     except UnknownNameError as problem:
-        raise ResultError(f"{folder.path}: {problem}; --registry names the file it was trained with") from problem
+        hint = ("; ", Option("registry"), " names the file it was trained with")
+        raise ResultError(f"{folder.path}: ", *problem.parts, *hint) from problem
     if started := then.get("pretrained"):
         model = starting_from(model, Pretrained(started["sha256"]))
     now = definition(model)
@@ -174,7 +175,8 @@ def _open(path: Path, result: Result, registry: Registry) -> TrainedRun:
         raise ResultError(
             f"{folder.path}: was trained with another definition of {name}: its {role} "
             f"({part.origin if part else model.origin}), or the code behind it, has changed; put back what it was, or "
-            "name the file that has it with --registry"
+            "name the file that has it with ",
+            Option("registry"),
         )
     return TrainedRun(folder, result, model)
 
@@ -200,5 +202,9 @@ def check_own(run: TrainedRun, data: Dataset) -> None:
     if run.result.dataset.fingerprint != data.fingerprint:
         raise DataError(
             f"{run.folder.path}: was made with another {data.name} than the one found now ({data.source}); "
-            f"name its folder with --data-dir, or say --dataset {data.name} to evaluate on what is there"
+            "name its folder with ",
+            Option("data_dir"),
+            ", or give ",
+            Option("dataset", data.name),
+            " to evaluate on what is there",
         )

@@ -1,4 +1,4 @@
-"""A trained run asked about pictures of any size, file by file."""
+"""The classes that a trained run predicts for images of any size, file by file."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from zoo.data import shapes10
 from zoo.data.augment.spec import parse
@@ -18,7 +18,7 @@ from zoo.data.readers.image_folder import IMAGE_SUFFIXES
 from zoo.engine.counts import count_macs
 from zoo.engine.evaluate import EVAL_BATCH, evaluate
 from zoo.engine.machine import exact_float32
-from zoo.errors import DataError, ResultError
+from zoo.errors import DataError, Option, ResultError
 from zoo.trained.load import TrainedRun
 
 SIDES = (
@@ -28,9 +28,9 @@ Size = tuple[int, int]  # (height, width)
 
 
 @dataclass(frozen=True)
-class Answer:
-    """What a run says of one picture: `probabilities` (classes,) float32; `resized_from` (height, width) where the file
-    has another size than the run's images."""
+class Prediction:
+    """For one image: `probabilities` (classes,) float32; `resized_from` (height, width) where the file has another size
+    than the run's images."""
 
     file: Path
     probabilities: np.ndarray
@@ -38,13 +38,14 @@ class Answer:
 
     def best(self, count: int) -> list[int]:
         """The `count` most likely classes (all, where there are fewer), the first of equals first."""
-        return np.argsort(-self.probabilities, kind="stable")[:count].tolist()
+        ranked: list[int] = np.argsort(-self.probabilities, kind="stable")[:count].tolist()
+        return ranked
 
 
 def expand(paths: Iterable[Path]) -> list[Path]:
-    """`paths` with every folder replaced by the pictures below it, known by their suffix, in order of name.
+    """`paths` with every folder replaced by the images below it, recognised by their suffix, in order of name.
 
-    Raises :class:`DataError` for what is not there and for a folder without pictures.
+    Raises :class:`DataError` for what is not there and for a folder without images.
     """
     files: list[Path] = []
     for path in paths:
@@ -62,11 +63,10 @@ def expand(paths: Iterable[Path]) -> list[Path]:
 
 
 def read(file: Path, size: Size | None) -> tuple[np.ndarray, Size | None]:
-    """The picture as (H, W, 3) uint8, and its own size where that is another than `size`; None takes it as it is.
+    """The image as (H, W, 3) uint8, and its own size where that is another than `size`; None takes it as it is.
 
-    It is read as those of data sets (:func:`zoo.data.readers.decode.rgb`) and, where it has another size, cut to the
-    largest
-    central part of the wanted shape and resized with Pillow's bicubic filter. Raises :class:`DataError`, naming the
+    It is read as those of datasets (:func:`zoo.data.readers.decode.rgb`). Where it has another size, the largest
+    central part of the wanted shape is resized with Pillow's bicubic filter. Raises :class:`DataError`, naming the
     file, for what is no image.
     """
     try:
@@ -76,18 +76,18 @@ def read(file: Path, size: Size | None) -> tuple[np.ndarray, Size | None]:
         raise DataError(f"cannot read {file}: {problem.strerror}; check its permissions") from problem
     except decode.broken_image() as problem:
         reason = (str(problem).splitlines() or [type(problem).__name__])[0]
-        reason = "of no kind that Pillow knows" if isinstance(problem, Image.UnidentifiedImageError) else reason
+        reason = "of no kind that Pillow knows" if isinstance(problem, UnidentifiedImageError) else reason
         raise DataError(f"{file}: is no image that can be read ({decode.short(reason)})") from problem
     own = (image.height, image.width)
     if size is None or own == size:
         return np.asarray(image), None
-    return np.asarray(ImageOps.fit(image, size[::-1], Image.Resampling.BICUBIC)), own
+    return np.asarray(ImageOps.fit(image, (size[1], size[0]), Image.Resampling.BICUBIC)), own
 
 
 def image_size(run: TrainedRun) -> Size | None:
     """The size of the images that `run` was trained on; None where its recipe resizes whatever it gets.
 
-    The result does not tell it. A data set's name can promise it; else it is the square size whose multiply-accumulates
+    The result does not store it. A dataset's name can imply it; else it is the square size whose multiply-accumulates
     are those of the result. Raises :class:`ResultError` where no size or more than one fits.
     """
     name = run.result.dataset.name
@@ -101,7 +101,7 @@ def image_size(run: TrainedRun) -> Size | None:
     for side in SIDES:
         try:
             images, _ = next(iter(_loader(run, np.zeros((1, side, side, 3), np.uint8), device)))
-            macs = count_macs(model, tuple(images.shape[1:]), device)
+            macs = count_macs(model, (images.shape[1], images.shape[2], images.shape[3]), device)
         except Exception:  # too small for a crop or for the model's strides
             continue
         if macs > run.result.model.macs:
@@ -111,31 +111,32 @@ def image_size(run: TrainedRun) -> Size | None:
     if len(fitting) != 1:
         raise ResultError(
             f"{run.folder.path}: the size of the images that it was trained on ({name}) is not stored and cannot be "
-            "told from its multiply-accumulates; give it with --size WIDTHxHEIGHT"
+            "told from its multiply-accumulates; give it with ",
+            Option("size", "WIDTHxHEIGHT"),
         )
     return fitting[0], fitting[0]
 
 
-def predict(run: TrainedRun, files: Sequence[Path], size: Size | None, device: torch.device) -> Iterator[Answer]:
-    """The answers to `files` in order, computed as the run's test was: transforms, precision, layout, views.
+def predict(run: TrainedRun, files: Sequence[Path], size: Size | None, device: torch.device) -> Iterator[Prediction]:
+    """The predictions for `files` in order, computed as the run's test was: transforms, precision, layout, tta.
 
     `size` is :func:`image_size`'s or the user's. Raises :class:`DataError` for a file that is no image and
-    :class:`ResultError` where the size is not the run's or an answer is not a number.
+    :class:`ResultError` where the size is not the run's or a logit is not a number.
     """
     exact_float32()  # as when the run was tested
     model, checked = run.load(device), False
-    pictures = ((file, *read(file, size)) for file in files)
-    for _, same in itertools.groupby(pictures, key=lambda picture: picture[1].shape):
+    images = ((file, *read(file, size)) for file in files)
+    for _, same in itertools.groupby(images, key=lambda image: image[1].shape):
         while batch := list(itertools.islice(same, EVAL_BATCH[device.type])):
             loader = _loader(run, np.stack([pixels for _, pixels, _ in batch]), device)
             if not checked:
                 run.check_size(model, next(iter(loader))[0][:1], "these pictures")
                 checked = True
-            answers = evaluate(model, loader, device, run.precision, run.tta)
-            if not answers.finite:
+            evaluation = evaluate(model, loader, device, run.precision, run.tta)
+            if not evaluation.finite:
                 raise ResultError(f"{run.folder.path}: an answer of the model is not a number, so it predicts nothing")
-            for (file, _, own), probabilities in zip(batch, answers.logits.softmax(1).numpy(), strict=True):
-                yield Answer(file, probabilities, own)
+            for (file, _, own), probabilities in zip(batch, evaluation.logits.softmax(1).numpy(), strict=True):
+                yield Prediction(file, probabilities, own)
 
 
 def _loader(run: TrainedRun, images: np.ndarray, device: torch.device) -> Iterable[tuple[torch.Tensor, torch.Tensor]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -101,26 +102,29 @@ def conditions(
     A set that comes corrupted (CIFAR-10-C) gives its own corruptions, and no images without one.
     Raises :class:`zoo.errors.DataError` for a damaged file of such a set.
     """
+    labels = data.labels if isinstance(data, ShiftedSet) else data.test.labels
+    fingerprint = None if isinstance(data, ShiftedSet) else data.fingerprint
+    rows = np.arange(len(labels))
+    if limit is not None and limit < len(labels):
+        rows = stratified_subset(labels, limit, SUBSET_SEED)
+
+    def images(corruption: str | None, severity: int) -> np.ndarray:
+        if isinstance(data, ShiftedSet) and data.corruptions:
+            return data.part(corruption, severity)[rows]
+        clean = data.part() if isinstance(data, ShiftedSet) else data.test.images
+        return clean[rows] if corruption is None else corrupt(clean, corruption, severity, rows)
+
+    def of(corruption: str | None = None, severity: int = 1) -> Condition:
+        whole, level = len(rows) == len(labels), None if corruption is None else severity
+        return Condition(
+            data.name, fingerprint, whole, corruption, level, lambda: (images(corruption, severity), labels[rows])
+        )
+
     if isinstance(data, ShiftedSet):
-        labels, fingerprint, clean = data.labels, None, data.part
-    else:
-        labels, fingerprint, clean = data.test.labels, data.fingerprint, lambda: data.test.images
-    whole = limit is None or limit >= len(labels)
-    rows = np.arange(len(labels)) if whole else stratified_subset(labels, limit, SUBSET_SEED)
-
-    def of(make: Callable[[], np.ndarray], name: str | None = None, severity: int | None = None) -> Condition:
-        return Condition(data.name, fingerprint, whole, name, severity, lambda: (make(), labels[rows]))
-
-    pairs = [(name, severity) for name in corruptions for severity in severities]
-    if isinstance(data, ShiftedSet) and data.corruptions:
-        for name in corruptions:
+        for name in corruptions if data.corruptions else (None,):
             data.part(name)  # a damaged file is noticed before the first long evaluation
-        return [of(lambda n=name, s=severity: data.part(n, s)[rows], name, severity) for name, severity in pairs]
-    clean()
-    corrupted = [
-        of(lambda n=name, s=severity: corrupt(clean(), n, s, rows), name, severity) for name, severity in pairs
-    ]
-    return [of(lambda: clean()[rows]), *corrupted]
+    corrupted = [of(name, severity) for name in corruptions for severity in severities]
+    return corrupted if isinstance(data, ShiftedSet) and data.corruptions else [of(), *corrupted]
 
 
 def evaluate_runs(
@@ -130,7 +134,7 @@ def evaluate_runs(
     device: torch.device,
     say: Callable[[str], None],
 ) -> list[Record]:
-    """Every run under every condition in every pass, one record each; `say` gets a line of progress for each.
+    """Every run under every condition of `todo` in every pass, one record each; `say` gets a line of progress for each.
 
     Each run has its recipe's evaluation transforms and precision, and its stored layout. Images are made once per
     condition, for all runs. Raises :class:`~zoo.errors.ResultError` for weights that do not fit or images that a model
@@ -139,33 +143,37 @@ def evaluate_runs(
     exact_float32()  # as when the run was tested
     records: list[Record] = []
     for number, condition in enumerate(todo):
-        images, labels = condition.load()
-        pixels = _Pixels(images, labels, _hash(images, labels))
+        pixels = _Pixels(*condition.load())
         for index, run in enumerate(runs):
             model = run.load(device)
             if number == 0:
                 first, _ = next(iter(run.loader(pixels.images[:1], pixels.labels[:1], 1, device)))
                 run.check_size(model, first, condition.dataset)
-            made = [_record(run, condition, pixels, _answer(run, model, pixels, one, device)) for one in passes]
-            records += made
-            shares = [one.accuracy for one in made]
-            figures = ", ".join("-" if share is None else f"{100 * share:.2f} %" for share in shares)
+            new = [_record(run, condition, pixels, _measure(run, model, pixels, way, device)) for way in passes]
+            records += new
+            shares = ["-" if record.accuracy is None else f"{100 * record.accuracy:.2f} %" for record in new]
             done = f"[{number * len(runs) + index + 1}/{len(todo) * len(runs)}]"
-            say(f"{done} {run.model.name} seed {run.result.seed} on {condition.label}: {figures}")
+            say(f"{done} {run.model.name} seed {run.result.seed} on {condition.label}: {', '.join(shares)}")
     return _with_gaps(records)
 
 
 @dataclass(frozen=True)
 class _Pixels:
-    """A condition's images and labels, and the hash of both."""
+    """A condition's images and labels."""
 
     images: np.ndarray
     labels: np.ndarray
-    digest: str
+
+    @cached_property
+    def digest(self) -> str:
+        """The SHA-256 of both, 16 digits."""
+        digest = hashlib.sha256(np.ascontiguousarray(self.labels, dtype="<i8").data)
+        digest.update(np.ascontiguousarray(self.images).data)
+        return digest.hexdigest()[:16]
 
 
 @dataclass(frozen=True)
-class _Answer:
+class _Measured:
     """What one pass gave."""
 
     mode: str
@@ -174,15 +182,15 @@ class _Answer:
     missing: str | None = None
 
 
-def _answer(run: TrainedRun, model: nn.Module, pixels: _Pixels, one: Pass, device: torch.device) -> _Answer:
+def _measure(run: TrainedRun, model: nn.Module, pixels: _Pixels, way: Pass, device: torch.device) -> _Measured:
     order, batch_size = None, EVAL_BATCH[device.type]
-    if one.batch_size is not None:
+    if way.batch_size is not None:
         keys = np.random.Generator(np.random.Philox(key=derive("evaluate", "order"))).random(len(pixels.labels))
-        order, batch_size = np.argsort(keys, kind="stable"), one.batch_size
-    if one.mode == BATCH:
-        model = BatchStatistics(model)
-        if not model.layers:
-            return _Answer(one.mode, batch_size, None, "no layer uses batch statistics")
+        order, batch_size = np.argsort(keys, kind="stable"), way.batch_size
+    if way.mode == BATCH:
+        model = by_batch = BatchStatistics(model)
+        if not by_batch.layers:
+            return _Measured(way.mode, batch_size, None, "no layer uses batch statistics")
     loader = run.loader(pixels.images, pixels.labels, batch_size, device, order)
     try:
         evaluation = evaluate(model, loader, device, run.precision, run.tta)
@@ -190,16 +198,16 @@ def _answer(run: TrainedRun, model: nn.Module, pixels: _Pixels, one: Pass, devic
         # The word of torch, and of zoo's norms, for one value that should have a variance.
         if "more than 1 value per channel" not in str(problem):
             raise
-        return _Answer(one.mode, batch_size, None, "a single value per channel has no variance")
+        return _Measured(way.mode, batch_size, None, "a single value per channel has no variance")
     if not evaluation.finite:
-        return _Answer(one.mode, batch_size, None, "an answer of the model is not a number")
-    return _Answer(one.mode, batch_size, evaluation)
+        return _Measured(way.mode, batch_size, None, "an answer of the model is not a number")
+    return _Measured(way.mode, batch_size, evaluation)
 
 
-def _record(run: TrainedRun, condition: Condition, pixels: _Pixels, answer: _Answer) -> Record:
-    result, evaluation, same = run.result, answer.evaluation, None
+def _record(run: TrainedRun, condition: Condition, pixels: _Pixels, measured: _Measured) -> Record:
+    result, evaluation, same = run.result, measured.evaluation, None
     own = condition.fingerprint == result.dataset.fingerprint and condition.whole and condition.corruption is None
-    if own and evaluation and answer.mode == RUNNING:
+    if own and evaluation and measured.mode == RUNNING:
         same = evaluation.accuracy == result.test.accuracy
     return Record(
         model=run.model.name,
@@ -216,8 +224,8 @@ def _record(run: TrainedRun, condition: Condition, pixels: _Pixels, answer: _Ans
         dataset_fingerprint=condition.fingerprint,
         corruption=condition.corruption,
         severity=condition.severity,
-        mode=answer.mode,
-        batch_size=answer.batch_size,
+        mode=measured.mode,
+        batch_size=measured.batch_size,
         images=len(pixels.labels),
         pixels=pixels.digest,
         accuracy=evaluation.accuracy if evaluation else None,
@@ -226,14 +234,8 @@ def _record(run: TrainedRun, condition: Condition, pixels: _Pixels, answer: _Ans
         ece=evaluation.expected_calibration_error() if evaluation else None,
         brier=evaluation.brier if evaluation else None,
         same_as_stored=same,
-        missing=answer.missing,
+        missing=measured.missing,
     )
-
-
-def _hash(images: np.ndarray, labels: np.ndarray) -> str:
-    digest = hashlib.sha256(np.ascontiguousarray(labels, dtype="<i8"))
-    digest.update(np.ascontiguousarray(images))
-    return digest.hexdigest()[:16]
 
 
 def _with_gaps(records: Sequence[Record]) -> list[Record]:
