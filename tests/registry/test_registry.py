@@ -14,7 +14,8 @@ from torch import nn
 
 from zoo.builder import construct as building
 from zoo.builder.norm import Norm
-from zoo.errors import RegistryError, UnknownNameError
+from zoo.cli.options import worded
+from zoo.errors import Option, RegistryError, UnknownNameError, sentence
 from zoo.registry import fingerprint
 from zoo.registry.entries import read_registry_file
 from zoo.registry.merge import ENVIRONMENT_VARIABLE, Registry, load_registry
@@ -107,7 +108,7 @@ def test_pattern_without_match(write: Write) -> None:
     path = write("")
     with pytest.raises(UnknownNameError) as caught:
         load(path).match(["resnet18_bn", "alexnet_*"])
-    assert str(caught.value) == (
+    assert sentence(caught.value.parts, worded) == (
         f"unknown model pattern 'alexnet_*' (looked in {BUILT_IN.resolve()}, {path}); "
         "no name matches; `zoo list --all` shows all names"
     )
@@ -174,12 +175,17 @@ def test_layers_in_order_and_their_origins(write: Write, tmp_path: Path, monkeyp
     monkeypatch.setenv(ENVIRONMENT_VARIABLE, str(environment))
     (tmp_path / "a" / "b").mkdir(parents=True)
     registry = load_registry(option, tmp_path / "a" / "b")  # the nearest parent's file counts
-    assert [file.layer for file in registry.files] == ["built in", "working folder", "$ZOO_REGISTRY", "--registry"]
+    assert [file.layer for file in registry.files] == [
+        "built in",
+        "working folder",
+        "$ZOO_REGISTRY",
+        Option("registry"),
+    ]
     origins = {name: registry.norms[name].origin for name in ("one", "two", "three")}
     assert {name: (origin.layer, origin.path, origin.line) for name, origin in origins.items()} == {
         "one": ("working folder", folder, 2),
         "two": ("$ZOO_REGISTRY", environment, 3),
-        "three": ("--registry", option, 3),
+        "three": (Option("registry"), option, 3),
     }
     assert registry.norms["bn"].origin.layer == "built in"
     assert registry.norms["bn"].origin.path == BUILT_IN.resolve()
@@ -242,7 +248,8 @@ def test_missing_file(write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPa
     with pytest.raises(RegistryError) as caught:
         load_registry("nowhere.yaml" if how == "option" else None, tmp_path)
     layer = {"option": "--registry", "environment": "$ZOO_REGISTRY"}[how]
-    assert str(caught.value) == f"{layer}: no such file: nowhere.yaml; give the path of a registry.yaml"
+    line = sentence(caught.value.parts, worded)
+    assert line == f"{layer}: no such file: nowhere.yaml; give the path of a registry.yaml"
 
 
 def test_builtin_mark_replaces_the_built_in_layer(write: Write) -> None:

@@ -52,7 +52,7 @@ def _print(title: str, rows: list[tuple], origin: bool) -> None:
     width = max((len(row[0]) for row in rows), default=0)
     label_width = max((len(row[1]) for row in rows), default=0)
     for name, label, where in rows:
-        tail = f"  {where.layer}: {where}" if origin else ""
+        tail = f"  {options.line([where.layer])}: {where}" if origin else ""
         click.echo(f"{indent}{name:<{width}}  {label:<{label_width if origin else 0}}{tail}")
     if title:
         click.echo()

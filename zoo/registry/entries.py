@@ -1,13 +1,13 @@
-"""What one registry file says: typed entries, each knowing its file and line."""
+"""The entries of one registry file, typed, each with its file and line."""
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from zoo.errors import RegistryError, did_you_mean
+from zoo.errors import Option, RegistryError, Words, did_you_mean
 from zoo.utils import yamlfile
 from zoo.utils.yamlfile import Located
 
@@ -19,13 +19,15 @@ _BUILDER = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(\.[A-Za-z_]\w
 class Origin:
     """Where an entry stands: the layer (``built in``, ``plugin``, ``working folder``, ...), the file and the line.
 
-    `distribution` is the installed package that it belongs to, with its version (``zoo-norm-x 1.0``), if any.
+    `distribution` is the installed package that it belongs to, with its version (``zoo-norm-x 1.0``), if any. `folder`
+    is searched for its builders before what is installed. Zoo's own entries and those of plugins have none.
     """
 
-    layer: str
+    layer: Words
     path: Path
     line: int
     distribution: str = ""
+    folder: Path | None = None
 
     def __str__(self) -> str:
         return f"{self.path}:{self.line}" + (f" of {self.distribution}" if self.distribution else "")
@@ -75,9 +77,10 @@ class ModelEntry:
 
 
 Entry = NormEntry | ArchitectureEntry | ModelEntry
-SECTIONS: dict[str, type[Entry]] = {"norms": NormEntry, "architectures": ArchitectureEntry, "models": ModelEntry}
+AnyEntry = TypeVar("AnyEntry", bound=Entry)
+SECTIONS = ("norms", "architectures", "models")
 
-# Key -> the type its value must have, and how a message calls that type.
+# Key -> the type its value must have, and its name in a message.
 _TYPES: dict[str, tuple[type, str]] = {
     "builder": (str, '"module:function"'),
     "conv": (str, '"module:function"'),
@@ -97,9 +100,10 @@ RECIPE_KEYS = frozenset({
     "lr_scheduler", "warmup", "loss", "criterion", "label_smoothing", "ema", "lookahead", "clip_grad_norm", "precision",
     "mirror_evaluation", "shifted_evaluation", "selection", "tuned",
 })  # fmt: skip
-_ONE_RECIPE = (
+_ONE_RECIPE: tuple[Words, ...] = (
     "a model cannot bring its own recipe, all models of a table share one; "
-    "write a recipe file and give it to all of them, as in --recipe ./mine.yaml"
+    "write a recipe file and give it to all of them, as in ",
+    Option("recipe", "./mine.yaml"),
 )
 # `builtin: true` marks zoo's own registry, so that a source checkout's file is not taken for a second layer.
 BUILTIN_MARK = "builtin"
@@ -110,66 +114,64 @@ class RegistryFile:
     """The entries of one file by section, and whether it is zoo's own."""
 
     path: Path
-    layer: str
+    layer: Words
     builtin: bool
     norms: dict[str, NormEntry]
     architectures: dict[str, ArchitectureEntry]
     models: dict[str, ModelEntry]
 
 
-def read_registry_file(path: Path, layer: str, distribution: str = "") -> RegistryFile:
+def read_registry_file(path: Path, layer: Words, distribution: str = "") -> RegistryFile:
     """Parse and check `path`. Raises :class:`RegistryError` naming file, line, key and what was expected."""
     return registry_file(yamlfile.read(path, RegistryError), path, layer, distribution)
 
 
-def registry_file(document: Located, path: Path, layer: str, distribution: str = "") -> RegistryFile:
+def registry_file(document: Located, path: Path, layer: Words, distribution: str = "") -> RegistryFile:
     """The entries of a mapping of sections that stands in `path`. Raises as :func:`read_registry_file` does."""
-    sections: dict[str, dict[str, Entry]] = {name: {} for name in SECTIONS}
     builtin = False
     for section, located in document.value.items():
+        where = f"{path}:{located.line}"
         if section == BUILTIN_MARK:
             if not isinstance(located.value, bool):
-                raise RegistryError(
-                    f"{path}:{located.line}: builtin: expected true or false, found {located.plain()!r}"
-                )
+                raise RegistryError(f"{where}: builtin: expected true or false, found {located.plain()!r}")
             builtin = located.value
         elif section in RECIPE_KEYS:
-            raise RegistryError(f"{path}:{located.line}: section {section!r}: {_ONE_RECIPE}")
+            raise RegistryError(f"{where}: section {section!r}: ", *_ONE_RECIPE)
         elif section not in SECTIONS:
-            raise RegistryError(
-                f"{path}:{located.line}: unknown section {section!r}, expected norms, architectures or models"
-                + did_you_mean(section, SECTIONS)
-            )
-        elif located.value is not None:
-            sections[section] = _entries(section, located, Origin(layer, path, 1, distribution))
-    return RegistryFile(path, layer, builtin, **sections)
+            near = did_you_mean(section, SECTIONS)
+            raise RegistryError(f"{where}: unknown section {section!r}, expected norms, architectures or models{near}")
+    origin = Origin(layer, path, 1, distribution, None if distribution or builtin else path.parent)
+    norms = _entries("norms", NormEntry, document, origin)
+    architectures = _entries("architectures", ArchitectureEntry, document, origin)
+    return RegistryFile(path, layer, builtin, norms, architectures, _entries("models", ModelEntry, document, origin))
 
 
-def _entries(section: str, located: Located, of: Origin) -> dict[str, Entry]:
+def _entries(section: str, cls: type[AnyEntry], document: Located, origin: Origin) -> dict[str, AnyEntry]:
+    located = document.value.get(section)
+    if located is None or located.value is None:
+        return {}
     if not isinstance(located.value, dict):
-        found = yamlfile.type_name(located.value)
-        raise RegistryError(f"{of.path}:{located.line}: {section}: expected a mapping of names, found {found}")
-    return {name: _entry(section, name, item, of) for name, item in located.value.items()}
+        where, actual = f"{origin.path}:{located.line}", yamlfile.type_name(located.value)
+        raise RegistryError(f"{where}: {section}: expected a mapping of names, found {actual}")
+    return {name: _entry(section[:-1], cls, name, entry, origin) for name, entry in located.value.items()}
 
 
-def _entry(section: str, name: str, item: Located, of: Origin) -> Entry:
-    kind = section[:-1]
-    where = f"{of.path}:{item.line}: {kind} {name!r}"
+def _entry(kind: str, cls: type[AnyEntry], name: str, entry: Located, origin: Origin) -> AnyEntry:
+    where = f"{origin.path}:{entry.line}: {kind} {name!r}"
     if not _NAME.match(name):
         raise RegistryError(f"{where}: a name is letters, digits and _ . + -, and starts with a letter or digit")
-    fields = item.value
+    fields = entry.value
     if isinstance(fields, str):  # the one-line form, `mine: "my_norm:mine"`
-        fields = {"builder": Located(fields, item.line)}
+        fields = {"builder": Located(fields, entry.line)}
     if not isinstance(fields, dict):
-        found = yamlfile.type_name(fields)
-        raise RegistryError(f'{where}: expected "module:function" or a mapping, found {found}')
-    cls = SECTIONS[section]
+        actual = yamlfile.type_name(fields)
+        raise RegistryError(f'{where}: expected "module:function" or a mapping, found {actual}')
     allowed = [key for key in cls.__dataclass_fields__ if key in _TYPES]
     values: dict[str, Any] = {}
     for key, located in fields.items():
-        here = f"{of.path}:{located.line}: {kind} {name!r}"
+        here = f"{origin.path}:{located.line}: {kind} {name!r}"
         if key in RECIPE_KEYS:
-            raise RegistryError(f"{here}: {key!r}: {_ONE_RECIPE}")
+            raise RegistryError(f"{here}: {key!r}: ", *_ONE_RECIPE)
         if key not in allowed:
             raise RegistryError(
                 f"{here}: unknown key {key!r}{did_you_mean(key, allowed) or '; allowed: ' + ', '.join(allowed)}"
@@ -180,17 +182,17 @@ def _entry(section: str, name: str, item: Located, of: Origin) -> Entry:
             raise RegistryError(f"{where}: expected 'architecture' and 'norm', or a 'builder'")
     elif "builder" not in values:
         raise RegistryError(f"{where}: 'builder' is missing, expected \"module:function\"")
-    return cls(name=name, origin=Origin(of.layer, of.path, item.line, of.distribution), **values)
+    return cls(name=name, origin=replace(origin, line=entry.line), **values)
 
 
 def _checked(key: str, located: Located, here: str) -> Any:
     expected, words = _TYPES[key]
-    value = located.plain()
+    value: Any = located.plain()
     if expected is dict and value is None:
-        value = {}
+        return {}
     if not isinstance(value, expected):
         raise RegistryError(f"{here}: {key}: expected {words}, found {yamlfile.type_name(value)}: {value!r}")
-    if key in ("builder", "conv") and not _BUILDER.match(value):
+    if key in ("builder", "conv") and not _BUILDER.match(str(value)):
         raise RegistryError(f'{here}: {key}: expected "module:function", found {value!r}')
     if key == "activation" and value not in ("included", "separate"):
         raise RegistryError(f"{here}: activation: expected 'included' or 'separate', found {value!r}")

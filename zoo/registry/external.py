@@ -1,8 +1,8 @@
 """Names of models that other libraries define: ``timm:NAME``, ``torchvision:NAME``, ``hub-folder:PATH``.
 
-``SOURCE:NAME`` is that model with its own norms; ``SOURCE:NAME@NORM`` has each of them swapped for a norm of the
+``LIBRARY:NAME`` is that model with its own norms; ``LIBRARY:NAME@NORM`` has each of them swapped for a norm of the
 registry (:mod:`zoo.models.swap`). No registry name has a colon, so no such name hides another. Nothing here ever
-downloads, and the libraries are imported only when such a name is asked for.
+downloads, and the libraries are imported only when such a name is resolved.
 """
 
 from __future__ import annotations
@@ -30,19 +30,19 @@ _REFUSED = frozenset({
 })  # fmt: skip
 
 
-class Source(Origin):
-    """Where a model of another library comes from, which is no line of a file."""
+class LibraryOrigin(Origin):
+    """The library that a model comes from, which is no line of a file."""
 
     def __str__(self) -> str:
-        return self.layer
+        return str(self.layer)
 
 
 @dataclass(frozen=True)
-class _Found:
-    """A model of a source: its name as zoo writes it, what its definition and tables call it, builder and arguments."""
+class _External:
+    """A model of a library: its name in zoo, those in its definition and in tables, its builder and arguments."""
 
     name: str
-    known_as: str
+    defined_as: str
     label: str
     builder: str
     kwargs: dict[str, Any]
@@ -51,73 +51,63 @@ class _Found:
 def resolve(name: str, norms: Mapping[str, NormEntry], where: str) -> Model:
     """The model called `name`, which has a colon; `norms` are those of the registry and `where` its files.
 
-    Raises :class:`zoo.errors.UnknownNameError` for an unknown source, model or norm, and :class:`RegistryError` for a
-    folder that is none of a checkpoint.
+    Raises :class:`zoo.errors.UnknownNameError` for an unknown library, model or norm, and :class:`RegistryError` for a
+    folder that holds no checkpoint.
     """
-    source, _, rest = name.partition(":")
-    if source not in SOURCES:
-        raise unknown("source of models", source, SOURCES, ", ".join(SOURCES), f"sources: {', '.join(SOURCES)}")
+    library, _, rest = name.partition(":")
+    if library not in LIBRARIES:
+        names = ", ".join(LIBRARIES)
+        raise unknown("source of models", library, LIBRARIES, names, f"sources: {names}")
     plain, at, norm = rest.rpartition("@")
-    if not at or (source == "hub-folder" and Path(rest).expanduser().is_dir()):
+    if not at or (library == "hub-folder" and Path(rest).expanduser().is_dir()):
         plain, at, norm = rest, "", ""
     if at and norm not in norms:
         raise unknown("norm", norm, norms, where, f"norms: {', '.join(norms)}")
-    found = SOURCES[source](plain)
-    origin = Source(source, BUILT_IN, 0)
+    model = LIBRARIES[library](plain)
+    origin = LibraryOrigin(library, BUILT_IN, 0)
     if not at:
-        entry = ModelEntry(found.known_as, origin, builder=found.builder, kwargs=found.kwargs, label=found.label)
-        return Model(found.name, origin, None, None, entry)
-    architecture = ArchitectureEntry(found.known_as, origin, found.builder, found.kwargs, found.label)
-    return Model(f"{found.name}@{norm}", origin, architecture, norms[norm])
+        entry = ModelEntry(model.defined_as, origin, builder=model.builder, kwargs=model.kwargs, label=model.label)
+        return Model(model.name, origin, None, None, entry)
+    architecture = ArchitectureEntry(model.defined_as, origin, model.builder, model.kwargs, model.label)
+    return Model(f"{model.name}@{norm}", origin, architecture, norms[norm])
 
 
-def _timm(name: str) -> _Found:
+def _timm(name: str) -> _External:
     import timm
 
-    _check(name, timm.list_models(), "timm", f"timm {timm.__version__}")
-    return _Found(
-        f"timm:{name}",
-        f"timm:{name}",
-        f"timm {name}",
-        "zoo.models.timm_model:timm_model",
-        {"name": name, "stem_rule": STEM_RULE},
-    )
+    return _named("timm", name, timm.list_models(), timm.__version__)
 
 
-def _torchvision(name: str) -> _Found:
+def _torchvision(name: str) -> _External:
     import torchvision
 
-    known = torchvision.models.list_models(module=torchvision.models)
-    _check(name, known, "torchvision", f"torchvision {torchvision.__version__}")
-    builder = "zoo.models.torchvision_model:torchvision_model"
-    return _Found(
-        f"torchvision:{name}",
-        f"torchvision:{name}",
-        f"torchvision {name}",
-        builder,
-        {"name": name, "stem_rule": STEM_RULE},
-    )
+    names = torchvision.models.list_models(module=torchvision.models)
+    return _named("torchvision", name, names, torchvision.__version__)
 
 
-def _check(name: str, known: list[str], source: str, where: str) -> None:
+def _named(library: str, name: str, names: list[str], version: str) -> _External:
+    """The model `name` of a `library` that has those `names`."""
     if not name:
-        raise RegistryError(f"{source}: is no model; name one, as in {source}:resnet18")
+        raise RegistryError(f"{library}: is no model; name one, as in {library}:resnet18")
     if any(character in "*?[" for character in name):
+        example = next((other for other in names if other.startswith(name.split("*")[0])), names[0])
         raise RegistryError(
-            f"{source}:{name}: patterns name models of the registry only; write each model's name, as in "
-            f"{source}:{next((one for one in known if one.startswith(name.split('*')[0])), known[0])}"
+            f"{library}:{name}: patterns name models of the registry only; write each model's name, as in "
+            f"{library}:{example}"
         )
     plain, dot, _ = name.partition(".")
-    if dot and plain in known:
+    if dot and plain in names:
         raise RegistryError(
-            f"{source}:{name}: what follows the dot names pretrained weights, and none are ever fetched; write "
-            f"{source}:{plain}, or hub-folder:PATH for weights in a local folder"
+            f"{library}:{name}: what follows the dot names pretrained weights, and none are ever fetched; write "
+            f"{library}:{plain}, or hub-folder:PATH for weights in a local folder"
         )
-    if not _PLAIN.match(name) or name not in known:
-        raise unknown(f"{source} model", name, known, where)
+    if not _PLAIN.match(name) or name not in names:
+        raise unknown(f"{library} model", name, names, f"{library} {version}")
+    builder, kwargs = f"zoo.models.{library}_model:{library}_model", {"name": name, "stem_rule": STEM_RULE}
+    return _External(f"{library}:{name}", f"{library}:{name}", f"{library} {name}", builder, kwargs)
 
 
-def _hub_folder(text: str) -> _Found:
+def _hub_folder(text: str) -> _External:
     folder = Path(os.path.normpath(Path(text).expanduser())) if text else None
     if folder is None or not folder.is_dir():
         raise RegistryError(
@@ -127,8 +117,8 @@ def _hub_folder(text: str) -> _Found:
     for file in (config, weights):
         if not file.is_file():
             raise RegistryError(f"hub-folder:{text}: has no {file.name}{_instead(folder) if file == weights else ''}")
-    told = _read(config)
-    architecture, arguments = told.get("architecture"), told.get("model_args") or {}
+    content = _read(config)
+    architecture, arguments = content.get("architecture"), content.get("model_args") or {}
     if not isinstance(architecture, str) or not isinstance(arguments, dict):
         raise RegistryError(
             f"{config}: expected 'architecture', a name of timm, and 'model_args', a mapping or nothing"
@@ -139,7 +129,7 @@ def _hub_folder(text: str) -> _Found:
     _timm(architecture)
     from zoo.utils.files import sha256
 
-    return _Found(
+    return _External(
         f"hub-folder:{folder.as_posix()}",
         f"timm:{architecture}",
         f"timm {architecture} from {folder.name or folder}",
@@ -152,12 +142,12 @@ def _hub_folder(text: str) -> _Found:
 
 def _read(config: Path) -> dict[str, Any]:
     try:
-        told = json.loads(config.read_text(encoding="utf-8"))
+        content = json.loads(config.read_text(encoding="utf-8"))
     except (OSError, ValueError) as problem:
         raise RegistryError(f"{config}: cannot be read as JSON ({problem})") from problem
-    if not isinstance(told, dict):
-        raise RegistryError(f"{config}: expected a mapping, found {type(told).__name__}")
-    return told
+    if not isinstance(content, dict):
+        raise RegistryError(f"{config}: expected a mapping, found {type(content).__name__}")
+    return content
 
 
 def _instead(folder: Path) -> str:
@@ -167,6 +157,6 @@ def _instead(folder: Path) -> str:
     return f", and {pickles[0]} is a pickle, which can carry code and is never loaded; save the weights as safetensors"
 
 
-SOURCES: dict[str, Callable[[str], _Found]] = {
+LIBRARIES: dict[str, Callable[[str], _External]] = {
     "timm": _timm, "torchvision": _torchvision, "hub-folder": _hub_folder,
 }  # fmt: skip

@@ -1,4 +1,4 @@
-"""What makes up a model: its builders, their arguments, and the hash of their code."""
+"""The definition of a model: its builders, their arguments, and the hash of their code."""
 
 from __future__ import annotations
 
@@ -11,49 +11,45 @@ import weakref
 from importlib.machinery import PathFinder
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from zoo.registry.entries import Origin
+from zoo.registry.entries import NormEntry, Origin
 from zoo.registry.locate import load_builder
 from zoo.registry.model import Model
 
-if TYPE_CHECKING:
-    pass
-
-
-LIBRARIES = ("torch", "torchvision", "albumentations", "timm", "numpy")  # a result tells their versions
+LIBRARIES = ("torch", "torchvision", "albumentations", "timm", "numpy")  # a result records their versions
 
 
 # Of code as it was loaded: a module that is imported again is another key.
-_hashes: weakref.WeakKeyDictionary[ModuleType, dict[tuple, str | None]] = weakref.WeakKeyDictionary()
+_hashes: weakref.WeakKeyDictionary[ModuleType, dict[tuple[str | Path, ...], str | None]] = weakref.WeakKeyDictionary()
 
 
 def definition(model: Model) -> dict[str, Any]:
-    """What makes up `model`, for the result: builders, arguments and the hash of the builders' own code and of the
-    local code that it imports; the versions of :data:`LIBRARIES`, Python and zoo are in the result.
+    """The definition of `model` for a result: its builders, their arguments and the hash of their code.
 
-    Two runs of one name are the same model only where this is equal; editing a local ``my_norm.py`` changes it. Code
-    that was imported is told as it was when this was first asked: a file that is edited since is not what runs.
+    The hash covers the builders' own code and the local code that it imports. The result records the versions of
+    :data:`LIBRARIES`, Python and zoo. Two runs of one name are the same model only where their definitions are equal;
+    editing a local ``my_norm.py`` changes it. Imported code is hashed once: what is edited later does not run.
     """
     parts = {"architecture": model.architecture, "norm": model.norm, "model": model.entry}
-    told = {
+    content: dict[str, Any] = {
         role: {"name": part.name, "builder": part.builder, "kwargs": _without_places(part.kwargs)}
-        | ({"conv": part.conv, "activation": part.activation} if role == "norm" else {})
+        | ({"conv": part.conv, "activation": part.activation} if isinstance(part, NormEntry) else {})
         for role, part in parts.items()
         if part and (part.builder or part.kwargs)
     }
     for role, part in parts.items():
-        if role in told:
+        if part and role in content:
             builders = [text for text in (part.builder, getattr(part, "conv", "")) if text]
             if builders and (digest := _hash_of_loaded(builders, part.name, part.origin)):
-                told[role]["source_sha256"] = digest
+                content[role]["source_sha256"] = digest
     if model.pretrained:
-        told["pretrained"] = {"sha256": model.pretrained.sha256}
-    return told
+        content["pretrained"] = {"sha256": model.pretrained.sha256}
+    return content
 
 
 def _without_places(kwargs: dict[str, Any]) -> dict[str, Any]:
-    """A path, which no registry file can give, is where something lies and not what it is."""
+    """`kwargs` without paths, which no registry file can give: where something lies is not what it is."""
     return {key: value for key, value in kwargs.items() if not isinstance(value, Path)}
 
 
@@ -61,11 +57,11 @@ def _hash_of_loaded(builders: list[str], name: str, origin: Origin) -> str | Non
     targets = [load_builder(builder, repr(name), origin) for builder in builders]
     modules = [builder.partition(":")[0] for builder in builders]
     modules += [module for target in targets if (module := getattr(target, "__module__", None)) in sys.modules]
-    known = _hashes.setdefault(sys.modules[modules[0]], {})
-    key = (*modules, origin.path, origin.distribution)
-    if key not in known:
-        known[key] = _source_hash(modules, origin)
-    return known[key]
+    hashes = _hashes.setdefault(sys.modules[modules[0]], {})
+    key: tuple[str | Path, ...] = (*modules, origin.path, origin.distribution)
+    if key not in hashes:
+        hashes[key] = _source_hash(modules, origin)
+    return hashes[key]
 
 
 def _source_hash(modules: list[str], origin: Origin) -> str | None:
@@ -96,9 +92,7 @@ def _source_hash(modules: list[str], origin: Origin) -> str | None:
 
 
 def _is_own(module: str, file: Path, packages: set[str]) -> bool:
-    """Whether `module` is code that no version in a result tells: of what is installed, only of the builders' own
-    `packages`.
-    """
+    """Whether no version in a result covers `module`. Of what is installed, that is the builders' own `packages`."""
     package = module.partition(".")[0]
     if package in (*LIBRARIES, "zoo"):
         return False
@@ -122,18 +116,18 @@ def _place(module: str) -> str | None:
 
 
 def _imports(file: Path, package: str) -> list[str]:
-    """What may be the modules that `file` of `package` imports, by their full names, and the packages around them."""
+    """Full names of what `file` of `package` imports, modules or not, and of the packages around them."""
     try:
         parsed = ast.parse(file.read_bytes())
     except (SyntaxError, ValueError):  # compiled, or edited since into what cannot be imported
         return []
-    found = []
+    names: list[str] = []
     for node in ast.walk(parsed):
         if isinstance(node, ast.Import):
-            found += [alias.name for alias in node.names]
+            names += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
             above = package.split(".")[: len(package.split(".")) - node.level + 1] if node.level else []
             base = ".".join(filter(None, (*above, node.module)))
-            found += [f"{base}.{alias.name}" for alias in node.names]
-    dotted = [name.split(".") for name in found]
+            names += [f"{base}.{alias.name}" for alias in node.names]
+    dotted = [name.split(".") for name in names]
     return [".".join(parts[:count]) for parts in dotted for count in range(1, len(parts) + 1)]

@@ -11,16 +11,21 @@ import fnmatch
 import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from zoo.errors import RegistryError, ZooError, unknown
+from zoo.errors import Option, RegistryError, Words, ZooError, unknown
 from zoo.registry import plugins
-from zoo.registry.entries import ArchitectureEntry, ModelEntry, NormEntry, Origin, RegistryFile, read_registry_file
+from zoo.registry.entries import (
+    SECTIONS,
+    AnyEntry,
+    ArchitectureEntry,
+    ModelEntry,
+    NormEntry,
+    Origin,
+    RegistryFile,
+    read_registry_file,
+)
 from zoo.registry.model import BUILT_IN, Model
 from zoo.utils.gcpause import paused_gc
-
-if TYPE_CHECKING:
-    pass
 
 ENVIRONMENT_VARIABLE = "ZOO_REGISTRY"
 _WILDCARDS = frozenset("*?[")
@@ -39,7 +44,7 @@ class Registry:
         self.architectures: dict[str, ArchitectureEntry] = {}
         self.models: dict[str, ModelEntry] = {}
         for file in self.files:
-            for section in ("norms", "architectures", "models"):
+            for section in SECTIONS:
                 _merge(getattr(self, section), getattr(file, section), section[:-1])
         for entry in self.models.values():
             self._check_model(entry)
@@ -75,10 +80,10 @@ class Registry:
             readings = " or ".join(f"{a.name} with norm {n.name}" for a, n in pairs)
             raise RegistryError(f"model {name!r} can be read as {readings}; list it under models: to say which")
         if pairs:
-            architecture, norm = pairs[0]
+            ((of_architecture, of_norm),) = pairs
             # The later layer is where this pair became possible.
-            later = max((architecture, norm), key=lambda part: self._layer_index(part.origin))
-            return Model(name, later.origin, architecture, norm)
+            later = max(of_architecture.origin, of_norm.origin, key=self._layer_index)
+            return Model(name, later, of_architecture, of_norm)
         raise self._unknown(name)
 
     def match(self, patterns: Iterable[str]) -> list[Model]:
@@ -86,20 +91,19 @@ class Registry:
 
         Raises :class:`~zoo.errors.UnknownNameError` for a name that does not resolve or a pattern that matches nothing.
         """
-        found: dict[str, Model] = {}
+        models: dict[str, Model] = {}
         for pattern in patterns:
             if not _WILDCARDS.intersection(pattern) or ":" in pattern:
                 model = self.resolve(pattern)
-                found.setdefault(model.name, model)
+                models.setdefault(model.name, model)
                 continue
             names = fnmatch.filter(self.names(), pattern)
             if not names:
-                raise unknown(
-                    "model pattern", pattern, [], self.where, "no name matches; `zoo list --all` shows all names"
-                )
+                hint = ("no name matches; `zoo list ", Option("all"), "` shows all names")
+                raise unknown("model pattern", pattern, [], self.where, *hint)
             for name in names:
-                found.setdefault(name, self.resolve(name))
-        return list(found.values())
+                models.setdefault(name, self.resolve(name))
+        return list(models.values())
 
     def _splits(self, name: str) -> Iterator[tuple[ArchitectureEntry, NormEntry]]:
         for position, character in enumerate(name):
@@ -123,12 +127,10 @@ class Registry:
     def _check_model(self, entry: ModelEntry) -> None:
         if entry.builder:
             return
-        for kind, name, known in (
-            ("architecture", entry.architecture, self.architectures),
-            ("norm", entry.norm, self.norms),
-        ):
-            if name not in known:
-                raise unknown(f"{kind}", name, known, f"{entry.origin}, model {entry.name!r}")
+        parts = (("architecture", entry.architecture, self.architectures), ("norm", entry.norm, self.norms))
+        for kind, name, names in parts:
+            if name not in names:
+                raise unknown(kind, name, names, f"{entry.origin}, model {entry.name!r}")
         for architecture, norm in self._splits(entry.name):
             if (architecture.name, norm.name) != (entry.architecture, entry.norm):
                 raise RegistryError(
@@ -142,18 +144,21 @@ class Registry:
 
 @paused_gc()
 def load_registry(extra: str | Path | None = None, folder: Path | None = None) -> Registry:
-    """Read all layers. `extra` is the ``--registry`` file; `folder` stands for the working folder (default: it).
+    """Read all layers. `extra` is the ``--registry`` file; `folder` replaces the working directory.
 
     A plugin that is wrong is skipped, with one line on stderr. Raises :class:`RegistryError` for any other file that is
     missing or wrong, or a duplicate without ``override: true``, of plugins too.
     """
     built_in, files = _lowest(folder or Path.cwd())
-    layers = [built_in, *(plugin.registry for plugin in plugins.sound(_plugins(built_in))), *files]
-    for layer, given in ((f"${ENVIRONMENT_VARIABLE}", os.environ.get(ENVIRONMENT_VARIABLE)), ("--registry", extra)):
-        if given:
-            path = Path(given).expanduser().resolve()
+    layers = [built_in, *(plugin.registry for plugin in plugins.sound(_plugins(built_in)) if plugin.registry), *files]
+    upper: tuple[tuple[Words, str | Path | None], ...] = (
+        (f"${ENVIRONMENT_VARIABLE}", os.environ.get(ENVIRONMENT_VARIABLE)), (Option("registry"), extra),
+    )  # fmt: skip
+    for layer, place in upper:
+        if place:
+            path = Path(place).expanduser().resolve()
             if not path.is_file():
-                raise RegistryError(f"{layer}: no such file: {given}; give the path of a registry.yaml")
+                raise RegistryError(layer, f": no such file: {place}; give the path of a registry.yaml")
             if all(path != file.path.resolve() for file in layers):
                 layers.append(read_registry_file(path, layer))
     return Registry(layers)
@@ -186,7 +191,7 @@ def _with_sound_models(plugin: plugins.Plugin, built_in: RegistryFile) -> plugin
         try:
             Registry([built_in, plugin.registry])
         except DuplicateError:
-            pass  # no fault of this plugin alone; load_registry tells it
+            pass  # no fault of this plugin alone; load_registry raises it
         except ZooError as problem:
             return plugin.broken(problem)
     return plugin
@@ -199,13 +204,13 @@ def _nearest(folder: Path) -> Path | None:
     return None
 
 
-def _merge(known: dict, new: dict, kind: str) -> None:
+def _merge(entries: dict[str, AnyEntry], new: dict[str, AnyEntry], kind: str) -> None:
     for name, entry in new.items():
-        if name in known and not entry.override:
-            first, second = known[name].origin, entry.origin
+        if name in entries and not entry.override:
+            first, second = entries[name].origin, entry.origin
             advice = "rename one, or say `override: true` in the second"
             if second.distribution:  # the reader wrote neither of the two
                 packages = [origin.distribution for origin in (first, second) if origin.distribution]
                 advice = f"uninstall {' or '.join(dict.fromkeys(packages))}, or ask its author to rename it"
             raise DuplicateError(f"{kind} {name!r} is defined twice: {first} and {second}; {advice}")
-        known[name] = entry
+        entries[name] = entry

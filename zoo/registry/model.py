@@ -5,12 +5,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from zoo.registry.entries import ArchitectureEntry, ModelEntry, NormEntry, Origin
-
-if TYPE_CHECKING:
-    from zoo.registry.model import Model, Pretrained
 
 BUILT_IN = Path(__file__).parents[1] / "registry.yaml"
 MARK = "~"  # between a model's name and eight digits of the digest of what it started from
@@ -34,11 +30,11 @@ class Model:
     def label(self) -> str:
         """What tables show: the entry's own label, else the architecture's with the norm's."""
         parts = [part.label or part.name for part in (self.architecture, self.norm) if part]
-        if self.entry and self.entry.label:
-            parts = [self.entry.label]
+        if self.entry and (self.entry.label or not parts):
+            parts = [self.entry.label or self.entry.name]
         if self.pretrained:
-            parts = [*(parts or [self.entry.name]), f"from weights {self.pretrained.sha256[:8]}"]
-        return ", ".join(parts) or self.name
+            parts.append(f"from weights {self.pretrained.sha256[:8]}")
+        return ", ".join(parts)
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ that is found and read without importing anything, or ``module:attribute``, a ma
 of such a file, for which the module is imported. Group ``zoo.recipes``: ``package:name.yaml``, a recipe called
 ``name``.
 
-What is wrong with a plugin is told, never raised: the rest of zoo works without it.
+A broken plugin is reported, never raised: the rest of zoo works without it.
 """
 
 from __future__ import annotations
@@ -58,10 +58,10 @@ def recipes() -> list[Plugin]:
     return [_read(plugin, _find_recipe) for plugin in _installed(RECIPE_GROUP)]
 
 
-def sound(found: Iterable[Plugin]) -> list[Plugin]:
-    """Those of `found` that can be used. For each of the others one line on stderr, once in a process."""
+def sound(installed: Iterable[Plugin]) -> list[Plugin]:
+    """Those of `installed` that can be used. Each of the others is one line on stderr, once in a process."""
     used = []
-    for plugin in found:
+    for plugin in installed:
         if not plugin.problem:
             used.append(plugin)
         elif "_ZOO_COMPLETE" not in os.environ:  # a shell that completes a name shows what is printed
@@ -93,7 +93,7 @@ def _scan(path: tuple[tuple[str, int], ...]) -> tuple[Plugin, ...]:
     """All entry points of both groups, as installed on `path`: ``sys.path`` with the times of its last changes."""
     from importlib import metadata
 
-    found: dict[str, list[Plugin]] = {}
+    by_package: dict[str, list[Plugin]] = {}
     for candidate in metadata.distributions():
         text = _entry_points_text(candidate)
         if not any(f"[{group}]" in text for group in (REGISTRY_GROUP, RECIPE_GROUP)):
@@ -101,18 +101,18 @@ def _scan(path: tuple[tuple[str, int], ...]) -> tuple[Plugin, ...]:
         try:
             name = re.sub(r"[-_.]+", "-", candidate.name).lower()
             # Of two that are installed, the first on the path is the one that an import finds.
-            found.setdefault(name, _plugins(name, metadata.distribution(candidate.name)))
+            by_package.setdefault(name, _plugins(name, metadata.distribution(candidate.name)))
         except Exception as problem:  # files that no installer wrote; their parser raises whatever it meets
             where = f"a package in {candidate.locate_file('')}"
             unread = RegistryError(f"its metadata cannot be read: {problem!r}")
-            found[where] = [Plugin(REGISTRY_GROUP, "?", "", where).broken(unread)]
-    return tuple(plugin for _, plugins in sorted(found.items()) for plugin in plugins)
+            by_package[where] = [Plugin(REGISTRY_GROUP, "?", "", where).broken(unread)]
+    return tuple(plugin for _, plugins in sorted(by_package.items()) for plugin in plugins)
 
 
 def _plugins(name: str, distribution: Any) -> list[Plugin]:
-    told = f"{name} {distribution.version}"
+    package = f"{name} {distribution.version}"
     points = [point for point in distribution.entry_points if point.group in (REGISTRY_GROUP, RECIPE_GROUP)]
-    return [Plugin(point.group, point.name, point.value, told) for point in sorted(points, key=lambda p: p.name)]
+    return [Plugin(point.group, point.name, point.value, package) for point in sorted(points, key=lambda p: p.name)]
 
 
 def _entry_points_text(distribution: Any) -> str:
@@ -192,7 +192,7 @@ def _located(value: Any, where: str) -> Located:
         for key in value:
             if not isinstance(key, str):
                 raise RegistryError(f"{where}: a key must be text, found {key!r}")
-        return Located({key: _located(item, where) for key, item in value.items()}, 1)
+        return Located({key: _located(inner, where) for key, inner in value.items()}, 1)
     if isinstance(value, list | tuple):
-        return Located([_located(item, where) for item in value], 1)
+        return Located([_located(inner, where) for inner in value], 1)
     return Located(value, 1)
