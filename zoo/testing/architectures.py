@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
@@ -44,7 +45,7 @@ def check_architecture(
     that is not registered or a builder that cannot be imported.
     """
     registry = load_registry()
-    given = [registered_norm(registry, name) for name in norms]
+    claims = [registered_norm(registry, name) for name in norms]
     if isinstance(architecture, str):
         if kwargs:
             raise TypeError(f"architecture {architecture!r}: its arguments are the registry's; give none")
@@ -56,7 +57,7 @@ def check_architecture(
     else:
         builder = architecture
         where = f"architecture {getattr(builder, '__name__', type(builder).__name__)!r}"
-    checks = _Checks(builder, dict(kwargs or {}), given, image_size)
+    checks = _Checks(builder, dict(kwargs or {}), claims, image_size)
     suite.run(where, checks.all(compiled))
 
 
@@ -75,7 +76,7 @@ def check_training_step(model: nn.Module, x: Tensor, num_classes: int) -> list[s
             raise AssertionError(f"logits of shape {tuple(logits.shape)}, expected {(len(x), num_classes)}")
         suite.finite(logits, "the logits")
         optimizer.zero_grad()
-        F.cross_entropy(logits, target).backward()
+        torch.autograd.backward(F.cross_entropy(logits, target))
         dead = suite.without_gradient(model)
         optimizer.step()
     return dead
@@ -110,7 +111,7 @@ class _Checks:
                     named["torch.compile"] = self.compiled
             for name, check in named.items():
                 title = f"{name} with norm {norm.name}"
-                checks.append((title, lambda c=check, n=norm, i=independent: c(n, i)))
+                checks.append((title, partial(check, norm, independent)))
         return checks
 
     def make(self, norm: Norm, num_classes: int = 10, in_channels: int = 3) -> nn.Module:
@@ -159,7 +160,7 @@ class _Checks:
         model = self.make(norm)
         with torch.autocast("cpu", torch.bfloat16):
             logits = model(self.x())
-        F.cross_entropy(logits.float(), torch.arange(3)).backward()
+        torch.autograd.backward(F.cross_entropy(logits.float(), torch.arange(3)))
         suite.finite(logits, "the answer in bfloat16")
         suite.without_gradient(model)
 

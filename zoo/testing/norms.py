@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -47,12 +48,12 @@ def check_norm(
             raise TypeError(
                 f"norm {norm!r}: its arguments and claims are the registry's; give them with a builder only"
             )
-        made, batch_independent = registered_norm(load_registry(), norm)
+        layer, batch_independent = registered_norm(load_registry(), norm)
     else:
         name = getattr(norm, "__name__", type(norm).__name__)
-        made = Norm(name, norm, dict(kwargs or {}), activation_included, where=f"norm {name!r}")
-    check = _Checks(made, channels, batch_independent, dtype)
-    suite.run(made.where, check.all(compiled))
+        layer = Norm(name, norm, dict(kwargs or {}), activation_included, where=f"norm {name!r}")
+    check = _Checks(layer, channels, batch_independent, dtype)
+    suite.run(layer.where, check.all(compiled))
 
 
 def registered_norm(registry: Registry, name: str) -> tuple[Norm, bool]:
@@ -101,7 +102,7 @@ class _Checks:
         for name, check in named.items():
             for apply_act in ways:
                 title = name if apply_act else f"{name}, without its activation"
-                checks.append((title, lambda check=check, apply_act=apply_act: check(apply_act)))
+                checks.append((title, partial(check, apply_act)))
         return checks
 
     @property
@@ -121,7 +122,7 @@ class _Checks:
         g = torch.Generator().manual_seed(1)
         with torch.no_grad():
             for parameter in layer.parameters():
-                parameter += 0.5 * torch.rand(parameter.shape, generator=g)
+                parameter.add_(0.5 * torch.rand(parameter.shape, generator=g))
         return suite.trained(layer, [self.x(seed) for seed in (7, 8, 9)])
 
     def shape(self) -> None:
@@ -156,12 +157,12 @@ class _Checks:
             (torch.full_like(ordinary, 3.0), "images of one colour"),
         ):
             twin = copy.deepcopy(layer)
-            given = x.clone().requires_grad_()
+            bright = x.clone().requires_grad_()
             with torch.autocast("cpu", torch.bfloat16):
-                y = twin(given)
+                y = twin(bright)
                 y.float().square().sum().backward()
             suite.finite(y, f"the output of {what} in bfloat16")
-            suite.finite(given.grad, f"the gradient of {what} in bfloat16")
+            suite.finite(bright.grad, f"the gradient of {what} in bfloat16")
             suite.without_gradient(twin)
         exact = copy.deepcopy(layer)(ordinary.float())
         with torch.autocast("cpu", torch.bfloat16):

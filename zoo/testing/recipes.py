@@ -36,8 +36,8 @@ def _transforms(recipe: str, image_size: int) -> None:
     images = g.integers(0, 256, (8, image_size, image_size, 3), dtype=np.uint8)
     for which in ("train", "eval"):
         augment = ReferenceAugment(parse(getattr(loaded.augment, which), f"recipe {recipe}, augment.{which}"))
-        made = [augment(image, seed=0, epoch=0, position=position) for position, image in enumerate(images)]
-        if not all(np.isfinite(image).all() for image in made):
+        augmented = [augment(image, seed=0, epoch=0, position=position) for position, image in enumerate(images)]
+        if not all(np.isfinite(image).all() for image in augmented):
             raise AssertionError(f"augment.{which} gives values that are not finite")
-        if len(shapes := {image.shape for image in made}) > 1:
+        if len(shapes := {image.shape for image in augmented}) > 1:
             raise AssertionError(f"augment.{which} gives images of several sizes: {sorted(shapes)}")

@@ -34,42 +34,43 @@ def run(what: str, checks: Iterable[Check]) -> None:
                 torch.default_generator.manual_seed(0)
                 check()
         except Exception as problem:
-            told = "" if isinstance(problem, AssertionError | ZooError) else f"{type(problem).__name__}: "
-            failed.append(f"{name}: {told}{' '.join(str(problem).split())}")
+            kind = "" if isinstance(problem, AssertionError | ZooError) else f"{type(problem).__name__}: "
+            failed.append(f"{name}: {kind}{' '.join(str(problem).split())}")
             problems.append(problem)
             if number == 0:
                 break
         finally:
-            before.put_back()  # so that what one check changes is told by the check that is about it
+            before.put_back()  # so that what one check changes is reported by the check that is about it
     if failed:
         count = f"{len(failed)} of {len(checks)} checks" if len(failed) > 1 else "a check"
         raise ConformanceError("\n  ".join([f"{what} fails {count}", *failed])) from problems[0]
 
 
-def same(found: Tensor, expected: Tensor, what: str, tolerance: float) -> None:
+def same(actual: Tensor | None, expected: Tensor, what: str, tolerance: float) -> None:
     """Equal within `tolerance` of the largest value."""
-    if found.shape != expected.shape:
-        raise AssertionError(f"{what}: shape {tuple(found.shape)}, expected {tuple(expected.shape)}")
+    if actual is None or actual.shape != expected.shape:
+        shape = "nothing" if actual is None else f"shape {tuple(actual.shape)}"
+        raise AssertionError(f"{what}: {shape}, expected {tuple(expected.shape)}")
     scale = max(1.0, float(expected.detach().abs().max()) if expected.numel() else 1.0)
-    difference = float((found.detach().double() - expected.detach().double()).abs().max()) if expected.numel() else 0.0
+    difference = float((actual.detach().double() - expected.detach().double()).abs().max()) if expected.numel() else 0.0
     if not difference <= tolerance * scale:  # also where it is not a number
         raise AssertionError(f"{what} (largest difference {difference:.3g}, allowed {tolerance * scale:.3g})")
 
 
-def finite(values: Tensor, what: str) -> None:
-    """No infinity and no NaN."""
-    if not bool(values.isfinite().all()):
+def finite(values: Tensor | None, what: str) -> None:
+    """There are values, and no infinity or NaN among them."""
+    if values is None or not bool(values.isfinite().all()):
         raise AssertionError(f"{what} is not finite")
 
 
 def forward(module: nn.Module, x: Tensor) -> Tensor:
     """The answer to a copy of `x`, random layers drawing the same each time; the images may not be written over."""
-    given = x.clone(memory_format=torch.preserve_format)
+    images = x.clone(memory_format=torch.preserve_format)
     torch.default_generator.manual_seed(1)
-    y = module(given)
+    y = module(images)
     if not isinstance(y, Tensor):
         raise AssertionError(f"the answer is a {type(y).__name__}, expected a tensor")
-    if not torch.equal(given, x):
+    if not torch.equal(images, x):
         raise AssertionError("the forward pass writes over its input")
     return y
 
@@ -117,7 +118,7 @@ def check_evaluation(module: nn.Module, x: Tensor, tolerance: float, *, as_in_tr
     y = forward(module, x)
     finite(y, "the answer in eval mode")
     same(y, alone(module, x), "in eval mode an image's answer depends on the others of its batch", tolerance)
-    changed = [name for name, value in module.state_dict().items() if not torch.equal(value, before[name])]
+    changed = [name for name, tensor in module.state_dict().items() if not torch.equal(tensor, before[name])]
     if changed:
         raise AssertionError(f"a forward pass in eval mode changes {', '.join(changed)}")
     if as_in_training:
@@ -126,10 +127,10 @@ def check_evaluation(module: nn.Module, x: Tensor, tolerance: float, *, as_in_tr
 
 def check_stored(module: nn.Module, fresh: nn.Module, x: Tensor) -> None:
     """State dict to bytes and back into `fresh`: the same answers, in training and in eval mode, to the last bit."""
-    data = io.BytesIO()
-    torch.save(module.state_dict(), data)
-    data.seek(0)
-    fresh.load_state_dict(torch.load(data, weights_only=True))
+    stored = io.BytesIO()
+    torch.save(module.state_dict(), stored)
+    stored.seek(0)
+    fresh.load_state_dict(torch.load(stored, weights_only=True))
     for training in (True, False):
         y, again = forward(module.train(training), x), forward(fresh.train(training), x)
         if not torch.equal(y, again):
@@ -166,12 +167,11 @@ def check_layout(module: nn.Module, x: Tensor, tolerance: float) -> None:
     z = twin(moved)
     same(z, y, "channels-last images give another answer", tolerance)
     weights = torch.linspace(-1, 1, y.numel(), dtype=y.dtype).reshape(y.shape)
-    (y * weights).sum().backward()
-    (z * weights).sum().backward()
+    torch.autograd.backward([(y * weights).sum(), (z * weights).sum()])
     same(gradient(moved), gradient(plain), "channels-last images give another gradient of the images", tolerance)
-    for (name, parameter), other in zip(module.named_parameters(), twin.parameters(), strict=True):
+    for (name, parameter), twins in zip(module.named_parameters(), twin.parameters(), strict=True):
         if parameter.grad is not None:
-            same(other.grad, parameter.grad, f"channels-last images give another gradient of {name}", tolerance)
+            same(twins.grad, parameter.grad, f"channels-last images give another gradient of {name}", tolerance)
     for (name, buffer), other in zip(module.named_buffers(), twin.buffers(), strict=True):
         same(other.double(), buffer.double(), f"channels-last images leave another {name}", tolerance)
 
