@@ -31,10 +31,10 @@ def on_files(files: Files, config: Any) -> Files:
     """Add the pages of OUTSIDE; put the notebook's page beside the notebook."""
     for name, place in OUTSIDE.items():
         files.append(File.generated(config, place, abs_src_path=str(ROOT / name)))
-    body, found = MarkdownExporter().from_filename(str(ROOT / "docs" / NOTEBOOK))
+    body, resources = MarkdownExporter().from_filename(str(ROOT / "docs" / NOTEBOOK))
     title, rest = body.split("\n", 1)
     body = f"{title}\n\nThis page as a notebook: [{NOTEBOOK}]({NOTEBOOK}).\n{rest}"
-    for name, content in found["outputs"].items():
+    for name, content in resources["outputs"].items():
         files.append(File.generated(config, f"tour-{name}", content=content))
         body = body.replace(f"]({name})", f"](tour-{name})")
     files.append(File.generated(config, _place(NOTEBOOK), content=body))

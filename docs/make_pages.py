@@ -56,23 +56,23 @@ def _commands() -> Iterator[str]:
     yield from _help(cli, ("zoo",))
 
 
-def _printed(found: re.Match[str]) -> str:
+def _printed(match: re.Match[str]) -> str:
     """The command again, and below it what it prints in the repository."""
-    command = found["command"]
+    command = match["command"]
     with contextlib.chdir(FOLDER.parent):
-        told = CliRunner().invoke(cli, shlex.split(command)[1:], catch_exceptions=False)
-    return f"{command}\n\n<!-- printed -->\n{told.stdout}<!-- end -->"
+        result = CliRunner().invoke(cli, shlex.split(command)[1:], catch_exceptions=False)
+    return f"{command}\n\n<!-- printed -->\n{result.stdout}<!-- end -->"
 
 
-def _made(found: re.Match[str]) -> str:
+def _made(match: re.Match[str]) -> str:
     """A table of what was measured, from its file: to measure anew takes minutes and gives other last digits."""
-    lines = {"costs": _costs, "corrupted": _corrupted, "peers": _peers, "speeds": _speeds}[found["name"]]()
-    return f"<!-- {found['name']} -->\n{lines}<!-- end -->"
+    lines = {"costs": _costs, "corrupted": _corrupted, "peers": _peers, "speeds": _speeds}[match["name"]]()
+    return f"<!-- {match['name']} -->\n{lines}<!-- end -->"
 
 
 def _costs() -> str:
     """A training step of each norm beside BatchNorm's, dearest last; the ratio on another processor too."""
-    told, other = (json.loads((MEASURED / f"{name}.json").read_text()) for name in (QUIET, OTHER))
+    quiet, other = (json.loads((MEASURED / f"{name}.json").read_text()) for name in (QUIET, OTHER))
     again = _norms(other)
     rows = [
         (
@@ -82,24 +82,24 @@ def _costs() -> str:
             f"{step['of_bn']:.2f}",
             f"{again[norm]['of_bn']:.2f}",
         )
-        for norm, step in sorted(_norms(told).items(), key=lambda item: -item[1]["of_bn"])
+        for norm, step in sorted(_norms(quiet).items(), key=lambda pair: -pair[1]["of_bn"])
     ]
     table = _table(("norm", "NCHW, img/s", "channels-last, img/s", "of BatchNorm's", "with AMX"), rows)
-    machine = told["machine_info"]["zoo"]
+    machine = quiet["machine_info"]["zoo"]
     return f"{''.join(table)}\n{hardware(machine)}; torch {machine['torch']}.\n"
 
 
-def _norms(told: dict[str, Any]) -> dict[str, dict[str, float]]:
+def _norms(suite: dict[str, Any]) -> dict[str, dict[str, float]]:
     """What the suite measured of each norm's step, img/s by memory layout and the better one over BatchNorm's."""
-    return next(found["extra_info"]["norms"] for found in told["benchmarks"] if "norms" in found["extra_info"])
+    return next(test["extra_info"]["norms"] for test in suite["benchmarks"] if "norms" in test["extra_info"])
 
 
 def _peers() -> str:
     """An epoch of zoo's beside the same one of other training loops, as documented and tuned by hand."""
-    told = json.loads((MEASURED / f"{QUIET}.json").read_text())
-    rates = next(found["extra_info"] for found in told["benchmarks"] if found["name"] == "test_peers")
+    suite = json.loads((MEASURED / f"{QUIET}.json").read_text())
+    rates = next(test["extra_info"] for test in suite["benchmarks"] if test["name"] == "test_peers")
     ratios = {
-        peer: next(figure["value"] for figure in told["figures"] if figure["name"].startswith(f"  times {peer} ("))
+        peer: next(figure["value"] for figure in suite["figures"] if figure["name"].startswith(f"  times {peer} ("))
         for peer in rates
         if peer != "zoo"
     }
@@ -110,7 +110,7 @@ def _peers() -> str:
 
 def _speeds() -> str:
     """Every architecture with BatchNorm as `zoo speed` measured it, smallest first."""
-    told = json.loads((MEASURED / "speeds.json").read_text())
+    speeds = json.loads((MEASURED / "speeds.json").read_text())
     rows = [
         (
             f"`{model['model']}`",
@@ -122,11 +122,11 @@ def _speeds() -> str:
             f"{1e3 * model['latency_p50']:.1f}",
             f"{100 * model['peak_share']:.0f}",
         )
-        for model in sorted(told["models"], key=lambda model: model["macs"])
+        for model in sorted(speeds["models"], key=lambda model: model["macs"])
     ]
     heads = ("model", "parameters", "MACs (M)", "train img/s", "loop/step")
     table = "".join(_table((*heads, "inference img/s (batch)", "p50 ms", "% of peak"), rows))
-    first, machine = told["models"][0], told["environment"]
+    first, machine = speeds["models"][0], speeds["environment"]
     how = f"torch {machine['torch']}, {first['precision']}, batch {first['batch_size']}"
     return f"{table}\n{hardware(machine)}; {how}.\n"
 
@@ -138,11 +138,11 @@ def _corrupted() -> str:
 
 def _help(command: click.Command, path: tuple[str, ...]) -> Iterator[str]:
     """A heading and the help text; subcommands below their group."""
-    told = CliRunner().invoke(
+    result = CliRunner().invoke(
         cli, [*path[1:], "--help"], prog_name="zoo", terminal_width=WIDTH, color=False, catch_exceptions=False
     )
     yield f"{'##' if len(path) < 3 else '###'} {' '.join(path)}\n"
-    yield f"```text\n{told.output.rstrip()}\n```\n"
+    yield f"```text\n{result.output.rstrip()}\n```\n"
     for name, part in sorted(getattr(command, "commands", {}).items()):
         yield from _help(part, (*path, name))
 
@@ -181,8 +181,8 @@ For 32x32 images. Parameters with `bn` and 10 classes, trained or not; most norm
     yield from _table(
         ("architecture", "what", "parameters", "paper"),
         (
-            (f"`{item.name}`", item.label, f"{_parameters(registry, item.name):,}", _paper(item.paper))
-            for item in registry.architectures.values()
+            (f"`{entry.name}`", entry.label, f"{_parameters(registry, entry.name):,}", _paper(entry.paper))
+            for entry in registry.architectures.values()
         ),
     )
     yield "## Recipes\n\nWhat they are for, and how to write one: [recipes.md](recipes.md).\n"

@@ -46,6 +46,7 @@ QUICK = (
     "tests/docs/test_site.py", "tests/norms", "tests/registry/test_registry.py", "tests/test_readme.py", "-k",
     "written_pages and 40 or throwaway or every_norm_has or ten_thousand or unknown_norm or count",
 )  # fmt: skip
+# Whatever goes over the built-in norms, or says how many there are.
 WHOLE = (
     "tests/builder/test_fairness.py", "tests/cli/test_commands.py", "tests/docs/test_site.py",
     "tests/explain/test_gradcam.py", "tests/models", "tests/norms", "tests/registry/test_registry.py",
