@@ -6,8 +6,8 @@ import itertools
 import json
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 from zoo.comparison.baseline import differences
 from zoo.comparison.row import QUALITY, Row, row_of
@@ -17,9 +17,6 @@ from zoo.recipes.recipe import slug_of
 from zoo.results.folder import Stored
 from zoo.results.schema import Result
 from zoo.utils.gcpause import paused_gc
-
-if TYPE_CHECKING:
-    pass
 
 
 @dataclass(frozen=True)
@@ -45,6 +42,10 @@ class Group:
     seconds_to: float | None = None  # the accuracy that the rows' `seconds_to` is of
     budget: dict[str, Any] | None = None
     views: str | None = None  # test-time augmentation in words, if any; the key of the JSON format
+
+    def record(self) -> dict[str, Any]:
+        """The group as plain data, without the runs of its rows."""
+        return asdict(replace(self, rows=[])) | {"rows": [row.record() for row in self.rows]}
 
     @property
     def slug(self) -> str:
@@ -84,10 +85,9 @@ def compare(
     predictions or histories, and where no run is tuned but should be, and :class:`zoo.errors.UnknownNameError` when no
     group has the model `baseline`.
     """
-    groups: dict[tuple[str, str], list[_Known]] = defaultdict(list)
+    groups: dict[tuple[str, str], list[_Run]] = defaultdict(list)
     for run in _once((run for run in runs if not tuned or is_tuned(run.result)), once_each):
-        told = run.result.recipe
-        experiment = json.dumps(_budget(run.result), sort_keys=True) if tuned else told.fingerprint
+        experiment = json.dumps(_budget(run.result), sort_keys=True) if tuned else run.result.recipe.fingerprint
         groups[run.result.dataset.fingerprint, experiment].append(run)
     if tuned and not groups:
         raise ResultError("no runs of tuned recipes; `zoo tune MODEL...` makes such recipes, and `zoo bench` the runs")
@@ -119,26 +119,26 @@ def _values(result: Result, budget: dict[str, Any]) -> dict[str, str]:
     return {key: f"{flat[key]:g}" for key in budget["over"]}
 
 
-def _mixed(groups: Sequence[Sequence[_Known]], seconds_to: float | None) -> Group:
+def _mixed(groups: Sequence[Sequence[_Run]], seconds_to: float | None) -> Group:
     """One group of all, that ranks nothing: each row says where its data set and its recipe differ from the others'."""
     letters: dict[str, str] = {}
-    told = [
+    described = [
         {"dataset": first.dataset.name, "dataset_fingerprint": first.dataset.fingerprint[:8]}
         | {"recipe": first.recipe.slug}
         | {key: str(value) for key, value in flatten(first.recipe.content).items()}
         for first in (runs[0].result for runs in groups)
     ]
-    keys = dict.fromkeys(key for fields in told for key in fields)
-    unlike = [key for key in keys if len({fields.get(key, "-") for fields in told}) > 1]
+    keys = dict.fromkeys(key for fields in described for key in fields)
+    unlike = [key for key in keys if len({fields.get(key, "-") for fields in described}) > 1]
     rows = [
         replace(row, differs={key: fields.get(key, "-") for key in unlike})
-        for runs, fields in zip(groups, told, strict=True)
-        for row, _ in _rows(runs, letters, seconds_to)
+        for runs, fields in zip(groups, described, strict=True)
+        for row in _rows(runs, letters, seconds_to)
     ]
 
     def common(key: str) -> str:
-        values = {fields.get(key, "-") for fields in told}
-        return values.pop() if len(values) == 1 else "mixed"
+        words = {fields.get(key, "-") for fields in described}
+        return words.pop() if len(words) == 1 else "mixed"
 
     first = groups[0][0].result
     return Group(
@@ -157,7 +157,7 @@ def _mixed(groups: Sequence[Sequence[_Known]], seconds_to: float | None) -> Grou
 
 
 @dataclass(frozen=True)
-class _Known:
+class _Run:
     """A run with what it is grouped by, worked out once."""
 
     stored: Stored
@@ -169,19 +169,19 @@ class _Known:
         return self.stored.result
 
 
-def _once(runs: Iterable[Stored], once_each: bool) -> list[_Known]:
-    """One run told twice would look like two seeds that agree."""
-    kept: dict[tuple[str, ...], _Known] = {}
+def _once(runs: Iterable[Stored], once_each: bool) -> list[_Run]:
+    """A copy of a run would look like a second seed that agrees."""
+    kept: dict[tuple[str, ...], _Run] = {}
     for run in runs:
         result = run.result
-        found = _Known(run, json.dumps(result.model.definition, sort_keys=True), _machine(result))
-        who = (result.dataset.fingerprint, result.recipe.fingerprint, result.model.name, found.definition)
-        where = "any machine" if once_each else found.machine
-        known = kept.setdefault((*who, where, str(result.seed)), found).result
-        if known is not result and known != result:
+        candidate = _Run(run, json.dumps(result.model.definition, sort_keys=True), _machine(result))
+        who = (result.dataset.fingerprint, result.recipe.fingerprint, result.model.name, candidate.definition)
+        where = "any machine" if once_each else candidate.machine
+        first = kept.setdefault((*who, where, str(result.seed)), candidate).result
+        if first is not result and first != result:
             raise ResultError(
                 f"two different runs of {result.model.name} seed {result.seed} under recipe {result.recipe.name} "
-                f"(started {known.started} and {result.started}); compare their folders one at a time"
+                f"(started {first.started} and {result.started}); compare their folders one at a time"
             )
     return list(kept.values())
 
@@ -191,12 +191,12 @@ def _group_name(result: Result) -> tuple[str, ...]:
 
 
 def _group(
-    runs: Sequence[_Known], baseline: str | None, seconds_to: float | None, budget: dict[str, Any] | None
+    runs: Sequence[_Run], baseline: str | None, seconds_to: float | None, budget: dict[str, Any] | None
 ) -> Group:
     first = runs[0].result
     letters: dict[str, str] = {}
     rows = _rows(runs, letters, seconds_to, budget)
-    if baseline is not None and any(row.model == baseline for row, _ in rows):
+    if baseline is not None and any(row.model == baseline for row in rows):
         rows = _against(rows, baseline, first)
     return Group(
         dataset=first.dataset.name,
@@ -206,7 +206,7 @@ def _group(
         selection=first.selection.split,
         rule=first.selection.rule,
         precision=first.recipe.precision,
-        rows=_ranked([row for row, _ in rows]),
+        rows=_ranked(rows),
         machines={letter: machine for machine, letter in letters.items()},
         seconds_to=seconds_to,
         budget=budget,
@@ -215,47 +215,30 @@ def _group(
 
 
 def _rows(
-    runs: Sequence[_Known], letters: dict[str, str], seconds_to: float | None, budget: dict[str, Any] | None = None
-) -> list[tuple[Row, dict[int, Stored]]]:
-    """Each row with its finished runs by seed; a machine that has none yet is given the next of `letters`."""
+    runs: Sequence[_Run], letters: dict[str, str], seconds_to: float | None, budget: dict[str, Any] | None = None
+) -> list[Row]:
+    """The rows of a group; a machine that has no letter yet is given the next of `letters`."""
     # Not merged by name alone: an edited norm is another model, and a model may have been tuned twice.
-    by_model: dict[tuple[str, str, str], list[_Known]] = defaultdict(list)
-    for run in sorted(runs, key=lambda item: (item.result.model.name, item.result.seed)):
+    by_model: dict[tuple[str, str, str], list[_Run]] = defaultdict(list)
+    for run in sorted(runs, key=lambda run: (run.result.model.name, run.result.seed)):
         by_model[run.result.model.name, run.definition, run.result.recipe.fingerprint].append(run)
-    found = []
-    for members, machine in itertools.chain.from_iterable(map(by_machine, by_model.values())):
+    rows = []
+    for members, machine in itertools.chain.from_iterable(map(_by_machine, by_model.values())):
         stored, timed = ([run.stored for run in members if where in (None, run.machine)] for where in (None, machine))
         row = row_of(stored, timed, letters.setdefault(machine, _letter(len(letters))), seconds_to)
-        if budget is not None:
-            row = replace(row, differs=_values(stored[0].result, budget))
-        found.append((row, {run.result.seed: run for run in stored if run.result.test}))
-    return found
+        rows.append(row if budget is None else replace(row, differs=_values(stored[0].result, budget)))
+    return rows
 
 
-class OnMachine(Protocol):
-    """A run and the words for its machine."""
-
-    @property
-    def result(self) -> Result:
-        """What it stored."""
-
-    @property
-    def machine(self) -> str:
-        """All that a speed depends on."""
-
-
-Run = TypeVar("Run", bound=OnMachine)
-
-
-def by_machine(runs: Sequence[Run]) -> list[tuple[Sequence[Run], str]]:
+def _by_machine(runs: Sequence[_Run]) -> list[tuple[Sequence[_Run], str]]:
     """`runs` of one model as rows, each with the machine whose speeds it has: one row, or one a machine where a seed
     ran on several. The machine is the one of most seeds that were tested, or of most where all diverged.
     """
     if len({run.result.seed for run in runs}) < len(runs):
         machines = dict.fromkeys(run.machine for run in runs)
         return [([run for run in runs if run.machine == machine], machine) for machine in machines]
-    machines = [run.machine for run in runs if run.result.test] or [run.machine for run in runs]
-    return [(runs, max(dict.fromkeys(machines), key=machines.count))]
+    names = [run.machine for run in runs if run.result.test] or [run.machine for run in runs]
+    return [(runs, max(dict.fromkeys(names), key=names.count))]
 
 
 def _ranked(rows: Iterable[Row]) -> list[Row]:
@@ -265,28 +248,24 @@ def _ranked(rows: Iterable[Row]) -> list[Row]:
     return sorted(rows, key=key)
 
 
-def _against(
-    rows: list[tuple[Row, dict[int, Stored]]], baseline: str, first: Result
-) -> list[tuple[Row, dict[int, Stored]]]:
+def _against(rows: list[Row], baseline: str, first: Result) -> list[Row]:
     """`rows`, the others than the baseline's with their difference from it."""
-    bases = [(row, seeds) for row, seeds in rows if row.model == baseline]
+    bases = [row for row in rows if row.model == baseline]
     if len(bases) > 1:
         raise ResultError(
             f"baseline {baseline} stands in {len(bases)} rows of {first.recipe.name} on {first.dataset.name} (one seed "
             "on several machines, or its definition or tuned values differ); name the folder of one of them"
         )
-    others = [(row, seeds) for row, seeds in rows if row.model != baseline]
-    found = iter(
-        differences(
-            baseline,
-            bases[0][1],
-            [seeds for _, seeds in others],
-            [bool(row.diverged or bases[0][0].diverged) for row, _ in others],
-            first.dataset.test_images,
-            QUALITY,
-        )
+    others = [row for row in rows if row.model != baseline]
+    shifts = differences(
+        baseline,
+        bases[0].tested,
+        [row.tested for row in others],
+        [bool(row.diverged or bases[0].diverged) for row in others],
+        first.dataset.test_images,
+        QUALITY,
     )
-    return [(row if row.model == baseline else replace(row, against=next(found)), seeds) for row, seeds in rows]
+    return bases + [replace(row, against=shift) for row, shift in zip(others, shifts, strict=True)]
 
 
 def _letter(number: int) -> str:

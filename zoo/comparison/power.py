@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from zoo.comparison.groups import Group
-from zoo.errors import ResultError
+from zoo.errors import Option, ResultError
 from zoo.utils.stats import ALPHA, MIN_SEEDS, seeds_needed, spread_interval
 
 POWER = 0.8
@@ -41,13 +41,14 @@ def needs(groups: Sequence[Group], points: Sequence[float] = POINTS) -> list[Nee
 
     With fewer the spread is as good as unknown. Raises :class:`ResultError` where no row has so many.
     """
-    found = []
+    needed = []
     for group in groups:
-        rows = [row for row in group.rows if row.against and row.against.pairs >= MIN_SEEDS]
         tests = sum(row.against is not None and row.against.p_value is not None for row in group.rows)
-        for row in rows:
+        for row in group.rows:
+            if row.against is None or row.against.spread is None or row.against.pairs < MIN_SEEDS:
+                continue
             spread = row.against.spread
-            found.append(
+            needed.append(
                 Need(
                     dataset=group.dataset,
                     dataset_fingerprint=group.dataset_fingerprint,
@@ -63,12 +64,15 @@ def needs(groups: Sequence[Group], points: Sequence[float] = POINTS) -> list[Nee
                     seeds={size: seeds_needed(size / 100, spread, ALPHA / tests, POWER) for size in points},
                 )
             )
-    if not found:
+    if not needed:
         raise ResultError(
-            f"--power: no model has {MIN_SEEDS} seeds in common with the baseline, so that next to nothing is known of "
-            f"the spread; run `zoo bench` with --seeds {MIN_SEEDS} or more"
+            Option("power"),
+            f": no model has {MIN_SEEDS} seeds in common with the baseline, so that next to nothing is known of "
+            "the spread; run `zoo bench` with ",
+            Option("seeds", str(MIN_SEEDS)),
+            " or more",
         )
-    return found
+    return needed
 
 
 def too_few(groups: Sequence[Group]) -> list[str]:

@@ -1,39 +1,41 @@
-"""One row of a comparison: a model's runs, one per seed, as one set of figures."""
+"""One row of a comparison: a model's runs, one per seed, as one set of metrics."""
 
 from __future__ import annotations
 
+import dataclasses
 import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
-from zoo.comparison.baseline import Difference, Figure
+from zoo.comparison.baseline import FINEST, Difference, Metric
 from zoo.results import history
-from zoo.results.folder import Stored
+from zoo.results.folder import Stored, Tested
 from zoo.results.history import load_history
-from zoo.results.schema import Result
+from zoo.results.schema import Finished, Result
 from zoo.utils.stats import student_interval, wilson_interval
 
 
-def _share_of_test(result: Result) -> float:
+def _share_of_test(result: Finished) -> float:
     return 1 / result.test.images
 
 
-def _share_of_train(result: Result) -> float:
-    return 1 / result.train.images
+def _share_of_train(result: Finished) -> float:
+    return 1 / result.train.images if result.train else FINEST
 
 
-# Figures of quality besides the accuracy, by their names in a row.
-QUALITY: dict[str, Figure] = {
-    "loss": Figure(lambda result: result.test.loss),
-    "top5_accuracy": Figure(lambda result: result.test.top5_accuracy, _share_of_test),
-    "ece": Figure(lambda result: result.test.ece),
-    "brier": Figure(lambda result: result.test.brier),
-    "train_accuracy": Figure(lambda result: result.train.accuracy if result.train else None, _share_of_train),
+# Metrics of quality besides the accuracy, by their names in a row.
+QUALITY: dict[str, Metric] = {
+    "loss": Metric(lambda result: result.test.loss),
+    "top5_accuracy": Metric(lambda result: result.test.top5_accuracy, _share_of_test),
+    "ece": Metric(lambda result: result.test.ece),
+    "brier": Metric(lambda result: result.test.brier),
+    "train_accuracy": Metric(lambda result: result.train.accuracy if result.train else None, _share_of_train),
     # Its step is the coarser of two: `train` has no more images than the test set.
-    "gap": Figure(
+    "gap": Metric(
         lambda result: result.train.accuracy - result.test.accuracy if result.train else None, _share_of_train
     ),
-    "epochs_to_90_percent": Figure(lambda result: result.epochs_to_90_percent, lambda result: 1.0),
+    "epochs_to_90_percent": Metric(lambda result: result.epochs_to_90_percent, lambda result: 1.0),
 }
 
 
@@ -41,7 +43,7 @@ QUALITY: dict[str, Figure] = {
 class Row:
     """One model under one recipe. Accuracy and its 95 % interval are fractions of the test set; speeds are medians.
 
-    `interval_kind` is ``student`` over seeds, or ``binomial`` of the test set where there is one seed. Other figures of
+    `interval_kind` is ``student`` over seeds, or ``binomial`` of the test set where there is one seed. Other metrics of
     quality are means over seeds: of the test set, `train_accuracy` and `gap` (train minus test) of unaugmented images;
     `intervals` has their 95 % Student intervals, by name, where there are several seeds.
     `seconds_to` is None where one of the seeds never came so far. Everything is None where no run gives it.
@@ -81,6 +83,20 @@ class Row:
     against: Difference | None = None  # None for the baseline itself, and where none was asked for
     # In a mixed table what this row's runs were made with, in one of tuned recipes the values found for the model.
     differs: dict[str, str] = field(default_factory=dict)
+    runs: list[Stored] = field(default_factory=list, repr=False)  # one per seed, in the order of `seeds`
+
+    @property
+    def tested(self) -> dict[int, Tested]:
+        """The runs that finished, by seed."""
+        return {
+            run.result.seed: Tested(run.result, run.folder) for run in self.runs if isinstance(run.result, Finished)
+        }
+
+    def record(self) -> dict[str, Any]:
+        """The row as plain data, without its runs."""
+        record = dataclasses.asdict(dataclasses.replace(self, runs=[]))
+        del record["runs"]
+        return record
 
 
 def row_of(runs: Sequence[Stored], timed: Sequence[Stored], machine: str, seconds_to: float | None) -> Row:
@@ -90,7 +106,7 @@ def row_of(runs: Sequence[Stored], timed: Sequence[Stored], machine: str, second
     """
     results = [run.result for run in runs]
     first = results[0]
-    tested = [result for result in results if result.test is not None]
+    tested = [result for result in results if isinstance(result, Finished)]
     accuracies = [result.test.accuracy for result in tested]
     interval = kind = None
     if len(accuracies) > 1:
@@ -98,32 +114,42 @@ def row_of(runs: Sequence[Stored], timed: Sequence[Stored], machine: str, second
     elif accuracies:
         interval, kind = wilson_interval(tested[0].test.correct, tested[0].test.images), "binomial"
 
-    def known(value: Callable[[Result], float | None], of: Sequence[Result]) -> list[float]:
-        return [item for item in map(value, of) if item is not None]
+    def median(read: Callable[[Result], float | None]) -> float | None:
+        numbers = [number for run in timed if (number := read(run.result)) is not None]
+        return statistics.median(numbers) if numbers else None
 
-    def median(value: Callable[[Result], float | None]) -> float | None:
-        values = known(value, [run.result for run in timed])
-        return statistics.median(values) if values else None
+    # Over the seeds that did not diverge, where all of them have the metric.
+    quality: dict[str, list[float]] = {}
+    for name, metric in QUALITY.items():
+        numbers = [number for result in tested if (number := metric.read(result)) is not None]
+        if numbers and len(numbers) == len(tested):
+            quality[name] = numbers
 
-    # Over the seeds that did not diverge, where all of them have the figure.
-    quality = {name: known(figure.value, tested) for name, figure in QUALITY.items()}
-    quality = {name: values for name, values in quality.items() if values and len(values) == len(tested)}
+    def mean(name: str) -> float | None:
+        return statistics.fmean(quality[name]) if name in quality else None
+
     memory = median(lambda result: result.speed.peak_memory_bytes)
     return Row(
         model=first.model.name,
         label=first.model.label,
         norm=first.model.norm,
         seeds=[result.seed for result in results],
-        accuracies=[result.test.accuracy if result.test else None for result in results],
+        accuracies=[result.test.accuracy if isinstance(result, Finished) else None for result in results],
         accuracy=statistics.fmean(accuracies) if accuracies else None,
         interval=interval,
         interval_kind=kind,
         diverged={result.seed: result.diverged_epoch for result in results if result.status == "diverged"},
-        **{name: statistics.fmean(quality[name]) if name in quality else None for name in QUALITY},
+        loss=mean("loss"),
+        top5_accuracy=mean("top5_accuracy"),
+        ece=mean("ece"),
+        brier=mean("brier"),
+        train_accuracy=mean("train_accuracy"),
+        gap=mean("gap"),
+        epochs_to_90_percent=mean("epochs_to_90_percent"),
         intervals={
-            name: student_interval(values, resolution=QUALITY[name].step(tested[0]))
-            for name, values in quality.items()
-            if len(values) > 1
+            name: student_interval(numbers, resolution=QUALITY[name].step(tested[0]))
+            for name, numbers in quality.items()
+            if len(numbers) > 1
         },
         seconds_to=None if seconds_to is None else _seconds_to(timed, seconds_to),
         parameters=first.model.parameters,
@@ -137,6 +163,7 @@ def row_of(runs: Sequence[Stored], timed: Sequence[Stored], machine: str, second
         selection=first.selection.split,
         machine=machine,
         elsewhere=len(runs) - len(timed),
+        runs=list(runs),
     )
 
 
@@ -144,7 +171,6 @@ def _seconds_to(runs: Sequence[Stored], accuracy: float) -> float | None:
     """The median over seeds of the seconds of training until `accuracy`, all of which came so far, on one machine."""
     # Without an epoch there is no history.
     begun = [run for run in runs if run.result.epochs_trained and "moved_after" not in run.result.environment]
-    seconds = [history.seconds_to(load_history(run.folder.history), accuracy) for run in begun]
-    if len(begun) < len(runs):
-        return None
-    return None if None in seconds else statistics.median(seconds)
+    reached = [history.seconds_to(load_history(run.folder.history), accuracy) for run in begun]
+    seconds = [number for number in reached if number is not None]
+    return statistics.median(seconds) if len(seconds) == len(runs) else None

@@ -34,7 +34,7 @@ def render(groups: Sequence[Group], style: str, view: str = "summary") -> str:
     `view`: one of :data:`VIEWS`, for tables to read. CSV and JSON hold every figure.
     """
     if style == "json":
-        return as_json([dataclasses.asdict(group) for group in groups])
+        return as_json([group.record() for group in groups])
     if style == "csv":
         return as_csv([_flat(row, group) for group in groups for row in group.rows])
     return "\n".join(document(title_of(group), rows_of(group, view), notes_of(group, view), style) for group in groups)
@@ -217,7 +217,7 @@ def notes_of(group: Group, view: str) -> list[str]:
 
 
 def _flat(row: Row, group: Group) -> dict[str, object]:
-    record = dataclasses.asdict(row)
+    record = row.record()
     record |= record.pop("differs")
     for name in QUALITY:
         record[f"{name}_low"], record[f"{name}_high"] = row.intervals.get(name, (None, None))

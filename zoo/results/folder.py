@@ -19,7 +19,7 @@ import numpy as np
 from pydantic import ValidationError
 
 from zoo.errors import ResultError
-from zoo.results.schema import RESULT, SCHEMA_VERSION, Result
+from zoo.results.schema import RESULT, SCHEMA_VERSION, Finished, Result
 from zoo.utils.files import write_atomic
 from zoo.utils.gcpause import paused_gc
 
@@ -100,6 +100,13 @@ class Stored:
 
     result: Result
     folder: RunFolder
+
+
+@dataclass(frozen=True)
+class Tested(Stored):
+    """A finished run."""
+
+    result: Finished
 
 
 def load_stored(path: Path) -> Stored:

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import re
-from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from zoo.comparison.groups import Group, by_machine, compare
+from zoo.comparison.groups import Group, compare
 from zoo.comparison.row import Row
 from zoo.results.folder import RunFolder, Stored
 from zoo.results.schema import Result
@@ -77,12 +75,8 @@ def tables(runs: Sequence[Stored], baseline: str | None = None) -> list[Table]:
     Raises as :func:`compare` does.
     """
     groups = compare(runs, baseline)
-    members: dict[tuple[str, str], list[Page]] = defaultdict(list)
-    for page in _pages(runs):
-        members[page.result.dataset.fingerprint, page.result.recipe.fingerprint].append(page)
-    found = [(group, members[group.dataset_fingerprint, group.recipe_fingerprint]) for group in groups]
-    found.sort(key=lambda item: (item[0].dataset, -len(item[1])))
-    return [_table(f"table-{number}", group, pages) for number, (group, pages) in enumerate(found, 1)]
+    groups.sort(key=lambda group: (group.dataset, -sum(len(row.runs) for row in group.rows)))
+    return [_table(f"table-{number}", group) for number, group in enumerate(groups, 1)]
 
 
 def run_id(folder: Path, model: str, seed: int) -> str:
@@ -97,46 +91,20 @@ def architecture(result: Result) -> str:
     return str(told["name"]) if isinstance(told, dict) and "name" in told else "–"
 
 
-def _pages(runs: Iterable[Stored]) -> list[Page]:
-    """In the order in which rows pool them; a copy of a result is the same run."""
-    pages: list[Page] = []
-    seen: dict[tuple[object, ...], Result] = {}
-    for stored in sorted(runs, key=lambda run: (run.result.model.name, run.result.seed)):
-        result = stored.result
-        (group,) = compare([stored])
-        (machine,) = group.machines.values()
-        page = Page(run_id(stored.folder.path, result.model.name, result.seed), stored, group.rows[0], machine)
-        who = (result.dataset.fingerprint, result.recipe.fingerprint, *_model(page), machine, result.seed)
-        if seen.setdefault(who, result) is result:
-            pages.append(page)
-    return pages
+def _page(run: Stored) -> Page:
+    (group,) = compare([run])
+    (machine,) = group.machines.values()
+    return Page(run_id(run.folder.path, run.result.model.name, run.result.seed), run, group.rows[0], machine)
 
 
-def _model(page: Page) -> tuple[str, str]:
-    """What the runs of one row share."""
-    model = page.result.model
-    return (model.name, json.dumps(model.definition, sort_keys=True))
-
-
-def _table(anchor: str, group: Group, pages: Sequence[Page]) -> Table:
-    models: dict[tuple[str, str], list[Page]] = defaultdict(list)
-    for page in pages:
-        models[_model(page)].append(page)
-    left = [runs for pages_of in models.values() for runs, _ in by_machine(pages_of)]
+def _table(anchor: str, group: Group) -> Table:
     scale = _scale(group.rows)
-    lines = []
-    for row in group.rows:
-        runs = next(members for members in left if _is_row(row, group.machines[row.machine], members))
-        left.remove(runs)
-        lines.append(Line(row, runs, architecture(runs[0].result), _band(row, scale)))
-    first = lines[0].runs[0].result
-    return Table(anchor, group, lines, first.recipe.slug, first.recipe.content)
-
-
-def _is_row(row: Row, machine: str, runs: Sequence[Page]) -> bool:
-    accuracies = [run.result.test.accuracy if run.result.test else None for run in runs]
-    told = (runs[0].result.model.name, [run.result.seed for run in runs], accuracies)
-    return told == (row.model, row.seeds, row.accuracies) and machine in {run.machine for run in runs}
+    lines = [
+        Line(row, [_page(run) for run in row.runs], architecture(row.runs[0].result), _band(row, scale))
+        for row in group.rows
+    ]
+    recipe = group.rows[0].runs[0].result.recipe
+    return Table(anchor, group, lines, recipe.slug, recipe.content)
 
 
 def _scale(rows: Sequence[Row]) -> tuple[float, float]:
