@@ -18,12 +18,14 @@ from processes import Asked
 from torch import nn
 
 from zoo.data.loader import Batching, TrainLoader
+from zoo.engine.checkpoint import Identity
 from zoo.engine.machine import native_bf16
 from zoo.engine.reporter import Reporter
 from zoo.engine.train import Batches, train
 from zoo.recipes.load import load_recipe
 from zoo.results.folder import RunFolder
 from zoo.results.history import EpochRow
+from zoo.results.schema import SettingsPart
 from zoo.utils.distributed import SINGLE_PROCESS
 
 CPU = torch.device("cpu")
@@ -66,9 +68,12 @@ def ours(model: nn.Module, images: np.ndarray, labels: np.ndarray, folder: Path,
     """The real loop, :func:`zoo.engine.train.train`; the time is its own, without evaluation and the saved state."""
     recipe = load_recipe("smoke", [f"batch_size={BATCH}", "precision=bf16", f"epochs={TURNS + 1}", CONSTANT])
     loader = TrainLoader(images, labels, TRANSFORMS, Batching(BATCH, 0, SINGLE_PROCESS), channels_last=True)
+    settings = SettingsPart(
+        device="cpu", layout="channels_last", compiled=False, executor="batched", workers=0, deterministic=False
+    )
     train(
-        model.to(memory_format=torch.channels_last), recipe, Batches(loader, None), seed=0, device=CPU, compiled=False,
-        distributed=SINGLE_PROCESS, state=None, folder=RunFolder(folder), identity={}, reporter=turns,
+        model.to(memory_format=torch.channels_last), recipe, Batches(loader, None), device=CPU, compiled=False,
+        state=None, folder=RunFolder(folder), identity=Identity({}, settings), reporter=turns,
     )  # fmt: skip
 
 

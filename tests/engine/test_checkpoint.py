@@ -4,17 +4,42 @@ from __future__ import annotations
 
 import os
 import pickle
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors import safe_open
+from tiny_training import IDENTITY
 from torch import nn
 
-from zoo.engine.checkpoint import STATE_VERSION, load_state, load_weights, save_state, save_weights
+from zoo.engine.checkpoint import (
+    STATE_VERSION,
+    Progress,
+    SavedState,
+    load_state,
+    load_weights,
+    save_state,
+    save_weights,
+)
 from zoo.errors import ResultError
+from zoo.results.history import EpochRow
 
-STATE = {"model": {"w": torch.arange(6.0).view(2, 3)}, "numbers": [1, 2.5, None, "text"], "nested": {"a": {"b": True}}}
+ROW = EpochRow(
+    epoch=1, lr=0.1, train_loss=2.0, train_accuracy=0.5, eval_split=None, eval_loss=None, eval_accuracy=None,
+    train_images_per_second=9.5, train_seconds=1.0, eval_seconds=0.5,
+)  # fmt: skip
+STATE = SavedState(
+    identity=replace(IDENTITY, processes=2, environment={"cpu": "abacus"}, git=None, started="now", moved_after=1),
+    progress=Progress(epoch=1, history=[ROW], window_rates=[9.0, 10.0], resumes=3, best_epoch=1, best_value=-2.5),
+    peak=0.1,
+    model={"w": torch.arange(6.0).view(2, 3)},
+    optimizer={"state": {0: {"momentum_buffer": None}}, "param_groups": [{"lr": 0.1, "params": [0]}]},
+    scaler={},
+    averaged=None,
+    plateau={"best": 2.0},
+    best_weights=None,
+)
 
 
 class Harmful:
@@ -37,10 +62,28 @@ def failure(path: Path) -> str:
 def test_state_round_trip(tmp_path: Path) -> None:
     save_state(tmp_path / "state.pt", STATE)
     state = load_state(tmp_path / "state.pt")
-    assert state.pop("version") == STATE_VERSION
-    assert torch.equal(state["model"].pop("w"), STATE["model"]["w"])
-    assert (state["numbers"], state["nested"]) == (STATE["numbers"], STATE["nested"])
+    assert torch.equal(state.model["w"], STATE.model["w"])
+    assert replace(state, model=STATE.model) == STATE
     assert [path.name for path in tmp_path.iterdir()] == ["state.pt"]
+
+
+def test_what_a_state_looks_like_on_the_disk(tmp_path: Path) -> None:
+    """Older versions of zoo read it, and this one reads theirs: names and nesting stay."""
+    save_state(tmp_path / "state.pt", STATE)
+    content = torch.load(tmp_path / "state.pt", weights_only=True)
+    assert list(content) == [
+        "version", "identity", "progress", "peak", "model", "optimizer", "scaler", "averaged", "plateau", "best_weights"
+    ]  # fmt: skip
+    assert content["version"] == STATE_VERSION
+    assert content["progress"] == asdict(STATE.progress)
+    assert content["identity"] == {
+        "run": IDENTITY.run,
+        "settings": {
+            "device": "cpu", "layout": "nchw", "compiled": False, "executor": "batched", "workers": 0,
+            "deterministic": False, "processes": 2, "environment": {"cpu": "abacus"}, "git": None, "started": "now",
+            "moved_after": 1,
+        },
+    }  # fmt: skip
 
 
 def test_no_state_is_none(tmp_path: Path) -> None:
@@ -53,7 +96,7 @@ def test_state_with_code_is_refused_and_the_code_does_not_run(tmp_path: Path, ki
     content = {"version": STATE_VERSION, "model": Harmful(mark)}
     with path.open("wb") as file:
         torch.save(content, file) if kind == "torch" else pickle.dump(content, file, protocol=2)
-    assert failure(path).endswith("; add --restart to start this run again")
+    assert failure(path).endswith("; add restart to start this run again")
     assert not mark.exists()
     # The check above would prove nothing if the file were harmless.
     torch.load(path, weights_only=False) if kind == "torch" else pickle.loads(path.read_bytes())
@@ -80,7 +123,7 @@ def test_state_of_another_version(tmp_path: Path) -> None:
     path = tmp_path / "state.pt"
     torch.save({"version": STATE_VERSION + 1}, path)
     assert failure(path) == (
-        f"{path}: the saved state has version 2, this zoo reads 1; add --restart to start this run again"
+        f"{path}: the saved state has version 2, this zoo reads 1; add restart to start this run again"
     )
 
 

@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tiny_training import CLASSES, CPU, IMAGES, LABELS, TEST, TEST_IMAGES, TEST_LABELS, Silent, recipe, same
+from tiny_training import CLASSES, CPU, IDENTITY, IMAGES, LABELS, TEST, TEST_IMAGES, TEST_LABELS, Silent, recipe, same
 from torch import Tensor, nn
 
 from zoo.data.loader import Batching, EvalLoader, TrainLoader
-from zoo.engine.checkpoint import load_state
+from zoo.engine.checkpoint import SavedState, load_state
 from zoo.engine.train import Batches, Outcome, train
 from zoo.recipes.recipe import Recipe
 from zoo.results.folder import RunFolder
@@ -35,7 +35,7 @@ def run(
     wanted: Recipe,
     *,
     seed: int = 1,
-    state: dict | None = None,
+    state: SavedState | None = None,
     model: nn.Module | None = None,
     **more: Any,
 ) -> Outcome:
@@ -45,9 +45,8 @@ def run(
     )
     selection = EvalLoader(TEST_IMAGES, TEST_LABELS, wanted.augment.eval, batch_size=16)
     return train(
-        model or network(), wanted, Batches(loader, selection), seed=seed, device=CPU, compiled=False,
-        distributed=SINGLE_PROCESS, state=state, folder=RunFolder(folder), identity={"run": "x"},
-        reporter=more.get("reporter", Silent()),
+        model or network(), wanted, Batches(loader, selection), device=CPU, compiled=False, state=state,
+        folder=RunFolder(folder), identity=IDENTITY, reporter=more.get("reporter", Silent()),
     )  # fmt: skip
 
 
@@ -90,7 +89,7 @@ KINDS = {
 @pytest.mark.parametrize("kind", KINDS)
 def test_resume_after_each_epoch_gives_the_same_bits(tmp_path: Path, kind: str) -> None:
     wanted = recipe(*KINDS[kind])
-    states: dict[int, dict] = {}
+    states: dict[int, SavedState] = {}
 
     def keep(epoch: int) -> None:
         states[epoch] = load_state(tmp_path / "state.pt")
@@ -100,7 +99,7 @@ def test_resume_after_each_epoch_gives_the_same_bits(tmp_path: Path, kind: str) 
     assert (list(states), whole.resumes) == ([row.epoch for row in whole.history], 0)
     assert len(states) == wanted.epochs
     for epoch, state in states.items():
-        assert state["progress"]["epoch"] == epoch
+        assert state.progress.epoch == epoch
         torch.manual_seed(1234 + epoch)  # the global state is not what makes them equal
         again_model = network(dropout=0.3)
         nn.init.constant_(again_model[0].weight, 7.0)  # nor are the initial weights
@@ -114,7 +113,7 @@ def test_resume_after_each_epoch_gives_the_same_bits(tmp_path: Path, kind: str) 
 def test_resume_takes_up_the_loss_scale(tmp_path: Path) -> None:
     wanted, states = recipe("precision=fp16", "selection.rule=last"), []
     whole = run(tmp_path, wanted, reporter=Silent(lambda epoch: states.append(load_state(tmp_path / "state.pt"))))
-    states[0]["scaler"]["scale"] *= 2**20  # every gradient overflows, so steps are left out until it has come down
+    states[0].scaler["scale"] *= 2**20  # every gradient overflows, so steps are left out until it has come down
     assert not same(run(tmp_path, wanted, state=states[0]).weights, whole.weights)
 
 
@@ -135,8 +134,8 @@ def test_what_the_kinds_are_meant_to_do(tmp_path: Path) -> None:
 def test_state_is_of_one_epoch_and_holds_no_objects(tmp_path: Path) -> None:
     run(tmp_path, recipe())
     state = load_state(tmp_path / "state.pt")
-    assert (state["identity"], state["progress"]["epoch"]) == ({"run": "x"}, 3)
-    assert len(state["progress"]["history"]) == 3
+    assert (state.identity, state.progress.epoch) == (IDENTITY, 3)
+    assert len(state.progress.history) == 3
 
 
 # Randomness

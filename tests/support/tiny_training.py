@@ -8,9 +8,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from zoo.engine.checkpoint import Identity
 from zoo.engine.reporter import Reporter
 from zoo.recipes.load import load_recipe
 from zoo.recipes.recipe import Recipe
+from zoo.results.schema import SettingsPart
 
 CPU = torch.device("cpu")
 TRAIN, HOLDOUT, TEST, CLASSES = 64, 16, 20, 4
@@ -30,6 +32,9 @@ IMAGES = RANDOM.integers(0, 256, (TRAIN, 8, 8, 3), dtype=np.uint8)
 LABELS = np.arange(TRAIN) % CLASSES
 TEST_IMAGES = RANDOM.integers(0, 256, (TEST, 8, 8, 3), dtype=np.uint8)
 TEST_LABELS = np.arange(TEST) % CLASSES
+# Of a training without a run around it.
+SETTINGS = SettingsPart(device="cpu", layout="nchw", compiled=False, executor="batched", workers=0, deterministic=False)
+IDENTITY = Identity(run={"recipe": "x"}, settings=SETTINGS)
 
 
 def recipe(*overrides: str) -> Recipe:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import zipfile
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,10 @@ import torch
 from safetensors.torch import load_file, save
 from torch import Tensor
 
-from zoo.errors import ResultError
+from zoo.engine.environment import zoo_commit
+from zoo.errors import Message, Option, ResultError
+from zoo.results.history import EpochRow
+from zoo.results.schema import SettingsPart
 from zoo.utils.files import write_atomic
 
 STATE_VERSION = 1
@@ -33,30 +37,93 @@ def load_weights(path: Path) -> dict[str, Tensor]:
         raise ResultError(f"{path}: the weights cannot be read ({' '.join(str(problem).split())})") from problem
 
 
-def save_state(path: Path, state: dict[str, Any]) -> None:
-    """Write the training state: tensors, numbers, text, lists and dicts of them."""
+@dataclass(frozen=True)
+class Identity:
+    """What run a saved state is of, and how it was computed: a resume that does not repeat this is refused or reported.
+
+    `run` is :func:`zoo.runner.identity.identity_of`. `settings.device` has no index where there are several processes,
+    as each has a GPU of its own. `moved_after`: the epoch after which hardware or software last changed.
+    """
+
+    run: dict[str, Any]
+    settings: SettingsPart
+    processes: int = 1
+    environment: dict[str, Any] = field(default_factory=dict)  # empty in states of old, which lack it
+    git: dict[str, Any] | None = None
+    started: str | None = None  # in the session that began it; None in states of old
+    moved_after: int | None = None
+
+
+@dataclass
+class Progress:
+    """What a resumed run needs besides tensors."""
+
+    epoch: int = 0  # epochs done
+    history: list[EpochRow] = field(default_factory=list)
+    window_rates: list[float] = field(default_factory=list)  # images per second
+    resumes: int = 0
+    best_epoch: int | None = None
+    best_value: float | None = None  # an accuracy, or a loss with its sign turned: larger is better
+
+
+@dataclass(frozen=True)
+class SavedState:
+    """All of a training after an epoch, the content of ``state.pt``.
+
+    `peak`: the learning rate that the schedule's factor multiplies, which a plateau lowers. `averaged` and `plateau`
+    are None where the recipe has none, `best_weights` before the first selected epoch.
+    """
+
+    identity: Identity
+    progress: Progress
+    peak: float
+    model: dict[str, Tensor]
+    optimizer: dict[str, Any]
+    scaler: dict[str, Any]
+    averaged: dict[str, Any] | None
+    plateau: dict[str, Any] | None
+    best_weights: dict[str, Tensor] | None
+
+
+def save_state(path: Path, state: SavedState) -> None:
+    """Write `state` as tensors, numbers, text, lists and dicts of them. Raises as :func:`write_atomic` does."""
+    settings = {part.name: getattr(state.identity, part.name) for part in fields(Identity)}
+    identity = {"run": settings.pop("run"), "settings": settings.pop("settings").model_dump() | settings}
+    parts = {part.name: getattr(state, part.name) for part in fields(SavedState)}
+    parts |= {"identity": identity, "progress": asdict(state.progress)}
     content = io.BytesIO()  # torch.save hides the system's reason when a disk is full
-    torch.save({"version": STATE_VERSION, **state}, content)
+    torch.save({"version": STATE_VERSION, **parts}, content)
     write_atomic(path, content.getbuffer())
 
 
-def load_state(path: Path) -> dict[str, Any] | None:
+def load_state(path: Path) -> SavedState | None:
     """Read what :func:`save_state` wrote, onto the CPU; None where there is none.
 
     Raises :class:`ResultError` for a damaged file or one of another version.
     """
     if not path.is_file():
         return None
-    advice = "add --restart to start this run again"
+    advice: Message = ("; add ", Option("restart"), " to start this run again")
     try:
-        with zipfile.ZipFile(path) as parts:  # torch does not look at the checksums that it writes
-            if damaged := parts.testzip():
+        with zipfile.ZipFile(path) as archive:  # torch does not look at the checksums that it writes
+            if damaged := archive.testzip():
                 raise ValueError(f"{damaged}: checksum differs")
-        state = torch.load(path, map_location="cpu", weights_only=True)
-        version = state["version"]
+        parts = torch.load(path, map_location="cpu", weights_only=True)
+        version = parts.pop("version")
+        state = _parsed(parts) if version == STATE_VERSION else None
     except Exception as problem:
         reason = str(problem).strip().splitlines() or [type(problem).__name__]
-        raise ResultError(f"{path}: the saved state cannot be read ({reason[0][:120]}); {advice}") from problem
-    if version != STATE_VERSION:
-        raise ResultError(f"{path}: the saved state has version {version}, this zoo reads {STATE_VERSION}; {advice}")
+        raise ResultError(f"{path}: the saved state cannot be read ({reason[0][:120]})", *advice) from problem
+    if state is None:
+        raise ResultError(f"{path}: the saved state has version {version}, this zoo reads {STATE_VERSION}", *advice)
     return state
+
+
+def _parsed(parts: dict[str, Any]) -> SavedState:
+    identity, progress = parts.pop("identity"), parts.pop("progress")
+    settings = identity["settings"]
+    used = SettingsPart(**{name: settings.pop(name) for name in SettingsPart.model_fields})
+    if "git" not in settings:  # a state of old is taken for this commit's
+        settings["git"] = zoo_commit()
+    history = [EpochRow(**row) for row in progress.pop("history")]
+    return SavedState(Identity(identity["run"], used, **settings), Progress(history=history, **progress), **parts)

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from zoo.data.loader import TrainLoader
 from zoo.engine import train
+from zoo.engine.checkpoint import Identity
 from zoo.engine.machine import synchronize
 from zoo.engine.memory import PeakMemory, ResidentPeak
 from zoo.engine.memory_format import LAYOUTS
@@ -31,6 +32,7 @@ from zoo.errors import ZooError
 from zoo.recipes.recipe import Recipe
 from zoo.recipes.schema import Constant
 from zoo.results.folder import RunFolder
+from zoo.results.schema import SettingsPart
 from zoo.utils.distributed import SINGLE_PROCESS
 
 EPOCHS = 2  # of ten windows each
@@ -109,6 +111,9 @@ def measure_training(
     schedule = Constant(name="constant", warmup_epochs=0)  # the recipe's may not fit 2 epochs
     last = recipe.selection.model_copy(update={"rule": "last"})  # nothing is evaluated that could choose
     part = recipe.model_copy(update={"epochs": EPOCHS, "schedule": schedule, "selection": last})
+    used = SettingsPart(
+        device=str(device), layout=layout, compiled=compiled, executor="batched", workers=0, deterministic=False
+    )
     turns = _Turns(step, batch, device)
     # `model` and the twin, which has its gradients and its optimizer's state by now, are no part of one training.
     memory, held = (PeakMemory(device), torch.cuda.memory_allocated(device)) if device.type == "cuda" else (None, 0)
@@ -117,13 +122,11 @@ def measure_training(
             copy.deepcopy(model).to(memory_format=LAYOUTS[layout]),
             part,
             train.Batches(batches, None),
-            seed=0,
             device=device,
             compiled=compiled,
-            distributed=SINGLE_PROCESS,
             state=None,
             folder=RunFolder(Path(folder)),
-            identity={},
+            identity=Identity({}, used),
             reporter=turns,
         )
     pairs = turns.pairs[1:]  # the first window warms up caches, allocators and compilers

@@ -106,8 +106,8 @@ def _state(run: Run, identity: dict[str, Any]) -> tuple[State, int]:
     state = load_state(run.folder.state)
     if state is None:
         return "to do", 0
-    check_identity(run.folder, run.model, state["identity"]["run"], identity)
-    return "goes on", state["progress"]["epoch"]
+    check_identity(run.folder, run.model, state.identity.run, identity)
+    return "goes on", state.progress.epoch
 
 
 def _estimator(model: Model, inputs: Inputs, paces: Sequence[_Pace]) -> Callable[[int], tuple[float | None, bool]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from zoo.engine.checkpoint import Identity
 from zoo.errors import Option, ResultError
 from zoo.registry.fingerprint import definition
 from zoo.registry.model import Model
@@ -54,3 +55,19 @@ def started_with(folder: RunFolder, name: str, value: object) -> ResultError:
         "go on with the same, or give ",
         Option("restart"),
     )
+
+
+def check_settings(folder: RunFolder, saved: Identity, wanted: Identity) -> None:
+    """Raise :class:`zoo.errors.ResultError` when a resume would not repeat what an uninterrupted run does."""
+    for name in ("device", "executor", "compiled", "deterministic"):
+        if (value := getattr(saved.settings, name)) != getattr(wanted.settings, name):
+            raise started_with(folder, name, value)
+    if saved.processes != wanted.processes:
+        raise started_with(folder, "processes", saved.processes)
+
+
+def moved_since(saved: Identity, now: Identity) -> list[str]:
+    """What of hardware and software is not as it was when a state was saved; an older state does not say all."""
+    before, here = saved.environment, now.environment
+    names = sorted(name for name in here if before and before.get(name) != here[name])
+    return names + ["source of zoo"] * (saved.git != now.git)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -13,7 +13,7 @@ from torch import nn
 from zoo.builder.construct import build
 from zoo.data.loader import EvalLoader
 from zoo.engine import memory_format, speed, train
-from zoo.engine.checkpoint import load_state, save_weights
+from zoo.engine.checkpoint import Identity, SavedState, load_state, save_weights
 from zoo.engine.environment import describe, zoo_commit
 from zoo.engine.evaluate import evaluate
 from zoo.engine.machine import configure_arithmetic, fresh_compiler
@@ -32,7 +32,7 @@ from zoo.results.schema import (
     SelectionPart,
     SettingsPart,
 )
-from zoo.runner.identity import check_identity, started_with
+from zoo.runner.identity import check_identity, check_settings, moved_since, started_with
 from zoo.runner.inputs import Inputs
 from zoo.runner.record import describe_model, describe_speed, metrics_of
 from zoo.runner.settings import machine_faults
@@ -51,39 +51,9 @@ class Ready:
     part: ModelPart
     batches: train.Batches
     used: SettingsPart
-    environment: dict[str, Any]
-    identity: dict[str, Any]
-    state: dict[str, Any] | None
-    started: str  # in the session that began it
-
-    @property
-    def kept(self) -> dict[str, Any]:
-        """What the saved state says of the settings: a resume that does not repeat them changes the last bits."""
-        kept = self.used.model_dump() | {
-            "processes": self.inputs.settings.distributed.world_size,
-            "environment": self.environment,
-        }
-        kept |= {"git": zoo_commit(), "started": self.started, "moved_after": self.moved_after}
-        if self.inputs.settings.distributed.world_size > 1:  # each process has a GPU of its own
-            kept["device"] = self.inputs.settings.device.type
-        return kept
-
-    @property
-    def moved(self) -> list[str]:
-        """What of hardware and software is not as it was when the state was saved; states of old do not tell."""
-        if self.state is None:
-            return []
-        now, before = self.environment, self.state["identity"]["settings"]
-        then, source = before.get("environment", now), before.get("git", zoo_commit())
-        names = sorted(name for name in now if then.get(name) != now[name])
-        return names + ["source of zoo"] * (source != zoo_commit())
-
-    @property
-    def moved_after(self) -> int | None:
-        """The epoch after which it last went on with other hardware or software."""
-        if self.moved:
-            return self.state["progress"]["epoch"]
-        return self.state["identity"]["settings"].get("moved_after") if self.state else None
+    identity: Identity
+    state: SavedState | None
+    moved: list[str]  # names of hardware and software that are not as they were when the state was saved
 
 
 def set_up(run: Run, inputs: Inputs, *, identity: dict[str, Any]) -> Ready:
@@ -105,8 +75,8 @@ def set_up(run: Run, inputs: Inputs, *, identity: dict[str, Any]) -> Ready:
 
     state = load_state(folder.state)
     if state is not None:
-        check_identity(folder, run.model, state["identity"]["run"], identity)
-        layout = state["identity"]["settings"]["layout"]  # an automatic choice is made once: a resumed run repeats it
+        check_identity(folder, run.model, state.identity.run, identity)
+        layout = state.identity.settings.layout  # an automatic choice is made once: a resumed run repeats it
         if settings.layout not in ("auto", layout):
             raise started_with(folder, "layout", layout)
     else:
@@ -123,26 +93,38 @@ def set_up(run: Run, inputs: Inputs, *, identity: dict[str, Any]) -> Ready:
         deterministic=settings.deterministic,
     )
     selection = inputs.eval_loader(layout, inputs.recipe.selection.split) if inputs.selection_images else None
-    ready = Ready(
+    processes = settings.distributed.world_size
+    saved = Identity(
+        run=identity,
+        # Each of several processes has a GPU of its own.
+        settings=used if processes == 1 else used.model_copy(update={"device": device.type}),
+        processes=processes,
+        environment=describe(device),
+        git=zoo_commit(),
+        started=now,
+    )
+    moved = []
+    if state is not None:
+        check_settings(folder, state.identity, saved)
+        moved = moved_since(state.identity, saved)
+        saved = replace(
+            saved,
+            started=state.identity.started or now,
+            moved_after=state.progress.epoch if moved else state.identity.moved_after,
+        )
+        if moved:
+            state.progress.window_rates = []  # a speed is one machine's
+    return Ready(
         run=run,
         inputs=inputs,
         model=model,
         part=model_part,
         batches=train.Batches(loader, selection),
         used=used,
-        environment=describe(device),
-        identity=identity,
+        identity=saved,
         state=state,
-        started=(state["identity"]["settings"] if state else {}).get("started") or now,
+        moved=moved,
     )
-    if state is not None:
-        before = {"processes": 1} | state["identity"]["settings"]  # states of old do not tell
-        for name in ("device", "executor", "compiled", "deterministic", "processes"):
-            if before[name] != ready.kept[name]:
-                raise started_with(folder, name, before[name])
-        if ready.moved:
-            state["progress"]["window_rates"] = []  # a speed is one machine's
-    return ready
 
 
 def train_on(ready: Ready, reporter: Reporter) -> train.Outcome:
@@ -161,13 +143,11 @@ def train_on(ready: Ready, reporter: Reporter) -> train.Outcome:
                 ready.model,
                 ready.inputs.recipe,
                 ready.batches,
-                seed=run.seed,
                 device=settings.device,
                 compiled=settings.compiled,
-                distributed=settings.distributed,
                 state=ready.state,
                 folder=run.folder,
-                identity={"run": ready.identity, "settings": ready.kept},
+                identity=ready.identity,
                 reporter=reporter,
             )
     finally:
@@ -195,12 +175,12 @@ def run_one(
     if not settings.distributed.is_main:
         return None
     # Nothing was trained here where only the test was left to do.
-    trained_here = ready.state is None or ready.state["progress"]["epoch"] < recipe.epochs
+    trained_here = ready.state is None or ready.state.progress.epoch < recipe.epochs
     peak_memory = memory.read() if trained_here else None
 
     diverged = outcome.diverged
     test = holdout = trained = inference = None
-    model, layout, state = ready.model, ready.used.layout, ready.state
+    model, layout = ready.model, ready.used.layout
 
     def images_of(split: str) -> EvalLoader:
         return inputs.eval_loader(layout, split)
@@ -221,7 +201,7 @@ def run_one(
         save_predictions(folder.predictions, test.labels.numpy(), test.predicted, test.confidence)
 
     last = outcome.history[-1] if outcome.history else None
-    before = state["progress"]["history"] if state is not None else []
+    before = ready.state.progress.history if ready.state is not None else []
     content = BaseResult(
         status="diverged" if diverged else "finished",
         diverged_epoch=diverged.epoch if diverged else None,
@@ -247,13 +227,13 @@ def run_one(
         epochs_to_90_percent=epochs_to(outcome.history, 0.9) if diverged is None else None,
         speed=describe_speed(outcome, inference, peak_memory),
         settings=ready.used,
-        environment=ready.environment
+        environment=ready.identity.environment
         | ({"processes": settings.distributed.world_size} if settings.distributed.world_size > 1 else {})
-        | ({"moved_after": ready.moved_after} if ready.moved_after else {}),
-        git=zoo_commit(),
-        started=ready.started,
+        | ({"moved_after": ready.identity.moved_after} if ready.identity.moved_after else {}),
+        git=ready.identity.git,
+        started=ready.identity.started,
         # A resumed run has also spent the time of the epochs that it did before.
-        wall_seconds=time.perf_counter() - clock + sum(row["train_seconds"] + row["eval_seconds"] for row in before),
+        wall_seconds=time.perf_counter() - clock + sum(row.train_seconds + row.eval_seconds for row in before),
         resumes=outcome.resumes,
     )
     result = RESULT.validate_python(dict(content))

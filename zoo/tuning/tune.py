@@ -113,7 +113,7 @@ def _trial(trials: Trials, model: Model, search: Search, reporter: TuningReporte
         ready = set_up(run, inputs, identity=identity)
         try:
             if ready.state is not None:
-                pruning.judge(*(EpochRow(**row) for row in ready.state["progress"]["history"]))
+                pruning.judge(*ready.state.progress.history)
             outcome = train_on(ready, pruning)
             diverged = outcome.diverged is not None
             accuracy = WORST if diverged else _held_out(outcome)
