@@ -63,7 +63,7 @@ def test_no_file_can_bring_code(figure):
     files = sorted(PACKAGE.rglob("*.py"))
     found = {str(file.relative_to(PACKAGE)): list(unsafe(file.read_text())) for file in files}
     assert {name: places for name, places in found.items() if places} == {}
-    assert {"engine/checkpoint.py", "data/cache.py", "yamlfile.py"} <= set(found)
+    assert {"engine/checkpoint.py", "data/cache.py", "utils/yamlfile.py"} <= set(found)
     figure("files searched for what could load code", str(len(files)))
 
 
