@@ -56,7 +56,7 @@ answer(seconds)
 def trained(name: str, seconds: float) -> tuple[str, Training]:
     """``zoo speed`` without inference, on generated images, whose content costs the same; the layout comes first."""
     settings = Settings(DEVICE, "auto", "auto", 0, compiled=False, deterministic=False)
-    _, layout, _, found = train(REGISTRY.resolve(name), Inputs(RECIPE, load("shapes10"), settings), seconds)
+    _, layout, found = train(REGISTRY.resolve(name), Inputs(RECIPE, load("shapes10"), settings), seconds)
     return layout, found
 
 

@@ -6,8 +6,10 @@ from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
+import torch
 from torch import nn
 
+from zoo.builder.construct import build
 from zoo.data.augment.spec import parse
 from zoo.data.datasets import Dataset
 from zoo.data.loader import Augment, Batching, EvalLoader, TrainLoader, make_augment
@@ -15,9 +17,12 @@ from zoo.data.split import stratified_holdout, stratified_subset
 from zoo.engine import memory_format
 from zoo.engine.environment import describe
 from zoo.engine.evaluate import EVAL_BATCH
+from zoo.engine.machine import fresh_compiler
 from zoo.errors import Option, RecipeError
 from zoo.recipes.recipe import Recipe
+from zoo.registry.model import Model
 from zoo.runner.settings import Settings
+from zoo.utils.seeding import derive
 
 SAMPLE = 4  # images
 Shape = tuple[int, int, int]
@@ -85,6 +90,12 @@ class Inputs:
             _, channels, height, width = batch.shape
             self._augments[name] = augment, (channels, height, width)
         return self._augments[name]
+
+    def build(self, model: Model, seed: int) -> nn.Module:
+        """`model` on the device, with initial weights that depend on it and `seed` alone. Raises as :func:`build`."""
+        fresh_compiler(self.settings.compiled)
+        torch.manual_seed(derive("init", seed))
+        return build(model, self.dataset.num_classes).to(self.settings.device)
 
     def train_loader(self, layout: str, seed: int, rows: np.ndarray | None = None) -> TrainLoader:
         """The recipe's batches of the training images, augmented; `rows` of the train split instead of its own."""

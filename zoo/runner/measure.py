@@ -5,18 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from torch import nn
 
-from zoo.builder.construct import build
 from zoo.data.loader import TrainLoader
 from zoo.engine import counts, memory_format, speed, throughput
-from zoo.engine.machine import fresh_compiler
 from zoo.registry.fingerprint import definition
 from zoo.registry.model import Model
 from zoo.runner.inputs import Inputs
 from zoo.runner.settings import machine_faults
-from zoo.utils.seeding import derive
 
 
 @dataclass(frozen=True)
@@ -53,28 +49,26 @@ class Speed:
     peak_share: float
 
 
-def train(
-    model: Model, inputs: Inputs, seconds: float
-) -> tuple[nn.Module, str, tuple[int, int, int], throughput.Training]:
-    """The training half of :func:`measure`: the network, its memory layout, the shape of its images, its speeds."""
-    recipe, settings, device = inputs.recipe, inputs.settings, inputs.settings.device
-    fresh_compiler(settings.compiled)
-    torch.manual_seed(derive("init", 0))
-    module = build(model, inputs.dataset.num_classes).to(device)
+def train(model: Model, inputs: Inputs, seconds: float) -> tuple[nn.Module, str, throughput.Training]:
+    """The training half of :func:`measure`: the network, its memory layout, its speeds."""
+    module = inputs.build(model, 0)
     layout = inputs.layout(module, definition(model))
 
     def loader(images: int) -> TrainLoader:
-        # The same image more than once where the data set is small: it costs the loop the same.
+        # The same image more than once where the dataset is small: it costs the loop the same.
         return inputs.train_loader(layout, 0, np.resize(inputs.rows[0], images))
 
-    return (
+    settings = inputs.settings
+    training = throughput.measure_training(
         module,
-        layout,
-        inputs.shape,
-        throughput.measure_training(
-            module, recipe, loader, device=device, layout=layout, compiled=settings.compiled, seconds=seconds
-        ),
+        inputs.recipe,
+        loader,
+        device=settings.device,
+        layout=layout,
+        compiled=settings.compiled,
+        seconds=seconds,
     )
+    return module, layout, training
 
 
 def measure(model: Model, inputs: Inputs, *, seconds: float, peak_flops: float) -> Speed:
@@ -84,10 +78,9 @@ def measure(model: Model, inputs: Inputs, *, seconds: float, peak_flops: float) 
     Raises what building the model and reading the data raise, and :class:`~zoo.errors.MachineError` for what the
     machine does to it (a killed worker, an operation that is not deterministic).
     """
-    recipe, settings = inputs.recipe, inputs.settings
+    recipe, settings, device, shape = inputs.recipe, inputs.settings, inputs.settings.device, inputs.shape
     with machine_faults(model.name, settings, "give the command again"):
-        module, layout, shape, trained = train(model, inputs, seconds)
-    device = settings.device
+        module, layout, trained = train(model, inputs, seconds)
     inference = speed.measure_inference(
         module.to(memory_format=memory_format.LAYOUTS[layout]), device, recipe.precision, layout, shape
     )

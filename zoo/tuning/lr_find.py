@@ -14,10 +14,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from zoo.builder.construct import build
 from zoo.data.loader import TrainLoader
 from zoo.engine import memory_format
-from zoo.engine.machine import configure_arithmetic, fresh_compiler
+from zoo.engine.machine import configure_arithmetic
 from zoo.engine.optim import make_optimizer, set_lr
 from zoo.engine.step import TrainStep
 from zoo.errors import Option, RecipeError
@@ -85,9 +84,7 @@ def lr_find(
     """
     recipe, settings, device = inputs.recipe, inputs.settings, inputs.settings.device
     configure_arithmetic(settings.deterministic)
-    fresh_compiler(settings.compiled)
-    torch.manual_seed(derive("init", seed))
-    module = build(model, inputs.dataset.num_classes).to(device)
+    module = inputs.build(model, seed)
     layout = inputs.layout(module, definition(model))
     module = module.to(memory_format=memory_format.LAYOUTS[layout])
     loader = inputs.train_loader(layout, seed)
