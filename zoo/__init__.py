@@ -1,8 +1,8 @@
 """zoo: a model zoo and fair benchmark harness for normalisation layers on CIFAR-10.
 
-In Python, without the command line (docs/api.md): :func:`zoo.api.build`, :func:`zoo.api.load_results` and
-:func:`zoo.api.compare`, as ``zoo.build`` and so on. They are imported when they are first asked for, so that
-``import zoo`` and the command line stay light; no submodule may have one of these names.
+The Python interface (docs/api.md) is :func:`zoo.api.build`, :func:`zoo.api.load_results` and :func:`zoo.api.compare`,
+as ``zoo.build`` and so on. They are imported on first use, so that ``import zoo`` and the command line stay light.
+No submodule may have one of these names.
 """
 
 from __future__ import annotations

@@ -35,7 +35,7 @@ FLOATS = (
 def build(name: str, num_classes: int = 10, in_channels: int = 3, *, registry: str | Path | None = None) -> nn.Module:
     """The model called `name` (``resnet18_ln``, any ``<architecture>_<norm>``), freshly initialised, on the CPU.
 
-    It takes (N, `in_channels`, H, W) images and answers (N, `num_classes`) logits. `registry`: a ``registry.yaml``
+    It maps (N, `in_channels`, H, W) images to (N, `num_classes`) logits. `registry`: a ``registry.yaml``
     above all others, as ``--registry`` is. Initial weights come from torch's own generator, which ``torch.manual_seed``
     sets.
 
@@ -55,11 +55,10 @@ def load_results(
 
     `dataset`, `recipe` (a name, or name-fingerprint as tables show it) and `model` (patterns) choose among them. The
     columns are those of docs/api.md: accuracies and shares from 0 to 1, losses in nats, latencies in seconds, memory in
-    bytes; what a run does not have is missing (NaN, <NA> or None), never 0. Copies of one run count once.
+    bytes. What a run does not have is missing (NaN, <NA> or None), never 0. Copies of one run count once.
 
-    Rows of unlike recipes, data sets, definitions of a model or machines stand side by side here: group by
-    ``dataset_fingerprint``, ``fingerprint``, ``model`` and ``definition`` before accuracies are set against each other,
-    or use :func:`compare`, which does.
+    The rows may differ in recipe, dataset, definition of the model and machine. Group by ``dataset_fingerprint``,
+    ``fingerprint``, ``model`` and ``definition`` before you compare accuracies, or use :func:`compare`, which does.
 
     Raises :class:`zoo.errors.ResultError` for no or damaged runs, :class:`zoo.errors.UnknownNameError` for a choice
     that no run meets.
@@ -78,7 +77,7 @@ class Comparison(list["Group"]):
 
     So does a slice of it: ``comparison[:1]``.
 
-    `left_out` says in a line how many runs :func:`compare` with `tuned` left out; it is empty where there are none.
+    `left_out` is a line with the number of runs that :func:`compare` left out with `tuned`, empty where there are none.
     """
 
     left_out: str = ""
@@ -122,10 +121,9 @@ def compare(
     :func:`load_results`. `tuned` shows only runs of recipes that ``zoo tune`` made for their model, one group per
     budget. `mixed` and `seconds_to` (an accuracy, 0 to 1) are those of :func:`zoo.comparison.groups.compare`.
 
-    Raises :class:`zoo.errors.ResultError` for no or damaged runs, for `baseline` or `tuned` with `mixed`, for a
-    `seconds_to` that is no accuracy, and as
-    :func:`zoo.comparison.groups.compare` does; :class:`zoo.errors.UnknownNameError` for a choice or baseline that no
-    run meets.
+    Raises :class:`zoo.errors.ResultError` for no or damaged runs, for `baseline` or `tuned` with `mixed`, and for a
+    `seconds_to` that is no accuracy. Raises :class:`zoo.errors.UnknownNameError` for a choice or baseline that no run
+    meets, and otherwise as :func:`zoo.comparison.groups.compare`.
     """
     from zoo.comparison.groups import compare as group
     from zoo.comparison.groups import is_tuned

@@ -1,4 +1,4 @@
-"""Charts of the answers to the test images: confusion matrix, accuracy by class, calibration."""
+"""Charts of the predictions on the test images: confusion matrix, accuracy by class, calibration."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ FEW = 10  # images; a bin of fewer is drawn pale
 
 
 def confusion(subject: Subject, path: Path) -> Picture:
-    """Rows are true classes, columns answers; the colour is the share of the row, the number the count."""
+    """Rows are true classes, columns predicted ones; the colour is the share of the row, the number the count."""
     counts = subject.evaluation.confusion()
     shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
     names = [shorten(name) for name in subject.classes]

@@ -1,4 +1,4 @@
-"""Grad-CAM: where in an image a layer found what speaks for a class. The arithmetic is captum's."""
+"""Grad-CAM: image regions that raise the logit of a class at a layer, computed by captum."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from torch import Tensor, nn
 def grad_cam(model: nn.Module, layer: str, images: Tensor, targets: Tensor, size: tuple[int, int]) -> np.ndarray:
     """(N, H, W) float32, at least 0: the maps of `layer` for the classes `targets` (N,) int64, at `size` = (H, W).
 
-    Of the logit of an image's target the gradient at the layer's output is averaged over the pixels; that many times
-    each channel, summed, without what is below 0. Brought to `size` by bilinear interpolation, in no other scale.
+    Each channel of the layer's output is weighted by the gradient of the target's logit there, averaged over the
+    pixels. The weighted sum is cut off at 0 and resized to `size` by bilinear interpolation, but not rescaled.
     `images` are (N, 3, H', W') float32, `model` is in eval mode. No weight changes, and none gets a gradient.
     Paper: Selvaraju et al., "Grad-CAM", arXiv:1610.02391 (equations 1 and 2). Library: captum.
     """

@@ -97,7 +97,7 @@ def mistakes_by_class(subject: Subject, path: Path, count: int) -> Picture:
 
 
 def cam_mistakes(subject: Subject, path: Path, layers: Sequence[str], count: int) -> Picture:
-    """Grad-CAM of the most confident mistakes, for the answer and for the true class."""
+    """Grad-CAM of the most confident mistakes, for the predicted and for the true class."""
     rows = subject.mistakes[:count]
     columns = {"answer": subject.evaluation.predicted, "true class": subject.labels}
     maps = [_maps(subject, layer, rows, classes) for layer in layers for classes in columns.values()]
@@ -241,7 +241,7 @@ def _overlaid(subject: Subject, row: int, heat: np.ndarray) -> Cell:
 
 
 def _end(layer: str, letters: int = 18) -> str:
-    """A layer's dotted name, of which the end tells most."""
+    """The end of a layer's dotted name, its most specific part."""
     return layer if len(layer) <= letters else "…" + layer[1 - letters :]
 
 

@@ -29,7 +29,7 @@ NORMS = "_zoo_norms"  # the attribute of a tensor that names the norms it comes 
 
 @dataclass(frozen=True)
 class Place:
-    """A module that answers (N, C, H, W): its dotted name, (C, H, W), whether it holds others, how often it ran."""
+    """A module with an output (N, C, H, W): its dotted name, (C, H, W), whether it has children, how often it ran."""
 
     name: str
     shape: tuple[int, ...]
@@ -38,7 +38,7 @@ class Place:
 
 
 def places(model: nn.Module, image: Tensor) -> list[Place]:
-    """All modules with an output larger than 1x1, in the order in which they answer to `image` (1, 3, H, W)."""
+    """All modules with an output larger than 1x1, in the order in which they run on `image` (1, 3, H, W)."""
     shapes: dict[str, list[tuple[int, ...]]] = {}
 
     def note(name: str) -> Any:
@@ -62,11 +62,10 @@ def places(model: nn.Module, image: Tensor) -> list[Place]:
 def stages(candidates: Sequence[Place], side: int) -> list[str]:
     """The stages of half and of a quarter of the image's `side`: 16x16 and 8x8 of 32x32, layer2 and layer3 of a ResNet.
 
-    A stage is known by its output's size alone: of the modules that answer in that size, those that hold other modules
-    before single layers, the outermost of them, and of these the last to run. Stages that end in a pool (VGG, ResNet-9)
-    are so named by what they hand on. Where no module has that size, one pixel less will do (airbench94 has 15x15). A
-    model that has neither gives its last module with an image for an answer; one that has none at all (a transformer)
-    gives nothing.
+    A stage is recognised by the size of its output alone. Of the modules with that output, those with children come
+    before single layers, then the outermost of them, then the last to run. Stages that end in a pool (VGG, ResNet-9)
+    are found by what they hand on. Where no module has that size, one pixel less will do (airbench94 has 15x15). Where
+    none has that either, the last module with an image as output is taken; a transformer has none.
     """
     once = [place for place in candidates if place.times == 1]
 
@@ -104,8 +103,8 @@ def check_layers(names: Sequence[str], candidates: Sequence[Place], model: nn.Mo
 def norm_layers(model: Model, module: nn.Module) -> list[str]:
     """Names of the norm layers in `module`, which `model` built.
 
-    A layer is one where its parts are of the types that the norm's builder makes. For a model with a builder of its
-    own, whose norms the registry does not know: torch's norms, and what has Norm in its class name and no parts.
+    A module is a norm layer if its parts are of the types that the norm's builder makes. The registry has no norm for a
+    model with a builder of its own: there, torch's norms count, and modules without children named Norm.
     """
     if model.norm is None:
         torch_norms = (nn.modules.batchnorm._NormBase, nn.GroupNorm, nn.LayerNorm)
@@ -127,9 +126,9 @@ def _types(module: nn.Module) -> list[type]:
 class NormStatistics:
     """What one norm layer did, over all images used. Gradients are of each image's own cross-entropy.
 
-    `mean` and `spread` (standard deviation) over images, channels and pixels of the norm's output; `dead` the share of
-    channels that are above 0 nowhere after the activation that the output reaches, None where it reaches none;
-    `gradient` the root mean square over images of the Euclidean norm of the gradient at the norm's output.
+    `mean` and `spread` (standard deviation) are over images, channels and pixels of the norm's output. `dead` is the
+    share of channels that are nowhere above 0 after the activation that the output reaches, None where it reaches none.
+    `gradient` is the Euclidean norm of the gradient at the norm's output, root mean square over images.
     """
 
     name: str

@@ -25,7 +25,7 @@ def choose_layers(subject: Subject, asked: Sequence[str]) -> list[str]:
 
 
 def explain(subject: Subject, out: Path, layers: Sequence[str], count: int, say: Callable[[str], None]) -> list[Path]:
-    """Write every picture that this run can have into the folder `out`, then ``index.html``; the paths, page last.
+    """Write every picture of this run into the folder `out`, then ``index.html``; returns the paths, page last.
 
     `layers` are for Grad-CAM, from :func:`choose_layers`; `count` is how many images stand in a row or column. `say`
     gets each file's name when it is written, and why a picture is left out. Equal runs give equal bytes. Files of an

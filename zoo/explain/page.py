@@ -47,7 +47,7 @@ def _facts(subject: Subject) -> list[tuple[str, str]]:
     facts = [
         ("model", f"{subject.run.model.name}: {subject.run.model.label}"),
         ("norm", subject.norm_label),
-        ("recipe", f"{subject.recipe}, {result.epochs_trained} epochs, {subject.run.precision}"),
+        ("recipe", f"{result.recipe.slug}, {result.epochs_trained} epochs, {subject.run.precision}"),
         ("seed", str(result.seed)),
         ("trained on", f"{result.dataset.name}, {result.dataset.train_images:,} images"),
         ("weights", f"of {subject.chosen}"),

@@ -1,4 +1,4 @@
-"""The two forms that pictures have, sheets of small images and charts, each with a title and whose picture it is."""
+"""The two kinds of pictures: sheets of small images, and charts. Each has a title and a line that names the run."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ PLAIN: dict[RcKeyType, Any] = {"text.parse_math": False}
 
 @dataclass(frozen=True)
 class Picture:
-    """Of a written picture: a heading, what it shows in sentences, a text for those who cannot see."""
+    """The words of a written picture: a heading, what it shows in sentences, and a text for screen readers."""
 
     title: str
     caption: str
@@ -56,7 +56,7 @@ def sheet(
 ) -> None:  # fmt: skip
     """Write `rows` of images, with `labels` left of the rows and `heads` above the columns; sizes follow from them.
 
-    `line` says whose picture it is. All images have one shape; a row may be shorter than the others.
+    `line` names the run. All images have one shape; a row may be shorter than the others.
     """
     import matplotlib
     from matplotlib.patches import Rectangle

@@ -1,4 +1,4 @@
-"""What all pictures of one run are made from: the run, test images, and what the model answers to them."""
+"""What all pictures of one run are made from: the run, test images, and the model's predictions."""
 
 from __future__ import annotations
 
@@ -52,11 +52,6 @@ class Subject:
         return (norm.label or norm.name) if norm else self.run.model.label
 
     @property
-    def recipe(self) -> str:
-        """Name and first eight digits of the fingerprint."""
-        return self.run.result.recipe.slug
-
-    @property
     def chosen(self) -> str:
         """Which epoch's weights these are, and why."""
         selection = self.run.result.selection
@@ -66,18 +61,19 @@ class Subject:
 
     @property
     def line(self) -> str:
-        """Whose picture this is, in one line: it stands on every picture."""
-        mark = TEST_MARK if self.run.result.selection.split == "test" else ""
+        """The run and its accuracy in one line, which stands on every picture."""
+        result = self.run.result
+        mark = TEST_MARK if result.selection.split == "test" else ""
         return (
-            f"{self.run.model.name} ({self.norm_label}), recipe {self.recipe}, seed {self.run.result.seed}: "
+            f"{self.run.model.name} ({self.norm_label}), recipe {result.recipe.slug}, seed {result.seed}: "
             f"{100 * self.evaluation.accuracy:.2f} %{mark} of {len(self.labels):,} {self.data.name} test images"
         )
 
     @cached_property
     def evaluation(self) -> Evaluation:
-        """The answers to all images, computed as the run computed them: its precision, layout, executor, views.
+        """The logits of all images, in the run's own precision, layout, executor and test-time augmentation.
 
-        Raises :class:`ResultError` where an answer is not a number.
+        Raises :class:`ResultError` where a logit is not a number.
         """
         loader, run = self.loader(np.arange(len(self.labels))), self.run
         evaluation = evaluate(run.load(self.device), loader, self.device, run.precision, run.tta)
@@ -126,7 +122,7 @@ class Subject:
 def open_subject(run: TrainedRun, data: Dataset | ShiftedSet, device: torch.device) -> Subject:
     """The run with the test images of `data`, checked; nothing is evaluated yet.
 
-    Raises :class:`ResultError` for a damaged file of the run or images of another size than it was trained on,
+    Raises :class:`ResultError` for a damaged file of the run or images of another size than it was trained on. Raises
     :class:`DataError` for a test set that holds corrupted images only.
     """
     history = load_history(run.folder.history)

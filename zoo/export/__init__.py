@@ -1,1 +1,1 @@
-"""One run as files for other programs: the model in a format of theirs, checked, with a card that says what it is."""
+"""One run as files for other programs: the model in their format, checked, with a model card."""

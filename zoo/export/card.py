@@ -1,4 +1,4 @@
-"""What an export says of itself: ``config.json`` for programs, the model card for people and the hub."""
+"""The description of an export: ``config.json`` for programs, the model card for people and the hub."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from zoo.utils.stats import wilson_interval
 
 
 def config(run: TrainedRun, constants: Normalisation, size: tuple[int, int]) -> dict[str, Any]:
-    """What a program has to know to use the model; `size` is (height, width). All values are plain data."""
+    """What a program needs to use the model; `size` is (height, width). All values are plain data."""
     result, model = run.result, run.model
     return {
         "model": registry_name(result.model.name),  # zoo.build's name of it

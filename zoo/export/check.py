@@ -1,4 +1,4 @@
-"""Whether an export answers as the run does, on real test images."""
+"""Whether an export gives the logits of the run, on its test images."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from zoo.data.datasets import Dataset
 from zoo.data.split import stratified_subset
 from zoo.engine.evaluate import EVAL_BATCH, evaluate
 from zoo.errors import Option, ResultError
-from zoo.export.formats import Answer
+from zoo.export.formats import Exported
 from zoo.trained.load import TrainedRun
 
 IMAGES = 512  # at most; each class has its share
@@ -21,8 +21,10 @@ SEED = 0  # the same images whatever the run
 
 @dataclass(frozen=True)
 class Reference:
-    """Test images of a run as an export takes them, (N, 3, H, W) float32 from 0 to 1, and what torch answers to them in
-    fp32, (N, classes), by the run's own transforms and memory layout, from each image alone."""
+    """Test images of a run as an export takes them, (N, 3, H, W) float32 from 0 to 1, and their (N, classes) logits.
+
+    The logits are torch's in fp32, with the run's transforms and memory layout, without test-time augmentation.
+    """
 
     dataset: str
     images: Tensor
@@ -31,7 +33,7 @@ class Reference:
 
 @dataclass(frozen=True)
 class Check:
-    """An export's answers to `images` test images: the largest absolute `difference` of a logit from torch's."""
+    """The result on `images` test images: the largest absolute `difference` of a logit from torch's."""
 
     dataset: str
     images: int
@@ -54,21 +56,21 @@ def reference(run: TrainedRun, data: Dataset) -> Reference:
     loader = run.loader(images, labels, EVAL_BATCH["cpu"], device, rows)
     model = run.load(device)
     run.check_size(model, next(iter(loader))[0][:1], data.name)
-    answers = evaluate(model, loader, device, "fp32")
-    if not answers.finite:
+    evaluation = evaluate(model, loader, device, "fp32")
+    if not evaluation.finite:
         raise ResultError(f"{run.folder.path}: an answer of the model is not a number, so there is nothing to export")
     pixels = torch.from_numpy(images[rows]).permute(0, 3, 1, 2).contiguous()
-    return Reference(data.name, pixels.float() / 255, answers.logits)
+    return Reference(data.name, pixels.float() / 255, evaluation.logits)
 
 
-def check(answer: Answer, wanted: Reference, what: str) -> Check:
-    """Ask `answer` for one image, then for batches of the others, and compare; `what` is for the message.
+def check(exported: Exported, wanted: Reference, what: str) -> Check:
+    """Run `exported` on one image, then on batches of the others, and compare; `what` is for the message.
 
     Raises :class:`ResultError` where a logit differs by more than :data:`BOUND`, or a prediction at all.
     """
     parts = [wanted.images[:1], *torch.split(wanted.images[1:], EVAL_BATCH["cpu"])]
     with torch.inference_mode():
-        logits = torch.cat([answer(part.contiguous()) for part in parts if len(part)])
+        logits = torch.cat([exported(part.contiguous()) for part in parts if len(part)])
     where = f"{what}: on {len(logits):,} {wanted.dataset} test images"
     if logits.shape != wanted.logits.shape:
         raise ResultError(f"{where} it answers {tuple(logits.shape)}, expected {tuple(wanted.logits.shape)}")

@@ -1,4 +1,4 @@
-"""The formats: a graph to bytes, and such bytes to something that answers, read by the program that they are for."""
+"""The formats: a graph to bytes, and such bytes back to a function, by the program that reads them."""
 
 from __future__ import annotations
 
@@ -20,19 +20,20 @@ from zoo.errors import Option, ResultError
 from zoo.export.graph import Graph
 
 INPUT, OUTPUT = "image", "logits"
-Answer = Callable[[Tensor], Tensor]  # (N, 3, H, W) float32 from 0 to 1 -> (N, classes) logits
+Exported = Callable[[Tensor], Tensor]  # (N, 3, H, W) float32 from 0 to 1 -> (N, classes) logits
 
 
 @dataclass(frozen=True)
 class Format:
-    """`encode`: the graph, example images (2, 3, H, W), the export's config and the run's weights file to a file's
-    bytes; `open`: such bytes, beside the graph that they were made of, to what answers; `usage`: a script that does so.
+    """`encode` makes a file's bytes of the graph, example images (2, 3, H, W), the export's config and the weights.
+
+    `open` makes a function of such bytes, beside the graph that they were made of; `usage` is a script that does so.
     """
 
     file: str
     label: str
     encode: Callable[[Graph, Tensor, Mapping[str, Any], bytes], bytes]
-    open: Callable[[bytes, Graph], Answer]
+    open: Callable[[bytes, Graph], Exported]
     usage: str
 
 
@@ -64,7 +65,7 @@ def _encode_weights(graph: Graph, example: Tensor, config: Mapping[str, Any], we
     return weights
 
 
-def _open_weights(content: bytes, graph: Graph) -> Answer:
+def _open_weights(content: bytes, graph: Graph) -> Exported:
     fresh = copy.deepcopy(graph)
     for tensor in (*fresh.model.parameters(), *fresh.model.buffers()):
         tensor.data.zero_()  # so that what the file lacks is noticed
@@ -78,7 +79,7 @@ def _encode_program(graph: Graph, example: Tensor, config: Mapping[str, Any], we
     return content.getvalue()
 
 
-def _open_program(content: bytes, graph: Graph) -> Answer:
+def _open_program(content: bytes, graph: Graph) -> Exported:
     return torch.export.load(io.BytesIO(content)).module()
 
 
@@ -101,7 +102,7 @@ def _encode_onnx(graph: Graph, example: Tensor, config: Mapping[str, Any], weigh
     return content
 
 
-def _open_onnx(content: bytes, graph: Graph) -> Answer:
+def _open_onnx(content: bytes, graph: Graph) -> Exported:
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -116,7 +117,7 @@ def _json(config: Mapping[str, Any]) -> str:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Without the exporters' reports: what there is to know is found by the check."""
+    """Silence the exporters: the check finds what goes wrong."""
     before = logging.root.manager.disable
     logging.disable(logging.ERROR)
     try:

@@ -34,8 +34,8 @@ def export(run: TrainedRun, data: Dataset, to: str, licence: str) -> Export:
     """`run` in the format `to`, one of :data:`~zoo.export.formats.FORMATS`, checked on test images of its own `data`.
 
     Files: the model, ``config.json``, ``README.md`` (the model card; `licence` as the hub names it) and the recipe.
-    Raises :class:`ResultError` where the recipe's evaluation cannot be part of a graph, the exporter fails, or what it
-    made answers otherwise than the run.
+    Raises :class:`ResultError` where the recipe's evaluation cannot be part of a graph, where the exporter fails, or
+    where the logits differ from the run's.
     """
     chosen, constants = FORMATS[to], normalisation(run)
     wanted = checks.reference(run, data)

@@ -36,7 +36,7 @@ def find_token() -> str:
 def upload(files: Mapping[str, bytes], repo_id: str, token: str, private: bool, words: str) -> str:
     """Put `files` into the model repository `repo_id`, made where it does not exist, in one commit; its address.
 
-    Raises :class:`MachineError`, in one line, for whatever the hub or the way to it answers.
+    Raises :class:`MachineError`, in one line, for any error of the hub or of the network.
     """
     from huggingface_hub import CommitOperationAdd, HfApi
     from huggingface_hub.utils.tqdm import disable_progress_bars

@@ -30,7 +30,7 @@ class Column:
         return figure
 
     def text(self, row: Row) -> str:
-        """The figure for a reader, with its interval over seeds where the row knows one; a dash where there is none."""
+        """The figure with its interval over seeds, where the row has one; a dash where there is no figure."""
         text = number(self.value(row), self.shape, self.factor)
         return text + plus_minus(row, self.key, self.shape, self.factor)
 

@@ -1,4 +1,4 @@
-"""What a served page is told every two seconds: runs at work, and whether finished results have changed."""
+"""What a served page asks for every two seconds: unfinished runs, and whether finished results have changed."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ class Site:
 def unfinished(roots: Sequence[Path], epochs: dict[tuple[str, str], int]) -> tuple[list[dict[str, Any]], str | None]:
     """The runs under `roots` with an epoch or a process but no result, and what could not be read of them.
 
-    `epochs`: how many the recipes have, by data set and recipe folder, as far as finished runs tell.
+    `epochs`: how many the recipes of finished runs have, by dataset and recipe folder.
     """
     runs, problem = [], None
     for folder in sorted(_begun(roots)):
@@ -137,8 +137,7 @@ def _begun(roots: Sequence[Path]) -> set[Path]:
 
 
 def _state_of(folder: Path) -> str:
-    """What the lock of :func:`zoo.utils.files.lock` says; one that a killed process left behind still names that
-    process.
+    """The state of a run by the lock of :func:`zoo.utils.files.lock`, which names a killed process, too.
 
     The lock itself is not tried: a bench that begins at that moment would find it taken.
     """

@@ -25,7 +25,7 @@ def make_server(site: Site, host: str, port: int) -> ThreadingHTTPServer:
     """
 
     class Handler(BaseHTTPRequestHandler):
-        """GET alone; :class:`http.server.BaseHTTPRequestHandler` answers all else with 501."""
+        """GET alone; :class:`http.server.BaseHTTPRequestHandler` refuses all else with 501."""
 
         protocol_version = "HTTP/1.1"
         timeout = 30  # seconds that a silent connection is kept
