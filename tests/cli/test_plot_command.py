@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 import pytest
 
-from zoo.cli.plot import Formats, commands
+from zoo.cli.plot import FORMATS, commands
 from zoo.render.figures import SUFFIXES
 from zoo.render.plots.sheet import WIDTHS
 
@@ -81,7 +81,7 @@ def test_without_matplotlib_it_says_what_to_install_before_it_reads_runs(tmp_pat
 
 
 def test_choices_are_those_of_the_figures() -> None:
-    assert sorted(f".{kind}" for kind in Formats.known) == sorted(SUFFIXES)
+    assert sorted(f".{kind}" for kind in FORMATS) == sorted(SUFFIXES)
     for command in commands.values():
         (columns,) = (option for option in command.params if option.name == "columns")
         assert isinstance(columns.type, click.Choice)

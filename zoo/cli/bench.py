@@ -2,34 +2,30 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import click
 
 from zoo.cli import options
 from zoo.cli.execute import carry_out
-from zoo.cli.job import of_one, prepare
-from zoo.cli.options import training_options
+from zoo.cli.job import prepare
 
 
 @click.command()
-@training_options
-def bench(recipe: str, overrides: tuple[str, ...], **given: Any) -> None:
+@options.training_options
+def bench(training: options.Training) -> None:
     """Train, evaluate and measure every MODEL under one recipe, then compare them.
 
     MODEL is a name or a pattern ('resnet18_*'). With several seeds every model is tested against the first one; `zoo
     compare --baseline` takes another. What is done is kept, and what was stopped goes on: give the same command again.
     """
-    job, recipes = prepare(of_one(recipe, overrides), **given)
+    job = prepare(training, [training.load_recipe()])
 
     from zoo.comparison.groups import compare
     from zoo.errors import ResultError
     from zoo.render.comparison import render
 
-    stored = carry_out(job, recipes)
+    stored = [run for runs in carry_out(job) for run in runs]
     if job.shows_nothing:
         return
-    (stored,) = stored
     first = job.models[0].name if len(job.models) > 1 and len(job.seeds) > 1 else None
     try:
         groups = compare(stored, first)

@@ -13,9 +13,7 @@ from zoo.utils.gcpause import paused_gc
 @click.command()
 @click.argument("runs", nargs=-1, type=click.Path(path_type=Path))
 @options.table_format
-@click.option("--dataset", help="Only this data set.")
-@click.option("--recipe", help="Only this recipe: a name, or name-fingerprint as the tables show it.")
-@click.option("--model", "patterns", multiple=True, metavar="PATTERN", help="Only models like this (repeatable).")
+@options.selection_options
 @click.option("--baseline", metavar="MODEL", help="Test every other model against this one, paired by seed.")
 @click.option("--power", is_flag=True, help="Say how many seeds a difference from the --baseline needs to be found.")
 @click.option("--allow-mixed", is_flag=True, help="One table of unlike runs, with columns for all that differs.")
@@ -30,11 +28,8 @@ from zoo.utils.gcpause import paused_gc
 )  # fmt: skip
 @paused_gc()
 def compare(
-    runs: tuple[Path, ...],
+    selection: options.Selection,
     style: str,
-    dataset: str | None,
-    recipe: str | None,
-    patterns: tuple[str, ...],
     baseline: str | None,
     power: bool,
     allow_mixed: bool,
@@ -57,11 +52,11 @@ def compare(
     from zoo import api
 
     groups = api.compare(
-        runs or options.RUNS,
+        selection.runs or options.RUNS,
         baseline,
-        dataset=dataset,
-        recipe=recipe,
-        model=patterns,
+        dataset=selection.dataset,
+        recipe=selection.recipe,
+        model=selection.patterns,
         mixed=allow_mixed,
         tuned=tuned,
         seconds_to=None if seconds_to is None else seconds_to / 100,

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import click
-from click.shell_completion import get_completion_class
+from click.shell_completion import BashComplete, FishComplete, ZshComplete
+
+SHELLS = {"bash": BashComplete, "zsh": ZshComplete, "fish": FishComplete}
 
 
 @click.command()
-@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+@click.argument("shell", type=click.Choice(list(SHELLS)))
 @click.pass_context
 def completion(ctx: click.Context, shell: str) -> None:
     """Print the script that makes SHELL complete commands, options, models and recipes.
@@ -17,5 +19,4 @@ def completion(ctx: click.Context, shell: str) -> None:
     zsh:  eval "$(zoo completion zsh)"
     fish: zoo completion fish | source
     """
-    cls = get_completion_class(shell)
-    click.echo(cls(ctx.find_root().command, {}, "zoo", "_ZOO_COMPLETE").source())
+    click.echo(SHELLS[shell](ctx.find_root().command, {}, "zoo", "_ZOO_COMPLETE").source())

@@ -18,9 +18,9 @@ def list_(data_dir: str | None) -> None:
     """Show the data sets there are and where each was found."""
     from zoo.data.datasets import available
 
-    for item in available(data_dir):
-        click.echo(f"{item.name:<14}{item.description}")
-        click.echo(f"{'':<14}{item.found or item.hint}")
+    for dataset in available(data_dir):
+        click.echo(f"{dataset.name:<14}{dataset.description}")
+        click.echo(f"{'':<14}{dataset.found or dataset.hint}")
 
 
 @click.command()

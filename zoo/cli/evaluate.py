@@ -4,21 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
 from zoo.cli import options
-
-if TYPE_CHECKING:
-    pass
 
 
 def _names(ctx: click.Context, param: click.Parameter, value: str | None) -> tuple[str, ...] | None:
     """A list with commas."""
     if value is None:
         return None
-    names = tuple(dict.fromkeys(name.strip() for name in value.split(",") if name.strip()))
+    names = options.names_in(value)
     if not names:
         raise click.BadParameter("expected names with commas between them")
     return names
@@ -82,6 +78,7 @@ def evaluate(
     """
     from zoo.data import test_sets
     from zoo.data.augment import corrupt as corruption
+    from zoo.data.datasets import Dataset
     from zoo.data.open import open_images, test_only
     from zoo.registry.merge import load_registry
 
@@ -101,7 +98,7 @@ def evaluate(
 
     configure_threads()
     target = choose_device(device)
-    found, diverged = open_runs(runs, load_registry(registry))
+    opened, diverged = open_runs(runs, load_registry(registry))
     passes = [robustness.Pass()]
     if batch_sizes:
         passes = [
@@ -109,16 +106,16 @@ def evaluate(
         ]
 
     work = []
-    for name in [dataset] if dataset else dict.fromkeys(run.result.dataset.name for run in found):
+    for name in [dataset] if dataset else dict.fromkeys(run.result.dataset.name for run in opened):
         data = open_images(name, data_dir)
-        members = [run for run in found if dataset or run.result.dataset.name == name]
+        members = [run for run in opened if dataset or run.result.dataset.name == name]
         for run in members:
             check_classes(run, data.name, data.classes)
-            if dataset is None:
+            if dataset is None and isinstance(data, Dataset):
                 check_own(run, data)
             run.load(target)  # weights that do not fit are noticed before the first long evaluation
-        known = data.corruptions if isinstance(data, test_sets.ShiftedSet) else ()
-        chosen = corruption.choose(corrupt or ["all"], known, data.source) if known else (corrupt or ())
+        own = data.corruptions if isinstance(data, test_sets.ShiftedSet) else ()
+        chosen = corruption.choose(corrupt or ["all"], own, data.source) if own else (corrupt or ())
         work.append((members, robustness.conditions(data, chosen, severity or corruption.SEVERITIES, limit)))
 
     records = [

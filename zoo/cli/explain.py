@@ -53,8 +53,8 @@ def explain(
     """
     started = time.monotonic()
     require("`zoo explain` needs", NEEDS, "report")
-    asked = [name.strip() for name in (layers or "").split(",") if name.strip()]
-    if layers is not None and not asked:
+    names = options.names_in(layers or "")
+    if layers is not None and not names:
         raise click.BadParameter("expected names with commas between them", param_hint="--layers")
 
     from zoo.data.datasets import Dataset
@@ -76,7 +76,7 @@ def explain(
         check_own(trained, data)
 
     subject = open_subject(trained, data, target)
-    chosen = choose_layers(subject, asked)
+    chosen = choose_layers(subject, names)
     folder = _make(out or trained.folder.path / EXPLAIN)
     click.echo(subject.line)
     for warning in subject.warnings:

@@ -46,15 +46,16 @@ def export(run: Path, to: str, out: Path | None, licence: str, data_dir: str | N
     from zoo.export.make import write
     from zoo.results.folder import EXPORT
 
-    trained, made = prepare(run, to, licence, data_dir, registry)
+    trained, exported = prepare(run, to, licence, data_dir, registry)
     folder = out or trained.folder.path / EXPORT / to
-    write(made.files, folder)
-    click.echo(f"{trained.model.name} seed {trained.result.seed} as {to}: {made.check.line}")
-    click.echo(f"wrote {', '.join(made.files)} to {folder}")
+    write(exported.files, folder)
+    click.echo(f"{trained.model.name} seed {trained.result.seed} as {to}: {exported.check.line}")
+    click.echo(f"wrote {', '.join(exported.files)} to {folder}")
 
 
 def prepare(run: Path, to: str, licence: str, data_dir: str | None, registry: str | None) -> tuple[TrainedRun, Export]:
     """The run, and its export in memory, checked."""
+    from zoo.data.datasets import Dataset
     from zoo.data.open import open_images
     from zoo.engine.machine import configure_threads
     from zoo.export.graph import normalisation
@@ -67,5 +68,6 @@ def prepare(run: Path, to: str, licence: str, data_dir: str | None, registry: st
     normalisation(trained)  # a recipe that cannot be exported is told before data is looked for
     data = open_images(trained.result.dataset.name, data_dir)
     check_classes(trained, data.name, data.classes)
+    assert isinstance(data, Dataset)  # a run is trained on nothing else
     check_own(trained, data)
     return trained, make(trained, data, to, licence)

@@ -12,6 +12,8 @@ from zoo.registry.merge import Registry
 from zoo.registry.model import Model
 from zoo.render import marks
 
+Entry = tuple[str, str, Origin]  # name, label, origin
+
 
 @click.command("list")
 @click.argument("patterns", nargs=-1, metavar="[PATTERN...]", shell_complete=options.complete_models)
@@ -45,7 +47,7 @@ def list_(patterns: tuple[str, ...], everything: bool, origin: bool, registry: s
     click.echo("Any <architecture>_<norm> is a model, listed or not: `zoo list --all`, `zoo show MODEL`.")
 
 
-def _print(title: str, rows: list[tuple], origin: bool) -> None:
+def _print(title: str, rows: list[Entry], origin: bool) -> None:
     if title:
         click.secho(title, bold=True)
     indent = "  " if title else ""
@@ -58,16 +60,16 @@ def _print(title: str, rows: list[tuple], origin: bool) -> None:
         click.echo()
 
 
-def norms(registry: Registry) -> list[tuple[str, str, Origin]]:
+def norms(registry: Registry) -> list[Entry]:
     """Name, label and origin of every norm."""
     return [(entry.name, entry.label or entry.builder, entry.origin) for entry in registry.norms.values()]
 
 
-def architectures(registry: Registry) -> list[tuple[str, str, Origin]]:
+def architectures(registry: Registry) -> list[Entry]:
     """Name, label and origin of every architecture."""
     return [(entry.name, entry.label or entry.builder, entry.origin) for entry in registry.architectures.values()]
 
 
-def models(found: Sequence[Model]) -> list[tuple[str, str, Origin]]:
-    """Name, label and origin of the given models."""
-    return [(model.name, model.label, model.origin) for model in found]
+def models(listed: Sequence[Model]) -> list[Entry]:
+    """Name, label and origin of the `listed` models."""
+    return [(model.name, model.label, model.origin) for model in listed]

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import click
 
 from zoo.cli import options
-from zoo.cli.job import of_one, prepare_alone
-from zoo.cli.options import step_options
+from zoo.cli.job import prepare_alone
 
 
 @click.command("lr-find")
-@step_options
+@options.step_options
 @click.option("--low", type=click.FloatRange(0, min_open=True), default=1e-4, show_default=True, help="First rate.")
 @click.option("--high", type=click.FloatRange(0, min_open=True), default=10.0, show_default=True, help="Last rate.")
 @click.option(
@@ -22,17 +20,7 @@ from zoo.cli.options import step_options
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
 @options.table_format
 @options.picture("lr-find.png")
-def lr_find(
-    recipe: str,
-    overrides: tuple[str, ...],
-    low: float,
-    high: float,
-    steps: int,
-    seed: int,
-    style: str,
-    out: Path,
-    **given: Any,
-) -> None:
+def lr_find(training: options.Training, low: float, high: float, steps: int, seed: int, style: str, out: Path) -> None:
     """Let the learning rate of every MODEL rise step by step, and show where its training loss falls and diverges.
 
     A test of a minute, by training images alone; no run is kept. `zoo tune` tries rates for a whole training.
@@ -44,17 +32,17 @@ def lr_find(
 
     check_figure(out)
 
-    job, inputs = prepare_alone("zoo lr-find", of_one(recipe, overrides), **given)
+    job = prepare_alone("zoo lr-find", training, training.load_recipe())
 
     from zoo.render.lr_find import draw, render
     from zoo.tuning.lr_find import lr_find as find
 
-    found = []
+    (inputs,), curves = job.inputs, []
     for number, model in enumerate(job.models, 1):
         click.echo(f"[{number}/{len(job.models)}] {model.name}", err=True)
-        found.append(find(model, inputs, low=low, high=high, steps=steps, seed=seed))
-    wanted = inputs.recipe
-    title = f"{job.data.name}, recipe {wanted.slug}, {wanted.precision}, {steps} steps from {low:g} to {high:g}"
-    click.echo(render(found, style, title), nl=False)
-    draw(found, title, out)
+        curves.append(find(model, inputs, low=low, high=high, steps=steps, seed=seed))
+    recipe = inputs.recipe
+    title = f"{job.data.name}, recipe {recipe.slug}, {recipe.precision}, {steps} steps from {low:g} to {high:g}"
+    click.echo(render(curves, style, title), nl=False)
+    draw(curves, title, out)
     click.echo(f"wrote {out}", err=True)

@@ -2,25 +2,32 @@
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 import shlex
 import signal
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from zoo.errors import Option, Words, ZooError, sentence
 from zoo.registry.merge import load_registry
 
+if TYPE_CHECKING:
+    from zoo.recipes.recipe import Recipe
+    from zoo.results.folder import Stored
+
 RUNS = Path("runs")
 Command = TypeVar("Command", bound=Callable[..., Any])
+Decorator = Callable[[Callable[..., None]], Callable[..., None]]
 INTERRUPTED = 128 + signal.SIGINT  # the exit code that shells expect
 
 
 def again(*start: str) -> str:
-    """The command that was given, begun with `start` (``zoo``, say), as what goes on after an interruption."""
+    """The command line of this process, after `start` (``zoo``, say), that resumes what was interrupted."""
     return shlex.join([*start, *(argument for argument in sys.argv[1:] if argument != "--restart")])
 
 
@@ -35,7 +42,7 @@ def line(parts: Iterable[Words]) -> str:
 
 
 def picture(default: str) -> Callable[[Command], Command]:
-    """The option ``--out`` of a command that draws one picture, in the file `default` unless told otherwise."""
+    """The option ``--out`` of a command that draws one image, by default into the file `default`."""
     return click.option(
         "--out", type=click.Path(dir_okay=False, path_type=Path), default=Path(default), show_default=True,
         help="The picture: .png, .svg or .pdf.",
@@ -70,19 +77,18 @@ table_format = click.option(
     "--format", "style", type=click.Choice(["text", "markdown", "csv", "latex", "json"]), default="text",
     show_default=True,
 )  # fmt: skip
-models = click.argument("models", nargs=-1, required=True, metavar="MODEL...", shell_complete=complete_models)
 
 
-class TrackerList(click.ParamType):
-    """``tensorboard,mlflow``."""
+def names_in(text: str) -> tuple[str, ...]:
+    """The names in a list with commas, each once."""
+    return tuple(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
 
-    name = "list"
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, ...]:
-        """Raises :class:`zoo.errors.UnknownNameError`."""
-        from zoo.track.trackers import parse
+def _trackers(ctx: click.Context, param: click.Parameter, text: str | None) -> tuple[str, ...]:
+    """``tensorboard,mlflow``. Raises :class:`zoo.errors.UnknownNameError`."""
+    from zoo.track.trackers import parse
 
-        return value if isinstance(value, tuple) else parse(value)
+    return () if text is None else parse(text)
 
 
 CLUSTER = (
@@ -98,7 +104,7 @@ CLUSTER = (
     click.option("--dry-run", is_flag=True, help="Print the plan with estimates of time; create and train nothing."),
 )
 WHAT = (
-    models,
+    click.argument("models", nargs=-1, required=True, metavar="MODEL...", shell_complete=complete_models),
     click.option(
         "--recipe", default="standard", show_default=True, metavar="NAME|FILE",
         shell_complete=complete_recipes, help="How all models are trained; `zoo list` shows the names.",
@@ -140,28 +146,103 @@ KEPT = (  # for what keeps its runs
     ),
     click.option("--restart", is_flag=True, help="Throw away what these runs have stored and start again."),
     click.option(
-        "--track", type=TrackerList(), default=(), metavar="NAME,...",
+        "--track", callback=_trackers, metavar="NAME,...",
         help="Tell tensorboard, mlflow or wandb (offline) as well; one or several.",
     ),
 )  # fmt: skip
 
 
+SELECTION = (
+    click.option("--dataset", help="Only this data set."),
+    click.option("--recipe", help="Only this recipe: a name, or name-fingerprint as the tables show it."),
+    click.option("--model", "patterns", multiple=True, metavar="PATTERN", help="Only models like this (repeatable)."),
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Training:
+    """The options of a command that trains. What a command does not offer keeps its default."""
+
+    overrides: tuple[str, ...]
+    dataset: str | None
+    data_dir: str | None
+    device: str
+    layout: str
+    executor: str
+    workers: int
+    compiled: bool
+    deterministic: bool
+    registry: str | None
+    models: tuple[str, ...] = ()
+    recipe: str = ""
+    seeds: int | None = None
+    only_seeds: tuple[int, ...] = ()
+    runs: Path = RUNS
+    pretrained: Path | None = None
+    restart: bool = False
+    track: tuple[str, ...] = ()
+    cluster: str | None = None
+    resources: str | None = None
+    slurm: tuple[str, ...] = ()
+    dry_run: bool = False
+
+    def load_recipe(self) -> Recipe:
+        """The recipe with its overrides. Raises as :func:`zoo.recipes.load.load_recipe` does."""
+        from zoo.recipes.load import load_recipe
+
+        return load_recipe(self.recipe, self.overrides)
+
+
+@dataclasses.dataclass(frozen=True)
+class Selection:
+    """The options of a command that reads stored runs: where, and which of them."""
+
+    runs: tuple[Path, ...]
+    dataset: str | None
+    recipe: str | None
+    patterns: tuple[str, ...]
+
+    def read(self) -> list[Stored]:
+        """The stored runs. Raises as :func:`zoo.api.read_runs` does."""
+        from zoo.api import read_runs
+
+        return read_runs(self.runs or RUNS, self.dataset, self.recipe, self.patterns)
+
+
 def training_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Give `command` all options of a training run."""
-    return _with(command, WHAT + HOW + KEPT + CLUSTER)
+    """Give `command` all options of a training run, as its parameter `training`."""
+    return _record(command, "training", Training, WHAT + HOW + KEPT + CLUSTER)
 
 
 def study_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Give `command` those of a training run whose models and recipe it knows itself."""
-    return _with(command, HOW + KEPT + CLUSTER)
+    """As :func:`training_options`, for a command that sets models and recipe itself."""
+    return _record(command, "training", Training, HOW + KEPT + CLUSTER)
 
 
 def step_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Give `command` the options that say what is trained and how, but not those of runs that are kept."""
-    return _with(command, WHAT + HOW)
+    """As :func:`training_options`, without the options of runs that are kept."""
+    return _record(command, "training", Training, WHAT + HOW)
 
 
-def _with(command: Callable[..., None], chosen: Sequence[Callable[..., Any]]) -> Callable[..., None]:
-    for option in reversed(chosen):
+def selection_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Give `command` the options that choose among the runs of its argument ``runs``, as its parameter `selection`."""
+    return _record(command, "selection", Selection, SELECTION)
+
+
+def offer(command: Callable[..., None], offered: Sequence[Decorator]) -> Callable[..., None]:
+    """`command` with the options `offered`, shown in this order."""
+    for option in reversed(offered):
         command = option(command)
     return command
+
+
+def _record(command: Callable[..., None], name: str, record: type, offered: Sequence[Decorator]) -> Callable[..., None]:
+    """`command` with the options `offered`; those that are fields of `record` reach it as one, its parameter `name`."""
+    fields = {field.name for field in dataclasses.fields(record)}
+
+    @functools.wraps(command)
+    def collected(**arguments: Any) -> None:
+        others = {option: chosen for option, chosen in arguments.items() if option not in fields}
+        command(**others, **{name: record(**{field: arguments[field] for field in fields & arguments.keys()})})
+
+    return offer(collected, offered)

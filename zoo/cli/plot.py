@@ -16,38 +16,29 @@ if TYPE_CHECKING:
 HELP = "Figures for papers, of stored runs: pdf, svg, png, over one or two columns."
 
 
-class Formats(click.ParamType):
+FORMATS = ("pdf", "svg", "png")
+
+
+def _formats(ctx: click.Context, param: click.Parameter, text: str) -> tuple[str, ...]:
     """``pdf,svg``: kinds of file, each once."""
-
-    name = "list"
-    known = ("pdf", "svg", "png")
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, ...]:
-        """Fails with one line for anything else."""
-        if isinstance(value, tuple):
-            return value
-        parts = [part.strip().lower() for part in value.split(",")]
-        for part in parts:
-            if part not in self.known:
-                self.fail(f"{part!r} is no kind of figure; expected some of {','.join(self.known)}")
-        return tuple(dict.fromkeys(parts))
+    parts = [part.strip().lower() for part in text.split(",")]
+    for part in parts:
+        if part not in FORMATS:
+            raise click.BadParameter(f"{part!r} is no kind of figure; expected some of {','.join(FORMATS)}")
+    return tuple(dict.fromkeys(parts))
 
 
-def _options(out: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """What every figure takes; its files are called `out` where no name is given."""
-    chosen = (
+def _options(out: str) -> options.Decorator:
+    """The options of every plot; its files are called `out` where no name is given."""
+    offered = (
         click.argument("runs", nargs=-1, type=click.Path(path_type=Path)),
-        click.option("--dataset", help="Only this data set."),
-        click.option("--recipe", help="Only this recipe: a name, or name-fingerprint as the tables show it."),
-        click.option(
-            "--model", "patterns", multiple=True, metavar="PATTERN", help="Only models like this (repeatable)."
-        ),
+        options.selection_options,
         click.option(
             "--out", type=click.Path(path_type=Path), default=Path(out), show_default=True, metavar="NAME",
             help="Where, without a suffix: NAME.pdf and so on are written.",
         ),
         click.option(
-            "--format", "formats", type=Formats(), default="pdf", show_default=True, metavar="KIND,...",
+            "--format", "formats", callback=_formats, default="pdf", show_default=True, metavar="KIND,...",
             help="Some of pdf,svg,png.",
         ),
         click.option(
@@ -55,48 +46,32 @@ def _options(out: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
             help="Over how many columns of a paper: 3.3 or 6.9 inches wide.",
         ),
     )  # fmt: skip
-
-    def give(command: Callable[..., None]) -> Callable[..., None]:
-        for option in reversed(chosen):
-            command = option(command)
-        return command
-
-    return give
+    return lambda command: options.offer(command, offered)
 
 
-def _read(
-    runs: Sequence[Path],
-    dataset: str | None,
-    recipe: str | None,
-    patterns: Sequence[str],
-    out: Path,
-    formats: Sequence[str],
-) -> tuple[list[Stored], list[Path]]:
-    """The runs that are asked for and the files to write, which are checked first."""
+def _read(selection: options.Selection, out: Path, formats: Sequence[str]) -> tuple[list[Stored], list[Path]]:
+    """The selected runs and the files to write, which are checked first."""
     from zoo.render.plots.sheet import outputs
 
     files = outputs(out, formats)
-
-    from zoo.api import read_runs
-
-    return read_runs(runs or options.RUNS, dataset, recipe, patterns), files
+    return selection.read(), files
 
 
-def _write(files: Sequence[Path], draw: Callable[..., None], *given: Any) -> None:
+def _write(files: Sequence[Path], draw: Callable[..., None], *arguments: Any) -> None:
     for file in files:
-        draw(*given, file)
+        draw(*arguments, file)
     click.echo(f"wrote {', '.join(map(str, files))}", err=True)
 
 
 @click.command()
 @_options("curves")
 @click.option("--lr", "rates", is_flag=True, help="Add the learning rate below.")
-def curves(columns: str, rates: bool, **asked: Any) -> None:
+def curves(selection: options.Selection, out: Path, formats: tuple[str, ...], columns: str, rates: bool) -> None:
     """Accuracy on the selection split by epoch, and thin the training accuracy, one line per model of one recipe.
 
     Over several seeds: the mean, and a band from the lowest to the highest.
     """
-    stored, files = _read(**asked)
+    stored, files = _read(selection, out, formats)
 
     from zoo.comparison.groups import compare
     from zoo.render.plots.curves import draw
@@ -111,9 +86,9 @@ def curves(columns: str, rates: bool, **asked: Any) -> None:
     "--cost", type=click.Choice(["both", "speed", "parameters"]), default="both", show_default=True,
     help="Against training speed (of one machine), parameters, or a panel of each.",
 )  # fmt: skip
-def pareto(columns: str, cost: str, **asked: Any) -> None:
+def pareto(selection: options.Selection, out: Path, formats: tuple[str, ...], columns: str, cost: str) -> None:
     """Test accuracy against training speed and against parameters, one recipe, with the Pareto front."""
-    stored, files = _read(**asked)
+    stored, files = _read(selection, out, formats)
 
     from zoo.comparison.groups import compare
     from zoo.render.plots.pareto import COSTS, draw
@@ -125,9 +100,9 @@ def pareto(columns: str, cost: str, **asked: Any) -> None:
 
 @click.command()
 @_options("bars")
-def bars(columns: str, **asked: Any) -> None:
+def bars(selection: options.Selection, out: Path, formats: tuple[str, ...], columns: str) -> None:
     """Test accuracy per model of one recipe with 95 % intervals, best first."""
-    stored, files = _read(**asked)
+    stored, files = _read(selection, out, formats)
 
     from zoo.comparison.groups import compare
     from zoo.render.plots.bars import draw
@@ -138,15 +113,15 @@ def bars(columns: str, **asked: Any) -> None:
 
 @click.command("batch-size")
 @_options("batch-size")
-def batch_size(columns: str, **asked: Any) -> None:
+def batch_size(selection: options.Selection, out: Path, formats: tuple[str, ...], columns: str) -> None:
     """Test error against training batch size: the picture of `zoo study batch-size`, without training anything."""
-    stored, files = _read(**asked)
+    stored, files = _read(selection, out, formats)
 
     from zoo.render.plots.batch_size import draw
     from zoo.studies.batch_size import by_size
 
-    told, groups = by_size(stored)
-    _write(files, draw, told, groups, int(columns))
+    about, groups = by_size(stored)
+    _write(files, draw, about, groups, int(columns))
 
 
 commands = {"curves": curves, "pareto": pareto, "bars": bars, "batch-size": batch_size}

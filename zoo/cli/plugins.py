@@ -21,12 +21,12 @@ def plugins() -> None:
     from zoo.recipes.catalogue import recipe_files, recipe_plugins
     from zoo.registry.merge import load_registry, registry_plugins
 
-    found = sorted([*registry_plugins(), *recipe_plugins()], key=lambda plugin: (plugin.distribution, plugin.name))
-    if not found:
+    installed = sorted([*registry_plugins(), *recipe_plugins()], key=lambda plugin: (plugin.distribution, plugin.name))
+    if not installed:
         click.echo("No plugin is installed. `zoo new norm NAME` writes one.")
         return
-    rows = [("plugin", "package", "version", "adds")]
-    rows += [(plugin.name, *plugin.distribution.rsplit(" ", 1), _added(plugin)) for plugin in found]
+    rows = [["plugin", "package", "version", "adds"]]
+    rows += [[plugin.name, *plugin.distribution.rsplit(" ", 1), _added(plugin)] for plugin in installed]
     widths = [max(len(row[column]) for row in rows) for column in range(3)]
     for *cells, adds in rows:
         click.echo("  ".join([*(f"{cell:<{width}}" for cell, width in zip(cells, widths, strict=True)), adds]))
@@ -42,8 +42,8 @@ def _added(plugin: Plugin) -> str:
     if plugin.recipe:
         return f"recipe {plugin.name}"
     sections = {kind: list(getattr(plugin.registry, f"{kind}s")) for kind in ("norm", "architecture", "model")}
-    told = [f"{kind}{'s' if len(names) > 1 else ''} {_some(names)}" for kind, names in sections.items() if names]
-    return "; ".join(told) or "nothing, its registry is empty"
+    added = [f"{kind}{'s' if len(names) > 1 else ''} {_some(names)}" for kind, names in sections.items() if names]
+    return "; ".join(added) or "nothing, its registry is empty"
 
 
 def _some(names: list[str]) -> str:

@@ -14,10 +14,10 @@ def _size(ctx: click.Context, param: click.Parameter, value: str | None) -> tupl
     """(height, width)."""
     if value is None:
         return None
-    found = re.fullmatch(r"([1-9]\d{0,4})x([1-9]\d{0,4})", value)
-    if not found:
+    match = re.fullmatch(r"([1-9]\d{0,4})x([1-9]\d{0,4})", value)
+    if not match:
         raise click.BadParameter(f"{value!r} is no size in pixels; write it as WIDTHxHEIGHT, such as 32x32")
-    return int(found[2]), int(found[1])
+    return int(match[2]), int(match[1])
 
 
 @click.command()

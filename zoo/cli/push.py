@@ -43,17 +43,17 @@ def push(
     from zoo.export.push import check_repo, find_token, upload
 
     check_repo(repo_id)
-    token = None if dry_run or to_folder else find_token()
-    trained, made = prepare(run, "safetensors", licence, data_dir, registry)
-    click.echo(f"{trained.model.name} seed {trained.result.seed}: {made.check.line}")
-    for name, content in made.files.items():
+    token = "" if dry_run or to_folder else find_token()
+    trained, exported = prepare(run, "safetensors", licence, data_dir, registry)
+    click.echo(f"{trained.model.name} seed {trained.result.seed}: {exported.check.line}")
+    for name, content in exported.files.items():
         click.echo(f"  {name}  {len(content):,} bytes")
-    total = f"{len(made.files)} files, {sum(map(len, made.files.values())):,} bytes"
+    total = f"{len(exported.files)} files, {sum(map(len, exported.files.values())):,} bytes"
     if dry_run:
         click.echo(f"dry run: {total} would go to the model repository {repo_id}; nothing was sent")
     elif to_folder:
-        write(made.files, to_folder)
+        write(exported.files, to_folder)
         click.echo(f"wrote {total} to {to_folder}; nothing was sent")
     else:
         words = f"{trained.model.name}, recipe {trained.result.recipe.name}, seed {trained.result.seed}"
-        click.echo(f"uploaded {total}: {upload(made.files, repo_id, token, private, words)}")
+        click.echo(f"uploaded {total}: {upload(exported.files, repo_id, token, private, words)}")

@@ -3,28 +3,26 @@
 from __future__ import annotations
 
 import contextlib
-from typing import Any
 
 import click
 
 from zoo.cli import options
-from zoo.cli.job import of_one, prepare_alone
-from zoo.cli.options import step_options
+from zoo.cli.job import prepare_alone
 
 
 @click.command()
-@step_options
+@options.step_options
 @click.option(
     "--seconds", type=click.FloatRange(1), default=10.0, show_default=True,
     help="Of training for each model, half in the real loop and half in the bare step.",
 )  # fmt: skip
 @options.table_format
-def speed(recipe: str, overrides: tuple[str, ...], seconds: float, style: str, **given: Any) -> None:
+def speed(training: options.Training, seconds: float, style: str) -> None:
     """Measure how fast every MODEL trains and infers, and how near the training loop comes to its ceiling.
 
     Nothing is kept. Have the machine for yourself: torch is ten times slower beside other work, not a little.
     """
-    job, inputs = prepare_alone("zoo speed", of_one(recipe, overrides), **given)
+    job = prepare_alone("zoo speed", training, training.load_recipe())
 
     from zoo.engine.environment import describe
     from zoo.engine.machine import configure_arithmetic
@@ -32,7 +30,7 @@ def speed(recipe: str, overrides: tuple[str, ...], seconds: float, style: str, *
     from zoo.render.speed import render
     from zoo.runner.measure import measure
 
-    device = job.settings.device
+    (inputs,), device = job.inputs, job.settings.device
     configure_arithmetic(job.settings.deterministic)
     click.echo(f"measuring a large matrix product in {inputs.recipe.precision}", err=True)
     peak = matrix_peak(device, inputs.recipe.precision)

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import click
 
 from zoo.cli import options
 from zoo.cli.job import prepare_alone
-from zoo.cli.options import step_options
 from zoo.errors import RecipeError
 from zoo.utils.extras import require
 
+if TYPE_CHECKING:
+    from zoo.runner.inputs import Inputs
+    from zoo.tuning.outcome import Tuning
+    from zoo.tuning.space import Space
+
 
 @click.command()
-@step_options
+@options.step_options
 @click.option(
     "--over", default="optimizer.lr,optimizer.weight_decay", show_default=True, metavar="KEY,KEY",
     help="The recipe's numbers to be tuned.",
@@ -38,17 +43,13 @@ from zoo.utils.extras import require
 @click.option("--restart", is_flag=True, help="Throw away the trials that are stored and start again.")
 @options.table_format
 def tune(
-    recipe: str,
-    overrides: tuple[str, ...],
+    training: options.Training,
     over: str,
     trials: int,
     ranges: tuple[str, ...],
     pruner: str,
     tuning_seed: int,
-    runs: Path,
-    restart: bool,
     style: str,
-    **given: Any,
 ) -> None:
     """Find each MODEL's own best values of a recipe on its held-out images, every model under the same budget.
 
@@ -59,66 +60,66 @@ def tune(
 
     from zoo.tuning.space import check_recipe, make_space, parse_range
 
-    asked = dict(parse_range(text) for text in ranges)
-    keys = list(dict.fromkeys(key.strip() for key in over.split(",") if key.strip()))
+    chosen = dict(parse_range(text) for text in ranges)
+    keys = options.names_in(over)
     if not keys:
         raise click.BadParameter("expected keys with commas between them, as in optimizer.lr", param_hint="--over")
-    spaces = []
-
-    def load() -> list[Any]:
-        from zoo.recipes.load import load_recipe
-
-        wanted = load_recipe(recipe, overrides)
-        check_recipe(wanted)
-        spaces.append(make_space(wanted, keys, asked))
-        return [wanted]
-
-    job, inputs = prepare_alone("zoo tune", load, **given)
-
-    from zoo.runner.checks import check_data
-
-    wanted = inputs.recipe
-    for where, end in spaces[0].ends(wanted):
-        try:
-            check_data(inputs.with_recipe(end))
-        except RecipeError as problem:
-            raise RecipeError(*where, *problem.parts) from problem
+    recipe = training.load_recipe()
+    check_recipe(recipe)
+    space = make_space(recipe, keys, chosen)
+    job = prepare_alone("zoo tune", training, recipe)
 
     from zoo.render.progress import make_reporter
     from zoo.render.tuning import TrialLines, render
     from zoo.tuning.tune import Search
     from zoo.tuning.tune import tune as work
 
+    (inputs,) = job.inputs
+    _check_ends(space, inputs)
+    recipe = inputs.recipe
     search = Search(
         inputs=inputs,
-        recipe_name=recipe,
-        dataset_name=given["dataset"] or wanted.dataset,
-        space=spaces[0],
+        recipe_name=training.recipe,
+        dataset_name=job.dataset_name,
+        space=space,
         trials=trials,
         pruned=pruner == "median",
         seed=tuning_seed,
-        runs=runs,
+        runs=training.runs,
     )
     with make_reporter(quiet=False) as lines:
         lines.say(
-            f"recipe {wanted.slug} ({wanted.precision}) on {job.data.name}: {len(job.models)} models x {trials} "
-            f"trials of {wanted.epochs} epochs"
+            f"recipe {recipe.slug} ({recipe.precision}) on {job.data.name}: {len(job.models)} models x {trials} "
+            f"trials of {recipe.epochs} epochs"
         )
         try:
-            found = work(job.models, search, TrialLines(lines), restart)
+            outcomes = work(job.models, search, TrialLines(lines), training.restart)
         except KeyboardInterrupt:
             lines.say(f"zoo: interrupted; every finished trial and epoch is saved. To go on: {options.again('zoo')}")
             raise SystemExit(options.INTERRUPTED) from None
-    click.echo(render(found, style, f"{job.data.name}, recipe {wanted.slug}, {wanted.precision}"), nl=False)
-    places = [
-        word
-        for name in ("data_dir", "registry")
-        if given[name]
-        for word in (f"--{name.replace('_', '-')}", given[name])
-    ]
-    kept = [] if runs == options.RUNS else ["--runs", str(runs)]
-    for tuning in found:
-        if tuning.path is not None:
-            bench = ["zoo", "bench", tuning.model, "--recipe", str(tuning.path), "--seeds", "3", *places, *kept]
-            click.echo(f"next: {shlex.join(bench)}", err=True)
-    click.echo(f"then: {shlex.join(['zoo', 'compare', '--tuned', *kept[1:]])}", err=True)
+    click.echo(render(outcomes, style, f"{job.data.name}, recipe {recipe.slug}, {recipe.precision}"), nl=False)
+    for line in _next_commands(training, outcomes):
+        click.echo(line, err=True)
+
+
+def _check_ends(space: Space, inputs: Inputs) -> None:
+    """Raise :class:`RecipeError` where the recipe cannot be at an end of the `space`, naming that end."""
+    from zoo.runner.checks import check_data
+
+    for where, end in space.ends(inputs.recipe):
+        try:
+            check_data(inputs.with_recipe(end))
+        except RecipeError as problem:
+            raise RecipeError(*where, *problem.parts) from problem
+
+
+def _next_commands(training: options.Training, outcomes: Sequence[Tuning]) -> Iterator[str]:
+    """The commands that bench the tuned recipes, and the one that compares the runs."""
+    places = ["--data-dir", training.data_dir] if training.data_dir else []
+    places += ["--registry", training.registry] if training.registry else []
+    kept = [] if training.runs == options.RUNS else [str(training.runs)]
+    for outcome in outcomes:
+        if outcome.path is not None:
+            bench = ["zoo", "bench", outcome.model, "--recipe", str(outcome.path), "--seeds", "3", *places]
+            yield f"next: {shlex.join([*bench, *(['--runs', *kept] if kept else [])])}"
+    yield f"then: {shlex.join(['zoo', 'compare', '--tuned', *kept])}"
