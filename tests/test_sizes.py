@@ -7,16 +7,13 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 MODULES = sorted((ROOT / "zoo").rglob("*.py"))
-LINES, PARAMETERS, MODULE_LINES, LOOP_LINES = 80, 10, 320, 100  # of the loop: to be 40
+LINES, PARAMETERS, MODULE_LINES, LOOP_LINES = 80, 10, 320, 40
 # Functions that are still too large, as "module:function". Remove a line when its function is small enough.
 TOO_LONG = {
     "zoo/data/augment/custom.py:classes",
-    "zoo/engine/train.py:train",
     "zoo/runner/run_one.py:run_one",
 }
-TOO_MANY_PARAMETERS = {
-    "zoo/engine/train.py:train",
-}
+TOO_MANY_PARAMETERS: set[str] = set()
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 
