@@ -446,4 +446,4 @@ def test_a_registry_holds_no_recipe(tmp_path, text: str, key: str) -> None:
     message = str(caught.value)
     assert message.startswith(f"{file}:2: ")
     assert f"{key!r}: a model cannot bring its own recipe" in message
-    assert "--recipe ./mine.yaml" in message
+    assert "recipe ./mine.yaml" in message

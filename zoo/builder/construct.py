@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from zoo.builder.norm import Norm, call_builder
 from zoo.errors import RegistryError
@@ -48,7 +48,7 @@ def _build(model: Model, num_classes: int, in_channels: int) -> nn.Module:
         what, origin, path = f"model {model.name!r}", model.origin, entry.builder if entry else ""
     builder = load_builder(path, what, origin)
     where = f"{what} ({origin}): {path}"
-    arguments: dict[str, Any] = {**own, **size}
+    arguments: dict[str, object] = {**own, **size}
     if architecture and norm:
         arguments = {"norm": load_norm(norm), **size, **architecture.kwargs, **own}
     _check_signature(builder, where, **arguments)
@@ -72,7 +72,7 @@ def load_norm(entry: NormEntry) -> Norm:
     return Norm(entry.name, builder, entry.kwargs, included, conv, where)
 
 
-def _check_signature(builder: Callable[..., Any], where: str, *args: Any, **kwargs: Any) -> None:
+def _check_signature(builder: Callable[..., object], where: str, *args: object, **kwargs: object) -> None:
     try:
         signature = inspect.signature(builder)
     except (TypeError, ValueError):  # a builtin without a signature: the call itself will fail

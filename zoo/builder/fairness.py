@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import copy
 from collections.abc import Iterator
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -72,7 +71,7 @@ def check_module(where: str, module: nn.Module) -> None:
             )
 
 
-def check_step(where: str, module: nn.Module, images: Tensor) -> tuple[nn.Module, Any]:
+def check_step(where: str, module: nn.Module, images: Tensor) -> tuple[nn.Module, object]:
     """Train a copy of `module` for one step on (N, C, H, W) `images`: the copy, in eval mode, and its output for them.
 
     Raises :class:`RegistryError`, `where` first, for what no model may do: have a training of its own, change torch's

@@ -41,7 +41,7 @@ class Norm:
         `branch_end`: True on the last norm of a residual branch; passed on only to a builder that names it
         (SkipInit starts such a branch at zero).
         """
-        optional: dict[str, Any] = {}
+        optional: dict[str, bool] = {}
         if self.activation_included:
             optional["apply_act"] = apply_act
         if self._names_branch_end:
@@ -75,7 +75,7 @@ class Norm:
         return (self.conv or nn.Conv2d)(in_channels, out_channels, kernel_size, bias=False, **kwargs)
 
 
-def call_builder(builder: Callable[..., Any], where: str, *args: Any, **kwargs: Any) -> nn.Module:
+def call_builder(builder: Callable[..., object], where: str, *args: object, **kwargs: object) -> nn.Module:
     """What `builder` makes, where its arguments fit. Raises :class:`RegistryError` in one line."""
     from torch import nn
 

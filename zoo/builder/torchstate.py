@@ -28,8 +28,8 @@ class Setting:
     """One part of the state: what a message calls it, how it is read and set."""
 
     name: str
-    read: Callable[[], Any]
-    put_back: Callable[[Any], Any]
+    read: Callable[[], object]
+    put_back: Callable[[Any], object]
 
 
 class Snapshot:
@@ -91,22 +91,22 @@ def _flag(path: str) -> Setting:
     )
 
 
-def _is_hooks(name: str, hooks: Any) -> bool:
+def _is_hooks(name: str, hooks: object) -> bool:
     return name.startswith("_global_") and name.endswith("_hooks") and isinstance(hooks, dict)
 
 
 def _hooks(name: str) -> Setting:
     """Hooks on every module; torch's ``register_module_forward_hook`` adds such."""
-    hooks: dict[int, Any] = getattr(module_hooks, name)
+    hooks: dict[int, object] = getattr(module_hooks, name)
 
-    def put_back(old: dict[int, Any]) -> None:
+    def put_back(old: dict[int, object]) -> None:
         hooks.clear()
         hooks.update(old)
 
     return Setting(f"the {name.removeprefix('_global_').replace('_', ' ')} of every module", hooks.copy, put_back)
 
 
-def _unless_mixed(read: Callable[[], Any]) -> Any:
+def _unless_mixed(read: Callable[[], object]) -> object:
     """torch refuses to report a flag in its old words once it was set in the new ones."""
     try:
         return read()
@@ -114,12 +114,12 @@ def _unless_mixed(read: Callable[[], Any]) -> Any:
         return "set through fp32_precision"
 
 
-def _same(old: Any, new: Any) -> bool:
+def _same(old: object, new: object) -> bool:
     # "none" is what a precision is before anyone asks for "ieee", which means the same.
-    return bool(("ieee" if old == "none" else old) == ("ieee" if new == "none" else new))
+    return ("ieee" if old == "none" else old) == ("ieee" if new == "none" else new)
 
 
-def _worded(state: Any) -> str:
+def _worded(state: object) -> str:
     return str(len(state)) if isinstance(state, dict) else str(state)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import torch
 from torch import nn
@@ -37,7 +37,7 @@ def try_on(
             line = " ".join(f"{type(problem).__name__}: {problem}".split())
             raise RegistryError(f"{where}: {what} of shape {image_shape}: {line}{advice}") from problem
 
-    def check_shape(output: Any, count: int) -> None:
+    def check_shape(output: object, count: int) -> None:
         shape = tuple(getattr(output, "shape", ()))
         if shape != (count, num_classes):
             asked = "two images" if count == 2 else "one image"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from zoo.errors import Option, RegistryError
 from zoo.registry.model import Pretrained
@@ -77,7 +77,7 @@ def _head(module: nn.Module, num_classes: int) -> Iterable[str]:
     """Names of the parameters of the classifier head."""
     from torch import nn
 
-    def last(part: Any) -> list[nn.Module]:
+    def last(part: object) -> list[nn.Module]:
         layers = part.modules() if isinstance(part, nn.Module) else ()
         fits = [x for x in layers if getattr(x, "out_features", getattr(x, "out_channels", None)) == num_classes]
         return fits[-1:]

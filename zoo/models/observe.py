@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -22,7 +21,7 @@ class Observed:
 
 def observe(
     module: nn.Module, wanted: Callable[[nn.Module], bool], shape: tuple[int, int, int, int]
-) -> tuple[list[Observed], Any]:
+) -> tuple[list[Observed], object]:
     """The `wanted` layers of `module` that ran on (N, C, H, W) zeros of `shape`, first ones first, and its output.
 
     The model runs in eval mode and without gradients; each part's own mode is put back. A layer counts where its input
@@ -31,7 +30,7 @@ def observe(
     observed: dict[str, Observed] = {}
 
     def record(path: str) -> Callable[..., None]:
-        def hook(layer: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
+        def hook(layer: nn.Module, inputs: tuple[object, ...], output: object) -> None:
             if inputs and isinstance(inputs[0], Tensor) and isinstance(output, Tensor):
                 entry = observed.setdefault(path, Observed(path, layer))
                 entry.inputs.append(tuple(inputs[0].shape))

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from torch import nn
 from torch.nn.modules.pooling import _AvgPoolNd, _MaxPoolNd
@@ -74,7 +73,7 @@ def _adapt(module: nn.Module, size: int, num_classes: int, in_channels: int) -> 
     return changes
 
 
-def _run(module: nn.Module, size: int, in_channels: int) -> tuple[list[_Map], Any]:
+def _run(module: nn.Module, size: int, in_channels: int) -> tuple[list[_Map], object]:
     """The convolutions and pooling layers in the order in which they first run on one image, and the model's output."""
     layers, output = observe(module, _shrinks_by_stride, (1, in_channels, size, size))
     maps = []

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from torch import nn
 
@@ -31,7 +31,7 @@ def torchvision_model(
 def _make(name: str, size: int, num_classes: int) -> nn.Module:
     from torchvision import models
 
-    arguments: dict[str, Any] = {"weights": None, "num_classes": num_classes}
+    arguments: dict[str, object] = {"weights": None, "num_classes": num_classes}
     if name == "maxvit_t":
         return _maxvit(num_classes)
     if name.startswith("vit_"):

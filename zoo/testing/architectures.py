@@ -6,7 +6,6 @@ import copy
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -29,7 +28,7 @@ TOLERANCE = 1e-6  # in float64, through a whole network
 def check_architecture(
     architecture: str | Callable[..., nn.Module],
     *,
-    kwargs: Mapping[str, Any] | None = None,
+    kwargs: Mapping[str, object] | None = None,
     norms: Sequence[str] = NORMS,
     image_size: int = 32,
     compiled: bool = False,
@@ -87,7 +86,7 @@ class _Checks:
     """`norms`: each with whether an image's output is the same in any batch."""
 
     builder: Callable[..., nn.Module]
-    kwargs: dict[str, Any]
+    kwargs: dict[str, object]
     norms: list[tuple[Norm, bool]]
     image_size: int
 

@@ -6,7 +6,6 @@ import copy
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -24,7 +23,7 @@ TOLERANCE = {torch.float32: 1e-4, torch.float64: 1e-9}
 def check_norm(
     norm: str | Callable[..., nn.Module],
     *,
-    kwargs: Mapping[str, Any] | None = None,
+    kwargs: Mapping[str, object] | None = None,
     activation_included: bool = False,
     batch_independent: bool = False,
     channels: Sequence[int] = (16, 24, 64),
