@@ -122,14 +122,14 @@ def test_auto_is_the_gpu_where_there_is_one() -> None:
 @pytest.mark.parametrize(
     ("name", "told"),
     [
-        ("cuda", "--device cuda: torch sees no GPU here; use --device cpu"),
-        ("cuda:1", "--device cuda:1: torch sees no GPU here; use --device cpu"),
-        ("cpuu", "--device cpuu: no such kind of device; use auto, cpu, cuda or cuda:0"),
-        ("gpu", "--device gpu: no such kind of device; use auto, cpu, cuda or cuda:0"),
-        ("warp", "--device warp: no such kind of device; use auto, cpu, cuda or cuda:0"),
-        ("cuda:x", "--device cuda:x: no such kind of device; use auto, cpu, cuda or cuda:0"),
-        ("", "--device : no such kind of device; use auto, cpu, cuda or cuda:0"),
-        ("meta", "--device meta: only cpu and cuda are supported"),
+        ("cuda", "device cuda: torch sees no GPU here; use device cpu"),
+        ("cuda:1", "device cuda:1: torch sees no GPU here; use device cpu"),
+        ("cpuu", "device cpuu: no such kind of device; use auto, cpu, cuda or cuda:0"),
+        ("gpu", "device gpu: no such kind of device; use auto, cpu, cuda or cuda:0"),
+        ("warp", "device warp: no such kind of device; use auto, cpu, cuda or cuda:0"),
+        ("cuda:x", "device cuda:x: no such kind of device; use auto, cpu, cuda or cuda:0"),
+        ("", "device : no such kind of device; use auto, cpu, cuda or cuda:0"),
+        ("meta", "device meta: only cpu and cuda are supported"),
     ],
 )
 def test_wrong_device(monkeypatch: pytest.MonkeyPatch, name: str, told: str) -> None:

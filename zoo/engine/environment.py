@@ -54,7 +54,8 @@ def git_state(file: Path) -> dict[str, Any] | None:
         ).stdout.strip()
 
     try:
-        git("ls-files", "--error-unmatch", file.name)
-        return {"commit": git("rev-parse", "HEAD"), "dirty": bool(git("status", "--porcelain", "--untracked-files=no"))}
+        if not git("ls-files", file.name):
+            return None
+        return {"commit": git("rev-parse", "HEAD"), "dirty": bool(git("status", "-s", "-uno"))}
     except (OSError, subprocess.SubprocessError):
         return None

@@ -7,7 +7,7 @@ import shutil
 
 import torch
 
-from zoo.errors import MachineError
+from zoo.errors import MachineError, Option
 from zoo.utils.cpu import cpu_flags, usable_cores
 
 
@@ -15,23 +15,25 @@ def choose_device(name: str = "auto") -> torch.device:
     """``auto`` is the GPU where there is one, else the CPU. Raises :class:`MachineError` for one not there."""
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    option = Option("device", name)
     try:
         device = torch.device(name)
     except RuntimeError as problem:
-        raise MachineError(f"--device {name}: no such kind of device; use auto, cpu, cuda or cuda:0") from problem
+        raise MachineError(option, ": no such kind of device; use auto, cpu, cuda or cuda:0") from problem
     if device.type == "cuda" and not torch.cuda.is_available():
-        raise MachineError(f"--device {name}: torch sees no GPU here; use --device cpu")
+        raise MachineError(option, ": torch sees no GPU here; use ", Option("device", "cpu"))
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise MachineError(f"--device {name}: there are only {torch.cuda.device_count()} GPUs, counted from cuda:0")
+        raise MachineError(option, f": there are only {torch.cuda.device_count()} GPUs, counted from cuda:0")
     if device.type not in ("cpu", "cuda"):
-        raise MachineError(f"--device {name}: only cpu and cuda are supported")
+        raise MachineError(option, ": only cpu and cuda are supported")
     return device
 
 
 def check_compiler(device: torch.device) -> None:
     """torch.compile makes C++ for a CPU. Raises :class:`MachineError` where nothing can compile it."""
     if device.type == "cpu" and not any(shutil.which(name) for name in (os.environ.get("CXX") or "g++", "clang++")):
-        raise MachineError("--compile: no C++ compiler found (g++, clang++ or $CXX); install one, or leave it out")
+        missing = ": no C++ compiler found (g++, clang++ or $CXX); install one, or leave it out"
+        raise MachineError(Option("compile"), missing)
 
 
 def native_bf16(device: torch.device) -> bool:
