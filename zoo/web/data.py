@@ -87,8 +87,8 @@ def run_id(folder: Path, model: str, seed: int) -> str:
 
 def architecture(result: Result) -> str:
     """Its name, or a dash for a model with a builder of its own."""
-    told = result.model.definition.get("architecture")
-    return str(told["name"]) if isinstance(told, dict) and "name" in told else "–"
+    entry = result.model.definition.get("architecture")
+    return str(entry["name"]) if isinstance(entry, dict) and "name" in entry else "–"
 
 
 def _page(run: Stored) -> Page:
