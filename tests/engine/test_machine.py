@@ -145,7 +145,7 @@ def test_gpu_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
     assert choose_device("cuda:1") == torch.device("cuda:1")
     with pytest.raises(MachineError) as caught:
         choose_device("cuda:2")
-    assert str(caught.value) == "--device cuda:2: there are only 2 GPUs, counted from cuda:0"
+    assert str(caught.value) == "device cuda:2: there are only 2 GPUs, counted from cuda:0"
 
 
 def test_bf16_is_native_where_the_processor_says_so() -> None:
