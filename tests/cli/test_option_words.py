@@ -13,10 +13,7 @@ import zoo
 
 ROOT = Path(zoo.__file__).parent
 APART = {"export/card.py"}  # a model card shows commands
-TODO = {
-    "comparison", "data", "engine", "registry", "render", "results",
-    "runner", "studies", "trained",
-}  # fmt: skip
+TODO = {"data", "render", "results"}
 PACKAGES = sorted(path.name for path in ROOT.iterdir() if path.is_dir() and path.name not in ("cli", "__pycache__"))
 
 

@@ -17,7 +17,7 @@ from zoo.data.cache import user_cache
 from zoo.engine.optim import make_optimizer
 from zoo.engine.step import TrainStep
 from zoo.engine.timing import seconds_of
-from zoo.errors import MachineError
+from zoo.errors import MachineError, Option
 from zoo.recipes.recipe import Recipe
 from zoo.utils.distributed import SINGLE_PROCESS, unsynchronised
 from zoo.utils.files import write_first
@@ -65,7 +65,7 @@ def remembered_layout(key: dict[str, Any], measure: Callable[[], str]) -> str:
     """
     digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()
     path = user_cache() / "layouts" / f"{digest[:32]}.json"
-    advice = "set ZOO_CACHE to a writable folder, or choose with --layout"
+    advice = ("; set ZOO_CACHE to a writable folder, or choose with ", Option("layout"))
     try:
         if path.exists():
             if layout := _layout(path.read_bytes()):
@@ -73,13 +73,13 @@ def remembered_layout(key: dict[str, Any], measure: Callable[[], str]) -> str:
             path.unlink()  # damaged
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as problem:
-        raise MachineError(f"{path}: cannot be read or made ({problem.strerror}); {advice}") from problem
+        raise MachineError(f"{path}: cannot be read or made ({problem.strerror})", *advice) from problem
     measured = measure()
     content = json.dumps({"layout": measured, **key}, indent=1).encode()
     try:
         return _layout(write_first(path, content)) or measured  # of two that measure at once, both use the first's
     except MachineError as problem:
-        raise MachineError(f"{problem}; {advice}") from problem
+        raise MachineError(*problem.parts, *advice) from problem
 
 
 def _layout(content: bytes) -> str | None:

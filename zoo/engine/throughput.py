@@ -28,7 +28,7 @@ from zoo.engine.optim import make_optimizer
 from zoo.engine.reporter import Reporter
 from zoo.engine.step import TrainStep
 from zoo.engine.timing import seconds_of
-from zoo.errors import ZooError
+from zoo.errors import Option, ZooError
 from zoo.recipes.recipe import Recipe
 from zoo.recipes.schema import Constant
 from zoo.results.folder import RunFolder
@@ -131,7 +131,8 @@ def measure_training(
         )
     pairs = turns.pairs[1:]  # the first window warms up caches, allocators and compilers
     if not pairs:
-        raise ZooError("the loss is not a number as the model is built: mend the model, or try --set precision=fp32")
+        advice = ("mend the model, or try ", Option("set", "precision=fp32"))
+        raise ZooError("the loss is not a number as the model is built: ", *advice)
     return Training(
         loop=statistics.median(loop for loop, _ in pairs),
         step=statistics.median(bare for _, bare in pairs),
