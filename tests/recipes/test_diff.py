@@ -162,7 +162,7 @@ def test_find_in_stored_runs() -> None:
             stored["content"],
             stored["fingerprint"],
         )
-    with pytest.raises(RecipeError, match="--set changes a recipe, not what a run has stored"):
+    with pytest.raises(RecipeError, match="set changes a recipe, not what a run has stored"):
         find(str(folder), ["epochs=3"])
 
 

@@ -43,6 +43,6 @@ def lr_find(training: options.Training, low: float, high: float, steps: int, see
         curves.append(find(model, inputs, low=low, high=high, steps=steps, seed=seed))
     recipe = inputs.recipe
     title = f"{job.data.name}, recipe {recipe.slug}, {recipe.precision}, {steps} steps from {low:g} to {high:g}"
-    click.echo(render(curves, style, title), nl=False)
+    click.echo(render(curves, style, title, options.worded), nl=False)
     draw(curves, title, out)
     click.echo(f"wrote {out}", err=True)

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from zoo.comparison.row import Row
-from zoo.render.comparison import TEST_MARK
 from zoo.render.document import as_csv, as_json, document
-from zoo.render.marks import TEST_NOTE
+from zoo.render.marks import SEEDS_NOTE, TEST_NOTE, accuracy, test_mark
 from zoo.studies.batch_size import BatchSizes
 
 
@@ -39,16 +38,11 @@ def render(study: BatchSizes, style: str) -> str:
 
 
 def _error(row: Row) -> str:
-    if row.accuracy is None:
+    if row.accuracy is None or row.interval is None:
         return "diverged"
     low, high = row.interval
-    text = f"{100 * (1 - row.accuracy):.2f}"
-    if row.interval_kind == "student":
-        text += f" ± {50 * (high - low):.2f}"
-    else:
-        text += f" ({100 * (1 - high):.2f} to {100 * (1 - low):.2f})"
     diverged = f", {len(row.diverged)} diverged" if row.diverged else ""
-    return text + diverged + (TEST_MARK if row.selection == "test" else "")
+    return accuracy(1 - row.accuracy, (1 - high, 1 - low), row.interval_kind) + diverged + test_mark(row.selection)
 
 
 def _notes(study: BatchSizes) -> list[str]:
@@ -62,7 +56,7 @@ def _notes(study: BatchSizes) -> list[str]:
     if any(row.interval_kind == "binomial" for row in rows):
         notes.append("1 seed: in brackets the 95 % binomial interval of the test set; no winner is claimed.")
     if any(row.interval_kind == "student" for row in rows):
-        notes.append("Several seeds: mean ± 95 % interval over seeds (Student t).")
+        notes.append(SEEDS_NOTE)
     if any(row.selection == "test" for row in rows):
         notes.append(TEST_NOTE)
     return notes

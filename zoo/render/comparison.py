@@ -9,15 +9,15 @@ from zoo.comparison.baseline import Difference
 from zoo.comparison.groups import Group
 from zoo.comparison.row import QUALITY, Row
 from zoo.render.document import as_csv, as_json, document
-from zoo.render.marks import TEST_MARK, TEST_NOTE
+from zoo.render.marks import SEEDS_NOTE, TEST_NOTE, accuracy, half_width, number, p_value, test_mark
 from zoo.render.tuning import words_of
 from zoo.utils.stats import MIN_SEEDS
 
 MCNEMAR_MARK = "*"
 ELSEWHERE_MARK = "+"
 ELSEWHERE = f"Machine letter with {ELSEWHERE_MARK}: other seeds of that row ran elsewhere; its speeds leave them out."
-# The figures of quality by their titles: name in a row, shape, and factor.
-FIGURES = {
+# The metrics of quality by their titles: name in a row, shape, and factor.
+METRICS = {
     "loss": ("loss", "{:.4f}", 1.0),
     "top-5 %": ("top5_accuracy", "{:.2f}", 100),
     "ECE %": ("ece", "{:.2f}", 100),
@@ -31,7 +31,7 @@ FIGURES = {
 def render(groups: Sequence[Group], style: str, view: str = "summary") -> str:
     """All `groups` in one of :data:`zoo.render.document.FORMATS`, ending in a newline.
 
-    `view`: one of :data:`VIEWS`, for tables to read. CSV and JSON hold every figure.
+    `view`: one of :data:`VIEWS`, for tables to read. CSV and JSON hold every metric.
     """
     if style == "json":
         return as_json([group.record() for group in groups])
@@ -60,13 +60,13 @@ def cells_of(row: Row, group: Group, view: str, compared: bool) -> dict[str, str
     cells = {
         "model": row.model,
         "norm": row.norm or "-",
-        "test accuracy %": accuracy_of(row) + (TEST_MARK if row.selection == "test" else ""),
+        "test accuracy %": accuracy_of(row) + test_mark(row.selection),
         "seeds": str(len(row.seeds)),
         **(_difference(row) if compared else {}),
         **VIEWS[view](row),
     }
     if group.seconds_to is not None:
-        cells[f"s to {100 * group.seconds_to:g} %"] = _number(row.seconds_to, "{:,.0f}")
+        cells[f"s to {100 * group.seconds_to:g} %"] = number(row.seconds_to, "{:,.0f}")
     if len(group.machines) > 1 or any(row.elsewhere for row in group.rows):
         cells["machine"] = row.machine + ELSEWHERE_MARK * (row.elsewhere > 0)
     return cells | row.differs
@@ -76,21 +76,21 @@ def _summary(row: Row) -> dict[str, str]:
     return {
         "parameters": f"{row.parameters:,}",
         "MACs (M)": f"{row.macs / 1e6:.1f}",
-        "train img/s": _number(row.train_images_per_second, "{:,.0f}"),
-        "inference img/s": _number(row.inference_images_per_second, "{:,.0f}"),
-        "p50 ms": _number(row.latency_p50, "{:.2f}", 1e3),
-        "p99 ms": _number(row.latency_p99, "{:.2f}", 1e3),
-        "peak MiB": _number(row.peak_memory_bytes, "{:,.0f}", 1 / 2**20),
+        "train img/s": number(row.train_images_per_second, "{:,.0f}"),
+        "inference img/s": number(row.inference_images_per_second, "{:,.0f}"),
+        "p50 ms": number(row.latency_p50, "{:.2f}", 1e3),
+        "p99 ms": number(row.latency_p99, "{:.2f}", 1e3),
+        "peak MiB": number(row.peak_memory_bytes, "{:,.0f}", 1 / 2**20),
     }
 
 
 def _quality(row: Row) -> dict[str, str]:
-    cells = {title: _mean(row, name, shape, factor) for title, (name, shape, factor) in FIGURES.items()}
-    return cells | {"activations KiB": _number(row.activation_bytes, "{:,.0f}", 1 / 2**10)}
+    cells = {title: _mean(row, name, shape, factor) for title, (name, shape, factor) in METRICS.items()}
+    return cells | {"activations KiB": number(row.activation_bytes, "{:,.0f}", 1 / 2**10)}
 
 
 def _differences(row: Row) -> dict[str, str]:
-    return {title: _shift(row, name, shape, factor) for title, (name, shape, factor) in FIGURES.items()}
+    return {title: _shift(row, name, shape, factor) for title, (name, shape, factor) in METRICS.items()}
 
 
 VIEWS: dict[str, Callable[[Row], dict[str, str]]] = {
@@ -103,14 +103,9 @@ VIEWS: dict[str, Callable[[Row], dict[str, str]]] = {
 def accuracy_of(row: Row) -> str:
     """Test accuracy in percent with its interval, and which seeds diverged."""
     diverged = ", ".join(f"seed {seed} diverged at epoch {epoch}" for seed, epoch in row.diverged.items())
-    if row.accuracy is None:
+    if row.accuracy is None or row.interval is None:
         return diverged
-    low, high = row.interval
-    text = f"{100 * row.accuracy:.2f}"
-    # The binomial interval does not lie evenly about the accuracy.
-    text += (
-        f" ± {50 * (high - low):.2f}" if row.interval_kind == "student" else f" ({100 * low:.2f} to {100 * high:.2f})"
-    )
+    text = accuracy(row.accuracy, row.interval, row.interval_kind)
     return f"{text} ({diverged})" if diverged else text
 
 
@@ -120,48 +115,33 @@ def diverged_of(row: Row) -> str:
 
 
 def _difference(row: Row) -> dict[str, str]:
-    told = row.against
-    if told is None:
+    against = row.against
+    if against is None:
         return {"difference": "-", "p (Holm)": "-", "verdict": "baseline"}
     shown = "-"
-    if told.difference is not None:
-        shown = f"{100 * told.difference:+.2f} ± {50 * (told.interval[1] - told.interval[0]):.2f}"
-        shown += "" if told.method == "paired t" else MCNEMAR_MARK
-    return {"difference": shown, "p (Holm)": _p_value(told.p_value), "verdict": told.verdict}
-
-
-def _p_value(value: float | None) -> str:
-    return "< 0.001" if value is not None and value < 0.001 else _number(value, "{:.3f}")
-
-
-def _number(value: float | None, shape: str, factor: float = 1.0) -> str:
-    return "-" if value is None else shape.format(value * factor)
+    if against.difference is not None and against.interval is not None:
+        shown = f"{100 * against.difference:+.2f} {half_width(against.interval)}"
+        shown += "" if against.method == "paired t" else MCNEMAR_MARK
+    return {"difference": shown, "p (Holm)": p_value(against.p_value), "verdict": against.verdict}
 
 
 def _mean(row: Row, name: str, shape: str, factor: float = 1.0) -> str:
-    return _number(getattr(row, name), shape, factor) + plus_minus(row, name, shape, factor)
+    return number(getattr(row, name), shape, factor) + plus_minus(row, name, shape, factor)
 
 
 def _shift(row: Row, name: str, shape: str, factor: float = 1.0) -> str:
-    """What a figure differs by from the baseline's; the p-value where there are seeds enough for a verdict."""
-    told = row.against.quality.get(name) if row.against else None
-    if told is None:
+    """What a metric differs by from the baseline's; the p-value where there are seeds enough for a verdict."""
+    if row.against is None or name not in row.against.quality:
         return "-"
+    shift = row.against.quality[name]
     signed = shape if "+" in shape else shape.replace(":", ":+")
-    text = signed.format(factor * told.difference) + _half(told.interval, shape, factor)
-    return f"{text} (p {_p_value(told.p_value)})" if row.against.pairs >= MIN_SEEDS else text
+    text = f"{signed.format(factor * shift.difference)} {half_width(shift.interval, shape, factor)}"
+    return f"{text} (p {p_value(shift.p_value)})" if row.against.pairs >= MIN_SEEDS else text
 
 
 def plus_minus(row: Row, name: str, shape: str, factor: float = 1.0) -> str:
-    """The interval over seeds of a figure of quality, to be written after it; nothing where the row knows none."""
-    if name not in row.intervals:
-        return ""
-    return _half(row.intervals[name], shape, factor)
-
-
-def _half(interval: tuple[float, float], shape: str, factor: float) -> str:
-    low, high = interval
-    return " ± " + shape.replace("+", "").format(factor * (high - low) / 2)
+    """The interval over seeds of a metric of quality, to be written after it; empty where the row has none."""
+    return f" {half_width(row.intervals[name], shape, factor)}" if name in row.intervals else ""
 
 
 def notes_of(group: Group, view: str) -> list[str]:
@@ -173,7 +153,7 @@ def notes_of(group: Group, view: str) -> list[str]:
             "1 seed: in brackets the 95 % binomial interval of the test set; seeds vary too, so no winner is claimed."
         )
     if "student" in counts:
-        notes.append("Several seeds: mean ± 95 % interval over seeds (Student t).")
+        notes.append(SEEDS_NOTE)
     methods = {row.against.method for row in group.rows if row.against}
     if against := next((row.against for row in group.rows if row.against), None):
         how = ", paired by seed, with its 95 % interval (Student t)" if "paired t" in methods else ""
@@ -223,19 +203,19 @@ def _flat(row: Row, group: Group) -> dict[str, object]:
         record[f"{name}_low"], record[f"{name}_high"] = row.intervals.get(name, (None, None))
     del record["intervals"]
     low, high = record.pop("interval") or (None, None)
-    against = record.pop("against") or dict.fromkeys(item.name for item in dataclasses.fields(Difference))
+    against = record.pop("against") or dict.fromkeys(field.name for field in dataclasses.fields(Difference))
     shifts = against.pop("quality") or {}
     for name in QUALITY:
-        told = shifts.get(name) or {"difference": None, "interval": (None, None), "p_value": None}
-        record[f"{name}_difference"], record[f"{name}_p_value"] = told["difference"], told["p_value"]
-        record[f"{name}_difference_low"], record[f"{name}_difference_high"] = told["interval"]
+        shift = shifts.get(name) or {"difference": None, "interval": (None, None), "p_value": None}
+        record[f"{name}_difference"], record[f"{name}_p_value"] = shift["difference"], shift["p_value"]
+        record[f"{name}_difference_low"], record[f"{name}_difference_high"] = shift["interval"]
     below, above = against.pop("interval") or (None, None)
     record["seeds"] = " ".join(str(seed) for seed in row.seeds)
     record["diverged"] = " ".join(f"{seed}@{epoch}" for seed, epoch in row.diverged.items())
     record["accuracies"] = " ".join("-" if value is None else repr(value) for value in row.accuracies)
-    told = ("dataset", "recipe", "recipe_fingerprint", "dataset_fingerprint", "precision")
+    names = ("dataset", "recipe", "recipe_fingerprint", "dataset_fingerprint", "precision")
     return {
-        **{name: getattr(group, name) for name in told},
+        **{name: getattr(group, name) for name in names},
         **record,
         "interval_low": low,
         "interval_high": high,

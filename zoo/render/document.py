@@ -22,7 +22,8 @@ def document(
     """
     prefix = "% " if style == "latex" else ""
     above = [] if title is None else [f"**{title}**" if style == "markdown" else prefix + title, ""]
-    return "\n".join([*above, table_of(rows, FORMATS[style], left), "", *(prefix + note for note in notes), ""])
+    table = table_of(rows, FORMATS[style] or "simple", left)
+    return "\n".join([*above, table, "", *(prefix + note for note in notes), ""])
 
 
 def table_of(rows: Sequence[Mapping[str, str]], tablefmt: str, left: Sequence[str] = LEFT) -> str:
@@ -32,9 +33,9 @@ def table_of(rows: Sequence[Mapping[str, str]], tablefmt: str, left: Sequence[st
     return tabulate(rows, headers="keys", tablefmt=tablefmt, colalign=aligned, disable_numparse=True)
 
 
-def as_json(told: Any) -> str:
-    """`told` as JSON, ending in a newline."""
-    return json.dumps(told, indent=1) + "\n"
+def as_json(content: Any) -> str:
+    """`content` as JSON, ending in a newline."""
+    return json.dumps(content, indent=1) + "\n"
 
 
 def as_csv(records: Sequence[Mapping[str, Any]]) -> str:

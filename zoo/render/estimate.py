@@ -18,10 +18,10 @@ def render(plans: Mapping[str, Sequence[Estimate]], environment: Mapping[str, An
     `environment`: the machine that the estimates are for.
     """
     tables = [
-        document(heading, [_cells(one) for one in planned], [], "text", left=("model", "state"))
+        document(heading, [_cells(run) for run in planned], [], "text", left=("model", "state"))
         for heading, planned in plans.items()
     ]
-    totals = _totals([one for planned in plans.values() for one in planned], environment)
+    totals = _totals([run for planned in plans.values() for run in planned], environment)
     return "".join([*tables, *(f"{line}\n" for line in totals)])
 
 
@@ -36,36 +36,36 @@ def duration(seconds: float) -> str:
     return f"{minutes // 60} h {minutes % 60} min" if hours < 48 else f"{hours // 24} d {hours % 24} h"
 
 
-def _cells(one: Estimate) -> dict[str, str]:
-    return {"model": one.model, "seed": str(one.seed), "state": _state(one), "left": _left(one)}
+def _cells(run: Estimate) -> dict[str, str]:
+    return {"model": run.model, "seed": str(run.seed), "state": _state(run), "left": _left(run)}
 
 
-def _state(one: Estimate) -> str:
-    if one.state == "goes on":
-        return f"goes on after epoch {one.epoch} of {one.epochs}"
-    return f"{one.state}{f' at epoch {one.epoch}' * (one.state == 'diverged')}"
+def _state(run: Estimate) -> str:
+    if run.state == "goes on":
+        return f"goes on after epoch {run.epoch} of {run.epochs}"
+    return f"{run.state}{f' at epoch {run.epoch}' * (run.state == 'diverged')}"
 
 
-def _left(one: Estimate) -> str:
-    if one.state in OVER:
+def _left(run: Estimate) -> str:
+    if run.state in OVER:
         return "-"
-    return "?" if one.seconds is None else f"{'~' * one.scaled}{duration(one.seconds)}"
+    return "?" if run.seconds is None else f"{'~' * run.scaled}{duration(run.seconds)}"
 
 
 def _totals(planned: Sequence[Estimate], environment: Mapping[str, Any]) -> list[str]:
-    left = [one for one in planned if one.state not in OVER]
+    left = [run for run in planned if run.state not in OVER]
     counts = [f"{len(planned)} runs: {len(planned) - len(left)} done"]
-    if started := sum(one.state == "goes on" for one in left):
+    if started := sum(run.state == "goes on" for run in left):
         counts.append(f"{started} begun")
-    lines = [", ".join([*counts, f"{len(left) - sum(one.state == 'goes on' for one in left)} to do"]) + "."]
-    known = [one.seconds for one in left if one.seconds is not None]
-    unknown = list(dict.fromkeys(one.model for one in left if one.seconds is None))
+    lines = [", ".join([*counts, f"{len(left) - sum(run.state == 'goes on' for run in left)} to do"]) + "."]
+    seconds = [run.seconds for run in left if run.seconds is not None]
+    unknown = list(dict.fromkeys(run.model for run in left if run.seconds is None))
     machine = hardware(environment)
-    if known:
+    if seconds:
         least = "at least " if unknown else ""
-        told = [f"{least}{duration(at_a_time(known, slots))} with {slots} at a time" for slots in SLOTS]
-        lines.append(f"Left: {', '.join(told)}, on {machine}.")
-    if any(one.scaled for one in left):
+        times = [f"{least}{duration(at_a_time(seconds, slots))} with {slots} at a time" for slots in SLOTS]
+        lines.append(f"Left: {', '.join(times)}, on {machine}.")
+    if any(run.scaled for run in left):
         lines.append("~: no run of this model is stored; scaled by MACs from the runs of others on such a machine.")
     if unknown:
         lines.append(

@@ -6,9 +6,9 @@ import contextlib
 import io
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from zoo.errors import ResultError
+from zoo.errors import Option, ResultError
 from zoo.utils.extras import require
 from zoo.utils.files import write_atomic
 
@@ -19,7 +19,7 @@ SUFFIXES = (".png", ".svg", ".pdf")
 # Okabe and Ito, "Color Universal Design", 2008: told apart by colour-blind readers. Without yellow, pale on white.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 MARKERS = "osD^vPX*"  # for print in grey, and where there are more lines than colours
-STYLE = {
+STYLE: dict[Any, Any] = {
     "font.size": 9,
     "axes.spines.top": False,
     "axes.spines.right": False,
@@ -38,10 +38,11 @@ def check_figure(path: Path) -> None:
     """
     if path.suffix not in SUFFIXES:
         raise ResultError(
-            f"--out {path}: unknown kind of picture {path.suffix!r}; end the name in {', '.join(SUFFIXES)}"
+            Option("out", str(path)),
+            f": unknown kind of picture {path.suffix!r}; end the name in {', '.join(SUFFIXES)}",
         )
     if not path.absolute().parent.is_dir():
-        raise ResultError(f"--out {path}: no folder {path.absolute().parent}; make it first")
+        raise ResultError(Option("out", str(path)), f": no folder {path.absolute().parent}; make it first")
     require("pictures need", ["matplotlib"], "report")
 
 
@@ -53,10 +54,10 @@ def figure(path: Path, width: float = 5.5, height: float = 3.4) -> Iterator[Figu
     from matplotlib.figure import Figure
 
     with matplotlib.rc_context(STYLE):
-        made = Figure(figsize=(width, height), layout="constrained")
-        FigureCanvasAgg(made)
-        yield made
+        image = Figure(figsize=(width, height), layout="constrained")
+        FigureCanvasAgg(image)
+        yield image
         content = io.BytesIO()
         metadata = {".svg": {"Date": None}, ".pdf": {"CreationDate": None}}.get(path.suffix, {})
-        made.savefig(content, format=path.suffix[1:], dpi=160, metadata=metadata)
+        image.savefig(content, format=path.suffix[1:], dpi=160, metadata=metadata)
     write_atomic(path, content.getbuffer())

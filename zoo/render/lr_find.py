@@ -2,36 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from zoo.errors import Option
 from zoo.render.document import as_csv, as_json, document
 from zoo.render.figures import COLOURS, figure
 from zoo.tuning.lr_find import BEGINNING, DIVERGED, SHARE, SMOOTHING, RangeTest
 
 
-def render(found: Sequence[RangeTest], style: str, title: str) -> str:
-    """One row per model: both suggestions, and what to add to a command for each. JSON has the curves too."""
+def render(tests: Sequence[RangeTest], style: str, title: str, word: Callable[[Option], str] = str) -> str:
+    """One row per model: both suggestions, and the option that sets each as `word` puts it. JSON has the curves too."""
     if style == "json":
-        return as_json([_record(one) | {"rates": one.rates, "losses": one.losses} for one in found])
+        return as_json([_record(test) | {"rates": test.rates, "losses": test.losses} for test in tests])
     if style == "csv":
-        return as_csv([_record(one) for one in found])
+        return as_csv([_record(test) for test in tests])
     cells = [
         {
-            "model": one.model,
-            "first loss": f"{one.losses[0]:.3f}",
-            "lowest loss": f"{min(one.losses):.3f}",
-            "lr at lowest": f"{one.rates[one.losses.index(min(one.losses))]:.3g}",
-            "lr at divergence": _rate(one.diverged),
-            "steepest descent": _rate(one.steepest),
-            f"{SHARE:g} of divergence": _rate(one.share),
+            "model": test.model,
+            "first loss": f"{test.losses[0]:.3f}",
+            "lowest loss": f"{min(test.losses):.3f}",
+            "lr at lowest": f"{test.rates[test.losses.index(min(test.losses))]:.3g}",
+            "lr at divergence": _rate(test.diverged),
+            "steepest descent": _rate(test.steepest),
+            f"{SHARE:g} of divergence": _rate(test.share),
         }
-        for one in found
+        for test in tests
     ]
     lines = [
-        f"{one.model}, {rule}: --set optimizer.lr={rate:.3g}"
-        for one in found
-        for rule, rate in (("steepest descent", one.steepest), (f"{SHARE:g} of divergence", one.share))
+        f"{test.model}, {rule}: {word(Option('set', f'optimizer.lr={rate:.3g}'))}"
+        for test in tests
+        for rule, rate in (("steepest descent", test.steepest), (f"{SHARE:g} of divergence", test.share))
         if rate is not None
     ]
     notes = [
@@ -48,28 +49,28 @@ def _rate(value: float | None) -> str:
     return "-" if value is None else f"{value:.3g}"
 
 
-def _record(one: RangeTest) -> dict[str, object]:
+def _record(test: RangeTest) -> dict[str, object]:
     return {
-        "model": one.model, "steps": len(one.losses), "first_loss": one.losses[0], "lowest_loss": min(one.losses),
-        "lr_at_lowest": one.rates[one.losses.index(min(one.losses))], "lr_at_divergence": one.diverged,
-        "steepest_descent": one.steepest, "share_of_divergence": one.share,
+        "model": test.model, "steps": len(test.losses), "first_loss": test.losses[0], "lowest_loss": min(test.losses),
+        "lr_at_lowest": test.rates[test.losses.index(min(test.losses))], "lr_at_divergence": test.diverged,
+        "steepest_descent": test.steepest, "share_of_divergence": test.share,
     }  # fmt: skip
 
 
-def draw(found: Sequence[RangeTest], title: str, path: Path) -> None:
+def draw(tests: Sequence[RangeTest], title: str, path: Path) -> None:
     """Smoothed loss against the learning rate, a dot at the steepest descent and a cross at the share of divergence."""
-    with figure(path, width=6.5, height=3.8) as made:
-        axes = made.subplots()
-        for number, one in enumerate(found):
+    with figure(path, width=6.5, height=3.8) as image:
+        axes = image.subplots()
+        for number, test in enumerate(tests):
             colour = COLOURS[number % len(COLOURS)]
             style = "-" if number < len(COLOURS) else "--"
-            axes.plot(one.rates, one.losses, style, color=colour, linewidth=1.3, label=one.model)
-            for rate, mark in ((one.steepest, "o"), (one.share, "x")):
+            axes.plot(test.rates, test.losses, style, color=colour, linewidth=1.3, label=test.model)
+            for rate, mark in ((test.steepest, "o"), (test.share, "x")):
                 if rate is not None:
-                    near = min(range(len(one.rates)), key=lambda step, rate=rate: abs(one.rates[step] - rate))
-                    axes.plot(rate, one.losses[near], mark, color=colour, markersize=6)
+                    _, near = min((abs(other - rate), step) for step, other in enumerate(test.rates))
+                    axes.plot(rate, test.losses[near], mark, color=colour, markersize=6)
         # A rise beyond says no more than that it diverged.
-        axes.set_ylim(top=1.5 * max(max(one.losses[: one.beginning]) for one in found))
+        axes.set_ylim(top=1.5 * max(max(test.losses[: test.beginning]) for test in tests))
         axes.set_xscale("log")
         axes.set_xlabel("learning rate")
         axes.set_ylabel("training loss, smoothed")

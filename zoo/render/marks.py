@@ -7,6 +7,49 @@ from zoo.recipes.catalogue import RecipeEntry
 # Beside every figure and every recipe that it is true of.
 TEST_MARK = "†"
 TEST_NOTE = f"{TEST_MARK} selection: test. The test set chose these weights, so the accuracy is too high to compare."
+SEEDS_NOTE = "Several seeds: mean ± 95 % interval over seeds (Student t)."
+
+
+def test_mark(selection: str) -> str:
+    """The mark of an accuracy whose weights the split `selection` chose; empty for held-out images."""
+    return TEST_MARK if selection == "test" else ""
+
+
+def number(value: float | None, shape: str, factor: float = 1.0) -> str:
+    """`value` times `factor` in `shape`; a dash for None."""
+    return "-" if value is None else shape.format(value * factor)
+
+
+def percent(share: float | None) -> str:
+    """A share from 0 to 1 in percent, two decimals; a dash for None."""
+    return number(share, "{:.2f}", 100)
+
+
+def ends(interval: tuple[float, float]) -> str:
+    """The two ends of an interval of shares, in percent."""
+    return f"{percent(interval[0])} to {percent(interval[1])}"
+
+
+def half_width(interval: tuple[float, float], shape: str = "{:.2f}", factor: float = 100) -> str:
+    """An interval that lies evenly about what it is of, as plus-minus its half."""
+    low, high = interval
+    return "± " + shape.replace("+", "").format(factor * (high - low) / 2)
+
+
+def spread(interval: tuple[float, float], kind: str | None) -> str:
+    """A 95 % interval of shares: plus-minus over seeds; its ends where it is binomial, which is not symmetric."""
+    return ends(interval) if kind == "binomial" else half_width(interval)
+
+
+def accuracy(share: float, interval: tuple[float, float], kind: str | None) -> str:
+    """An accuracy in percent with its 95 % interval, in brackets where that is binomial."""
+    words = spread(interval, kind)
+    return f"{percent(share)} ({words})" if kind == "binomial" else f"{percent(share)} {words}"
+
+
+def p_value(value: float | None) -> str:
+    """Three decimals, and no p of zero; a dash for None."""
+    return "< 0.001" if value is not None and value < 0.001 else number(value, "{:.3f}")
 
 
 def marked(entry: RecipeEntry) -> str:

@@ -7,9 +7,8 @@ import json
 from collections.abc import Sequence
 
 from zoo.comparison.power import POWER, Need
-from zoo.render.comparison import TEST_MARK
 from zoo.render.document import as_csv, as_json, document
-from zoo.render.marks import TEST_NOTE
+from zoo.render.marks import TEST_NOTE, ends, percent, test_mark
 from zoo.render.tuning import words_of
 from zoo.utils.stats import ALPHA, MIN_SEEDS
 
@@ -43,11 +42,10 @@ def render_power(needed: Sequence[Need], style: str) -> str:
 
 
 def _cells(need: Need) -> dict[str, str]:
-    low, high = need.spread_interval
     return {
-        "model": need.model + (TEST_MARK if need.selection == "test" else ""),
+        "model": need.model + test_mark(need.selection),
         "seeds now": str(need.pairs),
-        "spread": f"{100 * need.spread:.2f} ({100 * low:.2f} to {100 * high:.2f})",
+        "spread": f"{percent(need.spread)} ({ends(need.spread_interval)})",
         **{f"for {size:g}": f"{count:,}" for size, count in need.seeds.items()},
     }
 

@@ -27,7 +27,7 @@ def _text(classes: Sequence[str], answers: Sequence[Prediction], top: int) -> st
 
 
 def _json(classes: Sequence[str], answers: Sequence[Prediction], top: int) -> str:
-    told = [
+    records = [
         {
             "file": str(answer.file),
             "resized_from": _pixels(answer.resized_from),
@@ -38,7 +38,7 @@ def _json(classes: Sequence[str], answers: Sequence[Prediction], top: int) -> st
         }
         for answer in answers
     ]
-    return json.dumps(told, indent=1, ensure_ascii=False) + "\n"
+    return json.dumps(records, indent=1, ensure_ascii=False) + "\n"
 
 
 def _csv(classes: Sequence[str], answers: Sequence[Prediction], top: int) -> str:

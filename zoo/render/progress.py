@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from zoo.engine.reporter import Reporter
-from zoo.render.marks import TEST_MARK
+from zoo.render.marks import percent, test_mark
 from zoo.results.history import EpochRow
 from zoo.results.run import Run
 from zoo.results.schema import Result, SettingsPart
@@ -142,7 +142,7 @@ def _metrics(row: EpochRow, epochs: int) -> list[str]:
         f"lr {row.lr:.4f}",
         f"train loss {row.train_loss:.3f} acc {100 * row.train_accuracy:5.2f} %",
     ]
-    if row.eval_split:
+    if row.eval_split and row.eval_loss is not None and row.eval_accuracy is not None:
         parts.append(f"{row.eval_split} loss {row.eval_loss:.3f} acc {100 * row.eval_accuracy:5.2f} %")
     return [*parts, f"{row.train_images_per_second:,.0f} img/s"]
 
@@ -156,8 +156,8 @@ def _time_left(row: EpochRow, epochs: int) -> str:
 def _outcome(result: Result) -> str:
     if result.status == "diverged":
         return f"diverged at epoch {result.diverged_epoch}, step {result.diverged_step}"
-    mark = f"{TEST_MARK} selection: test" if result.selection.split == "test" else ""
-    return f"test accuracy {100 * result.test.accuracy:.2f} %{mark}"
+    mark = f"{test_mark(result.selection.split)} selection: test" if result.selection.split == "test" else ""
+    return f"test accuracy {percent(result.test.accuracy)} %{mark}"
 
 
 def _saved(row: EpochRow, rose_from: float | None) -> str:
@@ -166,4 +166,4 @@ def _saved(row: EpochRow, rose_from: float | None) -> str:
         return "saved, the first"
     if rose_from < 0:
         return f"saved, loss fell from {-rose_from:.4f} to {row.eval_loss:.4f}"
-    return f"saved, accuracy rose from {100 * rose_from:.2f} to {100 * row.eval_accuracy:.2f} %"
+    return f"saved, accuracy rose from {percent(rose_from)} to {percent(row.eval_accuracy)} %"

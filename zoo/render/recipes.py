@@ -10,24 +10,24 @@ import yaml
 from tabulate import tabulate
 
 from zoo.recipes.diff import Difference, differences
-from zoo.render.marks import TEST_MARK, TEST_NOTE
+from zoo.render.marks import TEST_NOTE, test_mark
 from zoo.results.recipe_source import DescribedRecipe
 
 
-def as_yaml(given: DescribedRecipe) -> str:
-    """`given` as a recipe file, with what a file does not say in comments: written to one, it is the same recipe, or
+def as_yaml(recipe: DescribedRecipe) -> str:
+    """`recipe` as a recipe file, with what a file does not say in comments: written to one, it is the same recipe, or
     the comments say that it is not.
     """
-    content = {key: value for key, value in given.content.items() if key != "harness"}
+    content = {key: value for key, value in recipe.content.items() if key != "harness"}
     comments = [
-        f"name: {given.name}",
-        f"fingerprint: {given.fingerprint} (with harness {given.content['harness']})",
-        *(f"runs in {precision}: {slug}" for precision, slug in given.resolved().items()),
-        *([TEST_NOTE] if given.selects_on_test else []),
-        *(["made by an older zoo: this one takes it for another recipe, or refuses it"] if given.of_old else []),
+        f"name: {recipe.name}",
+        f"fingerprint: {recipe.fingerprint} (with harness {recipe.content['harness']})",
+        *(f"runs in {precision}: {slug}" for precision, slug in recipe.resolved().items()),
+        *([TEST_NOTE] if recipe.selects_on_test else []),
+        *(["made by an older zoo: this one takes it for another recipe, or refuses it"] if recipe.of_old else []),
     ]
     text = yaml.safe_dump(
-        {"description": given.description, "dataset": given.dataset, **content},
+        {"description": recipe.description, "dataset": recipe.dataset, **content},
         sort_keys=False, allow_unicode=True, width=120, default_flow_style=None,
     )  # fmt: skip
     return "".join(f"# {comment}\n" for comment in comments) + text
@@ -38,21 +38,21 @@ def as_differences(a: DescribedRecipe, b: DescribedRecipe, style: str) -> str:
     return FORMATS[style](a, b, differences(a.content, b.content))
 
 
-def _text(a: DescribedRecipe, b: DescribedRecipe, found: Sequence[Difference]) -> str:
-    return _table(a, b, found, "simple")
+def _text(a: DescribedRecipe, b: DescribedRecipe, changes: Sequence[Difference]) -> str:
+    return _table(a, b, changes, "simple")
 
 
-def _markdown(a: DescribedRecipe, b: DescribedRecipe, found: Sequence[Difference]) -> str:
-    return _table(a, b, found, "github")
+def _markdown(a: DescribedRecipe, b: DescribedRecipe, changes: Sequence[Difference]) -> str:
+    return _table(a, b, changes, "github")
 
 
-def _json(a: DescribedRecipe, b: DescribedRecipe, found: Sequence[Difference]) -> str:
-    told = {
-        side: {"name": given.name, "fingerprint": given.fingerprint, "selection": given.selection_split}
-        for side, given in (("a", a), ("b", b))
+def _json(a: DescribedRecipe, b: DescribedRecipe, changes: Sequence[Difference]) -> str:
+    record: dict[str, Any] = {
+        side: {"name": recipe.name, "fingerprint": recipe.fingerprint, "selection": recipe.selection_split}
+        for side, recipe in (("a", a), ("b", b))
     }
-    told |= {"same_fingerprint": not found, "differences": [vars(item) for item in found]}
-    return json.dumps(told, indent=1) + "\n"
+    record |= {"same_fingerprint": not changes, "differences": [vars(change) for change in changes]}
+    return json.dumps(record, indent=1) + "\n"
 
 
 FORMATS: dict[str, Callable[[DescribedRecipe, DescribedRecipe, Sequence[Difference]], str]] = {
@@ -62,23 +62,23 @@ FORMATS: dict[str, Callable[[DescribedRecipe, DescribedRecipe, Sequence[Differen
 }
 
 
-def _table(a: DescribedRecipe, b: DescribedRecipe, found: Sequence[Difference], style: str) -> str:
+def _table(a: DescribedRecipe, b: DescribedRecipe, changes: Sequence[Difference], style: str) -> str:
     notes = [TEST_NOTE] if a.selects_on_test or b.selects_on_test else []
-    if not found:
+    if not changes:
         same = f"same fingerprint {_marked(a, a.fingerprint[:8])}: nothing that can change accuracy differs"
         return "\n".join([same, *notes]) + "\n"
-    if any(item.key == "precision" and "auto" in (item.a, item.b) for item in found):
+    if any(change.key == "precision" and "auto" in (change.a, change.b) for change in changes):
         notes.insert(
             0, "precision auto is resolved on each machine before a run; a run's own recipe says fp32 or bf16."
         )
     headers = ["field", _marked(a, a.slug), _marked(b, b.slug)]
-    rows = [(item.key, _cell(item.a), _cell(item.b)) for item in found]
+    rows = [(change.key, _cell(change.a), _cell(change.b)) for change in changes]
     table = tabulate(rows, headers=headers, tablefmt=style, disable_numparse=True)
     return "\n".join([table, *([""] * bool(notes)), *notes]) + "\n"
 
 
-def _marked(given: DescribedRecipe, text: str) -> str:
-    return f"{text} {TEST_MARK}" if given.selects_on_test else text
+def _marked(recipe: DescribedRecipe, text: str) -> str:
+    return f"{text} {test_mark(recipe.selection_split)}".rstrip()
 
 
 def _cell(value: Any) -> str:

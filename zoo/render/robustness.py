@@ -11,18 +11,19 @@ import statistics
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from functools import partial
+from typing import TypeVar
 
 from zoo.comparison.baseline import FINEST
 from zoo.recipes.recipe import slug_of
-from zoo.render.comparison import TEST_MARK
 from zoo.render.document import document
-from zoo.render.marks import TEST_NOTE
+from zoo.render.marks import SEEDS_NOTE, TEST_NOTE, percent, test_mark
 from zoo.trained.robustness import BATCH, RUNNING, Record
 from zoo.utils.stats import student_interval, wilson_interval
 
 LEFT = ("model", "norm", "mode")
-Figure = Callable[[Record], float | None]
+Metric = Callable[[Record], float | None]
 Cells = dict[str, str]
+Key = TypeVar("Key", bound=Hashable)
 
 
 def render(records: Sequence[Record], style: str, notes: Sequence[str] = ()) -> str:
@@ -34,10 +35,10 @@ def _tables(style: str, records: Sequence[Record], notes: Sequence[str]) -> str:
     blocks = []
     # One recipe and one data set to a table, as in `zoo compare`: nothing else may be ranked.
     for group in _by(records, lambda r: (r.trained_on_fingerprint, r.recipe_fingerprint, r.dataset)).values():
-        rows, said = _layout(group)(group)
+        rows, below = _layout(group)(group)
         if group[0].selection == "test":
-            said.append(TEST_NOTE)
-        blocks.append(document(_title(group[0]), rows, said, style, LEFT))
+            below.append(TEST_NOTE)
+        blocks.append(document(_title(group[0]), rows, below, style, LEFT))
     return "\n".join(["\n".join(blocks), *notes, *([""] if notes else [])])
 
 
@@ -84,8 +85,8 @@ def _runs(group: Sequence[Record]) -> tuple[list[Cells], list[str]]:
         {
             **_who(record),
             "seed": str(record.seed),
-            "accuracy %": _share(record.accuracy),
-            "stored %": _share(record.stored_accuracy),
+            "accuracy %": percent(record.accuracy),
+            "stored %": percent(record.stored_accuracy),
             "same": {None: "-", True: "yes", False: "NO"}[record.same_as_stored],
             **_others([record]),
         }
@@ -122,7 +123,7 @@ def _corruptions(group: Sequence[Record]) -> tuple[list[Cells], list[str]]:
     severities = sorted({record.severity for record in group if record.severity})
     measured = any(record.corruption is None for record in group)
     first = "clean" if measured else "own test"
-    told = ", ".join(map(str, severities))
+    levels = ", ".join(map(str, severities))
     several = len({(record.mode, record.batch_size) for record in group}) > 1
     rows = []
     for members in _ranked(group, lambda r: r.accuracy if r.corruption else None):
@@ -144,7 +145,7 @@ def _corruptions(group: Sequence[Record]) -> tuple[list[Cells], list[str]]:
                 "lost": _mean(corrupted, lambda r: r.gap),
             }
         )
-    what = f"each corruption is the mean of severities {told}" if len(names) > 1 else f"severities {told}"
+    what = f"each corruption is the mean of severities {levels}" if len(names) > 1 else f"severities {levels}"
     own = " Corruptions are zoo's own, by albumentations (docs/measuring.md), not CIFAR-10-C's." if measured else ""
     notes = [f"Accuracy in %; {what}; lost: points from {first} to mean.{own}", *_missing(group), _limits(group)]
     if not measured:
@@ -167,12 +168,14 @@ def _batch_sizes(group: Sequence[Record]) -> tuple[list[Cells], list[str]]:
         }
         for members in _ranked(group, lambda r: r.accuracy if r.mode == RUNNING else None)
     ]
-    by_run = _by((r for r in group if r.mode == RUNNING and r.accuracy is not None), lambda r: (r.model, r.seed))
-    known = [[record.accuracy for record in runs] for runs in by_run.values()]
-    spread = max((max(accuracies) - min(accuracies) for accuracies in known), default=0.0)
+    by_run: dict[tuple[str, int], list[float]] = defaultdict(list)
+    for record in group:
+        if record.mode == RUNNING and record.accuracy is not None:
+            by_run[record.model, record.seed].append(record.accuracy)
+    spread = max((max(accuracies) - min(accuracies) for accuracies in by_run.values()), default=0.0)
     notes = [
         f"Accuracy in %, images in one random order. {RUNNING}: as usual; between batch sizes a run differs by at most "
-        f"{100 * spread:.2f} points (sums in another order).",
+        f"{percent(spread)} points (sums in another order).",
         f"{BATCH}: layers that keep running statistics use the test batch's own instead.",
         *_missing(group),
         _limits(group),
@@ -181,7 +184,7 @@ def _batch_sizes(group: Sequence[Record]) -> tuple[list[Cells], list[str]]:
 
 
 def _who(record: Record) -> Cells:
-    return {"model": record.model + (TEST_MARK if record.selection == "test" else ""), "norm": record.norm or "-"}
+    return {"model": record.model + test_mark(record.selection), "norm": record.norm or "-"}
 
 
 def _others(members: Sequence[Record]) -> Cells:
@@ -193,13 +196,13 @@ def _others(members: Sequence[Record]) -> Cells:
     }
 
 
-def _ranked(group: Sequence[Record], figure: Figure) -> list[list[Record]]:
+def _ranked(group: Sequence[Record], metric: Metric) -> list[list[Record]]:
     """Rows of one model in one pass (one mode too where sizes are columns), best model first."""
     many = any(record.corruption for record in group)
     best: dict[str, float] = {}
     for model, members in _by(group, lambda r: r.model).items():
-        known = [value for value in map(figure, members) if value is not None]
-        best[model] = statistics.fmean(known) if known else -1.0
+        numbers = [number for number in map(metric, members) if number is not None]
+        best[model] = statistics.fmean(numbers) if numbers else -1.0
     rows = _by(group, lambda r: (r.model, r.mode, r.batch_size if many else None))
     order = sorted(rows, key=lambda key: (-best[key[0]], key[0], key[1] != RUNNING, key[2] or 0))
     return [rows[key] for key in order]
@@ -211,28 +214,28 @@ def _own_test(members: Sequence[Record]) -> str:
 
 def _mean(
     members: Sequence[Record],
-    figure: Figure,
+    metric: Metric,
     shape: str = "{:.2f}",
     factor: float = 100.0,
     step: float | None = None,
 ) -> str:
     """The mean over seeds of each seed's mean, ± the 95 % Student interval where there are several; - where unknown.
 
-    `step` is the one that the figure comes in; None: it is a share of the images.
+    `step` is the one that the metric comes in; None: it is a share of the images.
     """
-    seeds = [[figure(record) for record in runs] for runs in _by(members, lambda r: r.seed).values()]
-    if not seeds or any(value is None for values in seeds for value in values):
+    seeds: dict[int, list[float]] = defaultdict(list)
+    for record in members:
+        if (number := metric(record)) is None:
+            return "-"
+        seeds[record.seed].append(number)
+    if not seeds:
         return "-"
-    means = [factor * statistics.fmean(values) for values in seeds]
+    means = [factor * statistics.fmean(numbers) for numbers in seeds.values()]
     text = shape.format(statistics.fmean(means))
     if len(means) == 1:
         return text
     low, high = student_interval(means, resolution=factor * (step or 1 / members[0].images))
     return f"{text} ± {shape.format((high - low) / 2)}"
-
-
-def _share(value: float | None) -> str:
-    return "-" if value is None else f"{100 * value:.2f}"
 
 
 def _seeds(members: Sequence[Record]) -> str:
@@ -246,7 +249,7 @@ def _missing(group: Sequence[Record]) -> list[str]:
 def _limits(group: Sequence[Record]) -> str:
     if all(len({r.seed for r in members}) == 1 for members in _by(group, lambda r: r.model).values()):
         return f"1 seed: seeds vary too, so no winner is claimed. {_binomial(group)}"
-    return f"Several seeds: mean ± 95 % interval over seeds (Student t). {_binomial(group)}"
+    return f"{SEEDS_NOTE} {_binomial(group)}"
 
 
 def _binomial(group: Sequence[Record]) -> str:
@@ -256,8 +259,8 @@ def _binomial(group: Sequence[Record]) -> str:
     return f"The draw of {images:,} images alone leaves up to ± {half:.1f} points (binomial, 95 %)."
 
 
-def _by(records: Iterable[Record], key: Callable[[Record], Hashable]) -> dict[Hashable, list[Record]]:
-    groups: dict[Hashable, list[Record]] = defaultdict(list)
+def _by(records: Iterable[Record], key: Callable[[Record], Key]) -> dict[Key, list[Record]]:
+    groups: dict[Key, list[Record]] = defaultdict(list)
     for record in records:
         groups[key(record)].append(record)
     return dict(groups)

@@ -1,4 +1,4 @@
-"""The figures of ``zoo speed`` as a table, CSV or JSON."""
+"""The metrics of ``zoo speed`` as a table, CSV or JSON."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from zoo.runner.measure import Speed
 def render(measured: Sequence[Speed], style: str, environment: dict[str, Any], peak_flops: float) -> str:
     """All of `measured`, taken on one machine described by `environment`, ending in a newline."""
     if style == "json":
-        told = {"environment": environment, "peak_flops": peak_flops, "models": [*map(dataclasses.asdict, measured)]}
-        return as_json(told)
+        models = [*map(dataclasses.asdict, measured)]
+        return as_json({"environment": environment, "peak_flops": peak_flops, "models": models})
     if style == "csv":
         return as_csv([*map(dataclasses.asdict, measured)])
     first = measured[0]
@@ -27,30 +27,30 @@ def render(measured: Sequence[Speed], style: str, environment: dict[str, Any], p
         "loop/step: median over windows of the real loop's speed over that of the same step on one resident batch.",
         f"% of peak: achieved FLOP/s of the step over {peak_flops / 1e9:,.0f} GFLOP/s of a large matrix product.",
     ]
-    if any(item.compile_seconds for item in measured):
+    if any(speed.compile_seconds for speed in measured):
         notes.append("compile s: the first step, which compiles.")
-    return document(None, [_cells(item) for item in measured], notes, style, left=("model", "layout"))
+    return document(None, [_cells(speed) for speed in measured], notes, style, left=("model", "layout"))
 
 
-def _cells(item: Speed) -> dict[str, str]:
+def _cells(speed: Speed) -> dict[str, str]:
     cells = {
-        "model": item.model,
-        "layout": item.layout,
-        "train img/s": f"{item.train_images_per_second:,.0f}",
-        "step img/s": f"{item.step_images_per_second:,.0f}",
-        "loop/step": f"{item.efficiency:.3f}",
-        "inference img/s (batch)": f"{item.inference_images_per_second:,.0f} ({item.inference_batch_size})",
-        "p50 ms": f"{1e3 * item.latency_p50:.2f}",
-        "p90 ms": f"{1e3 * item.latency_p90:.2f}",
-        "p99 ms": f"{1e3 * item.latency_p99:.2f}",
-        "device MiB": _mebibytes(item.device_peak_bytes),
-        "resident MiB": _mebibytes(item.resident_peak_bytes),
-        "activations KiB": f"{item.activation_bytes / 2**10:,.0f}",
-        "MACs (M)": f"{item.macs / 1e6:.1f}",
-        "GFLOP/s": f"{item.step_flops / 1e9:,.0f}",
-        "% of peak": f"{100 * item.peak_share:.1f}",
+        "model": speed.model,
+        "layout": speed.layout,
+        "train img/s": f"{speed.train_images_per_second:,.0f}",
+        "step img/s": f"{speed.step_images_per_second:,.0f}",
+        "loop/step": f"{speed.efficiency:.3f}",
+        "inference img/s (batch)": f"{speed.inference_images_per_second:,.0f} ({speed.inference_batch_size})",
+        "p50 ms": f"{1e3 * speed.latency_p50:.2f}",
+        "p90 ms": f"{1e3 * speed.latency_p90:.2f}",
+        "p99 ms": f"{1e3 * speed.latency_p99:.2f}",
+        "device MiB": _mebibytes(speed.device_peak_bytes),
+        "resident MiB": _mebibytes(speed.resident_peak_bytes),
+        "activations KiB": f"{speed.activation_bytes / 2**10:,.0f}",
+        "MACs (M)": f"{speed.macs / 1e6:.1f}",
+        "GFLOP/s": f"{speed.step_flops / 1e9:,.0f}",
+        "% of peak": f"{100 * speed.peak_share:.1f}",
     }
-    return cells | ({"compile s": f"{item.compile_seconds:.0f}"} if item.compile_seconds else {})
+    return cells | ({"compile s": f"{speed.compile_seconds:.0f}"} if speed.compile_seconds else {})
 
 
 def _mebibytes(value: int | None) -> str:

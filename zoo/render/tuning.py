@@ -9,32 +9,33 @@ from typing import TYPE_CHECKING, Any
 from zoo.recipes.diff import flatten
 from zoo.registry.model import Model
 from zoo.render.document import as_csv, as_json, document
+from zoo.render.marks import percent
 from zoo.tuning.study import Trial, TuningReporter
 
 if TYPE_CHECKING:
     from zoo.tuning.outcome import Tuning
 
 
-def render(found: Sequence[Tuning], style: str, title: str) -> str:
-    """All of `found` in a style of `zoo compare`, ending in a newline."""
+def render(tunings: Sequence[Tuning], style: str, title: str) -> str:
+    """All of `tunings` in a style of `zoo compare`, ending in a newline."""
     if style in ("json", "csv"):
-        records = [_record(tuning) for tuning in found]
+        records = [_record(tuning) for tuning in tunings]
         if style == "json":
             return as_json(records)
         return as_csv([flatten({key: value for key, value in record.items() if key != "all"}) for record in records])
     notes = [
-        f"The same budget for each model: {words_of(found[0].budget.model_dump())}",
+        f"The same budget for each model: {words_of(tunings[0].budget.model_dump())}",
         "Held out: accuracy on the held-out images of the best trial, which is too high by having been chosen; in "
         "brackets that of the recipe's own values. Test images were not read.",
     ]
-    return document(title, [_cells(tuning) for tuning in found], notes, style)
+    return document(title, [_cells(tuning) for tuning in tunings], notes, style)
 
 
 def words_of(budget: Mapping[str, Any]) -> str:
     """A :class:`zoo.recipes.schema.Tuned` as a mapping in one sentence, but for the model."""
     over = ", ".join(
-        f"{key} from {looked['low']:g} to {looked['high']:g}{' (log)' if looked['log'] else ''}"
-        for key, looked in budget["over"].items()
+        f"{key} from {span['low']:g} to {span['high']:g}{' (log)' if span['log'] else ''}"
+        for key, span in budget["over"].items()
     )
     startup, trials = budget["startup_trials"], budget["trials"]
     ways = ["the first has the recipe's own values"]
@@ -55,7 +56,7 @@ def _cells(tuning: Tuning) -> dict[str, str]:
     return {
         "model": tuning.model,
         **{key: "-" if best is None else f"{best.values[key]:g}" for key in tuning.budget.over},
-        "held out %": "every trial diverged" if best is None else f"{100 * best.accuracy:.2f} ({_own(tuning)})",
+        "held out %": "every trial diverged" if best is None else f"{percent(best.accuracy)} ({_own(tuning)})",
         "best trial": "-" if best is None else str(best.number + 1),
         "trials": str(len(tuning.trials)),
         "pruned": str(sum(trial.pruned for trial in tuning.trials)),
@@ -66,7 +67,7 @@ def _cells(tuning: Tuning) -> dict[str, str]:
 
 
 def _own(tuning: Tuning) -> str:
-    return "diverged" if tuning.own.diverged else f"{100 * tuning.own.accuracy:.2f}"
+    return "diverged" if tuning.own.diverged else percent(tuning.own.accuracy)
 
 
 def _record(tuning: Tuning) -> dict[str, object]:

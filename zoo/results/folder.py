@@ -13,12 +13,12 @@ import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from pydantic import ValidationError
 
-from zoo.errors import ResultError
+from zoo.errors import Option, ResultError
 from zoo.results.schema import RESULT, SCHEMA_VERSION, Finished, Result
 from zoo.utils.files import write_atomic
 from zoo.utils.gcpause import paused_gc
@@ -182,7 +182,7 @@ def _upgraded(content: dict[str, Any]) -> dict[str, Any]:
 
 
 def _not_finite(name: str) -> float:
-    raise ValueError(f"{name} is no figure; what is missing is null")
+    raise ValueError(f"{name} is no number; what is missing is null")
 
 
 def find_results(roots: Iterable[Path]) -> list[Path]:
@@ -212,7 +212,11 @@ def save_predictions(path: Path, labels: np.ndarray, predicted: np.ndarray, conf
         "predicted": predicted.astype(np.int16),
         "confidence": confidence.astype(np.float32),
     }
-    write_atomic(path, lambda file: np.savez_compressed(file, **arrays))
+
+    def write(file: BinaryIO) -> None:
+        np.savez_compressed(file, **arrays)  # type: ignore[arg-type]  # its stub takes ** for its flag
+
+    write_atomic(path, write)
 
 
 def load_predictions(path: Path) -> dict[str, np.ndarray]:
@@ -231,7 +235,7 @@ def make_folder(folder: RunFolder) -> None:
         folder.path.mkdir(parents=True, exist_ok=True)
     except OSError as problem:
         raise ResultError(
-            f"{folder.path}: cannot be made ({problem.strerror}); choose another place with --runs"
+            f"{folder.path}: cannot be made ({problem.strerror}); choose another place with ", Option("runs")
         ) from problem
     if not folder.result.is_file() and not os.access(folder.path, os.W_OK | os.X_OK):  # not after the first epoch
-        raise ResultError(f"{folder.path}: cannot be written to; choose another place with --runs")
+        raise ResultError(f"{folder.path}: cannot be written to; choose another place with ", Option("runs"))

@@ -17,10 +17,9 @@ def epochs_to(history: Sequence[EpochRow], share: float) -> int | None:
 
     None where the recipe evaluates no split while it trains.
     """
-    if not history or history[-1].eval_accuracy is None:
+    if not history or (last := history[-1].eval_accuracy) is None:
         return None
-    wanted = share * history[-1].eval_accuracy
-    return next(row.epoch for row in history if row.eval_accuracy >= wanted)
+    return next(row.epoch for row in history if row.eval_accuracy is not None and row.eval_accuracy >= share * last)
 
 
 def seconds_to(history: Sequence[EpochRow], accuracy: float) -> float | None:
@@ -55,7 +54,7 @@ class EpochRow:
 def save_history(path: Path, rows: Sequence[EpochRow]) -> None:
     """Write the epochs as CSV; None is an empty field."""
     text = io.StringIO(newline="")
-    writer = csv.DictWriter(text, [item.name for item in fields(EpochRow)], lineterminator="\n")
+    writer = csv.DictWriter(text, [field.name for field in fields(EpochRow)], lineterminator="\n")
     writer.writeheader()
     writer.writerows(asdict(row) for row in rows)
     write_atomic(path, text.getvalue().encode())
@@ -64,22 +63,25 @@ def save_history(path: Path, rows: Sequence[EpochRow]) -> None:
 def load_history(path: Path) -> list[EpochRow]:
     """Read what :func:`save_history` wrote. Raises :class:`ResultError` for a missing or damaged file."""
 
-    def number(text: str) -> float | None:
-        return float(text) if text else None
-
     try:
         with path.open(newline="") as file:
             reader = csv.DictReader(file)
-            if reader.fieldnames != [item.name for item in fields(EpochRow)]:
+            if reader.fieldnames != [field.name for field in fields(EpochRow)]:
                 raise ValueError
             return [
                 EpochRow(
                     epoch=int(row.pop("epoch")),
                     eval_split=row.pop("eval_split") or None,
-                    **{name: number(text) for name, text in row.items()},
+                    eval_loss=_number(row.pop("eval_loss")),
+                    eval_accuracy=_number(row.pop("eval_accuracy")),
+                    **{name: float(text) for name, text in row.items()},
                 )
                 for row in reader
             ]
     except (OSError, ValueError, TypeError) as problem:
         reason = getattr(problem, "strerror", None) or "damaged or edited"
         raise ResultError(f"{path}: the history cannot be read ({reason})") from problem
+
+
+def _number(text: str) -> float | None:
+    return float(text) if text else None

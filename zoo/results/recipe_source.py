@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from zoo.errors import RecipeError, ResultError
+from zoo.errors import Option, RecipeError, ResultError
 from zoo.recipes.catalogue import recipe_names
 from zoo.recipes.load import load_recipe
 from zoo.recipes.recipe import Recipe, fingerprint_of, slug_of
@@ -49,7 +49,9 @@ def find(text: str, overrides: Sequence[str] = ()) -> DescribedRecipe:
     if text not in recipe_names() and (path.is_dir() or path.suffix == ".json"):
         if overrides:
             raise RecipeError(
-                f"{text}: --set changes a recipe, not what a run has stored; give the recipe's name or file"
+                f"{text}: ",
+                Option("set"),
+                " changes a recipe, not what a run has stored; give the recipe's name or file",
             )
         return _stored(path)
     # A comma begins another change only before `key=`, so that lists and mappings stay whole.

@@ -6,14 +6,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, model_validator
 
 from zoo.recipes.recipe import fingerprint_of, slug_of
 from zoo.recipes.tta import TestTimeAugmentation
 
-SCHEMA_VERSION = 2  # 2: train, epochs_to_90_percent, top5_accuracy, brier, activation_bytes, deterministic
+SCHEMA_VERSION: Final = 2  # 2: train, epochs_to_90_percent, top5_accuracy, brier, activation_bytes, deterministic
 
 
 class Part(BaseModel):
@@ -136,12 +136,14 @@ class Metrics(Part):
 
     @model_validator(mode="after")
     def _adds_up(self) -> Metrics:
-        """One figure changed by hand contradicts the others."""
+        """A number changed by hand contradicts the others."""
         counts = [sum(row) for row in self.confusion]
         hits = [row[label] if label < len(row) else 0 for label, row in enumerate(self.confusion)]
         if (sum(counts), sum(hits)) != (self.images, self.correct) or self.images <= 0:
-            told = f"{self.correct} correct of {self.images} images"
-            raise ValueError(f"{told}, but the confusion matrix says {sum(hits)} of {sum(counts)}")
+            raise ValueError(
+                f"{self.correct} correct of {self.images} images, but the confusion matrix says {sum(hits)} of "
+                f"{sum(counts)}"
+            )
         if abs(self.accuracy - self.correct / self.images) > 1e-6:
             raise ValueError(f"accuracy {self.accuracy}, but {self.correct} of {self.images} images are correct")
         return self
@@ -199,7 +201,7 @@ class BaseResult(Part):
     or software or another state of zoo's source, where there was one.
     """
 
-    schema_version: Literal[2] = SCHEMA_VERSION
+    schema_version: Literal[2] = 2
     status: Literal["finished", "diverged"]
     diverged_epoch: int | None
     diverged_step: int | None

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from zoo.comparison.row import Row
-from zoo.render.comparison import FIGURES, plus_minus
+from zoo.render.comparison import METRICS, plus_minus
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ SUMMARY = (
     Column("macs", "MACs (M)", "{:.1f}", 1e-6, True, "multiply-accumulates of one image's forward pass"),
     *SPEED,
 )
-_OF_QUALITY = {  # what a figure of :data:`zoo.render.comparison.FIGURES` is: whether smaller is better, and a hint
+_OF_QUALITY = {  # what a figure of :data:`zoo.render.comparison.METRICS` is: whether smaller is better, and a hint
     "loss": (True, "test cross-entropy, nats"),
     "top5_accuracy": (False, ""),
     "ece": (True, "expected calibration error, 15 bins"),
@@ -57,7 +57,7 @@ _OF_QUALITY = {  # what a figure of :data:`zoo.render.comparison.FIGURES` is: wh
     "epochs_to_90_percent": (True, "of the last epoch's accuracy"),
 }
 QUALITY = (
-    *(Column(key, title, shape, factor, *_OF_QUALITY[key]) for title, (key, shape, factor) in FIGURES.items()),
+    *(Column(key, title, shape, factor, *_OF_QUALITY[key]) for title, (key, shape, factor) in METRICS.items()),
     Column(
         "activation_bytes", "activations KiB", "{:,.0f}", 1 / 2**10, True, "kept from forward to backward, one image"
     ),

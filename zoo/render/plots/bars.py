@@ -37,28 +37,28 @@ def draw(group: Group, columns: int, path: Path) -> None:
     check_rows(group)
     common, names = labels(group.rows)
     names = [
-        wrapped(name, WIDTHS[columns] - inches_of(told(row), SIZE) - SPACE, size=SIZE)
+        wrapped(name, WIDTHS[columns] - inches_of(beside(row), SIZE) - SPACE, size=SIZE)
         for name, row in zip(names, group.rows, strict=True)
     ]
     start, end = limits(group.rows)
     heading = [about(group, common), interval_words(group.rows), *warnings_of(group)]
     heights = [BAR + 0.1 + 0.13 * (name.count("\n") + 1) for name in names]
-    with sheet(path, columns, 0.5 + sum(heights), heading) as (made, _):
-        axes = made.subplots()
+    with sheet(path, columns, 0.5 + sum(heights), heading) as (image, _):
+        axes = image.subplots()
         right, top = axes.get_yaxis_transform(), 0.0
         for row, name, height in zip(group.rows, names, heights, strict=True):
             place = top + height - BAR / 2
             axes.text(0.005, place - BAR * 0.75, name, transform=right, fontsize=SIZE, verticalalignment="bottom")
             axes.text(
-                0.995, place - BAR * 0.75, told(row), transform=right, fontsize=SIZE, verticalalignment="bottom",
+                0.995, place - BAR * 0.75, beside(row), transform=right, fontsize=SIZE, verticalalignment="bottom",
                 horizontalalignment="right",
             )  # fmt: skip
             top += height
-            if row.accuracy is None:
+            if row.accuracy is None or row.interval is None:
                 continue
-            value, (low, high) = 100 * row.accuracy, (100 * bound for bound in row.interval)
-            axes.barh(place, value - start, BAR, left=start, color=COLOURS[0], alpha=0.55)
-            axes.errorbar(value, place, xerr=[[value - low], [high - value]], color="black", capsize=2, linewidth=0.9)
+            mean, low, high = (100 * share for share in (row.accuracy, *row.interval))
+            axes.barh(place, mean - start, BAR, left=start, color=COLOURS[0], alpha=0.55)
+            axes.errorbar(mean, place, xerr=[[mean - low], [high - mean]], color="black", capsize=2, linewidth=0.9)
         axes.set_yticks([])
         axes.set_ylim(top + 0.06, 0)
         axes.set_xlim(start, min(100, end + 0.03 * (end - start)))
@@ -73,10 +73,10 @@ def limits(rows: list[Row]) -> tuple[float, float]:
     0 where that leaves the intervals legible; else a round number, so far to the left of the lowest interval that
     the shortest bar is about half as long as the longest or more.
     """
-    known = [row for row in rows if row.accuracy is not None]
-    if not known:
+    intervals = [row.interval for row in rows if row.interval is not None]
+    if not intervals:
         return 0.0, 100.0
-    low, end = (100 * bound(row.interval[side] for row in known) for side, bound in ((0, min), (1, max)))
+    low, end = 100 * min(low for low, _ in intervals), 100 * max(high for _, high in intervals)
     start = low - max(end - low, 1.0)
     if start < 0.5 * end:
         return 0.0, end
@@ -84,7 +84,7 @@ def limits(rows: list[Row]) -> tuple[float, float]:
     return math.floor(start / step) * step, end
 
 
-def told(row: Row) -> str:
+def beside(row: Row) -> str:
     """The figure beside a bar: as tables have it, but with several diverged seeds counted."""
     if len(row.diverged) < 2:
         return accuracy_of(row)

@@ -11,8 +11,8 @@ from zoo.comparison.row import Row
 from zoo.render.plots.sheet import check_rows, interval_words, labels, marked, sheet, style, warnings_of
 
 
-def draw(told: str, groups: Mapping[int, Group], columns: int, path: Path) -> None:
-    """One line per model, large batches on the left; `told` says what the runs are of.
+def draw(about: str, groups: Mapping[int, Group], columns: int, path: Path) -> None:
+    """One line per model, large batches on the left; `about` says what the runs are of.
 
     Raises as :func:`zoo.render.plots.sheet.check_rows` and :func:`zoo.render.figures.figure` do.
     """
@@ -28,20 +28,24 @@ def draw(told: str, groups: Mapping[int, Group], columns: int, path: Path) -> No
     first = next(iter(groups.values()))
     gone = [f"{row.model} at {size}" for rows in models.values() for size, row in rows.items() if row.diverged]
     heading = [
-        ", ".join([told, *([common] if common else [])]),
+        ", ".join([about, *([common] if common else [])]),
         interval_words(every),
         *([f"diverged: {', '.join(gone)}"] if gone else []),
         *warnings_of(first),
     ]
-    with sheet(path, columns, 2.2 if columns == 1 else 2.9, heading, names) as (made, legend):
-        axes = made.subplots()
+    with sheet(path, columns, 2.2 if columns == 1 else 2.9, heading, names) as (image, legend):
+        axes = image.subplots()
         handles = []
         for number, rows in enumerate(models.values()):
-            points = [(size, row) for size, row in sorted(rows.items()) if row.accuracy is not None]
-            errors = [100 * (1 - row.accuracy) for _, row in points]
-            below = [100 * (row.interval[1] - row.accuracy) for _, row in points]
-            above = [100 * (row.accuracy - row.interval[0]) for _, row in points]
-            sizes = [size for size, _ in points]
+            points = [
+                (size, row.accuracy, row.interval)
+                for size, row in sorted(rows.items())
+                if row.accuracy is not None and row.interval is not None
+            ]
+            sizes = [size for size, _, _ in points]
+            errors = [100 * (1 - mean) for _, mean, _ in points]
+            below = [100 * (high - mean) for _, mean, (_, high) in points]
+            above = [100 * (mean - low) for _, mean, (low, _) in points]
             handles.append(axes.errorbar(sizes, errors, [below, above], capsize=2, **style(number)))
         axes.set_xscale("log", base=2)
         axes.set_xticks(list(groups), [str(size) for size in groups])

@@ -40,13 +40,15 @@ def curve_of(row: Row, runs: Sequence[Stored]) -> Curve:
     recipe evaluates no split while it trains.
     """
     mine = {run.result.seed: run for run in runs if run.result.model.name == row.model}
-    told = {seed: _history(run) for seed, run in sorted(mine.items())}
-    whole = [history for seed, history in told.items() if seed not in row.diverged]
-    stopped = [history[-1] for seed, history in told.items() if seed in row.diverged and history]
+    histories = {seed: _history(run) for seed, run in sorted(mine.items())}
+    whole = [history for seed, history in histories.items() if seed not in row.diverged]
+    stopped = [history[-1] for seed, history in histories.items() if seed in row.diverged and history]
     if len({len(history) for history in whole}) > 1:
         raise ResultError(f"the seeds of {row.model} have histories of unlike lengths; a file was edited")
     by_epoch = list(zip(*whole, strict=True))
-    shares = [[100 * line.eval_accuracy for line in lines] for lines in by_epoch]
+    shares = [
+        [100 * (line.eval_accuracy or 0.0) for line in lines] for lines in by_epoch
+    ]  # `_history` has seen to None
     return Curve(
         epochs=[lines[0].epoch for lines in by_epoch],
         mean=[statistics.fmean(values) for values in shares],
@@ -55,8 +57,12 @@ def curve_of(row: Row, runs: Sequence[Stored]) -> Curve:
         train=[100 * statistics.fmean(line.train_accuracy for line in lines) for lines in by_epoch],
         rates=[statistics.fmean(line.lr for line in lines) for lines in by_epoch],
         seeds=len(whole),
-        stopped=[(line.epoch, 100 * line.eval_accuracy) for line in stopped],
+        stopped=[(line.epoch, _percent(line)) for line in stopped],
     )
+
+
+def _percent(line: EpochRow) -> float:
+    return 100 * (line.eval_accuracy or 0.0)  # :func:`_history` lets no None pass
 
 
 def _history(run: Stored) -> list[EpochRow]:
@@ -93,8 +99,8 @@ def draw(group: Group, runs: Sequence[Stored], rates: bool, columns: int, path: 
     ]
     unlike = any(curve.rates != curves[0].rates for curve in curves)  # a plateau schedule follows each run's own loss
     body = (2.2 if columns == 1 else 2.9) + 0.8 * rates
-    with sheet(path, columns, body, heading, entries) as (made, legend):
-        upper, *lower = made.subplots(
+    with sheet(path, columns, body, heading, entries) as (image, legend):
+        upper, *lower = image.subplots(
             1 + rates, sharex=True, squeeze=False, height_ratios=[3.2, 1][: 1 + rates]
         )[:, 0]  # fmt: skip
         handles = []

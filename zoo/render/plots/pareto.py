@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING
 
 from zoo.comparison.groups import Group
 from zoo.comparison.row import Row
-from zoo.errors import ResultError
+from zoo.errors import Option, ResultError
 from zoo.render.comparison import diverged_of
 from zoo.render.plots.sheet import about, check_rows, interval_words, labels, marked, sheet, style, warnings_of
 from zoo.utils.stats import pareto_front
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.lines import Line2D
 
 COSTS = ("speed", "parameters")
 
@@ -22,22 +23,23 @@ COSTS = ("speed", "parameters")
 def check(group: Group, costs: Sequence[str]) -> None:
     """Raises :class:`ResultError` where there is nothing to draw, or speeds would be of more than one machine.
 
-    A seed on two machines also puts its model into two rows, so this is what is told first.
+    A seed on two machines also puts its model into two rows, so this is checked first.
     """
-    known = [row for row in group.rows if row.accuracy is not None]
-    if not known:
+    rows = [row for row in group.rows if row.accuracy is not None]
+    if not rows:
         raise ResultError(f"all runs of {group.dataset}, recipe {group.recipe} diverged: there is no accuracy to draw")
     if "speed" not in costs:
         return
-    letters = sorted({row.machine for row in known})
+    letters = sorted({row.machine for row in rows})
     if len(letters) > 1:
-        told = "; ".join(f"{letter}: {group.machines[letter]}" for letter in letters)
+        machines = "; ".join(f"{letter}: {group.machines[letter]}" for letter in letters)
         raise ResultError(
-            f"speeds compare only on one machine, and these runs are of {len(letters)} ({told}); "
-            "name the folders of one, or leave speed out with --cost parameters"
+            f"speeds compare only on one machine, and these runs are of {len(letters)} ({machines}); "
+            "name the folders of one, or leave speed out with ",
+            Option("cost", "parameters"),
         )
-    if missing := [row.model for row in known if row.train_images_per_second is None]:
-        raise ResultError(f"{missing[0]} has no training speed; leave speed out with --cost parameters")
+    if missing := [row.model for row in rows if row.train_images_per_second is None]:
+        raise ResultError(f"{missing[0]} has no training speed; leave speed out with ", Option("cost", "parameters"))
 
 
 def draw(group: Group, costs: Sequence[str], columns: int, path: Path) -> None:
@@ -61,9 +63,9 @@ def draw(group: Group, costs: Sequence[str], columns: int, path: Path) -> None:
     ]
     beside = columns == 2 and len(costs) > 1
     body = 2.5 if beside or columns == 2 else 1.9 * len(costs)
-    with sheet(path, columns, body, heading, names) as (made, legend):
+    with sheet(path, columns, body, heading, names) as (image, legend):
         shape = (1, len(costs)) if beside else (len(costs), 1)
-        panels = made.subplots(*shape, sharey=True, squeeze=False).ravel()
+        panels = image.subplots(*shape, sharey=True, squeeze=False).ravel()
         for axes, cost in zip(panels, costs, strict=True):
             handles = _panel(axes, rows, cost)
         for axes in panels[:1] if beside else panels:
@@ -71,28 +73,29 @@ def draw(group: Group, costs: Sequence[str], columns: int, path: Path) -> None:
         legend(handles)
 
 
-def _panel(axes: Axes, rows: Sequence[Row], cost: str) -> list[object]:
+def _panel(axes: Axes, rows: Sequence[Row], cost: str) -> list[Line2D]:
     """Draw the points of one cost; the handles are of the rows, in their order."""
-    gains = [100 * row.accuracy for row in rows]
+    gains = [100 * (row.accuracy or 0.0) for row in rows]  # neither this nor a speed is None: see `check`
     speed = cost == "speed"
-    values = [row.train_images_per_second if speed else row.parameters / 1e6 for row in rows]
+    costs = [row.train_images_per_second or 0.0 if speed else row.parameters / 1e6 for row in rows]
     axes.set_xlabel("train img/s (more is better)" if speed else "parameters (millions, fewer is better)")
-    _scale(axes, values)
+    _scale(axes, costs)
     # A row of which a seed diverged is on no front: its mean is of the seeds that went well.
-    points = [None if row.diverged else point for row, point in zip(rows, zip(values, gains, strict=True), strict=True)]
+    points = [None if row.diverged else point for row, point in zip(rows, zip(costs, gains, strict=True), strict=True)]
     best = pareto_front(points, smaller=not speed)
     if len(best) > 1:  # the most that is had at a cost: to the right of a point by parameters, to its left by speed
         axes.step(
-            [values[i] for i in best], [gains[i] for i in best], where="pre" if speed else "post",
+            [costs[i] for i in best], [gains[i] for i in best], where="pre" if speed else "post",
             color="#888888", linewidth=0.9, zorder=1,
         )  # fmt: skip
-    handles = []
-    for number, (row, value, gain) in enumerate(zip(rows, values, gains, strict=True)):
+    handles: list[Line2D] = []
+    for number, (row, place, gain) in enumerate(zip(rows, costs, gains, strict=True)):
         look = style(number)
-        low, high = (100 * bound for bound in row.interval)
-        axes.errorbar(value, gain, [[gain - low], [high - gain]], color=look["color"], linewidth=0.8, capsize=1.5)
+        low, high = row.interval or (0.0, 0.0)
+        bars = [[gain - 100 * low], [100 * high - gain]]
+        axes.errorbar(place, gain, bars, color=look["color"], linewidth=0.8, capsize=1.5)
         fill = look["color"] if number in best else "white"
-        axes.plot([value], [gain], color=look["color"], marker=look["marker"], markerfacecolor=fill, linestyle="")
+        axes.plot([place], [gain], color=look["color"], marker=look["marker"], markerfacecolor=fill, linestyle="")
         handles += axes.plot([], [], color=look["color"], marker=look["marker"], linestyle="")
     return handles
 

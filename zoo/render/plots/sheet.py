@@ -13,15 +13,15 @@ from typing import TYPE_CHECKING, Any
 
 from zoo.comparison.groups import Group
 from zoo.comparison.row import Row
-from zoo.errors import ResultError
+from zoo.errors import Option, ResultError
 from zoo.render.figures import COLOURS, MARKERS, check_figure, figure
-from zoo.render.marks import TEST_MARK, TEST_NOTE
+from zoo.render.marks import TEST_NOTE, test_mark
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 WIDTHS = {1: 3.3, 2: 6.9}  # inches, of a figure over one and over two columns of a paper
-PAPER = {
+PAPER: dict[Any, Any] = {
     "font.size": 8,
     "axes.linewidth": 0.6,
     "grid.linewidth": 0.5,
@@ -49,7 +49,12 @@ def outputs(out: Path, formats: Sequence[str]) -> list[Path]:
     files = [out.with_name(f"{out.name}.{kind}") for kind in formats]
     for kind in ("pdf", "svg", "png"):
         if out.name.lower().endswith(f".{kind}"):
-            raise ResultError(f"--out {out}: give the name without .{kind}; --format says which files are written")
+            raise ResultError(
+                Option("out", str(out)),
+                f": give the name without .{kind}; ",
+                Option("format"),
+                " says which files are written",
+            )
     for file in files:
         check_figure(file)
     return files
@@ -68,9 +73,11 @@ def only_group(groups: Sequence[Group]) -> Group:
     """The group that one figure shows. Raises :class:`ResultError` for runs of more than one data set or recipe."""
     if len(groups) > 1:
         names = list(dict.fromkeys(f"{group.dataset} {group.slug}" for group in groups))
-        told = ", ".join(names[:6]) + (f" and {len(names) - 6} more" if len(names) > 6 else "")
-        way = "choose with --dataset and --recipe" if len(names) > 1 else "their images differ; name the folder of one"
-        raise ResultError(f"one figure holds one data set and recipe, and these runs have {len(groups)}: {told}; {way}")
+        listed = ", ".join(names[:6]) + (f" and {len(names) - 6} more" if len(names) > 6 else "")
+        problem = f"one figure holds one data set and recipe, and these runs have {len(groups)}: {listed}; "
+        if len(names) > 1:
+            raise ResultError(f"{problem}choose with ", Option("dataset"), " and ", Option("recipe"))
+        raise ResultError(f"{problem}their images differ; name the folder of one")
     return groups[0]
 
 
@@ -100,15 +107,13 @@ def labels(rows: Sequence[Row]) -> tuple[str, list[str]]:
             return " "
         return letter if font.get_char_index(ord(letter)) else "\N{REPLACEMENT CHARACTER}"
 
-    told = ["".join(map(drawn, row.label)).strip() or row.model for row in rows]
-    told = [
-        label if told.count(label) == 1 else f"{label} [{row.model}]" for row, label in zip(rows, told, strict=True)
-    ]
-    heads = {label.partition(", ")[0] for label in told}
-    rests = [label.partition(", ")[2] for label in told]
+    names = ["".join(map(drawn, row.label)).strip() or row.model for row in rows]
+    names = [name if names.count(name) == 1 else f"{name} [{row.model}]" for row, name in zip(rows, names, strict=True)]
+    heads = {name.partition(", ")[0] for name in names}
+    rests = [name.partition(", ")[2] for name in names]
     if len(rows) > 1 and len(heads) == 1 and all(rests):
         return heads.pop(), rests
-    return "", told
+    return "", names
 
 
 def about(group: Group, common: str) -> str:
@@ -124,15 +129,15 @@ def warnings_of(group: Group) -> list[str]:
 
 def marked(words: str, group: Group) -> str:
     """`words` of an axis that shows accuracies of `group`, with the mark of those that the test set chose."""
-    return f"{words} {TEST_MARK}" if group.selection == "test" else words
+    return f"{words} {test_mark(group.selection)}".rstrip()
 
 
 def interval_words(rows: Iterable[Row]) -> str:
     """What the intervals of `rows` are, as the tables say it."""
     kinds = {row.interval_kind for row in rows}
     words = {"student": "Student over seeds", "binomial": "Wilson of the test set, 1 seed"}
-    known = [text for kind, text in words.items() if kind in kinds]
-    return f"bars: 95 % interval ({' or '.join(known)})" if known else "every run diverged"
+    methods = [method for kind, method in words.items() if kind in kinds]
+    return f"bars: 95 % interval ({' or '.join(methods)})" if methods else "every run diverged"
 
 
 def inches_of(text: str, size: float) -> float:
@@ -168,16 +173,16 @@ def sheet(
     heights = [
         sum(text.count("\n") + 1 for text in shown[start : start + deep]) for start in range(0, len(shown), deep or 1)
     ]
-    with figure(path, width, body + LINE * (len(lines) + max(heights, default=0) + bool(shown))) as made:
+    with figure(path, width, body + LINE * (len(lines) + max(heights, default=0) + bool(shown))) as image:
         import matplotlib
 
         matplotlib.rcParams.update(PAPER)  # `figure` puts back what was, after it has written the file
-        made.suptitle("\n".join(lines), fontsize=HEADING_SIZE, x=0.01, horizontalalignment="left")
+        image.suptitle("\n".join(lines), fontsize=HEADING_SIZE, x=0.01, horizontalalignment="left")
 
         def legend(handles: Sequence[Any]) -> None:
             numbers = [str(number) for number in range(len(shown))]
-            box = made.legend(list(handles), numbers, loc="outside lower center", ncols=across)
+            box = image.legend(list(handles), numbers, loc="outside lower center", ncols=across)
             for text, label in zip(box.get_texts(), shown, strict=True):
                 text.set_text(label)  # given to the legend itself, a label that begins with "_" would be left out
 
-        yield made, legend
+        yield image, legend
