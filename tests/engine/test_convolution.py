@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import pickle
 
 import pytest
 import torch
@@ -10,7 +11,7 @@ from torch import nn
 
 from zoo.builder.construct import build
 from zoo.engine import convolution
-from zoo.engine.convolution import use_wide_maps
+from zoo.engine.convolution import SideBySideConv2d, convert, use_side_by_side
 from zoo.engine.optim import make_optimizer
 from zoo.engine.step import TrainStep
 from zoo.recipes.load import load_recipe
@@ -58,7 +59,7 @@ def both(into, out, kernel, stride, padding, size, images=32) -> list[tuple[torc
     layer = nn.Conv2d(into, out, kernel, stride, padding).to(torch.bfloat16)
     exact = copy.deepcopy(layer).double()
     layer.kernel_size = None  # 1x1 would not take part
-    use_wide_maps(layer)
+    convert(layer)
     mine, theirs = x.clone().requires_grad_(), x.double().requires_grad_()
     with torch.autocast("cpu", torch.bfloat16):
         answer = layer(mine)
@@ -101,11 +102,14 @@ def test_batches_of_any_size(images: int, count: list[int], calls) -> None:
 def test_an_nchw_network_stays_nchw(calls) -> None:
     """No layer after it is given another layout."""
     layer = nn.Conv2d(128, 128, 3, padding=1)
-    use_wide_maps(layer)
+    convert(layer)
     with torch.autocast("cpu", torch.bfloat16):
         answer = layer(torch.randn(16, 128, 4, 4))
     assert answer.is_contiguous()
     assert calls == []
+
+
+TAKEN = ("large", "pays", "dilated", "same", "last")  # as classes; what is called decides the rest
 
 
 class Small(nn.Module):
@@ -133,11 +137,12 @@ def test_taken_where_it_pays_and_gradients_agree(bias: bool, calls) -> None:
     torch.manual_seed(0)
     plain = Small(bias).to(memory_format=torch.channels_last)
     other = copy.deepcopy(plain)
-    use_wide_maps(other)
-    use_wide_maps(other)  # again changes nothing
+    convert(other)
+    convert(other)  # again changes nothing
     assert plain.state_dict().keys() == other.state_dict().keys()
-    assert [type(layer).__name__ for layer in other.children()] == ["Conv2d"] * 8
-    assert [type(layer) for layer in copy.deepcopy(other).children()] == [type(layer) for layer in other.children()]
+    kinds = [type(layer) for layer in other.children()]
+    assert kinds == [SideBySideConv2d if name in TAKEN else nn.Conv2d for name, _ in other.named_children()]
+    assert [type(layer) for layer in copy.deepcopy(other).children()] == kinds
     x = torch.randn(16, 3, 16, 16).contiguous(memory_format=torch.channels_last)
     with torch.autocast("cpu", torch.bfloat16):
         answers = [model(x) for model in (plain, other)]
@@ -155,7 +160,7 @@ def test_nothing_changes_outside_bf16_training(calls) -> None:
     """In float32, and where no gradient is wanted, the convolution is torch's own."""
     torch.manual_seed(0)
     layer = nn.Conv2d(128, 128, 3, padding=1)
-    use_wide_maps(layer)
+    convert(layer)
     x = torch.randn(16, 128, 8, 8).contiguous(memory_format=torch.channels_last)
     layer(x)
     assert calls == []
@@ -188,25 +193,46 @@ def test_classes_that_zoo_does_not_know_stay_as_they_are() -> None:
         Scaled(128, 128, 3), nn.utils.parametrizations.weight_norm(nn.Conv2d(128, 128, 3)), nn.LazyConv2d(128, 3)
     ])  # fmt: skip
     before = [type(part) for part in model.modules()]
-    use_wide_maps(model)
+    convert(model)
     assert [type(part) for part in model.modules()] == before
 
 
 @pytest.mark.parametrize(
-    ("model", "precision", "expected"),
+    ("model", "precision", "flags", "expected"),
     [
-        ("resnet20_bn", "bf16", 0),  # 64 wide at most
-        ("resnet18_w16_bn", "bf16", 3),  # layer4 but for what comes in 64 wide
-        ("resnet18_ws_gn", "bf16", 8),  # layer3 and layer4 but for their 1x1; a convolution of its own class takes part
-        ("resnet18_ws_gn", "fp32", 0),
+        ("resnet20_bn", "bf16", {"avx512_bf16", "amx_bf16"}, 0),  # 64 wide at most
+        ("resnet18_w16_bn", "bf16", {"avx512_bf16", "amx_bf16"}, 3),  # layer4 but for what comes in 64 wide
+        ("resnet18_ws_gn", "bf16", {"amx_bf16"}, 8),  # layer3 and layer4 but for their 1x1, of a class of timm's
+        ("resnet18_ws_gn", "bf16", {"avx512_bf16"}, 0),  # gains nothing without AMX
+        ("resnet18_ws_gn", "fp32", {"amx_bf16"}, 0),
     ],
 )
-def test_training_step_uses_it(model: str, precision: str, expected: int, calls) -> None:
+def test_training_uses_it_with_amx_in_bf16_alone_and_the_model_can_be_pickled(
+    model: str, precision: str, flags: set[str], expected: int, calls, monkeypatch
+) -> None:
+    monkeypatch.setattr(convolution, "cpu_flags", lambda: flags)
     recipe = load_recipe("smoke", [f"precision={precision}"])
     module = build(load_registry().resolve(model)).to(memory_format=torch.channels_last)
-    before = [type(layer).__name__ for layer in module.modules()]
+    use_side_by_side(module, CPU, precision, compiled=False)
     step = TrainStep(module, make_optimizer(module, recipe.optimizer), recipe, CPU, distributed=SINGLE_PROCESS)
-    assert [type(layer).__name__ for layer in module.modules()] == before
     images = torch.randn(32, 3, 32, 32).contiguous(memory_format=torch.channels_last)
     step(images, torch.zeros(32, dtype=torch.int64), 0.0)
     assert len(calls) == expected
+    for twin in (copy.deepcopy(module), pickle.loads(pickle.dumps(module))):
+        assert [type(layer) for layer in twin.modules()] == [type(layer) for layer in module.modules()]
+        assert all(map(torch.equal, twin.state_dict().values(), module.state_dict().values()))
+
+
+def test_compiled_models_and_gpus_keep_torchs_convolutions(monkeypatch) -> None:
+    monkeypatch.setattr(convolution, "cpu_flags", lambda: {"amx_bf16"})
+    layer = nn.Conv2d(128, 128, 3)
+    use_side_by_side(layer, CPU, "bf16", compiled=True)
+    use_side_by_side(layer, torch.device("cuda"), "bf16", compiled=False)
+    assert type(layer) is nn.Conv2d
+    use_side_by_side(layer, CPU, "bf16", compiled=False)
+    assert type(layer) is SideBySideConv2d
+
+
+def test_there_is_no_other_lazy_class() -> None:
+    with pytest.raises(AttributeError, match="has no attribute 'SideBySideLinear'"):
+        convolution.SideBySideLinear  # noqa: B018

@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from zoo.data.cache import user_cache
+from zoo.engine.convolution import use_side_by_side
 from zoo.engine.optim import make_optimizer
 from zoo.engine.step import TrainStep
 from zoo.engine.timing import seconds_of
@@ -44,6 +45,7 @@ def choose_layout(model: nn.Module, recipe: Recipe, device: torch.device, image_
     steps, seconds = {}, {}
     for name, layout in LAYOUTS.items():
         twin = unsynchronised(copy.deepcopy(model)).to(memory_format=layout).train()
+        use_side_by_side(twin, device, recipe.precision, compiled=False)
         step = TrainStep(twin, make_optimizer(twin, recipe.optimizer), recipe, device, distributed=SINGLE_PROCESS)
         steps[name] = (step, images.contiguous(memory_format=layout))
         seconds[name] = []

@@ -6,7 +6,6 @@ import torch
 from torch import Tensor, nn
 
 from zoo.engine.average import make_average
-from zoo.engine.convolution import use_wide_maps
 from zoo.engine.evaluate import autocast
 from zoo.recipes.recipe import Recipe
 from zoo.utils.distributed import Distributed
@@ -29,8 +28,6 @@ class TrainStep:
         distributed: Distributed,
         compiled: bool = False,
     ) -> None:
-        if device.type == "cpu" and recipe.precision == "bf16" and not compiled:
-            use_wide_maps(model)
         self.model = model
         parallel = distributed.wrap(model, device)
         self.network = torch.compile(parallel) if compiled else parallel

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from zoo.data.loader import TrainLoader
 from zoo.engine import train
 from zoo.engine.checkpoint import Identity
+from zoo.engine.convolution import use_side_by_side
 from zoo.engine.machine import synchronize
 from zoo.engine.memory import PeakMemory, ResidentPeak
 from zoo.engine.memory_format import LAYOUTS
@@ -94,7 +95,13 @@ def measure_training(
     """
     recipe = recipe.model_copy(update={"optimizer": recipe.optimizer.model_copy(update={"lr": LR})})
     batch = recipe.batch_size
-    twin = copy.deepcopy(model).to(memory_format=LAYOUTS[layout]).train()
+
+    def copied() -> nn.Module:
+        twin = copy.deepcopy(model).to(memory_format=LAYOUTS[layout])
+        use_side_by_side(twin, device, recipe.precision, compiled)
+        return twin
+
+    twin = copied().train()
     bare = TrainStep(
         twin, make_optimizer(twin, recipe.optimizer), recipe, device, distributed=SINGLE_PROCESS, compiled=compiled
     )
@@ -119,7 +126,7 @@ def measure_training(
     memory, held = (PeakMemory(device), torch.cuda.memory_allocated(device)) if device.type == "cuda" else (None, 0)
     with tempfile.TemporaryDirectory() as folder, contextlib.closing(loader(steps * batch)) as batches:
         train.train(
-            copy.deepcopy(model).to(memory_format=LAYOUTS[layout]),
+            copied(),
             part,
             train.Batches(batches, None),
             device=device,

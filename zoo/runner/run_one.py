@@ -14,6 +14,7 @@ from zoo.builder.construct import build
 from zoo.data.loader import EvalLoader
 from zoo.engine import memory_format, speed, train
 from zoo.engine.checkpoint import Identity, SavedState, load_state, save_weights
+from zoo.engine.convolution import use_side_by_side
 from zoo.engine.environment import describe, zoo_commit
 from zoo.engine.evaluate import evaluate
 from zoo.engine.machine import configure_arithmetic, fresh_compiler
@@ -82,6 +83,7 @@ def set_up(run: Run, inputs: Inputs, *, identity: dict[str, Any]) -> Ready:
     else:
         layout = inputs.layout(model, identity["definition"])
     model = model.to(memory_format=memory_format.LAYOUTS[layout])
+    use_side_by_side(model, device, inputs.recipe.precision, settings.compiled)
 
     loader = inputs.train_loader(layout, run.seed)
     used = SettingsPart(

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from zoo.data.loader import TrainLoader
 from zoo.engine import memory_format
+from zoo.engine.convolution import use_side_by_side
 from zoo.engine.machine import configure_arithmetic
 from zoo.engine.optim import make_optimizer, set_lr
 from zoo.engine.step import TrainStep
@@ -87,6 +88,7 @@ def lr_find(
     module = inputs.build(model, seed)
     layout = inputs.layout(module, definition(model))
     module = module.to(memory_format=memory_format.LAYOUTS[layout])
+    use_side_by_side(module, device, recipe.precision, settings.compiled)
     loader = inputs.train_loader(layout, seed)
     optimizer = make_optimizer(module, recipe.optimizer)
     step = TrainStep(module, optimizer, recipe, device, distributed=settings.distributed, compiled=settings.compiled)
