@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from zoo.cli.options import worded
 from zoo.data import datasets, test_sets
-from zoo.errors import DataError
+from zoo.errors import DataError, sentence
 
 COUNT = 20
 
@@ -67,12 +68,13 @@ def test_severities_follow_one_another(tmp_path: Path) -> None:
 def test_they_are_listed_and_cannot_be_trained_on(tmp_path: Path) -> None:
     make_new(tmp_path)
     rows = {row.name: row for row in datasets.available(tmp_path)}
-    assert rows["cifar10.1"].found == str(tmp_path / "CIFAR-10.1")
-    assert rows["cifar10-c"].found is None
-    assert "labels.npy" in rows["cifar10-c"].hint
+    assert rows["cifar10.1"].location == str(tmp_path / "CIFAR-10.1")
+    assert rows["cifar10-c"].location is None
+    assert "labels.npy" in sentence(rows["cifar10-c"].hint)
     for name in ("cifar10.1", "CIFAR-10-C"):
-        with pytest.raises(DataError, match="test images only, nothing to train on; `zoo evaluate RUN --dataset"):
+        with pytest.raises(DataError, match="test images only, nothing to train on; `zoo evaluate RUN") as caught:
             datasets.load(name, tmp_path)
+        assert "`zoo evaluate RUN --dataset cifar10" in sentence(caught.value.parts, worded)
 
 
 def spoil(name: str, content: object) -> Callable[[Path], None]:

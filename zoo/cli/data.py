@@ -20,7 +20,7 @@ def list_(data_dir: str | None) -> None:
 
     for dataset in available(data_dir):
         click.echo(f"{dataset.name:<14}{dataset.description}")
-        click.echo(f"{'':<14}{dataset.found or dataset.hint}")
+        click.echo(f"{'':<14}{dataset.location or options.line(dataset.hint)}")
 
 
 @click.command()

@@ -84,8 +84,8 @@ def fingerprint(decoded: Decoded) -> str:
     for split in SPLITS:
         images, labels = decoded.splits[split]
         digest.update(f"{split}{images.shape}".encode())
-        digest.update(np.ascontiguousarray(labels, dtype="<i8"))
-        digest.update(np.ascontiguousarray(images, dtype=np.uint8))
+        digest.update(np.ascontiguousarray(labels, dtype="<i8").data)
+        digest.update(np.ascontiguousarray(images, dtype=np.uint8).data)
     return digest.hexdigest()
 
 
@@ -138,7 +138,7 @@ def _open(folder: Path) -> Entry:
 
 def _read_meta(folder: Path) -> dict[str, Any]:
     try:
-        meta = json.loads((folder / "meta.json").read_bytes())
+        meta: dict[str, Any] = json.loads((folder / "meta.json").read_bytes())
         if meta["check"] != _meta_check(meta):
             raise _Damaged("meta.json: checksum differs")
         if meta["format"] != FORMAT:
@@ -221,7 +221,7 @@ def _write_array(path: Path, array: np.ndarray) -> dict[str, Any]:
     digest = hashlib.sha256(header.getvalue())
     with path.open("wb") as stream:
         stream.write(header.getvalue())
-        body = memoryview(array.reshape(-1).view(np.uint8))
+        body = array.reshape(-1).view(np.uint8).data
         for start in range(0, len(body), _BLOCK):
             block = body[start : start + _BLOCK]
             digest.update(block)

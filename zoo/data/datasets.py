@@ -1,4 +1,4 @@
-"""Data sets by name or path: ``load("cifar10-jpeg")``, ``load("shapes10")``, ``load("../my-images")``."""
+"""Datasets by name or path: ``load("cifar10-jpeg")``, ``load("shapes10")``, ``load("../my-images")``."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import numpy as np
 
 from zoo.data import cache, shapes10, test_sets
 from zoo.data.readers import archive, decode, image_folder, parquet
-from zoo.errors import DataError, unknown
+from zoo.errors import DataError, Option, Words, unknown
 
 DESCRIPTIONS = {
     "cifar10": "CIFAR-10, the original archive: 50,000 + 10,000 images of 32x32, 10 classes",
@@ -36,7 +36,7 @@ class Split:
 
 @dataclass(frozen=True)
 class Dataset:
-    """A data set, opened. `fingerprint` is the SHA-256 (hex) of class names, labels and pixels; `source` is for people.
+    """A dataset, opened. `fingerprint` is the SHA-256 (hex) of class names, labels and pixels; `source` is for people.
 
     `folder` is the checked cache folder that the memory maps are of.
     """
@@ -72,19 +72,21 @@ class Dataset:
 
 @dataclass(frozen=True)
 class Available:
-    """A row of ``zoo data list``. `found` is where it is ("built in" for a generated set), None where it is not;
-    `hint` then says what to do."""
+    """A row of ``zoo data list``. `location` is "built in" for a generated set, None for one that is missing.
+
+    `hint`, parts of a message, then says what to do.
+    """
 
     name: str
     description: str
-    found: str | None
-    hint: str = ""
+    location: str | None
+    hint: tuple[Words, ...] = ()
 
 
 @dataclass(frozen=True)
-class _Source:
+class _Undecoded:
     name: str
-    text: str
+    source: str
     key: Callable[[], str]
     decode: Callable[[], cache.Decoded]
 
@@ -97,7 +99,8 @@ def search_path(data_dir: str | Path | None = None) -> list[Path]:
     if data_dir is not None:
         root = Path(data_dir).expanduser().absolute()
         if not root.is_dir():
-            raise DataError(f"--data-dir {root} is {'no folder' if root.exists() else 'not there'}; name a folder")
+            state = "no folder" if root.exists() else "not there"
+            raise DataError(Option("data_dir", str(root)), f" is {state}; name a folder")
         return [root]
     roots = [Path(root).expanduser().absolute() for root in os.environ.get("ZOO_DATA", "").split(os.pathsep) if root]
     return [*roots, cache.user_cache() / "data"]
@@ -111,10 +114,10 @@ def load(name: str, data_dir: str | Path | None = None) -> Dataset:
     (of test images only, for instance: :mod:`zoo.data.test_sets`).
     """
     with decode.readable(Path(name)):
-        source = _resolve(name, data_dir)
-        key = source.key()
-    entry = cache.open_or_build(source.name, key, lambda: decode.check(source.decode(), source.name))
-    return Dataset(source.name, entry.classes, entry.fingerprint, source.text, entry.folder, entry.arrays)
+        undecoded = _resolve(name, data_dir)
+        key = undecoded.key()
+    entry = cache.open_or_build(undecoded.name, key, lambda: decode.check(undecoded.decode(), undecoded.name))
+    return Dataset(undecoded.name, entry.classes, entry.fingerprint, undecoded.source, entry.folder, entry.arrays)
 
 
 def available(data_dir: str | Path | None = None) -> list[Available]:
@@ -130,34 +133,30 @@ def _available(roots: list[Path]) -> list[Available]:
         if name == "shapes10":
             rows.append(Available(name, description, "built in"))
         elif name in archive.ARCHIVES:
-            path = archive.find_archive(name, roots)
-            rows.append(
-                Available(name, description, str(path) if path else None, "" if path else _archive_hint(name, roots))
-            )
+            rows.append(_row(name, description, archive.find_archive(name, roots), _archive_hint(name, roots)))
         else:
-            path = _find_folder(name, roots)
-            rows.append(
-                Available(name, description, str(path) if path else None, "" if path else _folder_hint(name, roots))
-            )
+            rows.append(_row(name, description, _find_folder(name, roots), _folder_hint(name, roots)))
     for name, description in test_sets.DESCRIPTIONS.items():
-        path = test_sets.find(name, roots)
-        hint = "" if path else test_sets.hint(name, roots)
-        rows.append(Available(name, description, str(path) if path else None, hint))
-    for name, path in _other_folders(roots).items():
-        rows.append(Available(name, f"{_kind(path)} folder", str(path)))
-    return rows
+        rows.append(_row(name, description, test_sets.find(name, roots), test_sets.hint(name, roots)))
+    return rows + [
+        Available(name, f"{_kind(folder)} folder", str(folder)) for name, folder in _other_folders(roots).items()
+    ]
 
 
-def _resolve(name: str, data_dir: str | Path | None) -> _Source:
+def _row(name: str, description: str, path: Path | None, hint: tuple[Words, ...]) -> Available:
+    return Available(name, description, str(path)) if path else Available(name, description, None, hint)
+
+
+def _resolve(name: str, data_dir: str | Path | None) -> _Undecoded:
     roots = search_path(data_dir)
     if test_only := test_sets.canonical(name):
         raise DataError(
-            f"data set {name!r} has test images only, nothing to train on; "
-            f"`zoo evaluate RUN --dataset {test_only}` evaluates a finished run on it"
-        )
+            f"data set {name!r} has test images only, nothing to train on; `zoo evaluate RUN ",
+            Option("dataset", test_only), "` evaluates a finished run on it",
+        )  # fmt: skip
     if name == "shapes10":
         # The code is the source: a change of it must not meet pictures that the old code drew.
-        return _Source(name, "generated by zoo", lambda: _hash(Path(shapes10.__file__)), shapes10.generate)
+        return _Undecoded(name, "generated by zoo", lambda: _hash(Path(shapes10.__file__)), shapes10.generate)
     if name in archive.ARCHIVES:
         return _archive(name, roots, may_download=data_dir is None)
     if _is_path(name):
@@ -166,10 +165,10 @@ def _resolve(name: str, data_dir: str | Path | None) -> _Source:
             state = "is a file, and a data set is a folder" if path.exists() else "does not exist"
             raise DataError(f"data set {name!r}: {path} {state}; name a folder of parquet files or class folders")
         return _folder(_own_name(path), path)
-    if path := _find_folder(name, roots):
-        return _folder(name, path)
+    if folder := _find_folder(name, roots):
+        return _folder(name, folder)
     if name in DESCRIPTIONS:
-        raise DataError(f"data set {name!r} not found: looked in {_join(roots)}; {_folder_hint(name, roots)}")
+        raise DataError(f"data set {name!r} not found: looked in {_join(roots)}; ", *_folder_hint(name, roots))
     if (path := Path(name).absolute()).is_dir() and _kind(path):
         return _folder(_own_name(path), path)
     names = [*DESCRIPTIONS, *_other_folders(roots)]
@@ -192,12 +191,12 @@ def _find_folder(name: str, roots: list[Path]) -> Path | None:
 
 
 def _other_folders(roots: list[Path]) -> dict[str, Path]:
-    found: dict[str, Path] = {}
+    folders: dict[str, Path] = {}
     for root in roots:
         for path in sorted(root.iterdir()) if root.is_dir() and os.access(root, os.R_OK | os.X_OK) else ():
-            if path.is_dir() and path.name not in DESCRIPTIONS and path.name not in found and _kind(path):
-                found[path.name] = path
-    return found
+            if path.is_dir() and path.name not in DESCRIPTIONS and path.name not in folders and _kind(path):
+                folders[path.name] = path
+    return folders
 
 
 def _kind(path: Path) -> str | None:
@@ -210,53 +209,51 @@ def _kind(path: Path) -> str | None:
         return None
 
 
-def _folder(name: str, path: Path) -> _Source:
+def _folder(name: str, path: Path) -> _Undecoded:
     if files := parquet.parquet_files(path):
         paths = [file for split in files.values() for file in split]
         key, read = partial(decode.hash_files, path, paths), parquet.read_parquet
-        text = f"parquet files in {path}"
+        source = f"parquet files in {path}"
     elif image_folder.is_image_folder(path):
         key, read = partial(image_folder.image_folder_key, path), image_folder.read_image_folder
-        text = f"image folder {path}"
+        source = f"image folder {path}"
     else:
         raise DataError(
             f"{path}: no data set in it; expected train-*.parquet and test-*.parquet, "
             f"or images in train/<class>/ and test/<class>/"
         )
-    return _Source(name, text, key, partial(read, path, name))
+    return _Undecoded(name, source, key, partial(read, path, name))
 
 
-def _archive(name: str, roots: list[Path], may_download: bool) -> _Source:
+def _archive(name: str, roots: list[Path], may_download: bool) -> _Undecoded:
     path = archive.find_archive(name, roots)
     if path is None and not may_download:
-        raise DataError(f"data set {name!r} not found: looked in {_join(roots)}; {_archive_hint(name, roots)}")
+        raise DataError(f"data set {name!r} not found: looked in {_join(roots)}; ", *_archive_hint(name, roots))
     if path is None:
         try:
             path = archive.download_archive(name, roots[-1])
         except (OSError, RuntimeError) as error:
             reason = (str(getattr(error, "reason", "")) or str(error) or type(error).__name__).splitlines()[0]
             raise DataError(
-                f"data set {name!r} not found in {_join(roots)}, and its download failed ({reason}); "
-                f"{_archive_hint(name, roots)}"
+                f"data set {name!r} not found in {_join(roots)}, and its download failed ({reason}); ",
+                *_archive_hint(name, roots),
             ) from error
-    return _Source(
-        name, f"CIFAR archive {path}", partial(archive.archive_key, path), partial(archive.read_archive, path, name)
-    )
+    key, read = partial(archive.archive_key, path), partial(archive.read_archive, path, name)
+    return _Undecoded(name, f"CIFAR archive {path}", key, read)
 
 
-def _archive_hint(name: str, roots: list[Path]) -> str:
-    hint = f"put {archive.ARCHIVES[name][0]} into {roots[0]}, or pass --data-dir"
-    return f"{hint}; or use {_nearest(roots)}" if name == "cifar10" else hint
+def _archive_hint(name: str, roots: list[Path]) -> tuple[Words, ...]:
+    put = f"put {archive.ARCHIVES[name][0]} into {roots[0]}, or pass "
+    return put, Option("data_dir"), f"; or use {_nearest(roots)}" if name == "cifar10" else ""
 
 
 def _nearest(roots: list[Path]) -> str:
     return "cifar10-jpeg, which is there" if _find_folder("cifar10-jpeg", roots) else "shapes10, which needs no files"
 
 
-def _folder_hint(name: str, roots: list[Path]) -> str:
-    return (
-        f"put its parquet files into {roots[0] / name}, set ZOO_DATA or pass --data-dir to the folder that holds {name}"
-    )
+def _folder_hint(name: str, roots: list[Path]) -> tuple[Words, ...]:
+    put = f"put its parquet files into {roots[0] / name}, set ZOO_DATA or pass "
+    return put, Option("data_dir"), f" to the folder that holds {name}"
 
 
 def _join(roots: list[Path]) -> str:

@@ -7,27 +7,27 @@ from pathlib import Path
 from zoo.data import datasets, test_sets
 from zoo.data.datasets import Dataset
 from zoo.data.test_sets import ShiftedSet
-from zoo.errors import UnknownNameError, unknown
+from zoo.errors import Option, UnknownNameError, unknown
 
 
 def test_only(name: str) -> str | None:
-    """The test-only set that `name` says, or that the folder of this path holds; None for anything else."""
-    if known := test_sets.canonical(name):
-        return known
+    """The test-only set called `name`, or the one in the folder of this path; None for anything else."""
+    if canonical := test_sets.canonical(name):
+        return canonical
     folder = Path(name).expanduser()
     return test_sets.kind(folder) if folder.is_dir() else None
 
 
 def open_images(name: str, data_dir: str | None) -> Dataset | ShiftedSet:
-    """A data set of any kind, by name or by folder."""
-    if known := test_sets.canonical(name):
-        return test_sets.open_set(known, datasets.search_path(data_dir))
-    if known := test_only(name):
-        return test_sets.open_folder(Path(name).expanduser().absolute(), known)
+    """A dataset of any kind, by name or by folder."""
+    if canonical := test_sets.canonical(name):
+        return test_sets.open_set(canonical, datasets.search_path(data_dir))
+    if canonical := test_only(name):
+        return test_sets.open_folder(Path(name).expanduser().absolute(), canonical)
     try:
         return datasets.load(name, data_dir)
     except UnknownNameError as problem:
         places = " and ".join(map(str, datasets.search_path(data_dir)))
         names = [row.name for row in datasets.available(data_dir)]
-        hint = f"known are {', '.join(names)}; name any other by its folder, as in --dataset ./{name}"
-        raise unknown("data set", name, names, places, hint) from problem
+        hint = (f"known are {', '.join(names)}; name any other by its folder, as in ", Option("dataset", f"./{name}"))
+        raise unknown("data set", name, names, places, *hint) from problem

@@ -8,8 +8,10 @@ independent of the class, so only the form tells the classes apart.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import numpy as np
+import numpy.typing as npt
 
 from zoo.data.cache import Decoded
 from zoo.utils.seeding import derive
@@ -17,6 +19,8 @@ from zoo.utils.seeding import derive
 CLASSES = ("circle", "ring", "crescent", "semicircle", "square", "frame", "triangle", "cross", "star", "bars")
 SIZE = 32  # pixels
 TRAIN, TEST = 5_000, 1_000
+Ints = npt.NDArray[np.int32]
+Mask = npt.NDArray[np.bool_]
 UNIT = 1024  # local coordinate of the rim of a shape
 _CHUNK = 250  # images drawn at once: keeps the working arrays in the processor's cache
 
@@ -36,12 +40,12 @@ class _Dice:
     def __init__(self, *purpose: str | int) -> None:
         self._bits = np.random.Philox(key=derive("shapes10", *purpose))
 
-    def between(self, low: int, high: int, *shape: int) -> np.ndarray:
+    def between(self, low: int, high: int, *shape: int) -> Ints:
         """int32 in low..high, both included."""
         raw = self._bits.random_raw(math.prod(shape)).reshape(shape)
         return ((raw >> np.uint64(40)) % np.uint64(high - low + 1)).astype(np.int32) + np.int32(low)
 
-    def bytes(self, *shape: int) -> np.ndarray:
+    def bytes(self, *shape: int) -> npt.NDArray[np.int16]:
         """int16 in 0..255."""
         count = math.prod(shape)
         raw = self._bits.random_raw(-(-count // 8)).astype("<u8")
@@ -69,7 +73,7 @@ def _draw(dice: _Dice, labels: np.ndarray) -> np.ndarray:
     # place, a small ResNet with BatchNorm was at 25 % after eight epochs. So it is at 87 % after two (LayerNorm: 42 %).
     step = dice.between(45, 125, n, 1, 1, 3)
     front = back + step + _cloud(dice, n, 24)
-    pixels = (back * (4 - cover) + front * cover) >> 2
+    pixels: Ints = (back * (4 - cover) + front * cover) >> 2
     contrast = dice.between(160, 288, n, 1, 1, 1)  # 256 is 1
     brightness = dice.between(-24, 24, n, 1, 1, 1)
     pixels = ((pixels - 128) * contrast >> 8) + 128 + brightness
@@ -78,16 +82,17 @@ def _draw(dice: _Dice, labels: np.ndarray) -> np.ndarray:
     return np.clip(pixels, 0, 255).astype(np.uint8)
 
 
-def _cloud(dice: _Dice, n: int, depth: int) -> np.ndarray:
+def _cloud(dice: _Dice, n: int, depth: int) -> Ints:
     """A smooth random texture, (n, 32, 32, 3) int32 in -depth..depth: 5x5 random values, joined by straight lines."""
     grid = dice.between(-depth, depth, n, 5, 5, 3)
     at, part = np.divmod(np.arange(SIZE, dtype=np.int32), 8)
     part = part[:, None]
     rows = grid[:, at] * (8 - part[..., None]) + grid[:, at + 1] * part[..., None]
-    return (rows[:, :, at] * (8 - part) + rows[:, :, at + 1] * part) >> 6
+    texture: Ints = (rows[:, :, at] * (8 - part) + rows[:, :, at + 1] * part) >> 6
+    return texture
 
 
-def _coverage(dice: _Dice, labels: np.ndarray) -> np.ndarray:
+def _coverage(dice: _Dice, labels: np.ndarray) -> Ints:
     """How many of each pixel's 2x2 sample points are inside the shape: (N, 32, 32) int32 in 0..4.
 
     Lengths are in quarters of a pixel until they become local coordinates, where the rim of a shape is at 1024.
@@ -101,7 +106,7 @@ def _coverage(dice: _Dice, labels: np.ndarray) -> np.ndarray:
     dx = points[None, None, :] - centre[:, 0, None, None]
     dy = points[None, :, None] - centre[:, 1, None, None]
 
-    def axis(along_x: np.ndarray, along_y: np.ndarray, length: np.ndarray) -> np.ndarray:
+    def axis(along_x: Ints, along_y: Ints, length: Ints) -> Ints:
         a, b = ((along * UNIT // length)[:, None, None] for along in (along_x, along_y))
         return (a * dx + b * dy) >> 12
 
@@ -111,18 +116,19 @@ def _coverage(dice: _Dice, labels: np.ndarray) -> np.ndarray:
     for label, form in enumerate(_FORMS):
         mine = np.flatnonzero(labels == label)
         inside[mine] = form(np.clip(u[mine], -8192, 8191), np.clip(v[mine], -8192, 8191))
-    return inside.reshape(n, SIZE, 2, SIZE, 2).sum(axis=(2, 4), dtype=np.int32)
+    cover: Ints = inside.reshape(n, SIZE, 2, SIZE, 2).sum(axis=(2, 4), dtype=np.int32)
+    return cover
 
 
-def _disc(u: np.ndarray, v: np.ndarray, radius: int = UNIT) -> np.ndarray:
+def _disc(u: Ints, v: Ints, radius: int = UNIT) -> Mask:
     return u * u + v * v < radius * radius
 
 
-def _box(u: np.ndarray, v: np.ndarray, half: int) -> np.ndarray:
+def _box(u: Ints, v: Ints, half: int) -> Mask:
     return np.maximum(np.abs(u), np.abs(v)) < half
 
 
-def _violated(u: np.ndarray, v: np.ndarray, corners: int, distance: int) -> np.ndarray:
+def _violated(u: Ints, v: Ints, corners: int, distance: int) -> npt.NDArray[np.int8]:
     """How many of `corners` half-planes at `distance` from the centre, evenly turned, a point lies outside of."""
     count = np.zeros(u.shape, dtype=np.int8)
     for k in range(corners):
@@ -131,7 +137,7 @@ def _violated(u: np.ndarray, v: np.ndarray, corners: int, distance: int) -> np.n
     return count
 
 
-_FORMS = (
+_FORMS: tuple[Callable[[Ints, Ints], Mask], ...] = (
     lambda u, v: _disc(u, v, 960),
     lambda u, v: _disc(u, v) & ~_disc(u, v, 590),
     lambda u, v: _disc(u, v) & ~_disc(u - 430, v, 860),

@@ -1,4 +1,4 @@
-"""Data sets that have test images only, from the user's own files: CIFAR-10.1, CIFAR-10-C and CIFAR-100-C.
+"""Datasets that have test images only, from the user's own files: CIFAR-10.1, CIFAR-10-C and CIFAR-100-C.
 
 CIFAR-10.1 (Recht, Roelofs, Schmidt, Shankar, "Do CIFAR-10 Classifiers Generalize to CIFAR-10?", arXiv:1806.00451) is
 ``cifar10.1_v6_data.npy`` and ``cifar10.1_v6_labels.npy``, or v4 where only that is there. CIFAR-10-C and CIFAR-100-C
@@ -17,7 +17,7 @@ import numpy as np
 
 from zoo.data.readers.decode import check_labels, readable
 from zoo.data.readers.parquet import CIFAR10_CLASSES
-from zoo.errors import DataError
+from zoo.errors import DataError, Option, Words
 
 DESCRIPTIONS = {
     "cifar10.1": "CIFAR-10.1: 2,000 new test images, test only (zoo evaluate)",
@@ -94,14 +94,14 @@ def kind(folder: Path) -> str | None:
     return (canonical(folder.name) or "cifar10-c") if (folder / "labels.npy").is_file() else None
 
 
-def hint(name: str, roots: Sequence[Path]) -> str:
-    """What to do where `name` is not there."""
+def hint(name: str, roots: Sequence[Path]) -> tuple[Words, ...]:
+    """What to do where `name` is missing, as parts of a message."""
     files = (
         "cifar10.1_v6_data.npy and cifar10.1_v6_labels.npy"
         if name == "cifar10.1"
         else "labels.npy and a <corruption>.npy for each corruption"
     )
-    return f"put {files} into {roots[0] / FOLDERS[name][1]}, or set ZOO_DATA or pass --data-dir"
+    return f"put {files} into {roots[0] / FOLDERS[name][1]}, or set ZOO_DATA or pass ", Option("data_dir")
 
 
 def open_set(name: str, roots: Sequence[Path]) -> ShiftedSet:
@@ -113,7 +113,7 @@ def open_set(name: str, roots: Sequence[Path]) -> ShiftedSet:
         folder = find(name, roots)
         if folder is None:
             places = " and ".join(map(str, roots))
-            raise DataError(f"data set {name!r} not found: looked in {places}; {hint(name, roots)}")
+            raise DataError(f"data set {name!r} not found: looked in {places}; ", *hint(name, roots))
         return open_folder(folder, name)
 
 
@@ -128,13 +128,13 @@ def _marks(name: str) -> str:
 
 def _open_new(folder: Path, name: str) -> ShiftedSet:
     for version in VERSIONS:
-        data, labels = (folder / f"{name}_{version}_{part}.npy" for part in ("data", "labels"))
-        if not data.is_file() and not labels.is_file():
+        images, labels = (folder / f"{name}_{version}_{part}.npy" for part in ("data", "labels"))
+        if not images.is_file() and not labels.is_file():
             continue
-        for path in (data, labels):
+        for path in (images, labels):
             if not path.is_file():
                 raise DataError(f"{path}: missing, though its other half is there; fetch both files again")
-        return ShiftedSet(name, CIFAR10_CLASSES, f"{name} {version} in {folder}", {None: data}, _labels(labels, 10))
+        return ShiftedSet(name, CIFAR10_CLASSES, f"{name} {version} in {folder}", {None: images}, _labels(labels, 10))
     raise DataError(f"{folder}: neither {name}_v6_data.npy nor {name}_v4_data.npy in it; fetch one, with its labels")
 
 
@@ -150,7 +150,7 @@ def _open_corrupted(folder: Path, name: str) -> ShiftedSet:
             f"{path}: {len(labels)} labels, expected those of the test images {SEVERITIES} times over, "
             "once for each severity; fetch it again"
         )
-    files = {file.stem: file for file in sorted(folder.glob("*.npy")) if file != path}
+    files: dict[str | None, Path] = {file.stem: file for file in sorted(folder.glob("*.npy")) if file != path}
     if not files:
         raise DataError(f"{folder}: no <corruption>.npy beside labels.npy; fetch the images too")
     return ShiftedSet(name, classes, f"{name} in {folder}", files, labels[:count])
@@ -160,7 +160,7 @@ def _labels(path: Path, classes: int) -> np.ndarray:
     """(N,) int64, read-only."""
     labels = _load(path)
     if labels.ndim != 1 or labels.dtype.kind not in "iu" or not len(labels):
-        raise DataError(f"{path}: {_told(labels)}, expected whole numbers (N,); fetch the file again")
+        raise DataError(f"{path}: {_form(labels)}, expected whole numbers (N,); fetch the file again")
     labels = labels.astype(np.int64)
     check_labels(labels, classes, str(path))
     labels.flags.writeable = False
@@ -172,7 +172,7 @@ def _images(path: Path, count: int) -> np.ndarray:
     images = _load(path)
     if images.shape != (count, SIDE, SIDE, 3) or images.dtype != np.uint8:
         wanted = f"uint8 ({count}, {SIDE}, {SIDE}, 3), as there are labels"
-        raise DataError(f"{path}: {_told(images)}, expected {wanted}; fetch the file again, or remove it")
+        raise DataError(f"{path}: {_form(images)}, expected {wanted}; fetch the file again, or remove it")
     return images
 
 
@@ -191,5 +191,5 @@ def _load(path: Path) -> np.ndarray:
     return array
 
 
-def _told(array: np.ndarray) -> str:
+def _form(array: np.ndarray) -> str:
     return f"{array.dtype} {array.shape}"

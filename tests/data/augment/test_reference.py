@@ -48,7 +48,7 @@ def test_output_is_float32_chw_and_the_input_is_untouched(augment, images):
 
 def test_without_random_transforms_it_is_compose(images):
     specs = parse([{"PadIfNeeded": {"min_height": 40, "min_width": 40, "border_mode": "reflect"}}, LIST[-1]], "test")
-    compose = albumentations().Compose([build(spec) for spec in specs])
+    compose = albumentations.Compose([build(spec) for spec in specs])
     expected = compose(image=images[0])["image"].transpose(2, 0, 1)
     assert np.array_equal(ReferenceAugment(specs)(images[0], 0, 0, 0), expected)
 

@@ -18,9 +18,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from zoo.cli.options import worded
 from zoo.data.datasets import available, load, search_path
 from zoo.data.readers import parquet
-from zoo.errors import DataError, UnknownNameError, ZooError
+from zoo.errors import DataError, UnknownNameError, ZooError, sentence
 
 pytestmark = pytest.mark.usefixtures("empty_cache")
 
@@ -29,7 +30,7 @@ def fails(call: object, *words: str, kind: type[ZooError] = DataError) -> str:
     """The message of the error that `call` must raise: one line, with each of `words` in it."""
     with pytest.raises(kind) as caught:
         call()  # type: ignore[operator]
-    message = str(caught.value)
+    message = sentence(caught.value.parts, worded)
     assert "\n" not in message
     for word in words:
         assert word in message
@@ -460,11 +461,11 @@ def test_data_dir_may_be_the_set_itself(parquet_set: Path, monkeypatch: pytest.M
 def test_available(parquet_set: Path, image_set: Path, empty_cache: Path) -> None:
     rows = {row.name: row for row in available(parquet_set.parent)}
     assert list(rows)[:4] == ["cifar10", "cifar100", "cifar10-jpeg", "shapes10"]
-    assert rows["tiny"].found == str(parquet_set)
+    assert rows["tiny"].location == str(parquet_set)
     assert rows["photos"].description == "image folder"
-    assert rows["shapes10"].found == "built in"
-    assert rows["cifar10"].found is None
-    assert re.match("put cifar-10-python.tar.gz into", rows["cifar10"].hint)
+    assert rows["shapes10"].location == "built in"
+    assert rows["cifar10"].location is None
+    assert re.match("put cifar-10-python.tar.gz into", sentence(rows["cifar10"].hint))
     assert not empty_cache.exists()  # a list writes nothing
 
 

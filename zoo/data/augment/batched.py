@@ -97,7 +97,7 @@ class BatchedAugment:
     def __init__(self, specs: Sequence[TransformSpec], size: tuple[int, int] = (32, 32)):
         self.size = self.out_size = size
         self.ops: list[Op] = []
-        self._mean = self._scale = None
+        self._normalize: tuple[np.ndarray, np.ndarray] | None = None  # mean and scale, (3,) float32
         self._constants: dict[torch.device, tuple[Tensor, Tensor]] = {}
         for number, spec in enumerate(specs):
             kind, size = OPS.get(spec.name), self.out_size
@@ -115,10 +115,9 @@ class BatchedAugment:
                     f"{spec.name}: {op.out[0]}x{op.out[1]} is larger than the {size[0]}x{size[1]} image it gets"
                 )
             if isinstance(op, Normalize):
-                self._mean, self._scale = (
-                    np.broadcast_to(value, 3).astype(np.float32)
-                    for value in (op.transform.mean_np, op.transform.denominator)
-                )
+                constants = (op.transform.mean_np, op.transform.denominator)
+                mean, scale = (np.broadcast_to(constant, 3).astype(np.float32) for constant in constants)
+                self._normalize = (mean, scale)
             else:
                 self.ops.append(op)
 
@@ -143,13 +142,13 @@ class BatchedAugment:
         """As :meth:`apply`, on images ``resident[index]`` in packed form (:func:`pack`). No host synchronisation."""
         packed, planes = resident, None
         position = 0
-        while position < len(self.ops) or index is not None:
+        unread: Tensor | None = index
+        while position < len(self.ops) or unread is not None:
             end = position
             while end < len(self.ops) and self.ops[end].index_only:
                 end += 1
-            if end > position or index is not None:
-                packed = self._read(packed, index, position, end, params)
-                index = None
+            if end > position or unread is not None:
+                packed, unread = self._read(packed, unread, position, end, params), None
             if end == len(self.ops):
                 break
             op = self.ops[end]
@@ -186,12 +185,11 @@ class BatchedAugment:
         return out
 
     def _finish(self, planes: Tensor) -> Tensor:
-        if self._mean is not None:
+        if self._normalize is not None:
             if planes.device not in self._constants:
-                self._constants[planes.device] = tuple(
-                    torch.tensor(value, device=planes.device)[None, :, None, None]
-                    for value in (self._mean, self._scale)
-                )
+                tensors = (torch.tensor(array, device=planes.device) for array in self._normalize)
+                mean, scale = (tensor[None, :, None, None] for tensor in tensors)
+                self._constants[planes.device] = (mean, scale)
             mean, scale = self._constants[planes.device]
             planes = planes.sub_(mean).mul_(scale)
         return planes

@@ -92,17 +92,17 @@ CORRUPTIONS: dict[str, tuple[str, tuple[dict[str, Any], ...]]] = {
 """Name to albumentations' class and its arguments at severities 1 to 5."""
 
 
-def choose(names: Iterable[str], known: Iterable[str] = CORRUPTIONS, where: str = "zoo's corruptions") -> list[str]:
-    """`names` without repeats, ``all`` standing for every one of `known`.
+def choose(names: Iterable[str], choices: Iterable[str] = CORRUPTIONS, where: str = "zoo's corruptions") -> list[str]:
+    """`names` without repeats, with ``all`` for every one of `choices`.
 
     Raises :class:`zoo.errors.UnknownNameError` with the nearest names.
     """
-    known = list(known)
+    choices = list(choices)
     chosen: dict[str, None] = {}
     for name in names:
-        if name != "all" and name not in known:
-            raise unknown("corruption", name, known, where, f"there are {', '.join(known)}, or all")
-        chosen.update(dict.fromkeys(known if name == "all" else [name]))
+        if name != "all" and name not in choices:
+            raise unknown("corruption", name, choices, where, f"there are {', '.join(choices)}, or all")
+        chosen.update(dict.fromkeys(choices if name == "all" else [name]))
     return list(chosen)
 
 

@@ -4,6 +4,8 @@ them.
 
 from __future__ import annotations
 
+import functools
+import operator
 from typing import Any
 
 import numpy as np
@@ -89,22 +91,19 @@ class Resize(Op):
         if planes.device not in self._taps:  # made once per device: the only copies to it
             area = self._interpolation(self.transform, self.size) == 3
             self._taps[planes.device] = [
-                (
-                    axis,
-                    [tuple(torch.from_numpy(part).to(planes.device) for part in tap) for tap in _taps(old, new, area)],
-                )
-                for axis, old, new in zip((2, 3), self.size, self.out, strict=True)
+                (axis, _taps(self.size[axis - 2], self.out[axis - 2], area, planes.device)) for axis in (2, 3)
             ]
         for axis, taps in self._taps[planes.device]:
-            planes = sum(
+            weighted = (
                 planes.index_select(axis, index) * (weight[:, None] if axis == 2 else weight) for index, weight in taps
             )
+            planes = functools.reduce(operator.add, weighted)
         area = self._interpolation(self.transform, self.size) == 3
         halved = tuple(2 * size for size in self.out) == self.size
         return planes if area and not halved else (planes + 0.5).floor_()  # where OpenCV rounds halves up, not to even
 
 
-def _taps(old: int, new: int, area: bool) -> list[tuple[np.ndarray, np.ndarray]]:
+def _taps(old: int, new: int, area: bool, device: torch.device) -> list[tuple[Tensor, Tensor]]:
     """Per tap the source index (int64) and weight (float32) of each of `new` output pixels along an axis of `old`."""
     scale, where = old / new, np.arange(new)
     if not area:
@@ -116,7 +115,10 @@ def _taps(old: int, new: int, area: bool) -> list[tuple[np.ndarray, np.ndarray]]
         start = where * scale
         pixels = [np.floor(start).astype(np.int64) + tap for tap in range(int(np.ceil(scale)) + 1)]
         taps = [(i, np.clip(np.minimum(start + scale, i + 1) - np.maximum(start, i), 0, None) / scale) for i in pixels]
-    return [(index.clip(0, old - 1), weight.astype(np.float32)) for index, weight in taps]
+    return [
+        (torch.from_numpy(i.clip(0, old - 1)).to(device), torch.from_numpy(weight.astype(np.float32)).to(device))
+        for i, weight in taps
+    ]
 
 
 class Normalize(Op):

@@ -110,14 +110,8 @@ class Pad(Op):
 
     def __init__(self, transform: Any, size: tuple[int, int]):
         super().__init__(transform, size)
-        t = transform
-        self.out = tuple(
-            _padded(old, least, divisor)
-            for old, least, divisor in (
-                (size[0], t.min_height, t.pad_height_divisor),
-                (size[1], t.min_width, t.pad_width_divisor),
-            )
-        )
+        height = _padded(size[0], transform.min_height, transform.pad_height_divisor)
+        self.out = (height, _padded(size[1], transform.min_width, transform.pad_width_divisor))
 
     @staticmethod
     def reason(transform: Any, size: tuple[int, int]) -> str:
@@ -160,9 +154,8 @@ class Pad(Op):
             plan.reindex(axis, index)
         if self.transform.border_mode == CONSTANT:
             everywhere = torch.ones(1, 1, dtype=torch.bool, device=plan.rows.device)
-            colour = _packed_colour(
-                np.rint(self.transform.fill)
-            )  # OpenCV rounds a border's colour, NumPy cuts a hole's
+            # OpenCV rounds a border's colour, NumPy cuts a hole's.
+            colour = _packed_colour(np.rint(self.transform.fill))
             rows, cols = outside
             plan.paint.append((rows, everywhere.expand(1, self.out[1]), colour))
             plan.paint.append((everywhere.expand(1, self.out[0]), cols, colour))
@@ -178,7 +171,8 @@ class Pad(Op):
 
 
 def _padded(size: int, least: int | None, divisor: int | None) -> int:
-    return max(size, least) if least is not None else -(-size // divisor) * divisor
+    """`size` padded to at least `least`, or to a multiple of `divisor`; albumentations takes exactly one of the two."""
+    return -(-size // divisor) * divisor if divisor is not None else max(size, least or size)
 
 
 class Crop(Op):

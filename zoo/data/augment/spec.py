@@ -11,10 +11,8 @@ import inspect
 import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from functools import cache
 from typing import Any
 
-from zoo.data.augment import custom
 from zoo.errors import RecipeError, unknown
 
 BORDER_MODES = {"constant": 0, "replicate": 1, "reflect": 2, "reflect_101": 4}
@@ -72,28 +70,18 @@ def build(spec: TransformSpec, where: str = "transforms") -> Any:
 
 def transform_class(name: str, where: str = "transforms") -> type:
     """The class behind a name: one of :mod:`zoo.data.augment.custom`, else albumentations'. Raises UnknownNameError."""
-    classes = _classes()
-    if name not in classes:
-        hint = f"the names are the classes of albumentations, and {' and '.join(custom.classes())}"
-        raise unknown("transform", name, classes, where, hint)
-    return classes[name]
+    from zoo.data.augment.custom import CUSTOM, TRANSFORMS
 
-
-@cache
-def _classes() -> dict[str, type]:
-    module = custom.albumentations()
-    found = {name: value for name, value in vars(module).items() if _is_transform(value, module.BasicTransform)}
-    return {**found, **custom.classes()}
-
-
-def _is_transform(value: object, base: type) -> bool:
-    return isinstance(value, type) and issubclass(value, base) and "apply" in dir(value) and value.__name__[0] != "_"
+    if name not in TRANSFORMS:
+        hint = f"the names are the classes of albumentations, and {' and '.join(CUSTOM)}"
+        raise unknown("transform", name, TRANSFORMS, where, hint)
+    return TRANSFORMS[name]
 
 
 def _arguments(cls: type) -> dict[str, Any]:
     """Accepted arguments and their defaults (``inspect.Parameter.empty`` where there is none)."""
     kinds = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
-    parameters = list(inspect.signature(cls.__init__).parameters.values())[1:]
+    parameters = inspect.signature(cls).parameters.values()
     return {parameter.name: parameter.default for parameter in parameters if parameter.kind in kinds}
 
 

@@ -36,7 +36,7 @@ def find_archive(name: str, roots: Sequence[Path]) -> Path | None:
             for path in (place / folder, place / archive):
                 if path.exists():
                     return path
-    return root if (root := next((r for r in roots if r.name == folder and r.is_dir()), None)) else None
+    return next((root for root in roots if root.name == folder and root.is_dir()), None)
 
 
 def archive_key(path: Path) -> str:
@@ -78,14 +78,14 @@ def _read_unpacked(folder: Path, name: str, shown: Path | None = None) -> Decode
     with readable(folder):
         for split in SPLITS:
             try:
-                data = reader(folder.parent, train=split == "train", download=False)
+                content = reader(folder.parent, train=split == "train", download=False)
             except RuntimeError as error:  # torchvision's word for a file that is missing or has another MD5
                 bad = _first_bad(folder, reader)
                 raise DataError(
                     f"{bad}: missing, truncated or corrupted (MD5); delete {folder} and fetch it again"
                 ) from error
-            splits[split] = (np.ascontiguousarray(data.data), np.array(data.targets, dtype=np.int64))
-    return Decoded(tuple(data.classes), splits, f"CIFAR archive {shown or folder}")
+            splits[split] = (np.ascontiguousarray(content.data), np.array(content.targets, dtype=np.int64))
+    return Decoded(tuple(content.classes), splits, f"CIFAR archive {shown or folder}")
 
 
 def _first_bad(folder: Path, reader: Any) -> Path:

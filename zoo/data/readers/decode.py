@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, TypeVar
 
 import numpy as np
 
@@ -19,8 +19,9 @@ from zoo.data.cache import SPLITS, Decoded
 from zoo.errors import DataError
 
 if TYPE_CHECKING:
-    from PIL.Image import Image
+    from PIL.Image import Image, Transpose
 
+Row = TypeVar("Row")
 # Bytes; a larger source is known by size, time and path, since reading it would take seconds.
 _HASH_LIMIT = 1_000_000_000
 _BATCH = 256  # images per piece of work
@@ -70,7 +71,7 @@ def rgb(image: Image, where: str) -> Image:
     return image if image.mode == "RGB" else image.convert("RGB")
 
 
-def _turn(image: Image) -> int | None:
+def _turn(image: Image) -> Transpose | None:
     """The transposition that the EXIF tag Orientation asks for; None where there is none or it cannot be read."""
     from PIL.Image import Transpose
 
@@ -86,7 +87,7 @@ def _turn(image: Image) -> int | None:
 
 
 def decode_all(
-    rows: Sequence[Any], open_row: Callable[[Any], Any], where: Callable[[int], str], side: int | None
+    rows: Sequence[Row], open_row: Callable[[Row], Path | IO[bytes]], where: Callable[[int], str], side: int | None
 ) -> np.ndarray:
     """Decode pictures, large ones in threads (Pillow releases the interpreter while it decodes): (N, H, W, 3) uint8.
 
@@ -153,16 +154,16 @@ def check(decoded: Decoded, name: str) -> Decoded:
     wanted, side = expected(name)
     (train, labels), (test, test_labels) = (decoded.splits[split] for split in SPLITS)
     if wanted is not None and (wanted != len(decoded.classes) or len(np.unique(labels)) != wanted):
-        have = len(np.unique(labels)) if wanted == len(decoded.classes) else len(decoded.classes)
+        count = len(np.unique(labels)) if wanted == len(decoded.classes) else len(decoded.classes)
         raise DataError(
-            f"{decoded.source}: {have} classes, but {name!r} has {wanted}; rename the folder or mend its labels"
+            f"{decoded.source}: {count} classes, but {name!r} has {wanted}; rename the folder or mend its labels"
         )
     if train.shape[1:] != test.shape[1:]:
         sizes = " and ".join(f"{images.shape[2]}x{images.shape[1]}" for images in (train, test))
         raise DataError(f"{decoded.source}: train and test images differ in size ({sizes} pixels); resize them")
     if side is not None and train.shape[1:3] != (side, side):
-        have = f"{train.shape[2]}x{train.shape[1]}"
-        raise DataError(f"{decoded.source}: images of {have} pixels, but {name!r} has {side}x{side}; rename the folder")
+        size = f"{train.shape[2]}x{train.shape[1]}"
+        raise DataError(f"{decoded.source}: images of {size} pixels, but {name!r} has {side}x{side}; rename the folder")
     check_labels(labels, len(decoded.classes), "train")
     check_labels(test_labels, len(decoded.classes), "test")
     return decoded

@@ -58,6 +58,6 @@ def read_image_folder(root: Path, name: str) -> Decoded:
                 raise DataError(f"{root / split / label}: no images in it ({', '.join(sorted(IMAGE_SUFFIXES))})")
         paths = [path for folder in by_class[split].values() for path in folder]
         labels = np.array([classes.index(c) for c, folder in by_class[split].items() for _ in folder], dtype=np.int64)
-        images = decode_all(paths, lambda path: path, lambda i, paths=paths: str(paths[i]), side)
+        images = decode_all(paths, lambda path: path, [str(path) for path in paths].__getitem__, side)
         splits[split] = (images, labels)
     return Decoded(classes, splits, f"image folder {root}")

@@ -12,7 +12,7 @@ import numpy as np
 
 from zoo.data.cache import SPLITS, Decoded
 from zoo.data.readers.decode import check_labels, decode_all, expected, readable, short
-from zoo.errors import DataError
+from zoo.errors import DataError, Option
 
 CIFAR10_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 IMAGE_COLUMNS = ("img", "image")
@@ -24,23 +24,23 @@ def parquet_files(root: Path) -> dict[str, list[Path]]:
 
     Raises DataError where a split lies in more than one folder, or a shard of "-of-N" is missing.
     """
-    found: dict[str, list[Path]] = {}
+    files: dict[str, list[Path]] = {}
     with readable(root):
         for path in sorted(root.rglob("*.parquet")):
             if any(part.startswith(".") for part in path.relative_to(root).parts):
                 continue
             for split in SPLITS:
                 if re.match(rf"{split}([-_.]|$)", path.name) or (path.parent != root and path.parent.name == split):
-                    found.setdefault(split, []).append(path)
+                    files.setdefault(split, []).append(path)
                     break
-    for split, paths in found.items():
+    for split, paths in files.items():
         if len(folders := sorted({path.parent for path in paths})) > 1:
             raise DataError(
                 f"{root}: {split} files in {folders[0]} and in {folders[1]}; name the one folder that is meant"
             )
         if (total := re.search(r"-of-(\d+)", paths[0].name)) and int(total[1]) != len(paths):
             raise DataError(f"{root}: {len(paths)} of {int(total[1])} {split} shards are there; fetch the missing ones")
-    return found
+    return files
 
 
 def read_parquet(root: Path, name: str) -> Decoded:
@@ -53,9 +53,8 @@ def read_parquet(root: Path, name: str) -> Decoded:
     files = parquet_files(root)
     for split in SPLITS:
         if split not in files:
-            raise DataError(
-                f"{root}: no {split}-*.parquet in it; fetch that file, or pass another folder with --data-dir"
-            )
+            advice = "fetch that file, or pass another folder with "
+            raise DataError(f"{root}: no {split}-*.parquet in it; {advice}", Option("data_dir"))
     _, side = expected(name)
     splits, names = {}, []
     for split in SPLITS:
