@@ -8,7 +8,7 @@ import re
 import traceback
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -107,7 +107,7 @@ class TrainLoader:
             raise RecipeError(f"batch_size {batching.size} is larger than the {self.count} training images")
         if not isinstance(transforms, Augment):
             transforms = make_augment(parse(transforms, "train transforms"), images.shape[1:3], executor)
-        self.executor_name = transforms.executor
+        self.executor_name: Literal["batched", "albumentations"] = transforms.executor
         target = _Target(torch.device(device), dtype, channels_last)
         self._executor = _executor(images, labels, transforms, batching, target, indices, workers)
 

@@ -8,7 +8,7 @@ import hashlib
 import json
 import statistics
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import nn
@@ -23,7 +23,8 @@ from zoo.recipes.recipe import Recipe
 from zoo.utils.distributed import SINGLE_PROCESS, unsynchronised
 from zoo.utils.files import write_first
 
-LAYOUTS = {"nchw": torch.contiguous_format, "channels_last": torch.channels_last}
+Layout = Literal["nchw", "channels_last"]
+LAYOUTS: dict[Layout, torch.memory_format] = {"nchw": torch.contiguous_format, "channels_last": torch.channels_last}
 
 
 LAYOUT_BATCH = 32  # enough work to tell the layouts apart, little enough to take a second or two on a CPU
@@ -32,7 +33,7 @@ LAYOUT_BATCH = 32  # enough work to tell the layouts apart, little enough to tak
 LAYOUT_TURNS = 5
 
 
-def choose_layout(model: nn.Module, recipe: Recipe, device: torch.device, image_shape: tuple[int, int, int]) -> str:
+def choose_layout(model: nn.Module, recipe: Recipe, device: torch.device, image_shape: tuple[int, int, int]) -> Layout:
     """``nchw`` or ``channels_last``, whichever trains a copy of `model` faster here; the mathematics are the same.
 
     The layouts take turns and the median of the turns' ratios counts, so that a machine that slows down slows both, and
@@ -59,7 +60,7 @@ def choose_layout(model: nn.Module, recipe: Recipe, device: torch.device, image_
     return other if slower > 1 else one
 
 
-def remembered_layout(key: dict[str, Any], measure: Callable[[], str]) -> str:
+def remembered_layout(key: dict[str, Any], measure: Callable[[], Layout]) -> Layout:
     """The layout that `measure` once gave for `key` on this machine, measured now if it is the first time.
 
     The layouts differ in the last bits, so a choice made by the clock anew in every run would give one seed two
@@ -84,7 +85,7 @@ def remembered_layout(key: dict[str, Any], measure: Callable[[], str]) -> str:
         raise MachineError(*problem.parts, *advice) from problem
 
 
-def _layout(content: bytes) -> str | None:
+def _layout(content: bytes) -> Layout | None:
     """What a remembered file says; None where it is damaged."""
     with contextlib.suppress(ValueError, KeyError, TypeError):
         layout = json.loads(content)["layout"]

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from zoo.engine.evaluate import autocast
-from zoo.engine.memory_format import LAYOUTS
+from zoo.engine.memory_format import LAYOUTS, Layout
 from zoo.engine.timing import seconds_of
 
 INFERENCE_BATCHES = {"cpu": (32, 128), "cuda": (512, 2048)}
@@ -30,7 +30,7 @@ class Inference:
 
 
 def measure_inference(
-    model: nn.Module, device: torch.device, precision: str, layout: str, image_shape: tuple[int, int, int]
+    model: nn.Module, device: torch.device, precision: str, layout: Layout, image_shape: tuple[int, int, int]
 ) -> Inference:
     """Throughput over at least 0.5 s per batch size, latency over 50 to 200 single images; warmed up, synchronised."""
     model.eval()

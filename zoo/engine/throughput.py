@@ -24,7 +24,7 @@ from zoo.engine.checkpoint import Identity
 from zoo.engine.convolution import use_side_by_side
 from zoo.engine.machine import synchronize
 from zoo.engine.memory import PeakMemory, ResidentPeak
-from zoo.engine.memory_format import LAYOUTS
+from zoo.engine.memory_format import LAYOUTS, Layout
 from zoo.engine.optim import make_optimizer
 from zoo.engine.reporter import Reporter
 from zoo.engine.step import TrainStep
@@ -84,7 +84,7 @@ def measure_training(
     loader: Callable[[int], TrainLoader],
     *,
     device: torch.device,
-    layout: str,
+    layout: Layout,
     compiled: bool,
     seconds: float,
 ) -> Training:

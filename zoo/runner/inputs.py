@@ -18,6 +18,7 @@ from zoo.engine import memory_format
 from zoo.engine.environment import describe
 from zoo.engine.evaluate import EVAL_BATCH
 from zoo.engine.machine import fresh_compiler
+from zoo.engine.memory_format import Layout
 from zoo.errors import Option, RecipeError
 from zoo.recipes.recipe import Recipe
 from zoo.registry.model import Model
@@ -97,7 +98,7 @@ class Inputs:
         torch.manual_seed(derive("init", seed))
         return build(model, self.dataset.num_classes).to(self.settings.device)
 
-    def train_loader(self, layout: str, seed: int, rows: np.ndarray | None = None) -> TrainLoader:
+    def train_loader(self, layout: Layout, seed: int, rows: np.ndarray | None = None) -> TrainLoader:
         """The recipe's batches of the training images, augmented; `rows` of the train split instead of its own."""
         settings = self.settings
         return TrainLoader(
@@ -111,7 +112,7 @@ class Inputs:
             channels_last=layout == "channels_last",
         )
 
-    def eval_loader(self, layout: str, split: str) -> EvalLoader:
+    def eval_loader(self, layout: Layout, split: str) -> EvalLoader:
         """The images of "train" (as many as the test set has), "holdout" or "test", in order, not augmented."""
         part, (train_rows, rows) = self.dataset.train, self.rows
         if split == "train":
@@ -128,7 +129,7 @@ class Inputs:
             channels_last=layout == "channels_last",
         )
 
-    def layout(self, model: nn.Module, definition: dict[str, Any]) -> str:
+    def layout(self, model: nn.Module, definition: dict[str, Any]) -> Layout:
         """The memory layout for `model`, built by `definition`: as asked for, or the faster one here, remembered.
 
         Raises :class:`zoo.errors.MachineError` when the user cache cannot be written.
@@ -138,10 +139,10 @@ class Inputs:
             return settings.layout
         if settings.deterministic:
             return "channels_last"  # the clock decides nothing
-        layout = self._timed_layout(model, definition) if settings.distributed.is_main else ""
-        return settings.distributed.broadcast(layout)
+        layout = self._timed_layout(model, definition) if settings.distributed.is_main else "nchw"
+        return settings.distributed.broadcast(layout)  # the first process'
 
-    def _timed_layout(self, model: nn.Module, definition: dict[str, Any]) -> str:
+    def _timed_layout(self, model: nn.Module, definition: dict[str, Any]) -> Layout:
         recipe, device = self.recipe, self.settings.device
         key = {
             "definition": definition,

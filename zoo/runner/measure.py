@@ -49,7 +49,7 @@ class Speed:
     peak_share: float
 
 
-def train(model: Model, inputs: Inputs, seconds: float) -> tuple[nn.Module, str, throughput.Training]:
+def train(model: Model, inputs: Inputs, seconds: float) -> tuple[nn.Module, memory_format.Layout, throughput.Training]:
     """The training half of :func:`measure`: the network, its memory layout, its speeds."""
     module = inputs.build(model, 0)
     layout = inputs.layout(module, definition(model))

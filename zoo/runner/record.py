@@ -12,7 +12,7 @@ from zoo.engine import speed, train
 from zoo.engine.counts import count_activation_bytes, count_macs, count_parameters
 from zoo.engine.evaluate import Evaluation
 from zoo.registry.model import Model
-from zoo.results.schema import Metrics, ModelPart, SpeedPart
+from zoo.results.schema import DatasetPart, Metrics, ModelPart, SpeedPart
 from zoo.runner.inputs import Inputs
 
 
@@ -35,6 +35,19 @@ def describe_model(
         macs=count_macs(model, shape, device),
         activation_bytes=count_activation_bytes(model, shape, device, inputs.recipe.precision),
         notes=notes.of(model),
+    )
+
+
+def describe_dataset(inputs: Inputs) -> DatasetPart:
+    """The dataset as the result has it, with the numbers of images that the recipe uses."""
+    dataset, (train_rows, holdout_rows) = inputs.dataset, inputs.rows
+    return DatasetPart(
+        name=dataset.name,
+        fingerprint=dataset.fingerprint,
+        classes=list(dataset.classes),
+        train_images=len(train_rows),
+        holdout_images=len(holdout_rows),
+        test_images=len(dataset.test),
     )
 
 

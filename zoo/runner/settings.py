@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 
@@ -21,8 +22,8 @@ class Settings:
     """
 
     device: torch.device
-    layout: str  # auto, nchw or channels_last
-    executor: str  # auto, batched or albumentations
+    layout: Literal["auto", "nchw", "channels_last"]
+    executor: Literal["auto", "batched", "albumentations"]
     workers: int
     compiled: bool
     deterministic: bool

@@ -32,7 +32,8 @@ def bench(runs: Sequence[Run], inputs: Inputs, reporter: Reporter) -> list[Resul
     """
     identities = {run.model.name: identity_of(run.model, inputs) for run in runs}
     distributed = inputs.settings.distributed
-    results = []
+    results: list[Result] = []
+    result: Result | None
     for number, run in enumerate(runs, 1):
         reporter.run(run, number, len(runs))
         identity = identities[run.model.name]
@@ -46,7 +47,7 @@ def bench(runs: Sequence[Run], inputs: Inputs, reporter: Reporter) -> list[Resul
                 if distributed.is_main:
                     remove_leftovers(run.folder.path)
                 result = run_one(run, inputs, reporter, identity=identity)
-        if distributed.is_main:
+        if distributed.is_main and result is not None:
             reporter.finished(run, result, was_done)
             results.append(result)
     return results

@@ -11,6 +11,7 @@ that (seed, epoch, transform, column) names, so it is the same for any batch siz
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
 import numpy as np
 import torch
@@ -92,7 +93,7 @@ class BatchedAugment:
     :class:`zoo.errors.RecipeError` where a crop is larger than the image that reaches it.
     """
 
-    executor = "batched"
+    executor: Final = "batched"
 
     def __init__(self, specs: Sequence[TransformSpec], size: tuple[int, int] = (32, 32)):
         self.size = self.out_size = size

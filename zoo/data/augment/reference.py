@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
@@ -22,7 +22,7 @@ class ReferenceAugment:
     The object pickles as its list.
     """
 
-    executor = "albumentations"
+    executor: Final = "albumentations"
 
     def __init__(self, specs: Sequence[TransformSpec]):
         self.specs = tuple(specs)
