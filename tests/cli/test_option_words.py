@@ -13,7 +13,7 @@ import zoo
 
 ROOT = Path(zoo.__file__).parent
 APART = {"export/card.py"}  # a model card shows commands
-TODO = {"data", "render", "results"}
+TODO = {"data"}
 PACKAGES = sorted(path.name for path in ROOT.iterdir() if path.is_dir() and path.name not in ("cli", "__pycache__"))
 
 
