@@ -46,7 +46,7 @@ def _csv(records: Sequence[Record], notes: Sequence[str]) -> str:
     text = io.StringIO(newline="")
     writer = csv.DictWriter(text, [field.name for field in dataclasses.fields(Record)], lineterminator="\n")
     writer.writeheader()
-    writer.writerows(map(dataclasses.asdict, records))
+    writer.writerows(dataclasses.asdict(record) for record in records)
     return text.getvalue()
 
 

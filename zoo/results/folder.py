@@ -159,7 +159,7 @@ def _in_words(problem: ValidationError) -> str:
     if first["type"] == "union_tag_not_found":
         return "status: field required"
     if first["type"] == "union_tag_invalid":
-        return f"status: input should be {first['ctx']['expected_tags'].replace(', ', ' or ')}"
+        return f"status: input should be {first.get('ctx', {})['expected_tags'].replace(', ', ' or ')}"
     if len(keys) == 1 and first["type"] != "missing" and (first["input"] is None or first["type"] == "none_required"):
         return f"{keys[0]}: {'null' if first['input'] is None else 'not null'} in a {status} run"
     return f"{'.'.join(map(str, keys)) or 'the file'}: {first['msg'].removeprefix('Value error, ').lower()}"
