@@ -8,7 +8,7 @@ from pathlib import Path
 
 from zoo.explain.sheets import Picture
 from zoo.explain.subject import Subject
-from zoo.render.marks import TEST_NOTE
+from zoo.render.marks import TEST_NOTE, ends, percent
 from zoo.utils.files import write_atomic
 from zoo.utils.stats import wilson_interval
 
@@ -42,8 +42,7 @@ def write_page(subject: Subject, folder: Path, pictures: Mapping[str, Picture], 
 def _facts(subject: Subject) -> list[tuple[str, str]]:
     result, evaluation = subject.run.result, subject.evaluation
     hits = len(subject.labels) - len(subject.mistakes)
-    low, high = wilson_interval(hits, len(subject.labels))
-    between = f"95 % Wilson interval {100 * low:.2f} to {100 * high:.2f}"
+    between = f"95 % Wilson interval {ends(wilson_interval(hits, len(subject.labels)))}"
     facts = [
         ("model", f"{subject.run.model.name}: {subject.run.model.label}"),
         ("norm", subject.norm_label),
@@ -52,14 +51,14 @@ def _facts(subject: Subject) -> list[tuple[str, str]]:
         ("trained on", f"{result.dataset.name}, {result.dataset.train_images:,} images"),
         ("weights", f"of {subject.chosen}"),
         ("test images", f"{len(subject.labels):,} of {subject.data.name}, {len(subject.mistakes):,} misclassified"),
-        ("accuracy", f"{100 * evaluation.accuracy:.2f} %, {between}"),
+        ("accuracy", f"{percent(evaluation.accuracy)} %, {between}"),
         ("loss, ECE", f"{evaluation.loss:.4f} nats, {evaluation.expected_calibration_error():.4f}"),
         ("parameters", f"{result.model.parameters:,}"),
     ]
     if augmented := subject.run.tta.words:
         facts.append(("answers", f"the {augmented}; Grad-CAM is of the image alone"))
     if not subject.own:
-        facts.append((f"on {result.dataset.name}", f"{100 * result.test.accuracy:.2f} % when it was trained"))
+        facts.append((f"on {result.dataset.name}", f"{percent(result.test.accuracy)} % when it was trained"))
     return facts
 
 

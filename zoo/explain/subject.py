@@ -16,7 +16,7 @@ from zoo.data.test_sets import ShiftedSet
 from zoo.engine.evaluate import EVAL_BATCH, Evaluation, evaluate
 from zoo.engine.machine import exact_float32
 from zoo.errors import DataError, ResultError
-from zoo.render.marks import TEST_MARK
+from zoo.render.marks import percent, test_mark
 from zoo.results.folder import load_predictions
 from zoo.results.history import EpochRow, load_history
 from zoo.trained.load import TrainedRun
@@ -63,10 +63,10 @@ class Subject:
     def line(self) -> str:
         """The run and its accuracy in one line, which stands on every picture."""
         result = self.run.result
-        mark = TEST_MARK if result.selection.split == "test" else ""
+        mark = test_mark(result.selection.split)
         return (
             f"{self.run.model.name} ({self.norm_label}), recipe {result.recipe.slug}, seed {result.seed}: "
-            f"{100 * self.evaluation.accuracy:.2f} %{mark} of {len(self.labels):,} {self.data.name} test images"
+            f"{percent(self.evaluation.accuracy)} %{mark} of {len(self.labels):,} {self.data.name} test images"
         )
 
     @cached_property
@@ -170,7 +170,7 @@ def _differs(run: TrainedRun, evaluation: Evaluation) -> str | None:
     if differing <= few:
         return None
     return (
-        f"{differing:,} of {images:,} {how} (accuracy stored {100 * stored.accuracy:.2f} %, "
-        f"now {100 * evaluation.accuracy:.2f} %): another processor or GPU, another version of torch, "
+        f"{differing:,} of {images:,} {how} (accuracy stored {percent(stored.accuracy)} %, "
+        f"now {percent(evaluation.accuracy)} %): another processor or GPU, another version of torch, "
         "or weights that are not this run's"
     )

@@ -15,7 +15,7 @@ from zoo.export.check import Check
 from zoo.export.formats import Format
 from zoo.export.graph import Normalisation
 from zoo.registry.model import registry_name
-from zoo.render.marks import TEST_MARK, TEST_NOTE
+from zoo.render.marks import TEST_NOTE, ends, percent, test_mark
 from zoo.results.schema import Result
 from zoo.trained.load import TrainedRun
 from zoo.utils.stats import wilson_interval
@@ -107,23 +107,17 @@ def _sections(run: TrainedRun, facts: Mapping[str, Any], chosen: Format, check: 
 
 def _figures(run: TrainedRun) -> Iterator[tuple[str, str]]:
     result, test = run.result, run.result.test
-    low, high = wilson_interval(test.correct, test.images)
-    what = f"test accuracy{f' ({augmented})' if (augmented := run.tta.words) else ''}"
-    yield (
-        what,
-        (
-            f"{100 * test.accuracy:.2f} %{_mark(result)} of {test.images:,} images "
-            f"(95 % Wilson interval {100 * low:.2f} to {100 * high:.2f})"
-        ),
-    )
+    interval = ends(wilson_interval(test.correct, test.images))
+    accuracy = f"{percent(test.accuracy)} %{_mark(result)} of {test.images:,} images (95 % Wilson interval {interval})"
+    yield f"test accuracy{f' ({augmented})' if (augmented := run.tta.words) else ''}", accuracy
     if test.top5_accuracy is not None:
-        yield "top-5 accuracy", f"{100 * test.top5_accuracy:.2f} %"
+        yield "top-5 accuracy", f"{percent(test.top5_accuracy)} %"
     yield "cross-entropy", f"{test.loss:.4f} nats"
     yield "expected calibration error, 15 bins", f"{test.ece:.4f}"
     if test.brier is not None:
         yield "Brier score", f"{test.brier:.4f}"
     if result.holdout:
-        yield "held-out accuracy", f"{100 * result.holdout.accuracy:.2f} % of {result.holdout.images:,} images"
+        yield "held-out accuracy", f"{percent(result.holdout.accuracy)} % of {result.holdout.images:,} images"
     yield "multiply-accumulates of an image", f"{result.model.macs:,}"
     speed = result.speed
     if speed.train_images_per_second is not None:
@@ -189,7 +183,7 @@ def _command(result: Result) -> str:
 
 
 def _mark(result: Result) -> str:
-    return f" {TEST_MARK}" if result.selection.split == "test" else ""
+    return f" {test_mark(result.selection.split)}".rstrip()
 
 
 def _note(result: Result) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from zoo.comparison.row import Row
+from zoo.render import marks
 from zoo.render.comparison import METRICS, plus_minus
 
 
@@ -71,7 +72,7 @@ def largest(rows: Sequence[Row], columns: Sequence[Column]) -> dict[str, float]:
 
 def number(value: float | None, shape: str, factor: float = 1.0) -> str:
     """`value` times `factor` in `shape`, with a true minus sign; an en dash for None."""
-    return "–" if value is None else shape.format(value * factor).replace("-", "−")
+    return "–" if value is None else marks.number(value, shape, factor).replace("-", "−")
 
 
 def percent(value: float | None) -> str:
@@ -80,15 +81,10 @@ def percent(value: float | None) -> str:
 
 
 def spread(interval: tuple[float, float] | None, kind: str | None) -> str:
-    """A 95 % interval in points: plus-minus where it lies evenly about the mean, else its two ends."""
-    if interval is None:
-        return ""
-    low, high = interval
-    if kind == "binomial":  # does not lie evenly about the accuracy
-        return f"{100 * low:.2f} to {100 * high:.2f}"
-    return f"± {50 * (high - low):.2f}"
+    """A 95 % interval in points as :func:`zoo.render.marks.spread` writes it; empty for None."""
+    return "" if interval is None else marks.spread(interval, kind)
 
 
 def p_value(value: float | None) -> str:
-    """Three decimals, and no p of zero."""
-    return "< 0.001" if value is not None and value < 0.001 else number(value, "{:.3f}")
+    """Three decimals, and no p of zero; an en dash for None."""
+    return "–" if value is None else marks.p_value(value)
