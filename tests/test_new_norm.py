@@ -14,17 +14,6 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-COPIED = (
-    "zoo",
-    "tests",
-    "docs",
-    "benchmarks",
-    "registry.yaml",
-    "setup.cfg",
-    "README.md",
-    "CHANGELOG.md",
-    "CONTRIBUTING.md",
-)
 CODE = '''"""A norm that a test adds."""
 
 from torch import nn
@@ -71,13 +60,13 @@ def tree(tmp_path: Path) -> Path:
     """A copy of the tree that has the norm."""
     folder = tmp_path / "tree"
     folder.mkdir()
-    for name in COPIED:
-        source = ROOT / name
-        if source.is_dir():
-            ignored = shutil.ignore_patterns("__pycache__", ".*", "*.png")
-            shutil.copytree(source, folder / name, symlinks=True, ignore=ignored)
-        else:
-            shutil.copy2(source, folder / name)
+    tracked = subprocess.check_output(
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"], cwd=ROOT, text=True
+    )
+    for name in filter(None, tracked.split("\0")):
+        if (ROOT / name).is_file():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, folder / name, follow_symlinks=False)
     (folder / "zoo" / "norms" / "throwaway.py").write_text(CODE)
     registry = folder / "registry.yaml"
     before, architectures = registry.read_text().split("\narchitectures:\n")
