@@ -9,7 +9,7 @@ ROOT = Path(__file__).parents[1]
 MODULES = sorted((ROOT / "zoo").rglob("*.py"))
 LINES, PARAMETERS, MODULE_LINES, LOOP_LINES = 80, 10, 320, 40
 # Functions that are still too large, as "module:function". Remove a line when its function is small enough.
-TOO_LONG = {}
+TOO_LONG: set[str] = set()
 TOO_MANY_PARAMETERS: set[str] = set()
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
