@@ -22,6 +22,7 @@ class Average(Protocol):
 
     def state_dict(self) -> dict[str, Any]:
         """All that a resumed run needs."""
+        ...
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from there."""
@@ -65,13 +66,13 @@ def _follow(average: nn.Module, model: nn.Module, share: float) -> None:
     """Move every number of `average` by `share` of the way to that of `model`; what has no fraction is copied."""
     mine, trained = [], []
     with torch.no_grad():
-        for one, other in zip(_tensors(average), _tensors(model), strict=True):
-            if one.is_floating_point():
-                mine.append(one)
-                trained.append(other)
+        for averaged, current in zip(_tensors(average), _tensors(model), strict=True):
+            if averaged.is_floating_point():
+                mine.append(averaged)
+                trained.append(current)
             else:
-                one.copy_(other)
-        torch._foreach_lerp_(mine, trained, share)
+                averaged.copy_(current)
+        torch._foreach_lerp_(mine, trained, share)  # pyright: ignore[reportPrivateImportUsage] no public name
 
 
 def _tensors(model: nn.Module) -> list[Tensor]:
@@ -97,7 +98,8 @@ class Lookahead:
             return
         stays = self.config.decay**self.config.every * done**self.config.power
         _follow(self.evaluated, self.model, 1 - stays)
-        torch._foreach_copy_(_tensors(self.model), _tensors(self.evaluated))
+        evaluated = _tensors(self.evaluated)
+        torch._foreach_copy_(_tensors(self.model), evaluated)  # pyright: ignore[reportPrivateImportUsage] no public name
 
     def state_dict(self) -> dict[str, Any]:
         """The slow weights and the count of steps."""

@@ -26,7 +26,7 @@ def count_macs(model: nn.Module, image_shape: tuple[int, int, int], device: torc
     finally:
         torch.backends.mha.set_fastpath_enabled(fused)
     model.train(was_training)
-    return counter.get_total_flops() // 2
+    return int(counter.get_total_flops()) // 2
 
 
 def count_activation_bytes(

@@ -81,7 +81,7 @@ class Evaluation:
         return float(np.abs(gaps).sum() / len(confidence))
 
 
-def autocast(device: torch.device, precision: str) -> contextlib.AbstractContextManager:
+def autocast(device: torch.device, precision: str) -> contextlib.AbstractContextManager[object]:
     """Mixed precision for the forward pass; nothing for fp32."""
     dtype = AUTOCAST_TYPES.get(precision)
     return torch.autocast(device.type, dtype=dtype) if dtype else contextlib.nullcontext()
@@ -135,7 +135,8 @@ class BatchStatistics(nn.Module):
         """Logits of `images`, by the statistics of this batch alone."""
         for buffer, value in self.kept:
             buffer.copy_(value)
-        return self.model(images)
+        logits: Tensor = self.model(images)
+        return logits
 
 
 def _keeps_statistics(layer: nn.Module) -> bool:

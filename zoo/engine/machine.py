@@ -83,7 +83,8 @@ def configure_arithmetic(deterministic: bool) -> None:
     if deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(deterministic)
-    torch.utils.deterministic.fill_uninitialized_memory = False  # nothing here reads what it did not write
+    # Nothing here reads what it did not write. The module's class defines it, which its types leave out.
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     torch.backends.cudnn.benchmark = False  # it picks algorithms by the clock
 
 

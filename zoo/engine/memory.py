@@ -38,17 +38,17 @@ class ResidentPeak:
     """Peak resident set of this process since construction (Linux)."""
 
     def __init__(self) -> None:
-        self.known = True
+        self.reported = True
         if allocator["malloc"]:  # what earlier work freed is still resident, and would count
             ctypes.CDLL(None).malloc_trim(0)
         try:
             Path("/proc/self/clear_refs").write_text("5")  # resets VmHWM, see proc(5)
         except OSError:
-            self.known = False
+            self.reported = False
 
     def read(self) -> int | None:
         """Bytes, or None where the system does not tell."""
-        if not self.known:
+        if not self.reported:
             return None
         line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM:"))
         return int(line.split()[1]) * 1024

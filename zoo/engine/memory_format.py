@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import functools
 import hashlib
 import json
 import statistics
@@ -25,11 +26,7 @@ from zoo.utils.files import write_first
 
 Layout = Literal["nchw", "channels_last"]
 LAYOUTS: dict[Layout, torch.memory_format] = {"nchw": torch.contiguous_format, "channels_last": torch.channels_last}
-
-
 LAYOUT_BATCH = 32  # enough work to tell the layouts apart, little enough to take a second or two on a CPU
-
-
 LAYOUT_TURNS = 5
 
 
@@ -43,21 +40,20 @@ def choose_layout(model: nn.Module, recipe: Recipe, device: torch.device, image_
     generator = torch.Generator().manual_seed(0)
     images = torch.randn(batch, *image_shape, generator=generator).to(device)
     labels = torch.zeros(batch, dtype=torch.int64, device=device)
-    steps, seconds = {}, {}
+    steps: dict[Layout, Callable[[], object]] = {}
+    seconds: dict[Layout, list[float]] = {name: [] for name in LAYOUTS}
     for name, layout in LAYOUTS.items():
         twin = unsynchronised(copy.deepcopy(model)).to(memory_format=layout).train()
         use_side_by_side(twin, device, recipe.precision, compiled=False)
         step = TrainStep(twin, make_optimizer(twin, recipe.optimizer), recipe, device, distributed=SINGLE_PROCESS)
-        steps[name] = (step, images.contiguous(memory_format=layout))
-        seconds[name] = []
+        steps[name] = functools.partial(step, images.contiguous(memory_format=layout), labels, 0.5)
     for turn in range(1 + LAYOUT_TURNS):
-        for name, (step, batch_images) in steps.items():
-            taken = seconds_of(lambda step=step, x=batch_images: step(x, labels, 0.5), device)
+        for name, work in steps.items():
+            taken = seconds_of(work, device)
             if turn > 0:  # the first step of each allocates and picks kernels
                 seconds[name].append(taken)
-    one, other = LAYOUTS
-    slower = statistics.median(a / b for a, b in zip(seconds[one], seconds[other], strict=True))
-    return other if slower > 1 else one
+    pairs = zip(seconds["nchw"], seconds["channels_last"], strict=True)
+    return "channels_last" if statistics.median(nchw / other for nchw, other in pairs) > 1 else "nchw"
 
 
 def remembered_layout(key: dict[str, Any], measure: Callable[[], Layout]) -> Layout:

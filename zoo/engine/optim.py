@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import inspect
 import math
+from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import nn
 
 from zoo.errors import MachineError
 from zoo.recipes import schema
+
+Schedule = schema.Constant | schema.Cosine | schema.OneCycle | schema.Step | schema.Plateau
 
 
 def make_optimizer(model: nn.Module, config: schema.SGD | schema.AdamW | schema.Muon) -> torch.optim.Optimizer:
@@ -39,25 +43,25 @@ def make_optimizer(model: nn.Module, config: schema.SGD | schema.AdamW | schema.
     )
 
 
-def _sgd(groups: list[dict], config: schema.SGD) -> torch.optim.SGD:
-    made = torch.optim.SGD(groups, lr=config.lr, momentum=config.momentum, nesterov=config.nesterov, fused=True)
+def _sgd(groups: list[dict[str, Any]], config: schema.SGD) -> torch.optim.SGD:
+    optimizer = torch.optim.SGD(groups, lr=config.lr, momentum=config.momentum, nesterov=config.nesterov, fused=True)
     # torch takes uninitialised memory for them in its first step, and leaves it so where fp16 overflows in that step.
-    for group in made.param_groups if config.momentum else ():
+    for group in optimizer.param_groups if config.momentum else ():
         for parameter in group["params"]:
-            made.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
-    return made
+            optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
+    return optimizer
 
 
-def _muon() -> type[torch.optim.Optimizer]:
+def _muon() -> Callable[..., torch.optim.Optimizer]:
     import timm.optim  # half a second that no other recipe waits for
 
-    kind = getattr(timm.optim, "Muon", None)
+    kind: Callable[..., torch.optim.Optimizer] | None = getattr(timm.optim, "Muon", None)
     if kind is None or "fallback_lr_scale" not in inspect.signature(kind).parameters:
         raise MachineError(f"optimizer muon needs timm 1.0.27 or later, here is {timm.__version__}; update timm")
     return kind
 
 
-def lr_factor(schedule: schema.Section, epoch: float, epochs: int) -> float:
+def lr_factor(schedule: Schedule, epoch: float, epochs: int) -> float:
     """The learning rate at `epoch` (a real number: 1.5 is the middle of the second epoch) as a fraction of the peak.
 
     A closed form, so that a resumed run needs no scheduler state. ``plateau`` depends on losses: here it only warms up.
@@ -72,7 +76,7 @@ def lr_factor(schedule: schema.Section, epoch: float, epochs: int) -> float:
         progress = (epoch - schedule.warmup_epochs) / (epochs - schedule.warmup_epochs)
         return _line(schedule.final_factor, 1.0, (1 + math.cos(math.pi * progress)) / 2)
     if isinstance(schedule, schema.Step):
-        return schedule.factor ** sum(epoch >= milestone for milestone in schedule.milestones)
+        return float(schedule.factor ** sum(epoch >= milestone for milestone in schedule.milestones))
     return 1.0
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -50,7 +51,7 @@ def layer_table(model: nn.Module, image_shape: tuple[int, int, int] = IMAGE_SHAP
     """
     layers: list[Layer] = []
 
-    def note(name: str) -> object:
+    def note(name: str) -> Callable[[nn.Module, object, object], None]:
         def hook(module: nn.Module, inputs: object, output: object) -> None:
             if isinstance(output, torch.Tensor):
                 own = sum(parameter.numel() for parameter in module.parameters(recurse=False))

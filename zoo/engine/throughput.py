@@ -119,7 +119,12 @@ def measure_training(
     last = recipe.selection.model_copy(update={"rule": "last"})  # nothing is evaluated that could choose
     part = recipe.model_copy(update={"epochs": EPOCHS, "schedule": schedule, "selection": last})
     used = SettingsPart(
-        device=str(device), layout=layout, compiled=compiled, executor="batched", workers=0, deterministic=False
+        device=str(device),
+        layout=layout,
+        compiled=compiled,
+        executor="batched",
+        workers=0,
+        deterministic=False,
     )
     turns = _Turns(step, batch, device)
     # `model` and the twin, which has its gradients and its optimizer's state by now, are no part of one training.
@@ -136,6 +141,7 @@ def measure_training(
             identity=Identity({}, used),
             reporter=turns,
         )
+    peak = memory.read() if memory else None
     pairs = turns.pairs[1:]  # the first window warms up caches, allocators and compilers
     if not pairs:
         advice = ("mend the model, or try ", Option("set", "precision=fp32"))
@@ -147,7 +153,7 @@ def measure_training(
         windows=len(pairs),
         executor=batches.executor_name,
         compile_seconds=first_step if compiled else None,
-        device_peak_bytes=memory.read() - held if memory else None,
+        device_peak_bytes=None if peak is None else peak - held,
         resident_peak_bytes=resident.read(),
     )
 
