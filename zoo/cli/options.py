@@ -9,7 +9,7 @@ import signal
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import click
 
@@ -167,8 +167,8 @@ class Training:
     dataset: str | None
     data_dir: str | None
     device: str
-    layout: str
-    executor: str
+    layout: Literal["auto", "nchw", "channels_last"]
+    executor: Literal["auto", "batched", "albumentations"]
     workers: int
     compiled: bool
     deterministic: bool
