@@ -23,4 +23,4 @@ def test_choices_are_those_of_the_engine() -> None:
     assert choices(bench, "layout") == ["auto", *LAYOUTS]
     assert choices(bench, "executor") == list(EXECUTORS)
     assert choices(compare, "style") == list(FORMATS)
-    assert choices(evaluate, "style") == list(robustness.FORMATS)
+    assert choices(evaluate, "style") == list(robustness.STYLES)

@@ -65,7 +65,7 @@ def test_curve_is_mean_and_range_of_the_stored_histories() -> None:
     runs = read_runs(BENCHMARKS / "results", recipe=RECIPE)
     (group,) = group_runs(runs)
     for row in group.rows:
-        curve = curves.curve_of(row, runs)
+        curve = curves.curve_of(row)
         files = sorted((BENCHMARKS / "results" / "cifar10-jpeg" / RECIPE / row.model).glob("seed*/history.csv"))
         columns = [list(csv.DictReader(file.read_text().splitlines())) for file in files]
         assert curve.seeds == len(files) == 3
@@ -83,9 +83,9 @@ def test_diverged_seeds_are_not_in_the_mean_and_are_marked(tmp_path: Path, texts
     runs = [store(tmp_path, "a_bn", 0, 9000), store(tmp_path, "a_bn", 1, None, epochs=2)]
     runs += [store(tmp_path, "b_bn", 0, None, epochs=0)]
     group = only_group(group_runs(runs))
-    curve = curves.curve_of(group.rows[0], runs)
+    curve = curves.curve_of(group.rows[0])
     assert (curve.seeds, curve.mean, curve.stopped) == (1, [25.0, 50.0, 75.0], [(2, 51.0)])
-    curves.draw(group, runs, True, 1, tmp_path / "a.svg")
+    curves.draw(group, True, 1, tmp_path / "a.svg")
     assert any("a_bn (1 of 2 diverged, marked ×)" in text for text in texts)
     assert any("b_bn (1 of 1 diverged)" in text for text in texts)
 
@@ -96,7 +96,7 @@ def test_damaged_history_is_said(tmp_path: Path, damage: str, words: str) -> Non
     lines = run.folder.history.read_text().splitlines(keepends=True)
     run.folder.history.unlink() if damage == "gone" else run.folder.history.write_text("".join(lines[:-1]))
     with pytest.raises(ResultError, match=words):
-        curves.curve_of(group_runs([run])[0].rows[0], [run])
+        curves.curve_of(group_runs([run])[0].rows[0])
 
 
 @pytest.mark.parametrize(
@@ -181,7 +181,7 @@ def test_a_model_in_two_rows_is_in_no_figure(tmp_path: Path) -> None:
     group = two_machines("a_bn")
     for draw in (
         lambda path: bars.draw(group, 1, path),
-        lambda path: curves.draw(group, [], False, 1, path),
+        lambda path: curves.draw(group, False, 1, path),
         lambda path: pareto.draw(group, ("parameters",), 1, path),
     ):
         with pytest.raises(ResultError, match=f"a_bn stands in 2 rows of {STANDARD_SLUG}"):
@@ -256,7 +256,7 @@ def test_labels_are_text_in_every_figure(tmp_path: Path, texts: list[str]) -> No
     runs = [store(tmp_path, f"m{n}_bn", 0, 9000 - n, model__label=label) for n, label in enumerate(LABELS)]
     group = only_group(group_runs(runs))
     draws = {
-        "curves": lambda path: curves.draw(group, runs, False, 1, path),
+        "curves": lambda path: curves.draw(group, False, 1, path),
         "pareto": lambda path: pareto.draw(group, ("speed", "parameters"), 1, path),
         "bars": lambda path: bars.draw(group, 1, path),
     }
@@ -306,7 +306,7 @@ def test_selection_on_the_test_set_is_marked_everywhere(tmp_path: Path, texts: l
     group = only_group(group_runs(runs))
     marked = batches({2: 0.1, 8: 0.1}, selection__split="test")
     for draw in (
-        lambda path: curves.draw(group, runs, False, 1, path),
+        lambda path: curves.draw(group, False, 1, path),
         lambda path: pareto.draw(group, ("parameters",), 1, path),
         lambda path: bars.draw(group, 1, path),
         lambda path: batch_size.draw(*by_size(marked), 1, path),

@@ -77,7 +77,7 @@ def curves(selection: options.Selection, out: Path, formats: tuple[str, ...], co
     from zoo.render.plots.curves import draw
     from zoo.render.plots.sheet import only_group
 
-    _write(files, draw, only_group(compare(stored)), stored, rates, int(columns))
+    _write(files, draw, only_group(compare(stored)), rates, int(columns))
 
 
 @click.command()

@@ -113,12 +113,6 @@ def _budget(result: Result) -> dict[str, Any]:
     return {key: value for key, value in result.recipe.tuned.items() if key != "model"}
 
 
-def _values(result: Result, budget: dict[str, Any]) -> dict[str, str]:
-    """What tuning found for the model of `result`, by dotted key."""
-    flat = flatten(result.recipe.content)
-    return {key: f"{flat[key]:g}" for key in budget["over"]}
-
-
 def _mixed(groups: Sequence[Sequence[_Run]], seconds_to: float | None) -> Group:
     """One group of all, that ranks nothing: each row says where its data set and its recipe differ from the others'."""
     letters: dict[str, str] = {}
@@ -157,16 +151,11 @@ def _mixed(groups: Sequence[Sequence[_Run]], seconds_to: float | None) -> Group:
 
 
 @dataclass(frozen=True)
-class _Run:
+class _Run(Stored):
     """A run with what it is grouped by, worked out once."""
 
-    stored: Stored
     definition: str
     machine: str
-
-    @property
-    def result(self) -> Result:
-        return self.stored.result
 
 
 def _once(runs: Iterable[Stored], once_each: bool) -> list[_Run]:
@@ -174,7 +163,7 @@ def _once(runs: Iterable[Stored], once_each: bool) -> list[_Run]:
     kept: dict[tuple[str, ...], _Run] = {}
     for run in runs:
         result = run.result
-        candidate = _Run(run, json.dumps(result.model.definition, sort_keys=True), _machine(result))
+        candidate = _Run(result, run.folder, json.dumps(result.model.definition, sort_keys=True), _machine(result))
         who = (result.dataset.fingerprint, result.recipe.fingerprint, result.model.name, candidate.definition)
         where = "any machine" if once_each else candidate.machine
         first = kept.setdefault((*who, where, str(result.seed)), candidate).result
@@ -224,9 +213,12 @@ def _rows(
         by_model[run.result.model.name, run.definition, run.result.recipe.fingerprint].append(run)
     rows = []
     for members, machine in itertools.chain.from_iterable(map(_by_machine, by_model.values())):
-        stored, timed = ([run.stored for run in members if where in (None, run.machine)] for where in (None, machine))
-        row = row_of(stored, timed, letters.setdefault(machine, _letter(len(letters))), seconds_to)
-        rows.append(row if budget is None else replace(row, differs=_values(stored[0].result, budget)))
+        timed = [run for run in members if run.machine == machine]
+        row = row_of(members, timed, letters.setdefault(machine, _letter(len(letters))), seconds_to)
+        if budget is not None:
+            content = flatten(members[0].result.recipe.content)
+            row = replace(row, differs={key: f"{content[key]:g}" for key in budget["over"]})
+        rows.append(row)
     return rows
 
 
@@ -242,10 +234,7 @@ def _by_machine(runs: Sequence[_Run]) -> list[tuple[Sequence[_Run], str]]:
 
 
 def _ranked(rows: Iterable[Row]) -> list[Row]:
-    def key(row: Row) -> tuple[bool, float, str]:
-        return bool(row.diverged), -(row.accuracy if row.accuracy is not None else -1.0), row.model
-
-    return sorted(rows, key=key)
+    return sorted(rows, key=lambda row: (bool(row.diverged), 1.0 if row.accuracy is None else -row.accuracy, row.model))
 
 
 def _against(rows: list[Row], baseline: str, first: Result) -> list[Row]:

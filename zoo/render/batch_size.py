@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from zoo.comparison.row import Row
-from zoo.render.document import as_csv, as_json, document
-from zoo.render.marks import SEEDS_NOTE, TEST_NOTE, accuracy, test_mark
+from zoo.render.document import RECORDS, document
+from zoo.render.marks import accuracy, interval_notes, selection_notes, test_mark
 from zoo.studies.batch_size import BatchSizes
 
 
@@ -22,17 +22,15 @@ def render(study: BatchSizes, style: str) -> str:
         for model, rows in study.rows().items()
         for size, row in rows.items()
     ]  # fmt: skip
-    if style in ("json", "csv"):
-        return (as_json if style == "json" else as_csv)(records)
+    if style in RECORDS:
+        return RECORDS[style](records)
     cells = [
         {"model": model} | {f"batch {size}": _error(rows[size]) for size in study.groups}
         for model, rows in study.rows().items()
     ]
     cells.append({"model": "learning rate"} | {f"batch {size}": f"{rate:.6g}" for size, rate in study.rates.items()})
-    cells.append(
-        {"model": "recipe"}
-        | {f"batch {size}": f"{group.recipe_fingerprint[:8]}" for size, group in study.groups.items()}
-    )
+    fingerprints = {f"batch {size}": group.recipe_fingerprint[:8] for size, group in study.groups.items()}
+    cells.append({"model": "recipe"} | fingerprints)
     title = f"test error % by training batch size: {study.dataset}, recipe {study.recipe}, {study.epochs} epochs"
     return document(title, cells, _notes(study), style)
 
@@ -52,11 +50,8 @@ def _notes(study: BatchSizes) -> list[str]:
         "sqrt": f"the recipe's at batch {study.base}, times the root of batch / {study.base}",
         "none": "the recipe's, the same for every batch size",
     }[study.rule]
-    notes = [f"Learning rate: {rule}. All else is equal, epochs too, so that a small batch takes more steps."]
-    if any(row.interval_kind == "binomial" for row in rows):
-        notes.append("1 seed: in brackets the 95 % binomial interval of the test set; no winner is claimed.")
-    if any(row.interval_kind == "student" for row in rows):
-        notes.append(SEEDS_NOTE)
-    if any(row.selection == "test" for row in rows):
-        notes.append(TEST_NOTE)
-    return notes
+    return [
+        f"Learning rate: {rule}. All else is equal, epochs too, so that a small batch takes more steps.",
+        *interval_notes({row.interval_kind for row in rows}, "no winner is claimed"),
+        *selection_notes(*(row.selection for row in rows)),
+    ]

@@ -9,7 +9,7 @@ from zoo.comparison.baseline import Difference
 from zoo.comparison.groups import Group
 from zoo.comparison.row import QUALITY, Row
 from zoo.render.document import as_csv, as_json, document
-from zoo.render.marks import SEEDS_NOTE, TEST_NOTE, accuracy, half_width, number, p_value, test_mark
+from zoo.render.marks import accuracy, half_width, interval_notes, number, p_value, selection_notes, test_mark
 from zoo.render.tuning import words_of
 from zoo.utils.stats import MIN_SEEDS
 
@@ -85,7 +85,10 @@ def _summary(row: Row) -> dict[str, str]:
 
 
 def _quality(row: Row) -> dict[str, str]:
-    cells = {title: _mean(row, name, shape, factor) for title, (name, shape, factor) in METRICS.items()}
+    cells = {
+        title: number(getattr(row, name), shape, factor) + plus_minus(row, name, shape, factor)
+        for title, (name, shape, factor) in METRICS.items()
+    }
     return cells | {"activations KiB": number(row.activation_bytes, "{:,.0f}", 1 / 2**10)}
 
 
@@ -125,11 +128,7 @@ def _difference(row: Row) -> dict[str, str]:
     return {"difference": shown, "p (Holm)": p_value(against.p_value), "verdict": against.verdict}
 
 
-def _mean(row: Row, name: str, shape: str, factor: float = 1.0) -> str:
-    return number(getattr(row, name), shape, factor) + plus_minus(row, name, shape, factor)
-
-
-def _shift(row: Row, name: str, shape: str, factor: float = 1.0) -> str:
+def _shift(row: Row, name: str, shape: str, factor: float) -> str:
     """What a metric differs by from the baseline's; the p-value where there are seeds enough for a verdict."""
     if row.against is None or name not in row.against.quality:
         return "-"
@@ -146,19 +145,13 @@ def plus_minus(row: Row, name: str, shape: str, factor: float = 1.0) -> str:
 
 def notes_of(group: Group, view: str) -> list[str]:
     """The lines below the table of `group` in this `view`."""
-    counts = {row.interval_kind for row in group.rows}
-    notes = []
-    if "binomial" in counts:
-        notes.append(
-            "1 seed: in brackets the 95 % binomial interval of the test set; seeds vary too, so no winner is claimed."
-        )
-    if "student" in counts:
-        notes.append(SEEDS_NOTE)
-    methods = {row.against.method for row in group.rows if row.against}
-    if against := next((row.against for row in group.rows if row.against), None):
+    notes = interval_notes({row.interval_kind for row in group.rows}, "seeds vary too, so no winner is claimed")
+    compared = [row.against for row in group.rows if row.against]
+    methods = {against.method for against in compared}
+    if compared:
         how = ", paired by seed, with its 95 % interval (Student t)" if "paired t" in methods else ""
         corrected = "; p corrected by Holm for the rows of this table" if methods - {None} else ""
-        notes.append(f"Difference: points from {against.baseline}{how}{corrected}.")
+        notes.append(f"Difference: points from {compared[0].baseline}{how}{corrected}.")
     if "mcnemar" in methods:
         notes.append(
             f"{MCNEMAR_MARK} One common seed: McNemar's exact test on the images that only one of the two got right, "
@@ -184,8 +177,7 @@ def notes_of(group: Group, view: str) -> list[str]:
             "accuracy was there; '-' where a seed never was, or went on with other hardware or software. Median over "
             "seeds."
         )
-    if any(row.selection == "test" for row in group.rows):
-        notes.append(TEST_NOTE)
+    notes += selection_notes(*(row.selection for row in group.rows))
     elsewhere = any(row.elsewhere for row in group.rows)
     if len(group.machines) > 1 or elsewhere:
         notes.append("Speeds compare only between rows with the same machine letter.")

@@ -7,16 +7,16 @@ from pathlib import Path
 
 from zoo.comparison.row import Row
 from zoo.render.comparison import diverged_of
-from zoo.render.document import as_csv, as_json, document
+from zoo.render.document import RECORDS, document
 from zoo.render.figures import COLOURS, figure
-from zoo.render.marks import SEEDS_NOTE, TEST_NOTE, half_width, percent, test_mark
+from zoo.render.marks import half_width, interval_notes, percent, selection_notes, test_mark
 from zoo.studies.eva6s8 import Ablated
 
 
 def render(steps: Sequence[Ablated], style: str, title: str) -> str:
     """One row per step: accuracy with its 95 % interval and the change from the step before."""
-    if style in ("json", "csv"):
-        return (as_json if style == "json" else as_csv)([_record(step) for step in steps])
+    if style in RECORDS:
+        return RECORDS[style]([_record(step) for step in steps])
     cells = [
         {
             "": str(number),
@@ -28,7 +28,12 @@ def render(steps: Sequence[Ablated], style: str, title: str) -> str:
         }
         for number, step in enumerate(steps)
     ]
-    return document(title, cells, _notes(steps), style, left=("change", "norm"))
+    notes = [
+        "Each row is the one above with one thing changed; the order decides what a change is worth.",
+        *interval_notes({step.row.interval_kind for step in steps}, "a small change may be luck"),
+        *selection_notes(*(step.row.selection for step in steps)),
+    ]
+    return document(title, cells, notes, style, left=("change", "norm"))
 
 
 def _record(step: Ablated) -> dict[str, object]:
@@ -53,18 +58,6 @@ def _accuracy(step: Ablated) -> str:
 
 def _diverged(row: Row) -> str:
     return f", {diverged_of(row)}" if row.diverged else ""
-
-
-def _notes(steps: Sequence[Ablated]) -> list[str]:
-    kinds = {step.row.interval_kind for step in steps}
-    notes = ["Each row is the one above with one thing changed; the order decides what a change is worth."]
-    if "binomial" in kinds:
-        notes.append("1 seed: in brackets the 95 % binomial interval of the test set; a small change may be luck.")
-    if "student" in kinds:
-        notes.append(SEEDS_NOTE)
-    if any(step.row.selection == "test" for step in steps):
-        notes.append(TEST_NOTE)
-    return notes
 
 
 def draw(steps: Sequence[Ablated], path: Path, title: str) -> None:

@@ -12,10 +12,9 @@ from zoo.render.document import table_of
 
 def groups_html(groups: Iterable[Group]) -> str:
     """One table per group, with the title and the notes that ``zoo compare`` prints."""
-    return "\n".join(_page(group) for group in groups)
-
-
-def _page(group: Group) -> str:
-    notes = "<br>\n".join(escape(note) for note in notes_of(group, "summary"))
-    table = table_of(rows_of(group, "summary"), "html")
-    return f"<p><b>{escape(title_of(group))}</b></p>\n{table}\n<p><small>{notes}</small></p>"
+    parts = []
+    for group in groups:
+        notes = "<br>\n".join(escape(note) for note in notes_of(group, "summary"))
+        table = table_of(rows_of(group, "summary"), "html")
+        parts += [f"<p><b>{escape(title_of(group))}</b></p>", table, f"<p><small>{notes}</small></p>"]
+    return "\n".join(parts)

@@ -8,6 +8,7 @@ from pathlib import Path
 from zoo.errors import Option
 from zoo.render.document import as_csv, as_json, document
 from zoo.render.figures import COLOURS, figure
+from zoo.render.marks import number
 from zoo.tuning.lr_find import BEGINNING, DIVERGED, SHARE, SMOOTHING, RangeTest
 
 
@@ -23,9 +24,9 @@ def render(tests: Sequence[RangeTest], style: str, title: str, word: Callable[[O
             "first loss": f"{test.losses[0]:.3f}",
             "lowest loss": f"{min(test.losses):.3f}",
             "lr at lowest": f"{test.rates[test.losses.index(min(test.losses))]:.3g}",
-            "lr at divergence": _rate(test.diverged),
-            "steepest descent": _rate(test.steepest),
-            f"{SHARE:g} of divergence": _rate(test.share),
+            "lr at divergence": number(test.diverged, "{:.3g}"),
+            "steepest descent": number(test.steepest, "{:.3g}"),
+            f"{SHARE:g} of divergence": number(test.share, "{:.3g}"),
         }
         for test in tests
     ]
@@ -45,10 +46,6 @@ def render(tests: Sequence[RangeTest], style: str, title: str, word: Callable[[O
     return document(title, cells, [mark + line for line in (*lines, *notes)], style)
 
 
-def _rate(value: float | None) -> str:
-    return "-" if value is None else f"{value:.3g}"
-
-
 def _record(test: RangeTest) -> dict[str, object]:
     return {
         "model": test.model, "steps": len(test.losses), "first_loss": test.losses[0], "lowest_loss": min(test.losses),
@@ -61,9 +58,9 @@ def draw(tests: Sequence[RangeTest], title: str, path: Path) -> None:
     """Smoothed loss against the learning rate, a dot at the steepest descent and a cross at the share of divergence."""
     with figure(path, width=6.5, height=3.8) as image:
         axes = image.subplots()
-        for number, test in enumerate(tests):
-            colour = COLOURS[number % len(COLOURS)]
-            style = "-" if number < len(COLOURS) else "--"
+        for place, test in enumerate(tests):
+            colour = COLOURS[place % len(COLOURS)]
+            style = "-" if place < len(COLOURS) else "--"
             axes.plot(test.rates, test.losses, style, color=colour, linewidth=1.3, label=test.model)
             for rate, mark in ((test.steepest, "o"), (test.share, "x")):
                 if rate is not None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from zoo.recipes.catalogue import RecipeEntry
 
 # Beside every figure and every recipe that it is true of.
@@ -13,6 +15,17 @@ SEEDS_NOTE = "Several seeds: mean ± 95 % interval over seeds (Student t)."
 def test_mark(selection: str) -> str:
     """The mark of an accuracy whose weights the split `selection` chose; empty for held-out images."""
     return TEST_MARK if selection == "test" else ""
+
+
+def selection_notes(*selections: str) -> list[str]:
+    """:data:`TEST_NOTE` where the test set is among the `selections`."""
+    return [TEST_NOTE] if "test" in selections else []
+
+
+def interval_notes(kinds: Collection[str | None], warning: str) -> list[str]:
+    """What intervals of these `kinds` are, with a `warning` of those over one seed."""
+    one_seed = f"1 seed: in brackets the 95 % binomial interval of the test set; {warning}."
+    return [one_seed] * ("binomial" in kinds) + [SEEDS_NOTE] * ("student" in kinds)
 
 
 def number(value: float | None, shape: str, factor: float = 1.0) -> str:

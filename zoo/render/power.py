@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections import defaultdict
 from collections.abc import Sequence
 
 from zoo.comparison.power import POWER, Need
 from zoo.render.document import as_csv, as_json, document
-from zoo.render.marks import TEST_NOTE, ends, percent, test_mark
+from zoo.render.marks import ends, percent, selection_notes, test_mark
 from zoo.render.tuning import words_of
 from zoo.utils.stats import ALPHA, MIN_SEEDS
 
@@ -20,10 +21,10 @@ def render_power(needed: Sequence[Need], style: str) -> str:
     if style == "csv":
         return as_csv([_flat(need) for need in needed])
     blocks = []
-    tables: dict[str, list[Need]] = {}
+    tables: dict[str, list[Need]] = defaultdict(list)
     for need in needed:
         table = (need.dataset_fingerprint, need.recipe, need.budget, need.baseline)
-        tables.setdefault(json.dumps(table, sort_keys=True), []).append(need)
+        tables[json.dumps(table, sort_keys=True)].append(need)
     for members in tables.values():
         first = members[0]
         level = ALPHA / first.tests
@@ -34,8 +35,7 @@ def render_power(needed: Sequence[Need], style: str) -> str:
         ]
         if first.budget:
             notes.append(f"Each model with its own values, under the same budget: {words_of(first.budget)}")
-        if first.selection == "test":
-            notes.append(TEST_NOTE)
+        notes += selection_notes(first.selection)
         title = f"{first.dataset}, recipe {first.recipe}, against {first.baseline}"
         blocks.append(document(title, [_cells(need) for need in members], notes, style))
     return "\n".join(blocks)
@@ -55,6 +55,5 @@ def _flat(need: Need) -> dict[str, object]:
     low, high = record.pop("spread_interval")
     seeds = record.pop("seeds")
     record["budget"] = words_of(need.budget) if need.budget else None
-    return (
-        record | {"spread_low": low, "spread_high": high} | {f"seeds_{size:g}": count for size, count in seeds.items()}
-    )
+    record |= {"spread_low": low, "spread_high": high}
+    return record | {f"seeds_{size:g}": count for size, count in seeds.items()}

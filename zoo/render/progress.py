@@ -47,12 +47,8 @@ class Lines(Reporter):
 
     def epoch(self, row: EpochRow, epochs: int, rose_from: float | None, saved: bool) -> None:
         """The epoch's metrics, the time that is left and whether it is the best so far."""
-        parts = _metrics(row, epochs)
-        if left := _time_left(row, epochs):
-            parts.append(left)
-        if saved:
-            parts.append(_saved(row, rose_from))
-        self.say(f"  {'  '.join(parts)}")
+        parts = [*_metrics(row, epochs), _time_left(row, epochs), _saved(row, rose_from) if saved else ""]
+        self.say(f"  {'  '.join(filter(None, parts))}")
 
     def finished(self, run: Run, result: Result, was_done: bool) -> None:
         """The result and where it is stored."""

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
 from typing import Any
 
 import yaml
 from tabulate import tabulate
 
-from zoo.recipes.diff import Difference, differences
-from zoo.render.marks import TEST_NOTE, test_mark
+from zoo.recipes.diff import differences
+from zoo.render.document import FORMATS, as_json
+from zoo.render.marks import selection_notes, test_mark
 from zoo.results.recipe_source import DescribedRecipe
 
 
@@ -23,7 +23,7 @@ def as_yaml(recipe: DescribedRecipe) -> str:
         f"name: {recipe.name}",
         f"fingerprint: {recipe.fingerprint} (with harness {recipe.content['harness']})",
         *(f"runs in {precision}: {slug}" for precision, slug in recipe.resolved().items()),
-        *([TEST_NOTE] if recipe.selects_on_test else []),
+        *selection_notes(recipe.selection_split),
         *(["made by an older zoo: this one takes it for another recipe, or refuses it"] if recipe.of_old else []),
     ]
     text = yaml.safe_dump(
@@ -34,36 +34,15 @@ def as_yaml(recipe: DescribedRecipe) -> str:
 
 
 def as_differences(a: DescribedRecipe, b: DescribedRecipe, style: str) -> str:
-    """What differs between `a` and `b` in one of :data:`FORMATS`, ending in a newline."""
-    return FORMATS[style](a, b, differences(a.content, b.content))
-
-
-def _text(a: DescribedRecipe, b: DescribedRecipe, changes: Sequence[Difference]) -> str:
-    return _table(a, b, changes, "simple")
-
-
-def _markdown(a: DescribedRecipe, b: DescribedRecipe, changes: Sequence[Difference]) -> str:
-    return _table(a, b, changes, "github")
-
-
-def _json(a: DescribedRecipe, b: DescribedRecipe, changes: Sequence[Difference]) -> str:
-    record: dict[str, Any] = {
-        side: {"name": recipe.name, "fingerprint": recipe.fingerprint, "selection": recipe.selection_split}
-        for side, recipe in (("a", a), ("b", b))
-    }
-    record |= {"same_fingerprint": not changes, "differences": [vars(change) for change in changes]}
-    return json.dumps(record, indent=1) + "\n"
-
-
-FORMATS: dict[str, Callable[[DescribedRecipe, DescribedRecipe, Sequence[Difference]], str]] = {
-    "text": _text,
-    "markdown": _markdown,
-    "json": _json,
-}
-
-
-def _table(a: DescribedRecipe, b: DescribedRecipe, changes: Sequence[Difference], style: str) -> str:
-    notes = [TEST_NOTE] if a.selects_on_test or b.selects_on_test else []
+    """What differs between `a` and `b` as ``text``, ``markdown`` or ``json``, ending in a newline."""
+    changes = differences(a.content, b.content)
+    if style == "json":
+        record: dict[str, Any] = {
+            side: {"name": recipe.name, "fingerprint": recipe.fingerprint, "selection": recipe.selection_split}
+            for side, recipe in (("a", a), ("b", b))
+        }
+        return as_json(record | {"same_fingerprint": not changes, "differences": [vars(change) for change in changes]})
+    notes = selection_notes(a.selection_split, b.selection_split)
     if not changes:
         same = f"same fingerprint {_marked(a, a.fingerprint[:8])}: nothing that can change accuracy differs"
         return "\n".join([same, *notes]) + "\n"
@@ -73,7 +52,7 @@ def _table(a: DescribedRecipe, b: DescribedRecipe, changes: Sequence[Difference]
         )
     headers = ["field", _marked(a, a.slug), _marked(b, b.slug)]
     rows = [(change.key, _cell(change.a), _cell(change.b)) for change in changes]
-    table = tabulate(rows, headers=headers, tablefmt=style, disable_numparse=True)
+    table = tabulate(rows, headers=headers, tablefmt=FORMATS[style] or "simple", disable_numparse=True)
     return "\n".join([table, *([""] * bool(notes)), *notes]) + "\n"
 
 

@@ -2,80 +2,49 @@
 
 from __future__ import annotations
 
-import csv
 import dataclasses
-import io
-import json
 import math
 import statistics
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable, Sequence
-from functools import partial
 from typing import TypeVar
 
 from zoo.comparison.baseline import FINEST
 from zoo.recipes.recipe import slug_of
-from zoo.render.document import document
-from zoo.render.marks import SEEDS_NOTE, TEST_NOTE, percent, test_mark
+from zoo.render.document import RECORDS, document
+from zoo.render.marks import SEEDS_NOTE, percent, selection_notes, test_mark
 from zoo.trained.robustness import BATCH, RUNNING, Record
 from zoo.utils.stats import student_interval, wilson_interval
 
-LEFT = ("model", "norm", "mode")
+STYLES = ("text", "markdown", "csv", "json")
 Metric = Callable[[Record], float | None]
 Cells = dict[str, str]
 Key = TypeVar("Key", bound=Hashable)
 
 
 def render(records: Sequence[Record], style: str, notes: Sequence[str] = ()) -> str:
-    """`records` in one of :data:`FORMATS`, ending in a newline; `notes` stand below the tables for people."""
-    return FORMATS[style](records, notes)
-
-
-def _tables(style: str, records: Sequence[Record], notes: Sequence[str]) -> str:
+    """`records` in one of :data:`STYLES`, ending in a newline; `notes` stand below the tables for people."""
+    if style in RECORDS:
+        return RECORDS[style]([dataclasses.asdict(record) for record in records])
     blocks = []
     # One recipe and one data set to a table, as in `zoo compare`: nothing else may be ranked.
     for group in _by(records, lambda r: (r.trained_on_fingerprint, r.recipe_fingerprint, r.dataset)).values():
+        first = group[0]
+        title = (
+            f"{first.dataset}, {first.images:,} test images; trained on {first.trained_on}, recipe "
+            f"{slug_of(first.recipe, first.recipe_fingerprint)}, {first.precision}"
+        )
         rows, below = _layout(group)(group)
-        if group[0].selection == "test":
-            below.append(TEST_NOTE)
-        blocks.append(document(_title(group[0]), rows, below, style, LEFT))
+        below += selection_notes(first.selection)
+        blocks.append(document(title, rows, below, style, left=("model", "norm", "mode")))
     return "\n".join(["\n".join(blocks), *notes, *([""] if notes else [])])
 
 
-def _csv(records: Sequence[Record], notes: Sequence[str]) -> str:
-    text = io.StringIO(newline="")
-    writer = csv.DictWriter(text, [field.name for field in dataclasses.fields(Record)], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(dataclasses.asdict(record) for record in records)
-    return text.getvalue()
-
-
-def _json(records: Sequence[Record], notes: Sequence[str]) -> str:
-    return json.dumps([dataclasses.asdict(record) for record in records], indent=1, allow_nan=False) + "\n"
-
-
-FORMATS: dict[str, Callable[[Sequence[Record], Sequence[str]], str]] = {
-    "text": partial(_tables, "text"),
-    "markdown": partial(_tables, "markdown"),
-    "csv": _csv,
-    "json": _json,
-}
-
-
-def _title(first: Record) -> str:
-    recipe = slug_of(first.recipe, first.recipe_fingerprint)
-    return (
-        f"{first.dataset}, {first.images:,} test images; trained on {first.trained_on}, recipe {recipe}, "
-        f"{first.precision}"
-    )
-
-
 def _layout(group: Sequence[Record]) -> Callable[[Sequence[Record]], tuple[list[Cells], list[str]]]:
-    corrupted = any(record.corruption for record in group)
-    if len({(record.mode, record.batch_size) for record in group}) > 1 and not corrupted:
-        return _batch_sizes
-    if corrupted:
+    if any(record.corruption for record in group):
         return _corruptions
+    if len({(record.mode, record.batch_size) for record in group}) > 1:
+        return _batch_sizes
     return _runs if group[0].dataset_fingerprint == group[0].trained_on_fingerprint else _other_images
 
 
@@ -213,11 +182,7 @@ def _own_test(members: Sequence[Record]) -> str:
 
 
 def _mean(
-    members: Sequence[Record],
-    metric: Metric,
-    shape: str = "{:.2f}",
-    factor: float = 100.0,
-    step: float | None = None,
+    members: Sequence[Record], metric: Metric, shape: str = "{:.2f}", factor: float = 100.0, step: float | None = None
 ) -> str:
     """The mean over seeds of each seed's mean, ± the 95 % Student interval where there are several; - where unknown.
 
@@ -247,9 +212,8 @@ def _missing(group: Sequence[Record]) -> list[str]:
 
 
 def _limits(group: Sequence[Record]) -> str:
-    if all(len({r.seed for r in members}) == 1 for members in _by(group, lambda r: r.model).values()):
-        return f"1 seed: seeds vary too, so no winner is claimed. {_binomial(group)}"
-    return f"{SEEDS_NOTE} {_binomial(group)}"
+    single = all(len({r.seed for r in members}) == 1 for members in _by(group, lambda r: r.model).values())
+    return f"{'1 seed: seeds vary too, so no winner is claimed.' if single else SEEDS_NOTE} {_binomial(group)}"
 
 
 def _binomial(group: Sequence[Record]) -> str:

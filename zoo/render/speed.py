@@ -7,17 +7,18 @@ from collections.abc import Sequence
 from typing import Any
 
 from zoo.render.document import as_csv, as_json, document
+from zoo.render.marks import number
 from zoo.results.schema import hardware
 from zoo.runner.measure import Speed
 
 
 def render(measured: Sequence[Speed], style: str, environment: dict[str, Any], peak_flops: float) -> str:
     """All of `measured`, taken on one machine described by `environment`, ending in a newline."""
+    models = [dataclasses.asdict(speed) for speed in measured]
     if style == "json":
-        models = [*map(dataclasses.asdict, measured)]
         return as_json({"environment": environment, "peak_flops": peak_flops, "models": models})
     if style == "csv":
-        return as_csv([*map(dataclasses.asdict, measured)])
+        return as_csv(models)
     first = measured[0]
     malloc = f", {environment['malloc']}" if environment["malloc"] else ""
     compiled = ", compiled" if first.compiled else ""
@@ -43,15 +44,11 @@ def _cells(speed: Speed) -> dict[str, str]:
         "p50 ms": f"{1e3 * speed.latency_p50:.2f}",
         "p90 ms": f"{1e3 * speed.latency_p90:.2f}",
         "p99 ms": f"{1e3 * speed.latency_p99:.2f}",
-        "device MiB": _mebibytes(speed.device_peak_bytes),
-        "resident MiB": _mebibytes(speed.resident_peak_bytes),
+        "device MiB": number(speed.device_peak_bytes, "{:,.0f}", 1 / 2**20),
+        "resident MiB": number(speed.resident_peak_bytes, "{:,.0f}", 1 / 2**20),
         "activations KiB": f"{speed.activation_bytes / 2**10:,.0f}",
         "MACs (M)": f"{speed.macs / 1e6:.1f}",
         "GFLOP/s": f"{speed.step_flops / 1e9:,.0f}",
         "% of peak": f"{100 * speed.peak_share:.1f}",
     }
     return cells | ({"compile s": f"{speed.compile_seconds:.0f}"} if speed.compile_seconds else {})
-
-
-def _mebibytes(value: int | None) -> str:
-    return "-" if value is None else f"{value / 2**20:,.0f}"

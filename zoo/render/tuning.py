@@ -18,17 +18,18 @@ if TYPE_CHECKING:
 
 def render(tunings: Sequence[Tuning], style: str, title: str) -> str:
     """All of `tunings` in a style of `zoo compare`, ending in a newline."""
-    if style in ("json", "csv"):
-        records = [_record(tuning) for tuning in tunings]
-        if style == "json":
-            return as_json(records)
+    records = [_record(tuning) for tuning in tunings]
+    if style == "json":
+        return as_json(records)
+    if style == "csv":
         return as_csv([flatten({key: value for key, value in record.items() if key != "all"}) for record in records])
     notes = [
         f"The same budget for each model: {words_of(tunings[0].budget.model_dump())}",
         "Held out: accuracy on the held-out images of the best trial, which is too high by having been chosen; in "
         "brackets that of the recipe's own values. Test images were not read.",
     ]
-    return document(title, [_cells(tuning) for tuning in tunings], notes, style)
+    cells = [_cells(tuning, record) for tuning, record in zip(tunings, records, strict=True)]
+    return document(title, cells, notes, style)
 
 
 def words_of(budget: Mapping[str, Any]) -> str:
@@ -51,23 +52,17 @@ def words_of(budget: Mapping[str, Any]) -> str:
     return f"{trials} trials over {over}; {', '.join(ways)}."
 
 
-def _cells(tuning: Tuning) -> dict[str, str]:
+def _cells(tuning: Tuning, record: Mapping[str, object]) -> dict[str, str]:
     best = tuning.best
+    own = "diverged" if tuning.own.diverged else percent(tuning.own.accuracy)
     return {
         "model": tuning.model,
         **{key: "-" if best is None else f"{best.values[key]:g}" for key in tuning.budget.over},
-        "held out %": "every trial diverged" if best is None else f"{percent(best.accuracy)} ({_own(tuning)})",
-        "best trial": "-" if best is None else str(best.number + 1),
-        "trials": str(len(tuning.trials)),
-        "pruned": str(sum(trial.pruned for trial in tuning.trials)),
-        "diverged": str(sum(trial.diverged for trial in tuning.trials)),
-        "epochs": str(tuning.epochs),
-        "recipe": "-" if tuning.recipe is None else tuning.recipe.slug,
+        "held out %": "every trial diverged" if best is None else f"{percent(best.accuracy)} ({own})",
+        "best trial": str(record["best_trial"] or "-"),
+        **{name: str(record[name]) for name in ("trials", "pruned", "diverged", "epochs")},
+        "recipe": str(record["recipe"] or "-"),
     }
-
-
-def _own(tuning: Tuning) -> str:
-    return "diverged" if tuning.own.diverged else percent(tuning.own.accuracy)
 
 
 def _record(tuning: Tuning) -> dict[str, object]:

@@ -10,7 +10,7 @@ import re
 import shutil
 import zipfile
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -168,17 +168,10 @@ def _in_words(problem: ValidationError) -> str:
 def _upgraded(content: dict[str, Any]) -> dict[str, Any]:
     """Schema 1 as 2: what it did not measure is null. Anything else that is missing stays missing."""
     content = content | {"schema_version": 2, "train": None, "epochs_to_90_percent": None}
-    content |= {
-        part: content[part] | dict.fromkeys(names, value)
-        for part, names, value in (
-            ("model", ("activation_bytes",), None),
-            ("settings", ("deterministic",), False),
-            ("test", ("top5_accuracy", "brier"), None),
-            ("holdout", ("top5_accuracy", "brier"), None),
-        )
-        if isinstance(content.get(part), dict)
-    }
-    return content
+    quality = {"top5_accuracy": None, "brier": None}
+    parts = {"model": {"activation_bytes": None}, "settings": {"deterministic": False}}
+    parts |= {"test": quality, "holdout": quality}
+    return content | {part: content[part] | new for part, new in parts.items() if isinstance(content.get(part), dict)}
 
 
 def _not_finite(name: str) -> float:
@@ -190,19 +183,15 @@ def find_results(roots: Iterable[Path]) -> list[Path]:
 
     Raises :class:`ResultError` for a root that does not exist.
     """
-    return sorted({path for root in roots for path in _find(root)})
-
-
-def _find(root: Path) -> Iterator[Path]:
-    if root.is_file():
-        yield root
-    elif root.is_dir():
-        yield from root.rglob(FILE)
-    else:
-        raise ResultError(
-            f"no runs in {root}: no such folder; give the folder that runs are kept in, or make some with "
-            "`zoo bench MODEL`"
-        )
+    paths: set[Path] = set()
+    for root in roots:
+        if not (root.is_file() or root.is_dir()):
+            raise ResultError(
+                f"no runs in {root}: no such folder; give the folder that runs are kept in, or make some with "
+                "`zoo bench MODEL`"
+            )
+        paths.update([root] if root.is_file() else root.rglob(FILE))
+    return sorted(paths)
 
 
 def save_predictions(path: Path, labels: np.ndarray, predicted: np.ndarray, confidence: np.ndarray) -> None:

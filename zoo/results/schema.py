@@ -1,7 +1,4 @@
-"""What is stored of one run, as schemas: ``result.json``, and a line of ``history.csv``. Missing is null, never 0.
-
-:mod:`zoo.results.folder` says where the files lie, and reads and writes them.
-"""
+"""The schema of ``result.json``, which :mod:`zoo.results.folder` reads and writes. Missing is null, never 0."""
 
 from __future__ import annotations
 
@@ -99,11 +96,6 @@ class RecipePart(Part):
     def selection_split(self) -> str:
         """The split that chooses the weights: ``holdout`` or ``test``."""
         return str(self.content["selection"]["split"])
-
-    @property
-    def selects_on_test(self) -> bool:
-        """Whether the test set chooses the weights."""
-        return self.selection_split == "test"
 
 
 class DatasetPart(Part):

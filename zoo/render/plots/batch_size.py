@@ -8,7 +8,8 @@ from pathlib import Path
 
 from zoo.comparison.groups import Group
 from zoo.comparison.row import Row
-from zoo.render.plots.sheet import check_rows, interval_words, labels, marked, sheet, style, warnings_of
+from zoo.render.marks import selection_notes
+from zoo.render.plots.sheet import check_rows, interval_words, labels, marked, sheet, style
 
 
 def draw(about: str, groups: Mapping[int, Group], columns: int, path: Path) -> None:
@@ -28,10 +29,10 @@ def draw(about: str, groups: Mapping[int, Group], columns: int, path: Path) -> N
     first = next(iter(groups.values()))
     gone = [f"{row.model} at {size}" for rows in models.values() for size, row in rows.items() if row.diverged]
     heading = [
-        ", ".join([about, *([common] if common else [])]),
+        f"{about}{', ' * bool(common)}{common}",
         interval_words(every),
         *([f"diverged: {', '.join(gone)}"] if gone else []),
-        *warnings_of(first),
+        *selection_notes(first.selection),
     ]
     with sheet(path, columns, 2.2 if columns == 1 else 2.9, heading, names) as (image, legend):
         axes = image.subplots()

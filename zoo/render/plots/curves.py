@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +10,8 @@ from zoo.comparison.groups import Group
 from zoo.comparison.row import Row
 from zoo.errors import ResultError
 from zoo.render.comparison import diverged_of
-from zoo.render.plots.sheet import about, check_rows, labels, marked, sheet, style, warnings_of
+from zoo.render.marks import selection_notes
+from zoo.render.plots.sheet import about, check_rows, labels, marked, sheet, style
 from zoo.results.folder import Stored
 from zoo.results.history import EpochRow, load_history
 
@@ -33,22 +33,19 @@ class Curve:
     stopped: list[tuple[int, float]]
 
 
-def curve_of(row: Row, runs: Sequence[Stored]) -> Curve:
-    """The curve of the `runs` that `row` pools.
+def curve_of(row: Row) -> Curve:
+    """The curve of the runs that `row` pools.
 
     Raises :class:`ResultError` for a history that is missing, damaged or shorter than its result says, and where the
     recipe evaluates no split while it trains.
     """
-    mine = {run.result.seed: run for run in runs if run.result.model.name == row.model}
-    histories = {seed: _history(run) for seed, run in sorted(mine.items())}
+    histories = {run.result.seed: _history(run) for run in row.runs}
     whole = [history for seed, history in histories.items() if seed not in row.diverged]
     stopped = [history[-1] for seed, history in histories.items() if seed in row.diverged and history]
     if len({len(history) for history in whole}) > 1:
         raise ResultError(f"the seeds of {row.model} have histories of unlike lengths; a file was edited")
     by_epoch = list(zip(*whole, strict=True))
-    shares = [
-        [100 * (line.eval_accuracy or 0.0) for line in lines] for lines in by_epoch
-    ]  # `_history` has seen to None
+    shares = [[_percent(line) for line in lines] for lines in by_epoch]
     return Curve(
         epochs=[lines[0].epoch for lines in by_epoch],
         mean=[statistics.fmean(values) for values in shares],
@@ -79,15 +76,15 @@ def _history(run: Stored) -> list[EpochRow]:
     return history
 
 
-def draw(group: Group, runs: Sequence[Stored], rates: bool, columns: int, path: Path) -> None:
+def draw(group: Group, rates: bool, columns: int, path: Path) -> None:
     """One line per row of `group`, in the order of the table; thin and pale below it the training accuracy.
 
-    `runs` are those that `group` pools; `rates` adds the learning rate below. `columns`: 1 or 2 of a paper. Raises as
-    :func:`curve_of` and :func:`zoo.render.figures.figure` do.
+    `rates` adds the learning rate below. `columns`: 1 or 2 of a paper. Raises as :func:`curve_of` and
+    :func:`zoo.render.figures.figure` do.
     """
     check_rows(group)
     common, names = labels(group.rows)
-    curves = [curve_of(row, runs) for row in group.rows]
+    curves = [curve_of(row) for row in group.rows]
     split = {"holdout": "held-out", "test": "test"}[group.selection]
     several = any(curve.seeds > 1 for curve in curves)
     entries = [_entry(name, row, curve) for name, row, curve in zip(names, group.rows, curves, strict=True)]
@@ -95,7 +92,7 @@ def draw(group: Group, runs: Sequence[Stored], rates: bool, columns: int, path: 
     heading = [
         about(group, common),
         f"{split} accuracy" + (", mean over seeds; band: lowest to highest seed" if several else ", 1 seed"),
-        *warnings_of(group),
+        *selection_notes(group.selection),
     ]
     unlike = any(curve.rates != curves[0].rates for curve in curves)  # a plateau schedule follows each run's own loss
     body = (2.2 if columns == 1 else 2.9) + 0.8 * rates

@@ -10,7 +10,8 @@ from zoo.comparison.groups import Group
 from zoo.comparison.row import Row
 from zoo.errors import Option, ResultError
 from zoo.render.comparison import diverged_of
-from zoo.render.plots.sheet import about, check_rows, interval_words, labels, marked, sheet, style, warnings_of
+from zoo.render.marks import selection_notes
+from zoo.render.plots.sheet import about, check_rows, interval_words, labels, marked, sheet, style
 from zoo.utils.stats import pareto_front
 
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ def draw(group: Group, costs: Sequence[str], columns: int, path: Path) -> None:
         f"{interval_words(rows)}; filled: Pareto front of the means{apart}",
         *([f"speed on {group.machines[rows[0].machine]}"] if "speed" in costs else []),
         *([f"diverged, not shown: {', '.join(gone)}"] if gone else []),
-        *warnings_of(group),
+        *selection_notes(group.selection),
     ]
     beside = columns == 2 and len(costs) > 1
     body = 2.5 if beside or columns == 2 else 1.9 * len(costs)

@@ -15,7 +15,7 @@ from zoo.comparison.groups import Group
 from zoo.comparison.row import Row
 from zoo.errors import Option, ResultError
 from zoo.render.figures import COLOURS, MARKERS, check_figure, figure
-from zoo.render.marks import TEST_NOTE, test_mark
+from zoo.render.marks import test_mark
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -118,13 +118,7 @@ def labels(rows: Sequence[Row]) -> tuple[str, list[str]]:
 
 def about(group: Group, common: str) -> str:
     """The first line of a heading: what `group` is of, and its models' `common` part."""
-    parts = [f"{group.dataset}, recipe {group.slug}, {group.precision}", *([common] if common else [])]
-    return ", ".join(parts)
-
-
-def warnings_of(group: Group) -> list[str]:
-    """The warning that belongs to accuracies which the test set chose; nothing for others."""
-    return [TEST_NOTE] if group.selection == "test" else []
+    return f"{group.dataset}, recipe {group.slug}, {group.precision}{', ' * bool(common)}{common}"
 
 
 def marked(words: str, group: Group) -> str:
