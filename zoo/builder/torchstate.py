@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from operator import attrgetter
 from typing import Any
 
@@ -61,7 +62,12 @@ class Snapshot:
 def _settings() -> list[Setting]:
     settings = [
         Setting("the default dtype (torch.set_default_dtype)", torch.get_default_dtype, torch.set_default_dtype),
-        Setting("the default device (torch.set_default_device)", _default_device, _set_default_device),
+        Setting(
+            "the default device (torch.set_default_device)",
+            lambda: str(torch.get_default_device()),
+            # None leaves no mode behind that each call passes through.
+            lambda old: torch.set_default_device(None if old == "cpu" else old),
+        ),
         Setting(
             "whether gradients are computed (torch.set_grad_enabled)", torch.is_grad_enabled, torch.set_grad_enabled
         ),
@@ -69,8 +75,14 @@ def _settings() -> list[Setting]:
         Setting("torch.use_deterministic_algorithms", _deterministic, _set_deterministic),
         # With one left open torch goes on with the weights that it once cast, whatever the optimizer makes of them.
         Setting("the number of open torch.autocast contexts", _open_autocasts, _close_autocasts),
-        Setting("autocast on the CPU", lambda: torch.is_autocast_enabled("cpu"), _autocast_setter("cpu")),
-        Setting("autocast on the GPU", lambda: torch.is_autocast_enabled("cuda"), _autocast_setter("cuda")),
+        Setting(
+            "autocast on the CPU", partial(torch.is_autocast_enabled, "cpu"), partial(torch.set_autocast_enabled, "cpu")
+        ),
+        Setting(
+            "autocast on the GPU",
+            partial(torch.is_autocast_enabled, "cuda"),
+            partial(torch.set_autocast_enabled, "cuda"),
+        ),
         Setting(
             "the float32 matmul precision (torch.set_float32_matmul_precision)",
             lambda: _unless_mixed(torch.get_float32_matmul_precision),
@@ -78,7 +90,8 @@ def _settings() -> list[Setting]:
         ),
     ]
     settings += [_flag(path) for path in _FLAGS]
-    return settings + [_hooks(name) for name, hooks in vars(module_hooks).items() if _is_hooks(name, hooks)]
+    names = [name for name, hooks in vars(module_hooks).items() if isinstance(hooks, dict)]
+    return settings + [_hooks(name) for name in names if name.startswith("_global_") and name.endswith("_hooks")]
 
 
 def _flag(path: str) -> Setting:
@@ -89,10 +102,6 @@ def _flag(path: str) -> Setting:
         lambda: _unless_mixed(lambda: getattr(holder, name, None)),  # older versions of torch lack fp32_precision
         lambda old: setattr(holder, name, old),
     )
-
-
-def _is_hooks(name: str, hooks: object) -> bool:
-    return name.startswith("_global_") and name.endswith("_hooks") and isinstance(hooks, dict)
 
 
 def _hooks(name: str) -> Setting:
@@ -123,14 +132,6 @@ def _worded(state: object) -> str:
     return str(len(state)) if isinstance(state, dict) else str(state)
 
 
-def _default_device() -> str:
-    return str(torch.get_default_device())
-
-
-def _set_default_device(old: str) -> None:
-    torch.set_default_device(None if old == "cpu" else old)  # None leaves no mode behind that each call passes through
-
-
 def _deterministic() -> str:
     if not torch.are_deterministic_algorithms_enabled():
         return "off"
@@ -152,7 +153,3 @@ def _close_autocasts(old: int) -> None:
     while _open_autocasts() < old:
         torch.autocast_increment_nesting()
     torch.clear_autocast_cache()
-
-
-def _autocast_setter(device: str) -> Callable[[bool], None]:
-    return lambda old: torch.set_autocast_enabled(device, old)

@@ -58,7 +58,9 @@ def load(module: nn.Module, path: Path, digest: str, num_classes: int) -> list[s
     for verb, names in (("has no", missing), ("has an unknown", tensors.keys() - wanted.keys())):
         if names:
             more = f" and {len(names) - 1} more" * (len(names) > 1)
-            raise RegistryError(f"{path}: {verb} {min(names)!r}{more}; it is of another model{_advice(names)}")
+            advice = " or of one with other norms (to swap norms after loading, use hub-folder:PATH@NORM)"
+            advice *= any("running_" in name or ".norm." in name for name in names)
+            raise RegistryError(f"{path}: {verb} {min(names)!r}{more}; it is of another model{advice}")
     left = [name for name, tensor in wanted.items() if name in tensors and tensor.shape != tensors[name].shape]
     if wrong := sorted(set(left) - head):
         there, here = tuple(tensors[wrong[0]].shape), tuple(wanted[wrong[0]].shape)
@@ -89,9 +91,3 @@ def _head(module: nn.Module, num_classes: int) -> Iterable[str]:
     for path, part in module.named_modules():
         if id(part) in heads:
             yield from (f"{path}.{name}" for name, _ in part.named_parameters())
-
-
-def _advice(names: Iterable[str]) -> str:
-    if any("running_" in name or ".norm." in name for name in names):
-        return " or of one with other norms (to swap norms after loading, use hub-folder:PATH@NORM)"
-    return ""

@@ -1,8 +1,8 @@
-"""What more than one architecture uses: initialisation, pooling, and the end of a pre-activation branch."""
+"""What more than one architecture uses: initialisation, pooling, and stages of residual blocks."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
 from torch import Tensor, nn
@@ -36,8 +36,25 @@ def choose(table: Mapping[int, T], key: int, what: str) -> T:
     return table[key]
 
 
-def stage(block: Any, norm: Norm, in_channels: int, channels: int, count: int, stride: int) -> nn.Sequential:
-    """`count` blocks ``block(norm, in, channels, stride)``; the first one changes resolution and width."""
-    width = channels * block.expansion
-    first = block(norm, in_channels, channels, stride)
-    return nn.Sequential(first, *(block(norm, width, channels, 1) for _ in range(count - 1)))
+class Staged(nn.Module):
+    """A network with the stages ``layer1``, ``layer2``, ..., each of half the resolution of the one before."""
+
+    def add_stages(self, block: Any, norm: Norm, in_channels: int, width: int, counts: Sequence[int]) -> int:
+        """Add a stage of blocks ``block(norm, in, channels, stride)`` for each of `counts`; the channels of the last.
+
+        `channels` is `width` in the first stage and doubles from stage to stage.
+        """
+        self.stages = [f"layer{number + 1}" for number in range(len(counts))]
+        for number, (name, count) in enumerate(zip(self.stages, counts, strict=True)):
+            channels = width * 2**number
+            blocks = [block(norm, in_channels, channels, 2 if number else 1)]
+            in_channels = channels * block.expansion
+            blocks += [block(norm, in_channels, channels, 1) for _ in range(count - 1)]
+            self.add_module(name, nn.Sequential(*blocks))
+        return in_channels
+
+    def run_stages(self, x: Tensor) -> Tensor:
+        """(N, C, H, W) through all stages."""
+        for name in self.stages:
+            x = getattr(self, name)(x)
+        return x

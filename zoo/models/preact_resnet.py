@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from torch import Tensor, nn
 
 from zoo.builder.norm import Norm
-from zoo.models.common import choose, global_mean, he_init, stage
+from zoo.models.common import Staged, choose, global_mean, he_init
 
 
 class PreActBlock(nn.Module):
@@ -16,7 +18,7 @@ class PreActBlock(nn.Module):
 
     expansion = 1
 
-    def __init__(self, norm: Norm, in_channels: int, channels: int, stride: int = 1) -> None:
+    def __init__(self, norm: Norm, in_channels: int, channels: int, stride: int) -> None:
         super().__init__()
         self.norm1 = norm(in_channels)
         self.act1 = norm.act()
@@ -41,25 +43,23 @@ class PreActBlock(nn.Module):
 DEPTHS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3)}
 
 
-class PreActResNet(nn.Module):
-    """Stem convolution, ``layer1`` to ``layer4``, a last norm and ReLU, mean over the image, linear classifier."""
+class PreActResNet(Staged):
+    """Convolution to `stem` channels, stages of `counts` blocks, norm, ReLU, mean over the image, linear classifier."""
 
-    def __init__(self, norm: Norm, num_classes: int, in_channels: int, depth: int, width: int) -> None:
+    def __init__(
+        self, norm: Norm, num_classes: int, in_channels: int, stem: int, width: int, counts: Sequence[int]
+    ) -> None:
         super().__init__()
-        counts = choose(DEPTHS, depth, "preact_resnet depth")
-        self.conv1 = norm.conv2d(in_channels, width, 3, stride=1, padding=1)
-        self.layer1 = stage(PreActBlock, norm, width, width, counts[0], stride=1)
-        self.layer2 = stage(PreActBlock, norm, width, 2 * width, counts[1], stride=2)
-        self.layer3 = stage(PreActBlock, norm, 2 * width, 4 * width, counts[2], stride=2)
-        self.layer4 = stage(PreActBlock, norm, 4 * width, 8 * width, counts[3], stride=2)
-        self.norm = norm(8 * width)
+        self.conv1 = norm.conv2d(in_channels, stem, 3, stride=1, padding=1)
+        channels = self.add_stages(PreActBlock, norm, stem, width, counts)
+        self.norm = norm(channels)
         self.act = norm.act()
-        self.fc = nn.Linear(8 * width, num_classes)
+        self.fc = nn.Linear(channels, num_classes)
         he_init(self)
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, in_channels, H, W) to (N, num_classes) logits."""
-        x = self.layer4(self.layer3(self.layer2(self.layer1(self.conv1(x)))))
+        x = self.run_stages(self.conv1(x))
         x = self.fc(global_mean(self.act(self.norm(x))))
         return x
 
@@ -72,4 +72,5 @@ def preact_resnet(
     Raises :class:`~zoo.errors.RegistryError` for another depth.
     Paper: He et al., "Identity Mappings in Deep Residual Networks", arXiv:1603.05027.
     """
-    return PreActResNet(norm, num_classes, in_channels, depth, width)
+    counts = choose(DEPTHS, depth, "preact_resnet depth")
+    return PreActResNet(norm, num_classes, in_channels, width, width, counts)

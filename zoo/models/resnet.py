@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from zoo.builder.norm import Norm
-from zoo.models.common import choose, global_mean, he_init, stage
+from zoo.models.common import Staged, choose, global_mean, he_init
 
 
 def _shortcut(norm: Norm, in_channels: int, out_channels: int, stride: int) -> nn.Module:
@@ -23,15 +25,16 @@ class BasicBlock(nn.Module):
     """Two 3x3 convolutions: (N, in_channels, H, W) -> (N, channels, H / stride, W / stride)."""
 
     expansion = 1
+    make_shortcut: Callable[[Norm, int, int, int], Callable[[Tensor], Tensor]] = staticmethod(_shortcut)
 
-    def __init__(self, norm: Norm, in_channels: int, channels: int, stride: int = 1) -> None:
+    def __init__(self, norm: Norm, in_channels: int, channels: int, stride: int) -> None:
         super().__init__()
         self.conv1 = norm.conv2d(in_channels, channels, 3, stride=stride, padding=1)
         self.norm1 = norm(channels)
         self.act1 = norm.act()
         self.conv2 = norm.conv2d(channels, channels, 3, stride=1, padding=1)
         self.norm2 = norm(channels, apply_act=False, branch_end=True)
-        self.shortcut = _shortcut(norm, in_channels, channels, stride)
+        self.shortcut = self.make_shortcut(norm, in_channels, channels, stride)
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, in, H, W) to (N, out, H / stride, W / stride)."""
@@ -45,7 +48,7 @@ class Bottleneck(nn.Module):
 
     expansion = 4
 
-    def __init__(self, norm: Norm, in_channels: int, channels: int, stride: int = 1) -> None:
+    def __init__(self, norm: Norm, in_channels: int, channels: int, stride: int) -> None:
         super().__init__()
         out_channels = channels * self.expansion
         self.conv1 = norm.conv2d(in_channels, channels, 1, padding=0)
@@ -73,27 +76,22 @@ DEPTHS: dict[int, tuple[type[BasicBlock | Bottleneck], tuple[int, ...]]] = {
 }
 
 
-class ResNet(nn.Module):
-    """Stem, ``layer1`` to ``layer4`` at full, 1/2, 1/4 and 1/8 resolution, mean over the image, linear classifier."""
+class ResNet(Staged):
+    """Stem, stages of `counts` blocks from full resolution on, mean over the image, linear classifier."""
 
-    def __init__(self, norm: Norm, num_classes: int, in_channels: int, depth: int, width: int) -> None:
+    def __init__(
+        self, norm: Norm, num_classes: int, in_channels: int, width: int, block: type[nn.Module], counts: Sequence[int]
+    ) -> None:
         super().__init__()
-        block, counts = choose(DEPTHS, depth, "resnet depth")
-        grown = block.expansion
         self.conv1 = norm.conv2d(in_channels, width, 3, stride=1, padding=1)
         self.norm1 = norm(width)
         self.act1 = norm.act()
-        self.layer1 = stage(block, norm, width, width, counts[0], stride=1)
-        self.layer2 = stage(block, norm, width * grown, 2 * width, counts[1], stride=2)
-        self.layer3 = stage(block, norm, 2 * width * grown, 4 * width, counts[2], stride=2)
-        self.layer4 = stage(block, norm, 4 * width * grown, 8 * width, counts[3], stride=2)
-        self.fc = nn.Linear(8 * width * grown, num_classes)
+        self.fc = nn.Linear(self.add_stages(block, norm, width, width, counts), num_classes)
         he_init(self)
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, in_channels, H, W) to (N, num_classes) logits."""
-        x = self.act1(self.norm1(self.conv1(x)))
-        x = self.layer4(self.layer3(self.layer2(self.layer1(x))))
+        x = self.run_stages(self.act1(self.norm1(self.conv1(x))))
         x = self.fc(global_mean(x))
         return x
 
@@ -104,4 +102,4 @@ def resnet(norm: Norm, num_classes: int = 10, in_channels: int = 3, *, depth: in
     Raises :class:`~zoo.errors.RegistryError` for another depth.
     Paper: He et al., "Deep Residual Learning for Image Recognition", arXiv:1512.03385, with the stem usual at 32x32.
     """
-    return ResNet(norm, num_classes, in_channels, depth, width)
+    return ResNet(norm, num_classes, in_channels, width, *choose(DEPTHS, depth, "resnet depth"))

@@ -15,8 +15,10 @@ from dataclasses import dataclass
 from torch import nn
 from torch.nn.modules.pooling import _AvgPoolNd, _MaxPoolNd
 
+from zoo.builder import notes
 from zoo.errors import RegistryError
 from zoo.models.observe import observe
+from zoo.registry.external import STEM_RULE
 
 IMAGE = 32
 FACTOR = 4
@@ -35,17 +37,22 @@ class _Map:
 
 
 def for_small_images(
-    what: str, make: Callable[[int], nn.Module], num_classes: int, in_channels: int
-) -> tuple[nn.Module, list[str]]:
-    """The model that `make` builds for images of a given side, made fit for 32x32, and what was changed, in words.
+    what: str, make: Callable[[int], nn.Module], stem_rule: int, num_classes: int, in_channels: int
+) -> nn.Module:
+    """The model that `make` builds for images of a given side, made fit for 32x32; its notes say what was changed.
 
-    `what` names it in messages. Raises :class:`RegistryError`, in one line, where it cannot be made fit.
+    `what` names it in messages. Raises :class:`RegistryError`, in one line, where it cannot be made fit, and for a
+    `stem_rule` that this zoo does not follow.
     """
+    if stem_rule != STEM_RULE:
+        raise RegistryError(f"{what}: was built by stem rule {stem_rule}, this zoo follows rule {STEM_RULE}")
     problem: Exception | None = None
     for size in SIZES:
         try:
             module = make(size)
-            return module, _adapt(module, size, num_classes, in_channels)
+            changes = "; ".join(_adapt(module, size, num_classes, in_channels)) or "as it is"
+            notes.add(module, f"stem for 32x32: {changes}")
+            return module
         except Exception as caught:  # whatever a model makes of a size that it was not meant for
             problem = problem or caught
     line = " ".join(str(problem).split()) or type(problem).__name__

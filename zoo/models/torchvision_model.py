@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from torch import nn
 
 from zoo.models.stem import FACTOR, IMAGE, for_small_images
-from zoo.models.timm_model import check_rule, with_changes, with_norm
+from zoo.models.timm_model import with_norm
 
 if TYPE_CHECKING:
     from zoo.builder.norm import Norm
@@ -23,12 +24,11 @@ def torchvision_model(
     norms not swapped.
     """
     what = f"torchvision:{name}"
-    check_rule(what, stem_rule)
-    module, changes = for_small_images(what, lambda size: _make(name, size, num_classes), num_classes, in_channels)
-    return with_norm(what, with_changes(module, changes), norm, in_channels)
+    make = partial(_make, name, num_classes)
+    return with_norm(what, for_small_images(what, make, stem_rule, num_classes, in_channels), norm, in_channels)
 
 
-def _make(name: str, size: int, num_classes: int) -> nn.Module:
+def _make(name: str, num_classes: int, size: int) -> nn.Module:
     from torchvision import models
 
     arguments: dict[str, object] = {"weights": None, "num_classes": num_classes}

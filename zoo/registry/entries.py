@@ -34,64 +34,57 @@ class Origin:
 
 
 @dataclass(frozen=True)
-class NormEntry:
-    """One line under ``norms:``."""
+class Entry:
+    """One line of a registry file."""
 
     name: str
     origin: Origin
-    builder: str
-    kwargs: dict[str, Any] = field(default_factory=dict)
-    label: str = ""
-    activation: str = "separate"
-    conv: str = ""
-    batch_independent: bool = False
-    paper: str = ""
-    override: bool = False
-
-
-@dataclass(frozen=True)
-class ArchitectureEntry:
-    """One line under ``architectures:``."""
-
-    name: str
-    origin: Origin
-    builder: str
-    kwargs: dict[str, Any] = field(default_factory=dict)
-    label: str = ""
-    paper: str = ""
-    override: bool = False
-
-
-@dataclass(frozen=True)
-class ModelEntry:
-    """One line under ``models:``: an architecture with a norm, or a builder of its own (``norm`` and all)."""
-
-    name: str
-    origin: Origin
-    architecture: str = ""
-    norm: str = ""
     builder: str = ""
     kwargs: dict[str, Any] = field(default_factory=dict)
     label: str = ""
     override: bool = False
 
 
-Entry = NormEntry | ArchitectureEntry | ModelEntry
+@dataclass(frozen=True)
+class NormEntry(Entry):
+    """One line under ``norms:``."""
+
+    activation: str = "separate"
+    conv: str = ""
+    batch_independent: bool = False
+    paper: str = ""
+
+
+@dataclass(frozen=True)
+class ArchitectureEntry(Entry):
+    """One line under ``architectures:``."""
+
+    paper: str = ""
+
+
+@dataclass(frozen=True)
+class ModelEntry(Entry):
+    """One line under ``models:``: an architecture with a norm, or a builder of its own (``norm`` and all)."""
+
+    architecture: str = ""
+    norm: str = ""
+
+
 AnyEntry = TypeVar("AnyEntry", bound=Entry)
 SECTIONS = ("norms", "architectures", "models")
 
-# Key -> the type its value must have, and its name in a message.
+# Key -> the type its value must have, and its name in a message; in the order in which a message lists them.
 _TYPES: dict[str, tuple[type, str]] = {
-    "builder": (str, '"module:function"'),
-    "conv": (str, '"module:function"'),
-    "kwargs": (dict, "a mapping of keyword arguments"),
-    "label": (str, "text"),
-    "paper": (str, "text"),
-    "activation": (str, "'included' or 'separate'"),
-    "batch_independent": (bool, "true or false"),
-    "override": (bool, "true or false"),
     "architecture": (str, "the name of an architecture"),
     "norm": (str, "the name of a norm"),
+    "builder": (str, '"module:function"'),
+    "kwargs": (dict, "a mapping of keyword arguments"),
+    "label": (str, "text"),
+    "activation": (str, "'included' or 'separate'"),
+    "conv": (str, '"module:function"'),
+    "batch_independent": (bool, "true or false"),
+    "paper": (str, "text"),
+    "override": (bool, "true or false"),
 }
 # Keys that an author who thinks of training may write under an entry, or as a section; a recipe's own are among them.
 RECIPE_KEYS = frozenset({
@@ -166,7 +159,7 @@ def _entry(kind: str, cls: type[AnyEntry], name: str, entry: Located, origin: Or
     if not isinstance(fields, dict):
         actual = yamlfile.type_name(fields)
         raise RegistryError(f'{where}: expected "module:function" or a mapping, found {actual}')
-    allowed = [key for key in cls.__dataclass_fields__ if key in _TYPES]
+    allowed = [key for key in _TYPES if key in cls.__dataclass_fields__]
     values: dict[str, Any] = {}
     for key, located in fields.items():
         here = f"{origin.path}:{located.line}: {kind} {name!r}"

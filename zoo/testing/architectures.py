@@ -184,7 +184,7 @@ class _Checks:
     def fair(self, norm: Norm, independent: bool) -> None:
         with fairness.untouched("it", "building"):
             model = self.make(norm)
-        suite.check_fair(model, self.x())
+        fairness.check_step("it", model, self.x())
 
     def compiled(self, norm: Norm, independent: bool) -> None:
         suite.check_compiled(self.make(norm).double(), self.x().double(), TOLERANCE)

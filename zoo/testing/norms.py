@@ -184,7 +184,7 @@ class _Checks:
     def fair(self, apply_act: bool) -> None:
         with fairness.untouched("it", "building"):
             layer = self.norm(self.width, apply_act=apply_act)
-        suite.check_fair(layer, images(6, self.width, 5, 4))
+        fairness.check_step("it", layer, images(6, self.width, 5, 4))
 
     def independence(self, apply_act: bool) -> None:
         layer = self.make(apply_act).train()

@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterable
 import torch
 from torch import Tensor, nn
 
-from zoo.builder import fairness
 from zoo.builder.torchstate import Snapshot
 from zoo.errors import ZooError
 
@@ -174,11 +173,6 @@ def check_layout(module: nn.Module, x: Tensor, tolerance: float) -> None:
             same(twins.grad, parameter.grad, f"channels-last images give another gradient of {name}", tolerance)
     for (name, buffer), other in zip(module.named_buffers(), twin.buffers(), strict=True):
         same(other.double(), buffer.double(), f"channels-last images leave another {name}", tolerance)
-
-
-def check_fair(module: nn.Module, x: Tensor) -> None:
-    """What :mod:`zoo.builder.fairness` asks before a bench: no training of its own, no change of torch's settings."""
-    fairness.check_step("it", module, x)
 
 
 def check_compiled(module: nn.Module, x: Tensor, tolerance: float) -> None:
