@@ -60,8 +60,8 @@ def started_with(folder: RunFolder, name: str, value: object) -> ResultError:
 def check_settings(folder: RunFolder, saved: Identity, wanted: Identity) -> None:
     """Raise :class:`zoo.errors.ResultError` when a resume would not repeat what an uninterrupted run does."""
     for name in ("device", "executor", "compiled", "deterministic"):
-        if (value := getattr(saved.settings, name)) != getattr(wanted.settings, name):
-            raise started_with(folder, name, value)
+        if (setting := getattr(saved.settings, name)) != getattr(wanted.settings, name):
+            raise started_with(folder, name, setting)
     if saved.processes != wanted.processes:
         raise started_with(folder, "processes", saved.processes)
 
