@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 
-from zoo.engine.reporter import Relay, Reporter
+from zoo.engine.reporter import Reporter, Reporters
 
 HOOKS = {name: len(inspect.signature(hook).parameters) - 1 for name, hook in vars(Reporter).items() if name[0] != "_"}
 
@@ -21,9 +21,9 @@ class Recorder(Reporter):
         return lambda *arguments: self.calls.append((name, *arguments))
 
 
-def test_a_relay_passes_every_call_on() -> None:
-    recorder = Recorder()
+def test_reporters_pass_every_call_on_to_each() -> None:
+    first, second = Recorder(), Recorder()
     for name, arguments in HOOKS.items():
         assert getattr(Reporter(), name)(*range(arguments)) is None
-        getattr(Relay(recorder), name)(*range(arguments))
-    assert recorder.calls == [(name, *range(arguments)) for name, arguments in HOOKS.items()]
+        getattr(Reporters(first, second), name)(*range(arguments))
+    assert first.calls == second.calls == [(name, *range(arguments)) for name, arguments in HOOKS.items()]

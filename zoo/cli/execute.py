@@ -89,10 +89,11 @@ def _heading(job: Job, inputs: Inputs, runs: Sequence[Run]) -> str:
 def _tracked(lines: Reporter, trackers: list[Tracker]) -> Callable[[Inputs], Reporter]:
     """What logs the runs of a recipe to `trackers` and shows them by `lines`."""
     from zoo.engine.environment import zoo_commit
+    from zoo.engine.reporter import Reporters
     from zoo.track.reporter import Tracked
 
     git = zoo_commit()  # for trackers; each run records its own
-    return lambda inputs: Tracked(lines, trackers, inputs.recipe, inputs.dataset, git)
+    return lambda inputs: Reporters(lines, Tracked(lines.say, trackers, inputs.recipe, inputs.dataset, git))
 
 
 def show_estimates(job: Job, steps: Steps) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from zoo.results.history import EpochRow
 from zoo.results.run import Run
@@ -45,48 +45,20 @@ class Reporter:
         """An epoch of a run on a cluster is saved."""
 
 
-class Relay(Reporter):
-    """Passes every call on to `shown`; the base of reporters that do something besides."""
+class Reporters(Reporter):
+    """Passes every call on to each of `reporters` in turn."""
 
-    def __init__(self, shown: Reporter) -> None:
-        self.shown = shown
+    def __init__(self, *reporters: Reporter) -> None:
+        self.reporters = reporters
 
-    def say(self, text: str) -> None:
-        """Passed on, as all below."""
-        self.shown.say(text)
 
-    def run(self, run: Run, number: int, total: int) -> None:
-        """Passed on."""
-        self.shown.run(run, number, total)
+def _pass_on(hook: str) -> Callable[..., None]:
+    def call(self: Reporters, *arguments: object) -> None:
+        for reporter in self.reporters:
+            getattr(reporter, hook)(*arguments)
 
-    def resolved(self, run: Run, settings: SettingsPart) -> None:
-        """Passed on."""
-        self.shown.resolved(run, settings)
+    return call
 
-    def moved(self, changed: Sequence[str]) -> None:
-        """Passed on."""
-        self.shown.moved(changed)
 
-    def resumed(self, epoch: int, epochs: int) -> None:
-        """Passed on."""
-        self.shown.resumed(epoch, epochs)
-
-    def window(self, epoch: int, epochs: int, step: int, steps: int, loss: float, accuracy: float, rate: float) -> None:
-        """Passed on."""
-        self.shown.window(epoch, epochs, step, steps, loss, accuracy, rate)
-
-    def epoch(self, row: EpochRow, epochs: int, rose_from: float | None, saved: bool) -> None:
-        """Passed on."""
-        self.shown.epoch(row, epochs, rose_from, saved)
-
-    def finished(self, run: Run, result: Result, was_done: bool) -> None:
-        """Passed on."""
-        self.shown.finished(run, result, was_done)
-
-    def began(self, run: Run, node: str, times: int) -> None:
-        """Passed on."""
-        self.shown.began(run, node, times)
-
-    def advanced(self, run: Run, row: EpochRow, epochs: int) -> None:
-        """Passed on."""
-        self.shown.advanced(run, row, epochs)
+for _hook in [name for name in vars(Reporter) if not name.startswith("_")]:
+    setattr(Reporters, _hook, _pass_on(_hook))

@@ -10,7 +10,7 @@ from pathlib import Path, PurePath
 from typing import Any
 
 from zoo.data.datasets import Dataset
-from zoo.engine.reporter import Relay, Reporter
+from zoo.engine.reporter import Reporter
 from zoo.errors import ResultError
 from zoo.recipes.recipe import Recipe
 from zoo.results.history import EpochRow, load_history
@@ -22,45 +22,44 @@ from zoo.utils.files import write_atomic
 ARTIFACTS = {"result.json": "zoo-result.json", "history.csv": "zoo-history.csv"}  # else `zoo compare` finds them too
 
 
-class Tracked(Relay):
-    """Passes every call on to `shown` and logs epochs and ends to `trackers`.
+class Tracked(Reporter):
+    """Logs epochs and ends to `trackers`.
 
     A run appears with its first epoch, so that one that is killed before leaves nothing. A tracker that raises is taken
-    from the list, which other recipes of the command share, with one line.
+    from the list, which other recipes of the command share, and `say` is called with one line about it.
     """
 
     def __init__(
-        self, shown: Reporter, trackers: list[Tracker], recipe: Recipe, dataset: Dataset, git: dict[str, Any] | None
+        self,
+        say: Callable[[str], None],
+        trackers: list[Tracker],
+        recipe: Recipe,
+        dataset: Dataset,
+        git: dict[str, Any] | None,
     ) -> None:
-        super().__init__(shown)
-        self.trackers, self.recipe, self.dataset, self.git = trackers, recipe, dataset, git
+        self._say, self.trackers, self.recipe, self.dataset, self.git = say, trackers, recipe, dataset, git
         self._entry: Entry | None = None
 
     def run(self, run: Run, number: int, total: int) -> None:
         """No tracker is called before there is an epoch."""
-        super().run(run, number, total)
         self._run, self._entry = run, None
 
     def resolved(self, run: Run, settings: SettingsPart) -> None:
         """They are parameters of the run."""
-        super().resolved(run, settings)
         self._settings = settings
 
     def resumed(self, epoch: int, epochs: int) -> None:
         """The run is opened again."""
-        super().resumed(epoch, epochs)
         self._log(lambda tracker: self._begin(tracker, self._enter(self._settings, self.git, fresh=epoch == 0), epoch))
 
     def epoch(self, row: EpochRow, epochs: int, rose_from: float | None, saved: bool) -> None:
         """The epoch's metrics are logged, in a run that its first epoch opens."""
-        super().epoch(row, epochs, rose_from, saved)
         if self._entry is None:
             self._log(lambda tracker: self._begin(tracker, self._enter(self._settings, self.git, fresh=True), 0))
         self._log(lambda tracker: tracker.log(row.epoch, epoch_metrics(row)))
 
     def finished(self, run: Run, result: Result, was_done: bool) -> None:
         """The metrics of the result are logged, and all of a run that the tracker lacks."""
-        super().finished(run, result, was_done)
         begun = self._entry is not None
         self._log(lambda tracker: self._finish(tracker, result, was_done, begun))
 
@@ -114,7 +113,7 @@ class Tracked(Relay):
                 what(tracker)
             except Exception as problem:  # whatever a library or its server comes up with: the training is worth more
                 self.trackers.remove(tracker)
-                self.say(f"zoo: {tracker.name} is off from here on ({one_line(problem)}); the run itself goes on")
+                self._say(f"zoo: {tracker.name} is off from here on ({one_line(problem)}); the run itself goes on")
                 with contextlib.suppress(Exception):
                     tracker.close()
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from zoo.engine.reporter import Relay
+from zoo.engine.reporter import Reporters
 from zoo.errors import MachineError, Option, ResultError
 from zoo.recipes.schema import Tuned
 from zoo.registry.model import Model
@@ -45,8 +45,8 @@ class Trial:
         return self.accuracy is None
 
 
-class TuningReporter(Relay):
-    """Passes on to `shown` what a bench's reporter is called with, one trial being one run; of trials it does nothing.
+class TuningReporter(Reporters):
+    """Passes on what a bench's reporter is called with, one trial being one run; of trials it does nothing.
 
     ``run`` is called with the number of the trial, 1 being the first.
     """

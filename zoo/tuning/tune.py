@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from zoo.engine.reporter import Relay, Reporter
+from zoo.engine.reporter import Reporter, Reporters
 from zoo.engine.train import Outcome
 from zoo.recipes.load import with_values
 from zoo.recipes.schema import Tuned
@@ -109,12 +109,12 @@ def _trial(trials: Trials, model: Model, search: Search, reporter: TuningReporte
     with lock(folder.path):
         make_folder(folder)
         remove_leftovers(folder.path)
-        pruning = _Pruning(reporter, trials, trial, inputs.recipe.epochs)
+        pruning = _Pruning(trials, trial, inputs.recipe.epochs)
         ready = set_up(run, inputs, identity=identity)
         try:
             if ready.state is not None:
                 pruning.judge(*ready.state.progress.history)
-            outcome = train_on(ready, pruning)
+            outcome = train_on(ready, Reporters(reporter, pruning))
             diverged = outcome.diverged is not None
             accuracy = WORST if diverged else _held_out(outcome)
         except _Pruned:
@@ -144,16 +144,14 @@ def _accuracy(row: EpochRow) -> float:
     return row.eval_accuracy
 
 
-class _Pruning(Relay):
-    """Passes progress on, and stops a trial that is to be pruned."""
+class _Pruning(Reporter):
+    """Stops a trial that is to be pruned."""
 
-    def __init__(self, shown: Reporter, trials: Trials, trial: optuna.Trial, epochs: int) -> None:
-        super().__init__(shown)
+    def __init__(self, trials: Trials, trial: optuna.Trial, epochs: int) -> None:
         self._trials, self._trial, self._epochs = trials, trial, epochs
 
     def epoch(self, row: EpochRow, epochs: int, rose_from: float | None, saved: bool) -> None:
         """The epoch is judged."""
-        super().epoch(row, epochs, rose_from, saved)
         self.judge(row)
 
     def judge(self, *rows: EpochRow) -> None:
