@@ -19,6 +19,7 @@ from torch import nn
 
 from zoo.data.loader import Batching, TrainLoader
 from zoo.engine.checkpoint import Identity
+from zoo.engine.convolution import use_side_by_side
 from zoo.engine.machine import native_bf16
 from zoo.engine.reporter import Reporter
 from zoo.engine.train import Batches, train
@@ -71,6 +72,7 @@ def ours(model: nn.Module, images: np.ndarray, labels: np.ndarray, folder: Path,
     settings = SettingsPart(
         device="cpu", layout="channels_last", compiled=False, executor="batched", workers=0, deterministic=False
     )
+    use_side_by_side(model, CPU, recipe.precision, compiled=False)  # as a run does
     train(
         model.to(memory_format=torch.channels_last), recipe, Batches(loader, None), device=CPU, compiled=False,
         state=None, folder=RunFolder(folder), identity=Identity({}, settings), reporter=turns,
