@@ -75,13 +75,9 @@ def _settings() -> list[Setting]:
         Setting("torch.use_deterministic_algorithms", _deterministic, _set_deterministic),
         # With one left open torch goes on with the weights that it once cast, whatever the optimizer makes of them.
         Setting("the number of open torch.autocast contexts", _open_autocasts, _close_autocasts),
-        Setting(
-            "autocast on the CPU", partial(torch.is_autocast_enabled, "cpu"), partial(torch.set_autocast_enabled, "cpu")
-        ),
-        Setting(
-            "autocast on the GPU",
-            partial(torch.is_autocast_enabled, "cuda"),
-            partial(torch.set_autocast_enabled, "cuda"),
+        *(
+            Setting(text, partial(torch.is_autocast_enabled, device), partial(torch.set_autocast_enabled, device))
+            for text, device in (("autocast on the CPU", "cpu"), ("autocast on the GPU", "cuda"))
         ),
         Setting(
             "the float32 matmul precision (torch.set_float32_matmul_precision)",

@@ -65,7 +65,7 @@ def _adapt(module: nn.Module, size: int, num_classes: int, in_channels: int) -> 
     for step in before:
         if step.read > IMAGE and step.gave < step.read and _stride(step.layer) > 1:
             changes.append(_restride(module, step))
-    _tell_size(module)
+    _correct_size(module)
     maps, output = _run(module, IMAGE, in_channels)
     after = {step.path: step.read for step in maps}
     rest = next((step for step in before if step.read <= IMAGE), None)
@@ -139,7 +139,7 @@ def replace_layers(module: nn.Module, new: dict[int, nn.Module]) -> None:
                 parent._modules[name] = new[id(child)]
 
 
-def _tell_size(module: nn.Module) -> None:
+def _correct_size(module: nn.Module) -> None:
     """Patch embeddings compare what they read with the size that they were built for: above 32x32, it is 32x32 now."""
     for part in module.modules():
         for name in ("img_size", "image_size"):

@@ -11,18 +11,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from zoo.norms.stats import (
-    by_block,
-    image_mean,
-    image_sum,
-    keep_where_positive,
-    like_parameter,
-    per_channel,
-    wide,
-    wide_for,
-)
-
-Gradients = tuple[Tensor | None, ...]
+from zoo.norms.stats import by_block, image_mean, image_sum, like_parameter, per_channel, relu_backward, wide, wide_for
 
 
 def _group_mean(moment: Tensor, size: int) -> Tensor:
@@ -56,7 +45,7 @@ class S0(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> Gradients:
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         """Gradients of the input, `weight`, `bias` and `v`."""
         x, weight, bias, v, mean, inverse = ctx.saved_tensors
         group_size, pixels = ctx.group_size, x.shape[2] * x.shape[3]
@@ -131,7 +120,7 @@ class B0(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, gradient: Tensor, _: Tensor) -> Gradients:
+    def backward(ctx: Any, gradient: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
         """Gradients of the input, `weight`, `bias` and `v`."""
         x, weight, bias, v, mean, batch_mean, image_std, batch_std = ctx.saved_tensors
         pixels = x.shape[2] * x.shape[3]
@@ -153,7 +142,7 @@ class B0(torch.autograd.Function):
             of_denominator = g * xs
             of_weight = image_sum(of_denominator)
             of_all = image_sum(of_denominator.div_(denominator))
-            of_above = keep_where_positive(of_denominator, above.sub_(batch_std))
+            of_above = relu_backward(of_denominator, above.sub_(batch_std))
             of_image_std = image_sum(of_above)
             of_v = image_sum(torch.mul(of_above, xs, out=above))
             g.addcmul_(of_above, per_channel(v, x), value=-1)

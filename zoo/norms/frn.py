@@ -8,16 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from zoo.norms.stats import (
-    by_block,
-    image_mean,
-    image_sum,
-    keep_where_positive,
-    like_parameter,
-    per_channel,
-    wide,
-    wide_for,
-)
+from zoo.norms.stats import by_block, image_mean, image_sum, like_parameter, per_channel, relu_backward, wide, wide_for
 
 
 class FilterResponseNorm(nn.Module):
@@ -59,8 +50,7 @@ class _Frn(torch.autograd.Function):
             return (inverse,)
 
         y = torch.empty_like(x)
-        (inverse,) = by_block(work, x, y)
-        ctx.save_for_backward(x, weight, bias, tau, inverse)
+        ctx.save_for_backward(x, weight, bias, tau, *by_block(work, x, y))
         return y
 
     @staticmethod
@@ -73,10 +63,9 @@ class _Frn(torch.autograd.Function):
             xs, g = wide(x), wide_for(of_x).copy_(gradient)
             scale = inverse * per_channel(weight, x)
             buffer = xs * scale
-            of_all = image_sum(g)
-            of_bias = of_all
+            of_all = of_bias = image_sum(g)
             if tau is not None:
-                keep_where_positive(g, buffer.add_(per_channel(bias, x) - per_channel(tau, x)))
+                relu_backward(g, buffer.add_(per_channel(bias, x) - per_channel(tau, x)))
                 of_bias = image_sum(g)
             of_inverse = image_sum(torch.mul(g, xs, out=buffer))
             spread = of_inverse * scale * inverse.square() / pixels
@@ -85,10 +74,5 @@ class _Frn(torch.autograd.Function):
 
         of_x = torch.empty_like(x)
         of_all, of_bias, of_inverse = by_block(work, x, gradient, of_x, inverse)
-        return (
-            of_x,
-            like_parameter(of_inverse * inverse, weight),
-            like_parameter(of_bias, bias),
-            None if tau is None else like_parameter(of_all - of_bias, tau),
-            None,
-        )
+        of_tau = None if tau is None else like_parameter(of_all - of_bias, tau)
+        return of_x, like_parameter(of_inverse * inverse, weight), like_parameter(of_bias, bias), of_tau, None

@@ -14,7 +14,6 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-IMAGE = (2, 3)
 BLOCK = 2**20  # values worked on at once on a CPU: 4 MiB in float32; fewer would spend their time in waking threads
 
 
@@ -43,7 +42,7 @@ def image_mean(x: Tensor) -> Tensor:
 
 def image_sum(x: Tensor) -> Tensor:
     """(N, C, H, W) -> (N, C, 1, 1), the sum over each image and channel."""
-    return x.sum(IMAGE, keepdim=True)
+    return x.sum((2, 3), keepdim=True)
 
 
 def per_channel(parameter: Tensor, x: Tensor) -> Tensor:
@@ -56,8 +55,8 @@ def like_parameter(gradient: Tensor, parameter: Tensor) -> Tensor:
     return gradient.sum((0, 2, 3)).to(parameter.dtype)
 
 
-def keep_where_positive(gradient: Tensor, x: Tensor) -> Tensor:
-    """Set `gradient` to 0 where `x` is not above 0, in place: ReLU's backward pass, far faster than torch.where."""
+def relu_backward(gradient: Tensor, x: Tensor) -> Tensor:
+    """Set `gradient` to 0 where `x` is not above 0, in place; far faster than torch.where."""
     torch.ops.aten.threshold_backward.grad_input(gradient, x, 0, grad_input=gradient)
     return gradient
 

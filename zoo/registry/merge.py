@@ -93,16 +93,13 @@ class Registry:
         """
         models: dict[str, Model] = {}
         for pattern in patterns:
-            if not _WILDCARDS.intersection(pattern) or ":" in pattern:
-                model = self.resolve(pattern)
-                models.setdefault(model.name, model)
-                continue
-            names = fnmatch.filter(self.names(), pattern)
+            is_pattern = _WILDCARDS.intersection(pattern) and ":" not in pattern
+            names = fnmatch.filter(self.names(), pattern) if is_pattern else [pattern]
             if not names:
                 hint = ("no name matches; `zoo list ", Option("all"), "` shows all names")
                 raise unknown("model pattern", pattern, [], self.where, *hint)
-            for name in names:
-                models.setdefault(name, self.resolve(name))
+            for model in map(self.resolve, names):
+                models.setdefault(model.name, model)
         return list(models.values())
 
     def _splits(self, name: str) -> Iterator[tuple[ArchitectureEntry, NormEntry]]:
@@ -172,7 +169,8 @@ def registry_plugins(folder: Path | None = None) -> list[plugins.Plugin]:
 def _lowest(folder: Path) -> tuple[RegistryFile, list[RegistryFile]]:
     """The built-in layer, and that of the working folder if there is one."""
     built_in = read_registry_file(BUILT_IN.resolve(), "built in")
-    if (nearest := _nearest(folder)) and nearest.resolve() != built_in.path:
+    paths = (parent / "registry.yaml" for parent in (folder.absolute(), *folder.absolute().parents))
+    if (nearest := next(filter(Path.is_file, paths), None)) and nearest.resolve() != built_in.path:
         file = read_registry_file(nearest, "working folder")
         # Inside zoo's own source tree that file is the built-in registry, edits and all, not a layer above it.
         if file.builtin:
@@ -195,13 +193,6 @@ def _with_sound_models(plugin: plugins.Plugin, built_in: RegistryFile) -> plugin
         except ZooError as problem:
             return plugin.broken(problem)
     return plugin
-
-
-def _nearest(folder: Path) -> Path | None:
-    for parent in (folder.absolute(), *folder.absolute().parents):
-        if (path := parent / "registry.yaml").is_file():
-            return path
-    return None
 
 
 def _merge(entries: dict[str, AnyEntry], new: dict[str, AnyEntry], kind: str) -> None:

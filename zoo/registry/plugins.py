@@ -65,16 +65,14 @@ def sound(installed: Iterable[Plugin]) -> list[Plugin]:
         if not plugin.problem:
             used.append(plugin)
         elif "_ZOO_COMPLETE" not in os.environ:  # a shell that completes a name shows what is printed
-            _warn(f"warning: plugin {plugin.name!r} of {plugin.distribution} is skipped: ", plugin.problem)
+            what = f"warning: plugin {plugin.name!r} of {plugin.distribution} is skipped: "
+            if (line := f"{what}{plugin.problem}") not in _warned:
+                import logging
+
+                _warned.add(line)
+                # To stderr, unless a program that uses zoo says otherwise.
+                logging.getLogger("zoo").warning("%s%s", what, plugin.problem)
     return used
-
-
-def _warn(what: str, problem: ZooError) -> None:
-    if (line := f"{what}{problem}") not in _warned:
-        import logging
-
-        _warned.add(line)
-        logging.getLogger("zoo").warning("%s%s", what, problem)  # stderr, unless a program that uses zoo says otherwise
 
 
 def _installed(group: str) -> list[Plugin]:

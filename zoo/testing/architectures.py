@@ -23,6 +23,7 @@ from zoo.testing.norms import registered_norm
 # wants to know where a branch ends.
 NORMS = ("bn", "ln", "evos0", "none")
 TOLERANCE = 1e-6  # in float64, through a whole network
+_NormCheck = Callable[[Norm], None]
 
 
 def check_architecture(
@@ -93,24 +94,23 @@ class _Checks:
     def all(self, compiled: bool) -> list[suite.Check]:
         """By name; the first is whether it can be built at all."""
         checks: list[suite.Check] = [("shape", self.shape), ("classes and channels", self.sizes)]
-        for norm, independent in self.norms:
-            named: dict[str, Callable[[Norm, bool], None]] = {
+        once: dict[str, _NormCheck] = {  # what hardly depends on the norm
+            "bfloat16": self.bfloat16,
+            "state dict": self.stored,
+            "deep copy": self.copied,
+            "one recipe": self.fair,
+        }
+        if compiled:
+            once["torch.compile"] = self.compiled
+        for number, (norm, independent) in enumerate(self.norms):
+            answers = partial(self.evaluation, independent=independent)
+            named: dict[str, _NormCheck] = {
                 "gradients": self.gradients,
-                "evaluation": self.evaluation,
+                "evaluation": answers,
                 "channels-last": self.layout,
             }
-            if (norm, independent) == self.norms[0]:  # what hardly depends on the norm
-                named |= {
-                    "bfloat16": self.bfloat16,
-                    "state dict": self.stored,
-                    "deep copy": self.copied,
-                    "one recipe": self.fair,
-                }
-                if compiled:
-                    named["torch.compile"] = self.compiled
-            for name, check in named.items():
-                title = f"{name} with norm {norm.name}"
-                checks.append((title, partial(check, norm, independent)))
+            for name, check in (named if number else named | once).items():
+                checks.append((f"{name} with norm {norm.name}", partial(check, norm)))
         return checks
 
     def make(self, norm: Norm, num_classes: int = 10, in_channels: int = 3) -> nn.Module:
@@ -151,11 +151,11 @@ class _Checks:
         if y.shape != (2, 100):
             raise AssertionError(f"two grey images of 100 classes give {tuple(y.shape)}, expected (2, 100)")
 
-    def gradients(self, norm: Norm, independent: bool) -> None:
+    def gradients(self, norm: Norm) -> None:
         if dead := check_training_step(self.make(norm), self.x(), 10):
             raise AssertionError(f"no gradient reaches {', '.join(dead)}")
 
-    def bfloat16(self, norm: Norm, independent: bool) -> None:
+    def bfloat16(self, norm: Norm) -> None:
         model = self.make(norm)
         with torch.autocast("cpu", torch.bfloat16):
             logits = model(self.x())
@@ -171,22 +171,22 @@ class _Checks:
             suite.same(suite.forward(copy.deepcopy(model), x), suite.alone(model, x), what, TOLERANCE)
         suite.check_evaluation(model, x, TOLERANCE, as_in_training=independent and not random)
 
-    def stored(self, norm: Norm, independent: bool) -> None:
+    def stored(self, norm: Norm) -> None:
         suite.check_stored(self.midlife(norm), self.make(norm).double(), self.x().double())
 
-    def copied(self, norm: Norm, independent: bool) -> None:
+    def copied(self, norm: Norm) -> None:
         suite.check_copy(self.make(norm), self.x())
 
-    def layout(self, norm: Norm, independent: bool) -> None:
+    def layout(self, norm: Norm) -> None:
         model, x = self.midlife(norm), self.x().double()
         suite.check_layout(model.eval() if _is_random(model, x) else model, x, TOLERANCE)
 
-    def fair(self, norm: Norm, independent: bool) -> None:
+    def fair(self, norm: Norm) -> None:
         with fairness.untouched("it", "building"):
             model = self.make(norm)
         fairness.check_step("it", model, self.x())
 
-    def compiled(self, norm: Norm, independent: bool) -> None:
+    def compiled(self, norm: Norm) -> None:
         suite.check_compiled(self.make(norm).double(), self.x().double(), TOLERANCE)
 
 

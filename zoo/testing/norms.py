@@ -116,13 +116,15 @@ class _Checks:
         return self.channels[len(self.channels) // 2]
 
     def make(self, apply_act: bool) -> nn.Module:
-        """In the middle of its life: no parameter where it started, three training steps seen."""
-        layer = self.norm(self.width, apply_act=apply_act).to(self.dtype)
+        """In the middle of its life: no parameter or buffer where it started, three training steps seen."""
+        layer = self.norm(self.width, apply_act=apply_act).to(self.dtype).train()
         g = torch.Generator().manual_seed(1)
         with torch.no_grad():
             for parameter in layer.parameters():
                 parameter.add_(0.5 * torch.rand(parameter.shape, generator=g))
-        return suite.trained(layer, [self.x(seed) for seed in (7, 8, 9)])
+            for seed in (7, 8, 9):
+                suite.forward(layer, self.x(seed))
+        return layer
 
     def shape(self) -> None:
         for channels in self.channels:

@@ -74,15 +74,6 @@ def forward(module: nn.Module, x: Tensor) -> Tensor:
     return y
 
 
-def trained(module: nn.Module, batches: Iterable[Tensor]) -> nn.Module:
-    """`module` after forward passes in training, so that buffers are not where they start."""
-    module.train()
-    with torch.no_grad():
-        for x in batches:
-            forward(module, x)
-    return module
-
-
 def alone(module: nn.Module, x: Tensor) -> Tensor:
     """The answers to the images of `x`, each in a batch of its own, each by a copy of `module` as it is."""
     return torch.cat([forward(copy.deepcopy(module), image[None]) for image in x])

@@ -18,20 +18,7 @@ import torch
 from torch import Tensor
 
 from zoo.data.augment.filters import Normalize, Resize, Rotate
-from zoo.data.augment.ops import (
-    AlternatingFlip,
-    Crop,
-    Draw,
-    Flip,
-    Holes,
-    Op,
-    Pad,
-    Params,
-    Plan,
-    bits,
-    to_packed,
-    to_planes,
-)
+from zoo.data.augment.ops import AlternatingFlip, Crop, Draw, Flip, Holes, Op, Pad, Params, Plan, to_packed, to_planes
 from zoo.data.augment.spec import TransformSpec, build
 from zoo.errors import RecipeError
 
@@ -141,8 +128,7 @@ class BatchedAugment:
 
     def run(self, resident: Tensor, index: Tensor, params: Params) -> Tensor:
         """As :meth:`apply`, on images ``resident[index]`` in packed form (:func:`pack`). No host synchronisation."""
-        packed, planes = resident, None
-        position = 0
+        packed, planes, position = resident, None, 0
         unread: Tensor | None = index
         while position < len(self.ops) or unread is not None:
             end = position
@@ -157,7 +143,16 @@ class BatchedAugment:
             if end < len(self.ops) - 1:
                 packed, planes = to_packed(planes), None
             position = end + 1
-        return self._finish(to_planes(packed) if planes is None else planes)
+        if planes is None:
+            planes = to_planes(packed)
+        if self._normalize is None:
+            return planes
+        if planes.device not in self._constants:
+            tensors = (torch.tensor(array, device=planes.device) for array in self._normalize)
+            mean, scale = (tensor[None, :, None, None] for tensor in tensors)
+            self._constants[planes.device] = (mean, scale)
+        mean, scale = self._constants[planes.device]
+        return planes.sub_(mean).mul_(scale)
 
     def _columns(self, params: Params, op: int) -> Params:
         prefix = f"{op}."
@@ -179,18 +174,13 @@ class BatchedAugment:
         where = first.to(narrow)[:, :, None] + plan.cols.to(narrow)[:, None, :]
         out = packed.view(-1).index_select(0, where.view(-1)).view(where.shape)
         for rows, cols, colour in plan.paint:  # as bit masks: several times faster on a CPU than masked_fill_
-            keep = bits(~rows)[:, :, None] | bits(~cols)[:, None, :]
+            keep = _bits(~rows)[:, :, None] | _bits(~cols)[:, None, :]
             out.bitwise_and_(keep)
             if colour:
                 out.bitwise_or_(keep.bitwise_not_().bitwise_and_(colour))
         return out
 
-    def _finish(self, planes: Tensor) -> Tensor:
-        if self._normalize is not None:
-            if planes.device not in self._constants:
-                tensors = (torch.tensor(array, device=planes.device) for array in self._normalize)
-                mean, scale = (tensor[None, :, None, None] for tensor in tensors)
-                self._constants[planes.device] = (mean, scale)
-            mean, scale = self._constants[planes.device]
-            planes = planes.sub_(mean).mul_(scale)
-        return planes
+
+def _bits(mask: Tensor) -> Tensor:
+    """A boolean mask as int32: all bits set where true."""
+    return mask.to(torch.int32).neg_()

@@ -1,6 +1,4 @@
-"""The batched transforms that compute new values: Rotate, Resize, Normalize; :mod:`zoo.data.augment.batched` runs
-them.
-"""
+"""The batched transforms that compute new values: Rotate, Resize, Normalize."""
 
 from __future__ import annotations
 
@@ -88,8 +86,8 @@ class Resize(Op):
 
     def filter(self, planes: Tensor, columns: Params) -> Tensor:
         """(B, 3, H, W) to (B, 3, ``height``, ``width``)."""
+        area = self._interpolation(self.transform, self.size) == 3
         if planes.device not in self._taps:  # made once per device: the only copies to it
-            area = self._interpolation(self.transform, self.size) == 3
             self._taps[planes.device] = [
                 (axis, _taps(self.size[axis - 2], self.out[axis - 2], area, planes.device)) for axis in (2, 3)
             ]
@@ -98,7 +96,6 @@ class Resize(Op):
                 planes.index_select(axis, index) * (weight[:, None] if axis == 2 else weight) for index, weight in taps
             )
             planes = functools.reduce(operator.add, weighted)
-        area = self._interpolation(self.transform, self.size) == 3
         halved = tuple(2 * size for size in self.out) == self.size
         return planes if area and not halved else (planes + 0.5).floor_()  # where OpenCV rounds halves up, not to even
 

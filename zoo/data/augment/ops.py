@@ -1,6 +1,4 @@
-"""What batched transforms share, and those that only move or paint pixels; :mod:`zoo.data.augment.batched` runs
-them.
-"""
+"""What batched transforms share, and those that only move or paint pixels."""
 
 from __future__ import annotations
 
@@ -55,10 +53,9 @@ class Plan:
     def reindex(self, axis: str, index: Tensor) -> None:
         """Replaces an axis by ``axis[index]``, in the masks painted so far too; `index` is (1 or B, new size)."""
         setattr(self, axis, _pick(getattr(self, axis), index))
-        place = 0 if axis == "rows" else 1
         self.paint = [
-            (_pick(masks[0], index), masks[1], masks[2]) if place == 0 else (masks[0], _pick(masks[1], index), masks[2])
-            for masks in self.paint
+            (_pick(rows, index), cols, colour) if axis == "rows" else (rows, _pick(cols, index), colour)
+            for rows, cols, colour in self.paint
         ]
 
 
@@ -67,11 +64,6 @@ def _pick(values: Tensor, index: Tensor) -> Tensor:
     if values.shape[0] == 1:
         return values[0][index]
     return values.gather(1, index.expand(values.shape[0], -1))
-
-
-def bits(mask: Tensor) -> Tensor:
-    """A boolean mask as int32: all bits set where true."""
-    return mask.to(torch.int32).neg_()
 
 
 def _packed_colour(value: Any) -> int:
@@ -127,21 +119,17 @@ class Pad(Op):
         return ""
 
     def draw(self, draw: Draw) -> dict[str, np.ndarray]:
-        """``y`` and ``x``: where the image begins, at random positions only."""
+        """``top`` and ``left``: where the image begins, at random positions only."""
         if self.transform.position != "random":
             return {}
-        (height, width), (new_height, new_width) = self.size, self.out
-        return {
-            "top": draw.below("top", new_height - height + 1)[:, 0],
-            "left": draw.below("left", new_width - width + 1)[:, 0],
-        }
+        spare = [new - old + 1 for old, new in zip(self.size, self.out, strict=True)]
+        return {"top": draw.below("top", spare[0])[:, 0], "left": draw.below("left", spare[1])[:, 0]}
 
     def plan(self, plan: Plan, columns: Params) -> None:
         """Shift the indices; what lies outside is filled or mirrored."""
-        top, left = self._offsets(columns, plan.rows.device)
         outside = []
-        for axis, old, new, offset in (("rows", 0, 0, top), ("cols", 1, 1, left)):
-            size, new_size = self.size[old], self.out[new]
+        offsets = self._offsets(columns)
+        for axis, size, new_size, offset in zip(("rows", "cols"), self.size, self.out, offsets, strict=True):
             index = torch.arange(new_size, device=plan.rows.device)[None] - offset  # (1 or B, new size)
             outside.append((index < 0) | (index >= size))
             if self.transform.border_mode == REFLECT_101:
@@ -160,11 +148,11 @@ class Pad(Op):
             plan.paint.append((rows, everywhere.expand(1, self.out[1]), colour))
             plan.paint.append((everywhere.expand(1, self.out[0]), cols, colour))
 
-    def _offsets(self, columns: Params, device: torch.device) -> tuple[Tensor, Tensor] | tuple[int, int]:
-        if self.transform.position == "random":
+    def _offsets(self, columns: Params) -> tuple[Tensor | int, Tensor | int]:
+        position = self.transform.position
+        if position == "random":
             return columns["top"][:, None], columns["left"][:, None]
         tall, wide = self.out[0] - self.size[0], self.out[1] - self.size[1]
-        position = self.transform.position
         top = {"c": tall // 2, "t": 0, "b": tall}[position[0]]
         left = wide // 2 if position == "center" else 0 if position.endswith("left") else wide
         return top, left
@@ -214,29 +202,19 @@ class Flip(Op):
         return {"flip": draw.chance(self.transform.p)[:, 0]}
 
     def plan(self, plan: Plan, columns: Params) -> None:
-        """Count columns (or rows) from the other end where ``flip`` is true."""
-        axis, size = (
-            ("cols", self.size[1]) if type(self.transform).__name__ == "HorizontalFlip" else ("rows", self.size[0])
-        )
-        mirror(plan, axis, size, columns["flip"])
+        """Count columns (or rows) from the other end where ``flip``, (B,) bool, is true."""
+        vertical = type(self.transform).__name__ == "VerticalFlip"
+        axis, size = ("rows", self.size[0]) if vertical else ("cols", self.size[1])
+        forward = torch.arange(size, device=columns["flip"].device)
+        plan.reindex(axis, torch.where(columns["flip"][:, None], size - 1 - forward, forward))
 
 
-def mirror(plan: Plan, axis: str, size: int, flip: Tensor) -> None:
-    """Mirror the `axis` of `size` for the positions where `flip`, (B,) bool, is true."""
-    forward = torch.arange(size, device=flip.device)
-    plan.reindex(axis, torch.where(flip[:, None], size - 1 - forward, forward))
-
-
-class AlternatingFlip(Op):
+class AlternatingFlip(Flip):
     """Which way an image stands depends on the image and the epoch, not on its position."""
 
     def draw(self, draw: Draw) -> dict[str, np.ndarray]:
         """``flip``: by chance in the first epoch, then the other way from epoch to epoch."""
         return {"flip": alternating_flips(draw.seed, draw.epoch, draw.rows)}
-
-    def plan(self, plan: Plan, columns: Params) -> None:
-        """Count columns from the other end where ``flip`` is true."""
-        mirror(plan, "cols", self.size[1], columns["flip"])
 
 
 class Holes(Op):
@@ -249,9 +227,8 @@ class Holes(Op):
 
     def draw(self, draw: Draw) -> dict[str, np.ndarray]:
         """``holes``, as the class has it; a hole of no size paints nothing."""
-        top, left, tall, wide = (
-            self._cutout(draw) if type(self.transform).__name__ == "Cutout" else self._coarse_dropout(draw)
-        )
+        holes = self._cutout if type(self.transform).__name__ == "Cutout" else self._coarse_dropout
+        top, left, tall, wide = holes(draw)
         height, width = self.size
         bounds = (left.clip(0), top.clip(0), (left + wide).clip(max=width), (top + tall).clip(max=height))
         return {"holes": np.stack(bounds, axis=-1) * draw.chance(self.transform.p)[:, :, None]}
