@@ -187,7 +187,8 @@ For 32x32 images. Parameters with `bn` and 10 classes, trained or not; most norm
     )
     yield "## Recipes\n\nWhat they are for, and how to write one: [recipes.md](recipes.md).\n"
     recipes = [entry for entry in catalogue.recipes() if entry.origin.layer == "built in"]
-    yield from _table(("recipe", "what"), ((f"`{entry.name}`", marks.marked(entry)) for entry in recipes))
+    descriptions = ((f"`{entry.name}`", marks.marked(entry.description, entry.selection)) for entry in recipes)
+    yield from _table(("recipe", "what"), descriptions)
     yield f"{marks.TEST_NOTE}\n\n## Data sets\n"
     yield from _table(("data set", "what"), ((f"`{name}`", text) for name, text in DESCRIPTIONS.items()))
     yield """`--dataset` also takes any hub-style folder of parquet files and any folder of images. `zoo data list` says

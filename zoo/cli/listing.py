@@ -40,10 +40,10 @@ def list_(patterns: tuple[str, ...], everything: bool, origin: bool, registry: s
         origin,
     )
     recipes = catalogue.recipes()
-    rows = [(entry.name, marks.marked(entry), entry.origin) for entry in recipes]
+    rows = [(entry.name, marks.marked(entry.description, entry.selection), entry.origin) for entry in recipes]
     _print(f"recipes ({len(recipes)})", rows, origin)
-    if any(entry.selects_on_test for entry in recipes):
-        click.echo(marks.TEST_NOTE)
+    for note in marks.selection_notes(*(entry.selection for entry in recipes)):
+        click.echo(note)
     click.echo("Any <architecture>_<norm> is a model, listed or not: `zoo list --all`, `zoo show MODEL`.")
 
 

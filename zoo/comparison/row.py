@@ -119,14 +119,14 @@ def row_of(runs: Sequence[Stored], timed: Sequence[Stored], machine: str, second
         return statistics.median(numbers) if numbers else None
 
     # Over the seeds that did not diverge, where all of them have the metric.
-    quality: dict[str, list[float]] = {}
+    means: dict[str, Any] = dict.fromkeys(QUALITY)
+    intervals = {}
     for name, metric in QUALITY.items():
         numbers = [number for result in tested if (number := metric.read(result)) is not None]
         if numbers and len(numbers) == len(tested):
-            quality[name] = numbers
-
-    def mean(name: str) -> float | None:
-        return statistics.fmean(quality[name]) if name in quality else None
+            means[name] = statistics.fmean(numbers)
+            if len(numbers) > 1:
+                intervals[name] = student_interval(numbers, resolution=metric.step(tested[0]))
 
     memory = median(lambda result: result.speed.peak_memory_bytes)
     return Row(
@@ -139,18 +139,8 @@ def row_of(runs: Sequence[Stored], timed: Sequence[Stored], machine: str, second
         interval=interval,
         interval_kind=kind,
         diverged={result.seed: result.diverged_epoch for result in results if result.status == "diverged"},
-        loss=mean("loss"),
-        top5_accuracy=mean("top5_accuracy"),
-        ece=mean("ece"),
-        brier=mean("brier"),
-        train_accuracy=mean("train_accuracy"),
-        gap=mean("gap"),
-        epochs_to_90_percent=mean("epochs_to_90_percent"),
-        intervals={
-            name: student_interval(numbers, resolution=QUALITY[name].step(tested[0]))
-            for name, numbers in quality.items()
-            if len(numbers) > 1
-        },
+        **means,
+        intervals=intervals,
         seconds_to=None if seconds_to is None else _seconds_to(timed, seconds_to),
         parameters=first.model.parameters,
         macs=first.model.macs,

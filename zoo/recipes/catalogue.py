@@ -17,11 +17,11 @@ RECIPES = Path(__file__).parent
 
 @dataclass(frozen=True)
 class RecipeEntry:
-    """A recipe as a list shows it. `selects_on_test`: its test set chooses the weights."""
+    """A recipe as a list shows it. `selection`: the split that chooses the weights."""
 
     name: str
     description: str
-    selects_on_test: bool
+    selection: str
     origin: Origin
 
 
@@ -80,7 +80,7 @@ def _entry(name: str, origin: Origin, files: Mapping[str, Origin]) -> RecipeEntr
     description = content.get("description")
     if not isinstance(description, str):
         raise RecipeError(f"{path}: description: expected text, found {yamlfile.type_name(description)}")
-    return RecipeEntry(name, description, _selection_split(content, path, files, ()) == "test", origin)
+    return RecipeEntry(name, description, _selection_split(content, path, files, ()), origin)
 
 
 def _selection_split(content: dict[str, Any], path: Path, files: Mapping[str, Origin], below: tuple[Path, ...]) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from zoo.comparison.baseline import Difference
 from zoo.comparison.groups import Group
@@ -42,8 +42,22 @@ def render(groups: Sequence[Group], style: str, view: str = "summary") -> str:
 
 def rows_of(group: Group, view: str) -> list[dict[str, str]]:
     """The cells of the table of `group`, by column."""
-    compared = any(row.against for row in group.rows)
-    return [cells_of(row, group, view, compared) for row in group.rows]
+    rows = []
+    for row in group.rows:
+        cells = {
+            "model": row.model,
+            "norm": row.norm or "-",
+            "test accuracy %": accuracy_of(row) + test_mark(row.selection),
+            "seeds": str(len(row.seeds)),
+            **(_difference(row) if any(row.against for row in group.rows) else {}),
+            **VIEWS[view](row),
+        }
+        if group.seconds_to is not None:
+            cells[f"s to {100 * group.seconds_to:g} %"] = number(row.seconds_to, "{:,.0f}")
+        if len(group.machines) > 1 or any(row.elsewhere for row in group.rows):
+            cells["machine"] = row.machine + ELSEWHERE_MARK * (row.elsewhere > 0)
+        rows.append(cells | row.differs)
+    return rows
 
 
 def title_of(group: Group) -> str:
@@ -53,23 +67,6 @@ def title_of(group: Group) -> str:
     whose = ", for each model" if group.budget else ""
     views = f", logits the {group.views}" if group.views else ""
     return f"{group.dataset}, recipe {group.slug}{whose}, {group.precision}, {group.chosen}{views}"
-
-
-def cells_of(row: Row, group: Group, view: str, compared: bool) -> dict[str, str]:
-    """The cells of `row` by column; `compared`: whether the table says differences from a baseline."""
-    cells = {
-        "model": row.model,
-        "norm": row.norm or "-",
-        "test accuracy %": accuracy_of(row) + test_mark(row.selection),
-        "seeds": str(len(row.seeds)),
-        **(_difference(row) if compared else {}),
-        **VIEWS[view](row),
-    }
-    if group.seconds_to is not None:
-        cells[f"s to {100 * group.seconds_to:g} %"] = number(row.seconds_to, "{:,.0f}")
-    if len(group.machines) > 1 or any(row.elsewhere for row in group.rows):
-        cells["machine"] = row.machine + ELSEWHERE_MARK * (row.elsewhere > 0)
-    return cells | row.differs
 
 
 def _summary(row: Row) -> dict[str, str]:
@@ -96,11 +93,7 @@ def _differences(row: Row) -> dict[str, str]:
     return {title: _shift(row, name, shape, factor) for title, (name, shape, factor) in METRICS.items()}
 
 
-VIEWS: dict[str, Callable[[Row], dict[str, str]]] = {
-    "summary": _summary,
-    "quality": _quality,
-    "differences": _differences,
-}
+VIEWS = {"summary": _summary, "quality": _quality, "differences": _differences}
 
 
 def accuracy_of(row: Row) -> str:

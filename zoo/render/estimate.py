@@ -54,10 +54,9 @@ def _left(run: Estimate) -> str:
 
 def _totals(planned: Sequence[Estimate], environment: Mapping[str, Any]) -> list[str]:
     left = [run for run in planned if run.state not in OVER]
-    counts = [f"{len(planned)} runs: {len(planned) - len(left)} done"]
-    if started := sum(run.state == "goes on" for run in left):
-        counts.append(f"{started} begun")
-    lines = [", ".join([*counts, f"{len(left) - sum(run.state == 'goes on' for run in left)} to do"]) + "."]
+    begun = sum(run.state == "goes on" for run in left)
+    words = f", {begun} begun" if begun else ""
+    lines = [f"{len(planned)} runs: {len(planned) - len(left)} done{words}, {len(left) - begun} to do."]
     seconds = [run.seconds for run in left if run.seconds is not None]
     unknown = list(dict.fromkeys(run.model for run in left if run.seconds is None))
     machine = hardware(environment)

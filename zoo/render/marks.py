@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from zoo.recipes.catalogue import RecipeEntry
-
 # Beside every figure and every recipe that it is true of.
 TEST_MARK = "†"
 TEST_NOTE = f"{TEST_MARK} selection: test. The test set chose these weights, so the accuracy is too high to compare."
@@ -15,6 +13,11 @@ SEEDS_NOTE = "Several seeds: mean ± 95 % interval over seeds (Student t)."
 def test_mark(selection: str) -> str:
     """The mark of an accuracy whose weights the split `selection` chose; empty for held-out images."""
     return TEST_MARK if selection == "test" else ""
+
+
+def marked(text: str, selection: str) -> str:
+    """`text` about accuracies whose weights the split `selection` chose, with the mark of those of the test set."""
+    return f"{text} {test_mark(selection)}".rstrip()
 
 
 def selection_notes(*selections: str) -> list[str]:
@@ -63,8 +66,3 @@ def accuracy(share: float, interval: tuple[float, float], kind: str | None) -> s
 def p_value(value: float | None) -> str:
     """Three decimals, and no p of zero; a dash for None."""
     return "< 0.001" if value is not None and value < 0.001 else number(value, "{:.3f}")
-
-
-def marked(entry: RecipeEntry) -> str:
-    """The description of `entry`, with the mark of recipes whose test set chooses the weights."""
-    return f"{entry.description} {TEST_MARK}" if entry.selects_on_test else entry.description

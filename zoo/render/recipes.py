@@ -10,7 +10,7 @@ from tabulate import tabulate
 
 from zoo.recipes.diff import differences
 from zoo.render.document import FORMATS, as_json
-from zoo.render.marks import selection_notes, test_mark
+from zoo.render.marks import marked, selection_notes
 from zoo.results.recipe_source import DescribedRecipe
 
 
@@ -44,20 +44,18 @@ def as_differences(a: DescribedRecipe, b: DescribedRecipe, style: str) -> str:
         return as_json(record | {"same_fingerprint": not changes, "differences": [vars(change) for change in changes]})
     notes = selection_notes(a.selection_split, b.selection_split)
     if not changes:
-        same = f"same fingerprint {_marked(a, a.fingerprint[:8])}: nothing that can change accuracy differs"
+        same = (
+            f"same fingerprint {marked(a.fingerprint[:8], a.selection_split)}: nothing that can change accuracy differs"
+        )
         return "\n".join([same, *notes]) + "\n"
     if any(change.key == "precision" and "auto" in (change.a, change.b) for change in changes):
         notes.insert(
             0, "precision auto is resolved on each machine before a run; a run's own recipe says fp32 or bf16."
         )
-    headers = ["field", _marked(a, a.slug), _marked(b, b.slug)]
+    headers = ["field", *(marked(recipe.slug, recipe.selection_split) for recipe in (a, b))]
     rows = [(change.key, _cell(change.a), _cell(change.b)) for change in changes]
     table = tabulate(rows, headers=headers, tablefmt=FORMATS[style] or "simple", disable_numparse=True)
     return "\n".join([table, *([""] * bool(notes)), *notes]) + "\n"
-
-
-def _marked(recipe: DescribedRecipe, text: str) -> str:
-    return f"{text} {test_mark(recipe.selection_split)}".rstrip()
 
 
 def _cell(value: Any) -> str:

@@ -116,10 +116,10 @@ def _corruptions(group: Sequence[Record]) -> tuple[list[Cells], list[str]]:
         )
     what = f"each corruption is the mean of severities {levels}" if len(names) > 1 else f"severities {levels}"
     own = " Corruptions are zoo's own, by albumentations (docs/measuring.md), not CIFAR-10-C's." if measured else ""
-    notes = [f"Accuracy in %; {what}; lost: points from {first} to mean.{own}", *_missing(group), _limits(group)]
+    notes = [f"Accuracy in %; {what}; lost: points from {first} to mean.{own}"]
     if not measured:
-        notes.insert(1, f"Own test: all test images of {group[0].trained_on}, as stored.")
-    return rows, notes
+        notes.append(f"Own test: all test images of {group[0].trained_on}, as stored.")
+    return rows, [*notes, *_missing(group), _limits(group)]
 
 
 def _batch_sizes(group: Sequence[Record]) -> tuple[list[Cells], list[str]]:
@@ -137,11 +137,9 @@ def _batch_sizes(group: Sequence[Record]) -> tuple[list[Cells], list[str]]:
         }
         for members in _ranked(group, lambda r: r.accuracy if r.mode == RUNNING else None)
     ]
-    by_run: dict[tuple[str, int], list[float]] = defaultdict(list)
-    for record in group:
-        if record.mode == RUNNING and record.accuracy is not None:
-            by_run[record.model, record.seed].append(record.accuracy)
-    spread = max((max(accuracies) - min(accuracies) for accuracies in by_run.values()), default=0.0)
+    by_run = _by((r for r in group if r.mode == RUNNING), lambda r: (r.model, r.seed)).values()
+    accuracies = [[r.accuracy for r in members if r.accuracy is not None] for members in by_run]
+    spread = max((max(shares) - min(shares) for shares in accuracies if shares), default=0.0)
     notes = [
         f"Accuracy in %, images in one random order. {RUNNING}: as usual; between batch sizes a run differs by at most "
         f"{percent(spread)} points (sums in another order).",

@@ -40,41 +40,33 @@ def model_folder(model: str) -> str:
     return f"{readable[-60:].strip('-.')}-{hashlib.sha256(model.encode()).hexdigest()[:8]}"
 
 
+class _File:
+    """The path of a file of a run, by its name in the folder."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __get__(self, folder: RunFolder, owner: type[RunFolder]) -> Path:
+        return folder.path / self.name
+
+
 @dataclass(frozen=True)
 class RunFolder:
     """``<runs>/<dataset>/<recipe>-<fingerprint8>/<model>/seed<k>`` and the files in it."""
 
     path: Path
 
+    result = _File(FILE)  # written last: a run with this file is done
+    history = _File("history.csv")  # one line per epoch
+    weights = _File("model.safetensors")  # the selected epoch's
+    predictions = _File("predictions.npz")  # per test image: label, predicted class, confidence
+    state = _File("state.pt")  # what a killed run resumes from; removed when the run is done
+    track = _File("track.json")  # the id under which trackers know the run (``--track``)
+
     @classmethod
     def of(cls, runs: Path, dataset: str, recipe_slug: str, model: str, seed: int) -> RunFolder:
         """The folder of one run; it need not exist."""
         return cls(runs / dataset / recipe_slug / model_folder(model) / f"seed{seed}")
-
-    @property
-    def result(self) -> Path:
-        """Written last: a run with this file is done."""
-        return self.path / FILE
-
-    @property
-    def history(self) -> Path:
-        """One line per epoch."""
-        return self.path / "history.csv"
-
-    @property
-    def weights(self) -> Path:
-        """The selected epoch's weights."""
-        return self.path / "model.safetensors"
-
-    @property
-    def state(self) -> Path:
-        """What a killed run goes on from; removed when the run is done."""
-        return self.path / "state.pt"
-
-    @property
-    def track(self) -> Path:
-        """The id under which trackers know the run (``--track``)."""
-        return self.path / "track.json"
 
     def clear(self) -> None:
         """Remove what an earlier run left here, and what was made of it. Raises :class:`ResultError`."""
@@ -87,11 +79,6 @@ class RunFolder:
                     path.unlink(missing_ok=True)
             except OSError as problem:
                 raise ResultError(f"{path}: cannot be removed ({problem.strerror})") from problem
-
-    @property
-    def predictions(self) -> Path:
-        """Per test image: label, predicted class, confidence."""
-        return self.path / "predictions.npz"
 
 
 @dataclass(frozen=True)

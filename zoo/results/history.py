@@ -62,7 +62,6 @@ def save_history(path: Path, rows: Sequence[EpochRow]) -> None:
 
 def load_history(path: Path) -> list[EpochRow]:
     """Read what :func:`save_history` wrote. Raises :class:`ResultError` for a missing or damaged file."""
-
     try:
         with path.open(newline="") as file:
             reader = csv.DictReader(file)

@@ -72,15 +72,9 @@ class RecipePart(Part):
         """:class:`zoo.recipes.schema.Split` as plain data."""
         return dict(self.content["split"])
 
-    @property
-    def train_transforms(self) -> list[dict[str, Any]]:
-        """What is done to an image in training; :mod:`zoo.data.augment.spec` reads it."""
-        return list(self.content["augment"]["train"])
-
-    @property
-    def eval_transforms(self) -> list[dict[str, Any]]:
-        """What is done to an image in evaluation; :mod:`zoo.data.augment.spec` reads it."""
-        return list(self.content["augment"]["eval"])
+    def transforms(self, phase: Literal["train", "eval"]) -> list[dict[str, Any]]:
+        """What is done to an image in that phase; :mod:`zoo.data.augment.spec` reads it."""
+        return list(self.content["augment"][phase])
 
     @property
     def tta(self) -> TestTimeAugmentation:

@@ -57,7 +57,7 @@ class TrainedRun:
         return EvalLoader(
             images,
             labels,
-            self.result.recipe.eval_transforms,
+            self.result.recipe.transforms("eval"),
             batch_size=batch_size,
             device=device,
             executor=self.result.settings.executor,

@@ -10,8 +10,8 @@ from zoo.comparison.groups import Group
 from zoo.comparison.row import Row
 from zoo.render.comparison import accuracy_of
 from zoo.render.figures import COLOURS
-from zoo.render.marks import selection_notes
-from zoo.render.plots.sheet import WIDTHS, about, check_rows, inches_of, interval_words, labels, marked, sheet, wrapped
+from zoo.render.marks import marked, selection_notes
+from zoo.render.plots.sheet import WIDTHS, about, check_rows, inches_of, interval_words, labels, sheet, wrapped
 
 SIZE = 7  # points, of the text above a bar
 SPACE = 0.2  # inches, between a name, its figure and the edges
@@ -53,7 +53,7 @@ def draw(group: Group, columns: int, path: Path) -> None:
         axes.set_ylim(top + 0.06, 0)
         axes.set_xlim(start, min(100, end + 0.03 * (end - start)))
         axes.grid(False, axis="y")
-        words = marked("test accuracy (%)", group)
+        words = marked("test accuracy (%)", group.selection)
         axes.set_xlabel(words if start == 0 else f"{words}; the axis starts at {start:g}, not at 0")
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from zoo.comparison.groups import Group
 from zoo.comparison.row import Row
-from zoo.render.marks import selection_notes
-from zoo.render.plots.sheet import check_rows, interval_words, labels, marked, sheet, style
+from zoo.render.marks import marked, selection_notes
+from zoo.render.plots.sheet import check_rows, interval_words, labels, sheet, style
 
 
 def draw(about: str, groups: Mapping[int, Group], columns: int, path: Path) -> None:
@@ -53,5 +53,5 @@ def draw(about: str, groups: Mapping[int, Group], columns: int, path: Path) -> N
         axes.minorticks_off()
         axes.invert_xaxis()
         axes.set_xlabel("training batch size")
-        axes.set_ylabel(marked("test error (%)", first))
+        axes.set_ylabel(marked("test error (%)", first.selection))
         legend(handles)

@@ -10,8 +10,8 @@ from zoo.comparison.groups import Group
 from zoo.comparison.row import Row
 from zoo.errors import ResultError
 from zoo.render.comparison import diverged_of
-from zoo.render.marks import selection_notes
-from zoo.render.plots.sheet import about, check_rows, labels, marked, sheet, style
+from zoo.render.marks import marked, selection_notes
+from zoo.render.plots.sheet import about, check_rows, labels, sheet, style
 from zoo.results.folder import Stored
 from zoo.results.history import EpochRow, load_history
 
@@ -114,7 +114,7 @@ def draw(group: Group, rates: bool, columns: int, path: Path) -> None:
             for axes in lower if unlike else []:
                 axes.plot(curve.epochs, curve.rates, **look)
         handles += upper.plot([], [], color="#555555", linewidth=0.7, linestyle=":")
-        upper.set_ylabel(marked(f"{split} accuracy (%)", group))
+        upper.set_ylabel(marked(f"{split} accuracy (%)", group.selection))
         for axes in lower:
             if not unlike:
                 axes.plot(curves[0].epochs, curves[0].rates, color="#555555")

@@ -10,8 +10,8 @@ from zoo.comparison.groups import Group
 from zoo.comparison.row import Row
 from zoo.errors import Option, ResultError
 from zoo.render.comparison import diverged_of
-from zoo.render.marks import selection_notes
-from zoo.render.plots.sheet import about, check_rows, interval_words, labels, marked, sheet, style
+from zoo.render.marks import marked, selection_notes
+from zoo.render.plots.sheet import about, check_rows, interval_words, labels, sheet, style
 from zoo.utils.stats import pareto_front
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ def draw(group: Group, costs: Sequence[str], columns: int, path: Path) -> None:
         for axes, cost in zip(panels, costs, strict=True):
             handles = _panel(axes, rows, cost)
         for axes in panels[:1] if beside else panels:
-            axes.set_ylabel(marked("test accuracy (%)", group))
+            axes.set_ylabel(marked("test accuracy (%)", group.selection))
         legend(handles)
 
 

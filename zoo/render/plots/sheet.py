@@ -15,7 +15,6 @@ from zoo.comparison.groups import Group
 from zoo.comparison.row import Row
 from zoo.errors import Option, ResultError
 from zoo.render.figures import COLOURS, MARKERS, check_figure, figure
-from zoo.render.marks import test_mark
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -119,11 +118,6 @@ def labels(rows: Sequence[Row]) -> tuple[str, list[str]]:
 def about(group: Group, common: str) -> str:
     """The first line of a heading: what `group` is of, and its models' `common` part."""
     return f"{group.dataset}, recipe {group.slug}, {group.precision}{', ' * bool(common)}{common}"
-
-
-def marked(words: str, group: Group) -> str:
-    """`words` of an axis that shows accuracies of `group`, with the mark of those that the test set chose."""
-    return f"{words} {test_mark(group.selection)}".rstrip()
 
 
 def interval_words(rows: Iterable[Row]) -> str:
