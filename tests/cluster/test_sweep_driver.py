@@ -86,7 +86,7 @@ def three(place, tmp_path, zoo_cache, monkeypatch):
     runs = planned_runs([model], range(3), recipe, data.name, tmp_path / "runs")
     heard = Heard()
     with marks_in(tmp_path / "runs") as marks:
-        shared = Sweep(None, "./images", None, 1, marks)
+        shared = Sweep(None, "./images", None, 1, str(marks))
         yield (
             [
                 Ticket(run, recipe.epochs, make_request(number, run, inputs, shared), heard)
@@ -111,7 +111,7 @@ def test_every_run_is_done_and_told(three):
     tickets, marks, heard = three
     backend = Here()
     summary = sweep(tickets, 4, lambda: backend, marks, heard)
-    assert summary.whole
+    assert (summary.failed, summary.lost) == ({}, {})
     assert (summary.runs, summary.done_before, summary.done, summary.retries) == (7, 4, 3, 0)
     assert summary.overhead > 0
     assert str(summary).startswith("7 runs: 4 done before, 3 done now in ")
@@ -131,7 +131,6 @@ def test_one_error_stops_no_other(three):
         return "WorkerCrashedError: gone" if request.seed == 1 else work(request)
 
     summary = sweep(tickets, 0, lambda: Here(turn), marks, heard)
-    assert not summary.whole
     folders = [str(ticket.run.folder.path) for ticket in tickets]
     assert summary.failed == {folders[0]: ("one line",)}
     assert summary.lost == {folders[1]: ("WorkerCrashedError: gone",)}
@@ -167,8 +166,9 @@ def test_a_task_says_what_is_wrong_in_one_line(three, tmp_path, monkeypatch):
     monkeypatch.setattr(requests, "SHARED", 0.1)
     monkeypatch.setattr(requests, "PATIENCE", 0.1)
     identity = good.identity | {"definition": {}}
+    elsewhere = dataclasses.replace(good.sweep, marks=str(tmp_path / "elsewhere" / "marks"))
     for change, told in (
-        ({"marks": str(tmp_path / "elsewhere" / "marks")}, "on a file system that all machines of the cluster share"),
+        ({"sweep": elsewhere}, "on a file system that all machines of the cluster share"),
         ({"version": "0.0.0"}, "the sweep's machine 0.0.0; install the same"),
         ({"folder": str(tmp_path / "nowhere")}, "start the sweep in a folder that all machines share"),
         ({"identity": identity}, f"has another {MODEL} than the machine of the sweep"),

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import click
 
 from zoo.cli import options
@@ -11,10 +9,9 @@ from zoo.utils.gcpause import paused_gc
 
 
 @click.command()
-@click.argument("runs", nargs=-1, type=click.Path(path_type=Path))
 @options.table_format
 @options.selection_options
-@click.option("--baseline", metavar="MODEL", help="Test every other model against this one, paired by seed.")
+@options.baseline
 @click.option("--power", is_flag=True, help="Say how many seeds a difference from the --baseline needs to be found.")
 @click.option("--allow-mixed", is_flag=True, help="One table of unlike runs, with columns for all that differs.")
 @click.option("--tuned", is_flag=True, help="Only runs of tuned recipes, one table per budget of `zoo tune`.")

@@ -54,10 +54,8 @@ def _numbers(low: int, high: int | None = None) -> Callable[..., tuple[int, ...]
     help="At these test batch sizes, in evaluation mode and with the batch's own statistics.",
 )  # fmt: skip
 @click.option("--limit", type=click.IntRange(min=1), metavar="N", help="At most N images, as many of each class.")
-@click.option(
-    "--format", "style", type=click.Choice(["text", "markdown", "csv", "json"]), default="text", show_default=True
-)
-@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
+@options.formats("text", "markdown", "csv", "json")
+@options.device
 @options.registry
 def evaluate(
     runs: tuple[Path, ...],

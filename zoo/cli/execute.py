@@ -141,7 +141,7 @@ def carry_out_on_cluster(
     distinct = {runs[0].folder: (inputs, runs) for inputs, runs in steps}.values()  # two steps may be one recipe
     done_before, total = 0, sum(len(runs) for _, runs in distinct)
     with marks_in(training.runs) as marks:
-        shared = Sweep(training.registry, job.dataset_name, training.data_dir, resources.cpu, marks)
+        shared = Sweep(training.registry, job.dataset_name, training.data_dir, resources.cpu, str(marks.absolute()))
         for inputs, runs in distinct:
             reporter = reporter_of(inputs)
             for run, (state, epoch) in zip(runs, look(runs, inputs), strict=True):
@@ -158,12 +158,10 @@ def carry_out_on_cluster(
             backend = functools.partial(open_backend, cluster, resources, training.runs, len(tickets))
             summary = sweep(tickets, done_before, backend, marks, lines)
     lines.say(str(summary))
-    for name, message in summary.lost.items():
-        lines.say(f"zoo: {name}: lost: {sentence(message, options.worded)}")
-    for name, message in summary.failed.items():
-        lines.say(f"zoo: {name}: {sentence(message, options.worded)}")
-    if not summary.whole:
-        missing = len(summary.failed) + len(summary.lost)
+    for how, messages in (("lost: ", summary.lost), ("", summary.failed)):
+        for name, message in messages.items():
+            lines.say(f"zoo: {name}: {how}{sentence(message, options.worded)}")
+    if missing := len(summary.failed) + len(summary.lost):
         lines.say(f"zoo: {missing} of {summary.runs} runs are not done; to go on: {options.again('zoo')}")
         raise SystemExit(2)
     return [[Stored(load_result(run.folder.result), run.folder) for run in runs] for _, runs in steps]

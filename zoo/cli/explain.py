@@ -15,13 +15,11 @@ NEEDS = ("matplotlib", "captum", "jinja2")
 
 
 @click.command()
-@click.argument("run", metavar="RUN", type=click.Path(path_type=Path))
+@options.run_argument
 @click.option(
-    "--out",
-    type=click.Path(path_type=Path),
-    metavar="DIR",
+    "--out", type=click.Path(path_type=Path), metavar="DIR",
     help="Where to write.  [default: explain/ in the run's folder]",
-)
+)  # fmt: skip
 @click.option(
     "--layers", metavar="NAME,...",
     help="Layers for Grad-CAM.  [default: the stages of 16x16 and 8x8, layer2 and layer3 of a ResNet]",
@@ -34,7 +32,7 @@ NEEDS = ("matplotlib", "captum", "jinja2")
     help="Other test images with the same classes, as for `zoo evaluate`.  [default: the run's own]",
 )  # fmt: skip
 @options.data_dir
-@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
+@options.device
 @options.registry
 def explain(
     run: Path,
@@ -74,7 +72,6 @@ def explain(
     check_classes(trained, data.name, data.classes)
     if dataset is None and isinstance(data, Dataset):
         check_own(trained, data)
-
     subject = open_subject(trained, data, target)
     chosen = choose_layers(subject, names)
     folder = _make(out or trained.folder.path / EXPLAIN)

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 TO = ("safetensors", "torch-export", "onnx")  # zoo.export.formats.FORMATS, which imports torch
 NEEDS = {"onnx": ("onnx", "onnxscript", "onnxruntime")}
 
-run_argument = click.argument("run", metavar="RUN", type=click.Path(path_type=Path))
 licence = click.option(
     "--license", "licence", default="unknown", show_default=True, metavar="ID",
     help="The weights' licence in the model card, as the hub names it: mit, apache-2.0, cc-by-4.0 ...",
@@ -25,7 +24,7 @@ licence = click.option(
 
 
 @click.command()
-@run_argument
+@options.run_argument
 @click.option("--to", type=click.Choice(TO), required=True, help="The model's format.")
 @click.option(
     "--out", type=click.Path(path_type=Path), metavar="DIR",
@@ -67,7 +66,7 @@ def prepare(run: Path, to: str, licence: str, data_dir: str | None, registry: st
     trained = open_run(run, load_registry(registry))
     normalisation(trained)  # a recipe that cannot be exported is told before data is looked for
     data = open_images(trained.result.dataset.name, data_dir)
-    check_classes(trained, data.name, data.classes)
     assert isinstance(data, Dataset)  # a run is trained on nothing else
+    check_classes(trained, data.name, data.classes)
     check_own(trained, data)
     return trained, make(trained, data, to, licence)

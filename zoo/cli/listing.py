@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 
 import click
 
 from zoo.cli import options
 from zoo.registry.entries import Origin
-from zoo.registry.merge import Registry
 from zoo.registry.model import Model
 from zoo.render import marks
 
@@ -30,15 +29,12 @@ def list_(patterns: tuple[str, ...], everything: bool, origin: bool, registry: s
 
     loaded = load_registry(registry)
     if patterns or everything:
-        _print("", models(loaded.match(patterns or ["*"])), origin)
+        _print("", _models(loaded.match(patterns or ["*"])), origin)
         return
-    _print(f"norms ({len(loaded.norms)})", norms(loaded), origin)
-    _print(f"architectures ({len(loaded.architectures)})", architectures(loaded), origin)
-    _print(
-        f"models ({len(loaded.models)} listed)",
-        models([loaded.resolve(name) for name in loaded.models]),
-        origin,
-    )
+    for title, entries in (("norms", loaded.norms.values()), ("architectures", loaded.architectures.values())):
+        rows = [(entry.name, entry.label or entry.builder, entry.origin) for entry in entries]
+        _print(f"{title} ({len(rows)})", rows, origin)
+    _print(f"models ({len(loaded.models)} listed)", _models(map(loaded.resolve, loaded.models)), origin)
     recipes = catalogue.recipes()
     rows = [(entry.name, marks.marked(entry.description, entry.selection), entry.origin) for entry in recipes]
     _print(f"recipes ({len(recipes)})", rows, origin)
@@ -60,16 +56,5 @@ def _print(title: str, rows: list[Entry], origin: bool) -> None:
         click.echo()
 
 
-def norms(registry: Registry) -> list[Entry]:
-    """Name, label and origin of every norm."""
-    return [(entry.name, entry.label or entry.builder, entry.origin) for entry in registry.norms.values()]
-
-
-def architectures(registry: Registry) -> list[Entry]:
-    """Name, label and origin of every architecture."""
-    return [(entry.name, entry.label or entry.builder, entry.origin) for entry in registry.architectures.values()]
-
-
-def models(listed: Sequence[Model]) -> list[Entry]:
-    """Name, label and origin of the `listed` models."""
-    return [(model.name, model.label, model.origin) for model in listed]
+def _models(models: Iterable[Model]) -> list[Entry]:
+    return [(model.name, model.label, model.origin) for model in models]

@@ -90,11 +90,8 @@ for command in (
     completion.completion,
 ):
     cli.add_command(command)
-cli.add_command(Commands(name="data", commands=data.commands, help=data.HELP))
-cli.add_command(Commands(name="new", commands=new.commands, help=new.HELP))
-cli.add_command(Commands(name="plot", commands=plot.commands, help=plot.HELP))
-cli.add_command(Commands(name="recipe", commands=recipe.commands, help=recipe.HELP))
-cli.add_command(Commands(name="study", commands=study.commands, help=study.HELP))
+for name, group in {"data": data, "new": new, "plot": plot, "recipe": recipe, "study": study}.items():
+    cli.add_command(Commands(name=name, commands=group.commands, help=group.HELP))
 
 
 def main(arguments: list[str] | None = None) -> None:

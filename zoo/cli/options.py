@@ -9,7 +9,7 @@ import signal
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from zoo.results.folder import Stored
 
 RUNS = Path("runs")
-Command = TypeVar("Command", bound=Callable[..., Any])
 Decorator = Callable[[Callable[..., None]], Callable[..., None]]
 INTERRUPTED = 128 + signal.SIGINT  # the exit code that shells expect
 
@@ -41,7 +40,12 @@ def line(parts: Iterable[Words]) -> str:
     return " ".join(sentence(parts, worded).split())
 
 
-def picture(default: str) -> Callable[[Command], Command]:
+def formats(*names: str) -> Decorator:
+    """The option ``--format`` of a command that writes text, unless another of these formats is asked for."""
+    return click.option("--format", "style", type=click.Choice(names), default="text", show_default=True)
+
+
+def picture(default: str) -> Decorator:
     """The option ``--out`` of a command that draws one image, by default into the file `default`."""
     return click.option(
         "--out", type=click.Path(dir_okay=False, path_type=Path), default=Path(default), show_default=True,
@@ -73,10 +77,12 @@ registry = click.option(
 data_dir = click.option(
     "--data-dir", metavar="DIR", help="Where data sets are; only there.  [default: $ZOO_DATA, then the user cache]"
 )
-table_format = click.option(
-    "--format", "style", type=click.Choice(["text", "markdown", "csv", "latex", "json"]), default="text",
-    show_default=True,
-)  # fmt: skip
+device = click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
+baseline = click.option("--baseline", metavar="MODEL", help="Test every other model against this one, paired by seed.")
+table_format = formats("text", "markdown", "csv", "latex", "json")
+run_argument = click.argument("run", metavar="RUN", type=click.Path(path_type=Path))
+runs_argument = click.argument("runs", nargs=-1, type=click.Path(path_type=Path))
+runs_folder = click.option("--runs", type=click.Path(file_okay=False, path_type=Path), default=RUNS, show_default=True)
 
 
 def names_in(text: str) -> tuple[str, ...]:
@@ -116,7 +122,7 @@ HOW = (  # for whatever runs a training step
     ),
     click.option("--dataset", metavar="NAME|DIR", help="What to train on.  [default: the recipe's own]"),
     data_dir,
-    click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N."),
+    device,
     click.option("--layout", type=click.Choice(["auto", "nchw", "channels_last"]), default="auto", show_default=True),
     click.option(
         "--executor", type=click.Choice(["auto", "batched", "albumentations"]), default="auto", show_default=True,
@@ -139,7 +145,7 @@ KEPT = (  # for what keeps its runs
     click.option(
         "--seed", "only_seeds", type=click.IntRange(min=0), multiple=True, help="Run just this seed (repeatable)."
     ),
-    click.option("--runs", type=click.Path(file_okay=False, path_type=Path), default=RUNS, show_default=True),
+    runs_folder,
     click.option(
         "--pretrained", type=click.Path(path_type=Path), metavar="FILE|RUN",
         help="Start every model from these weights: a .safetensors file or the folder of a finished run.",
@@ -150,9 +156,8 @@ KEPT = (  # for what keeps its runs
         help="Tell tensorboard, mlflow or wandb (offline) as well; one or several.",
     ),
 )  # fmt: skip
-
-
 SELECTION = (
+    runs_argument,
     click.option("--dataset", help="Only this data set."),
     click.option("--recipe", help="Only this recipe: a name, or name-fingerprint as the tables show it."),
     click.option("--model", "patterns", multiple=True, metavar="PATTERN", help="Only models like this (repeatable)."),
@@ -209,26 +214,6 @@ class Selection:
         return read_runs(self.runs or RUNS, self.dataset, self.recipe, self.patterns)
 
 
-def training_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Give `command` all options of a training run, as its parameter `training`."""
-    return _record(command, "training", Training, WHAT + HOW + KEPT + CLUSTER)
-
-
-def study_options(command: Callable[..., None]) -> Callable[..., None]:
-    """As :func:`training_options`, for a command that sets models and recipe itself."""
-    return _record(command, "training", Training, HOW + KEPT + CLUSTER)
-
-
-def step_options(command: Callable[..., None]) -> Callable[..., None]:
-    """As :func:`training_options`, without the options of runs that are kept."""
-    return _record(command, "training", Training, WHAT + HOW)
-
-
-def selection_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Give `command` the options that choose among the runs of its argument ``runs``, as its parameter `selection`."""
-    return _record(command, "selection", Selection, SELECTION)
-
-
 def offer(command: Callable[..., None], offered: Sequence[Decorator]) -> Callable[..., None]:
     """`command` with the options `offered`, shown in this order."""
     for option in reversed(offered):
@@ -236,13 +221,22 @@ def offer(command: Callable[..., None], offered: Sequence[Decorator]) -> Callabl
     return command
 
 
-def _record(command: Callable[..., None], name: str, record: type, offered: Sequence[Decorator]) -> Callable[..., None]:
-    """`command` with the options `offered`; those that are fields of `record` reach it as one, its parameter `name`."""
+def _record(name: str, record: type, offered: Sequence[Decorator]) -> Decorator:
+    """Gives a command the options `offered`; those that are fields of `record` reach it as its parameter `name`."""
     fields = {field.name for field in dataclasses.fields(record)}
 
-    @functools.wraps(command)
-    def collected(**arguments: Any) -> None:
-        others = {option: chosen for option, chosen in arguments.items() if option not in fields}
-        command(**others, **{name: record(**{field: arguments[field] for field in fields & arguments.keys()})})
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        @functools.wraps(command)
+        def collected(**arguments: Any) -> None:
+            others = {option: chosen for option, chosen in arguments.items() if option not in fields}
+            command(**others, **{name: record(**{field: arguments[field] for field in fields & arguments.keys()})})
 
-    return offer(collected, offered)
+        return offer(collected, offered)
+
+    return decorate
+
+
+training_options = _record("training", Training, WHAT + HOW + KEPT + CLUSTER)
+study_options = _record("training", Training, HOW + KEPT + CLUSTER)  # for a command that sets models and recipe itself
+step_options = _record("training", Training, WHAT + HOW)  # for a command that keeps no runs
+selection_options = _record("selection", Selection, SELECTION)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,9 +14,8 @@ from zoo.cli import options
 if TYPE_CHECKING:
     from zoo.results.folder import Stored
 
+Draw = Callable[[Path], None]
 HELP = "Figures for papers, of stored runs: pdf, svg, png, over one or two columns."
-
-
 FORMATS = ("pdf", "svg", "png")
 
 
@@ -28,13 +28,15 @@ def _formats(ctx: click.Context, param: click.Parameter, text: str) -> tuple[str
     return tuple(dict.fromkeys(parts))
 
 
-def _options(out: str) -> options.Decorator:
-    """The options of every plot; its files are called `out` where no name is given."""
+def _plot(name: str) -> Callable[[Callable[..., Draw]], Callable[..., None]]:
+    """Makes a command of a function of stored runs, columns and options of its own, which returns what draws a file.
+
+    The files are called `name` where no name is given.
+    """
     offered = (
-        click.argument("runs", nargs=-1, type=click.Path(path_type=Path)),
         options.selection_options,
         click.option(
-            "--out", type=click.Path(path_type=Path), default=Path(out), show_default=True, metavar="NAME",
+            "--out", type=click.Path(path_type=Path), default=Path(name), show_default=True, metavar="NAME",
             help="Where, without a suffix: NAME.pdf and so on are written.",
         ),
         click.option(
@@ -46,82 +48,72 @@ def _options(out: str) -> options.Decorator:
             help="Over how many columns of a paper: 3.3 or 6.9 inches wide.",
         ),
     )  # fmt: skip
-    return lambda command: options.offer(command, offered)
 
+    def decorate(prepare: Callable[..., Draw]) -> Callable[..., None]:
+        @functools.wraps(prepare)
+        def plot(selection: options.Selection, out: Path, formats: Sequence[str], columns: str, **own: Any) -> None:
+            from zoo.render.plots.sheet import outputs
 
-def _read(selection: options.Selection, out: Path, formats: Sequence[str]) -> tuple[list[Stored], list[Path]]:
-    """The selected runs and the files to write, which are checked first."""
-    from zoo.render.plots.sheet import outputs
+            files = outputs(out, formats)  # checked before anything is read
+            draw = prepare(selection.read(), int(columns), **own)
+            for file in files:
+                draw(file)
+            click.echo(f"wrote {', '.join(map(str, files))}", err=True)
 
-    files = outputs(out, formats)
-    return selection.read(), files
+        return options.offer(plot, offered)
 
-
-def _write(files: Sequence[Path], draw: Callable[..., None], *arguments: Any) -> None:
-    for file in files:
-        draw(*arguments, file)
-    click.echo(f"wrote {', '.join(map(str, files))}", err=True)
+    return decorate
 
 
 @click.command()
-@_options("curves")
+@_plot("curves")
 @click.option("--lr", "rates", is_flag=True, help="Add the learning rate below.")
-def curves(selection: options.Selection, out: Path, formats: tuple[str, ...], columns: str, rates: bool) -> None:
+def curves(stored: list[Stored], columns: int, rates: bool) -> Draw:
     """Accuracy on the selection split by epoch, and thin the training accuracy, one line per model of one recipe.
 
     Over several seeds: the mean, and a band from the lowest to the highest.
     """
-    stored, files = _read(selection, out, formats)
-
     from zoo.comparison.groups import compare
     from zoo.render.plots.curves import draw
     from zoo.render.plots.sheet import only_group
 
-    _write(files, draw, only_group(compare(stored)), rates, int(columns))
+    return functools.partial(draw, only_group(compare(stored)), rates, columns)
 
 
 @click.command()
-@_options("pareto")
+@_plot("pareto")
 @click.option(
     "--cost", type=click.Choice(["both", "speed", "parameters"]), default="both", show_default=True,
     help="Against training speed (of one machine), parameters, or a panel of each.",
 )  # fmt: skip
-def pareto(selection: options.Selection, out: Path, formats: tuple[str, ...], columns: str, cost: str) -> None:
+def pareto(stored: list[Stored], columns: int, cost: str) -> Draw:
     """Test accuracy against training speed and against parameters, one recipe, with the Pareto front."""
-    stored, files = _read(selection, out, formats)
-
     from zoo.comparison.groups import compare
     from zoo.render.plots.pareto import COSTS, draw
     from zoo.render.plots.sheet import only_group
 
-    costs = COSTS if cost == "both" else (cost,)
-    _write(files, draw, only_group(compare(stored)), costs, int(columns))
+    return functools.partial(draw, only_group(compare(stored)), COSTS if cost == "both" else (cost,), columns)
 
 
 @click.command()
-@_options("bars")
-def bars(selection: options.Selection, out: Path, formats: tuple[str, ...], columns: str) -> None:
+@_plot("bars")
+def bars(stored: list[Stored], columns: int) -> Draw:
     """Test accuracy per model of one recipe with 95 % intervals, best first."""
-    stored, files = _read(selection, out, formats)
-
     from zoo.comparison.groups import compare
     from zoo.render.plots.bars import draw
     from zoo.render.plots.sheet import only_group
 
-    _write(files, draw, only_group(compare(stored)), int(columns))
+    return functools.partial(draw, only_group(compare(stored)), columns)
 
 
 @click.command("batch-size")
-@_options("batch-size")
-def batch_size(selection: options.Selection, out: Path, formats: tuple[str, ...], columns: str) -> None:
+@_plot("batch-size")
+def batch_size(stored: list[Stored], columns: int) -> Draw:
     """Test error against training batch size: the picture of `zoo study batch-size`, without training anything."""
-    stored, files = _read(selection, out, formats)
-
     from zoo.render.plots.batch_size import draw
     from zoo.studies.batch_size import by_size
 
-    about, groups = by_size(stored)
-    _write(files, draw, about, groups, int(columns))
+    return functools.partial(draw, *by_size(stored), columns)
 
 
 commands = {"curves": curves, "pareto": pareto, "bars": bars, "batch-size": batch_size}

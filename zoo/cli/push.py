@@ -7,12 +7,12 @@ from pathlib import Path
 import click
 
 from zoo.cli import options
-from zoo.cli.export import licence, prepare, run_argument
+from zoo.cli.export import licence, prepare
 from zoo.utils.extras import require
 
 
 @click.command()
-@run_argument
+@options.run_argument
 @click.argument("repo_id", metavar="REPO_ID")
 @click.option("--dry-run", is_flag=True, help="Only list what would be uploaded, and where to.")
 @click.option("--to-folder", type=click.Path(path_type=Path), metavar="DIR", help="Write it to this folder instead.")

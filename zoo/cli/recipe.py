@@ -26,9 +26,7 @@ def show(recipe: str, overrides: tuple[str, ...]) -> None:
 @click.command()
 @click.argument("a", shell_complete=options.complete_recipes)
 @click.argument("b", shell_complete=options.complete_recipes)
-@click.option(
-    "--format", "style", type=click.Choice(["text", "markdown", "json"]), default="text", show_default=True
-)  # fmt: skip
+@options.formats("text", "markdown", "json")
 def diff(a: str, b: str, style: str) -> None:
     """Print field by field what differs between the recipes A and B.
 

@@ -11,12 +11,12 @@ from zoo.utils.gcpause import paused_gc
 
 
 @click.command()
-@click.argument("runs", nargs=-1, type=click.Path(path_type=Path))
+@options.runs_argument
 @click.option(
     "--out", type=click.Path(path_type=Path), default=Path("report"), show_default=True,
     help="The page's folder; an older report there is replaced.",
 )  # fmt: skip
-@click.option("--baseline", metavar="MODEL", help="Test every other model against this one, paired by seed.")
+@options.baseline
 @paused_gc()
 def report(runs: tuple[Path, ...], out: Path, baseline: str | None) -> None:
     """Make a web page of the stored results under RUNS (folders or files; default: runs) that opens from disk.

@@ -10,10 +10,10 @@ from zoo.cli import options
 
 
 @click.command()
-@click.argument("runs", nargs=-1, type=click.Path(path_type=Path))
+@options.runs_argument
 @click.option("--port", type=click.IntRange(0, 65535), default=8000, show_default=True, help="0: any free one.")
 @click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
-@click.option("--baseline", metavar="MODEL", help="Test every other model against this one, paired by seed.")
+@options.baseline
 def serve(runs: tuple[Path, ...], port: int, host: str, baseline: str | None) -> None:
     """Show the page of `zoo report` for RUNS (default: runs) on this machine, and keep it fresh while a bench runs.
 

@@ -68,12 +68,9 @@ def batch_size(training: options.Training, values: tuple[int, ...], lr_rule: str
     "--architecture", default="resnet18", show_default=True, help="Trained with `in` and then with `ln`; `zoo list`."
 )
 @click.option(
-    "--epochs",
-    type=click.IntRange(min=2),
-    default=40,
-    show_default=True,
+    "--epochs", type=click.IntRange(min=2), default=40, show_default=True,
     help="Of every step; the warm-up keeps its share.",
-)
+)  # fmt: skip
 @options.table_format
 @options.picture("eva6s8.png")
 def eva6s8(training: options.Training, architecture: str, epochs: int, style: str, out: Path) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -39,7 +38,7 @@ if TYPE_CHECKING:
     "--tuning-seed", type=click.IntRange(min=0), default=0, show_default=True,
     help="Of what is tried and of the trials' own training, which shares no seed with --seeds.",
 )  # fmt: skip
-@click.option("--runs", type=click.Path(file_okay=False, path_type=Path), default=options.RUNS, show_default=True)
+@options.runs_folder
 @click.option("--restart", is_flag=True, help="Throw away the trials that are stored and start again.")
 @options.table_format
 def tune(

@@ -95,13 +95,11 @@ class Ray:
 
     def slots(self) -> int:
         """See :class:`zoo.cluster.backend.Backend`."""
-        cpu, gpu = self._resources.cpu, self._resources.gpu
-        total = 0
-        for node in self._nodes():
-            has = node["Resources"]
-            fits = int(has.get("CPU", 0) // cpu)
-            total += min(fits, int(has.get("GPU", 0) / gpu)) if gpu else fits
-        return total
+        wanted = {"CPU": self._resources.cpu, "GPU": self._resources.gpu}
+        return sum(
+            min(int(node["Resources"].get(name, 0) / amount) for name, amount in wanted.items() if amount)
+            for node in self._nodes()
+        )
 
     def cancel(self) -> None:
         """See :class:`zoo.cluster.backend.Backend`."""

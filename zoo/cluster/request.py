@@ -29,27 +29,22 @@ class Request:
     """One run; what it means does not depend on the machine. Paths are absolute or relative to `folder`.
 
     `settings` are those of :class:`zoo.runner.settings.Settings` without the device, which is `device`. `identity` is
-    :func:`zoo.runner.identity.identity_of` on the sweep's own machine. `marks` is the sweep's folder in which workers
-    note what they started: a worker that does not find it does not share the runs folder.
+    :func:`zoo.runner.identity.identity_of` on the sweep's own machine.
     """
 
     number: int
     version: str
     folder: str
     environment: dict[str, str]
-    marks: str
-    registry: str | None
+    sweep: Sweep
     model: str
     pretrained: str | None
     seed: int
     recipe: dict[str, Any]
-    dataset: str
-    data_dir: str | None
     path: str
     device: str
     settings: dict[str, Any]
     identity: dict[str, Any]
-    threads: int
 
 
 @dataclass(frozen=True)
@@ -68,13 +63,17 @@ class TaskEnd:
 
 @dataclass(frozen=True)
 class Sweep:
-    """What all runs of a sweep share. Workers find models and data by `registry`, `dataset` and `data_dir`."""
+    """What all runs of a sweep share. Workers find models and data by `registry`, `dataset` and `data_dir`.
+
+    `marks` is the sweep's folder in which workers note what they started, an absolute path: a worker that does not find
+    it does not share the runs folder.
+    """
 
     registry: str | None
     dataset: str
     data_dir: str | None
     threads: int
-    marks: Path
+    marks: str
 
 
 def make_request(number: int, run: Run, inputs: Inputs, sweep: Sweep) -> Request:
@@ -82,27 +81,22 @@ def make_request(number: int, run: Run, inputs: Inputs, sweep: Sweep) -> Request
     from zoo.registry.model import registry_name
     from zoo.runner.identity import identity_of
 
-    settings = inputs.settings
-    names = [field.name for field in fields(settings) if field.name not in ("device", "distributed")]
+    settings = {field.name: getattr(inputs.settings, field.name) for field in fields(inputs.settings)}
     weights = run.model.pretrained.path if run.model.pretrained else None
     return Request(
         number=number,
         version=__version__,
         folder=str(Path.cwd()),
         environment={name: os.environ[name] for name in VARIABLES if name in os.environ},
-        marks=str(sweep.marks.absolute()),
-        registry=sweep.registry,
+        sweep=sweep,
         model=registry_name(run.model.name),
         pretrained=str(weights.absolute()) if weights else None,
         seed=run.seed,
         recipe=inputs.recipe.model_dump(mode="json"),
-        dataset=sweep.dataset,
-        data_dir=sweep.data_dir,
         path=str(run.folder.path.absolute()),
-        device=str(settings.device),
-        settings={name: getattr(settings, name) for name in names},
+        device=str(inputs.settings.device),
+        settings={name: setting for name, setting in settings.items() if name not in ("device", "distributed")},
         identity=identity_of(run.model, inputs),
-        threads=sweep.threads,
     )
 
 
@@ -116,11 +110,9 @@ def work(request: Request) -> TaskEnd:
     bug = None
     try:
         _run(request, node)
-    except ZooError as problem:
-        error = problem.parts
     except Exception as problem:
-        full = out_of_memory(problem)
-        error, bug = (full.parts, None) if full else (None, traceback.format_exc())
+        mistake = problem if isinstance(problem, ZooError) else out_of_memory(problem)
+        error, bug = (mistake.parts, None) if mistake else (None, traceback.format_exc())
     return TaskEnd(request.number, node, time.perf_counter() - clock, error, bug)
 
 
@@ -144,14 +136,15 @@ def _run(request: Request, node: str) -> None:
     from zoo.runner.settings import Settings
     from zoo.runner.sweep import bench
 
-    torch.set_num_threads(request.threads)
-    model = load_registry(request.registry).resolve(request.model)
+    sweep = request.sweep
+    torch.set_num_threads(sweep.threads)
+    model = load_registry(sweep.registry).resolve(request.model)
     if request.pretrained:
         model = starting_from(model, find(Path(request.pretrained)))
     settings = Settings(device=choose_device(request.device), **request.settings)
-    inputs = Inputs(Recipe(**request.recipe), load(request.dataset, request.data_dir), settings)
+    inputs = Inputs(Recipe(**request.recipe), load(sweep.dataset, sweep.data_dir), settings)
     identity = identity_of(model, inputs)
-    for part, words in (("definition", f"another {request.model}"), ("dataset", f"another {request.dataset}")):
+    for part, words in (("definition", f"another {request.model}"), ("dataset", f"another {sweep.dataset}")):
         if identity[part] != request.identity[part]:
             raise MachineError(f"{node} has {words} than the machine of the sweep; give both the same files")
     configure_allocator(settings.device)
@@ -171,7 +164,7 @@ def _arrive(request: Request, node: str) -> None:
     """Give this process the folder and the environment of the sweep's, and leave a mark of the start."""
     if request.version != __version__:
         raise MachineError(f"{node} has zoo {__version__}, the sweep's machine {request.version}; install the same")
-    marks, until = Path(request.marks), time.monotonic() + SHARED
+    marks, until = Path(request.sweep.marks), time.monotonic() + SHARED
     while not marks.is_dir():
         if time.monotonic() > until:
             raise MachineError(

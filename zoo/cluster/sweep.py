@@ -52,11 +52,6 @@ class Summary:
     failed: dict[str, Message] = field(default_factory=dict)
     lost: dict[str, Message] = field(default_factory=dict)
 
-    @property
-    def whole(self) -> bool:
-        """Whether every run is stored."""
-        return not self.failed and not self.lost
-
     def __str__(self) -> str:
         parts = [
             f"{self.runs} runs: {self.done_before} done before, {self.done} done now in {self.seconds:.0f} s",
@@ -96,8 +91,7 @@ def sweep(
     if not tickets:
         return summary
     waiting = {ticket.request.number: ticket for ticket in tickets}
-    used = capacity = 0.0
-    slots_reported = True
+    used, capacity, slots_reported = 0.0, 0.0, True
     start = before = time.monotonic()
     backend = open_backend()
     try:
@@ -140,15 +134,11 @@ def _follow(waiting: dict[int, Ticket], marks: Path, shown: Reporter) -> None:
             ticket.attempts = len(taken)
             shown.began(ticket.run, taken[-1], ticket.attempts)
         if ticket.attempts:
-            _show_rows(ticket, shown)
-
-
-def _show_rows(ticket: Ticket, shown: Reporter) -> None:
-    with contextlib.suppress(ResultError):  # there is none yet
-        rows = load_history(ticket.run.folder.history)
-        for row in rows[ticket.rows :]:
-            shown.advanced(ticket.run, row, ticket.epochs)
-        ticket.rows = max(ticket.rows, len(rows))
+            with contextlib.suppress(ResultError):  # there is no history yet
+                rows = load_history(ticket.run.folder.history)
+                for row in rows[ticket.rows :]:
+                    shown.advanced(ticket.run, row, ticket.epochs)
+                ticket.rows = max(ticket.rows, len(rows))
 
 
 def _count(ticket: Ticket, end: TaskEnd | str, summary: Summary) -> float:
@@ -159,20 +149,20 @@ def _count(ticket: Ticket, end: TaskEnd | str, summary: Summary) -> float:
         return 0.0
     if end.error:
         summary.failed[name] = end.error
-        return end.seconds
-    if end.bug:
+    elif end.bug:
         summary.lost[name] = (end.bug,)
-        return end.seconds
-    try:
-        result = _stored(ticket.run)
-    except ResultError as problem:
-        summary.lost[name] = problem.parts
-        return end.seconds
-    summary.done += 1
-    ticket.reporter.run(ticket.run, summary.done_before + summary.done, summary.runs)
-    ticket.reporter.resolved(ticket.run, result.settings)
-    ticket.reporter.finished(ticket.run, result, False)
-    return result.wall_seconds - ticket.seconds_before
+    else:
+        try:
+            result = _stored(ticket.run)
+        except ResultError as problem:
+            summary.lost[name] = problem.parts
+        else:
+            summary.done += 1
+            ticket.reporter.run(ticket.run, summary.done_before + summary.done, summary.runs)
+            ticket.reporter.resolved(ticket.run, result.settings)
+            ticket.reporter.finished(ticket.run, result, False)
+            return result.wall_seconds - ticket.seconds_before
+    return end.seconds
 
 
 def _stored(run: Run) -> Result:
