@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import zipfile
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -80,17 +80,17 @@ class SavedState:
     model: dict[str, Tensor]
     optimizer: dict[str, Any]
     scaler: dict[str, Any]
-    averaged: dict[str, Any] | None
-    plateau: dict[str, Any] | None
-    best_weights: dict[str, Tensor] | None
+    averaged: dict[str, Any] | None = None
+    plateau: dict[str, Any] | None = None
+    best_weights: dict[str, Tensor] | None = None
 
 
 def save_state(path: Path, state: SavedState) -> None:
     """Write `state` as tensors, numbers, text, lists and dicts of them. Raises as :func:`write_atomic` does."""
-    settings = {part.name: getattr(state.identity, part.name) for part in fields(Identity)}
-    identity = {"run": settings.pop("run"), "settings": settings.pop("settings").model_dump() | settings}
-    parts = {part.name: getattr(state, part.name) for part in fields(SavedState)}
-    parts |= {"identity": identity, "progress": asdict(state.progress)}
+    settings = state.identity.settings.model_dump() | vars(state.identity)
+    del settings["settings"]
+    identity = {"run": settings.pop("run"), "settings": settings}
+    parts = vars(state) | {"identity": identity, "progress": asdict(state.progress)}
     content = io.BytesIO()  # torch.save hides the system's reason when a disk is full
     torch.save({"version": STATE_VERSION, **parts}, content)
     write_atomic(path, content.getbuffer())
@@ -109,21 +109,17 @@ def load_state(path: Path) -> SavedState | None:
             if damaged := archive.testzip():
                 raise ValueError(f"{damaged}: checksum differs")
         parts = torch.load(path, map_location="cpu", weights_only=True)
-        version = parts.pop("version")
-        state = _parsed(parts) if version == STATE_VERSION else None
+        if (version := parts.pop("version")) == STATE_VERSION:
+            return _parsed(**parts)
     except Exception as problem:
         reason = str(problem).strip().splitlines() or [type(problem).__name__]
         raise ResultError(f"{path}: the saved state cannot be read ({reason[0][:120]})", *advice) from problem
-    if state is None:
-        raise ResultError(f"{path}: the saved state has version {version}, this zoo reads {STATE_VERSION}", *advice)
-    return state
+    raise ResultError(f"{path}: the saved state has version {version}, this zoo reads {STATE_VERSION}", *advice)
 
 
-def _parsed(parts: dict[str, Any]) -> SavedState:
-    identity, progress = parts.pop("identity"), parts.pop("progress")
+def _parsed(identity: dict[str, Any], progress: dict[str, Any], **parts: Any) -> SavedState:
     settings = identity["settings"]
     used = SettingsPart(**{name: settings.pop(name) for name in SettingsPart.model_fields})
-    if "git" not in settings:  # a state of old is taken for this commit's
-        settings["git"] = zoo_commit()
-    history = [EpochRow(**row) for row in progress.pop("history")]
-    return SavedState(Identity(identity["run"], used, **settings), Progress(history=history, **progress), **parts)
+    settings.setdefault("git", zoo_commit())  # a state of old is taken for this commit's
+    progress["history"] = [EpochRow(**row) for row in progress["history"]]
+    return SavedState(Identity(identity["run"], used, **settings), Progress(**progress), **parts)

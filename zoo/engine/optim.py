@@ -89,13 +89,6 @@ def make_plateau(
     )
 
 
-def lower_peak(plateau: torch.optim.lr_scheduler.ReduceLROnPlateau, peak: float, loss: float) -> float:
-    """The peak learning rate after an epoch that ended with `loss` on the selection split."""
-    set_lr(plateau.optimizer, peak)  # what the scheduler lowers
-    plateau.step(loss)
-    return float(plateau.optimizer.param_groups[0]["lr"])
-
-
 def set_lr(optimizer: torch.optim.Optimizer, lr: float) -> None:
     """Give every parameter group the learning rate `lr`."""
     for group in optimizer.param_groups:

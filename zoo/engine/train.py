@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import statistics
 import time
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -14,11 +16,11 @@ from zoo.data.loader import EvalLoader, TrainLoader
 from zoo.engine.checkpoint import Identity, Progress, SavedState, save_state
 from zoo.engine.evaluate import evaluate
 from zoo.engine.machine import synchronize
-from zoo.engine.optim import lower_peak, lr_factor, make_optimizer, make_plateau, set_lr
+from zoo.engine.optim import lr_factor, make_optimizer, make_plateau, set_lr
 from zoo.engine.reporter import Reporter
 from zoo.engine.step import TrainStep
 from zoo.recipes.recipe import Recipe
-from zoo.recipes.schema import Plateau, Selection
+from zoo.recipes.schema import Plateau
 from zoo.results.folder import RunFolder
 from zoo.results.history import EpochRow, save_history
 from zoo.utils.seeding import derive
@@ -83,36 +85,22 @@ def train(
     for epoch in range(begins_after, recipe.epochs):
         # Augment, forward, backward, update, average. The device is waited for ten times an epoch: once a window.
         # The first window of a session warms up caches, allocators and compilers, so its speed does not count.
-        trained = train_epoch(session, epoch, reporter, warm=epoch > begins_after)
-        if not math.isfinite(trained.loss):
-            diverged = Diverged(epoch + 1, trained.steps)
+        row, steps, rates = train_epoch(session, epoch, reporter, warm=epoch > begins_after)
+        if not math.isfinite(row.train_loss):
+            diverged = Diverged(row.epoch, steps)
             break
-        progress.window_rates += trained.rates
+        progress.window_rates += rates
 
         # The images that the recipe selects on, under the averaged weights where it keeps some. The loss of the last
         # step is older than its update, which may be the one that ruins the weights: they are looked at too.
-        start = time.perf_counter()
-        eval_loss, eval_accuracy = evaluate_epoch(session)
-        if eval_loss is not None and math.isnan(eval_loss):
-            diverged = Diverged(epoch + 1, trained.steps)
+        row = evaluate_epoch(session, row)
+        if row.eval_loss is not None and math.isnan(row.eval_loss):
+            diverged = Diverged(row.epoch, steps)
             break
-        session.adapt(epoch + 1, eval_loss)  # a plateau lowers the learning rate of the epochs to come
 
-        row = EpochRow(
-            epoch=epoch + 1,
-            lr=trained.lr,
-            train_loss=trained.loss,  # over augmented images as they went by, while the weights changed
-            train_accuracy=trained.accuracy,
-            eval_split=recipe.selection.split if eval_loss is not None else None,
-            eval_loss=eval_loss,
-            eval_accuracy=eval_accuracy,
-            train_images_per_second=trained.images_per_second,
-            train_seconds=trained.seconds,
-            eval_seconds=time.perf_counter() - start,
-        )
+        session.adapt(row)  # a plateau lowers the learning rate of the epochs to come
         rose_from = progress.best_value
         selected = select(session, row)  # the best so far: its weights are copied to the CPU
-
         if is_main:
             save_history(folder.history, progress.history)  # first: a state that is saved has its history
             save_state(folder.state, session.saved(identity))
@@ -137,76 +125,48 @@ class _Session:
         self, model: nn.Module, recipe: Recipe, batches: Batches, device: torch.device, compiled: bool
     ) -> None:
         self.model, self.recipe, self.batches, self.device = model, recipe, batches, device
+        self.distributed = batches.train.batching.distributed
         self.optimizer = make_optimizer(model, recipe.optimizer)
-        distributed = batches.train.batching.distributed
-        self.step = TrainStep(model, self.optimizer, recipe, device, distributed=distributed, compiled=compiled)
+        self.step = TrainStep(model, self.optimizer, recipe, device, distributed=self.distributed, compiled=compiled)
         schedule = recipe.schedule
         self.plateau = make_plateau(self.optimizer, schedule) if isinstance(schedule, Plateau) else None
-        # The plateau lowers this; the closed-form schedules leave it at the recipe's peak.
-        self.peak = recipe.optimizer.lr
+        self.peak = recipe.optimizer.lr  # a plateau lowers it; the closed-form schedules do not
         self.progress = Progress()
         self.best_weights: dict[str, Tensor] | None = None
+        # By their names in SavedState.
+        parts: dict[str, Any] = {"model": model, "optimizer": self.optimizer, "scaler": self.step.scaler}
+        parts |= {"averaged": self.step.average, "plateau": self.plateau}
+        self.parts = {name: part for name, part in parts.items() if part is not None}
 
     def restore(self, state: SavedState) -> None:
         """Become what was saved; `state` stays as it is."""
-        was = state.progress
-        self.progress = replace(was, history=[*was.history], window_rates=[*was.window_rates], resumes=was.resumes + 1)
+        self.progress = copy.deepcopy(state.progress)
+        self.progress.resumes += 1
         self.best_weights, self.peak = state.best_weights, state.peak
-        self.model.load_state_dict(state.model)
-        self.optimizer.load_state_dict(state.optimizer)
-        self.step.scaler.load_state_dict(state.scaler)
-        if self.step.average is not None and state.averaged is not None:
-            self.step.average.load_state_dict(state.averaged)
-        if self.plateau is not None and state.plateau is not None:
-            self.plateau.load_state_dict(state.plateau)
+        for name, part in self.parts.items():
+            part.load_state_dict(getattr(state, name))
 
     def saved(self, identity: Identity) -> SavedState:
         """What :meth:`restore` reads; its tensors are those in use, so it is to be written before the next step."""
-        return SavedState(
-            identity=identity,
-            progress=self.progress,
-            peak=self.peak,
-            model=self.model.state_dict(),
-            optimizer=self.optimizer.state_dict(),
-            scaler=self.step.scaler.state_dict(),
-            averaged=self.step.average.state_dict() if self.step.average is not None else None,
-            plateau=self.plateau.state_dict() if self.plateau is not None else None,
-            best_weights=self.best_weights,
-        )
+        parts = {name: part.state_dict() for name, part in self.parts.items()}
+        return SavedState(identity, self.progress, self.peak, best_weights=self.best_weights, **parts)
 
-    def adapt(self, epochs: int, eval_loss: float | None) -> None:
-        """After `epochs` epochs: let the plateau scheduler, where the recipe has it, judge the loss."""
-        schedule = self.recipe.schedule
-        if self.plateau is None or not isinstance(schedule, Plateau) or eval_loss is None:
-            return
-        if epochs >= schedule.warmup_epochs:
-            self.peak = lower_peak(self.plateau, self.peak, eval_loss)
+    def adapt(self, row: EpochRow) -> None:
+        """Let the plateau scheduler, where the recipe has it, judge the epoch's loss."""
+        schedule, loss = self.recipe.schedule, row.eval_loss
+        if isinstance(schedule, Plateau) and self.plateau and loss is not None and row.epoch >= schedule.warmup_epochs:
+            set_lr(self.optimizer, self.peak)  # what the scheduler lowers
+            self.plateau.step(loss)
+            self.peak = float(self.optimizer.param_groups[0]["lr"])
 
 
-@dataclass(frozen=True)
-class TrainedEpoch:
-    """An epoch, or the `steps` of it that were taken until the mean loss was no number.
-
-    `loss` (nats) and `accuracy` (0 to 1) are means over its images, `lr` is the last step's, and
-    `images_per_second` is the median of the windows' `rates`.
-    """
-
-    steps: int
-    lr: float
-    loss: float
-    accuracy: float
-    rates: list[float]
-    images_per_second: float
-    seconds: float
-
-
-def train_epoch(session: _Session, epoch: int, reporter: Reporter, *, warm: bool) -> TrainedEpoch:
+def train_epoch(session: _Session, epoch: int, reporter: Reporter, *, warm: bool) -> tuple[EpochRow, int, list[float]]:
     """Train on every image once, in the order and with the augmentation of (seed, epoch); `epoch` counts from 0.
 
-    The speed of the first window counts only in a `warm` session.
+    Returns the row without an evaluation, the steps taken (it stops where the mean loss is not finite), and the images
+    per second of each window. The speed of the first window counts only in a `warm` session.
     """
-    recipe, loader, device = session.recipe, session.batches.train, session.device
-    distributed = loader.batching.distributed
+    recipe, loader, device, distributed = session.recipe, session.batches.train, session.device, session.distributed
     steps = len(loader)
     window = max(1, steps // WINDOWS_PER_EPOCH)
 
@@ -243,47 +203,53 @@ def train_epoch(session: _Session, epoch: int, reporter: Reporter, *, warm: bool
 
     seconds = time.perf_counter() - start
     rates = rates[0 if warm else 1 :]
-    median = statistics.median(rates) if rates else seen / seconds
-    return TrainedEpoch(index, lr, mean_loss, accuracy, rates, median, seconds)
+    row = EpochRow(
+        epoch=epoch + 1,
+        lr=lr,
+        train_loss=mean_loss,  # over augmented images as they went by, while the weights changed
+        train_accuracy=accuracy,
+        eval_split=None,
+        eval_loss=None,
+        eval_accuracy=None,
+        train_images_per_second=statistics.median(rates) if rates else seen / seconds,
+        train_seconds=seconds,
+        eval_seconds=0.0,
+    )
+    return row, index, rates
 
 
-def evaluate_epoch(session: _Session) -> tuple[float | None, float | None]:
-    """Loss (nats) and accuracy (0 to 1) of the weights that may be stored, on the selection split, by one process.
+def evaluate_epoch(session: _Session, row: EpochRow) -> EpochRow:
+    """`row` with loss and accuracy of the weights that may be stored, on the selection split, by the main process.
 
-    None where there is no such split; not a number where a logit or a weight is none.
+    They are None where there is no such split, and NaN where a logit or a weight is infinite or NaN.
     """
-    recipe, images, distributed = session.recipe, session.batches.selection, session.batches.train.batching.distributed
-    loss_and_accuracy: tuple[float | None, float | None] = (None, None)
-    if images is not None and distributed.is_main:
-        evaluation = evaluate(session.step.evaluated, images, session.device, recipe.precision, recipe.tta)
-        loss_and_accuracy = (evaluation.loss, evaluation.accuracy) if evaluation.finite else (math.nan, math.nan)
-    loss_and_accuracy = distributed.broadcast(loss_and_accuracy)
-    return loss_and_accuracy if _finite(session.step.evaluated) else (math.nan, math.nan)
+    start = time.perf_counter()
+    recipe, images, evaluated = session.recipe, session.batches.selection, session.step.evaluated
+    metrics: tuple[float | None, float | None] = (None, None)
+    if images is not None and session.distributed.is_main:
+        evaluation = evaluate(evaluated, images, session.device, recipe.precision, recipe.tta)
+        metrics = (evaluation.loss, evaluation.accuracy) if evaluation.finite else (math.nan, math.nan)
+    loss, accuracy = session.distributed.broadcast(metrics)
+    if not all(tensor.isfinite().all() for tensor in evaluated.state_dict().values()):
+        loss = accuracy = math.nan
+    split = recipe.selection.split if loss is not None else None
+    seconds = time.perf_counter() - start
+    return replace(row, eval_split=split, eval_loss=loss, eval_accuracy=accuracy, eval_seconds=seconds)
 
 
 def select(session: _Session, row: EpochRow) -> bool:
     """Add the epoch to the progress, and keep its weights where it is the best so far; whether it is."""
-    progress = session.progress
+    progress, selection = session.progress, session.recipe.selection
     progress.history.append(row)
     progress.epoch = row.epoch
-    score = _score(row, session.recipe.selection)
-    # The first of equals stays.
-    if score is None or (progress.best_value is not None and score <= progress.best_value):
+    if selection.rule == "last" or row.eval_loss is None or row.eval_accuracy is None:
+        return False
+    score = row.eval_accuracy if selection.metric == "accuracy" else -row.eval_loss
+    if progress.best_value is not None and score <= progress.best_value:  # the first of equals stays
         return False
     progress.best_epoch, progress.best_value = row.epoch, score
     session.best_weights = _copy(session.step.evaluated)
     return True
-
-
-def _score(row: EpochRow, selection: Selection) -> float | None:
-    """What selection compares: larger is better, so a loss counts negatively. None where the last epoch is taken."""
-    if selection.rule == "last" or row.eval_loss is None:
-        return None
-    return row.eval_accuracy if selection.metric == "accuracy" else -row.eval_loss
-
-
-def _finite(model: nn.Module) -> bool:
-    return all(bool(tensor.isfinite().all()) for tensor in model.state_dict().values())
 
 
 def _copy(model: nn.Module) -> dict[str, Tensor]:
