@@ -102,7 +102,8 @@ def _check_after(where: str, module: nn.Module, twin: nn.Module, before: dict[st
                 "make it in __init__"
             )
     for name, original in module.named_parameters():
-        if not _equal(original, after[name]):
+        # A parameter may be left empty, so NaN is equal to NaN.
+        if not torch.equal(original, after[name]) and not torch.allclose(original, after[name], 0, 0, equal_nan=True):
             raise RegistryError(
                 f"{where}: its forward pass changes the values of parameter {name!r}; only the recipe's optimizer may: "
                 "compute a new tensor from it, or make what forward updates a buffer (register_buffer)"
@@ -121,7 +122,3 @@ def _check_after(where: str, module: nn.Module, twin: nn.Module, before: dict[st
 
 def _named(path: str, part: nn.Module) -> str:
     return f"its module {path!r} ({type(part).__name__})" if path else f"its {type(part).__name__}"
-
-
-def _equal(a: Tensor, b: Tensor) -> bool:
-    return torch.equal(a, b) or torch.allclose(a, b, rtol=0, atol=0, equal_nan=True)  # a parameter may be left empty

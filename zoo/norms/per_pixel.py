@@ -39,7 +39,7 @@ class LayerNorm2d(nn.LayerNorm):
         return y.permute(0, 3, 1, 2).to(x.dtype)
 
 
-class RmsNorm2d(nn.Module):
+class RmsNorm2d(nn.RMSNorm):
     """``x / sqrt(mean over channels of x^2 + eps) * weight`` at every pixel: no mean is subtracted, no bias is added.
 
     (N, C, H, W) -> same shape, dtype and memory layout. ``timm.layers.RmsNorm2d`` is the same function but squares in
@@ -47,19 +47,15 @@ class RmsNorm2d(nn.Module):
     Paper: Zhang, Sennrich, "Root Mean Square Layer Normalization", arXiv:1910.07467.
     """
 
+    eps: float
+
     def __init__(self, num_channels: int, eps: float = 1e-6) -> None:
-        super().__init__()
-        self.eps = eps
-        self.weight = nn.Parameter(torch.ones(num_channels))
+        super().__init__(num_channels, eps=eps)
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, H, W) to the same shape and dtype."""
         y: Tensor = _RmsNorm2d.apply(x, self.weight, self.eps)
         return y
-
-    def extra_repr(self) -> str:
-        """What ``print(module)`` shows in brackets."""
-        return f"{self.weight.numel()}, eps={self.eps}"
 
 
 class _Rows(torch.autograd.Function):

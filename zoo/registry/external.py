@@ -11,12 +11,11 @@ import json
 import os
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from zoo.errors import RegistryError, unknown
-from zoo.registry.entries import ArchitectureEntry, ModelEntry, NormEntry, Origin
+from zoo.registry.entries import ArchitectureEntry, Entry, ModelEntry, NormEntry, Origin
 from zoo.registry.model import BUILT_IN, Model
 
 # How a stem is made fit for small images, docs/external-models.md; part of each model's definition. Raise it when the
@@ -37,17 +36,6 @@ class LibraryOrigin(Origin):
         return str(self.layer)
 
 
-@dataclass(frozen=True)
-class _External:
-    """A model of a library: its name in zoo, those in its definition and in tables, its builder and arguments."""
-
-    name: str
-    defined_as: str
-    label: str
-    builder: str
-    kwargs: dict[str, Any]
-
-
 def resolve(name: str, norms: Mapping[str, NormEntry], where: str) -> Model:
     """The model called `name`, which has a colon; `norms` are those of the registry and `where` its files.
 
@@ -63,29 +51,26 @@ def resolve(name: str, norms: Mapping[str, NormEntry], where: str) -> Model:
         plain, at, norm = rest, "", ""
     if at and norm not in norms:
         raise unknown("norm", norm, norms, where, f"norms: {', '.join(norms)}")
-    model = LIBRARIES[library](plain)
-    origin = LibraryOrigin(library, BUILT_IN, 0)
+    model, entry = LIBRARIES[library](plain)
     if not at:
-        entry = ModelEntry(model.defined_as, origin, builder=model.builder, kwargs=model.kwargs, label=model.label)
-        return Model(model.name, origin, None, None, entry)
-    architecture = ArchitectureEntry(model.defined_as, origin, model.builder, model.kwargs, model.label)
-    return Model(f"{model.name}@{norm}", origin, architecture, norms[norm])
+        return Model(model, entry.origin, None, None, ModelEntry(**vars(entry)))
+    return Model(f"{model}@{norm}", entry.origin, ArchitectureEntry(**vars(entry)), norms[norm])
 
 
-def _timm(name: str) -> _External:
+def _timm(name: str) -> tuple[str, Entry]:
     import timm
 
     return _named("timm", name, timm.list_models(), timm.__version__)
 
 
-def _torchvision(name: str) -> _External:
+def _torchvision(name: str) -> tuple[str, Entry]:
     import torchvision
 
     names = torchvision.models.list_models(module=torchvision.models)
     return _named("torchvision", name, names, torchvision.__version__)
 
 
-def _named(library: str, name: str, names: list[str], version: str) -> _External:
+def _named(library: str, name: str, names: list[str], version: str) -> tuple[str, Entry]:
     """The model `name` of a `library` that has those `names`."""
     if not name:
         raise RegistryError(f"{library}: is no model; name one, as in {library}:resnet18")
@@ -104,10 +89,11 @@ def _named(library: str, name: str, names: list[str], version: str) -> _External
     if not _PLAIN.match(name) or name not in names:
         raise unknown(f"{library} model", name, names, f"{library} {version}")
     builder, kwargs = f"zoo.models.{library}_model:{library}_model", {"name": name, "stem_rule": STEM_RULE}
-    return _External(f"{library}:{name}", f"{library}:{name}", f"{library} {name}", builder, kwargs)
+    entry = Entry(f"{library}:{name}", LibraryOrigin(library, BUILT_IN, 0), builder, kwargs, f"{library} {name}")
+    return entry.name, entry
 
 
-def _hub_folder(text: str) -> _External:
+def _hub_folder(text: str) -> tuple[str, Entry]:
     folder = Path(os.path.normpath(Path(text).expanduser())) if text else None
     if folder is None or not folder.is_dir():
         raise RegistryError(
@@ -129,15 +115,12 @@ def _hub_folder(text: str) -> _External:
     _timm(architecture)
     from zoo.utils.files import sha256
 
-    return _External(
-        f"hub-folder:{folder.as_posix()}",
-        f"timm:{architecture}",
-        f"timm {architecture} from {folder.name or folder}",
-        "zoo.models.hub_folder:hub_folder",
-        # A path is where something lies, so it is no part of the definition; the hash is.
-        {"folder": folder.absolute(), "sha256": sha256(weights), "architecture": architecture}
-        | {"arguments": arguments, "stem_rule": STEM_RULE},
-    )
+    # A path is where something lies, so it is no part of the definition; the hash is.
+    kwargs = {"folder": folder.absolute(), "sha256": sha256(weights), "architecture": architecture}
+    kwargs |= {"arguments": arguments, "stem_rule": STEM_RULE}
+    origin, label = LibraryOrigin("hub-folder", BUILT_IN, 0), f"timm {architecture} from {folder.name or folder}"
+    entry = Entry(f"timm:{architecture}", origin, "zoo.models.hub_folder:hub_folder", kwargs, label)
+    return f"hub-folder:{folder.as_posix()}", entry
 
 
 def _read(config: Path) -> dict[str, Any]:
@@ -157,6 +140,7 @@ def _instead(folder: Path) -> str:
     return f", and {pickles[0]} is a pickle, which can carry code and is never loaded; save the weights as safetensors"
 
 
-LIBRARIES: dict[str, Callable[[str], _External]] = {
+# For each library, from a name in it to the name in zoo and the entry, which has the name that definitions give.
+LIBRARIES: dict[str, Callable[[str], tuple[str, Entry]]] = {
     "timm": _timm, "torchvision": _torchvision, "hub-folder": _hub_folder,
 }  # fmt: skip

@@ -18,8 +18,6 @@ from zoo.registry.locate import load_builder
 from zoo.registry.model import Model
 
 LIBRARIES = ("torch", "torchvision", "albumentations", "timm", "numpy")  # a result records their versions
-
-
 # Of code as it was loaded: a module that is imported again is another key.
 _hashes: weakref.WeakKeyDictionary[ModuleType, dict[tuple[str | Path, ...], str | None]] = weakref.WeakKeyDictionary()
 
@@ -31,26 +29,22 @@ def definition(model: Model) -> dict[str, Any]:
     :data:`LIBRARIES`, Python and zoo. Two runs of one name are the same model only where their definitions are equal;
     editing a local ``my_norm.py`` changes it. Imported code is hashed once: what is edited later does not run.
     """
-    parts = {"architecture": model.architecture, "norm": model.norm, "model": model.entry}
-    content: dict[str, Any] = {
-        role: {"name": part.name, "builder": part.builder, "kwargs": _without_places(part.kwargs)}
-        | ({"conv": part.conv, "activation": part.activation} if isinstance(part, NormEntry) else {})
-        for role, part in parts.items()
-        if part and (part.builder or part.kwargs)
-    }
-    for role, part in parts.items():
-        if part and role in content:
-            builders = [text for text in (part.builder, getattr(part, "conv", "")) if text]
-            if builders and (digest := _hash_of_loaded(builders, part.name, part.origin)):
-                content[role]["source_sha256"] = digest
+    content: dict[str, Any] = {}
+    for role, part in (("architecture", model.architecture), ("norm", model.norm), ("model", model.entry)):
+        if not part or not (part.builder or part.kwargs):
+            continue
+        # Where something lies is not what it is; no registry file can give a path.
+        kwargs = {key: value for key, value in part.kwargs.items() if not isinstance(value, Path)}
+        content[role] = {"name": part.name, "builder": part.builder, "kwargs": kwargs}
+        builders = [part.builder] if part.builder else []
+        if isinstance(part, NormEntry):
+            content[role] |= {"conv": part.conv, "activation": part.activation}
+            builders += [part.conv] if part.conv else []
+        if builders and (digest := _hash_of_loaded(builders, part.name, part.origin)):
+            content[role]["source_sha256"] = digest
     if model.pretrained:
         content["pretrained"] = {"sha256": model.pretrained.sha256}
     return content
-
-
-def _without_places(kwargs: dict[str, Any]) -> dict[str, Any]:
-    """`kwargs` without paths, which no registry file can give: where something lies is not what it is."""
-    return {key: value for key, value in kwargs.items() if not isinstance(value, Path)}
 
 
 def _hash_of_loaded(builders: list[str], name: str, origin: Origin) -> str | None:

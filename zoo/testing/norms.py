@@ -51,8 +51,8 @@ def check_norm(
     else:
         name = getattr(norm, "__name__", type(norm).__name__)
         layer = Norm(name, norm, dict(kwargs or {}), activation_included, where=f"norm {name!r}")
-    check = _Checks(layer, channels, batch_independent, dtype)
-    suite.run(layer.where, check.all(compiled))
+    checks = _Checks(layer, channels, channels[len(channels) // 2], batch_independent, dtype)
+    suite.run(layer.where, checks.all(compiled))
 
 
 def registered_norm(registry: Registry, name: str) -> tuple[Norm, bool]:
@@ -74,10 +74,11 @@ def images(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float32) -> Te
 
 @dataclass(frozen=True)
 class _Checks:
-    """`norm` built for the middle one of `channels`; each check with and without an included activation."""
+    """`norm` built for `width` channels, and for its shape for all `channels`; with and without its own activation."""
 
     norm: Norm
     channels: Sequence[int]
+    width: int
     batch_independent: bool
     dtype: torch.dtype
 
@@ -104,16 +105,8 @@ class _Checks:
                 checks.append((title, partial(check, apply_act)))
         return checks
 
-    @property
-    def tolerance(self) -> float:
-        return TOLERANCE[self.dtype]
-
     def x(self, seed: int = 0) -> Tensor:
         return images(6, self.width, 5, 4, seed=seed, dtype=self.dtype)
-
-    @property
-    def width(self) -> int:
-        return self.channels[len(self.channels) // 2]
 
     def make(self, apply_act: bool) -> nn.Module:
         """In the middle of its life: no parameter or buffer where it started, three training steps seen."""
@@ -170,7 +163,9 @@ class _Checks:
             suite.same(copy.deepcopy(layer)(ordinary), exact, "bfloat16 images give another answer", 0.02)
 
     def evaluation(self, apply_act: bool) -> None:
-        suite.check_evaluation(self.make(apply_act), self.x(), self.tolerance, as_in_training=self.batch_independent)
+        suite.check_evaluation(
+            self.make(apply_act), self.x(), TOLERANCE[self.dtype], as_in_training=self.batch_independent
+        )
 
     def stored(self, apply_act: bool) -> None:
         fresh = self.norm(self.width, apply_act=apply_act).to(self.dtype)
@@ -181,7 +176,7 @@ class _Checks:
 
     def layout(self, apply_act: bool) -> None:
         for training in (True, False):
-            suite.check_layout(self.make(apply_act).train(training), self.x(), self.tolerance)
+            suite.check_layout(self.make(apply_act).train(training), self.x(), TOLERANCE[self.dtype])
 
     def fair(self, apply_act: bool) -> None:
         with fairness.untouched("it", "building"):
@@ -192,7 +187,7 @@ class _Checks:
         layer = self.make(apply_act).train()
         together = suite.forward(copy.deepcopy(layer), self.x())
         what = "in training an image's output depends on the others of its batch"
-        suite.same(together, suite.alone(layer, self.x()), what, self.tolerance)
+        suite.same(together, suite.alone(layer, self.x()), what, TOLERANCE[self.dtype])
 
     def compiled(self, apply_act: bool) -> None:
-        suite.check_compiled(self.make(apply_act), self.x(), self.tolerance)
+        suite.check_compiled(self.make(apply_act), self.x(), TOLERANCE[self.dtype])

@@ -17,10 +17,7 @@ def check_recipe(recipe: str, *, image_size: int = 32) -> None:
 
     Raises :class:`ConformanceError` with a line for each check that failed.
     """
-    checks = [
-        ("recipe", lambda: _described(recipe)),
-        ("transforms", lambda: _transforms(recipe, image_size)),
-    ]
+    checks = [("recipe", lambda: _described(recipe)), ("transforms", lambda: _transforms(recipe, image_size))]
     suite.run(f"recipe {recipe!r}", checks)
 
 

@@ -176,9 +176,7 @@ class Crop(Op):
         """Batched is one output size for all images, without padding."""
         if transform.pad_if_needed:
             return "pad_if_needed"
-        if transform.p < 1:
-            return "p below 1 would give images of two sizes"
-        return ""
+        return "p below 1 would give images of two sizes" if transform.p < 1 else ""
 
     def draw(self, draw: Draw) -> dict[str, np.ndarray]:
         """``y`` and ``x``: where the crop begins, none for the centre."""
