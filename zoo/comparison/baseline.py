@@ -67,8 +67,7 @@ def differences(
 ) -> list[Difference]:
     """One :class:`Difference` from `base` for each of `others`; `images` is the size of the test set.
 
-    A row of which a seed `diverged`, or one of the baseline, gets its metrics and no verdict. `quality`: other
-    metrics, by name.
+    A row of which a seed `diverged`, or one of the baseline, gets its metrics of `quality` and no verdict.
     Raises :class:`ResultError` for predictions that are damaged or of other images.
     """
     paired = [_paired(other, base, images) for other in others]
@@ -98,8 +97,7 @@ def _shifts(base: Seeds, others: Sequence[Seeds], metric: Metric) -> dict[int, S
     """By the number of the other: what `metric` differs by from the baseline's."""
 
     def measured(seeds: Seeds) -> dict[int, float]:
-        numbers = {seed: metric.read(run.result) for seed, run in seeds.items()}
-        return {seed: number for seed, number in numbers.items() if number is not None}
+        return {seed: share for seed, run in seeds.items() if (share := metric.read(run.result)) is not None}
 
     theirs = measured(base)
     step = max((metric.step(base[seed].result) for seed in theirs), default=FINEST)

@@ -32,7 +32,18 @@ def render(study: BatchSizes, style: str) -> str:
     fingerprints = {f"batch {size}": group.recipe_fingerprint[:8] for size, group in study.groups.items()}
     cells.append({"model": "recipe"} | fingerprints)
     title = f"test error % by training batch size: {study.dataset}, recipe {study.recipe}, {study.epochs} epochs"
-    return document(title, cells, _notes(study), style)
+    rule = {
+        "linear": f"the recipe's at batch {study.base}, times batch / {study.base} (linear rule, Goyal et al., 2017)",
+        "sqrt": f"the recipe's at batch {study.base}, times the root of batch / {study.base}",
+        "none": "the recipe's, the same for every batch size",
+    }[study.rule]
+    every = [row for rows in study.rows().values() for row in rows.values()]
+    notes = [
+        f"Learning rate: {rule}. All else is equal, epochs too, so that a small batch takes more steps.",
+        *interval_notes({row.interval_kind for row in every}, "no winner is claimed"),
+        *selection_notes(*(row.selection for row in every)),
+    ]
+    return document(title, cells, notes, style)
 
 
 def _error(row: Row) -> str:
@@ -41,17 +52,3 @@ def _error(row: Row) -> str:
     low, high = row.interval
     diverged = f", {len(row.diverged)} diverged" if row.diverged else ""
     return accuracy(1 - row.accuracy, (1 - high, 1 - low), row.interval_kind) + diverged + test_mark(row.selection)
-
-
-def _notes(study: BatchSizes) -> list[str]:
-    rows = [row for rows in study.rows().values() for row in rows.values()]
-    rule = {
-        "linear": f"the recipe's at batch {study.base}, times batch / {study.base} (linear rule, Goyal et al., 2017)",
-        "sqrt": f"the recipe's at batch {study.base}, times the root of batch / {study.base}",
-        "none": "the recipe's, the same for every batch size",
-    }[study.rule]
-    return [
-        f"Learning rate: {rule}. All else is equal, epochs too, so that a small batch takes more steps.",
-        *interval_notes({row.interval_kind for row in rows}, "no winner is claimed"),
-        *selection_notes(*(row.selection for row in rows)),
-    ]

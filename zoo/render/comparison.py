@@ -117,7 +117,7 @@ def _difference(row: Row) -> dict[str, str]:
     shown = "-"
     if against.difference is not None and against.interval is not None:
         shown = f"{100 * against.difference:+.2f} {half_width(against.interval)}"
-        shown += "" if against.method == "paired t" else MCNEMAR_MARK
+        shown += MCNEMAR_MARK * (against.method == "mcnemar")
     return {"difference": shown, "p (Holm)": p_value(against.p_value), "verdict": against.verdict}
 
 

@@ -37,19 +37,14 @@ def duration(seconds: float) -> str:
 
 
 def _cells(run: Estimate) -> dict[str, str]:
-    return {"model": run.model, "seed": str(run.seed), "state": _state(run), "left": _left(run)}
-
-
-def _state(run: Estimate) -> str:
-    if run.state == "goes on":
-        return f"goes on after epoch {run.epoch} of {run.epochs}"
-    return f"{run.state}{f' at epoch {run.epoch}' * (run.state == 'diverged')}"
-
-
-def _left(run: Estimate) -> str:
-    if run.state in OVER:
-        return "-"
-    return "?" if run.seconds is None else f"{'~' * run.scaled}{duration(run.seconds)}"
+    where = {"goes on": f" after epoch {run.epoch} of {run.epochs}", "diverged": f" at epoch {run.epoch}"}
+    left = "?" if run.seconds is None else f"{'~' * run.scaled}{duration(run.seconds)}"
+    return {
+        "model": run.model,
+        "seed": str(run.seed),
+        "state": run.state + where.get(run.state, ""),
+        "left": "-" if run.state in OVER else left,
+    }
 
 
 def _totals(planned: Sequence[Estimate], environment: Mapping[str, Any]) -> list[str]:

@@ -38,10 +38,10 @@ def render(steps: Sequence[Ablated], style: str, title: str) -> str:
 
 def _record(step: Ablated) -> dict[str, object]:
     row = step.row
+    low, high = row.interval or (None, None)
     return {
         "step": step.step.title, "norm": step.step.norm, "model": row.model, "accuracy": row.accuracy,
-        "interval_low": row.interval[0] if row.interval else None,
-        "interval_high": row.interval[1] if row.interval else None,
+        "interval_low": low, "interval_high": high,
         "interval_kind": row.interval_kind, "change": step.change, "seeds": len(row.seeds),
         "diverged": len(row.diverged), "selection": row.selection, "epochs": len(step.history),
     }  # fmt: skip

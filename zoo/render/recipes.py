@@ -44,10 +44,8 @@ def as_differences(a: DescribedRecipe, b: DescribedRecipe, style: str) -> str:
         return as_json(record | {"same_fingerprint": not changes, "differences": [vars(change) for change in changes]})
     notes = selection_notes(a.selection_split, b.selection_split)
     if not changes:
-        same = (
-            f"same fingerprint {marked(a.fingerprint[:8], a.selection_split)}: nothing that can change accuracy differs"
-        )
-        return "\n".join([same, *notes]) + "\n"
+        same = marked(a.fingerprint[:8], a.selection_split)
+        return "\n".join([f"same fingerprint {same}: nothing that can change accuracy differs", *notes]) + "\n"
     if any(change.key == "precision" and "auto" in (change.a, change.b) for change in changes):
         notes.insert(
             0, "precision auto is resolved on each machine before a run; a run's own recipe says fp32 or bf16."

@@ -44,12 +44,10 @@ def words_of(budget: Mapping[str, Any]) -> str:
         ways.append(f"{min(startup, trials) - 1} are spread evenly (Halton)")
     if trials > startup:
         ways.append(f"{trials - startup} are drawn by TPE")
-    ways.append(f"seed {budget['seed']}")
-    if budget.get("pruner"):
-        ways.append(f"median pruner after epoch {budget['pruner']['warmup_epochs']} and {startup} whole trials")
-    else:
-        ways.append("none pruned")
-    return f"{trials} trials over {over}; {', '.join(ways)}."
+    pruned = "none pruned"
+    if pruner := budget.get("pruner"):
+        pruned = f"median pruner after epoch {pruner['warmup_epochs']} and {startup} whole trials"
+    return f"{trials} trials over {over}; {', '.join(ways)}, seed {budget['seed']}, {pruned}."
 
 
 def _cells(tuning: Tuning, record: Mapping[str, object]) -> dict[str, str]:

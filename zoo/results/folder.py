@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import io
 import json
 import os
 import re
@@ -13,7 +14,7 @@ import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 from pydantic import ValidationError
@@ -124,11 +125,9 @@ def load_result(path: Path) -> Result:
     try:  # an older schema, or something to explain
         content = json.loads(text, parse_constant=_not_finite)
     except ValueError as problem:
-        what = (
-            f"not valid JSON ({problem}); the file was damaged or edited"
-            if path.name == FILE
-            else f"no {FILE}; give one, or a folder of runs"
-        )
+        what = f"no {FILE}; give one, or a folder of runs"
+        if path.name == FILE:
+            what = f"not valid JSON ({problem}); the file was damaged or edited"
         raise ResultError(f"{path}: {what}") from problem
     version = content.get("schema_version") if isinstance(content, dict) else None
     if isinstance(version, int) and version > SCHEMA_VERSION:
@@ -183,16 +182,14 @@ def find_results(roots: Iterable[Path]) -> list[Path]:
 
 def save_predictions(path: Path, labels: np.ndarray, predicted: np.ndarray, confidence: np.ndarray) -> None:
     """Write per-image predictions, (N,) each, in the order of the test split."""
-    arrays = {
-        "label": labels.astype(np.int16),
-        "predicted": predicted.astype(np.int16),
-        "confidence": confidence.astype(np.float32),
-    }
-
-    def write(file: BinaryIO) -> None:
-        np.savez_compressed(file, **arrays)  # type: ignore[arg-type]  # its stub takes ** for its flag
-
-    write_atomic(path, write)
+    content = io.BytesIO()
+    np.savez_compressed(
+        content,
+        label=labels.astype(np.int16),
+        predicted=predicted.astype(np.int16),
+        confidence=confidence.astype(np.float32),
+    )
+    write_atomic(path, content.getbuffer())
 
 
 def load_predictions(path: Path) -> dict[str, np.ndarray]:

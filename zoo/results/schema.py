@@ -20,12 +20,10 @@ class Part(BaseModel):
 
 
 class ModelPart(Part):
-    """`definition` is :func:`zoo.registry.fingerprint.definition`; `macs` are of one image's forward pass, half its
-    FLOPs.
+    """`definition` is :func:`zoo.registry.fingerprint.definition`; `macs` are of one image's forward pass: FLOPs / 2.
 
     `activation_bytes` is what autograd keeps of one image from forward to backward, in the run's precision.
-    `notes` says what was done to the model as it was built: its stem, its norms, its weights
-    (:mod:`zoo.builder.notes`).
+    `notes` says what was done to stem, norms and weights as the model was built (:mod:`zoo.builder.notes`).
     """
 
     name: str
@@ -66,11 +64,6 @@ class RecipePart(Part):
     def epochs(self) -> int:
         """How long the recipe trains."""
         return int(self.content["epochs"])
-
-    @property
-    def split(self) -> dict[str, Any]:
-        """:class:`zoo.recipes.schema.Split` as plain data."""
-        return dict(self.content["split"])
 
     def transforms(self, phase: Literal["train", "eval"]) -> list[dict[str, Any]]:
         """What is done to an image in that phase; :mod:`zoo.data.augment.spec` reads it."""
@@ -122,7 +115,6 @@ class Metrics(Part):
 
     @model_validator(mode="after")
     def _adds_up(self) -> Metrics:
-        """A number changed by hand contradicts the others."""
         counts = [sum(row) for row in self.confusion]
         hits = [row[label] if label < len(row) else 0 for label, row in enumerate(self.confusion)]
         if (sum(counts), sum(hits)) != (self.images, self.correct) or self.images <= 0:

@@ -99,7 +99,7 @@ def check_weights(pretrained: Pretrained, recipe: Recipe, dataset: Dataset) -> N
         )
     by_images = recipe.selection.rule == "best" or recipe.schedule.name == "plateau"
     chooses = recipe.selection.split == "holdout" and by_images
-    then, now = result.recipe.split, recipe.split
+    then, now = result.recipe.content["split"], recipe.split
     if chooses and now.holdout and (then["holdout"], then["seed"]) != (now.holdout, now.seed):
         raise RecipeError(
             Option("pretrained", str(pretrained.path)),

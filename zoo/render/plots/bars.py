@@ -38,11 +38,8 @@ def draw(group: Group, columns: int, path: Path) -> None:
         right, top = axes.get_yaxis_transform(), 0.0
         for row, name, height in zip(group.rows, names, heights, strict=True):
             place = top + height - BAR / 2
-            axes.text(0.005, place - BAR * 0.75, name, transform=right, fontsize=SIZE, verticalalignment="bottom")
-            axes.text(
-                0.995, place - BAR * 0.75, beside(row), transform=right, fontsize=SIZE, verticalalignment="bottom",
-                horizontalalignment="right",
-            )  # fmt: skip
+            for edge, text, side in ((0.005, name, "left"), (0.995, beside(row), "right")):
+                axes.text(edge, place - BAR * 0.75, text, transform=right, fontsize=SIZE, va="bottom", ha=side)
             top += height
             if row.accuracy is None or row.interval is None:
                 continue

@@ -87,8 +87,7 @@ def draw(group: Group, rates: bool, columns: int, path: Path) -> None:
     curves = [curve_of(row) for row in group.rows]
     split = {"holdout": "held-out", "test": "test"}[group.selection]
     several = any(curve.seeds > 1 for curve in curves)
-    entries = [_entry(name, row, curve) for name, row, curve in zip(names, group.rows, curves, strict=True)]
-    entries += ["training accuracy, augmented images"]
+    entries = [*map(_entry, names, group.rows, curves), "training accuracy, augmented images"]
     heading = [
         about(group, common),
         f"{split} accuracy" + (", mean over seeds; band: lowest to highest seed" if several else ", 1 seed"),
@@ -97,9 +96,8 @@ def draw(group: Group, rates: bool, columns: int, path: Path) -> None:
     unlike = any(curve.rates != curves[0].rates for curve in curves)  # a plateau schedule follows each run's own loss
     body = (2.2 if columns == 1 else 2.9) + 0.8 * rates
     with sheet(path, columns, body, heading, entries) as (image, legend):
-        upper, *lower = image.subplots(
-            1 + rates, sharex=True, squeeze=False, height_ratios=[3.2, 1][: 1 + rates]
-        )[:, 0]  # fmt: skip
+        panels = image.subplots(1 + rates, sharex=True, squeeze=False, height_ratios=[3.2, 1][: 1 + rates])
+        upper, *lower = panels[:, 0]
         handles = []
         for number, curve in enumerate(curves):
             look = style(number)

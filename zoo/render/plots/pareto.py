@@ -63,7 +63,7 @@ def draw(group: Group, costs: Sequence[str], columns: int, path: Path) -> None:
         *selection_notes(group.selection),
     ]
     beside = columns == 2 and len(costs) > 1
-    body = 2.5 if beside or columns == 2 else 1.9 * len(costs)
+    body = 2.5 if columns == 2 else 1.9 * len(costs)
     with sheet(path, columns, body, heading, names) as (image, legend):
         shape = (1, len(costs)) if beside else (len(costs), 1)
         panels = image.subplots(*shape, sharey=True, squeeze=False).ravel()
