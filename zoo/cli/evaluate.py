@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,8 +15,7 @@ def _names(ctx: click.Context, param: click.Parameter, value: str | None) -> tup
     """A list with commas."""
     if value is None:
         return None
-    names = options.names_in(value)
-    if not names:
+    if not (names := options.names_in(value)):
         raise click.BadParameter("expected names with commas between them")
     return names
 
@@ -91,18 +91,12 @@ def evaluate(
     from zoo.trained import robustness
     from zoo.trained.load import check_classes, check_own, open_runs
 
-    def say(text: str) -> None:
-        click.echo(text, err=True)
-
+    say = functools.partial(click.echo, err=True)
     configure_threads()
     target = choose_device(device)
     opened, diverged = open_runs(runs, load_registry(registry))
-    passes = [robustness.Pass()]
-    if batch_sizes:
-        passes = [
-            robustness.Pass(size, mode) for size in batch_sizes for mode in (robustness.RUNNING, robustness.BATCH)
-        ]
-
+    modes = (robustness.RUNNING, robustness.BATCH)
+    passes = [robustness.Pass(size, mode) for size in batch_sizes or () for mode in modes] or [robustness.Pass()]
     work = []
     for name in [dataset] if dataset else dict.fromkeys(run.result.dataset.name for run in opened):
         data = open_images(name, data_dir)

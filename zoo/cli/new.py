@@ -16,29 +16,25 @@ _TRY = {
 
 
 def _command(kind: str, what: str) -> click.Command:
+    @click.command(
+        kind,
+        help=f"Write the package zoo-{kind}-NAME: {what}, tests, an entry point that zoo finds.\n\n"
+        "It works as it is; replace what it computes by what yours does.",
+    )
+    @click.argument("name")
+    @click.option(
+        "--into", type=click.Path(file_okay=False, path_type=Path), default=Path(), metavar="DIR",
+        help="Where the folder goes.  [default: the working folder]",
+    )  # fmt: skip
     def new(name: str, into: Path) -> None:
         from zoo.scaffold import write
 
-        written = write(kind, name, into)
-        folder = into / f"zoo-{kind}-{name}"
-        for path in written:
+        for path in write(kind, name, into):
             click.echo(path)
+        folder = into / f"zoo-{kind}-{name}"
         click.echo(f"\npip install -e '{folder}[test]'\n{_TRY[kind].format(name=name)}\npytest {folder}")
 
-    new.__doc__ = f"""Write the package zoo-{kind}-NAME: {what}, tests, an entry point that zoo finds.
-
-    It works as it is; replace what it computes by what yours does.
-    """
-    command = click.command(kind)(new)
-    for add in (
-        click.option(
-            "--into", type=click.Path(file_okay=False, path_type=Path), default=Path(), metavar="DIR",
-            help="Where the folder goes.  [default: the working folder]",
-        ),
-        click.argument("name"),
-    ):  # fmt: skip
-        command = add(command)
-    return command
+    return new
 
 
 commands = {

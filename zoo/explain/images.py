@@ -56,7 +56,7 @@ def augmented(subject: Subject, path: Path, count: int) -> Picture:
 def mistakes(subject: Subject, path: Path, count: int) -> Picture:
     """The most confident mistakes, :data:`MISTAKE_ROWS` rows of `count`."""
     rows = subject.mistakes[: MISTAKE_ROWS * count]
-    cells = [_answer(subject, row, _truth(subject, row)) for row in rows]
+    cells = [_answer(subject, row, truth=True) for row in rows]
     title = "The most confident mistakes"
     sheet(path, title, subject.line, [cells[i : i + count] for i in range(0, len(cells), count)])
     total = len(subject.mistakes)
@@ -72,22 +72,20 @@ def mistakes(subject: Subject, path: Path, count: int) -> Picture:
 
 def mistakes_by_class(subject: Subject, path: Path, count: int) -> Picture:
     """One row per true class, `count` of its mistakes, the most confident first."""
-    wrong = subject.evaluation.predicted != subject.labels
-    shares = [
-        float(wrong[subject.labels == label].mean()) if (subject.labels == label).any() else 0.0
-        for label in range(len(subject.classes))
-    ]
-    shown = [label for label in range(len(subject.classes)) if shares[label] > 0]
-    shown = sorted(sorted(shown, key=lambda label: -shares[label])[:CLASS_ROWS])
+    images, wrong = (
+        np.bincount(labels, minlength=len(subject.classes))
+        for labels in (subject.labels, subject.labels[subject.mistakes])
+    )
+    mistaken = np.flatnonzero(wrong)
+    shown = sorted(sorted(mistaken, key=lambda label: -wrong[label] / images[label])[:CLASS_ROWS])
     cells, labels = [], []
     for label in shown:
         mine = subject.mistakes[subject.labels[subject.mistakes] == label]
         cells.append([_answer(subject, row) for row in mine[:count]])
-        labels.append(f"{shorten(subject.classes[label])}\n{len(mine):,} wrong of {(subject.labels == label).sum():,}")
+        labels.append(f"{shorten(subject.classes[label])}\n{wrong[label]:,} wrong of {images[label]:,}")
     title = "Mistakes by true class"
     sheet(path, title, subject.line, cells, labels)
-    shortened = len(shown) < sum(share > 0 for share in shares)
-    part = f" The {len(shown)} classes with the largest share of mistakes." if shortened else ""
+    part = f" The {len(shown)} classes with the largest share of mistakes." if len(shown) < len(mistaken) else ""
     return Picture(
         title,
         f"One row per true class of {subject.data.name}: its most confident mistakes among the test images, and below "
@@ -102,7 +100,7 @@ def cam_mistakes(subject: Subject, path: Path, layers: Sequence[str], count: int
     columns = {"answer": subject.evaluation.predicted, "true class": subject.labels}
     maps = [_maps(subject, layer, rows, classes) for layer in layers for classes in columns.values()]
     title = "Grad-CAM: what spoke for a wrong answer, and for the right one"
-    images = [_answer(subject, row, _truth(subject, row)) for row in rows]
+    images = [_answer(subject, row, truth=True) for row in rows]
     heads = [f"{_end(layer)}\n{column}" for layer in layers for column in columns]
     _cam_sheet(subject, path, title, rows, images, maps, heads)
     return Picture(
@@ -202,15 +200,12 @@ def _call(spec: TransformSpec) -> str:
     return f"{spec.name}({', '.join(f'{key}={value}' for key, value in spec.kwargs.items())})"
 
 
-def _truth(subject: Subject, row: int) -> str:
-    return f"is {shorten(subject.classes[subject.labels[row]])}"
-
-
-def _answer(subject: Subject, row: int, above: str = "") -> Cell:
-    """A test image with what the network said of it."""
+def _answer(subject: Subject, row: int, truth: bool = False) -> Cell:
+    """A test image with what the network said of it, and with the `truth` above that."""
     answer = subject.evaluation.predicted[row]
     text = f"{shorten(subject.classes[answer])} {100 * subject.evaluation.confidence[row]:.0f} %"
-    return Cell(np.asarray(subject.images[row]), f"{above}\nsaid {text}" if above else text)
+    said = f"is {shorten(subject.classes[subject.labels[row]])}\nsaid {text}" if truth else text
+    return Cell(np.asarray(subject.images[row]), said)
 
 
 def _maps(subject: Subject, layer: str, rows: np.ndarray, targets: np.ndarray) -> np.ndarray:

@@ -85,9 +85,30 @@ class Subject:
 
     @cached_property
     def warnings(self) -> list[str]:
-        """Lines for page and output: what the run has stored of its test images and does not come out again."""
-        difference = _differs(self.run, self.evaluation) if self.own else None
-        return [difference] if difference else []
+        """Lines for page and output: what the run has stored of its test images and does not come out again.
+
+        Near ties are left out.
+        """
+        if not self.own:
+            return []
+        evaluation, stored, predictions = self.evaluation, self.run.result.test, self.run.folder.predictions
+        images = len(self.labels)
+        if predictions.is_file():
+            kept = load_predictions(predictions)
+            if not np.array_equal(kept["label"], self.labels):
+                return [f"{predictions.name} is of other images than the run's test set: the file is not this run's"]
+            differing = int((kept["predicted"] != evaluation.predicted).sum())
+            how = f"predictions differ from {predictions.name}"
+        else:
+            differing = abs(round(evaluation.accuracy * images) - stored.correct)
+            how = "more or fewer images are right than the result says"
+        if differing <= max(2, round(NEAR_TIES * images)):
+            return []
+        return [
+            f"{differing:,} of {images:,} {how} (accuracy stored {percent(stored.accuracy)} %, "
+            f"now {percent(evaluation.accuracy)} %): another processor or GPU, another version of torch, "
+            "or weights that are not this run's"
+        ]
 
     @cached_property
     def mistakes(self) -> np.ndarray:
@@ -103,10 +124,8 @@ class Subject:
         """
         model = self.run.load(self.device).float()
         for module in model.modules():
-            if getattr(module, "inplace", False) is True:
-                vars(module)["inplace"] = (
-                    False  # it would overwrite the output of the layer before it, which is looked at
-                )
+            if getattr(module, "inplace", False) is True:  # it would overwrite the output of the layer before it
+                vars(module)["inplace"] = False
         return model
 
     def batch(self, rows: Sequence[int] | np.ndarray) -> Tensor:
@@ -126,7 +145,15 @@ def open_subject(run: TrainedRun, data: Dataset | ShiftedSet, device: torch.devi
     :class:`DataError` for a test set that holds corrupted images only.
     """
     history = load_history(run.folder.history)
-    images, labels = _test_images(data)
+    if isinstance(data, ShiftedSet) and data.corruptions:
+        raise DataError(
+            f"{data.name} has corrupted images only ({data.source}); "
+            "explain the run on a set of plain images, such as the run's own, and use `zoo evaluate` for this one"
+        )
+    if isinstance(data, Dataset):
+        images, labels = data.test.images, data.test.labels
+    else:
+        images, labels = data.part(), data.labels
     exact_float32()  # as when the run was tested
     subject = Subject(run, data, images, labels, history, device)
     run.check_size(subject.model, subject.batch([0]), data.name)
@@ -140,37 +167,3 @@ def one_of_each(labels: np.ndarray, rows: np.ndarray, count: int) -> np.ndarray:
     for label in np.unique(mine):
         rank[mine == label] = np.arange((mine == label).sum())
     return rows[np.lexsort((mine, rank))][:count]
-
-
-def _test_images(data: Dataset | ShiftedSet) -> tuple[np.ndarray, np.ndarray]:
-    if isinstance(data, Dataset):
-        return data.test.images, data.test.labels
-    if data.corruptions:
-        raise DataError(
-            f"{data.name} has corrupted images only ({data.source}); "
-            "explain the run on a set of plain images, such as the run's own, and use `zoo evaluate` for this one"
-        )
-    return data.part(), data.labels
-
-
-def _differs(run: TrainedRun, evaluation: Evaluation) -> str | None:
-    """A line where what the run has stored of its test images does not come out again, but for near ties."""
-    stored, images = run.result.test, len(evaluation.labels)
-    few = max(2, round(NEAR_TIES * images))
-    if not run.folder.predictions.is_file():
-        differing = abs(round(evaluation.accuracy * images) - stored.correct)
-        how = "more or fewer images are right than the result says"
-    else:
-        kept = load_predictions(run.folder.predictions)
-        if not np.array_equal(kept["label"], evaluation.labels.numpy()):
-            name = run.folder.predictions.name
-            return f"{name} is of other images than the run's test set: the file is not this run's"
-        differing = int((kept["predicted"] != evaluation.predicted).sum())
-        how = f"predictions differ from {run.folder.predictions.name}"
-    if differing <= few:
-        return None
-    return (
-        f"{differing:,} of {images:,} {how} (accuracy stored {percent(stored.accuracy)} %, "
-        f"now {percent(evaluation.accuracy)} %): another processor or GPU, another version of torch, "
-        "or weights that are not this run's"
-    )

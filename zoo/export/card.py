@@ -139,13 +139,10 @@ def _conditions(run: TrainedRun) -> Iterator[str]:
     )
     yield f"Seed: {result.seed}, one run. Another seed gives another figure; the interval above does not cover that."
     chosen = result.selection
-    if chosen.rule == "last":
-        yield f"Selection: the last epoch's weights ({chosen.epoch} of {result.epochs_trained}).{_note(result)}"
-    else:
-        yield (
-            f"Selection: the epoch with the best {chosen.metric} on the {chosen.split} images ({chosen.epoch} of "
-            f"{result.epochs_trained}).{_note(result)}"
-        )
+    best = f"the epoch with the best {chosen.metric} on the {chosen.split} images"
+    how = "the last epoch's weights" if chosen.rule == "last" else best
+    note = f" {TEST_NOTE}" if chosen.split == "test" else ""
+    yield f"Selection: {how} ({chosen.epoch} of {result.epochs_trained}).{note}"
 
 
 def _limitations(run: TrainedRun) -> Iterator[str]:
@@ -184,10 +181,6 @@ def _command(result: Result) -> str:
 
 def _mark(result: Result) -> str:
     return f" {test_mark(result.selection.split)}".rstrip()
-
-
-def _note(result: Result) -> str:
-    return f" {TEST_NOTE}" if result.selection.split == "test" else ""
 
 
 def _text(text: str) -> str:

@@ -61,10 +61,6 @@ def _program(graph: Graph, example: Tensor) -> torch.export.ExportedProgram:
     return program
 
 
-def _encode_weights(graph: Graph, example: Tensor, config: Mapping[str, Any], weights: bytes) -> bytes:
-    return weights
-
-
 def _open_weights(content: bytes, graph: Graph) -> Exported:
     fresh = copy.deepcopy(graph)
     for tensor in (*fresh.model.parameters(), *fresh.model.buffers()):
@@ -75,12 +71,9 @@ def _open_weights(content: bytes, graph: Graph) -> Exported:
 
 def _encode_program(graph: Graph, example: Tensor, config: Mapping[str, Any], weights: bytes) -> bytes:
     content = io.BytesIO()
-    torch.export.save(_program(graph, example), content, extra_files={"config.json": _json(config)})
+    facts = json.dumps(config, indent=1, ensure_ascii=False) + "\n"
+    torch.export.save(_program(graph, example), content, extra_files={"config.json": facts})
     return content.getvalue()
-
-
-def _open_program(content: bytes, graph: Graph) -> Exported:
-    return torch.export.load(io.BytesIO(content)).module()
 
 
 def _encode_onnx(graph: Graph, example: Tensor, config: Mapping[str, Any], weights: bytes) -> bytes:
@@ -109,10 +102,6 @@ def _open_onnx(content: bytes, graph: Graph) -> Exported:
     options.log_severity_level = 3  # errors
     session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
     return lambda images: torch.from_numpy(session.run([OUTPUT], {INPUT: images.numpy()})[0])
-
-
-def _json(config: Mapping[str, Any]) -> str:
-    return json.dumps(config, indent=1, ensure_ascii=False) + "\n"
 
 
 @contextlib.contextmanager
@@ -164,7 +153,15 @@ images = np.random.rand(1, 3, *config["input_size"]).astype(np.float32)  # pixel
 print(config["classes"][logits.argmax(1).item()])
 """
 FORMATS: dict[str, Format] = {
-    "safetensors": Format("model.safetensors", "safetensors", _encode_weights, _open_weights, _USE_WEIGHTS),
-    "torch-export": Format("model.pt2", "a program of torch.export", _encode_program, _open_program, _USE_PROGRAM),
+    "safetensors": Format(
+        "model.safetensors", "safetensors", lambda graph, example, config, weights: weights, _open_weights, _USE_WEIGHTS
+    ),
+    "torch-export": Format(
+        "model.pt2",
+        "a program of torch.export",
+        _encode_program,
+        lambda content, graph: torch.export.load(io.BytesIO(content)).module(),
+        _USE_PROGRAM,
+    ),
     "onnx": Format("model.onnx", "ONNX", _encode_onnx, _open_onnx, _USE_ONNX),
 }

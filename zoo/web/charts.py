@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, fields
+from dataclasses import fields
 from typing import Any
 
 from markupsafe import Markup
 
 from zoo.comparison.row import Row
-from zoo.render.figures import COLOURS, MARKERS
+from zoo.render.figures import COLOURS
 from zoo.results.history import EpochRow
 from zoo.utils.stats import pareto_front
 from zoo.web.cells import SUMMARY, Column, percent, spread
 from zoo.web.data import Page, Table
 
-# matplotlib's markers, of which the static figures are made, in plotly's words.
-_SYMBOLS = dict(
-    zip("osD^vPX*", ("circle", "square", "diamond", "triangle-up", "triangle-down", "cross", "x", "star"), strict=True)
-)
-SYMBOLS = [_SYMBOLS[marker] for marker in MARKERS]
+# The MARKERS of the static figures in plotly's words.
+SYMBOLS = ("circle", "square", "diamond", "triangle-up", "triangle-down", "cross", "x", "star")
 AXES = [column for column in SUMMARY if column.key != "latency_p99"]
 _OWN = ("parameters", "macs")  # of the model, whatever the machine
 
@@ -105,15 +103,13 @@ def _points(table: Table) -> dict[str, Any]:
 
 def curve(rows: Sequence[EpochRow]) -> dict[str, list[Any]]:
     """A history by column, `seconds` of training added up; what is no number is null."""
-    columns: dict[str, list[Any]] = {field.name: [] for field in fields(EpochRow)}
-    for row in rows:
-        for name, value in asdict(row).items():
-            columns[name].append(None if isinstance(value, float) and not math.isfinite(value) else value)
-    seconds, total = [], 0.0
-    for value in columns["train_seconds"]:
-        total += value or 0.0
-        seconds.append(round(total, 3))
-    return columns | {"seconds": seconds}
+    columns: dict[str, list[Any]] = {
+        field.name: [getattr(row, field.name) for row in rows] for field in fields(EpochRow)
+    }
+    for name, cells in columns.items():
+        columns[name] = [None if isinstance(cell, float) and not math.isfinite(cell) else cell for cell in cells]
+    total = itertools.accumulate(seconds or 0.0 for seconds in columns["train_seconds"])
+    return columns | {"seconds": [round(seconds, 3) for seconds in total]}
 
 
 def curve_list(tables: Sequence[Table]) -> list[dict[str, Any]]:

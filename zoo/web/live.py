@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import re
 import shutil
@@ -160,14 +159,8 @@ def _state(roots: Sequence[Path]) -> dict[str, tuple[int, int]]:
     """All results with time and size, and the pictures beside them."""
     state = {}
     for path in find_results(roots):
-        with contextlib.suppress(OSError):  # gone since
-            status = path.stat()
-            state[str(path)] = (status.st_mtime_ns, status.st_size)
-        with contextlib.suppress(OSError):
-            state[str(path.parent / EXPLAIN)] = ((path.parent / EXPLAIN).stat().st_mtime_ns, 0)
+        for seen in (path, path.parent / EXPLAIN):
+            with contextlib.suppress(OSError):  # gone since, or never explained
+                status = seen.stat()
+                state[str(seen)] = (status.st_mtime_ns, status.st_size)
     return state
-
-
-def encode(news: dict[str, Any]) -> bytes:
-    """As JSON."""
-    return json.dumps(news, allow_nan=False, separators=(",", ":")).encode()

@@ -63,7 +63,8 @@ def figures(page: Page) -> list[tuple[str, list[tuple[str, str]]]]:
     def cells(columns: Sequence[Column]) -> list[tuple[str, str]]:
         return [(column.title, column.text(row)) for column in columns]
 
-    accuracy = [("test %", _with(percent(row.accuracy), spread(row.interval, row.interval_kind)))]
+    interval = spread(row.interval, row.interval_kind)
+    accuracy = [("test %", percent(row.accuracy) + (f" ({interval})" if interval else ""))]
     if result.holdout:
         accuracy.append(("held-out %", percent(result.holdout.accuracy)))
     speed = cells(SPEED)
@@ -120,7 +121,3 @@ def clock(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
-
-
-def _with(figure: str, interval: str) -> str:
-    return f"{figure} ({interval})" if interval else figure

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import ipaddress
+import json
 import mimetypes
 import socket
 import sys
@@ -12,7 +13,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import unquote, urlsplit
 
 from zoo.errors import MachineError, Option
-from zoo.web.live import Site, encode
+from zoo.web.live import Site
 
 # Whatever a name or a label holds, the page runs and loads only what this server has; plotly writes style elements.
 POLICY = "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; frame-ancestors 'none'"
@@ -36,7 +37,8 @@ def make_server(site: Site, host: str, port: int) -> ThreadingHTTPServer:
                 return
             name = unquote(urlsplit(self.path).path).removeprefix("/") or "index.html"
             if name == "live.json":
-                self._answer(HTTPStatus.OK, encode(site.news()), "application/json")
+                news = json.dumps(site.news(), allow_nan=False, separators=(",", ":"))
+                self._answer(HTTPStatus.OK, news.encode(), "application/json")
                 return
             content = site.read(name)
             if content is None:
