@@ -41,13 +41,13 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before, describe(cpu)
 # A peak of 256 MiB, and after it one of 8.
 PEAKS = """
 import torch
-from zoo.engine.memory import ResidentPeak, configure_allocator
+from zoo.engine.memory import PeakMemory, configure_allocator
 
 configure_allocator(torch.device("cpu"))
-start = ResidentPeak().read()
+start = PeakMemory(torch.device("cpu")).read()
 peaks = []
 for size in (2**26, 2**21):
-    peak = ResidentPeak()
+    peak = PeakMemory(torch.device("cpu"))
     torch.ones(size)
     peaks.append(peak.read() - start)
 print(*peaks)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -12,24 +12,12 @@ from zoo.recipes import schema
 from zoo.recipes.recipe import Recipe
 
 
-class Average(Protocol):
-    """Looked after by every step. `evaluated` holds the weights that count."""
+def make_average(model: nn.Module, recipe: Recipe) -> Ema | Lookahead | None:
+    """The recipe's average of `model`'s parameters and floating-point buffers; None where it has none.
 
-    evaluated: nn.Module
-
-    def update(self, done: float) -> None:
-        """A step was taken; `done` is the share of the training that lies behind, 0 to 1."""
-
-    def state_dict(self) -> dict[str, Any]:
-        """All that a resumed run needs."""
-        ...
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from there."""
-
-
-def make_average(model: nn.Module, recipe: Recipe) -> Average | None:
-    """The recipe's, over `model`'s parameters and floating-point buffers; None where it has none."""
+    ``update(done)`` is called after every step with the share of the training that lies behind, 0 to 1. `evaluated`
+    holds the weights that are evaluated and stored.
+    """
     if recipe.ema is not None:
         return Ema(model, recipe.ema)
     return Lookahead(model, recipe.lookahead) if recipe.lookahead is not None else None
@@ -56,7 +44,7 @@ class Ema:
         return {"n_averaged": torch.tensor(self.steps), **weights}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from there."""
+        """Go on from what :meth:`state_dict` gave."""
         self.steps = int(state["n_averaged"])
         weights = {name.removeprefix("module."): tensor for name, tensor in state.items() if name != "n_averaged"}
         self.evaluated.load_state_dict(weights)
@@ -106,6 +94,6 @@ class Lookahead:
         return {"slow": self.evaluated.state_dict(), "steps": self.steps}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from there."""
+        """Go on from what :meth:`state_dict` gave."""
         self.evaluated.load_state_dict(state["slow"])
         self.steps = state["steps"]

@@ -75,19 +75,17 @@ class _SmallMaps(TorchFunctionMode):
     def __torch_function__(
         self, function: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        if function is torch.conv2d and torch.is_grad_enabled() and (call := _suited(*args, **(kwargs or {}))):
-            return conv2d_side_by_side(*call)
-        return function(*args, **(kwargs or {}))
+        answers = None
+        if function is torch.conv2d and torch.is_grad_enabled():
+            answers = _where_it_pays(*args, **(kwargs or {}))
+        return function(*args, **(kwargs or {})) if answers is None else answers
 
 
-Call = tuple[Tensor, Tensor, Tensor | None, tuple[int, int], tuple[int, int], int]
-
-
-def _suited(
+def _where_it_pays(
     input: Tensor, weight: Tensor, bias: Tensor | None = None, stride: Any = 1, padding: Any = 0, dilation: Any = 1,
     groups: int = 1,
-) -> Call | None:  # fmt: skip
-    """What to call :func:`conv2d_side_by_side` with; None where the convolution stays as it is."""
+) -> Tensor | None:  # fmt: skip
+    """``conv2d`` with images side by side; None where it stays torch's."""
     if isinstance(padding, str) or groups != 1 or _pair(dilation) != (1, 1) or input.dim() != 4:
         return None
     stride, padding = _pair(stride), _pair(padding)
@@ -103,7 +101,7 @@ def _suited(
     # A 3x3 kernel padded by 1, and the like: there are as many answers as strides from one image to the next.
     if count < FEWEST or not 2 * padding[1] < weight.shape[3] <= 2 * padding[1] + stride[1]:
         return None
-    return input.bfloat16(), weight, bias, stride, padding, count
+    return conv2d_side_by_side(input.bfloat16(), weight, bias, stride, padding, count)
 
 
 def _pair(size: int | Sequence[int]) -> tuple[int, int]:
@@ -112,28 +110,16 @@ def _pair(size: int | Sequence[int]) -> tuple[int, int]:
     return sizes[0], sizes[-1]
 
 
-def pitch_of(width: int, stride: int, padding: int) -> int:
-    """Columns from one image to the next: what no kernel sees two images from, in whole strides."""
-    return -(-(width + padding) // stride) * stride
-
-
 def conv2d_side_by_side(
     x: Tensor, weight: Tensor, bias: Tensor | None, stride: tuple[int, int], padding: tuple[int, int], count: int
 ) -> Tensor:
     """``conv2d`` of (N, C, H, W), `count` images at a time; N is a multiple of `count`."""
-    pitch = pitch_of(x.shape[3], stride[1], padding[1])
-    width = (x.shape[3] + 2 * padding[1] - weight.shape[3]) // stride[1] + 1
-    answers = F.conv2d(_joined(x, count, pitch), weight, bias, stride, padding)
-    return _parted(answers, count, pitch // stride[1], width)
-
-
-def _joined(x: Tensor, count: int, pitch: int) -> Tensor:
-    """(N, C, H, W) to (N / count, C, H, count * pitch), with zeros to the right of each image."""
+    columns = x.shape[3]
+    width = (columns + 2 * padding[1] - weight.shape[3]) // stride[1] + 1
+    # From one image to the next, in strides, so that no kernel sees two of them.
+    pitch = -(-(columns + padding[1]) // stride[1])
     rows = torch.unflatten(x.permute(0, 2, 3, 1), 0, (-1, count)).transpose(1, 2)  # N / count, H, count, W, C
-    return F.pad(rows, (0, 0, 0, pitch - x.shape[3])).flatten(2, 3).permute(0, 3, 1, 2)
-
-
-def _parted(answers: Tensor, count: int, pitch: int, width: int) -> Tensor:
-    """(N / count, O, P, count * pitch) to (N, O, P, width): what lies between the images is left out."""
+    joined = F.pad(rows, (0, 0, 0, pitch * stride[1] - columns)).flatten(2, 3).permute(0, 3, 1, 2)
+    answers = F.conv2d(joined, weight, bias, stride, padding)  # (N / count, O, P, count * pitch)
     rows = torch.unflatten(answers.permute(0, 2, 3, 1), 2, (count, pitch))[:, :, :, :width]
     return rows.transpose(1, 2).flatten(0, 1).contiguous().permute(0, 3, 1, 2)

@@ -121,7 +121,10 @@ class BatchStatistics(nn.Module):
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
         self.model = copy.deepcopy(model)
-        self.layers = [layer for layer in self.model.modules() if _keeps_statistics(layer)]
+        statistics = {"running_mean", "running_var"}
+        self.layers = [
+            layer for layer in self.model.modules() if statistics & dict(layer.named_buffers(recurse=False)).keys()
+        ]
         self.kept = [(buffer, buffer.clone()) for layer in self.layers for buffer in layer.buffers(recurse=False)]
 
     def train(self, mode: bool = True) -> BatchStatistics:
@@ -137,7 +140,3 @@ class BatchStatistics(nn.Module):
             buffer.copy_(value)
         logits: Tensor = self.model(images)
         return logits
-
-
-def _keeps_statistics(layer: nn.Module) -> bool:
-    return any(getattr(layer, name, None) is not None for name in ("running_mean", "running_var"))

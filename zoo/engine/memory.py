@@ -11,14 +11,8 @@ import torch
 
 # mallopt(3), glibc's <malloc.h>: no mapping of its own for a large block, nothing given back to the system.
 M_MMAP_MAX, M_TRIM_THRESHOLD = -4, -1
-
-
 KEPT = "freed memory kept"
-
-
 ALLOCATOR_VARIABLES = ("GLIBC_TUNABLES", "LD_PRELOAD", "MALLOC_")
-
-
 allocator: dict[str, str | None] = {"malloc": None}  # the C library does not tell
 
 
@@ -34,11 +28,14 @@ def configure_allocator(device: torch.device) -> None:
         allocator["malloc"] = KEPT if mallopt(M_MMAP_MAX, 0) and mallopt(M_TRIM_THRESHOLD, -1) else None
 
 
-class ResidentPeak:
-    """Peak resident set of this process since construction (Linux)."""
+class PeakMemory:
+    """Peak memory since construction: the allocator's on a GPU, the process' resident set on the CPU (Linux)."""
 
-    def __init__(self) -> None:
-        self.reported = True
+    def __init__(self, device: torch.device) -> None:
+        self.device, self.reported = device, True
+        if device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(device)
+            return
         if allocator["malloc"]:  # what earlier work freed is still resident, and would count
             ctypes.CDLL(None).malloc_trim(0)
         try:
@@ -48,21 +45,9 @@ class ResidentPeak:
 
     def read(self) -> int | None:
         """Bytes, or None where the system does not tell."""
+        if self.device.type == "cuda":
+            return torch.cuda.max_memory_allocated(self.device)
         if not self.reported:
             return None
         line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM:"))
         return int(line.split()[1]) * 1024
-
-
-class PeakMemory:
-    """Peak memory since construction: the allocator's on a GPU, the process' resident set on the CPU."""
-
-    def __init__(self, device: torch.device) -> None:
-        self.device = device
-        self.resident = ResidentPeak() if device.type == "cpu" else None
-        if device.type == "cuda":
-            torch.cuda.reset_peak_memory_stats(device)
-
-    def read(self) -> int | None:
-        """Bytes, or None where the system does not tell."""
-        return self.resident.read() if self.resident else torch.cuda.max_memory_allocated(self.device)

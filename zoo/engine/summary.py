@@ -9,6 +9,8 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
+from zoo.engine.counts import count_parameters
+
 IMAGE_SHAPE = (3, 32, 32)
 MIB = 2**20
 BYTES = 4  # the table's sizes are those of float32, whatever a run computes in
@@ -73,13 +75,12 @@ def layer_table(model: nn.Module, image_shape: tuple[int, int, int] = IMAGE_SHAP
         model.train(was_training)
         for handle in handles:
             handle.remove()
-    parameters = list(model.parameters())
-    total = sum(parameter.numel() for parameter in parameters)
+    parameters, trainable = count_parameters(model)
     return LayerTable(
         layers=layers,
-        parameters=total,
-        trainable_parameters=sum(parameter.numel() for parameter in parameters if parameter.requires_grad),
+        parameters=parameters,
+        trainable_parameters=trainable,
         input_size=math.prod(image_shape) * BYTES / MIB,
         forward_backward_size=2 * sum(math.prod(layer.output) for layer in layers) * BYTES / MIB,
-        parameter_size=total * BYTES / MIB,
+        parameter_size=parameters * BYTES / MIB,
     )

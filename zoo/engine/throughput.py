@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import functools
 import statistics
 import tempfile
 import time
@@ -16,14 +17,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from zoo.data.loader import TrainLoader
 from zoo.engine import train
 from zoo.engine.checkpoint import Identity
 from zoo.engine.convolution import use_side_by_side
 from zoo.engine.machine import synchronize
-from zoo.engine.memory import PeakMemory, ResidentPeak
+from zoo.engine.memory import PeakMemory
 from zoo.engine.memory_format import LAYOUTS, Layout
 from zoo.engine.optim import make_optimizer
 from zoo.engine.reporter import Reporter
@@ -107,11 +108,8 @@ def measure_training(
     )
     with contextlib.closing(loader(batch)) as first:
         images, labels = (tensor.clone() for tensor in next(iter(first.epoch(0))))
-    resident = ResidentPeak()
-
-    def step() -> tuple[Tensor, Tensor]:
-        return bare(images, labels, 0.5)
-
+    resident = PeakMemory(torch.device("cpu"))
+    step = functools.partial(bare, images, labels, 0.5)
     first_step = seconds_of(step, device)
     once = min(seconds_of(step, device) for _ in range(3))
     steps = train.WINDOWS_PER_EPOCH * max(1, round(seconds / (2 * EPOCHS * train.WINDOWS_PER_EPOCH * once)))
@@ -163,10 +161,7 @@ def matrix_peak(device: torch.device, precision: str) -> float:
     side, dtype = PEAK_SIDE[device.type], TYPES[precision]
     left, right = (torch.randn(side, side, device=device).to(dtype) for _ in range(2))
     out = torch.empty(side, side, device=device, dtype=dtype)
-
-    def product() -> Tensor:
-        return torch.mm(left, right, out=out)
-
+    product = functools.partial(torch.mm, left, right, out=out)
     seconds_of(product, device)
     times: list[float] = []
     while sum(times) < 1.0 or len(times) < 3:
