@@ -40,20 +40,16 @@ def choose_layout(model: nn.Module, recipe: Recipe, device: torch.device, image_
     generator = torch.Generator().manual_seed(0)
     images = torch.randn(batch, *image_shape, generator=generator).to(device)
     labels = torch.zeros(batch, dtype=torch.int64, device=device)
-    steps: dict[Layout, Callable[[], object]] = {}
-    seconds: dict[Layout, list[float]] = {name: [] for name in LAYOUTS}
-    for name, layout in LAYOUTS.items():
+    steps: list[Callable[[], object]] = []
+    for layout in LAYOUTS.values():
         twin = unsynchronised(copy.deepcopy(model)).to(memory_format=layout).train()
         use_side_by_side(twin, device, recipe.precision, compiled=False)
         step = TrainStep(twin, make_optimizer(twin, recipe.optimizer), recipe, device, distributed=SINGLE_PROCESS)
-        steps[name] = functools.partial(step, images.contiguous(memory_format=layout), labels, 0.5)
-    for turn in range(1 + LAYOUT_TURNS):
-        for name, work in steps.items():
-            taken = seconds_of(work, device)
-            if turn > 0:  # the first step of each allocates and picks kernels
-                seconds[name].append(taken)
-    pairs = zip(seconds["nchw"], seconds["channels_last"], strict=True)
-    return "channels_last" if statistics.median(nchw / other for nchw, other in pairs) > 1 else "nchw"
+        steps.append(functools.partial(step, images.contiguous(memory_format=layout), labels, 0.5))
+    turns = [[seconds_of(step, device) for step in steps] for _ in range(1 + LAYOUT_TURNS)]
+    # The first step of each allocates and picks kernels.
+    ratio = statistics.median(nchw / channels_last for nchw, channels_last in turns[1:])
+    return "channels_last" if ratio > 1 else "nchw"
 
 
 def remembered_layout(key: dict[str, Any], measure: Callable[[], Layout]) -> Layout:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import inspect
 import math
 from collections.abc import Callable
-from typing import Any
 
 import torch
 from torch import nn
+from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from zoo.errors import MachineError
 from zoo.recipes import schema
@@ -29,7 +29,11 @@ def make_optimizer(model: nn.Module, config: schema.SGD | schema.AdamW | schema.
     groups = [group for group in groups if group["params"]]
     # One fused kernel per step instead of one per parameter; both device kinds have it.
     if isinstance(config, schema.SGD):
-        return _sgd(groups, config)
+        sgd = torch.optim.SGD(groups, lr=config.lr, momentum=config.momentum, nesterov=config.nesterov, fused=True)
+        # torch takes uninitialised memory for these in its first step, and leaves it so where fp16 overflows there.
+        for parameter in matrices + vectors if config.momentum else ():
+            sgd.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
+        return sgd
     if isinstance(config, schema.AdamW):
         return torch.optim.AdamW(groups, lr=config.lr, betas=config.betas, fused=True)
     return _muon()(
@@ -41,15 +45,6 @@ def make_optimizer(model: nn.Module, config: schema.SGD | schema.AdamW | schema.
         fallback_lr_scale=config.adamw_lr_scale,
         betas=config.betas,
     )
-
-
-def _sgd(groups: list[dict[str, Any]], config: schema.SGD) -> torch.optim.SGD:
-    optimizer = torch.optim.SGD(groups, lr=config.lr, momentum=config.momentum, nesterov=config.nesterov, fused=True)
-    # torch takes uninitialised memory for them in its first step, and leaves it so where fp16 overflows in that step.
-    for group in optimizer.param_groups if config.momentum else ():
-        for parameter in group["params"]:
-            optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
-    return optimizer
 
 
 def _muon() -> Callable[..., torch.optim.Optimizer]:
@@ -80,13 +75,9 @@ def lr_factor(schedule: Schedule, epoch: float, epochs: int) -> float:
     return 1.0
 
 
-def make_plateau(
-    optimizer: torch.optim.Optimizer, config: schema.Plateau
-) -> torch.optim.lr_scheduler.ReduceLROnPlateau:
+def make_plateau(optimizer: torch.optim.Optimizer, config: schema.Plateau) -> ReduceLROnPlateau:
     """torch's scheduler with the recipe's numbers; it lowers the optimizer's learning rate."""
-    return torch.optim.lr_scheduler.ReduceLROnPlateau(
-        optimizer, factor=config.factor, patience=config.patience, threshold=config.threshold
-    )
+    return ReduceLROnPlateau(optimizer, factor=config.factor, patience=config.patience, threshold=config.threshold)
 
 
 def set_lr(optimizer: torch.optim.Optimizer, lr: float) -> None:

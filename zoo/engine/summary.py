@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import functools
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -53,16 +53,13 @@ def layer_table(model: nn.Module, image_shape: tuple[int, int, int] = IMAGE_SHAP
     """
     layers: list[Layer] = []
 
-    def note(name: str) -> Callable[[nn.Module, object, object], None]:
-        def hook(module: nn.Module, inputs: object, output: object) -> None:
-            if isinstance(output, torch.Tensor):
-                own = sum(parameter.numel() for parameter in module.parameters(recurse=False))
-                layers.append(Layer(name, type(module).__name__, tuple(output.shape[1:]), own))
-
-        return hook
+    def note(name: str, module: nn.Module, inputs: object, output: object) -> None:
+        if isinstance(output, torch.Tensor):
+            own = sum(parameter.numel() for parameter in module.parameters(recurse=False))
+            layers.append(Layer(name, type(module).__name__, tuple(output.shape[1:]), own))
 
     handles = [
-        module.register_forward_hook(note(name))
+        module.register_forward_hook(functools.partial(note, name))
         for name, module in model.named_modules()
         if name and not isinstance(module, _NO_ROWS) and type(module).__module__ not in _NO_ROW_MODULES
     ]

@@ -46,48 +46,48 @@ class Tracked(Reporter):
 
     def resolved(self, run: Run, settings: SettingsPart) -> None:
         """They are parameters of the run."""
-        self._settings = settings
+        self._settings, self._git = settings, self.git
 
     def resumed(self, epoch: int, epochs: int) -> None:
         """The run is opened again."""
-        self._log(lambda tracker: self._begin(tracker, self._enter(self._settings, self.git, fresh=epoch == 0), epoch))
+        self._log(lambda tracker: self._begin(tracker, epoch, fresh=epoch == 0))
 
     def epoch(self, row: EpochRow, epochs: int, rose_from: float | None, saved: bool) -> None:
         """The epoch's metrics are logged, in a run that its first epoch opens."""
         if self._entry is None:
-            self._log(lambda tracker: self._begin(tracker, self._enter(self._settings, self.git, fresh=True), 0))
+            self._log(lambda tracker: self._begin(tracker, 0, fresh=True))
         self._log(lambda tracker: tracker.log(row.epoch, epoch_metrics(row)))
 
     def finished(self, run: Run, result: Result, was_done: bool) -> None:
         """The metrics of the result are logged, and all of a run that the tracker lacks."""
         begun = self._entry is not None
+        if was_done:
+            self._settings, self._git = result.settings, result.git
         self._log(lambda tracker: self._finish(tracker, result, was_done, begun))
 
-    def _begin(self, tracker: Tracker, entry: Entry, after: int) -> None:
+    def _begin(self, tracker: Tracker, after: int, *, fresh: bool) -> None:
         """Open the run and log those of the epochs up to `after` that the tracker lacks."""
-        logged = tracker.begin(entry, fresh=self._fresh)
+        logged = tracker.begin(self._enter(fresh=fresh), fresh=self._fresh)
         for row in load_history(self._run.folder.history)[:after] if after else ():
             if row.epoch not in logged:
                 tracker.log(row.epoch, epoch_metrics(row))
 
     def _finish(self, tracker: Tracker, result: Result, was_done: bool, begun: bool) -> None:
-        if was_done:
-            entry = self._enter(result.settings, result.git, fresh=False)
-            if not self._fresh and tracker.holds(entry):
-                return
-        else:
-            entry = self._enter(self._settings, self.git, fresh=result.epochs_trained == 0)
+        fresh = not was_done and result.epochs_trained == 0
+        entry = self._enter(fresh=fresh)
+        if was_done and not self._fresh and tracker.holds(entry):
+            return
         if not begun:  # done before, or diverged in its first epoch
-            self._begin(tracker, entry, result.epochs_trained)
+            self._begin(tracker, result.epochs_trained, fresh=fresh)
         folder = self._run.folder.path
         files = {name: (folder / file).read_text() for file, name in ARTIFACTS.items() if (folder / file).is_file()}
         tracker.end(result.status, result.epochs_trained, final_metrics(result), files)
 
-    def _enter(self, settings: SettingsPart, git: dict[str, Any] | None, *, fresh: bool) -> Entry:
+    def _enter(self, *, fresh: bool) -> Entry:
         """The run's entry, made once; it is fresh too where another machine has begun it anew and no id is left."""
         if self._entry is not None:
             return self._entry
-        folder, model = self._run.folder, self._run.model
+        folder, model, git = self._run.folder, self._run.model, self._git
         self._fresh = fresh or not folder.track.is_file()
         params = {
             "model": model.name,
@@ -100,7 +100,7 @@ class Tracked(Reporter):
             "recipe_fingerprint": self.recipe.fingerprint,
             "git_commit": git["commit"] if git else None,
             "git_dirty": git["dirty"] if git else None,
-            **settings.model_dump(),
+            **self._settings.model_dump(),
             **flatten(self.recipe.canonical()),
         }
         params = {name: value for name, value in params.items() if value is not None}
