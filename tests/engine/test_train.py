@@ -53,7 +53,7 @@ def run(
 def figures(outcome: Outcome) -> list[dict[str, Any]]:
     """The history without what a clock measured."""
     clock = {"train_images_per_second", "train_seconds", "eval_seconds"}
-    return [{key: value for key, value in asdict(row).items() if key not in clock} for row in outcome.history]
+    return [{key: value for key, value in asdict(row).items() if key not in clock} for row in outcome.progress.history]
 
 
 # Resume
@@ -96,7 +96,7 @@ def test_resume_after_each_epoch_gives_the_same_bits(tmp_path: Path, kind: str) 
 
     model = network(dropout=0.3)
     whole = run(tmp_path, wanted, model=model, reporter=Silent(keep))
-    assert (list(states), whole.resumes) == ([row.epoch for row in whole.history], 0)
+    assert (list(states), whole.progress.resumes) == ([row.epoch for row in whole.progress.history], 0)
     assert len(states) == wanted.epochs
     for epoch, state in states.items():
         assert state.progress.epoch == epoch
@@ -107,7 +107,7 @@ def test_resume_after_each_epoch_gives_the_same_bits(tmp_path: Path, kind: str) 
         assert same(again.weights, whole.weights)
         assert same(again_model.state_dict(), model.state_dict())
         assert figures(again) == figures(whole)
-        assert (again.selected_epoch, again.resumes) == (whole.selected_epoch, 1)
+        assert (again.progress.best_epoch, again.progress.resumes) == (whole.progress.best_epoch, 1)
 
 
 def test_resume_takes_up_the_loss_scale(tmp_path: Path) -> None:
@@ -124,9 +124,9 @@ def test_what_the_kinds_are_meant_to_do(tmp_path: Path) -> None:
     assert all(
         not same(done[kind].weights, plain.weights) for kind in KINDS if kind not in ("sgd+cosine", "best by loss")
     )
-    assert [row.lr for row in done["sgd+plateau"].history] == pytest.approx([0.1, 0.1, 0.05, 0.05, 0.025])
+    assert [row.lr for row in done["sgd+plateau"].progress.history] == pytest.approx([0.1, 0.1, 0.05, 0.05, 0.025])
     # Last step of each epoch of 4: 0.875 of the warm-up, then the cosine at 0.875 of its first and second half.
-    assert [row.lr for row in plain.history] == pytest.approx(
+    assert [row.lr for row in plain.progress.history] == pytest.approx(
         [0.0875] + [0.05 * (1 + np.cos(np.pi * progress)) for progress in (0.4375, 0.9375)]
     )
 
@@ -184,7 +184,7 @@ def test_precisions_learn(tmp_path: Path, precision: str, clip: str) -> None:
     outcome = run(tmp_path, recipe(f"precision={precision}", f"clip_grad_norm={clip}", "epochs=8"), model=model)
     assert outcome.diverged is None
     assert seen == {{"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[precision]}
-    assert outcome.history[-1].train_loss < outcome.history[0].train_loss
+    assert outcome.progress.history[-1].train_loss < outcome.progress.history[0].train_loss
     assert all(tensor.dtype in (torch.float32, torch.int64) for tensor in outcome.weights.values())
 
 
@@ -233,9 +233,9 @@ def test_selected_epoch_and_its_weights(
 
     reporter = Silent(keep)
     outcome = run(tmp_path, recipe("epochs=5", *overrides), model=model, reporter=reporter)
-    assert outcome.selected_epoch == epoch
+    assert outcome.progress.best_epoch == epoch
     assert [number for number, weights in snapshots.items() if same(weights, outcome.weights)] == [epoch]
-    assert [row.eval_accuracy for row in outcome.history] == [0.2, 0.6, 0.6, 0.5, 0.4]
+    assert [row.eval_accuracy for row in outcome.progress.history] == [0.2, 0.6, 0.6, 0.5, 0.4]
     if epoch == 2:
         assert reporter.saved == [
             (1, None, True), (2, 0.2, True), (3, 0.6, False), (4, 0.6, False), (5, 0.6, False),
@@ -245,7 +245,7 @@ def test_selected_epoch_and_its_weights(
 def test_loss_that_is_no_number_is_not_the_best(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     scripted(monkeypatch, [0.1, 0.5, 0.6], [float("nan"), 1.5, 1.2])
     outcome = run(tmp_path, recipe("selection.metric=loss"))
-    assert outcome.diverged is not None or outcome.selected_epoch == 3
+    assert outcome.diverged is not None or outcome.progress.best_epoch == 3
 
 
 def test_averaged_weights_are_what_is_evaluated_and_kept(tmp_path: Path) -> None:
@@ -259,7 +259,7 @@ def test_averaged_weights_are_what_is_evaluated_and_kept(tmp_path: Path) -> None
         batches = EvalLoader(TEST_IMAGES, TEST_LABELS, recipe().augment.eval, batch_size=TEST)
         ((images, labels),) = list(batches)
         accuracy = (twin(images).argmax(1) == labels).double().mean().item()
-    assert outcome.history[-1].eval_accuracy == accuracy
+    assert outcome.progress.history[-1].eval_accuracy == accuracy
 
 
 # Divergence
@@ -281,5 +281,5 @@ class Breaks(nn.Module):
 def test_divergence_is_told_with_epoch_and_step(tmp_path: Path, step: int, epoch: int, in_epoch: int) -> None:
     outcome = run(tmp_path, recipe(), model=Breaks(step))
     assert (outcome.diverged.epoch, outcome.diverged.step) == (epoch, in_epoch)
-    assert len(outcome.history) == epoch - 1
+    assert len(outcome.progress.history) == epoch - 1
     assert (outcome.weights is None) == (epoch == 1)

@@ -15,7 +15,7 @@ from tiny_training import CLASSES, CPU, IMAGES, LABELS, TEST, TEST_IMAGES, TEST_
 
 from zoo.data.augment.spec import TransformSpec, build
 from zoo.data.datasets import Dataset, Split
-from zoo.engine.checkpoint import load_weights
+from zoo.engine.checkpoint import Progress, load_weights
 from zoo.engine.train import Diverged, Outcome
 from zoo.errors import RecipeError, ResultError
 from zoo.recipes.recipe import Recipe
@@ -330,7 +330,7 @@ def test_the_history_of_a_result_is_no_longer_than_its_epochs(
     history = stored(tmp_path, wanted, "tiny_ln") / "history.csv"
     (first,) = load_history(history)
     save_history(history, [first, replace(first, epoch=2)])
-    outcome = Outcome([first], None, None, [], 1, Diverged(2, 3))
+    outcome = Outcome(Progress(history=[first], resumes=1), None, Diverged(2, 3))
     monkeypatch.setattr("zoo.runner.run_one.train.train", lambda *_, **__: outcome)
     found = one(tmp_path, models[1], wanted, data)
     assert (found.status, found.epochs_trained) == ("diverged", 1)

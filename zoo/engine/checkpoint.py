@@ -56,13 +56,13 @@ class Identity:
 
 @dataclass
 class Progress:
-    """What a resumed run needs besides tensors."""
+    """How far a training is: what a resumed run needs besides tensors."""
 
     epoch: int = 0  # epochs done
     history: list[EpochRow] = field(default_factory=list)
-    window_rates: list[float] = field(default_factory=list)  # images per second
+    window_rates: list[float] = field(default_factory=list)  # images per second, without each session's first
     resumes: int = 0
-    best_epoch: int | None = None
+    best_epoch: int | None = None  # the selected one
     best_value: float | None = None  # an accuracy, or a loss with its sign turned: larger is better
 
 

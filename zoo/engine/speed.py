@@ -22,8 +22,8 @@ LATENCIES, LATENCY_SECONDS = 200, 3.0  # as many single images, or as many secon
 class Inference:
     """Images per second at the best of the tried batch sizes, and seconds per image at batch 1."""
 
-    images_per_second: float
-    batch_size: int
+    inference_images_per_second: float
+    inference_batch_size: int
     latency_p50: float
     latency_p90: float
     latency_p99: float

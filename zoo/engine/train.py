@@ -40,12 +40,9 @@ class Diverged:
 class Outcome:
     """What :func:`train` leaves. `weights` are the selected epoch's, on the CPU; None when it diverged before one."""
 
-    history: list[EpochRow]
+    progress: Progress
     weights: dict[str, Tensor] | None
-    selected_epoch: int | None
-    window_rates: list[float]  # images per second of each window, the first of each session left out
-    resumes: int
-    diverged: Diverged | None = None
+    diverged: Diverged | None
 
 
 @dataclass(frozen=True)
@@ -108,14 +105,7 @@ def train(
 
     if recipe.selection.rule == "last" and not diverged:
         progress.best_epoch, session.best_weights = progress.epoch, _copy(session.step.evaluated)
-    return Outcome(
-        history=progress.history,
-        weights=session.best_weights,
-        selected_epoch=progress.best_epoch,
-        window_rates=progress.window_rates,
-        resumes=progress.resumes,
-        diverged=diverged,
-    )
+    return Outcome(progress, session.best_weights, diverged)
 
 
 class _Session:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import statistics
+from dataclasses import fields
 from typing import Any
 
 from torch import nn
@@ -53,15 +54,11 @@ def describe_dataset(inputs: Inputs) -> DatasetPart:
 
 def describe_speed(outcome: train.Outcome, inference: speed.Inference | None, peak_memory: int | None) -> SpeedPart:
     """The speeds: the median of the training windows, inference, latency in seconds, peak memory in bytes."""
-    rates = outcome.window_rates
+    rates = outcome.progress.window_rates
     return SpeedPart(
         train_images_per_second=statistics.median(rates) if rates else None,
         window_rates=[round(rate, 1) for rate in rates],
-        inference_images_per_second=inference.images_per_second if inference else None,
-        inference_batch_size=inference.batch_size if inference else None,
-        latency_p50=inference.latency_p50 if inference else None,
-        latency_p90=inference.latency_p90 if inference else None,
-        latency_p99=inference.latency_p99 if inference else None,
+        **(vars(inference) if inference else dict.fromkeys(field.name for field in fields(speed.Inference))),
         peak_memory_bytes=peak_memory,
     )
 

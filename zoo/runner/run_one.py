@@ -188,8 +188,8 @@ def describe_run(
     ready: Ready, outcome: train.Outcome, evaluated: Evaluated | None, peak_memory: int | None, seconds: float
 ) -> schema.Result:
     """The result of a run that took `seconds` in all; it diverged where nothing was `evaluated`."""
-    inputs, recipe, identity = ready.inputs, ready.inputs.recipe, ready.identity
-    last = outcome.history[-1] if outcome.history else None
+    inputs, recipe, identity, progress = ready.inputs, ready.inputs.recipe, ready.identity, outcome.progress
+    last = progress.history[-1] if progress.history else None
     environment = dict(identity.environment)
     if identity.processes > 1:
         environment["processes"] = identity.processes
@@ -200,17 +200,17 @@ def describe_run(
         "model": ready.part,
         "recipe": schema.RecipePart(name=recipe.name, fingerprint=recipe.fingerprint, content=recipe.canonical()),
         "dataset": describe_dataset(inputs),
-        "selection": schema.SelectionPart(**recipe.selection.model_dump(), epoch=outcome.selected_epoch),
+        "selection": schema.SelectionPart(**recipe.selection.model_dump(), epoch=progress.best_epoch),
         "train_loss": last.train_loss if last else None,
         "train_accuracy": last.train_accuracy if last else None,
-        "epochs_trained": len(outcome.history),
+        "epochs_trained": len(progress.history),
         "speed": describe_speed(outcome, evaluated.inference if evaluated else None, peak_memory),
         "settings": ready.used,
         "environment": environment,
         "git": identity.git,
         "started": identity.started,
         "wall_seconds": seconds,
-        "resumes": outcome.resumes,
+        "resumes": progress.resumes,
     }
     if evaluated is None:
         where = outcome.diverged or train.Diverged(recipe.epochs, len(ready.batches.train))
@@ -224,7 +224,7 @@ def describe_run(
         test=metrics_of(evaluated.test),
         holdout=metrics_of(evaluated.holdout) if evaluated.holdout else None,
         train=metrics_of(evaluated.train),
-        epochs_to_90_percent=epochs_to(outcome.history, 0.9),
+        epochs_to_90_percent=epochs_to(progress.history, 0.9),
         **content,
     )
 
@@ -234,8 +234,8 @@ def _store(folder: RunFolder, outcome: train.Outcome, evaluated: Evaluated | Non
         test = evaluated.test
         save_weights(folder.weights, outcome.weights)
         save_predictions(folder.predictions, test.labels.numpy(), test.predicted, test.confidence)
-    if outcome.diverged and outcome.history:
+    if outcome.diverged and outcome.progress.history:
         # The file is an epoch ahead where a session was killed before it saved its state, and this one ends there.
-        save_history(folder.history, outcome.history)
+        save_history(folder.history, outcome.progress.history)
     save_result(folder.result, result)
     folder.state.unlink(missing_ok=True)  # only after the result is safe

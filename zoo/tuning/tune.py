@@ -136,7 +136,7 @@ def _forget(folder: RunFolder) -> None:
 
 def _held_out(outcome: Outcome) -> float:
     """The held-out accuracy of the weights that a run would store."""
-    return next(_accuracy(row) for row in outcome.history if row.epoch == outcome.selected_epoch)
+    return next(_accuracy(row) for row in outcome.progress.history if row.epoch == outcome.progress.best_epoch)
 
 
 def _accuracy(row: EpochRow) -> float:
