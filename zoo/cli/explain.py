@@ -74,16 +74,7 @@ def explain(
         check_own(trained, data)
     subject = open_subject(trained, data, target)
     chosen = choose_layers(subject, names)
-    folder = _make(out or trained.folder.path / EXPLAIN)
-    click.echo(subject.line)
-    for warning in subject.warnings:
-        click.echo(f"warning: {warning}", err=True)
-    files = write(subject, folder, chosen, images, click.echo)
-    click.echo(f"{len(files)} files in {folder}, {time.monotonic() - started:.0f} s; open {files[-1]}")
-
-
-def _make(folder: Path) -> Path:
-    """`folder`, made where it is not there yet."""
+    folder = out or trained.folder.path / EXPLAIN
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except FileExistsError as problem:
@@ -92,4 +83,8 @@ def _make(folder: Path) -> Path:
         raise MachineError(
             f"--out {folder}: the folder cannot be made ({problem.strerror}); name another with --out"
         ) from problem
-    return folder
+    click.echo(subject.line)
+    for warning in subject.warnings:
+        click.echo(f"warning: {warning}", err=True)
+    files = write(subject, folder, chosen, images, click.echo)
+    click.echo(f"{len(files)} files in {folder}, {time.monotonic() - started:.0f} s; open {files[-1]}")

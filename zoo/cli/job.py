@@ -24,25 +24,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Job:
-    """Runs to do: each of `models` with each of `inputs`, one for each recipe, all of the same data and settings.
-
-    `training`: the options that asked for it.
-    """
+    """Runs to do, as `training` asks: each of `models` with each of `inputs`, one for each recipe."""
 
     training: Training
     models: list[Model]
+    data: Dataset  # and settings, of all runs
+    settings: Settings
     inputs: list[Inputs]
     cluster: Cluster | None
-
-    @property
-    def data(self) -> Dataset:
-        """The dataset of all runs."""
-        return self.inputs[0].dataset
-
-    @property
-    def settings(self) -> Settings:
-        """The settings of all runs."""
-        return self.inputs[0].settings
 
     @property
     def dataset_name(self) -> str:
@@ -99,7 +88,7 @@ def prepare(training: Training, recipes: Sequence[Recipe]) -> Job:
         distributed,
     )  # fmt: skip
     inputs = [Inputs(recipe.with_precision(precision), dataset, settings) for recipe in recipes]
-    return Job(training, models, inputs, cluster)
+    return Job(training, models, dataset, settings, inputs, cluster)
 
 
 def prepare_alone(command: str, training: Training, recipe: Recipe) -> Job:

@@ -29,10 +29,7 @@ def _formats(ctx: click.Context, param: click.Parameter, text: str) -> tuple[str
 
 
 def _plot(name: str) -> Callable[[Callable[..., Draw]], Callable[..., None]]:
-    """Makes a command of a function of stored runs, columns and options of its own, which returns what draws a file.
-
-    The files are called `name` where no name is given.
-    """
+    """Makes a command of what returns the function that draws a file; files are called `name` by default."""
     offered = (
         options.selection_options,
         click.option(

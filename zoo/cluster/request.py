@@ -65,8 +65,7 @@ class TaskEnd:
 class Sweep:
     """What all runs of a sweep share. Workers find models and data by `registry`, `dataset` and `data_dir`.
 
-    `marks` is the sweep's folder in which workers note what they started, an absolute path: a worker that does not find
-    it does not share the runs folder.
+    Workers note what they started in the folder `marks`, an absolute path; one that lacks it does not share the runs.
     """
 
     registry: str | None

@@ -67,12 +67,8 @@ class Slurm:
         self._count, self._whole = count, True
         cores = usable_cores()
         if self._local and count * resources.cpu > max(cores, resources.cpu):
-            raise MachineError(
-                LOCAL,
-                f" starts its {count} runs all at once, each with {resources}, and there are {cores} cores here; give ",
-                Option("cluster", "ray"),
-                ", or fewer runs",
-            )
+            crowd = f" starts its {count} runs all at once, each with {resources}, and there are {cores} cores here"
+            raise MachineError(LOCAL, crowd, "; give ", Option("cluster", "ray"), ", or fewer runs")
         if self._local and resources.gpu:  # submitit gives each job the machine's first GPUs, whoever has them
             raise MachineError(LOCAL, " keeps no two runs from one GPU; give ", Option("cluster", "ray"))
         self._folder = runs.absolute() / ".slurm" / f"{datetime.now():%Y%m%d-%H%M%S-%f}"
@@ -82,12 +78,8 @@ class Slurm:
                 slurm_max_num_timeout=SLICES, local_max_num_timeout=SLICES,
             )  # fmt: skip
         except RuntimeError as problem:  # submitit found no srun
-            raise MachineError(
-                Option("cluster", "slurm"),
-                ": there is no srun here; start the sweep on a machine that can submit jobs, or give ",
-                LOCAL,
-                " to try it without",
-            ) from problem
+            missing = ": there is no srun here; start the sweep on a machine that can submit jobs, or give "
+            raise MachineError(Option("cluster", "slurm"), missing, LOCAL, " to try it without") from problem
         common = {"cpus_per_task": resources.cpu, "gpus_per_node": int(resources.gpu)}
         self._executor.update_parameters(name="zoo", **common, **self._parameters(cluster.slurm, resources))
         self.where = "processes of this machine, as Slurm's jobs" if self._local else "Slurm"

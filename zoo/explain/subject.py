@@ -85,10 +85,7 @@ class Subject:
 
     @cached_property
     def warnings(self) -> list[str]:
-        """Lines for page and output: what the run has stored of its test images and does not come out again.
-
-        Near ties are left out.
-        """
+        """Lines for page and output: what the run stored of its test images and does not come out, near ties aside."""
         if not self.own:
             return []
         evaluation, stored, predictions = self.evaluation, self.run.result.test, self.run.folder.predictions

@@ -60,6 +60,7 @@ def tradeoffs(tables: Sequence[Table]) -> dict[str, Any]:
 
 def _points(table: Table) -> dict[str, Any]:
     lines = [line for line in table.lines if line.row.accuracy is not None]
+    machines = table.group.machines
     points = [
         {
             "model": line.row.model,
@@ -85,13 +86,12 @@ def _points(table: Table) -> dict[str, Any]:
 
         return pareto_front([point(line.row) for line in lines], smaller=axis.smaller)
 
-    machines = list(table.group.machines)
     return {
         "id": table.id,
         "dataset": table.group.dataset,
         "recipe": table.slug,
         "tested": table.group.selection == "test",
-        "machines": table.group.machines,
+        "machines": machines,
         "points": points,
         "missing": [line.row.model for line in table.lines if line.row.accuracy is None],
         "fronts": {
@@ -115,7 +115,16 @@ def curve(rows: Sequence[EpochRow]) -> dict[str, list[Any]]:
 def curve_list(tables: Sequence[Table]) -> list[dict[str, Any]]:
     """What there is to choose from; the curves themselves are loaded when they are chosen."""
     return [
-        {"id": run.id, **listed(run), "table": table.id, "recipe": table.slug}
+        {
+            "id": run.id,
+            "model": run.result.model.name,
+            "norm": run.result.model.norm or "–",
+            "seed": run.result.seed,
+            "dataset": run.result.dataset.name,
+            "accuracy": percent(run.result.test.accuracy) if run.result.test else "diverged",
+            "table": table.id,
+            "recipe": table.slug,
+        }
         for table in tables
         for run in table.runs
         if has_curve(run)
@@ -125,18 +134,6 @@ def curve_list(tables: Sequence[Table]) -> list[dict[str, Any]]:
 def has_curve(page: Page) -> bool:
     """Whether a history lies beside the result."""
     return page.stored.folder.history.is_file()
-
-
-def listed(page: Page) -> dict[str, Any]:
-    """A run in a list."""
-    result = page.result
-    return {
-        "model": result.model.name,
-        "norm": result.model.norm or "–",
-        "seed": result.seed,
-        "dataset": result.dataset.name,
-        "accuracy": percent(result.test.accuracy) if result.test else "diverged",
-    }
 
 
 def first_choice(tables: Sequence[Table], most: int = 5) -> list[str]:

@@ -48,9 +48,7 @@ class Line:
 
 @dataclass(frozen=True)
 class Table:
-    """One group of :func:`zoo.comparison.groups.compare`. `content` is the recipe's, `id` the table's anchor in the
-    page.
-    """
+    """One group of :func:`zoo.comparison.groups.compare`. `content` is the recipe's, `id` an anchor in the page."""
 
     id: str
     group: Group
@@ -98,28 +96,21 @@ def _page(run: Stored) -> Page:
 
 
 def _table(anchor: str, group: Group) -> Table:
-    scale = _scale(group.rows)
+    # The scale is from the smallest to the largest accuracy that any interval of the table reaches.
+    ends = [min(max(end, 0.0), 1.0) for row in group.rows if row.interval for end in row.interval] or [0.0, 1.0]
+    low, width = min(ends), (max(ends) - min(ends)) or 1.0
+
+    def band(row: Row) -> tuple[float, float, float] | None:
+        if row.interval is None or row.accuracy is None:
+            return None
+        start, mean, end = (
+            min(max((accuracy - low) / width, 0.0), 1.0)
+            for accuracy in (row.interval[0], row.accuracy, row.interval[1])
+        )
+        return start, mean, end
+
     lines = [
-        Line(row, [_page(run) for run in row.runs], architecture(row.runs[0].result), _band(row, scale))
-        for row in group.rows
+        Line(row, [_page(run) for run in row.runs], architecture(row.runs[0].result), band(row)) for row in group.rows
     ]
     recipe = group.rows[0].runs[0].result.recipe
     return Table(anchor, group, lines, recipe.slug, recipe.content)
-
-
-def _scale(rows: Sequence[Row]) -> tuple[float, float]:
-    """The smallest and the largest accuracy that any interval of the table reaches."""
-    ends = [min(max(end, 0.0), 1.0) for row in rows if row.interval for end in row.interval]
-    return (min(ends), max(ends)) if ends else (0.0, 1.0)
-
-
-def _band(row: Row, scale: tuple[float, float]) -> tuple[float, float, float] | None:
-    if row.interval is None or row.accuracy is None:
-        return None
-    low, high = scale
-    width = (high - low) or 1.0
-
-    def place(accuracy: float) -> float:
-        return min(max((accuracy - low) / width, 0.0), 1.0)
-
-    return place(row.interval[0]), place(row.accuracy), place(row.interval[1])

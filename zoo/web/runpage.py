@@ -97,8 +97,7 @@ def provenance(page: Page) -> list[tuple[str, str]]:
         ("machine", page.machine),
     ]  # fmt: skip
     facts += [(key, str(value)) for key, value in result.environment.items() if value is not None]
-    facts += [(key, str(value)) for key, value in result.settings.model_dump().items()]
-    return facts
+    return facts + [(key, str(value)) for key, value in result.settings.model_dump().items()]
 
 
 def as_yaml(content: dict[str, Any]) -> str:
