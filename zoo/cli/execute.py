@@ -60,8 +60,8 @@ def carry_out(job: Job, models: Sequence[Sequence[Model]] | None = None) -> list
             if training.restart and distributed.is_main:
                 clear([run for _, runs in steps for run in runs])
             if job.cluster:
-                for inputs, runs in steps:
-                    lines.say(_heading(job, inputs, runs))
+                for step in steps:
+                    lines.say(_heading(job, *step))
                 return carry_out_on_cluster(job, job.cluster, steps, lines, reporter_of)
             stored = []
             for inputs, runs in steps:

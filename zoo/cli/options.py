@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import shlex
@@ -55,20 +56,18 @@ def picture(default: str) -> Decorator:
 
 def complete_models(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
     """Model names for the shell; a broken registry completes to nothing."""
-    try:
+    with contextlib.suppress(ZooError):
         return [name for name in load_registry(ctx.params.get("registry")).names() if name.startswith(incomplete)]
-    except ZooError:
-        return []
+    return []
 
 
 def complete_recipes(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
     """Names of recipes for the shell; where two clash there are none."""
     from zoo.recipes.catalogue import recipe_names
 
-    try:
+    with contextlib.suppress(ZooError):
         return [name for name in recipe_names() if name.startswith(incomplete)]
-    except ZooError:
-        return []
+    return []
 
 
 registry = click.option(

@@ -43,7 +43,8 @@ def augmented(subject: Subject, path: Path, count: int) -> Picture:
     _same_shape(cells)
     title = "Training images as the network sees them"
     sheet(path, title, subject.line, cells, heads=["original", *(f"draw {i + 1}" for i in range(DRAWS))])
-    names = ", then ".join(_call(spec) for spec in specs) or "none"
+    calls = (f"{spec.name}({', '.join(f'{key}={value}' for key, value in spec.kwargs.items())})" for spec in specs)
+    names = ", then ".join(calls) or "none"
     return Picture(
         title,
         f"Left the image, beside it {DRAWS} random draws of the run's own training transforms: {names}. {how} "
@@ -194,10 +195,6 @@ def _same_shape(cells: list[list[Cell]]) -> None:
         if row[0].image.shape[:2] != (height, width):
             resized = Image.fromarray(row[0].image).resize((width, height), Image.Resampling.BOX)
             row[0] = Cell(np.asarray(resized), row[0].text)
-
-
-def _call(spec: TransformSpec) -> str:
-    return f"{spec.name}({', '.join(f'{key}={value}' for key, value in spec.kwargs.items())})"
 
 
 def _answer(subject: Subject, row: int, truth: bool = False) -> Cell:

@@ -78,9 +78,7 @@ class Subject:
         loader, run = self.loader(np.arange(len(self.labels))), self.run
         evaluation = evaluate(run.load(self.device), loader, self.device, run.precision, run.tta)
         if not evaluation.finite:
-            raise ResultError(
-                f"{self.run.folder.path}: an answer of the model is not a number, so there is nothing to show"
-            )
+            raise ResultError(f"{run.folder.path}: an answer of the model is not a number, so there is nothing to show")
         return evaluation
 
     @cached_property

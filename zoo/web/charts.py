@@ -40,22 +40,18 @@ def script_call(name: str, *arguments: Any) -> str:
     return f"{name}({','.join(script_json(argument) for argument in arguments)});\n"
 
 
-def norm_looks(tables: Sequence[Table]) -> dict[str, dict[str, Any]]:
-    """A colour (its index in the palette) and a symbol for every norm, the same in all charts of a page."""
-    norms = sorted({line.row.norm or "–" for table in tables for line in table.lines})
-    return {
-        norm: {"colour": index % len(COLOURS), "symbol": SYMBOLS[index % len(SYMBOLS)]}
-        for index, norm in enumerate(norms)
-    }
-
-
 def tradeoffs(tables: Sequence[Table]) -> dict[str, Any]:
     """Accuracy against every axis, one set of points per table; speeds have a front for each machine alone."""
     axes = [
         {"key": axis.key, "title": axis.title, "factor": axis.factor, "smaller": axis.smaller, "own": axis.key in _OWN}
         for axis in AXES
     ]
-    return {"axes": axes, "looks": norm_looks(tables), "tables": [_points(table) for table in tables]}
+    norms = sorted({line.row.norm or "–" for table in tables for line in table.lines})
+    looks = {  # a norm's colour (its index in the palette) and symbol, the same in all charts of a page
+        norm: {"colour": index % len(COLOURS), "symbol": SYMBOLS[index % len(SYMBOLS)]}
+        for index, norm in enumerate(norms)
+    }
+    return {"axes": axes, "looks": looks, "tables": [_points(table) for table in tables]}
 
 
 def _points(table: Table) -> dict[str, Any]:

@@ -100,10 +100,8 @@ def unfinished(roots: Sequence[Path], epochs: dict[tuple[str, str], int]) -> tup
     runs, problem = [], None
     for folder in sorted(_begun(roots)):
         run = RunFolder(folder)
-        rows = []
         try:
-            if run.history.is_file():
-                rows = load_history(run.history)
+            rows = load_history(run.history) if run.history.is_file() else []
         except ResultError as fault:
             if run.history.is_file():  # else it was restarted between the two looks
                 problem = str(fault)

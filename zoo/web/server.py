@@ -39,12 +39,10 @@ def make_server(site: Site, host: str, port: int) -> ThreadingHTTPServer:
             if name == "live.json":
                 news = json.dumps(site.news(), allow_nan=False, separators=(",", ":"))
                 self._answer(HTTPStatus.OK, news.encode(), "application/json")
-                return
-            content = site.read(name)
-            if content is None:
+            elif (content := site.read(name)) is None:
                 self._answer(HTTPStatus.NOT_FOUND, b"no such page\n", "text/plain")
-                return
-            self._answer(HTTPStatus.OK, content, mimetypes.guess_type(name)[0] or "application/octet-stream")
+            else:
+                self._answer(HTTPStatus.OK, content, mimetypes.guess_type(name)[0] or "application/octet-stream")
 
         def _asked_here(self) -> bool:
             """On a loopback address a page of another site may not read this one by a name that it points here."""

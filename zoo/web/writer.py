@@ -95,10 +95,10 @@ def render(runs: Sequence[Stored], folder: Path, baseline: str | None = None, ed
     folder.mkdir()
     files: list[str] = []
 
-    def put(name: str, content: str) -> None:
+    def put(name: str, content: str | bytes) -> None:
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(content, encoding="utf-8")
+        path.write_bytes(content if isinstance(content, bytes) else content.encode())
         files.append(name)
 
     environment = jinja2.Environment(
@@ -108,9 +108,8 @@ def render(runs: Sequence[Stored], folder: Path, baseline: str | None = None, ed
     environment.filters |= {"percent": cells.percent, "script_json": charts.script_json, "yaml": runpage.as_yaml}
     environment.globals |= {
         "cells": cells, "runpage": runpage, "has_curve": charts.has_curve, "colours": COLOURS, "mark": TEST_MARK,
-        "note": TEST_NOTE,
-        "elsewhere": ELSEWHERE, "tables": boards, "baseline": baseline, "edition": edition, "version": __version__,
-        "built": f"{datetime.datetime.now(datetime.UTC):%d %B %Y, %H:%M} UTC",
+        "note": TEST_NOTE, "elsewhere": ELSEWHERE, "tables": boards, "baseline": baseline, "edition": edition,
+        "version": __version__, "built": f"{datetime.datetime.now(datetime.UTC):%d %B %Y, %H:%M} UTC",
     }  # fmt: skip
     data = {
         "tradeoffs": charts.tradeoffs(boards),
@@ -118,7 +117,7 @@ def render(runs: Sequence[Stored], folder: Path, baseline: str | None = None, ed
     }
     put("plotly.min.js", get_plotlyjs())
     for path in sorted((_HERE / "static").iterdir()):
-        put(f"static/{path.name}", path.read_text(encoding="utf-8"))
+        put(f"static/{path.name}", path.read_bytes())
     for name in _PAGES:
         put(f"{name}.html", environment.get_template(f"{name}.html").render(page=name, up="", data=data.get(name)))
     template = environment.get_template("run.html")
@@ -127,9 +126,7 @@ def render(runs: Sequence[Stored], folder: Path, baseline: str | None = None, ed
         shown = []
         for number, picture in enumerate(runpage.pictures(run), 1):
             name = f"pictures/{run.id}/{number}.png"
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(picture, folder / name)
-            files.append(name)
+            put(name, picture.read_bytes())
             shown.append({"file": name, "caption": runpage.caption(picture)})
         if charts.has_curve(run):
             history = charts.curve(load_history(run.stored.folder.history))
