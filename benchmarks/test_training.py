@@ -66,14 +66,22 @@ def test_efficiency(figure, model: str, seconds: float) -> None:
     _, found = trained(model, seconds)
     least = 0.97 if DEVICE.type == "cpu" else 0.95
     figure(f"{model}: loop over ceiling, batch {RECIPE.batch_size}, {torch.get_num_threads()} threads, "
-           f"{found.loop:,.0f} img/s", found.efficiency, least=least)  # fmt: skip
+           f"{found.train_images_per_second:,.0f} img/s", found.efficiency, least=least)  # fmt: skip
 
 
 @pytest.mark.parametrize("norm", NORMS)
 def test_loop_of_each_norm(benchmark, figure, norm: str) -> None:
     layout, found = benchmark.pedantic(trained, (f"resnet20_{norm}", 2.0), rounds=1)
-    benchmark.extra_info.update(train=found.loop, step=found.step, efficiency=found.efficiency, layout=layout)
-    figure(f"resnet20_{norm}: loop {found.loop:,.0f} img/s ({layout}), over its ceiling", found.efficiency)
+    benchmark.extra_info.update(
+        train=found.train_images_per_second,
+        step=found.step_images_per_second,
+        efficiency=found.efficiency,
+        layout=layout,
+    )
+    figure(
+        f"resnet20_{norm}: loop {found.train_images_per_second:,.0f} img/s ({layout}), over its ceiling",
+        found.efficiency,
+    )
 
 
 def a_step(name: str, layout: str, batch_size: int = RECIPE.batch_size) -> Callable[[], None]:

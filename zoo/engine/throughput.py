@@ -51,8 +51,8 @@ class Training:
     one model takes of a GPU: weights, gradients, optimizer, data and activations.
     """
 
-    loop: float
-    step: float
+    train_images_per_second: float
+    step_images_per_second: float
     efficiency: float
     windows: int
     executor: str
@@ -145,8 +145,8 @@ def measure_training(
         advice = ("mend the model, or try ", Option("set", "precision=fp32"))
         raise ZooError("the loss is not a number as the model is built: ", *advice)
     return Training(
-        loop=statistics.median(loop for loop, _ in pairs),
-        step=statistics.median(bare for _, bare in pairs),
+        train_images_per_second=statistics.median(loop for loop, _ in pairs),
+        step_images_per_second=statistics.median(bare for _, bare in pairs),
         efficiency=statistics.median(loop / bare for loop, bare in pairs),
         windows=len(pairs),
         executor=batches.executor_name,

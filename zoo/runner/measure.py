@@ -85,23 +85,16 @@ def measure(model: Model, inputs: Inputs, *, seconds: float, peak_flops: float) 
         module.to(memory_format=memory_format.LAYOUTS[layout]), device, recipe.precision, layout, shape
     )
     macs = counts.count_macs(module, shape, device)
-    step_flops = 3 * 2 * macs * trained.step
+    step_flops = 3 * 2 * macs * trained.step_images_per_second
     return Speed(
         model=model.name,
         norm=model.norm.name if model.norm else None,
         precision=recipe.precision,
         batch_size=recipe.batch_size,
         layout=layout,
-        executor=trained.executor,
         compiled=settings.compiled,
-        train_images_per_second=trained.loop,
-        step_images_per_second=trained.step,
-        efficiency=trained.efficiency,
-        windows=trained.windows,
-        compile_seconds=trained.compile_seconds,
+        **vars(trained),
         **vars(inference),
-        device_peak_bytes=trained.device_peak_bytes,
-        resident_peak_bytes=trained.resident_peak_bytes,
         parameters=counts.count_parameters(module)[0],
         macs=macs,
         activation_bytes=counts.count_activation_bytes(module, shape, device, recipe.precision),
