@@ -45,7 +45,7 @@ RESNET18 = 160
 RESNET18_FP32 = 330
 DEEP = 400  # WRN-28-10 may need more, but a call of ten minutes should begin it
 TINY = 20
-THREADS = {"OMP_NUM_THREADS": "2"}  # of all, since several run at a time and a layout is remembered by the threads too
+THREADS = {"OMP_NUM_THREADS": "2"}  # of all, since several run at a time
 FOLDERS = ("ZOO_DATA", "ZOO_CACHE", "ZOO_REGISTRY")
 INTERRUPTED = 130  # exit code of zoo
 
@@ -112,14 +112,10 @@ def speed(name: str, models: list[str], recipe: str, *sets: str, seconds: int, e
     return Step(name, command, expected, tuple(models))
 
 
-def bench(
-    model: str, recipe: str, seed: int, *sets: str, expected: float, timed: bool = False, runs: str = "runs", data: str
-) -> Step:
-    """One run of one seed. `timed`: its memory layout is known from the speeds, which were taken alone."""
+def bench(model: str, recipe: str, seed: int, *sets: str, expected: float, runs: str = "runs", data: str) -> Step:
+    """One run of one seed."""
     name = " ".join((data, model, recipe, *sets, f"seed {seed}"))
-    # A run would choose it by the clock, here beside others. No fingerprint has it: it changes last bits alone.
-    layout = () if timed else ("--layout", "channels_last")
-    command = ("bench", model, *under(recipe, sets, data), *layout, "--seed", str(seed), "--runs", runs)
+    command = ("bench", model, *under(recipe, sets, data), "--seed", str(seed), "--runs", runs)
     return Step(name, command, expected)
 
 
@@ -149,11 +145,7 @@ def full_plan(data: str) -> Plan:
     """In the order of their worth."""
 
     def standard(*models: str, seeds: tuple[int, ...] = (0,)) -> list[Step]:
-        return [
-            bench(model, "standard", seed, expected=RESNET18, timed=True, data=data)
-            for seed in seeds
-            for model in models
-        ]
+        return [bench(model, "standard", seed, expected=RESNET18, data=data) for seed in seeds for model in models]
 
     four, others = ([f"resnet18_{norm}" for norm in norms] for norms in (NORMS, OTHER_NORMS))
     return Plan(
@@ -185,7 +177,7 @@ def tiny_plan() -> Plan:
     rest = {"expected": TINY, "data": "shapes10"}
     return Plan(
         speeds=[speed("resnet20", models, "smoke", *tiny, seconds=1, **rest)],
-        large=[bench(models[0], "smoke", seed, *tiny, timed=True, **rest) for seed in range(2)],
+        large=[bench(models[0], "smoke", seed, *tiny, **rest) for seed in range(2)],
         small=[
             bench(models[1], "smoke", 0, *tiny, **rest),
             bench(models[1], "smoke", 0, *tiny, "optimizer.lr=0.05", runs="studies", **rest),

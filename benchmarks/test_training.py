@@ -56,9 +56,10 @@ answer(seconds)
 
 def trained(name: str, seconds: float) -> tuple[str, Training]:
     """``zoo speed`` without inference, on generated images, whose content costs the same; the layout comes first."""
-    settings = Settings(DEVICE, "auto", "auto", 0, compiled=False, deterministic=False)
-    _, layout, found = train(REGISTRY.resolve(name), Inputs(RECIPE, load("shapes10"), settings), seconds)
-    return layout, found
+    settings = Settings(DEVICE, None, "auto", 0, compiled=False, deterministic=False)
+    model = REGISTRY.resolve(name)
+    _, found = train(model, Inputs(RECIPE, load("shapes10"), settings), model.layout, seconds)
+    return model.layout, found
 
 
 @pytest.mark.parametrize(("model", "seconds"), [("resnet20_bn", 20), ("resnet18_ln", 40)])

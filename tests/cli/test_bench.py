@@ -162,7 +162,7 @@ def test_second_call_does_nothing(benched, tiny):
 
 
 def test_same_command_elsewhere_gives_the_same_bits(zoo_cli, inline_cli, tiny):
-    """With the layout left to be chosen, as a user does: the clock must not decide the bits."""
+    """With the layout left to the rule, as a user does: the clock must not decide the bits."""
     assert tiny[-2:] == ("--layout", "nchw")
     weights = []
     for name, cli in (("one", inline_cli), ("two", zoo_cli)):

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from typing import get_args
+
 import click
 
 from zoo.cli.bench import bench
 from zoo.cli.compare import compare
 from zoo.cli.evaluate import evaluate
+from zoo.cli.lr_find import lr_find
+from zoo.cli.speed import speed
 from zoo.data.loader import EXECUTORS
 from zoo.engine.memory_format import LAYOUTS
+from zoo.registry.entries import Layout
 from zoo.render import robustness
 from zoo.render.document import FORMATS
 
@@ -20,7 +25,8 @@ def choices(command: click.Command, name: str) -> list[str]:
 
 
 def test_choices_are_those_of_the_engine() -> None:
-    assert choices(bench, "layout") == ["auto", *LAYOUTS]
+    assert choices(bench, "layout") == choices(lr_find, "layout") == list(LAYOUTS) == list(get_args(Layout))
+    assert choices(speed, "layout") == ["auto", *LAYOUTS]
     assert choices(bench, "executor") == list(EXECUTORS)
     assert choices(compare, "style") == list(FORMATS)
     assert choices(evaluate, "style") == list(robustness.STYLES)

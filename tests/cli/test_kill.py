@@ -170,6 +170,7 @@ def test_one_process_at_a_run_and_no_other_settings_on_resume(half_done, inline_
         changed = inline_cli(*COMMAND, option, value)
         assert changed.returncode == 2
         assert f"was started with {option[2:]} {was}" in changed.lines[-1]
+        assert f"go on with {option} {was}, or give --restart" in changed.lines[-1]
 
 
 def test_damaged_state(half_done, inline_cli):

@@ -15,6 +15,16 @@ from zoo.registry.model import BUILT_IN
 
 BENCH = ("bench", "resnet20_bn", "--recipe", "smoke")
 MY_NORM = 'norms:\n  mine: "my_norm:mine"\n'
+VIEWER = """from torch import nn
+
+
+class mine(nn.GroupNorm):
+    def __init__(self, num_channels):
+        super().__init__(1, num_channels)
+
+    def forward(self, x):
+        return super().forward(x.view(len(x), 2, -1).view_as(x))
+"""
 
 
 @dataclass(frozen=True)
@@ -62,6 +72,8 @@ NAMES = [
     Mistake("seeds not a number", (*BENCH, "--seeds", "three"), ("--seeds", "'three'", "integer")),
     Mistake("no seeds", (*BENCH, "--seeds", "0"), ("--seeds", "0", "x>=1")),
     Mistake("layout", (*BENCH, "--layout", "nhwc"), ("'nhwc'", "'channels_last'", "'nchw'")),
+    Mistake("layout by the clock", (*BENCH, "--layout", "auto"),
+            ("--layout", "auto is for `zoo speed` only", "leave it out", "'nchw' or 'channels_last'")),
     Mistake("one class", ("show", "resnet18_ln", "--classes", "1"), ("--classes", "1", "x>=2")),
     Mistake("shell", ("completion", "powershell"), ("'powershell'", "'bash'", "'zsh'", "'fish'")),
     Mistake("runs folder is a file", (*BENCH, "--runs", "results.txt"), ("--runs", "results.txt", "is a file"),
@@ -156,6 +168,9 @@ BUILDERS = [
     # The usual one: torch's LayerNorm wants channels last. It builds, and fails with the first image.
     my_norm("layer fails", "from torch import nn\n\n\ndef mine(num_channels):\n    return nn.LayerNorm(num_channels)\n",
             "resnet20_mine", "RuntimeError", "normalized_shape"),
+    Mistake("layer fails in channels-last", ("bench", "resnet20_mine", "--recipe", "smoke"),
+            ("registry.yaml:2", "fails in channels-last on images", "view size", "`layout: nchw`", "--layout nchw"),
+            {"registry.yaml": MY_NORM, "my_norm.py": VIEWER}),
     my_norm("code does not parse", "def mine(:\n", "registry.yaml:2", "'my_norm'", "SyntaxError", "line 1"),
     my_norm("code needs a package", "import no_such_package\n", "'my_norm'", "no_such_package", "install it"),
 ]  # fmt: skip

@@ -8,7 +8,7 @@ from run_files import check_same, find_run
 
 
 def test_deterministic_runs_in_two_places(zoo_cli, inline_cli, tiny, figure):
-    """Layout left to be chosen, each with an empty cache: no measurement of one can be taken up by the other.
+    """Layout left to the rule, each with an empty cache.
 
     One is a process of its own and the other is not, which is one more thing that may not matter.
     """
@@ -22,5 +22,20 @@ def test_deterministic_runs_in_two_places(zoo_cli, inline_cli, tiny, figure):
     settings = [json.loads((folder / "result.json").read_text())["settings"] for folder in (one, two)]
     assert settings[0] == settings[1]
     assert settings[0]["deterministic"] is True
-    assert not list(zoo_cli.folder.glob("*/cache/layouts")), "the clock chose a layout"
+    figure("runs identical")
+
+
+def test_the_layout_of_resnet20_ln_in_three_fresh_caches(zoo_cli, inline_cli, tiny, figure):
+    """Three caches gave NCHW once and channels-last twice: a clock chose. A rule gives one layout and one result."""
+    assert tiny[-2:] == ("--layout", "nchw")
+    runs = []
+    for place, cli in (("one", inline_cli), ("two", zoo_cli), ("three", inline_cli)):
+        (cli.folder / place).mkdir()
+        cli.ok("bench", "resnet20_ln", *tiny[:-2], cwd=cli.folder / place, ZOO_CACHE=str(cli.folder / place / "cache"))
+        runs.append(find_run(zoo_cli.folder / place, "resnet20_ln"))
+    for run in runs:
+        result = json.loads((run / "result.json").read_text())
+        assert result["settings"]["layout"] == result["model"]["layout"] == "channels_last"
+        check_same(run, runs[0])
+    assert not list(zoo_cli.folder.rglob("layouts")), "something was measured and kept"
     figure("runs identical")

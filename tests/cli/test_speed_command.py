@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import csv
 import io
+import itertools
 import json
 import signal
 
 import pytest
 import torch
 
+from zoo.engine import memory_format
 from zoo.engine.environment import describe
 
 SMALL = ("--recipe", "smoke", "--set", "batch_size=8", "--layout", "nchw", "--seconds", "1")
@@ -43,6 +45,16 @@ def test_table_and_csv(inline_cli) -> None:
     assert f"{describe(torch.device('cpu'))['instructions']}), " in text  # machines of one name differ by it
     rows = list(csv.DictReader(io.StringIO(inline_cli.ok("speed", "resnet20_ln", *SMALL, "--format", "csv").stdout)))
     assert [row["model"] for row in rows] == ["resnet20_ln"]
+
+
+def test_auto_says_which_layout_is_faster_and_measures_in_it(inline_cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = itertools.cycle([1.0, 4.0])  # NCHW, then channels-last
+    monkeypatch.setattr(memory_format, "seconds_of", lambda work, device: (work(), next(clock))[1])
+    output = inline_cli.ok("speed", "resnet20_ln", *SMALL, "--layout", "auto", "--format", "json")
+    assert "  nchw trains 4.00 times as fast as the other layout" in output.lines
+    assert "  `zoo bench` takes channels_last without --layout nchw" in output.lines
+    assert [measured["layout"] for measured in json.loads(output.stdout)["models"]] == ["nchw"]
+    assert list(inline_cli.folder.iterdir()) == []
 
 
 def test_a_long_list_that_is_interrupted_shows_what_it_has(zoo_cli) -> None:

@@ -151,6 +151,23 @@ def test_workers_part_the_machines_of_the_executor_that_has_them(executor: str, 
     assert list(group.machines) == letters
 
 
+def test_a_layout_that_the_registry_does_not_ask_for_is_of_another_machine() -> None:
+    runs = [
+        result("a_bn", seed=0, model__layout="channels_last", settings__layout="channels_last"),
+        result("a_in", seed=0, model__layout="nchw", settings__layout="nchw"),
+        result("a_ln", seed=0, model__layout="channels_last", settings__layout="nchw"),
+        result("a_ln", seed=1, model__layout="channels_last", settings__layout="channels_last"),
+        result("a_ln", seed=0, model__layout="channels_last", settings__layout="channels_last"),
+        result("a_gn", seed=0, settings__layout="nchw"),  # the clock's
+    ]
+    (group,) = compare(runs)
+    machine, other = group.machines.values()
+    assert other == f"{machine}, nchw"
+    assert sorted((row.model, row.machine, row.seeds) for row in group.rows) == [
+        ("a_bn", "a", [0]), ("a_gn", "a", [0]), ("a_in", "a", [0]), ("a_ln", "a", [0, 1]), ("a_ln", "b", [0]),
+    ]  # fmt: skip
+
+
 def test_a_row_has_the_seeds_of_all_machines_and_the_speeds_of_most() -> None:
     """A third seed on another machine makes three seeds, and a verdict."""
     two = {"environment__cpu": "CPU two", "speed__train_images_per_second": 999.0}

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+import itertools
 
 import pytest
 import torch
 from torch import Tensor, nn
 
+from zoo.engine import memory_format
 from zoo.engine.counts import count_activation_bytes, count_macs, count_parameters
-from zoo.engine.memory_format import LAYOUTS, choose_layout, remembered_layout
+from zoo.engine.memory_format import LAYOUTS, faster_layout
 from zoo.engine.speed import measure_inference
 from zoo.recipes.load import load_recipe
 
@@ -34,13 +35,24 @@ def photograph(model: nn.Module) -> list[tuple]:
 
 @pytest.mark.parametrize("override", ["ema.decay=0.9", "clip_grad_norm=1"])
 @pytest.mark.parametrize("training", [True, False])
-def test_choose_layout_leaves_the_model_alone(training: bool, override: str) -> None:
+def test_faster_layout_leaves_the_model_alone(training: bool, override: str) -> None:
     model = network().train(training)
     before = photograph(model)
     recipe = load_recipe("smoke", ["precision=fp32", "optimizer.lr=1", override])
-    assert choose_layout(model, recipe, CPU, (3, 8, 8)) in LAYOUTS
+    layout, ratio = faster_layout(model, recipe, CPU, (3, 8, 8))
+    assert layout in LAYOUTS
+    assert ratio >= 1
     assert photograph(model) == before
     assert all(parameter.grad is None for parameter in model.parameters())
+
+
+@pytest.mark.parametrize(("seconds", "faster"), [((1.0, 4.0), "nchw"), ((4.0, 1.0), "channels_last")])
+def test_faster_layout_is_by_the_median_turn(
+    monkeypatch: pytest.MonkeyPatch, seconds: tuple[float, float], faster: str
+) -> None:
+    clock = itertools.chain([9.0, 1.0, 0.1, 9.0], itertools.cycle(seconds))  # the first turn, and a slow moment
+    monkeypatch.setattr(memory_format, "seconds_of", lambda work, device: next(clock))
+    assert faster_layout(network(), load_recipe("smoke", ["precision=fp32"]), CPU, (3, 8, 8)) == (faster, 4.0)
 
 
 def test_macs_by_hand() -> None:
@@ -104,23 +116,3 @@ def test_inference_figures(layout: str) -> None:
     assert found.inference_batch_size in (32, 128)
     assert found.inference_images_per_second > 1 / found.latency_p50  # a batch is faster than one at a time
     assert photograph(model)[: len(before)] == before
-
-
-def test_layout_is_measured_once_and_remembered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("ZOO_CACHE", str(tmp_path))
-    answers = iter(["channels_last", "nchw", "nchw"])
-
-    def ask(**key: object) -> str:
-        return remembered_layout({"model": "a", **key}, lambda: next(answers))
-
-    assert [ask(), ask(), ask(batch=2), ask()] == ["channels_last", "channels_last", "nchw", "channels_last"]
-    for path in (tmp_path / "layouts").iterdir():
-        path.write_bytes(b"damaged")
-    assert ask() == "nchw"  # measured again
-
-    def meanwhile() -> str:
-        assert remembered_layout({"model": "b"}, lambda: "nchw") == "nchw"  # another process is faster
-        return "channels_last"
-
-    assert remembered_layout({"model": "b"}, meanwhile) == "nchw"
-    assert {path.suffix for path in (tmp_path / "layouts").iterdir()} == {".json"}

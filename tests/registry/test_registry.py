@@ -306,11 +306,27 @@ def test_builtin_mark_replaces_the_built_in_layer(write: Write) -> None:
             2,
             "norm 'a': activation: expected 'included' or 'separate', found 'include'",
         ),
+        (
+            'norms:\n  a: {builder: "m:f", layout: nhwc}\n',
+            2,
+            "norm 'a': layout: expected 'nchw' or 'channels_last', found 'nhwc'",
+        ),
+        (
+            "models:\n  a: {norm: bn, architecture: resnet18, layout: auto}\n",
+            2,
+            "model 'a': layout: expected 'nchw' or 'channels_last', found 'auto'",
+        ),
+        (
+            'architectures:\n  a: {builder: "m:f", layout: [nchw]}\n',
+            2,
+            "architecture 'a': layout: expected 'nchw' or 'channels_last', found a list: ['nchw']",
+        ),
+        ('norms:\n  a: {builder: "m:f", layuot: nchw}\n', 2, "norm 'a': unknown key 'layuot'; did you mean 'layout'?"),
         ('norms:\n  a: {biulder: "m:f"}\n', 2, "norm 'a': unknown key 'biulder'; did you mean 'builder'?"),
         (
             'architectures:\n  a: {builder: "m:f", conv: "m:f"}\n',
             2,
-            "architecture 'a': unknown key 'conv'; allowed: builder, kwargs, label, paper, override",
+            "architecture 'a': unknown key 'conv'; allowed: builder, kwargs, label, layout, paper, override",
         ),
         (
             "norms:\n  _a: x\n",
@@ -361,6 +377,41 @@ def test_not_utf8(tmp_path: Path) -> None:
     path = tmp_path / "registry.yaml"
     path.write_bytes(b"norms: \xff\n")
     assert message(path) == f"{path}: cannot be read: not UTF-8 text"
+
+
+def test_the_layout_is_asked_for_by_the_model_else_its_norm_else_its_architecture(write: Write) -> None:
+    registry = load(write(
+        """norms:
+  flat: {builder: "torch.nn:BatchNorm2d", layout: nchw}
+  last: {builder: "torch.nn:BatchNorm2d", layout: channels_last}
+architectures:
+  plain: {builder: "zoo.models.resnet_cifar:resnet_cifar", kwargs: {depth: 20}, layout: nchw}
+models:
+  own: {architecture: plain, norm: flat, layout: channels_last}
+  whole: {builder: "zoo.models.resnet_cifar:resnet_cifar", layout: nchw}
+"""
+    ))  # fmt: skip
+    layouts = {
+        "resnet20_bn": "channels_last", "resnet20_in": "nchw", "resnet20_flat": "nchw", "plain_bn": "nchw",
+        "plain_last": "channels_last", "own": "channels_last", "whole": "nchw", "timm:resnet18@flat": "nchw",
+        "timm:resnet18": "channels_last",
+    }  # fmt: skip
+    assert {name: registry.resolve(name).layout for name in layouts} == layouts
+
+
+def test_the_layout_is_no_part_of_a_definition(write: Write) -> None:
+    text = 'norms:\n  a: {builder: "torch.nn:BatchNorm2d"}\n'
+    before = fingerprint.definition(load(write(text)).resolve("resnet20_a"))
+    registry = load(write(text.replace('"}', '", layout: nchw}')))
+    assert registry.resolve("resnet20_a").layout == "nchw"
+    assert fingerprint.definition(registry.resolve("resnet20_a")) == before
+
+
+def test_nchw_is_asked_for_by_instance_norm_alone() -> None:
+    """It is faster so on a CPU (docs/findings.md); every other built-in norm is slower or as fast in NCHW."""
+    registry = Registry([read_registry_file(BUILT_IN, "built in")])
+    assert {name for name, norm in registry.norms.items() if norm.layout == "nchw"} == {"in"}
+    assert all(entry.layout is None for entry in (*registry.architectures.values(), *registry.models.values()))
 
 
 @pytest.mark.parametrize("text", ["", "# nothing\n", "norms:\nmodels:\n"])

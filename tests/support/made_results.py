@@ -36,7 +36,8 @@ def result(model: str = "m_bn", seed: int = 0, correct: int | None = 9_000, **ch
         "diverged_step": None if test else 7,
         "seed": seed,
         "model": {
-            "name": model, "label": f"label of {model}", "norm": model.split("_")[-1], "definition": {"norm": model},
+            "name": model, "label": f"label of {model}", "norm": model.split("_")[-1], "layout": None,
+            "definition": {"norm": model},
             "parameters": 1_234_567, "trainable_parameters": 1_234_567, "macs": 98_765_432, "activation_bytes": 300_000,
         },
         "recipe": {"name": "standard", "content": dict(STANDARD)},

@@ -10,32 +10,39 @@ from torch import nn
 
 from zoo.builder import fairness
 from zoo.builder.construct import where_of
-from zoo.errors import RegistryError
+from zoo.errors import Option, RegistryError, Words
+from zoo.registry.entries import Layout
 from zoo.registry.model import Model
 
 T = TypeVar("T")
 
 
 def try_on(
-    model: Model, module: nn.Module, image_shape: tuple[int, int, int], num_classes: int, smallest_batch: int = 2
+    model: Model,
+    module: nn.Module,
+    image_shape: tuple[int, int, int],
+    num_classes: int,
+    smallest_batch: int = 2,
+    layout: Layout = "nchw",
 ) -> None:
     """A step of training and answers from a copy of `module`, built from `model`; (C, H, W) is `image_shape`.
 
-    It trains on two images, and on one where that is the `smallest_batch` to come, and answers two and one alone.
+    It trains on two images, also in the memory `layout` of the run, and on one where that is the `smallest_batch` to
+    come, and answers two and one alone.
     Raises :class:`RegistryError`, in one line, when that fails, does not give (2, `num_classes`), or shows that the
     model would be trained otherwise than the recipe says (:mod:`zoo.builder.fairness`).
     """
     where = where_of(model)
     images = torch.rand(2, *image_shape)
 
-    def attempt(doing: Callable[[], T], what: str, advice: str = "") -> T:
+    def attempt(doing: Callable[[], T], what: str, *advice: Words) -> T:
         try:
             return doing()
         except RegistryError:
             raise
         except Exception as problem:
             line = " ".join(f"{type(problem).__name__}: {problem}".split())
-            raise RegistryError(f"{where}: {what} of shape {image_shape}: {line}{advice}") from problem
+            raise RegistryError(f"{where}: {what} of shape {image_shape}: {line}", *advice) from problem
 
     def check_shape(output: object, count: int) -> None:
         shape = tuple(getattr(output, "shape", ()))
@@ -50,6 +57,10 @@ def try_on(
     with fairness.untouched(where, "running"), torch.no_grad():
         advice = "; its latency could not be measured"
         check_shape(attempt(lambda: twin(images[:1]), "answers two images, but fails on one", advice), 1)
+    if layout == "channels_last":
+        moved = images.contiguous(memory_format=torch.channels_last)
+        advised = ("; write `layout: nchw` in its entry of the registry, or give ", Option("layout", "nchw"))
+        attempt(lambda: fairness.check_step(where, module, moved), "fails in channels-last on images", *advised)
     if smallest_batch == 1:
         advice = "; a batch of one image comes up: set drop_last=true or another batch_size"
         attempt(lambda: fairness.check_step(where, module, images[:1]), "cannot be trained on one image", advice)

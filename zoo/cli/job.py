@@ -83,8 +83,9 @@ def prepare(training: Training, recipes: Sequence[Recipe]) -> Job:
     if training.compiled:
         check_compiler(device)
     precision = resolve_precision(device) if not elsewhere else "auto"
+    layout = training.layout if training.layout != "auto" else None  # `zoo speed` chooses that for each model
     settings = Settings(
-        device, training.layout, training.executor, training.workers, training.compiled, training.deterministic,
+        device, layout, training.executor, training.workers, training.compiled, training.deterministic,
         distributed,
     )  # fmt: skip
     inputs = [Inputs(recipe.with_precision(precision), dataset, settings) for recipe in recipes]

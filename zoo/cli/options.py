@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     from zoo.recipes.recipe import Recipe
     from zoo.results.folder import Stored
 
+    _Choice = click.Choice[str]
+else:
+    _Choice = click.Choice  # not generic in click 8.1
+
 RUNS = Path("runs")
 Decorator = Callable[[Callable[..., None]], Callable[..., None]]
 INTERRUPTED = 128 + signal.SIGINT  # the exit code that shells expect
@@ -89,6 +93,16 @@ def names_in(text: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
 
 
+class _Layout(_Choice):
+    """The layouts of a command whose results must not depend on the clock."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Raises ``click.BadParameter``."""
+        if value == "auto":
+            self.fail("auto is for `zoo speed` only; leave it out, or choose 'nchw' or 'channels_last'", param, ctx)
+        return super().convert(value, param, ctx)
+
+
 def _trackers(ctx: click.Context, param: click.Parameter, text: str | None) -> tuple[str, ...]:
     """``tensorboard,mlflow``. Raises :class:`zoo.errors.UnknownNameError`."""
     from zoo.track.trackers import parse
@@ -115,6 +129,14 @@ WHAT = (
         shell_complete=complete_recipes, help="How all models are trained; `zoo list` shows the names.",
     ),
 )  # fmt: skip
+LAYOUT = click.option(
+    "--layout", type=_Layout(["nchw", "channels_last"]),
+    help="Of images in memory.  [default: what the registry asks for, else channels_last]",
+)  # fmt: skip
+ANY_LAYOUT = click.option(
+    "--layout", type=click.Choice(["auto", "nchw", "channels_last"]),
+    help="Of images in memory; auto: whichever trains faster.  [default: zoo bench's]",
+)  # fmt: skip
 HOW = (  # for whatever runs a training step
     click.option(
         "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change the recipe: optimizer.lr=0.1 ..."
@@ -122,7 +144,7 @@ HOW = (  # for whatever runs a training step
     click.option("--dataset", metavar="NAME|DIR", help="What to train on.  [default: the recipe's own]"),
     data_dir,
     device,
-    click.option("--layout", type=click.Choice(["auto", "nchw", "channels_last"]), default="auto", show_default=True),
+    LAYOUT,
     click.option(
         "--executor", type=click.Choice(["auto", "batched", "albumentations"]), default="auto", show_default=True,
         help="Who augments: batched tensor operations on the device, or albumentations in worker processes.",
@@ -171,7 +193,7 @@ class Training:
     dataset: str | None
     data_dir: str | None
     device: str
-    layout: Literal["auto", "nchw", "channels_last"]
+    layout: Literal["auto", "nchw", "channels_last"] | None
     executor: Literal["auto", "batched", "albumentations"]
     workers: int
     compiled: bool
@@ -238,4 +260,7 @@ def _record(name: str, record: type, offered: Sequence[Decorator]) -> Decorator:
 training_options = _record("training", Training, WHAT + HOW + KEPT + CLUSTER)
 study_options = _record("training", Training, HOW + KEPT + CLUSTER)  # for a command that sets models and recipe itself
 step_options = _record("training", Training, WHAT + HOW)  # for a command that keeps no runs
+speed_options = _record(
+    "training", Training, WHAT + tuple(ANY_LAYOUT if option is LAYOUT else option for option in HOW)
+)
 selection_options = _record("selection", Selection, SELECTION)

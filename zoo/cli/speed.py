@@ -11,7 +11,7 @@ from zoo.cli.job import prepare_alone
 
 
 @click.command()
-@options.step_options
+@options.speed_options
 @click.option(
     "--seconds", type=click.FloatRange(1), default=10.0, show_default=True,
     help="Of training for each model, half in the real loop and half in the bare step.",
@@ -28,7 +28,7 @@ def speed(training: options.Training, seconds: float, style: str) -> None:
     from zoo.engine.machine import configure_arithmetic
     from zoo.engine.throughput import matrix_peak
     from zoo.render.speed import render
-    from zoo.runner.measure import measure
+    from zoo.runner.measure import faster_layout, measure
 
     (inputs,), device = job.inputs, job.settings.device
     configure_arithmetic(job.settings.deterministic)
@@ -38,7 +38,13 @@ def speed(training: options.Training, seconds: float, style: str) -> None:
     try:
         for number, model in enumerate(job.models, 1):
             click.echo(f"[{number}/{len(job.models)}] {model.name}", err=True)
-            measured.append(measure(model, inputs, seconds=seconds, peak_flops=peak))
+            layout = inputs.layout(model)
+            if training.layout == "auto":
+                layout, ratio = faster_layout(model, inputs)
+                click.echo(f"  {layout} trains {ratio:.2f} times as fast as the other layout", err=True)
+                if layout != model.layout:
+                    click.echo(f"  `zoo bench` takes {model.layout} without --layout {layout}", err=True)
+            measured.append(measure(model, inputs, layout, seconds=seconds, peak_flops=peak))
             rate, efficiency = measured[-1].train_images_per_second, measured[-1].efficiency
             click.echo(f"  trains at {rate:,.0f} img/s, loop/step {efficiency:.3f}", err=True)
     except BaseException:  # Ctrl-C in a long list, or a model that fails, takes nothing away from the others

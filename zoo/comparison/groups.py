@@ -264,8 +264,9 @@ def _letter(number: int) -> str:
 
 
 def _machine(result: Result) -> str:
-    """All that a speed depends on, in words."""
+    """All that a speed depends on, in words; the memory layout where it is not the one that the registry asks for."""
     settings = result.settings
+    layout = f", {settings.layout}" if result.model.layout not in (None, settings.layout) else ""
     workers = f", {settings.workers} workers" if settings.executor == "albumentations" else ""
     how = ", compiled" * settings.compiled + ", deterministic" * settings.deterministic
-    return f"{result.machine}, {settings.executor} augmentation{workers}{how}"
+    return f"{result.machine}, {settings.executor} augmentation{workers}{how}{layout}"

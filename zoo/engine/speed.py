@@ -10,8 +10,9 @@ import torch
 from torch import nn
 
 from zoo.engine.evaluate import autocast
-from zoo.engine.memory_format import LAYOUTS, Layout
+from zoo.engine.memory_format import LAYOUTS
 from zoo.engine.timing import seconds_of
+from zoo.registry.entries import Layout
 
 INFERENCE_BATCHES = {"cpu": (32, 128), "cuda": (512, 2048)}
 WARM_UP = 3

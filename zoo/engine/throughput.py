@@ -25,7 +25,7 @@ from zoo.engine.checkpoint import Identity
 from zoo.engine.convolution import use_side_by_side
 from zoo.engine.machine import synchronize
 from zoo.engine.memory import PeakMemory
-from zoo.engine.memory_format import LAYOUTS, Layout
+from zoo.engine.memory_format import LAYOUTS
 from zoo.engine.optim import make_optimizer
 from zoo.engine.reporter import Reporter
 from zoo.engine.step import TrainStep
@@ -33,6 +33,7 @@ from zoo.engine.timing import seconds_of
 from zoo.errors import Option, ZooError
 from zoo.recipes.recipe import Recipe
 from zoo.recipes.schema import Constant
+from zoo.registry.entries import Layout
 from zoo.results.folder import RunFolder
 from zoo.results.schema import SettingsPart
 from zoo.utils.distributed import SINGLE_PROCESS

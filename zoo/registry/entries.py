@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from zoo.errors import Option, RegistryError, Words, did_you_mean
 from zoo.utils import yamlfile
 from zoo.utils.yamlfile import Located
 
+Layout = Literal["nchw", "channels_last"]  # of images and feature maps in memory
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]*\Z")
 _BUILDER = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(\.[A-Za-z_]\w*)*\Z")
 
@@ -35,13 +36,14 @@ class Origin:
 
 @dataclass(frozen=True)
 class Entry:
-    """One line of a registry file."""
+    """One line of a registry file. `layout` is the memory layout that it asks for, if any."""
 
     name: str
     origin: Origin
     builder: str = ""
     kwargs: dict[str, Any] = field(default_factory=dict)
     label: str = ""
+    layout: Layout | None = None
     override: bool = False
 
 
@@ -83,9 +85,11 @@ _TYPES: dict[str, tuple[type, str]] = {
     "activation": (str, "'included' or 'separate'"),
     "conv": (str, '"module:function"'),
     "batch_independent": (bool, "true or false"),
+    "layout": (str, "'nchw' or 'channels_last'"),
     "paper": (str, "text"),
     "override": (bool, "true or false"),
 }
+_CHOICES = {"activation": ("included", "separate"), "layout": ("nchw", "channels_last")}
 # Keys that an author who thinks of training may write under an entry, or as a section; a recipe's own are among them.
 RECIPE_KEYS = frozenset({
     "recipe", "recipes", "dataset", "split", "augment", "augmentation", "transforms", "epochs", "batch_size",
@@ -187,6 +191,6 @@ def _checked(key: str, located: Located, here: str) -> Any:
         raise RegistryError(f"{here}: {key}: expected {words}, found {yamlfile.type_name(value)}: {value!r}")
     if key in ("builder", "conv") and not _BUILDER.match(str(value)):
         raise RegistryError(f'{here}: {key}: expected "module:function", found {value!r}')
-    if key == "activation" and value not in ("included", "separate"):
-        raise RegistryError(f"{here}: activation: expected 'included' or 'separate', found {value!r}")
+    if value not in _CHOICES.get(key, (value,)):
+        raise RegistryError(f"{here}: {key}: expected {words}, found {value!r}")
     return value

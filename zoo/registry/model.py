@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from zoo.registry.entries import ArchitectureEntry, ModelEntry, NormEntry, Origin
+from zoo.registry.entries import ArchitectureEntry, Layout, ModelEntry, NormEntry, Origin
 
 BUILT_IN = Path(__file__).parents[1] / "registry.yaml"
 MARK = "~"  # between a model's name and eight digits of the digest of what it started from
@@ -35,6 +35,16 @@ class Model:
         if self.pretrained:
             parts.append(f"from weights {self.pretrained.sha256[:8]}")
         return ", ".join(parts)
+
+    @property
+    def layout(self) -> Layout:
+        """The memory layout that it is trained in: what its own entry, its norm or its architecture asks for, in this
+        order, else channels-last.
+        """
+        for part in (self.entry, self.norm, self.architecture):
+            if part and part.layout:
+                return part.layout
+        return "channels_last"
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, model_validator
 
 from zoo.recipes.recipe import fingerprint_of, slug_of
 from zoo.recipes.tta import TestTimeAugmentation
+from zoo.registry.entries import Layout
 
 SCHEMA_VERSION: Final = 2  # 2: train, epochs_to_90_percent, top5_accuracy, brier, activation_bytes, deterministic
 
@@ -22,6 +23,7 @@ class Part(BaseModel):
 class ModelPart(Part):
     """`definition` is :func:`zoo.registry.fingerprint.definition`; `macs` are of one image's forward pass: FLOPs / 2.
 
+    `layout` is the memory layout that the registry asks for; older results lack it, the clock chose theirs.
     `activation_bytes` is what autograd keeps of one image from forward to backward, in the run's precision.
     `notes` says what was done to stem, norms and weights as the model was built (:mod:`zoo.builder.notes`).
     """
@@ -29,6 +31,7 @@ class ModelPart(Part):
     name: str
     label: str
     norm: str | None
+    layout: Layout | None = None
     definition: dict[str, Any]
     parameters: int
     trainable_parameters: int
@@ -153,7 +156,7 @@ class SettingsPart(Part):
     """What cannot change accuracy, beyond the last bits: recorded beside the recipe."""
 
     device: str
-    layout: Literal["nchw", "channels_last"]
+    layout: Layout
     compiled: bool
     executor: Literal["batched", "albumentations"]
     workers: int

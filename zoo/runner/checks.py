@@ -50,7 +50,8 @@ def check_models(models: Sequence[Model], inputs: Inputs) -> dict[str, list[str]
             check_weights(model.pretrained, recipe, inputs.dataset)
         module = build(model, classes)
         check_model(model, module, settings.device, settings.distributed)
-        try_on(model, module, inputs.shape, classes, smallest // settings.distributed.world_size)
+        share = smallest // settings.distributed.world_size
+        try_on(model, module, inputs.shape, classes, share, inputs.layout(model))
         notes_by_model[model.name] = notes.of(module)
     return notes_by_model
 

@@ -48,22 +48,21 @@ def check_identity(folder: RunFolder, model: Model, stored: dict[str, Any], want
             )
 
 
-def started_with(folder: RunFolder, name: str, value: object) -> ResultError:
-    """The error of a resume that would not repeat what an uninterrupted run does."""
-    return ResultError(
-        f"{folder.path}: was started with {name} {value}, which changes the last bits of a run; "
-        "go on with the same, or give ",
-        Option("restart"),
-    )
-
-
 def check_settings(folder: RunFolder, saved: Identity, wanted: Identity) -> None:
     """Raise :class:`zoo.errors.ResultError` when a resume would not repeat what an uninterrupted run does."""
-    for name in ("device", "executor", "compiled", "deterministic"):
-        if (setting := getattr(saved.settings, name)) != getattr(wanted.settings, name):
-            raise started_with(folder, name, setting)
-    if saved.processes != wanted.processes:
-        raise started_with(folder, "processes", saved.processes)
+    names = ("device", "layout", "executor", "compiled", "deterministic")
+    before, now = (
+        {name: getattr(identity.settings, name) for name in names} | {"processes": identity.processes}
+        for identity in (saved, wanted)
+    )
+    for name, setting in before.items():
+        if setting != now[name]:
+            raise ResultError(
+                f"{folder.path}: was started with {name} {setting}, which changes the last bits of a run; go on with ",
+                Option(name, setting) if isinstance(setting, str) else "the same",
+                ", or give ",
+                Option("restart"),
+            )
 
 
 def moved_since(saved: Identity, now: Identity) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import cached_property
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import torch
@@ -14,13 +14,11 @@ from zoo.data.augment.spec import parse
 from zoo.data.datasets import Dataset
 from zoo.data.loader import Augment, Batching, EvalLoader, TrainLoader, make_augment
 from zoo.data.split import stratified_holdout, stratified_subset
-from zoo.engine import memory_format
-from zoo.engine.environment import describe
 from zoo.engine.evaluate import EVAL_BATCH
 from zoo.engine.machine import fresh_compiler
-from zoo.engine.memory_format import Layout
 from zoo.errors import Option, RecipeError
 from zoo.recipes.recipe import Recipe
+from zoo.registry.entries import Layout
 from zoo.registry.model import Model
 from zoo.runner.settings import Settings
 from zoo.utils.seeding import derive
@@ -129,29 +127,6 @@ class Inputs:
             channels_last=layout == "channels_last",
         )
 
-    def layout(self, model: nn.Module, definition: dict[str, Any]) -> Layout:
-        """The memory layout for `model`, built by `definition`: as asked for, or the faster one here, remembered.
-
-        Raises :class:`zoo.errors.MachineError` when the user cache cannot be written.
-        """
-        settings = self.settings
-        if settings.layout != "auto":
-            return settings.layout
-        if settings.deterministic:
-            return "channels_last"  # the clock decides nothing
-        layout = self._timed_layout(model, definition) if settings.distributed.is_main else "nchw"
-        return settings.distributed.broadcast(layout)  # the first process'
-
-    def _timed_layout(self, model: nn.Module, definition: dict[str, Any]) -> Layout:
-        recipe, device = self.recipe, self.settings.device
-        key = {
-            "definition": definition,
-            "precision": recipe.precision,
-            "batch_size": recipe.batch_size,
-            "optimizer": recipe.optimizer.name,
-            "image_shape": self.shape,
-            "environment": describe(device),
-        }
-        return memory_format.remembered_layout(
-            key, lambda: memory_format.choose_layout(model, recipe, device, self.shape)
-        )
+    def layout(self, model: Model) -> Layout:
+        """The memory layout for `model`: the settings', or what the registry asks for. The clock decides nothing."""
+        return self.settings.layout or model.layout

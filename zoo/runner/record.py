@@ -30,6 +30,7 @@ def describe_model(
         name=entry.name,
         label=entry.label,
         norm=entry.norm.name if entry.norm else None,
+        layout=entry.layout,
         definition=definition,
         parameters=parameters,
         trainable_parameters=trainable,

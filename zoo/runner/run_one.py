@@ -21,7 +21,7 @@ from zoo.results import schema
 from zoo.results.folder import RunFolder, save_predictions, save_result
 from zoo.results.history import epochs_to, save_history
 from zoo.results.run import Run
-from zoo.runner.identity import check_identity, check_settings, moved_since, started_with
+from zoo.runner.identity import check_identity, check_settings, moved_since
 from zoo.runner.inputs import Inputs
 from zoo.runner.record import describe_dataset, describe_model, describe_speed, metrics_of
 from zoo.runner.settings import machine_faults
@@ -96,13 +96,9 @@ def set_up(run: Run, inputs: Inputs, *, identity: dict[str, Any]) -> Ready:
         model_part = describe_model(run.model, model, identity["definition"], inputs)
 
     state = load_state(folder.state)
-    if state is None:
-        layout = inputs.layout(model, identity["definition"])
-    else:
+    if state is not None:
         check_identity(folder, run.model, state.identity.run, identity)
-        layout = state.identity.settings.layout  # an automatic choice is made once: a resumed run repeats it
-        if settings.layout not in ("auto", layout):
-            raise started_with(folder, "layout", layout)
+    layout = inputs.layout(run.model)
     model = model.to(memory_format=memory_format.LAYOUTS[layout])
     use_side_by_side(model, settings.device, recipe.precision, settings.compiled)
     loader = inputs.train_loader(layout, run.seed)

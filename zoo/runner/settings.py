@@ -11,6 +11,7 @@ import torch
 
 from zoo.data.loader import killed_worker
 from zoo.errors import MachineError, Option
+from zoo.registry.entries import Layout
 from zoo.utils.distributed import SINGLE_PROCESS, Distributed
 
 
@@ -18,11 +19,12 @@ from zoo.utils.distributed import SINGLE_PROCESS, Distributed
 class Settings:
     """What cannot change accuracy: where and how a run is computed. ``auto`` is resolved per machine and recorded.
 
-    `deterministic`: only algorithms that give the same bits each time, and a memory layout that no clock chooses.
+    `layout`: the memory layout of every model; None gives each the one that the registry asks for.
+    `deterministic`: only algorithms that give the same bits each time.
     """
 
     device: torch.device
-    layout: Literal["auto", "nchw", "channels_last"]
+    layout: Layout | None
     executor: Literal["auto", "batched", "albumentations"]
     workers: int
     compiled: bool

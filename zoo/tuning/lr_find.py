@@ -21,7 +21,6 @@ from zoo.engine.machine import configure_arithmetic
 from zoo.engine.optim import make_optimizer, set_lr
 from zoo.engine.step import TrainStep
 from zoo.errors import Option, RecipeError
-from zoo.registry.fingerprint import definition
 from zoo.registry.model import Model
 from zoo.runner.inputs import Inputs
 from zoo.runner.settings import machine_faults
@@ -86,7 +85,7 @@ def lr_find(
     recipe, settings, device = inputs.recipe, inputs.settings, inputs.settings.device
     configure_arithmetic(settings.deterministic)
     module = inputs.build(model, seed)
-    layout = inputs.layout(module, definition(model))
+    layout = inputs.layout(model)
     module = module.to(memory_format=memory_format.LAYOUTS[layout])
     use_side_by_side(module, device, recipe.precision, settings.compiled)
     loader = inputs.train_loader(layout, seed)

@@ -42,28 +42,6 @@ def write_atomic(path: Path, content: bytes | memoryview | Callable[[BinaryIO], 
         raise
 
 
-def write_first(path: Path, content: bytes) -> bytes:
-    """Put `content` at `path`, unless another process was first; what is there then, whole.
-
-    A file system without hard links cannot tell who was first: there the last one wins. Raises
-    :class:`MachineError` as :func:`write_atomic` does.
-    """
-    own = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
-    write_atomic(own, content)
-    try:
-        os.link(own, path)
-    except FileExistsError:
-        try:
-            return path.read_bytes()
-        except OSError as problem:
-            raise _cannot_write(path, problem) from problem
-    except OSError:
-        write_atomic(path, content)
-    finally:
-        own.unlink()
-    return content
-
-
 @contextlib.contextmanager
 def lock(folder: Path) -> Iterator[None]:
     """Hold `folder` against other zoo processes; the system lets go when the process ends, however it ends.
