@@ -1,0 +1,102 @@
+"""The verdict: what it promises of p-values, intervals, families, and rates."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from zoo.comparison.verdict import ALPHA, MIN_SEEDS, Sample, Verdict, judge, variance_of_flips
+
+sys.path.append(str(Path(__file__).parents[2] / "benchmarks"))
+import verdicts as simulation
+
+FLOOR = variance_of_flips(10_000)
+
+
+def samples(random: np.random.Generator, sizes: list[int], shift: float = 0.0, spread: float = 0.0049) -> list[Sample]:
+    """One sample of each of `sizes`, whose true means differ by up to `shift`."""
+    return [Sample(tuple(0.9 + shift * random.random() + spread * random.normal(size=n)), FLOOR) for n in sizes]
+
+
+def test_an_interval_excludes_zero_exactly_where_p_is_small() -> None:
+    random, differing = np.random.default_rng(0), 0
+    for _ in range(300):
+        sizes = random.integers(MIN_SEEDS, 9, random.integers(2, 14)).tolist()
+        baseline, *rows = samples(random, sizes, shift=0.03, spread=float(random.choice([0.0005, 0.005, 0.02])))
+        for test in judge(baseline, rows):
+            low, high = test.interval
+            assert low < test.difference < high
+            assert (low > 0 or high < 0) == (test.p_value < ALPHA) == test.differs
+            assert 0 <= test.p_value <= 1
+            differing += test.differs
+    assert 100 < differing < 2000
+
+
+def test_the_same_accuracies_give_the_same_bits_in_any_order() -> None:
+    baseline, *rows = samples(np.random.default_rng(1), [3, 3, 4, 5, 3], shift=0.02)
+    tests = judge(baseline, rows)
+    for order in itertools.permutations(range(len(rows))):
+        again = judge(baseline, [rows[index] for index in order])
+        for index, test in zip(order, again, strict=True):
+            assert test.p_value == pytest.approx(tests[index].p_value, abs=1e-12)
+            assert test.interval == pytest.approx(tests[index].interval, abs=1e-12)
+
+
+def test_spreads_below_that_of_flipping_images_count_as_that() -> None:
+    alike = Sample((0.9, 0.9, 0.9), FLOOR)
+    (test,) = judge(alike, [Sample((0.9004, 0.9004, 0.9004), FLOOR)])
+    assert not test.differs  # 0.04 points without any spread: four images
+    assert test.detectable > 2 * math.sqrt(FLOOR)
+    assert variance_of_flips(10_000) == pytest.approx(0.0021**2, rel=1e-3)
+    assert variance_of_flips(1_000) == pytest.approx(10 * variance_of_flips(10_000))
+
+
+@pytest.mark.parametrize(("seeds", "models"), [(3, 2), (3, 13), (5, 4), (10, 4)])
+def test_the_detectable_difference_is_found_in_four_of_five_tables(seeds: int, models: int) -> None:
+    random, tables = np.random.default_rng(2), 300
+
+    def first(shift: float) -> Verdict:
+        baseline, row, *others = samples(random, [seeds] * models)
+        moved = Sample(tuple(accuracy + shift for accuracy in row.accuracies), FLOOR)
+        return judge(baseline, [moved, *others])[0]
+
+    detectable = float(np.mean([first(0).detectable for _ in range(100)]))
+    found = sum(first(detectable).differs for _ in range(tables)) / tables
+    assert 0.7 < found < 0.9
+
+
+def test_verdicts_in_words() -> None:
+    many = tuple(0.9 + 0.0001 * index for index in range(10))
+    equal, better = Sample(many, FLOOR), Sample(tuple(value + 0.03 for value in many), FLOOR)
+    unclear = Sample((0.89, 0.905, 0.9), FLOOR)
+    words = [test.words(0.01) for test in judge(Sample(many, FLOOR), [equal, better, unclear])]
+    assert words == ["equal within 1 points", "better", "not significant (n=3)"]
+
+
+@pytest.mark.parametrize("noise", simulation.NOISE)
+def test_false_verdicts_are_as_rare_as_the_simulation_says(noise: str) -> None:
+    """A sample of the simulation: every kind of noise at a fixed number of seeds, and looking after every seed."""
+    chosen = [
+        cell for cell in simulation.cells()
+        if cell.noise == noise and not cell.power and cell.models == 5 and (cell.seeds == "3" or "every" in cell.what)
+    ]  # fmt: skip
+    assert len(chosen) == 2
+    for cell in chosen:
+        assert simulation.simulate(cell, 150).holds
+
+
+def test_true_differences_are_found() -> None:
+    for cell in simulation.cells():
+        if cell.power and cell.bound:
+            assert simulation.simulate(cell, 60).holds
+
+
+@pytest.mark.slow
+def test_the_whole_simulation_holds(capsys: pytest.CaptureFixture[str]) -> None:
+    assert simulation.main([]) == 0
+    assert "0 beyond their bounds" in capsys.readouterr().out
