@@ -155,10 +155,8 @@ def main(arguments: list[str] | None = None) -> int:
             sign = ">=" if cell.power else "<="
             what = f"{cell.what} {100 * cell.points:g} points" if cell.power else cell.what
             of = f"{cell.noise:<16} {cell.models:>2} models, {cell.seeds:>10} seeds"
-            print(
-                f"{what:<36} {of}: {100 * rate.share:6.2f} % ({sign} {100 * cell.bound:g}){'' if rate.holds else '  FAILS'}",
-                flush=True,
-            )
+            failure = "" if rate.holds else "  FAILS"
+            print(f"{what:<36} {of}: {100 * rate.share:6.2f} % ({sign} {100 * cell.bound:g}){failure}", flush=True)
     failed = sum(not rate.holds for rate in rates)
     print(f"{len(rates)} cells of {options.tables} tables: {failed} beyond their bounds")
     if options.json:
