@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, SupportsIndex, overload
@@ -114,19 +114,21 @@ def compare(
     mixed: bool = False,
     tuned: bool = False,
     seconds_to: float | None = None,
+    margin: float | None = None,
 ) -> Comparison:
     """The stored runs under `runs` as ``zoo compare`` shows them: one group per data set and recipe, one row per model.
 
-    `baseline` tests every other model against that one, paired by seed. `dataset`, `recipe` and `model` choose as in
-    :func:`load_results`. `tuned` shows only runs of recipes that ``zoo tune`` made for their model, one group per
-    budget. `mixed` and `seconds_to` (an accuracy, 0 to 1) are those of :func:`zoo.comparison.groups.compare`.
+    `baseline` tests every other model against that one. `dataset` and `recipe` choose as in :func:`load_results`;
+    `model` hides other rows, whose seeds still count in the tests. `tuned` shows only runs of recipes that ``zoo tune``
+    made for their model, one group per budget. `mixed`, `seconds_to` (an accuracy, 0 to 1) and `margin` (of accuracy)
+    are those of :func:`zoo.comparison.groups.compare`.
 
     Raises :class:`zoo.errors.ResultError` for no or damaged runs, for `baseline` or `tuned` with `mixed`, and for a
     `seconds_to` that is no accuracy. Raises :class:`zoo.errors.UnknownNameError` for a choice or baseline that no run
     meets, and otherwise as :func:`zoo.comparison.groups.compare`.
     """
     from zoo.comparison.groups import compare as group
-    from zoo.comparison.groups import is_tuned
+    from zoo.comparison.groups import is_tuned, only
 
     if seconds_to is not None and not 0 < seconds_to <= 1:
         raise ResultError(f"seconds_to {seconds_to}: is an accuracy, above 0 and at most 1; 80 % is 0.8")
@@ -134,8 +136,10 @@ def compare(
         raise ResultError("baseline cannot go with mixed: a test between unlike runs says nothing of models")
     if mixed and tuned:
         raise ResultError("tuned cannot go with mixed: it shows what was tuned under one budget")
-    stored = read_runs(runs, dataset, recipe, model)
-    groups = Comparison(group(stored, baseline, mixed=mixed, tuned=tuned, seconds_to=seconds_to))
+    stored = read_runs(runs, dataset, recipe)
+    shown = _shown(stored, model)
+    tables = group(stored, baseline, mixed=mixed, tuned=tuned, seconds_to=seconds_to, margin=margin)
+    groups = Comparison(only(tables, shown))
     if tuned and (others := sum(not is_tuned(run.result) for run in stored)):
         groups.left_out = f"left out: {others} runs under recipes that were not tuned for their model"
     return groups
@@ -159,14 +163,18 @@ def read_runs(
     stored = _chosen(stored, "data set", dataset, [(run.result.dataset.name,) for run in stored])
     recipes = [(run.result.recipe.name, run.result.recipe.slug) for run in stored]
     stored = _chosen(stored, "recipe", recipe, recipes)
+    shown = _shown(stored, model)
+    return [run for run in stored if shown(run.result.model.name)]
+
+
+def _shown(stored: Sequence[Stored], model: str | Sequence[str]) -> Callable[[str], bool]:
+    """Whether a name is of the patterns `model`, each of which some of `stored` meets; of none, every name is."""
     patterns = [model] if isinstance(model, str) else list(model)
-    if patterns:
-        names = {run.result.model.name for run in stored}
-        for pattern in patterns:
-            if not any(fnmatch(name, pattern) for name in names):
-                raise unknown("model pattern", pattern, names, "the stored runs")
-        stored = [run for run in stored if any(fnmatch(run.result.model.name, pattern) for pattern in patterns)]
-    return stored
+    names = {run.result.model.name for run in stored}
+    for pattern in patterns:
+        if not any(fnmatch(name, pattern) for name in names):
+            raise unknown("model pattern", pattern, names, "the stored runs")
+    return lambda name: not patterns or any(fnmatch(name, pattern) for pattern in patterns)
 
 
 def _chosen(stored: list[Stored], kind: str, choice: str | None, names: Sequence[tuple[str, ...]]) -> list[Stored]:

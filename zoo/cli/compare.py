@@ -12,6 +12,10 @@ from zoo.utils.gcpause import paused_gc
 @options.table_format
 @options.selection_options
 @options.baseline
+@click.option(
+    "--margin", type=click.FloatRange(0, 100, min_open=True), metavar="POINTS",
+    help="Models that differ by less, with the certainty of a verdict, are equal.  [default: 1]",
+)  # fmt: skip
 @click.option("--power", is_flag=True, help="Say how many seeds a difference from the --baseline needs to be found.")
 @click.option("--allow-mixed", is_flag=True, help="One table of unlike runs, with columns for all that differs.")
 @click.option("--tuned", is_flag=True, help="Only runs of tuned recipes, one table per budget of `zoo tune`.")
@@ -28,6 +32,7 @@ def compare(
     selection: options.Selection,
     style: str,
     baseline: str | None,
+    margin: float | None,
     power: bool,
     allow_mixed: bool,
     tuned: bool,
@@ -57,17 +62,17 @@ def compare(
         mixed=allow_mixed,
         tuned=tuned,
         seconds_to=None if seconds_to is None else seconds_to / 100,
+        margin=None if margin is None else margin / 100,
     )
     if groups.left_out:
         click.echo(groups.left_out, err=True)
     if power:
         from zoo.comparison.power import needs, too_few
         from zoo.render.power import render_power
-        from zoo.utils.stats import MIN_SEEDS
 
         click.echo(render_power(needs(groups), style), nl=False)
         if missing := too_few(groups):
-            click.echo(f"left out, below {MIN_SEEDS} common seeds: {', '.join(missing)}", err=True)
+            click.echo(f"left out: {', '.join(missing)}", err=True)
     else:
         from zoo.render.comparison import render
 

@@ -81,7 +81,7 @@ data_dir = click.option(
     "--data-dir", metavar="DIR", help="Where data sets are; only there.  [default: $ZOO_DATA, then the user cache]"
 )
 device = click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
-baseline = click.option("--baseline", metavar="MODEL", help="Test every other model against this one, paired by seed.")
+baseline = click.option("--baseline", metavar="MODEL", help="Test every other model against this one.")
 table_format = formats("text", "markdown", "csv", "latex", "json")
 run_argument = click.argument("run", metavar="RUN", type=click.Path(path_type=Path))
 runs_argument = click.argument("runs", nargs=-1, type=click.Path(path_type=Path))

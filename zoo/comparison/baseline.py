@@ -1,14 +1,18 @@
-"""Every model of one table against a baseline: paired by seed, or by image where only one seed is common."""
+"""Every model of one table against a baseline: by seeds, or by images where each has one seed."""
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
+from zoo.comparison.verdict import MIN_SEEDS, Sample, Verdict, judge, variance_of_flips
 from zoo.errors import Option, ResultError
 from zoo.results.folder import Tested, load_predictions
 from zoo.results.schema import Finished
-from zoo.utils.stats import Paired, holm, paired_difference, paired_images, verdict
+from zoo.utils.stats import ALPHA, images_p_value
 
 Seeds = Mapping[int, Tested]  # the finished runs of one row of a table
 FINEST = 1e-4  # the step of a share of 10,000 images; taken for metrics that have none of their own
@@ -27,10 +31,7 @@ class Metric:
 
 @dataclass(frozen=True)
 class Shift:
-    """A metric of quality minus the baseline's: mean over common seeds, 95 % interval, p-value of the paired t-test.
-
-    The p-value is corrected by Holm over the rows of the table.
-    """
+    """A metric of quality minus the baseline's, by the tests of the accuracy, corrected for rows and metrics."""
 
     difference: float
     interval: tuple[float, float]
@@ -39,20 +40,19 @@ class Shift:
 
 @dataclass(frozen=True)
 class Difference:
-    """Accuracy minus the baseline's: mean, 95 % interval, p-value corrected by Holm over the table.
+    """Accuracy minus the baseline's. `seeds`: the fewer of the two; `family`: the rows that were tested together.
 
-    `method`: ``paired t`` over `pairs` common seeds, whose differences have the standard deviation `spread`; or
-    ``mcnemar`` over the test images where one seed is common, which tells two trained networks apart and not two
-    models; None where neither can be done. `quality`: other metrics, by name, where two seeds or more are common.
+    A verdict needs :data:`zoo.comparison.verdict.MIN_SEEDS` seeds of both, none of which diverged. Only such rows have
+    `interval`, `p_value` and `detectable` (see :class:`zoo.comparison.verdict.Verdict`), and `quality`, other metrics.
     """
 
     baseline: str
-    pairs: int
-    method: str | None
+    seeds: int
+    family: int
     difference: float | None
     interval: tuple[float, float] | None
-    spread: float | None
     p_value: float | None
+    detectable: float | None
     verdict: str
     quality: dict[str, Shift]
 
@@ -62,78 +62,104 @@ def differences(
     base: Seeds,
     others: Sequence[Seeds],
     diverged: Sequence[bool],
-    images: int,
     quality: Mapping[str, Metric],
+    margin: float,
 ) -> list[Difference]:
-    """One :class:`Difference` from `base` for each of `others`; `images` is the size of the test set.
+    """One :class:`Difference` from `base` for each of `others`.
 
-    A row of which a seed `diverged`, or one of the baseline, gets its metrics of `quality` and no verdict.
+    A row of which a seed `diverged`, or one of the baseline, gets no verdict. `quality`: other metrics, by name.
+    `margin`: the difference in accuracy below which models count as equal.
     Raises :class:`ResultError` for predictions that are damaged or of other images.
     """
-    paired = [_paired(other, base, images) for other in others]
-    corrected = _corrected(paired)
-    shifts = {name: _shifts(base, others, metric) for name, metric in quality.items()}
+    enough = len(base) >= MIN_SEEDS
+    complete = [
+        index for index, other in enumerate(others) if enough and len(other) >= MIN_SEEDS and not diverged[index]
+    ]
+    verdicts: dict[int, Verdict] = {}
+    shifts: dict[str, dict[int, Shift]] = {}
+    if complete:
+        samples = [_accuracies(seeds) for seeds in (base, *(others[index] for index in complete))]
+        verdicts = dict(zip(complete, judge(samples[0], samples[1:]), strict=True))
+        columns = len(quality) + 1  # all of them are tested, and the accuracy
+        shifts = {name: _shifts(base, others, complete, metric, columns) for name, metric in quality.items()}
     rows = []
-    for index, (pair, other) in enumerate(zip(paired, others, strict=True)):
-        pairs = len(base.keys() & other.keys())
-        seeds = min(len(base), len(other))
+    for index, other in enumerate(others):
+        verdict = verdicts.get(index)
         rows.append(
             Difference(
                 baseline=baseline,
-                pairs=pairs,
-                method=None if pair is None else "mcnemar" if pairs == 1 else "paired t",
-                difference=pair.difference if pair else None,
-                interval=pair.interval if pair else None,
-                spread=pair.spread if pair else None,
-                p_value=corrected.get(index),
-                verdict="a seed diverged" if diverged[index] else verdict(pair, corrected.get(index), seeds),
+                seeds=min(len(base), len(other)),
+                family=len(complete),
+                difference=_mean(other) - _mean(base) if base and other else None,
+                interval=verdict.interval if verdict else None,
+                p_value=verdict.p_value if verdict else None,
+                detectable=verdict.detectable if verdict else None,
+                verdict=verdict.words(margin) if verdict else _why_not(base, other, diverged[index]),
                 quality={name: by_row[index] for name, by_row in shifts.items() if index in by_row},
             )
         )
     return rows
 
 
-def _shifts(base: Seeds, others: Sequence[Seeds], metric: Metric) -> dict[int, Shift]:
+def _mean(seeds: Seeds) -> float:
+    return statistics.fmean(run.result.test.accuracy for run in seeds.values())
+
+
+def _accuracies(seeds: Seeds) -> Sample:
+    """The accuracies of a row, with the variance of independent flips: of its own images where they are stored."""
+    images = next(iter(seeds.values())).result.test.images
+    stored = [run for run in seeds.values() if run.folder.predictions.is_file()][:2]
+    floor = variance_of_flips(images)
+    if len(stored) == 2:
+        first, second = (_correct(run) for run in stored)
+        floor = variance_of_flips(images, max(1, int((first != second).sum())) / images)
+    return Sample(tuple(run.result.test.accuracy for run in seeds.values()), floor)
+
+
+def _shifts(
+    base: Seeds, others: Sequence[Seeds], complete: Sequence[int], metric: Metric, columns: int
+) -> dict[int, Shift]:
     """By the number of the other: what `metric` differs by from the baseline's."""
 
-    def measured(seeds: Seeds) -> dict[int, float]:
-        return {seed: share for seed, run in seeds.items() if (share := metric.read(run.result)) is not None}
+    def sample(seeds: Seeds) -> Sample | None:
+        numbers = [metric.read(run.result) for run in seeds.values()]
+        step = max(metric.step(run.result) for run in seeds.values())
+        present = tuple(number for number in numbers if number is not None)
+        return Sample(present, step**2 / 12) if len(present) == len(numbers) else None
 
-    theirs = measured(base)
-    step = max((metric.step(base[seed].result) for seed in theirs), default=FINEST)
-    paired = [paired_difference(measured(other), theirs, step) for other in others]
-    corrected = _corrected(paired)
-    return {i: Shift(pair.difference, pair.interval, corrected[i]) for i, pair in enumerate(paired) if pair}
-
-
-def _corrected(paired: Sequence[Paired | None]) -> dict[int, float]:
-    """The p-values of those that were tested, by their number, corrected by Holm."""
-    tested = {index: pair.p_value for index, pair in enumerate(paired) if pair is not None}
-    return dict(zip(tested, holm(list(tested.values())), strict=True))
-
-
-def _paired(ours: Seeds, theirs: Seeds, images: int) -> Paired | None:
-    common = ours.keys() & theirs.keys()
-    if len(common) == 1:
-        (seed,) = common
-        return _by_image(ours[seed], theirs[seed])
-    mine, other = ({seed: run.result.test.accuracy for seed, run in side.items()} for side in (ours, theirs))
-    return paired_difference(mine, other, 1 / images)
+    theirs = sample(base)
+    rows = {index: row for index in complete if (row := sample(others[index]))}
+    if theirs is None or not rows:
+        return {}
+    verdicts = judge(theirs, list(rows.values()), columns)
+    return {
+        index: Shift(verdict.difference, verdict.interval, verdict.p_value)
+        for index, verdict in zip(rows, verdicts, strict=True)
+    }
 
 
-def _by_image(ours: Tested, theirs: Tested) -> Paired | None:
-    """None where one of the runs has no predictions stored beside its result."""
-    if not (ours.folder.predictions.is_file() and theirs.folder.predictions.is_file()):
-        return None
-    mine, other = load_predictions(ours.folder.predictions), load_predictions(theirs.folder.predictions)
-    for run, predictions in ((ours, mine), (theirs, other)):
-        if int((predictions["label"] == predictions["predicted"]).sum()) != run.result.test.correct:
-            raise ResultError(
-                f"{run.folder.predictions}: is not of the run in {run.folder.result}; give ",
-                Option("restart"),
-                " to run it again",
-            )
-    if mine["label"].tolist() != other["label"].tolist():
-        raise ResultError(f"{ours.folder.predictions} and {theirs.folder.predictions} are of other images")
-    right, wrong = mine["label"] == mine["predicted"], other["label"] == other["predicted"]
-    return paired_images(int((right & ~wrong).sum()), int((~right & wrong).sum()), len(right))
+def _why_not(base: Seeds, other: Seeds, diverged: bool) -> str:
+    """In words, why a row has no verdict; of one seed each, whether the two networks differ."""
+    if diverged:
+        return "a seed diverged"
+    needs = f"needs {MIN_SEEDS} seeds"
+    if len(base) == len(other) == 1:
+        (ours,), (theirs,) = other.values(), base.values()
+        if ours.folder.predictions.is_file() and theirs.folder.predictions.is_file():
+            mine, its = _correct(ours), _correct(theirs)
+            if images_p_value(int((mine & ~its).sum()), int((its & ~mine).sum())) < ALPHA:
+                return f"these two runs differ; {needs}"
+    return needs
+
+
+def _correct(run: Tested) -> np.ndarray:
+    """For each test image whether it was classified right."""
+    predictions = load_predictions(run.folder.predictions)
+    correct: np.ndarray = np.equal(predictions["label"], predictions["predicted"])
+    if int(correct.sum()) != run.result.test.correct or len(correct) != run.result.test.images:
+        raise ResultError(
+            f"{run.folder.predictions}: is not of the run in {run.folder.result}; give ",
+            Option("restart"),
+            " to run it again",
+        )
+    return correct

@@ -5,12 +5,13 @@ from __future__ import annotations
 import itertools
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from zoo.comparison.baseline import differences
 from zoo.comparison.row import QUALITY, Row, row_of
+from zoo.comparison.verdict import MARGIN
 from zoo.errors import ResultError, unknown
 from zoo.recipes.diff import flatten
 from zoo.recipes.recipe import slug_of
@@ -71,12 +72,14 @@ def compare(
     tuned: bool = False,
     once_each: bool = False,
     seconds_to: float | None = None,
+    margin: float | None = None,
 ) -> list[Group]:
     """Group `runs` and sort each group's rows by accuracy, best first, models of which a seed diverged last.
 
     `mixed` puts all into one group, each row with what it was made with. `tuned` leaves out all but the runs that
     :func:`is_tuned` and groups them by data set, the recipe that was tuned and the budget. `seconds_to` is an accuracy,
-    0 to 1. Copies of one result count once.
+    0 to 1. `margin` is the difference in accuracy within which models count as equal, else
+    :data:`zoo.comparison.verdict.MARGIN`. Copies of one result count once.
 
     A row has a model's seeds on all machines, and the speeds of the one that most of them ran on. Where a seed ran on
     several, each machine has a row, or, with `once_each`, that is an error.
@@ -85,6 +88,7 @@ def compare(
     predictions or histories, and where no run is tuned but should be, and :class:`zoo.errors.UnknownNameError` when no
     group has the model `baseline`.
     """
+    margin = MARGIN if margin is None else margin
     groups: dict[tuple[str, str], list[_Run]] = defaultdict(list)
     for run in _once((run for run in runs if not tuned or is_tuned(run.result)), once_each):
         experiment = json.dumps(_budget(run.result), sort_keys=True) if tuned else run.result.recipe.fingerprint
@@ -100,7 +104,19 @@ def compare(
             raise unknown(
                 "baseline", baseline, names, "the compared results", f"there are: {', '.join(dict.fromkeys(names))}"
             )
-    return [_group(runs, baseline, seconds_to, _budget(runs[0].result) if tuned else None) for runs in members]
+    return [_group(runs, baseline, seconds_to, margin, _budget(runs[0].result) if tuned else None) for runs in members]
+
+
+def only(groups: Iterable[Group], shown: Callable[[str], bool]) -> list[Group]:
+    """`groups` with the rows whose model is `shown`, and the machines of these. What the rows say stays as it is."""
+    kept = []
+    for group in groups:
+        rows = [row for row in group.rows if shown(row.model)]
+        machines = {
+            letter: words for letter, words in group.machines.items() if letter in {row.machine for row in rows}
+        }
+        kept += [replace(group, rows=rows, machines=machines)] if rows else []
+    return kept
 
 
 def is_tuned(result: Result) -> bool:
@@ -180,13 +196,13 @@ def _group_name(result: Result) -> tuple[str, ...]:
 
 
 def _group(
-    runs: Sequence[_Run], baseline: str | None, seconds_to: float | None, budget: dict[str, Any] | None
+    runs: Sequence[_Run], baseline: str | None, seconds_to: float | None, margin: float, budget: dict[str, Any] | None
 ) -> Group:
     first = runs[0].result
     letters: dict[str, str] = {}
     rows = _rows(runs, letters, seconds_to, budget)
     if baseline is not None and any(row.model == baseline for row in rows):
-        rows = _against(rows, baseline, first)
+        rows = _against(rows, baseline, first, margin)
     return Group(
         dataset=first.dataset.name,
         dataset_fingerprint=first.dataset.fingerprint,
@@ -237,7 +253,7 @@ def _ranked(rows: Iterable[Row]) -> list[Row]:
     return sorted(rows, key=lambda row: (bool(row.diverged), 1.0 if row.accuracy is None else -row.accuracy, row.model))
 
 
-def _against(rows: list[Row], baseline: str, first: Result) -> list[Row]:
+def _against(rows: list[Row], baseline: str, first: Result, margin: float) -> list[Row]:
     """`rows`, the others than the baseline's with their difference from it."""
     bases = [row for row in rows if row.model == baseline]
     if len(bases) > 1:
@@ -251,8 +267,8 @@ def _against(rows: list[Row], baseline: str, first: Result) -> list[Row]:
         bases[0].tested,
         [row.tested for row in others],
         [bool(row.diverged or bases[0].diverged) for row in others],
-        first.dataset.test_images,
         QUALITY,
+        margin,
     )
     return bases + [replace(row, against=shift) for row, shift in zip(others, shifts, strict=True)]
 

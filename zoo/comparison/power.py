@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from zoo.comparison.groups import Group
+from zoo.comparison.row import Row
+from zoo.comparison.verdict import MIN_SEEDS, seeds_needed
 from zoo.errors import Option, ResultError
-from zoo.utils.stats import ALPHA, MIN_SEEDS, seeds_needed, spread_interval
+from zoo.utils.stats import spread_interval
 
-POWER = 0.8
 POINTS = (0.1, 0.2, 0.5, 1.0, 2.0)
 
 
 @dataclass(frozen=True)
 class Need:
-    """Of one model against the baseline: `spread` is the standard deviation of the paired differences of accuracy.
+    """Of one table: `spread` is the standard deviation of a model's seeds, pooled over its `rows` and the baseline.
 
-    `seeds` maps a true difference, in points of accuracy, to the number of seeds that finds it with probability
-    :data:`POWER`, at the level that Holm leaves the smallest of the table's `tests` p-values. `budget` is the group's.
+    `seeds` maps a true difference, in points of accuracy, to the seeds of each model that find it with probability
+    :data:`zoo.comparison.verdict.POWER`, if the spread is the upper end of `spread_interval` (95 %). `budget` is the
+    group's.
     """
 
     dataset: str
@@ -28,58 +31,63 @@ class Need:
     budget: dict[str, Any] | None
     selection: str
     baseline: str
-    model: str
-    pairs: int
-    tests: int
+    rows: int
     spread: float
     spread_interval: tuple[float, float]
     seeds: dict[float, int]
 
 
 def needs(groups: Sequence[Group], points: Sequence[float] = POINTS) -> list[Need]:
-    """One :class:`Need` for each row that has at least :data:`MIN_SEEDS` seeds in common with its table's baseline.
+    """One :class:`Need` for each table of which some rows and the baseline have seeds enough for a verdict.
 
-    With fewer the spread is as good as unknown. Raises :class:`ResultError` where no row has so many.
+    With fewer the spread is as good as unknown. Raises :class:`ResultError` where no table has.
     """
     needed = []
     for group in groups:
-        tests = sum(row.against is not None and row.against.p_value is not None for row in group.rows)
-        for row in group.rows:
-            if row.against is None or row.against.spread is None or row.against.pairs < MIN_SEEDS:
-                continue
-            spread = row.against.spread
-            needed.append(
-                Need(
-                    dataset=group.dataset,
-                    dataset_fingerprint=group.dataset_fingerprint,
-                    recipe=group.slug,
-                    budget=group.budget,
-                    selection=row.selection,
-                    baseline=row.against.baseline,
-                    model=row.model,
-                    pairs=row.against.pairs,
-                    tests=tests,
-                    spread=spread,
-                    spread_interval=spread_interval(spread, row.against.pairs),
-                    seeds={size: seeds_needed(size / 100, spread, ALPHA / tests, POWER) for size in points},
-                )
+        tested = [row for row in group.rows if row.against and row.against.p_value is not None]
+        base = next((row for row in group.rows if row.against is None), None)
+        if base is None or not tested:
+            continue
+        squares, freedom = map(sum, zip(*map(_squares, [base, *tested]), strict=True))
+        spread = math.sqrt(squares / freedom)
+        interval = spread_interval(spread, freedom + 1)
+        needed.append(
+            Need(
+                dataset=group.dataset,
+                dataset_fingerprint=group.dataset_fingerprint,
+                recipe=group.slug,
+                budget=group.budget,
+                selection=group.selection,
+                baseline=base.model,
+                rows=len(tested),
+                spread=spread,
+                spread_interval=interval,
+                seeds={size: seeds_needed(size / 100, interval[1], len(tested)) for size in points},
             )
+        )
     if not needed:
         raise ResultError(
             Option("power"),
-            f": no model has {MIN_SEEDS} seeds in common with the baseline, so that next to nothing is known of "
-            "the spread; run `zoo bench` with ",
+            f": no model and its baseline have {MIN_SEEDS} seeds each, so that next to nothing is known of the spread; "
+            "run `zoo bench` with ",
             Option("seeds", str(MIN_SEEDS)),
             " or more",
         )
     return needed
 
 
+def _squares(row: Row) -> tuple[float, int]:
+    """The sum of squared deviations of a row's accuracies from their mean, and its degrees of freedom."""
+    numbers = [run.result.test.accuracy for run in row.tested.values()]
+    mean = math.fsum(numbers) / len(numbers)
+    return math.fsum((number - mean) ** 2 for number in numbers), len(numbers) - 1
+
+
 def too_few(groups: Sequence[Group]) -> list[str]:
     """The rows that :func:`needs` leaves out, in words."""
     return [
-        f"{row.model} under {group.slug} ({row.against.pairs} common seed{'s' * (row.against.pairs != 1)})"
+        f"{row.model} under {group.slug} ({row.against.verdict})"
         for group in groups
         for row in group.rows
-        if row.against and row.against.pairs < MIN_SEEDS
+        if row.against and row.against.p_value is None
     ]

@@ -18,14 +18,15 @@ from dataclasses import dataclass
 from scipy import special
 
 from zoo.utils.dunnett import critical_value, step_down
+from zoo.utils.stats import ALPHA
 
-ALPHA = 0.05  # what the p-value of a verdict lies below
 MIN_SEEDS = 3  # fewer leave a row's own test one degree of freedom
 POOLED_LEVEL = 0.012
 OWN_LEVELS = {3: 0.03, 4: 0.012, 5: 0.006}  # by the larger number of seeds of the two
 OWN_LEVEL_LATER = 0.004
 FLIPS = 0.0882  # of the test images: those that two seeds of a committed CIFAR-10 model classify unlike, at least
 POWER = 0.8
+MARGIN = 0.01  # of accuracy: models that are closer count as equal, unless told otherwise
 
 
 @dataclass(frozen=True)
@@ -82,7 +83,7 @@ class Bound:
 class Verdict:
     """A row's mean accuracy minus the baseline's, 0.01 being one point. `seeds`: the fewer of the two.
 
-    :attr:`interval` excludes 0 exactly where `p_value` is below :data:`ALPHA`.
+    :attr:`interval` excludes 0 exactly where `p_value` is below 0.05.
     """
 
     difference: float
@@ -126,11 +127,11 @@ def variance_of_flips(images: int, flips: float = FLIPS) -> float:
     return flips / 2 / images
 
 
-def judge(baseline: Sample, rows: Sequence[Sample]) -> list[Verdict]:
+def judge(baseline: Sample, rows: Sequence[Sample], columns: int = 1) -> list[Verdict]:
     """Each of `rows` against `baseline`; all have :data:`MIN_SEEDS` seeds and more.
 
     The family of the correction is `rows`, and the pooled variance is theirs and the baseline's, weighted by degrees of
-    freedom.
+    freedom. `columns`: how many metrics are tested so; each is then tested at an equal part of the levels (Bonferroni).
     """
     if not rows:
         return []
@@ -142,29 +143,56 @@ def judge(baseline: Sample, rows: Sequence[Sample]) -> list[Verdict]:
     differences = [row.mean - baseline.mean for row in rows]
     ratios = [difference / error for difference, error in zip(differences, errors, strict=True)]
     corrected = step_down(ratios, sizes, count, freedom)
-    bounds = _critical_values(ratios, corrected, sizes, count, freedom)
+    bounds = _critical_values(ratios, corrected, sizes, count, freedom, POOLED_LEVEL / columns)
     tests = []
     for row, difference, error, p_pooled, critical in zip(rows, differences, errors, corrected, bounds, strict=True):
         own_error, own_freedom = _welch(row, baseline)
-        level = OWN_LEVELS.get(max(len(row.accuracies), count), OWN_LEVEL_LATER)
+        level = _own_level(max(len(row.accuracies), count)) / columns
         p_own = 2 * float(special.stdtr(own_freedom, -abs(difference) / own_error))
         own = Bound(own_error, own_freedom, float(special.stdtrit(own_freedom, 1 - level / 2)))
-        p_value = min(1.0, ALPHA * max(p_pooled / POOLED_LEVEL, p_own / level))
+        p_value = min(1.0, ALPHA * max(p_pooled * columns / POOLED_LEVEL, p_own / level))
         seeds = min(len(row.accuracies), count)
         tests.append(Verdict(difference, p_value, seeds, Bound(error, freedom, critical), own))
     return tests
 
 
+def seeds_needed(difference: float, spread: float, rows: int) -> int:
+    """The fewest seeds of each model with which a table of `rows` rows and a baseline finds a true `difference`.
+
+    It does so with a probability of :data:`POWER`, where all have the standard deviation `spread`.
+    """
+
+    def detectable(seeds: int) -> float:
+        error = spread * math.sqrt(2 / seeds)
+        own = float(special.stdtrit(2 * (seeds - 1), 1 - _own_level(seeds) / 2))
+        freedom = (rows + 1) * (seeds - 1)
+        pooled = critical_value((seeds,) * rows, seeds, freedom, POOLED_LEVEL)
+        return max(Bound(error, freedom, pooled).detectable, Bound(error, 2 * (seeds - 1), own).detectable)
+
+    high = MIN_SEEDS
+    while detectable(high) > difference:
+        high *= 2
+    low = max(MIN_SEEDS - 1, high // 2)  # too few, or one fewer than the least
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if detectable(middle) <= difference else (middle, high)
+    return high
+
+
+def _own_level(seeds: int) -> float:
+    return OWN_LEVELS.get(seeds, OWN_LEVEL_LATER)
+
+
 def _critical_values(
-    ratios: Sequence[float], corrected: Sequence[float], sizes: Sequence[int], baseline: int, freedom: int
+    ratios: Sequence[float], corrected: Sequence[float], sizes: Sequence[int], baseline: int, freedom: int, level: float
 ) -> list[float]:
     """For each row the bound of the step that decided about it: its own, or that of the first row that failed."""
     remaining, bound, failed = sorted(sizes), 0.0, False
     bounds = [0.0] * len(ratios)
     for row in sorted(range(len(ratios)), key=lambda row: -abs(ratios[row])):
         if not failed:
-            bound = critical_value(tuple(remaining), baseline, freedom, POOLED_LEVEL)
-            failed = corrected[row] >= POOLED_LEVEL
+            bound = critical_value(tuple(remaining), baseline, freedom, level)
+            failed = corrected[row] >= level
         bounds[row] = bound
         remaining.remove(sizes[row])
     return bounds

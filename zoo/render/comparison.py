@@ -8,12 +8,11 @@ from collections.abc import Sequence
 from zoo.comparison.baseline import Difference
 from zoo.comparison.groups import Group
 from zoo.comparison.row import QUALITY, Row
+from zoo.comparison.verdict import POWER
 from zoo.render.document import as_csv, as_json, document
-from zoo.render.marks import accuracy, half_width, interval_notes, number, p_value, selection_notes, test_mark
+from zoo.render.marks import accuracy, half_width, interval_notes, number, p_value, percent, selection_notes, test_mark
 from zoo.render.tuning import words_of
-from zoo.utils.stats import MIN_SEEDS
 
-MCNEMAR_MARK = "*"
 ELSEWHERE_MARK = "+"
 ELSEWHERE = f"Machine letter with {ELSEWHERE_MARK}: other seeds of that row ran elsewhere; its speeds leave them out."
 # The metrics of quality by their titles: name in a row, shape, and factor.
@@ -90,7 +89,8 @@ def _quality(row: Row) -> dict[str, str]:
 
 
 def _differences(row: Row) -> dict[str, str]:
-    return {title: _shift(row, name, shape, factor) for title, (name, shape, factor) in METRICS.items()}
+    found = {"found from": percent(row.against.detectable if row.against else None)}
+    return found | {title: _shift(row, name, shape, factor) for title, (name, shape, factor) in METRICS.items()}
 
 
 VIEWS = {"summary": _summary, "quality": _quality, "differences": _differences}
@@ -113,22 +113,21 @@ def diverged_of(row: Row) -> str:
 def _difference(row: Row) -> dict[str, str]:
     against = row.against
     if against is None:
-        return {"difference": "-", "p (Holm)": "-", "verdict": "baseline"}
-    shown = "-"
-    if against.difference is not None and against.interval is not None:
-        shown = f"{100 * against.difference:+.2f} {half_width(against.interval)}"
-        shown += MCNEMAR_MARK * (against.method == "mcnemar")
-    return {"difference": shown, "p (Holm)": p_value(against.p_value), "verdict": against.verdict}
+        return {"difference": "-", "p": "-", "verdict": "baseline"}
+    shown = number(against.difference, "{:+.2f}", 100)
+    if against.interval is not None:
+        shown += f" {half_width(against.interval)}"
+    return {"difference": shown, "p": p_value(against.p_value), "verdict": against.verdict}
 
 
 def _shift(row: Row, name: str, shape: str, factor: float) -> str:
-    """What a metric differs by from the baseline's; the p-value where there are seeds enough for a verdict."""
+    """What a metric differs by from the baseline's, with its p-value."""
     if row.against is None or name not in row.against.quality:
         return "-"
     shift = row.against.quality[name]
     signed = shape if "+" in shape else shape.replace(":", ":+")
     text = f"{signed.format(factor * shift.difference)} {half_width(shift.interval, shape, factor)}"
-    return f"{text} (p {p_value(shift.p_value)})" if row.against.pairs >= MIN_SEEDS else text
+    return f"{text} (p {p_value(shift.p_value)})"
 
 
 def plus_minus(row: Row, name: str, shape: str, factor: float = 1.0) -> str:
@@ -139,22 +138,7 @@ def plus_minus(row: Row, name: str, shape: str, factor: float = 1.0) -> str:
 def notes_of(group: Group, view: str) -> list[str]:
     """The lines below the table of `group` in this `view`."""
     notes = interval_notes({row.interval_kind for row in group.rows}, "seeds vary too, so no winner is claimed")
-    compared = [row.against for row in group.rows if row.against]
-    methods = {against.method for against in compared}
-    if compared:
-        how = ", paired by seed, with its 95 % interval (Student t)" if "paired t" in methods else ""
-        corrected = "; p corrected by Holm for the rows of this table" if methods - {None} else ""
-        notes.append(f"Difference: points from {compared[0].baseline}{how}{corrected}.")
-    if "mcnemar" in methods:
-        notes.append(
-            f"{MCNEMAR_MARK} One common seed: McNemar's exact test on the images that only one of the two got right, "
-            "Agresti and Min's interval; it tells two trained networks apart, not two models."
-        )
-    if view == "differences":
-        notes.append(
-            "The columns after the verdict: the figure minus the baseline's, in the same way, p by Holm within the "
-            f"column; no p below {MIN_SEEDS} common seeds."
-        )
+    notes += _test_notes(group, view)
     if group.mixed:
         notes.append(
             f"The last {len(group.rows[0].differs)} columns: all that the runs differ in besides model and seed."
@@ -178,6 +162,30 @@ def notes_of(group: Group, view: str) -> list[str]:
         notes += [f"Machine {letter}: {words}." for letter, words in group.machines.items()]
     elif view == "summary" or group.seconds_to is not None:
         notes += [f"Speeds on {words}." for words in group.machines.values()]
+    return notes
+
+
+def _test_notes(group: Group, view: str) -> list[str]:
+    """What differences, p-values and verdicts are, where the rows have any."""
+    compared = [row.against for row in group.rows if row.against]
+    if not compared:
+        return []
+    notes = [f"Difference: points from {compared[0].baseline}."]
+    tested = [against for against in compared if against.detectable is not None]
+    if tested:
+        rows = f"{tested[0].family} row{'s' * (tested[0].family != 1)}"
+        notes[0] = (
+            f"Difference: points from {compared[0].baseline} with its 95 % interval; interval and p are of Dunnett's "
+            f"and Welch's tests, corrected for {rows}."
+        )
+        found = max(against.detectable for against in tested if against.detectable is not None)
+        notes.append(f"A true difference of {percent(found)} points is found with a probability of {POWER:.0%}.")
+        if group.budget is not None:
+            notes.append("Verdicts are of these tuned values: tuning again could give others.")
+    if view == "differences":
+        notes.append(
+            "The columns after the verdict: the metric minus the baseline's, p corrected for all rows and metrics."
+        )
     return notes
 
 

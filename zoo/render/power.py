@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import json
-from collections import defaultdict
 from collections.abc import Sequence
 
-from zoo.comparison.power import POWER, Need
+from zoo.comparison.power import Need
+from zoo.comparison.verdict import MIN_SEEDS, POWER
 from zoo.render.document import as_csv, as_json, document
-from zoo.render.marks import ends, percent, selection_notes, test_mark
+from zoo.render.marks import ends, percent, selection_notes
 from zoo.render.tuning import words_of
-from zoo.utils.stats import ALPHA, MIN_SEEDS
 
 
 def render_power(needed: Sequence[Need], style: str) -> str:
@@ -21,30 +19,24 @@ def render_power(needed: Sequence[Need], style: str) -> str:
     if style == "csv":
         return as_csv([_flat(need) for need in needed])
     blocks = []
-    tables: dict[str, list[Need]] = defaultdict(list)
     for need in needed:
-        table = (need.dataset_fingerprint, need.recipe, need.budget, need.baseline)
-        tables[json.dumps(table, sort_keys=True)].append(need)
-    for members in tables.values():
-        first = members[0]
-        level = ALPHA / first.tests
         notes = [
-            f"Seeds (at least {MIN_SEEDS}) with which a paired t-test finds a true difference of so many points with "
-            f"probability {POWER:g}, at p < {level:.3g} ({ALPHA} over {first.tests} rows, Holm's first step).",
-            "Spread: standard deviation of the paired differences in points, with its 95 % interval.",
+            f"Seeds of each model (at least {MIN_SEEDS}) with which a table of so many rows finds a true difference of "
+            f"so many points with probability {POWER:g}.",
+            "Spread: standard deviation of a model's seeds in points, pooled over the table, with its 95 % interval; "
+            "the seeds are for its upper end.",
         ]
-        if first.budget:
-            notes.append(f"Each model with its own values, under the same budget: {words_of(first.budget)}")
-        notes += selection_notes(first.selection)
-        title = f"{first.dataset}, recipe {first.recipe}, against {first.baseline}"
-        blocks.append(document(title, [_cells(need) for need in members], notes, style))
+        if need.budget:
+            notes.append(f"Each model with its own values, under the same budget: {words_of(need.budget)}")
+        notes += selection_notes(need.selection)
+        title = f"{need.dataset}, recipe {need.recipe}, against {need.baseline}"
+        blocks.append(document(title, [_cells(need)], notes, style))
     return "\n".join(blocks)
 
 
 def _cells(need: Need) -> dict[str, str]:
     return {
-        "model": need.model + test_mark(need.selection),
-        "seeds now": str(need.pairs),
+        "rows": str(need.rows),
         "spread": f"{percent(need.spread)} ({ends(need.spread_interval)})",
         **{f"for {size:g}": f"{count:,}" for size, count in need.seeds.items()},
     }
