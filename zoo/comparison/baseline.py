@@ -40,14 +40,14 @@ class Shift:
 
 @dataclass(frozen=True)
 class Difference:
-    """Accuracy minus the baseline's. `seeds`: the fewer of the two; `family`: the rows that were tested together.
+    """Accuracy minus the baseline's. `n`: seeds, the fewer of the two; `family`: the rows that were tested together.
 
     A verdict needs :data:`zoo.comparison.verdict.MIN_SEEDS` seeds of both, none of which diverged. Only such rows have
     `interval`, `p_value` and `detectable` (see :class:`zoo.comparison.verdict.Verdict`), and `quality`, other metrics.
     """
 
     baseline: str
-    seeds: int
+    n: int
     family: int
     difference: float | None
     interval: tuple[float, float] | None
@@ -88,7 +88,7 @@ def differences(
         rows.append(
             Difference(
                 baseline=baseline,
-                seeds=min(len(base), len(other)),
+                n=min(len(base), len(other)),
                 family=len(complete),
                 difference=_mean(other) - _mean(base) if base and other else None,
                 interval=verdict.interval if verdict else None,
@@ -111,8 +111,8 @@ def _accuracies(seeds: Seeds) -> Sample:
     stored = [run for run in seeds.values() if run.folder.predictions.is_file()][:2]
     floor = variance_of_flips(images)
     if len(stored) == 2:
-        first, second = (_correct(run) for run in stored)
-        floor = variance_of_flips(images, max(1, int((first != second).sum())) / images)
+        ours, theirs = _correct(*stored)
+        floor = variance_of_flips(images, max(1, int((ours != theirs).sum())) / images)
     return Sample(tuple(run.result.test.accuracy for run in seeds.values()), floor)
 
 
@@ -146,20 +146,26 @@ def _why_not(base: Seeds, other: Seeds, diverged: bool) -> str:
     if len(base) == len(other) == 1:
         (ours,), (theirs,) = other.values(), base.values()
         if ours.folder.predictions.is_file() and theirs.folder.predictions.is_file():
-            mine, its = _correct(ours), _correct(theirs)
+            mine, its = _correct(ours, theirs)
             if images_p_value(int((mine & ~its).sum()), int((its & ~mine).sum())) < ALPHA:
                 return f"these two runs differ; {needs}"
     return needs
 
 
-def _correct(run: Tested) -> np.ndarray:
-    """For each test image whether it was classified right."""
-    predictions = load_predictions(run.folder.predictions)
-    correct: np.ndarray = np.equal(predictions["label"], predictions["predicted"])
-    if int(correct.sum()) != run.result.test.correct or len(correct) != run.result.test.images:
-        raise ResultError(
-            f"{run.folder.predictions}: is not of the run in {run.folder.result}; give ",
-            Option("restart"),
-            " to run it again",
-        )
-    return correct
+def _correct(first: Tested, second: Tested) -> tuple[np.ndarray, np.ndarray]:
+    """For each test image whether each of two runs classified it right."""
+    answers, labels = [], []
+    for run in (first, second):
+        predictions = load_predictions(run.folder.predictions)
+        correct: np.ndarray = np.equal(predictions["label"], predictions["predicted"])
+        if int(correct.sum()) != run.result.test.correct:
+            raise ResultError(
+                f"{run.folder.predictions}: is not of the run in {run.folder.result}; give ",
+                Option("restart"),
+                " to run it again",
+            )
+        answers.append(correct)
+        labels.append(predictions["label"].tolist())
+    if labels[0] != labels[1]:
+        raise ResultError(f"{first.folder.predictions} and {second.folder.predictions} are of other images")
+    return answers[0], answers[1]

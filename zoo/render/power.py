@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from zoo.comparison.power import Need
 from zoo.comparison.verdict import MIN_SEEDS, POWER
 from zoo.render.document import as_csv, as_json, document
-from zoo.render.marks import ends, percent, selection_notes
+from zoo.render.marks import ends, percent, selection_notes, test_mark
 from zoo.render.tuning import words_of
 
 
@@ -29,7 +29,7 @@ def render_power(needed: Sequence[Need], style: str) -> str:
         if need.budget:
             notes.append(f"Each model with its own values, under the same budget: {words_of(need.budget)}")
         notes += selection_notes(need.selection)
-        title = f"{need.dataset}, recipe {need.recipe}, against {need.baseline}"
+        title = f"{need.dataset}, recipe {need.recipe}, against {need.baseline}{test_mark(need.selection)}"
         blocks.append(document(title, [_cells(need)], notes, style))
     return "\n".join(blocks)
 
