@@ -107,14 +107,14 @@ def test_what_is_left_out_is_said(made) -> None:
     }
     assert len({row["budget"] for row in rows}) == 2
     refused = made.cli("compare", "--tuned", "--baseline", "mini_bn", "--power")  # two seeds
-    assert (refused.returncode, "no model has 3 seeds in common" in refused.stderr) == (2, True)
+    assert (refused.returncode, "no model and its baseline have 3 seeds each" in refused.stderr) == (2, True)
 
 
-def test_differences_are_paired_by_seed_as_ever(made) -> None:
+def test_two_seeds_have_a_difference_and_no_verdict(made) -> None:
     (group, _) = sorted(compare(made, "--tuned", "--baseline", "mini_bn"), key=lambda group: -len(group["rows"]))
     rows = {row["model"]: row for row in group["rows"]}
     against = rows["mini_ln"]["against"]
-    assert (against["baseline"], against["method"], against["pairs"]) == ("mini_bn", "paired t", 2)
+    assert (against["baseline"], against["n"], against["verdict"]) == ("mini_bn", 2, "needs 3 seeds")
     assert against["difference"] == pytest.approx(rows["mini_ln"]["accuracy"] - rows["mini_bn"]["accuracy"])
 
 

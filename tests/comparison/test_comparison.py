@@ -700,7 +700,7 @@ def test_the_note_on_differences_says_only_what_was_done() -> None:
     text = render([several], "text")
     assert "points from m_bn with its 95 % interval; interval and p are of Dunnett's and Welch's tests" in text
     assert "corrected for 2 rows." in text
-    assert re.search(r"A true difference of \d\.\d\d points is found with a probability of 80%\.", text)
+    assert re.search(r"A true difference of \d\.\d\d points is found with a probability of 80 %\.", text)
 
 
 # Unlike runs side by side

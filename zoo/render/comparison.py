@@ -179,7 +179,7 @@ def _test_notes(group: Group, view: str) -> list[str]:
             f"and Welch's tests, corrected for {rows}."
         )
         found = max(against.detectable for against in tested if against.detectable is not None)
-        notes.append(f"A true difference of {percent(found)} points is found with a probability of {POWER:.0%}.")
+        notes.append(f"A true difference of {percent(found)} points is found with a probability of {100 * POWER:g} %.")
         if group.budget is not None:
             notes.append("Verdicts are of these tuned values: tuning again could give others.")
     if view == "differences":
