@@ -41,6 +41,13 @@ def test_views_and_seconds(compare) -> None:
     assert all(float(row["seconds_to"]) > 0 for row in rows)
 
 
+def test_margin_says_what_counts_as_equal(compare) -> None:
+    choice = ("--recipe", "laptop-9c06139e", "--baseline", "resnet20_bn", "--model", "*_ws_gn")
+    assert compare(*choice) == compare(*choice, "--margin", "1")
+    assert "not significant (n=3)" in compare(*choice)
+    assert "equal within 2.5 points" in compare(*choice, "--margin", "2.5")
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [
@@ -51,6 +58,7 @@ def test_views_and_seconds(compare) -> None:
         (("--view", "speed"), ("'speed'", "'quality'")),
         (("--seconds-to", "0"), ("--seconds-to", "0")),
         (("--seconds-to", "x"), ("--seconds-to", "'x'")),
+        (("--margin", "0"), ("--margin", "0")),
     ],
 )
 def test_mistakes_are_one_line(module_inline, options: tuple[str, ...], words: tuple[str, ...]) -> None:
