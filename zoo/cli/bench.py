@@ -17,7 +17,7 @@ def bench(training: options.Training) -> None:
     MODEL is a name or a pattern ('resnet18_*'). With several seeds every model is tested against the first one; `zoo
     compare --baseline` takes another. What is done is kept, and what was stopped goes on: give the same command again.
     """
-    job = prepare(training, [training.load_recipe()])
+    job = prepare(training, lambda: [training.load_recipe()])
 
     from zoo.comparison.groups import compare
     from zoo.errors import ResultError

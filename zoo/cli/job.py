@@ -49,8 +49,10 @@ class Job:
         return self.training.dry_run or not self.settings.distributed.is_main
 
 
-def prepare(training: Training, recipes: Sequence[Recipe]) -> Job:
-    """The job of `recipes`, their precision resolved. The quickest checks come first."""
+def prepare(training: Training, load_recipes: Callable[[], Sequence[Recipe]]) -> Job:
+    """The job of the recipes that are loaded, their precision resolved. The quickest checks come first: reading a
+    recipe takes longer than noticing a mistyped model.
+    """
     if training.seeds and training.only_seeds:
         raise click.UsageError("--seeds and --seed cannot go together; give --seeds N or each --seed K")
     if not training.cluster and (training.resources or training.slurm):
@@ -62,6 +64,7 @@ def prepare(training: Training, recipes: Sequence[Recipe]) -> Job:
     check_installed(training.track)
     cluster = parse(training.cluster, training.resources, training.slurm) if training.cluster else None
     models = _models(training)
+    recipes = load_recipes()
 
     import torch
 
@@ -92,12 +95,12 @@ def prepare(training: Training, recipes: Sequence[Recipe]) -> Job:
     return Job(training, models, dataset, settings, inputs, cluster)
 
 
-def prepare_alone(command: str, training: Training, recipe: Recipe) -> Job:
+def prepare_alone(command: str, training: Training, load_recipe: Callable[[], Recipe]) -> Job:
     """The job of a `command` of one recipe that works in one process and leaves no run.
 
     Every model is checked, and what was done to it as it was built is reported on stderr.
     """
-    job = prepare(training, [recipe])
+    job = prepare(training, lambda: [load_recipe()])
 
     from zoo.runner.checks import check_models
 

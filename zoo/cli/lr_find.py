@@ -32,7 +32,7 @@ def lr_find(training: options.Training, low: float, high: float, steps: int, see
 
     check_figure(out)
 
-    job = prepare_alone("zoo lr-find", training, training.load_recipe())
+    job = prepare_alone("zoo lr-find", training, training.load_recipe)
 
     from zoo.render.lr_find import draw, render
     from zoo.tuning.lr_find import lr_find as find

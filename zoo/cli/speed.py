@@ -22,7 +22,7 @@ def speed(training: options.Training, seconds: float, style: str) -> None:
 
     Nothing is kept. Have the machine for yourself: torch is ten times slower beside other work, not a little.
     """
-    job = prepare_alone("zoo speed", training, training.load_recipe())
+    job = prepare_alone("zoo speed", training, training.load_recipe)
 
     from zoo.engine.environment import describe
     from zoo.engine.machine import configure_arithmetic

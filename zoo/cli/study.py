@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from zoo.cli import options
 from zoo.cli.execute import carry_out
 from zoo.cli.job import prepare
+
+if TYPE_CHECKING:
+    from zoo.recipes.recipe import Recipe
 
 HELP = "Vary one thing of a recipe, for every model alike."
 
@@ -45,18 +49,21 @@ def batch_size(training: options.Training, values: tuple[int, ...], lr_rule: str
 
     check_figure(out)
 
-    from zoo.studies.batch_size import batch_size_recipes, batch_sizes
+    def load() -> dict[int, Recipe]:
+        from zoo.studies.batch_size import batch_size_recipes
 
-    recipes = batch_size_recipes(training.recipe, training.overrides, values, lr_rule)
-    job = prepare(training, list(recipes.values()))
+        return batch_size_recipes(training.recipe, training.overrides, values, lr_rule)
+
+    job = prepare(training, lambda: list(load().values()))
 
     from zoo.render.batch_size import render
     from zoo.render.plots.batch_size import draw
+    from zoo.studies.batch_size import batch_sizes
 
     stored = carry_out(job)
     if job.shows_nothing:
         return
-    study = batch_sizes(training.load_recipe(), lr_rule, recipes, dict(zip(values, stored, strict=True)))
+    study = batch_sizes(training.load_recipe(), lr_rule, load(), dict(zip(values, stored, strict=True)))
     click.echo(render(study, style), nl=False)
     draw(study.about, study.groups, 2, out)
     click.echo(f"wrote {out}", err=True)
@@ -87,7 +94,7 @@ def eva6s8(training: options.Training, architecture: str, epochs: int, style: st
     norms = ["in", "ln"]
     training = dataclasses.replace(training, models=tuple(f"{architecture}_{norm}" for norm in norms))
     steps = reference_recipes(training.overrides, epochs)
-    job = prepare(training, [recipe for _, recipe in steps])
+    job = prepare(training, lambda: [recipe for _, recipe in steps])
 
     from zoo.render.eva6s8 import draw, render
 

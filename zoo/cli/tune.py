@@ -66,7 +66,7 @@ def tune(
     recipe = training.load_recipe()
     check_recipe(recipe)
     space = make_space(recipe, keys, chosen)
-    job = prepare_alone("zoo tune", training, recipe)
+    job = prepare_alone("zoo tune", training, lambda: recipe)
 
     from zoo.render.progress import make_reporter
     from zoo.render.tuning import TrialLines, render
