@@ -58,7 +58,7 @@ def test_spreads_below_that_of_flipping_images_count_as_that() -> None:
 
 @pytest.mark.parametrize(("seeds", "models"), [(3, 2), (3, 13), (5, 4), (10, 4)])
 def test_the_detectable_difference_is_found_in_four_of_five_tables(seeds: int, models: int) -> None:
-    random, tables = np.random.default_rng(2), 300
+    random, tables = np.random.default_rng(2), 200
 
     def first(shift: float) -> Verdict:
         baseline, row, *others = samples(random, [seeds] * models)
@@ -87,13 +87,13 @@ def test_false_verdicts_are_as_rare_as_the_simulation_says(noise: str) -> None:
     ]  # fmt: skip
     assert len(chosen) == 2
     for cell in chosen:
-        assert simulation.simulate(cell, 150).holds
+        assert simulation.simulate(cell, 80).holds
 
 
 def test_true_differences_are_found() -> None:
     for cell in simulation.cells():
         if cell.power and cell.bound:
-            assert simulation.simulate(cell, 60).holds
+            assert simulation.simulate(cell, 30).holds
 
 
 @pytest.mark.slow
