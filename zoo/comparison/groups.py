@@ -112,9 +112,8 @@ def only(groups: Iterable[Group], shown: Callable[[str], bool]) -> list[Group]:
     kept = []
     for group in groups:
         rows = [row for row in group.rows if shown(row.model)]
-        machines = {
-            letter: words for letter, words in group.machines.items() if letter in {row.machine for row in rows}
-        }
+        letters = {row.machine for row in rows}
+        machines = {letter: words for letter, words in group.machines.items() if letter in letters}
         kept += [replace(group, rows=rows, machines=machines)] if rows else []
     return kept
 

@@ -42,18 +42,20 @@ def render(groups: Sequence[Group], style: str, view: str = "summary") -> str:
 def rows_of(group: Group, view: str) -> list[dict[str, str]]:
     """The cells of the table of `group`, by column."""
     rows = []
+    compared = any(row.against for row in group.rows)
+    parted = len(group.machines) > 1 or any(row.elsewhere for row in group.rows)
     for row in group.rows:
         cells = {
             "model": row.model,
             "norm": row.norm or "-",
             "test accuracy %": accuracy_of(row) + test_mark(row.selection),
             "seeds": str(len(row.seeds)),
-            **(_difference(row) if any(row.against for row in group.rows) else {}),
+            **(_difference(row) if compared else {}),
             **VIEWS[view](row),
         }
         if group.seconds_to is not None:
             cells[f"s to {100 * group.seconds_to:g} %"] = number(row.seconds_to, "{:,.0f}")
-        if len(group.machines) > 1 or any(row.elsewhere for row in group.rows):
+        if parted:
             cells["machine"] = row.machine + ELSEWHERE_MARK * (row.elsewhere > 0)
         rows.append(cells | row.differs)
     return rows
