@@ -9,7 +9,7 @@ from typing import Any
 
 from zoo.comparison.groups import Group
 from zoo.comparison.row import Row
-from zoo.comparison.verdict import MIN_SEEDS, seeds_needed
+from zoo.comparison.verdict import MIN_SEEDS, Sample, pooled_variance, seeds_needed
 from zoo.errors import Option, ResultError
 from zoo.utils.stats import spread_interval
 
@@ -48,8 +48,8 @@ def needs(groups: Sequence[Group], points: Sequence[float] = POINTS) -> list[Nee
         base = next((row for row in group.rows if row.against is None), None)
         if base is None or not tested:
             continue
-        squares, freedom = map(sum, zip(*map(_squares, [base, *tested]), strict=True))
-        spread = math.sqrt(squares / freedom)
+        variance, freedom = pooled_variance([_sample(row) for row in (base, *tested)])
+        spread = math.sqrt(variance)
         interval = spread_interval(spread, freedom + 1)
         needed.append(
             Need(
@@ -76,11 +76,9 @@ def needs(groups: Sequence[Group], points: Sequence[float] = POINTS) -> list[Nee
     return needed
 
 
-def _squares(row: Row) -> tuple[float, int]:
-    """The sum of squared deviations of a row's accuracies from their mean, and its degrees of freedom."""
-    numbers = [run.result.test.accuracy for run in row.tested.values()]
-    mean = math.fsum(numbers) / len(numbers)
-    return math.fsum((number - mean) ** 2 for number in numbers), len(numbers) - 1
+def _sample(row: Row) -> Sample:
+    """The accuracies of a row, with the spread that they show."""
+    return Sample(tuple(run.result.test.accuracy for run in row.tested.values()), floor=0.0)
 
 
 def too_few(groups: Sequence[Group]) -> list[str]:

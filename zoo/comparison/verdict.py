@@ -26,7 +26,7 @@ OWN_LEVELS = {3: 0.03, 4: 0.012, 5: 0.006}  # by the larger number of seeds of t
 OWN_LEVEL_LATER = 0.004
 FLIPS = 0.0882  # of the test images: those that two seeds of a committed CIFAR-10 model classify unlike, at least
 POWER = 0.8
-MARGIN = 0.01  # of accuracy: models that are closer count as equal, unless told otherwise
+MARGIN = 0.01  # of accuracy: models that are closer count as equal where no other margin is given
 
 
 @dataclass(frozen=True)
@@ -50,11 +50,6 @@ class Sample:
         mean = self.mean
         squares = math.fsum((accuracy - mean) ** 2 for accuracy in self.accuracies)
         return max(squares / (len(self.accuracies) - 1), self.floor)
-
-    @property
-    def complete(self) -> bool:
-        """Whether there are seeds enough for a verdict."""
-        return len(self.accuracies) >= MIN_SEEDS
 
 
 @dataclass(frozen=True)
@@ -127,17 +122,21 @@ def variance_of_flips(images: int, flips: float = FLIPS) -> float:
     return flips / 2 / images
 
 
+def pooled_variance(samples: Sequence[Sample]) -> tuple[float, int]:
+    """The variance of one run over all `samples`, weighted by their degrees of freedom, and these in all."""
+    freedom = sum(len(sample.accuracies) - 1 for sample in samples)
+    return sum((len(sample.accuracies) - 1) * sample.variance for sample in samples) / freedom, freedom
+
+
 def judge(baseline: Sample, rows: Sequence[Sample], columns: int = 1) -> list[Verdict]:
     """Each of `rows` against `baseline`; all have :data:`MIN_SEEDS` seeds and more.
 
-    The family of the correction is `rows`, and the pooled variance is theirs and the baseline's, weighted by degrees of
-    freedom. `columns`: how many metrics are tested so; each is then tested at an equal part of the levels (Bonferroni).
+    The family of the correction is `rows`, and the variance is pooled over them and the baseline. `columns`: how many
+    metrics are tested so; each is then tested at an equal part of the levels (Bonferroni).
     """
     if not rows:
         return []
-    table = [baseline, *rows]
-    freedom = sum(len(sample.accuracies) - 1 for sample in table)
-    pooled = sum((len(sample.accuracies) - 1) * sample.variance for sample in table) / freedom
+    pooled, freedom = pooled_variance([baseline, *rows])
     count, sizes = len(baseline.accuracies), [len(row.accuracies) for row in rows]
     errors = [math.sqrt(pooled * (1 / size + 1 / count)) for size in sizes]
     differences = [row.mean - baseline.mean for row in rows]
