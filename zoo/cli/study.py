@@ -49,12 +49,12 @@ def batch_size(training: options.Training, values: tuple[int, ...], lr_rule: str
 
     check_figure(out)
 
-    def load() -> dict[int, Recipe]:
+    def load() -> list[Recipe]:
         from zoo.studies.batch_size import batch_size_recipes
 
-        return batch_size_recipes(training.recipe, training.overrides, values, lr_rule)
+        return list(batch_size_recipes(training.recipe, training.overrides, values, lr_rule).values())
 
-    job = prepare(training, lambda: list(load().values()))
+    job = prepare(training, load)
 
     from zoo.render.batch_size import render
     from zoo.render.plots.batch_size import draw
@@ -63,7 +63,8 @@ def batch_size(training: options.Training, values: tuple[int, ...], lr_rule: str
     stored = carry_out(job)
     if job.shows_nothing:
         return
-    study = batch_sizes(training.load_recipe(), lr_rule, load(), dict(zip(values, stored, strict=True)))
+    recipes = {inputs.recipe.batch_size: inputs.recipe for inputs in job.inputs}
+    study = batch_sizes(training.load_recipe(), lr_rule, recipes, dict(zip(values, stored, strict=True)))
     click.echo(render(study, style), nl=False)
     draw(study.about, study.groups, 2, out)
     click.echo(f"wrote {out}", err=True)
