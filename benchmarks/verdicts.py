@@ -22,7 +22,7 @@ import numpy as np
 from zoo.comparison.verdict import Sample, Verdict, judge, variance_of_flips
 
 IMAGES = 10_000
-SPREAD = 0.0049  # the standard deviation of a committed model's seeds: 0.49 points
+SPREAD = 0.0049  # the standard deviation of a model's seeds: 0.49 points
 SIZES, SEEDS, MOST = (2, 5, 13), (3, 5, 10), 10
 FALSE, FALSE_NOISY_LOOKING = 0.06, 0.10
 NOISE = ("equal spreads", "unequal spreads", "t(3)", "skewed", "bimodal", "noisy baseline")

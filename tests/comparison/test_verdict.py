@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from zoo.comparison.verdict import ALPHA, MIN_SEEDS, Sample, Verdict, judge, variance_of_flips
+from zoo.comparison.verdict import ALPHA, FLIPS, MIN_SEEDS, Sample, Verdict, judge, variance_of_flips
+from zoo.results.folder import load_predictions
 
 sys.path.append(str(Path(__file__).parents[2] / "benchmarks"))
 import verdicts as simulation
@@ -54,6 +55,20 @@ def test_spreads_below_that_of_flipping_images_count_as_that() -> None:
     assert test.detectable > 2 * math.sqrt(FLOOR)
     assert variance_of_flips(10_000) == pytest.approx(0.0021**2, rel=1e-3)
     assert variance_of_flips(1_000) == pytest.approx(10 * variance_of_flips(10_000))
+
+
+def test_the_share_of_flips_is_the_least_of_the_committed_seeds() -> None:
+    by_model: dict[Path, list[np.ndarray]] = {}
+    for path in sorted(
+        (Path(__file__).parents[2] / "benchmarks" / "results" / "cifar10-jpeg").rglob("predictions.npz")
+    ):
+        predictions = load_predictions(path)
+        correct = predictions["label"] == predictions["predicted"]
+        if len(correct) == 10_000:
+            by_model.setdefault(path.parents[1], []).append(correct)
+    shares = [(a != b).mean() for runs in by_model.values() for a, b in itertools.combinations(runs, 2)]
+    assert len(shares) > 20
+    assert 0 <= min(shares) - FLIPS < 0.0005
 
 
 @pytest.mark.parametrize(("seeds", "models"), [(3, 2), (3, 13), (5, 4), (10, 4)])
