@@ -176,6 +176,25 @@ def test_another_data_set_with_the_same_classes(zoo, benched) -> None:
     assert [name for name in shown[0] if name.startswith("dark")] == [f"dark {level}" for level in range(1, 6)]
 
 
+def test_one_seed_gets_no_verdict_against_a_baseline(zoo) -> None:
+    chosen = ("--corrupt", "dark", "--severity", "1,2", "--limit", "20", "--baseline", "resnet20_bn")
+    text = zoo("evaluate", "runs", *chosen, "--format", "markdown").stdout
+    accuracies, differences = text.split("**Differences from resnet20_bn**")
+    mean = {row["model"]: float(row["mean"]) for row in rows(accuracies)}
+    shown = rows(differences)
+    assert {row["model"] for row in shown} == set(MODELS) - {"resnet20_bn"}
+    assert {row["verdict"] for row in shown} == {"needs 3 seeds"}
+    for row in shown:
+        if row["column"] == "mean":
+            assert float(row["difference"]) == pytest.approx(mean[row["model"]] - mean["resnet20_bn"], abs=0.02)
+
+
+def test_a_baseline_alone_has_nothing_beside_it(zoo, benched) -> None:
+    chosen = ("--corrupt", "dark", "--severity", "1", "--limit", "10", "--baseline", "resnet20_bn")
+    text = zoo("evaluate", run_folder(benched.runs, "resnet20_bn"), *chosen).stdout
+    assert "Nothing to test against resnet20_bn" in text
+
+
 def test_csv_is_the_same_records(zoo, records) -> None:
     text = zoo("evaluate", "runs", "--limit", "20", "--format", "csv").stdout
     for row, told in zip(csv.DictReader(io.StringIO(text)), records("--limit", "20"), strict=True):
@@ -240,6 +259,10 @@ MISTAKES: list[tuple[str, tuple[str, ...], tuple[str, ...]]] = [
     ("severity in words", ("runs", "--corrupt", "fog", "--severity", "mild"), ("'mild'", "whole number")),
     ("severity of nothing", ("runs", "--severity", "1"), ("--severity needs --corrupt", "cifar10-c")),
     ("batch size", ("runs", "--batch-sizes", "0,2"), ("--batch-sizes", "'0'", "1 or more")),
+    ("baseline", ("runs", "--corrupt", "fog", "--baseline", "resnet20_bm"),
+     ("unknown baseline 'resnet20_bm'", "the evaluated runs", "did you mean 'resnet20_bn'")),
+    ("baseline of own images", ("runs", "--limit", "9", "--baseline", "resnet20_bn"),
+     ("--baseline needs", "--corrupt", "`zoo compare --baseline MODEL`")),
     ("limit", ("runs", "--limit", "0"), ("--limit", "0", "x>=1")),
     ("format", ("runs", "--format", "latex"), ("'latex'", "'markdown'", "'json'")),
     ("device", ("runs", "--device", "gpu"), ("--device gpu", "auto, cpu, cuda")),

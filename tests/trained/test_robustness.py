@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,6 +18,7 @@ import torch
 from torch import nn
 
 from zoo.builder.construct import build
+from zoo.comparison.verdict import MARGIN, Sample, judge, variance_of_flips
 from zoo.data.augment.corrupt import corrupt
 from zoo.data.datasets import Dataset, load
 from zoo.data.test_sets import ShiftedSet
@@ -28,6 +30,7 @@ from zoo.render.robustness import render
 from zoo.results.schema import RecipePart
 from zoo.trained.load import TrainedRun, check_classes, check_own
 from zoo.trained.robustness import BATCH, RUNNING, Pass, Record, conditions, evaluate_runs
+from zoo.trained.tables import Contrast, contrasts
 
 CPU = torch.device("cpu")
 NORMS = load_registry(folder=Path(__file__).parents[1]).norms
@@ -390,3 +393,216 @@ def test_records_for_programs_are_whole() -> None:
     assert list(rows[0]) == list(told[0])
     assert (rows[0]["accuracy"], rows[1]["accuracy"], rows[1]["corruption"]) == ("0.9", "", "fog")
     assert rows[1]["severity"] == "1"
+
+
+# --- differences from a baseline ---
+
+SHIFTS = (-0.005, 0.0, 0.005)  # of three seeds
+
+
+def seeds(accuracies: Iterable[float], *, model: str = "m_bn", fog: float = 0.1, dark: float = 0.2) -> list[Record]:
+    """Of each seed a record of clean, foggy and dark images; the last two have lost so much."""
+    clean = [replace(CLEAN, model=model, seed=seed, accuracy=accuracy) for seed, accuracy in enumerate(accuracies)]
+    lost = [
+        replace(record, corruption=name, severity=1, accuracy=record.accuracy - gap, gap=gap, same_as_stored=None)
+        for record in clean
+        for name, gap in (("fog", fog), ("dark", dark))
+    ]
+    return [*clean, *lost]
+
+
+def about(accuracy: float) -> list[float]:
+    """Three seeds."""
+    return [accuracy + shift for shift in SHIFTS]
+
+
+def verdicts(
+    records: Iterable[Record], diverged: Iterable[Any] = (), margin: float = MARGIN
+) -> dict[tuple[str, str], str]:
+    """Model and column to the verdict."""
+    told = contrasts(records, "m_bn", diverged, margin)
+    return {(contrast.row[0], contrast.column): contrast.against.verdict.split(" (n=")[0] for contrast in told}
+
+
+def test_words_of_robustness_tables_are_those_of_comparisons() -> None:
+    """The one function from accuracies to verdicts decides, on the means of each seed."""
+    records = [*seeds(about(0.9)), *seeds(about(0.8), model="m_ln", fog=0.02), *seeds(about(0.85), model="m_gn")]
+    told = contrasts(records, "m_bn", [], MARGIN)
+    floor = variance_of_flips(10_000)
+    samples = [Sample(tuple(about(mean)), floor) for mean in (0.75, 0.70, 0.69)]
+    wanted = dict(zip(("m_gn", "m_ln"), judge(samples[0], samples[1:], columns=5), strict=True))
+    mean = {contrast.row[0]: contrast.against for contrast in told if contrast.column == "mean"}
+    assert list(mean) == ["m_gn", "m_ln"]  # best first
+    for model, verdict in wanted.items():
+        assert mean[model].difference == pytest.approx(verdict.difference)
+        assert mean[model].p_value == pytest.approx(verdict.p_value)
+        assert mean[model].interval == pytest.approx(verdict.interval)
+        assert mean[model].detectable == pytest.approx(verdict.detectable)
+        assert mean[model].verdict == verdict.words(MARGIN)
+        assert (mean[model].n, mean[model].family, mean[model].baseline) == (3, 2, "m_bn")
+    assert {contrast.column for contrast in told} == {"clean", "fog", "dark", "mean", "lost"}
+
+
+def test_what_is_lost_is_better_where_it_is_less() -> None:
+    told = verdicts([*seeds(about(0.9)), *seeds(about(0.8), model="m_ln", fog=0.0, dark=0.0)])
+    assert told["m_ln", "clean"] == "worse"
+    assert told["m_ln", "lost"] == "better"
+    told = verdicts([*seeds(about(0.9)), *seeds(about(0.9), model="m_ln", fog=0.4, dark=0.5)])
+    assert (told["m_ln", "lost"], told["m_ln", "mean"]) == ("worse", "worse")
+    assert told["m_ln", "clean"] == "not significant"
+
+
+def test_forking_paths_over_models_and_corruptions_are_corrected() -> None:
+    """What one corruption alone would show is not significant as one of many columns."""
+    base, other = seeds(about(0.9)), seeds(about(0.9), model="m_ln", fog=0.12)
+    fog = [record for record in (*base, *other) if record.corruption in (None, "fog")]  # clean, fog 1 and lost
+    few, many = (contrasts(records, "m_bn", [], MARGIN) for records in (fog, [*base, *other]))
+    (alone,) = (each.against for each in few if each.column == "fog 1")
+    (beside,) = (each.against for each in many if each.column == "fog")
+    sample = Sample(tuple(about(0.8)), variance_of_flips(10_000))
+    (uncorrected,) = judge(sample, [replace(sample, accuracies=tuple(about(0.78)))])
+    assert uncorrected.p_value < 0.05
+    assert alone.p_value == pytest.approx(3 * uncorrected.p_value)
+    assert beside.p_value == pytest.approx(5 * uncorrected.p_value)
+    assert beside.verdict == "not significant (n=3)"
+
+
+def test_rows_that_cannot_have_a_verdict_are_in_no_family_of_a_robustness_table() -> None:
+    base, other = seeds(about(0.9)), seeds(about(0.8), model="m_ln")
+    short = [seeds([0.5, 0.5], model=f"m_{number}") for number in range(5)]
+    alone = contrasts([*base, *other], "m_bn", [], MARGIN)
+    beside = contrasts(sum(short, [*base, *other]), "m_bn", [], MARGIN)
+    assert [each for each in beside if each.row[0] == "m_ln"] == alone
+    assert {each.against.verdict for each in beside if each.row[0] != "m_ln"} == {"needs 3 seeds"}
+    assert {each.against.p_value for each in beside if each.row[0] != "m_ln"} == {None}
+    assert {each.against.verdict for each in contrasts([*seeds([0.9, 0.8]), *other], "m_bn", [], MARGIN)} == {
+        "needs 3 seeds"
+    }
+
+
+@pytest.mark.parametrize("model", ["m_bn", "m_ln"])
+def test_a_seed_that_diverged_leaves_no_verdict(model: str) -> None:
+    records = [*seeds(about(0.9)), *seeds(about(0.5), model="m_ln"), *seeds(about(0.5), model="m_gn")]
+    part = SimpleNamespace
+    lost = part(dataset=part(fingerprint="d" * 64), recipe=part(fingerprint="a" * 64), model=part(name=model), seed=9)
+    told = verdicts(records, [lost])
+    assert told["m_ln", "fog"] == "a seed diverged"
+    assert told["m_gn", "fog"] == ("a seed diverged" if model == "m_bn" else "worse")
+    elsewhere = part(dataset=part(fingerprint="e" * 64), recipe=lost.recipe, model=lost.model, seed=9)
+    assert verdicts(records, [elsewhere]) == verdicts(records)
+
+
+def test_floor_of_a_robustness_table_is_that_of_its_images() -> None:
+    """Seeds that agree by chance make no verdict of a difference that so few images cannot show."""
+    records = [*seeds([0.9] * 3), *seeds([0.89] * 3, model="m_ln")]
+    few = [replace(record, images=1000) for record in records]
+    many = [replace(record, images=1_000_000) for record in records]
+    assert verdicts(few)["m_ln", "fog"] == "not significant"
+    assert verdicts(many)["m_ln", "fog"] == "worse"
+    assert verdicts([*seeds([0.9] * 3), *seeds([0.9] * 3, model="m_ln")], margin=0.05)["m_ln", "fog"] == (
+        "equal within 5 points"
+    )
+
+
+def test_batch_sizes_and_modes_have_differences_where_a_model_has_both() -> None:
+    def of(model: str, mode: str, size: int, accuracies: Iterable[float | None]) -> list[Record]:
+        return [
+            replace(CLEAN, model=model, mode=mode, batch_size=size, seed=seed, accuracy=accuracy)
+            for seed, accuracy in enumerate(accuracies)
+        ]
+
+    records = [
+        *(record for size in (1, 8) for record in of("m_bn", RUNNING, size, about(0.9))),
+        *(record for size in (1, 8) for record in of("m_ln", RUNNING, size, about(0.7))),
+        *(record for size in (1, 8) for record in of("m_brn", RUNNING, size, about(0.9))),
+        *(record for model in ("m_bn", "m_brn") for record in of(model, BATCH, 8, about(0.8))),
+        *(record for model in ("m_bn", "m_brn") for record in of(model, BATCH, 1, [None] * 3)),
+        *(record for size in (1, 8) for record in of("m_ln", BATCH, size, [None] * 3)),
+    ]
+    told = contrasts(records, "m_bn", [], MARGIN)
+    assert {(each.row[0], each.row[1][0], each.column): each.against.verdict.split(" (n")[0] for each in told} == {
+        ("m_ln", RUNNING, "batch 1"): "worse",
+        ("m_ln", RUNNING, "batch 8"): "worse",
+        ("m_brn", RUNNING, "batch 1"): "not significant",
+        ("m_brn", RUNNING, "batch 8"): "not significant",
+        ("m_brn", BATCH, "batch 8"): "not significant",
+    }
+    assert {each.columns for each in told} == {3}
+
+
+def test_other_images_have_differences_in_accuracy_and_in_what_is_lost() -> None:
+    def of(model: str, accuracy: float, gap: float) -> list[Record]:
+        return [
+            replace(
+                CLEAN, model=model, seed=seed, dataset="cifar10.1", dataset_fingerprint=None, accuracy=each, gap=gap
+            )
+            for seed, each in enumerate(about(accuracy))
+        ]
+
+    records = [*of("m_bn", 0.8, 0.1), *of("m_ln", 0.7, 0.1)]
+    assert verdicts(records)["m_ln", "cifar10.1 %"] == "worse"
+    assert verdicts(records)["m_ln", "lost"] in ("not significant", "equal within 1 points")
+    assert verdicts([replace(record, dataset_fingerprint="d" * 64) for record in records]) == {}  # `zoo compare`'s
+
+
+def test_a_table_without_the_baseline_has_no_differences() -> None:
+    other = [replace(record, recipe_fingerprint="b" * 64) for record in seeds(about(0.5), model="m_ln")]
+    told = contrasts([*seeds(about(0.9)), *other], "m_bn", [], MARGIN)
+    assert told == []
+    text = render([*seeds(about(0.9)), *other], "text", (), told)
+    assert "verdict" not in text
+
+
+@pytest.fixture
+def compared() -> tuple[list[Record], list[Contrast]]:
+    """Two models under two corruptions, with differences."""
+    records = [*seeds(about(0.9)), *seeds(about(0.8), model="m_ln")]
+    return records, contrasts(records, "m_bn", [], MARGIN)
+
+
+def test_differences_stand_below_their_table(compared: tuple[list[Record], list[Contrast]]) -> None:
+    records, told = compared
+    text = render(records, "markdown", ["a note"], told)
+    above, _, below = text.partition("**Differences from m_bn**")
+    assert above == render(records, "markdown") + "\n"
+    rows = table(below)
+    assert [(row["model"], row["column"]) for row in rows] == [
+        ("m_ln", name) for name in ("clean", "fog", "dark", "mean", "lost")
+    ]
+    assert list(rows[0]) == ["model", "norm", "column", "difference", "p", "verdict", "found from"]
+    fog = next(each.against for each in told if each.column == "fog")
+    half = 100 * (fog.interval[1] - fog.interval[0]) / 2
+    assert rows[1]["difference"] == f"-10.00 ± {half:.2f}"
+    assert rows[1]["p"] == ("< 0.001" if fog.p_value < 0.001 else f"{fog.p_value:.3f}")
+    assert rows[1]["verdict"] == fog.verdict
+    assert rows[1]["found from"] == f"{100 * fog.detectable:.2f}"
+    assert "corrected for 1 row and 5 columns." in below
+    assert "is found with a probability of 80 %." in below
+    assert text.endswith("a note\n")
+
+
+def test_differences_of_test_selected_weights_are_marked(compared: tuple[list[Record], list[Contrast]]) -> None:
+    records = [replace(record, selection="test") for record in compared[0]]
+    text = render(records, "markdown", (), contrasts(records, "m_bn", [], MARGIN))
+    assert {row["model"] for row in table(text.partition("**Differences")[2])} == {"m_ln†"}
+
+
+@pytest.mark.parametrize("style", ["csv", "json"])
+def test_differences_are_records_for_programs(style: str, compared: tuple[list[Record], list[Contrast]]) -> None:
+    records, told = compared
+    text = render(records, style, (), told)
+    shown = json.loads(text) if style == "json" else list(csv.DictReader(io.StringIO(text)))
+    assert len(shown) == len(records) + len(told)
+    plain = [row for row in shown if not row.get("column")]
+    assert [(row["model"], float(row["accuracy"])) for row in plain] == [(r.model, r.accuracy) for r in records]
+    for row, contrast in zip(shown[len(records) :], told, strict=True):
+        against = contrast.against
+        assert (row["model"], row["column"], row["verdict"]) == ("m_ln", contrast.column, against.verdict)
+        assert (row["baseline"], row["recipe"], row["dataset"]) == ("m_bn", "standard", "cifar10")
+        assert (int(row["n"]), int(row["family"]), int(row["columns"])) == (3, 1, 5)
+        assert [float(row[name]) for name in ("difference", "p_value", "detectable")] == [
+            against.difference, against.p_value, against.detectable,
+        ]  # fmt: skip
+        assert (float(row["difference_low"]), float(row["difference_high"])) == against.interval
+        corruption = contrast.column if contrast.column in ("fog", "dark") else None
+        assert row["corruption"] in (corruption, corruption or "")

@@ -12,10 +12,7 @@ from zoo.utils.gcpause import paused_gc
 @options.table_format
 @options.selection_options
 @options.baseline
-@click.option(
-    "--margin", type=click.FloatRange(0, 100, min_open=True), metavar="POINTS",
-    help="Models that differ by less, with the certainty of a verdict, are equal.  [default: 1]",
-)  # fmt: skip
+@options.margin
 @click.option("--power", is_flag=True, help="Say how many seeds a difference from the --baseline needs to be found.")
 @click.option("--allow-mixed", is_flag=True, help="One table of unlike runs, with columns for all that differs.")
 @click.option("--tuned", is_flag=True, help="Only runs of tuned recipes, one table per budget of `zoo tune`.")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import click
@@ -35,36 +36,52 @@ def _numbers(low: int, high: int | None = None) -> Callable[..., tuple[int, ...]
     return parse
 
 
+@dataclass(frozen=True)
+class Conditions:
+    """The options that say under what the runs are evaluated."""
+
+    dataset: str | None
+    data_dir: str | None
+    corrupt: tuple[str, ...] | None
+    severity: tuple[int, ...] | None
+    batch_sizes: tuple[int, ...] | None
+    limit: int | None
+
+
+CONDITIONS = (
+    click.option(
+        "--dataset", metavar="NAME|DIR",
+        help="Other test images with the same classes: cifar10.1, cifar10-c, cifar100-c, or any data set's test split. "
+        " [default: the run's own]",
+    ),
+    options.data_dir,
+    click.option(
+        "--corrupt", callback=_names, metavar="NAME,...|all",
+        help="Corrupt the images: noise, shot, impulse, blur, defocus, motion, zoom, jpeg, pixelate, contrast, "
+        "brightness, dark, saturation, fog, elastic, rotate. Of cifar10-c, its own.",
+    ),
+    click.option("--severity", callback=_numbers(1, 5), metavar="1,...,5", help="Only these.  [default: all five]"),
+    click.option(
+        "--batch-sizes", callback=_numbers(1), metavar="N,...",
+        help="At these test batch sizes, in evaluation mode and with the batch's own statistics.",
+    ),
+    click.option("--limit", type=click.IntRange(min=1), metavar="N", help="At most N images, as many of each class."),
+)  # fmt: skip
+
+
 @click.command()
 @click.argument("runs", nargs=-1, required=True, metavar="RUN...", type=click.Path(path_type=Path))
-@click.option(
-    "--dataset", metavar="NAME|DIR",
-    help="Other test images with the same classes: cifar10.1, cifar10-c, cifar100-c, or any data set's test split.  "
-    "[default: the run's own]",
-)  # fmt: skip
-@options.data_dir
-@click.option(
-    "--corrupt", callback=_names, metavar="NAME,...|all",
-    help="Corrupt the images: noise, shot, impulse, blur, defocus, motion, zoom, jpeg, pixelate, contrast, brightness, "
-    "dark, saturation, fog, elastic, rotate. Of cifar10-c, its own.",
-)  # fmt: skip
-@click.option("--severity", callback=_numbers(1, 5), metavar="1,...,5", help="Only these.  [default: all five]")
-@click.option(
-    "--batch-sizes", callback=_numbers(1), metavar="N,...",
-    help="At these test batch sizes, in evaluation mode and with the batch's own statistics.",
-)  # fmt: skip
-@click.option("--limit", type=click.IntRange(min=1), metavar="N", help="At most N images, as many of each class.")
+@options.gather("under", Conditions, CONDITIONS)
+@options.baseline
+@options.margin
 @options.formats("text", "markdown", "csv", "json")
 @options.device
 @options.registry
 def evaluate(
     runs: tuple[Path, ...],
-    dataset: str | None,
-    data_dir: str | None,
-    corrupt: tuple[str, ...] | None,
-    severity: tuple[int, ...] | None,
-    batch_sizes: tuple[int, ...] | None,
-    limit: int | None,
+    under: Conditions,
+    baseline: str | None,
+    margin: float | None,
     style: str,
     device: str,
     registry: str | None,
@@ -74,32 +91,43 @@ def evaluate(
     RUN is a run's folder or a folder of several. Without options the run's own test images are read again, and the
     table says whether the stored accuracy comes out. Nothing that is stored changes.
     """
+    from zoo.comparison.verdict import MARGIN
     from zoo.data import test_sets
     from zoo.data.augment import corrupt as corruption
     from zoo.data.datasets import Dataset
     from zoo.data.open import open_images, test_only
+    from zoo.errors import unknown
     from zoo.registry.merge import load_registry
 
+    dataset, corrupt = under.dataset, under.corrupt
     comes_corrupted = dataset is not None and test_only(dataset) in ("cifar10-c", "cifar100-c")
-    if severity and not corrupt and not comes_corrupted:
+    if under.severity and not corrupt and not comes_corrupted:
         raise click.UsageError("--severity needs --corrupt NAME,... or a data set that comes corrupted, cifar10-c")
     if corrupt and not comes_corrupted:
         corrupt = tuple(corruption.choose(corrupt))
+    if baseline and not (dataset or corrupt or under.batch_sizes):
+        raise click.UsageError(
+            "--baseline needs other images or batch sizes: --dataset, --corrupt or --batch-sizes; `zoo compare "
+            "--baseline MODEL` tests the accuracies on the runs' own test images"
+        )
 
     from zoo.engine.machine import choose_device, configure_threads
     from zoo.render.robustness import render
-    from zoo.trained import robustness
+    from zoo.trained import robustness, tables
     from zoo.trained.load import check_classes, check_own, open_runs
 
     say = functools.partial(click.echo, err=True)
     configure_threads()
     target = choose_device(device)
     opened, diverged = open_runs(runs, load_registry(registry))
+    names = list(dict.fromkeys(run.model.name for run in opened))
+    if baseline is not None and baseline not in names:
+        raise unknown("baseline", baseline, names, "the evaluated runs", f"there are: {', '.join(names)}")
     modes = (robustness.RUNNING, robustness.BATCH)
-    passes = [robustness.Pass(size, mode) for size in batch_sizes or () for mode in modes] or [robustness.Pass()]
+    passes = [robustness.Pass(size, mode) for size in under.batch_sizes or () for mode in modes] or [robustness.Pass()]
     work = []
     for name in [dataset] if dataset else dict.fromkeys(run.result.dataset.name for run in opened):
-        data = open_images(name, data_dir)
+        data = open_images(name, under.data_dir)
         members = [run for run in opened if dataset or run.result.dataset.name == name]
         for run in members:
             check_classes(run, data.name, data.classes)
@@ -108,16 +136,21 @@ def evaluate(
             run.load(target)  # weights that do not fit are noticed before the first long evaluation
         own = data.corruptions if isinstance(data, test_sets.ShiftedSet) else ()
         chosen = corruption.choose(corrupt or ["all"], own, data.source) if own else (corrupt or ())
-        work.append((members, robustness.conditions(data, chosen, severity or corruption.SEVERITIES, limit)))
+        severities = under.severity or corruption.SEVERITIES
+        work.append((members, robustness.conditions(data, chosen, severities, under.limit)))
 
     records = [
         record for members, todo in work for record in robustness.evaluate_runs(members, todo, passes, target, say)
     ]
+    margin = MARGIN if margin is None else margin / 100
+    contrasts = [] if baseline is None else tables.contrasts(records, baseline, diverged, margin)
     notes = [
         f"{result.model.name} seed {result.seed} diverged at epoch {result.diverged_epoch}: no weights to evaluate."
         for result in diverged
     ]
+    if baseline is not None and not contrasts:
+        notes.append(f"Nothing to test against {baseline}: no other model of its recipe was evaluated on other images.")
     if style in ("csv", "json"):
         for note in notes:
             say(note)
-    click.echo(render(records, style, notes), nl=False)
+    click.echo(render(records, style, notes, contrasts), nl=False)

@@ -82,6 +82,10 @@ data_dir = click.option(
 )
 device = click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
 baseline = click.option("--baseline", metavar="MODEL", help="Test every other model against this one.")
+margin = click.option(
+    "--margin", type=click.FloatRange(0, 100, min_open=True), metavar="POINTS",
+    help="Models that differ by less, with the certainty of a verdict, are equal.  [default: 1]",
+)  # fmt: skip
 table_format = formats("text", "markdown", "csv", "latex", "json")
 run_argument = click.argument("run", metavar="RUN", type=click.Path(path_type=Path))
 runs_argument = click.argument("runs", nargs=-1, type=click.Path(path_type=Path))
@@ -242,7 +246,7 @@ def offer(command: Callable[..., None], offered: Sequence[Decorator]) -> Callabl
     return command
 
 
-def _record(name: str, record: type, offered: Sequence[Decorator]) -> Decorator:
+def gather(name: str, record: type, offered: Sequence[Decorator]) -> Decorator:
     """Gives a command the options `offered`; those that are fields of `record` reach it as its parameter `name`."""
     fields = {field.name for field in dataclasses.fields(record)}
 
@@ -257,10 +261,8 @@ def _record(name: str, record: type, offered: Sequence[Decorator]) -> Decorator:
     return decorate
 
 
-training_options = _record("training", Training, WHAT + HOW + KEPT + CLUSTER)
-study_options = _record("training", Training, HOW + KEPT + CLUSTER)  # for a command that sets models and recipe itself
-step_options = _record("training", Training, WHAT + HOW)  # for a command that keeps no runs
-speed_options = _record(
-    "training", Training, WHAT + tuple(ANY_LAYOUT if option is LAYOUT else option for option in HOW)
-)
-selection_options = _record("selection", Selection, SELECTION)
+training_options = gather("training", Training, WHAT + HOW + KEPT + CLUSTER)
+study_options = gather("training", Training, HOW + KEPT + CLUSTER)  # for a command that sets models and recipe itself
+step_options = gather("training", Training, WHAT + HOW)  # for a command that keeps no runs
+speed_options = gather("training", Training, WHAT + tuple(ANY_LAYOUT if option is LAYOUT else option for option in HOW))
+selection_options = gather("selection", Selection, SELECTION)

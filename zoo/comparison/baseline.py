@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from zoo.comparison.verdict import MIN_SEEDS, Sample, Verdict, judge, variance_of_flips
+from zoo.comparison.verdict import MIN_SEEDS, Sample, judge, variance_of_flips
 from zoo.errors import Option, ResultError
 from zoo.results.folder import Tested, load_predictions
 from zoo.results.schema import Finished
@@ -71,49 +70,69 @@ def differences(
     `margin`: the difference in accuracy below which models count as equal.
     Raises :class:`ResultError` for predictions that are damaged or of other images.
     """
-    enough = len(base) >= MIN_SEEDS
-    complete = [
-        index for index, other in enumerate(others) if enough and len(other) >= MIN_SEEDS and not diverged[index]
+    reasons = [_why_not(base, other, lost) for other, lost in zip(others, diverged, strict=True)]
+    complete = [index for index, reason in enumerate(reasons) if reason is None]
+    samples = [_accuracies(seeds, index in complete) for index, seeds in enumerate(others)]
+    rows = against(baseline, _accuracies(base, bool(complete)), samples, reasons, margin)
+    if not complete:
+        return rows
+    columns = len(quality) + 1  # all of them are tested, and the accuracy
+    shifts = {name: _shifts(base, others, complete, metric, columns) for name, metric in quality.items()}
+    return [
+        replace(row, quality={name: by_row[index] for name, by_row in shifts.items() if index in by_row})
+        for index, row in enumerate(rows)
     ]
-    verdicts: dict[int, Verdict] = {}
-    shifts: dict[str, dict[int, Shift]] = {}
-    if complete:
-        samples = [_accuracies(seeds) for seeds in (base, *(others[index] for index in complete))]
-        verdicts = dict(zip(complete, judge(samples[0], samples[1:]), strict=True))
-        columns = len(quality) + 1  # all of them are tested, and the accuracy
-        shifts = {name: _shifts(base, others, complete, metric, columns) for name, metric in quality.items()}
+
+
+def against(
+    baseline: str,
+    base: Sample,
+    others: Sequence[Sample],
+    reasons: Sequence[str | None],
+    margin: float,
+    *,
+    columns: int = 1,
+    less: bool = False,
+) -> list[Difference]:
+    """One :class:`Difference` from `base` for each of `others`; `reasons` says why one has no verdict, if it has none.
+
+    `columns` is that of :func:`zoo.comparison.verdict.judge`. `less`: the less of it the better.
+    """
+    complete = [index for index, reason in enumerate(reasons) if reason is None]
+    verdicts = dict(zip(complete, judge(base, [others[index] for index in complete], columns), strict=True))
     rows = []
-    for index, other in enumerate(others):
+    for index, (other, reason) in enumerate(zip(others, reasons, strict=True)):
         verdict = verdicts.get(index)
         rows.append(
             Difference(
                 baseline=baseline,
-                n=min(len(base), len(other)),
+                n=min(len(base.accuracies), len(other.accuracies)),
                 family=len(complete),
-                difference=_mean(other) - _mean(base) if base and other else None,
+                difference=other.mean - base.mean if base.accuracies and other.accuracies else None,
                 interval=verdict.interval if verdict else None,
                 p_value=verdict.p_value if verdict else None,
                 detectable=verdict.detectable if verdict else None,
-                verdict=verdict.words(margin) if verdict else _why_not(base, other, diverged[index]),
-                quality={name: by_row[index] for name, by_row in shifts.items() if index in by_row},
+                verdict=verdict.words(margin, less) if verdict else str(reason),
+                quality={},
             )
         )
     return rows
 
 
-def _mean(seeds: Seeds) -> float:
-    return statistics.fmean(run.result.test.accuracy for run in seeds.values())
-
-
-def _accuracies(seeds: Seeds) -> Sample:
-    """The accuracies of a row, with the variance of independent flips: of its own images where they are stored."""
+def _accuracies(seeds: Seeds, tested: bool) -> Sample:
+    """The accuracies of a row; where they are tested with the variance of independent flips: of its own images where
+    they are stored.
+    """
+    accuracies = tuple(run.result.test.accuracy for run in seeds.values())
+    if not tested:
+        return Sample(accuracies, 0.0)
     images = next(iter(seeds.values())).result.test.images
     stored = [run for run in seeds.values() if run.folder.predictions.is_file()][:2]
     floor = variance_of_flips(images)
     if len(stored) == 2:
         ours, theirs = _correct(*stored)
         floor = variance_of_flips(images, max(1, int((ours != theirs).sum())) / images)
-    return Sample(tuple(run.result.test.accuracy for run in seeds.values()), floor)
+    return Sample(accuracies, floor)
 
 
 def _shifts(
@@ -138,18 +157,23 @@ def _shifts(
     }
 
 
-def _why_not(base: Seeds, other: Seeds, diverged: bool) -> str:
-    """In words, why a row has no verdict; of one seed each, whether the two networks differ."""
+def why_not(base: int, other: int, diverged: bool) -> str | None:
+    """In words, why a row of so many seeds has no verdict beside a baseline of `base` seeds; None where it has one."""
     if diverged:
         return "a seed diverged"
-    needs = f"needs {MIN_SEEDS} seeds"
-    if len(base) == len(other) == 1:
+    return None if min(base, other) >= MIN_SEEDS else f"needs {MIN_SEEDS} seeds"
+
+
+def _why_not(base: Seeds, other: Seeds, diverged: bool) -> str | None:
+    """The same of stored runs; of one seed each, whether the two networks differ."""
+    reason = why_not(len(base), len(other), diverged)
+    if not diverged and len(base) == len(other) == 1:
         (ours,), (theirs,) = other.values(), base.values()
         if ours.folder.predictions.is_file() and theirs.folder.predictions.is_file():
             mine, its = _correct(ours, theirs)
             if images_p_value(int((mine & ~its).sum()), int((its & ~mine).sum())) < ALPHA:
-                return f"these two runs differ; {needs}"
-    return needs
+                return f"these two runs differ; {reason}"
+    return reason
 
 
 def _correct(first: Tested, second: Tested) -> tuple[np.ndarray, np.ndarray]:

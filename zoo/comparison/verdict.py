@@ -103,12 +103,12 @@ class Verdict:
         """Whether the row differs from the baseline."""
         return self.p_value < ALPHA
 
-    def words(self, margin: float) -> str:
+    def words(self, margin: float, less: bool = False) -> str:
         """``better``, ``worse``, ``equal within X points`` where the interval lies within `margin`, or ``not
-        significant``.
+        significant``. `less`: the less of it the better.
         """
         if self.differs:
-            return "better" if self.difference > 0 else "worse"
+            return "better" if (self.difference > 0) != less else "worse"
         if max(map(abs, self.interval)) < margin:
             return f"equal within {100 * margin:g} points"
         return f"not significant (n={self.seeds})"

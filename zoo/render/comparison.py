@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
 
-from zoo.comparison.baseline import Difference
 from zoo.comparison.groups import Group
 from zoo.comparison.row import QUALITY, Row
-from zoo.comparison.verdict import POWER
+from zoo.render import differences
 from zoo.render.document import as_csv, as_json, document
-from zoo.render.marks import accuracy, half_width, interval_notes, number, p_value, percent, selection_notes, test_mark
+from zoo.render.marks import accuracy, half_width, interval_notes, number, p_value, selection_notes, test_mark
 from zoo.render.tuning import words_of
 
 ELSEWHERE_MARK = "+"
@@ -50,7 +48,7 @@ def rows_of(group: Group, view: str) -> list[dict[str, str]]:
             "norm": row.norm or "-",
             "test accuracy %": accuracy_of(row) + test_mark(row.selection),
             "seeds": str(len(row.seeds)),
-            **(_difference(row) if compared else {}),
+            **(differences.cells(row.against) if compared else {}),
             **VIEWS[view](row),
         }
         if group.seconds_to is not None:
@@ -91,7 +89,7 @@ def _quality(row: Row) -> dict[str, str]:
 
 
 def _differences(row: Row) -> dict[str, str]:
-    found = {"found from": percent(row.against.detectable if row.against else None)}
+    found = differences.found_from(row.against)
     return found | {title: _shift(row, name, shape, factor) for title, (name, shape, factor) in METRICS.items()}
 
 
@@ -110,16 +108,6 @@ def accuracy_of(row: Row) -> str:
 def diverged_of(row: Row) -> str:
     """How many of a row's seeds diverged, in words; empty where none did."""
     return f"{len(row.diverged)} of {len(row.seeds)} diverged" if row.diverged else ""
-
-
-def _difference(row: Row) -> dict[str, str]:
-    against = row.against
-    if against is None:
-        return {"difference": "-", "p": "-", "verdict": "baseline"}
-    shown = number(against.difference, "{:+.2f}", 100)
-    if against.interval is not None:
-        shown += f" {half_width(against.interval)}"
-    return {"difference": shown, "p": p_value(against.p_value), "verdict": against.verdict}
 
 
 def _shift(row: Row, name: str, shape: str, factor: float) -> str:
@@ -170,21 +158,10 @@ def notes_of(group: Group, view: str) -> list[str]:
 def _test_notes(group: Group, view: str) -> list[str]:
     """What differences, p-values and verdicts are, where the rows have any."""
     compared = [row.against for row in group.rows if row.against]
-    if not compared:
-        return []
-    notes = [f"Difference: points from {compared[0].baseline}."]
-    tested = [against for against in compared if against.detectable is not None]
-    if tested:
-        rows = f"{tested[0].family} row{'s' * (tested[0].family != 1)}"
-        notes[0] = (
-            f"Difference: points from {compared[0].baseline} with its 95 % interval; interval and p are of Dunnett's "
-            f"and Welch's tests, corrected for {rows}."
-        )
-        found = max(against.detectable for against in tested if against.detectable is not None)
-        notes.append(f"A true difference of {percent(found)} points is found with a probability of {100 * POWER:g} %.")
-        if group.budget is not None:
-            notes.append("Verdicts are of these tuned values: tuning again could give others.")
-    if view == "differences":
+    notes = differences.notes(compared)
+    if group.budget is not None and any(against.p_value is not None for against in compared):
+        notes.append("Verdicts are of these tuned values: tuning again could give others.")
+    if compared and view == "differences":
         notes.append(
             "The columns after the verdict: the metric minus the baseline's, p corrected for all rows and metrics."
         )
@@ -198,13 +175,11 @@ def _flat(row: Row, group: Group) -> dict[str, object]:
         record[f"{name}_low"], record[f"{name}_high"] = row.intervals.get(name, (None, None))
     del record["intervals"]
     low, high = record.pop("interval") or (None, None)
-    against = record.pop("against") or dict.fromkeys(field.name for field in dataclasses.fields(Difference))
-    shifts = against.pop("quality") or {}
+    shifts = (record.pop("against") or {}).get("quality", {})
     for name in QUALITY:
         shift = shifts.get(name) or {"difference": None, "interval": (None, None), "p_value": None}
         record[f"{name}_difference"], record[f"{name}_p_value"] = shift["difference"], shift["p_value"]
         record[f"{name}_difference_low"], record[f"{name}_difference_high"] = shift["interval"]
-    below, above = against.pop("interval") or (None, None)
     record["seeds"] = " ".join(str(seed) for seed in row.seeds)
     record["diverged"] = " ".join(f"{seed}@{epoch}" for seed, epoch in row.diverged.items())
     record["accuracies"] = " ".join("-" if value is None else repr(value) for value in row.accuracies)
@@ -214,9 +189,7 @@ def _flat(row: Row, group: Group) -> dict[str, object]:
         **record,
         "interval_low": low,
         "interval_high": high,
-        **against,
-        "difference_low": below,
-        "difference_high": above,
+        **differences.fields(row.against),
         "machine": group.machines[row.machine],
         "budget": words_of(group.budget) if group.budget else None,
     }
