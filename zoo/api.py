@@ -29,6 +29,8 @@ INTEGERS = (
 FLOATS = (
     "accuracy", "top5_accuracy", "loss", "ece", "brier", "holdout_accuracy", "train_accuracy",
     "train_images_per_second", "inference_images_per_second", "latency_p50", "latency_p90", "latency_p99",
+    "train_images_per_second_low", "train_images_per_second_high", "inference_images_per_second_low",
+    "inference_images_per_second_high", "latency_p50_low", "latency_p50_high",
 )  # fmt: skip
 
 
@@ -190,6 +192,7 @@ def _chosen(stored: list[Stored], kind: str, choice: str | None, names: Sequence
 def _flat(stored: Stored) -> dict[str, Any]:
     """The columns of :func:`load_results`, in their order."""
     from zoo.recipes.recipe import fingerprint_of
+    from zoo.results.disturbed import QUARTILED
 
     result = stored.result
     test, speed, environment = result.test, result.speed, result.environment
@@ -224,6 +227,12 @@ def _flat(stored: Stored) -> dict[str, Any]:
         "latency_p50": speed.latency_p50,
         "latency_p90": speed.latency_p90,
         "latency_p99": speed.latency_p99,
+        **{
+            f"{name}_{end}": quartile
+            for name in QUARTILED
+            for end, quartile in zip(("low", "high"), speed.quartiles.get(name, (None, None)), strict=True)
+        },
+        "disturbed": " ".join(speed.disturbed),
         "peak_memory_bytes": speed.peak_memory_bytes,
         "wall_seconds": result.wall_seconds,
         "device": result.settings.device,

@@ -29,6 +29,12 @@ def test_json_holds_every_figure_and_nothing_is_kept(inline_cli) -> None:
     assert found["peak_share"] == pytest.approx(found["step_flops"] / told["peak_flops"])
     assert 0 < found["peak_share"] < 1
     assert 0.2 < found["efficiency"] < 2
+    for name, (low, high) in found["quartiles"].items():
+        assert low <= found[name] <= high
+        assert (name in found["disturbed"]) == (high - low > 0.2 * found[name])
+    assert set(found["quartiles"]) == {
+        "train_images_per_second", "step_images_per_second", "efficiency", "inference_images_per_second", "latency_p50",
+    }  # fmt: skip
     assert told["environment"]["cores"] >= 1
     assert list(inline_cli.folder.iterdir()) == []
 
@@ -36,7 +42,7 @@ def test_json_holds_every_figure_and_nothing_is_kept(inline_cli) -> None:
 def test_table_and_csv(inline_cli) -> None:
     text = inline_cli.ok("speed", "resnet20_bn", "resnet20_in", *SMALL).stdout
     assert text.splitlines()[0].split() == [
-        "model", "layout", "train", "img/s", "step", "img/s", "loop/step", "inference", "img/s", "(batch)", "p50", "ms",
+        "model", "layout", "train", "img/s", "step", "img/s", "loop/step", "inference", "img/s", "batch", "p50", "ms",
         "p90", "ms", "p99", "ms", "device", "MiB", "resident", "MiB", "activations", "KiB", "MACs", "(M)", "GFLOP/s",
         "%", "of", "peak",
     ]  # fmt: skip
@@ -55,6 +61,15 @@ def test_auto_says_which_layout_is_faster_and_measures_in_it(inline_cli, monkeyp
     assert "  `zoo bench` takes channels_last without --layout nchw" in output.lines
     assert [measured["layout"] for measured in json.loads(output.stdout)["models"]] == ["nchw"]
     assert list(inline_cli.folder.iterdir()) == []
+
+
+def test_auto_advises_nothing_by_a_disturbed_clock(inline_cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = itertools.cycle([1.0, 4.0, 4.0, 1.0])  # now one layout is faster, now the other
+    monkeypatch.setattr(memory_format, "seconds_of", lambda work, device: (work(), next(clock))[1])
+    output = inline_cli.ok("speed", "resnet20_ln", *SMALL, "--layout", "auto", "--format", "json")
+    assert "  the clock varies too much to compare the layouts: channels_last is measured" in output.lines
+    assert "times as fast as the other layout" not in output.stderr
+    assert [measured["layout"] for measured in json.loads(output.stdout)["models"]] == ["channels_last"]
 
 
 def test_a_long_list_that_is_interrupted_shows_what_it_has(zoo_cli) -> None:

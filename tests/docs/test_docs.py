@@ -10,6 +10,7 @@ from zoo.recipes.load import load_recipe
 from zoo.render.batch_size import render
 from zoo.render.comparison import render as render_groups
 from zoo.render.eva6s8 import render as render_way
+from zoo.render.marks import disturbed_mark
 from zoo.results.folder import find_results, load_all, load_stored
 from zoo.results.history import load_history
 from zoo.studies.batch_size import batch_size_recipes, batch_sizes
@@ -80,10 +81,11 @@ def test_the_runs_of_fast_are_the_committed_ones() -> None:
     for run in load_all(find_results((ROOT / "benchmarks" / "results").glob("*/fast-*"))):
         result = run.result
         assert result.git["dirty"] is False
+        mark = disturbed_mark("train_images_per_second" in result.speed.disturbed)
         told.append([
             f"fast-{result.recipe.fingerprint[:8]}", result.model.name, str(result.epochs_trained),
             f"{100 * result.test.accuracy:.2f}", f"{100 * result.holdout.accuracy:.2f}",
-            f"{100 * result.train.accuracy:.2f}", f"{result.wall_seconds / 60:.1f}",
+            f"{100 * result.train.accuracy:.2f}", f"{result.wall_seconds / 60:.1f}{mark}",
         ])  # fmt: skip
     assert sorted(shown) == sorted(told)
     assert f"fast-{load_recipe('fast', ['precision=bf16']).fingerprint[:8]}" in {row[0] for row in shown}

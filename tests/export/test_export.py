@@ -32,7 +32,7 @@ from zoo.data import datasets
 from zoo.engine.evaluate import evaluate
 from zoo.recipes.load import load_recipe
 from zoo.registry.merge import load_registry
-from zoo.render.marks import TEST_NOTE
+from zoo.render.marks import DISTURBED_NOTE, TEST_NOTE
 from zoo.trained.load import TrainedRun, open_run
 
 ROOT = Path(__file__).parents[2]
@@ -204,6 +204,21 @@ def test_the_card_tells_what_chose_and_how_it_was_evaluated(benched, copied: Pat
     assert "That is not in this export, which answers to the image alone" in card.text
     assert re.search(rf"test accuracy \({views}\) +\| \d+\.\d\d % † of", card.text)
     assert card.data.license == "unknown"
+
+
+def test_the_card_marks_a_disturbed_speed(benched, copied: Path, tmp_path: Path) -> None:
+    result = json.loads((copied / "result.json").read_text())
+    result["speed"] |= {
+        "train_images_per_second": 25.0, "window_rates": [8.0, 8.0, 25.0, 133.0, 133.0],
+        "inference_images_per_second": 400.0, "inference_quartiles": [390.0, 410.0],
+        "latency_p50": 0.002, "latency_quartiles": [0.001, 0.003],
+    }  # fmt: skip
+    save_edited(copied / "result.json", result)
+    benched.cli.ok("export", copied, "--to", "safetensors", "--out", tmp_path / "out")
+    text = (tmp_path / "out" / "README.md").read_text()
+    for cell in ("| 25 (8-133)‡ images/s ", "| 400 (390-410) images/s in batches of ", "| 2.00 (1.00-3.00)‡ ms "):
+        assert cell in text, cell
+    assert text.count(DISTURBED_NOTE) == 1
 
 
 def test_names_that_are_no_words_are_shown_as_they_are(benched, copied: Path, tmp_path: Path) -> None:

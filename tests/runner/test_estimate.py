@@ -32,10 +32,18 @@ OPTIONS = ("--recipe", "smoke", *(word for change in CHANGES for word in ("--set
 
 @pytest.fixture(scope="module")
 def benched(module_inline):
-    """One run of resnet20_ln, seed 0, done."""
+    """One run of resnet20_ln, seed 0, done; its speed was not disturbed, whatever else the machine did."""
     module_inline.ok("bench", "resnet20_ln", *OPTIONS)
-    (result,) = module_inline.folder.glob("runs/*/*/*/*/result.json")
-    return types.SimpleNamespace(folder=module_inline.folder, run=result.parent, result=load_result(result))
+    (path,) = module_inline.folder.glob("runs/*/*/*/*/result.json")
+    result = with_windows(load_result(path), 100.0, 101.0)
+    save_result(path, result)
+    return types.SimpleNamespace(folder=module_inline.folder, run=path.parent, result=result)
+
+
+def with_windows(result, *rates):
+    changes = {"window_rates": list(rates), "train_images_per_second": statistics.median(rates)}
+    speed = result.speed.model_copy(update=changes)
+    return result.model_copy(update={"speed": speed})
 
 
 @pytest.fixture
@@ -72,6 +80,15 @@ def test_epochs_that_were_done_elsewhere_tell_nothing(benched, here):
     save_history(file.parent / "history.csv", [dataclasses.replace(first, train_seconds=9000.0), last])
     _, left = estimates_of(benched, "resnet20_ln", seeds=2)
     assert left.seconds < 1000
+
+
+def test_no_estimate_rests_on_a_disturbed_run(benched, here, inline_cli):
+    file = here / benched.run.relative_to(benched.folder) / "result.json"
+    save_result(file, with_windows(benched.result, 8.0, 25.0, 133.0))
+    _, left = estimates_of(benched, "resnet20_ln", seeds=2)
+    assert left.seconds is None
+    text = inline_cli.ok("bench", "resnet20_ln", "--seeds", "2", *OPTIONS, "--dry-run", cwd=here).stdout
+    assert "?: no undisturbed run on such a machine" in text
 
 
 def test_ten_times_the_epochs_take_ten_times_the_epochs_time(benched, here):

@@ -60,6 +60,7 @@ def result(model: str = "m_bn", seed: int = 0, correct: int | None = 9_000, **ch
             "inference_images_per_second": 2222.0 if test else None, "inference_batch_size": 128 if test else None,
             "latency_p50": 0.00333 if test else None, "latency_p90": 0.004 if test else None,
             "latency_p99": 0.00555 if test else None, "peak_memory_bytes": 777 * 2**20,
+            "inference_quartiles": None, "latency_quartiles": None,
         },
         "settings": {
             "device": "cpu", "layout": "nchw", "compiled": False, "executor": "batched", "workers": 0,
@@ -80,6 +81,12 @@ def result(model: str = "m_bn", seed: int = 0, correct: int | None = 9_000, **ch
         target[last] = value
     content["recipe"]["fingerprint"] = fingerprint_of(content["recipe"]["content"])
     return RESULT.validate_python(content)
+
+
+def training(low: float, median: float, high: float) -> dict[str, Any]:
+    """Changes for :func:`result`: a training whose windows have these quartiles."""
+    windows = [0.9 * low, low, median, high, 1.1 * high]
+    return {"speed__train_images_per_second": median, "speed__window_rates": windows}
 
 
 def compare(results: Iterable[Result], baseline: str | None = None, **options: Any) -> list[Group]:

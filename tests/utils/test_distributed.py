@@ -117,7 +117,8 @@ def test_the_checks_of_synchronised_batch_norm_are_of_one_process(tmp_path: Path
         with pytest.raises(ValueError, match="GPU"):
             module.train()(torch.rand(2, 3, 16, 16))
         try_on(entry, module, (3, 16, 16), 10)
-        assert faster_layout(module, load_recipe("smoke", ["precision=fp32"]), device, (3, 16, 16))[0] in LAYOUTS
+        faster = faster_layout(module, load_recipe("smoke", ["precision=fp32"]), device, (3, 16, 16))
+        assert faster is None or faster[0] in LAYOUTS  # beside other tests the clock may say nothing
         assert sum(isinstance(part, nn.SyncBatchNorm) for part in module.modules()) == 19  # still what it is
     finally:
         torch.distributed.destroy_process_group()

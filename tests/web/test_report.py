@@ -82,7 +82,7 @@ def test_figures_are_written_as_in_the_tables() -> None:
         for row in group.rows:
             for view, columns in (("summary", cells.SUMMARY), ("quality", cells.QUALITY)):
                 told = {column.title: column.text(row).replace("−", "-").replace("–", "-") for column in columns}
-                assert told == VIEWS[view](row)
+                assert told == VIEWS[view](row, False)
 
 
 def test_marks_notes_and_pages(built: Path) -> None:

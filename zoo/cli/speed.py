@@ -27,7 +27,7 @@ def speed(training: options.Training, seconds: float, style: str) -> None:
     from zoo.engine.environment import describe
     from zoo.engine.machine import configure_arithmetic
     from zoo.engine.throughput import matrix_peak
-    from zoo.render.speed import render
+    from zoo.render.speed import render, trains_at
     from zoo.runner.measure import faster_layout, measure
 
     (inputs,), device = job.inputs, job.settings.device
@@ -40,13 +40,16 @@ def speed(training: options.Training, seconds: float, style: str) -> None:
             click.echo(f"[{number}/{len(job.models)}] {model.name}", err=True)
             layout = inputs.layout(model)
             if training.layout == "auto":
-                layout, ratio = faster_layout(model, inputs)
-                click.echo(f"  {layout} trains {ratio:.2f} times as fast as the other layout", err=True)
-                if layout != model.layout:
-                    click.echo(f"  `zoo bench` takes {model.layout} without --layout {layout}", err=True)
+                faster = faster_layout(model, inputs)
+                if faster is None:
+                    click.echo(f"  the clock varies too much to compare the layouts: {layout} is measured", err=True)
+                else:
+                    layout, ratio = faster
+                    click.echo(f"  {layout} trains {ratio:.2f} times as fast as the other layout", err=True)
+                    if layout != model.layout:
+                        click.echo(f"  `zoo bench` takes {model.layout} without --layout {layout}", err=True)
             measured.append(measure(model, inputs, layout, seconds=seconds, peak_flops=peak))
-            rate, efficiency = measured[-1].train_images_per_second, measured[-1].efficiency
-            click.echo(f"  trains at {rate:,.0f} img/s, loop/step {efficiency:.3f}", err=True)
+            click.echo(f"  {trains_at(measured[-1])}", err=True)
     except BaseException:  # Ctrl-C in a long list, or a model that fails, takes nothing away from the others
         if measured:
             with contextlib.suppress(OSError):

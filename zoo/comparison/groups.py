@@ -269,7 +269,7 @@ def _against(rows: list[Row], baseline: str, first: Result, margin: float) -> li
         QUALITY,
         margin,
     )
-    return bases + [replace(row, against=shift) for row, shift in zip(others, shifts, strict=True)]
+    return bases + [replace(row.over(bases[0]), against=shift) for row, shift in zip(others, shifts, strict=True)]
 
 
 def _letter(number: int) -> str:

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from zoo.comparison.baseline import FINEST, Difference, Metric
-from zoo.results import history
+from zoo.comparison.speeds import ratio, speeds_of
 from zoo.results.folder import Stored, Tested
-from zoo.results.history import load_history
-from zoo.results.schema import Finished, Result
-from zoo.utils.stats import student_interval, wilson_interval
+from zoo.results.schema import Finished
+from zoo.utils.stats import Range, student_interval, wilson_interval
 
 
 def _share_of_test(result: Finished) -> float:
@@ -74,6 +73,11 @@ class Row:
     latency_p50: float | None
     latency_p99: float | None
     peak_memory_bytes: int | None
+    # Of the speeds, by their names here: the quartiles of windows or repetitions; those that something disturbed, which
+    # rank nothing; how many disturbed runs are left out, since others were not.
+    quartiles: dict[str, Range]
+    disturbed: list[str]
+    left_out: dict[str, int]
     selection: str
     intervals: dict[str, tuple[float, float]]
     # Equal letters: one machine and software stack, so that speeds may be compared. Speeds and `seconds_to` are of the
@@ -81,6 +85,10 @@ class Row:
     machine: str
     elsewhere: int
     against: Difference | None = None  # None for the baseline itself, and where none was asked for
+    # The training speed over the baseline's, on one machine and if neither was disturbed, and half the interquartile
+    # range of that ratio.
+    relative_speed: float | None = None
+    relative_speed_error: float | None = None
     # In a mixed table what this row's runs were made with, in one of tuned recipes the values found for the model.
     differs: dict[str, str] = field(default_factory=dict)
     runs: list[Stored] = field(default_factory=list, repr=False)  # one per seed, in the order of `seeds`
@@ -91,6 +99,18 @@ class Row:
         return {
             run.result.seed: Tested(run.result, run.folder) for run in self.runs if isinstance(run.result, Finished)
         }
+
+    def over(self, base: Row) -> Row:
+        """This row with its training speed over that of `base`, where the two can be compared."""
+        name = "train_images_per_second"
+        ours, theirs = self.train_images_per_second, base.train_images_per_second
+        span, its = self.quartiles.get(name), base.quartiles.get(name)
+        if self.machine != base.machine or name in self.disturbed + base.disturbed:
+            return self
+        if ours is None or theirs is None or span is None or its is None:
+            return self
+        relative, error = ratio(ours, span, theirs, its)
+        return dataclasses.replace(self, relative_speed=relative, relative_speed_error=error)
 
     def record(self) -> dict[str, Any]:
         """The row as plain data, without its runs."""
@@ -114,10 +134,6 @@ def row_of(runs: Sequence[Stored], timed: Sequence[Stored], machine: str, second
     elif accuracies:
         interval, kind = wilson_interval(tested[0].test.correct, tested[0].test.images), "binomial"
 
-    def median(read: Callable[[Result], float | None]) -> float | None:
-        numbers = [number for run in timed if (number := read(run.result)) is not None]
-        return statistics.median(numbers) if numbers else None
-
     # Over the seeds that did not diverge, where all of them have the metric.
     means: dict[str, Any] = dict.fromkeys(QUALITY)
     intervals = {}
@@ -128,7 +144,8 @@ def row_of(runs: Sequence[Stored], timed: Sequence[Stored], machine: str, second
             if len(numbers) > 1:
                 intervals[name] = student_interval(numbers, resolution=metric.step(tested[0]))
 
-    memory = median(lambda result: result.speed.peak_memory_bytes)
+    speeds = speeds_of(timed, seconds_to)
+    memory = [run.result.speed.peak_memory_bytes for run in timed if run.result.speed.peak_memory_bytes is not None]
     return Row(
         model=first.model.name,
         label=first.model.label,
@@ -141,26 +158,20 @@ def row_of(runs: Sequence[Stored], timed: Sequence[Stored], machine: str, second
         diverged={result.seed: result.diverged_epoch for result in results if result.status == "diverged"},
         **means,
         intervals=intervals,
-        seconds_to=None if seconds_to is None else _seconds_to(timed, seconds_to),
         parameters=first.model.parameters,
         macs=first.model.macs,
         activation_bytes=first.model.activation_bytes,
-        train_images_per_second=median(lambda result: result.speed.train_images_per_second),
-        inference_images_per_second=median(lambda result: result.speed.inference_images_per_second),
-        latency_p50=median(lambda result: result.speed.latency_p50),
-        latency_p99=median(lambda result: result.speed.latency_p99),
-        peak_memory_bytes=None if memory is None else round(memory),
+        train_images_per_second=speeds.medians["train_images_per_second"],
+        inference_images_per_second=speeds.medians["inference_images_per_second"],
+        latency_p50=speeds.medians["latency_p50"],
+        latency_p99=speeds.medians["latency_p99"],
+        seconds_to=speeds.medians["seconds_to"],
+        quartiles=speeds.quartiles,
+        disturbed=speeds.disturbed,
+        left_out=speeds.left_out,
+        peak_memory_bytes=round(statistics.median(memory)) if memory else None,
         selection=first.selection.split,
         machine=machine,
         elsewhere=len(runs) - len(timed),
         runs=list(runs),
     )
-
-
-def _seconds_to(runs: Sequence[Stored], accuracy: float) -> float | None:
-    """The median over seeds of the seconds of training until `accuracy`, all of which came so far, on one machine."""
-    # Without an epoch there is no history.
-    begun = [run for run in runs if run.result.epochs_trained and "moved_after" not in run.result.environment]
-    reached = [history.seconds_to(load_history(run.folder.history), accuracy) for run in begun]
-    seconds = [number for number in reached if number is not None]
-    return statistics.median(seconds) if len(seconds) == len(runs) else None

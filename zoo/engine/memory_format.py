@@ -17,6 +17,7 @@ from zoo.engine.timing import seconds_of
 from zoo.recipes.recipe import Recipe
 from zoo.registry.entries import Layout
 from zoo.utils.distributed import SINGLE_PROCESS, unsynchronised
+from zoo.utils.stats import is_disturbed, quartiles
 
 LAYOUTS: dict[Layout, torch.memory_format] = {"nchw": torch.contiguous_format, "channels_last": torch.channels_last}
 LAYOUT_BATCH = 32  # enough work to tell the layouts apart, little enough to take a second or two on a CPU
@@ -25,8 +26,10 @@ LAYOUT_TURNS = 5
 
 def faster_layout(
     model: nn.Module, recipe: Recipe, device: torch.device, image_shape: tuple[int, int, int]
-) -> tuple[Layout, float]:
+) -> tuple[Layout, float] | None:
     """The layout in which a copy of `model` trains faster here, and how many times as fast as in the other.
+
+    None where the turns' ratios are too far apart to say so (:func:`zoo.utils.stats.is_disturbed`).
 
     The layouts take turns and the median of the turns' ratios counts, so that a machine that slows down slows both, and
     one that is twice as fast for a moment (a shared one may be) speaks for neither.
@@ -43,5 +46,8 @@ def faster_layout(
         steps.append(functools.partial(step, images.contiguous(memory_format=layout), labels, 0.5))
     turns = [[seconds_of(step, device) for step in steps] for _ in range(1 + LAYOUT_TURNS)]
     # The first step of each allocates and picks kernels.
-    ratio = statistics.median(nchw / channels_last for nchw, channels_last in turns[1:])
+    ratios = [nchw / channels_last for nchw, channels_last in turns[1:]]
+    ratio = statistics.median(ratios)
+    if is_disturbed(ratio, quartiles(ratios)):
+        return None
     return ("channels_last", ratio) if ratio > 1 else ("nchw", 1 / ratio)

@@ -37,6 +37,7 @@ from zoo.registry.entries import Layout
 from zoo.results.folder import RunFolder
 from zoo.results.schema import SettingsPart
 from zoo.utils.distributed import SINGLE_PROCESS
+from zoo.utils.stats import Range, quartiles
 
 EPOCHS = 2  # of ten windows each
 LR = 1e-8  # of every measurement: a speed does not depend on it, and no recipe's rate can end one by diverging
@@ -48,6 +49,7 @@ TYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 class Training:
     """Images per second of the real loop and of the bare step, medians over `windows`, and the median of their ratios.
 
+    `quartiles` has those of the windows, by the name of the median.
     Peaks are in bytes; None where the system does not tell, or there is no such device. The device's is what training
     one model takes of a GPU: weights, gradients, optimizer, data and activations.
     """
@@ -60,6 +62,7 @@ class Training:
     compile_seconds: float | None
     device_peak_bytes: int | None
     resident_peak_bytes: int | None
+    quartiles: dict[str, Range]
 
 
 class _Turns(Reporter):
@@ -145,10 +148,14 @@ def measure_training(
     if not pairs:
         advice = ("mend the model, or try ", Option("set", "precision=fp32"))
         raise ZooError("the loss is not a number as the model is built: ", *advice)
+    rates = {
+        "train_images_per_second": [loop for loop, _ in pairs],
+        "step_images_per_second": [bare for _, bare in pairs],
+        "efficiency": [loop / bare for loop, bare in pairs],
+    }
     return Training(
-        train_images_per_second=statistics.median(loop for loop, _ in pairs),
-        step_images_per_second=statistics.median(bare for _, bare in pairs),
-        efficiency=statistics.median(loop / bare for loop, bare in pairs),
+        **{name: statistics.median(windows) for name, windows in rates.items()},
+        quartiles={name: span for name, windows in rates.items() if (span := quartiles(windows))},
         windows=len(pairs),
         executor=batches.executor_name,
         compile_seconds=first_step if compiled else None,

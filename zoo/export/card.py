@@ -15,6 +15,7 @@ from zoo.export.check import Check
 from zoo.export.formats import Format
 from zoo.export.graph import Normalisation
 from zoo.registry.model import registry_name
+from zoo.render import marks
 from zoo.render.marks import TEST_NOTE, ends, percent, test_mark
 from zoo.results.schema import Result
 from zoo.trained.load import TrainedRun
@@ -120,18 +121,24 @@ def _figures(run: TrainedRun) -> Iterator[tuple[str, str]]:
         yield "held-out accuracy", f"{percent(result.holdout.accuracy)} % of {result.holdout.images:,} images"
     yield "multiply-accumulates of an image", f"{result.model.macs:,}"
     speed = result.speed
-    if speed.train_images_per_second is not None:
-        yield "training", f"{speed.train_images_per_second:,.0f} images/s"
-    if speed.inference_images_per_second is not None:
-        batch = speed.inference_batch_size
-        yield "inference", f"{speed.inference_images_per_second:,.0f} images/s in batches of {batch}"
-    if speed.latency_p50 is not None:
-        yield "latency of one image", f"{1000 * speed.latency_p50:.2f} ms (median)"
+    names = {
+        "train_images_per_second": ("training", "{:,.0f}", 1.0, "images/s"),
+        "inference_images_per_second": (
+            "inference", "{:,.0f}", 1.0, f"images/s in batches of {speed.inference_batch_size}",
+        ),
+        "latency_p50": ("latency of one image", "{:.2f}", 1e3, "ms"),
+    }  # fmt: skip
+    for name, (title, shape, factor, unit) in names.items():
+        if (median := getattr(speed, name)) is not None:
+            figure = marks.speed(median, speed.quartiles.get(name), name in speed.disturbed, shape, factor)
+            yield title, f"{figure} {unit}"
 
 
 def _conditions(run: TrainedRun) -> Iterator[str]:
     result = run.result
     yield f"Hardware: {_text(result.machine)}, {run.precision}."
+    if result.speed.quartiles:
+        yield " ".join([marks.QUARTILES_NOTE, *marks.disturbed_notes(result.speed.disturbed)])
     data = result.dataset
     yield (
         f"Data: {_text(data.name)}, {data.train_images:,} images trained on, {data.holdout_images:,} held out, "

@@ -6,10 +6,11 @@ from collections.abc import Sequence
 
 from zoo.comparison.groups import Group
 from zoo.comparison.row import QUALITY, Row
-from zoo.render import differences
+from zoo.render import differences, marks
 from zoo.render.document import as_csv, as_json, document
 from zoo.render.marks import accuracy, half_width, interval_notes, number, p_value, selection_notes, test_mark
 from zoo.render.tuning import words_of
+from zoo.results.disturbed import QUARTILED
 
 ELSEWHERE_MARK = "+"
 ELSEWHERE = f"Machine letter with {ELSEWHERE_MARK}: other seeds of that row ran elsewhere; its speeds leave them out."
@@ -23,6 +24,14 @@ METRICS = {
     "gap": ("gap", "{:+.2f}", 100),
     "epochs to 90 %": ("epochs_to_90_percent", "{:.1f}", 1.0),
 }
+# The speeds by their titles, likewise.
+SPEEDS = {
+    "train img/s": ("train_images_per_second", "{:,.0f}", 1.0),
+    "inference img/s": ("inference_images_per_second", "{:,.0f}", 1.0),
+    "p50 ms": ("latency_p50", "{:.2f}", 1e3),
+    "p99 ms": ("latency_p99", "{:.2f}", 1e3),
+}
+RELATIVE = "x baseline"  # the column of relative training speeds
 
 
 def render(groups: Sequence[Group], style: str, view: str = "summary") -> str:
@@ -49,10 +58,10 @@ def rows_of(group: Group, view: str) -> list[dict[str, str]]:
             "test accuracy %": accuracy_of(row) + test_mark(row.selection),
             "seeds": str(len(row.seeds)),
             **(differences.cells(row.against) if compared else {}),
-            **VIEWS[view](row),
+            **VIEWS[view](row, compared),
         }
         if group.seconds_to is not None:
-            cells[f"s to {100 * group.seconds_to:g} %"] = number(row.seconds_to, "{:,.0f}")
+            cells[f"s to {100 * group.seconds_to:g} %"] = speed(row, "seconds_to", "{:,.0f}")
         if parted:
             cells["machine"] = row.machine + ELSEWHERE_MARK * (row.elsewhere > 0)
         rows.append(cells | row.differs)
@@ -68,19 +77,28 @@ def title_of(group: Group) -> str:
     return f"{group.dataset}, recipe {group.slug}{whose}, {group.precision}, {group.chosen}{views}"
 
 
-def _summary(row: Row) -> dict[str, str]:
-    return {
-        "parameters": f"{row.parameters:,}",
-        "MACs (M)": f"{row.macs / 1e6:.1f}",
-        "train img/s": number(row.train_images_per_second, "{:,.0f}"),
-        "inference img/s": number(row.inference_images_per_second, "{:,.0f}"),
-        "p50 ms": number(row.latency_p50, "{:.2f}", 1e3),
-        "p99 ms": number(row.latency_p99, "{:.2f}", 1e3),
-        "peak MiB": number(row.peak_memory_bytes, "{:,.0f}", 1 / 2**20),
-    }
+def speed(row: Row, name: str, shape: str, factor: float = 1.0) -> str:
+    """A speed of `row` with its quartiles and its mark."""
+    return marks.speed(getattr(row, name), row.quartiles.get(name), name in row.disturbed, shape, factor)
 
 
-def _quality(row: Row) -> dict[str, str]:
+def relative_speed(row: Row) -> str:
+    """The training speed as a multiple of the baseline's; a dash where the two cannot be compared."""
+    if row.relative_speed is None or row.relative_speed_error is None:
+        return "-"
+    return f"{row.relative_speed:.2f} ± {row.relative_speed_error:.2f}"
+
+
+def _summary(row: Row, compared: bool) -> dict[str, str]:
+    cells = {"parameters": f"{row.parameters:,}", "MACs (M)": f"{row.macs / 1e6:.1f}"}
+    for title, (name, shape, factor) in SPEEDS.items():
+        cells[title] = speed(row, name, shape, factor)
+        if compared and name == "train_images_per_second":
+            cells[RELATIVE] = relative_speed(row)
+    return cells | {"peak MiB": number(row.peak_memory_bytes, "{:,.0f}", 1 / 2**20)}
+
+
+def _quality(row: Row, compared: bool) -> dict[str, str]:
     cells = {
         title: number(getattr(row, name), shape, factor) + plus_minus(row, name, shape, factor)
         for title, (name, shape, factor) in METRICS.items()
@@ -88,7 +106,7 @@ def _quality(row: Row) -> dict[str, str]:
     return cells | {"activations KiB": number(row.activation_bytes, "{:,.0f}", 1 / 2**10)}
 
 
-def _differences(row: Row) -> dict[str, str]:
+def _differences(row: Row, compared: bool) -> dict[str, str]:
     found = differences.found_from(row.against)
     return found | {title: _shift(row, name, shape, factor) for title, (name, shape, factor) in METRICS.items()}
 
@@ -145,6 +163,7 @@ def notes_of(group: Group, view: str) -> list[str]:
             "seeds."
         )
     notes += selection_notes(*(row.selection for row in group.rows))
+    notes += speed_notes(group, view == "summary")
     elsewhere = any(row.elsewhere for row in group.rows)
     if len(group.machines) > 1 or elsewhere:
         notes.append("Speeds compare only between rows with the same machine letter.")
@@ -152,6 +171,23 @@ def notes_of(group: Group, view: str) -> list[str]:
         notes += [f"Machine {letter}: {words}." for letter, words in group.machines.items()]
     elif view == "summary" or group.seconds_to is not None:
         notes += [f"Speeds on {words}." for words in group.machines.values()]
+    return notes
+
+
+def speed_notes(group: Group, shown: bool = True) -> list[str]:
+    """What stands beside the speeds of `group`, which are `shown`, or of which only the seconds to an accuracy are."""
+    notes = [marks.QUARTILES_NOTE] * (shown and any(row.quartiles for row in group.rows))
+    notes += marks.disturbed_notes(
+        *(row.disturbed if shown else {"seconds_to"} & {*row.disturbed} for row in group.rows)
+    )
+    left_out = [f"{max(row.left_out.values())} of {row.model}" for row in group.rows if row.left_out]
+    if left_out and (shown or group.seconds_to is not None):
+        notes.append(f"Speeds leave out disturbed runs where a model has others: {', '.join(left_out)}.")
+    if shown and (baseline := next((row.against.baseline for row in group.rows if row.against), None)):
+        notes.append(
+            f"{RELATIVE}: training speed over that of {baseline}, ± half the interquartile range of the ratio; '-' "
+            "where the machines differ or a speed was disturbed."
+        )
     return notes
 
 
@@ -174,6 +210,8 @@ def _flat(row: Row, group: Group) -> dict[str, object]:
     for name in QUALITY:
         record[f"{name}_low"], record[f"{name}_high"] = row.intervals.get(name, (None, None))
     del record["intervals"]
+    record = marks.flat_speeds(record, QUARTILED)
+    record["left_out"] = " ".join(f"{name}:{count}" for name, count in row.left_out.items())
     low, high = record.pop("interval") or (None, None)
     shifts = (record.pop("against") or {}).get("quality", {})
     for name in QUALITY:

@@ -63,7 +63,7 @@ def _totals(planned: Sequence[Estimate], environment: Mapping[str, Any]) -> list
         lines.append("~: no run of this model is stored; scaled by MACs from the runs of others on such a machine.")
     if unknown:
         lines.append(
-            f"?: no run on such a machine ({machine}) in this precision is stored to tell; "
+            f"?: no undisturbed run on such a machine ({machine}) in this precision is stored to tell; "
             f"`zoo speed {' '.join(unknown[:3])}` measures img/s."
         )
     return lines

@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Mapping, Sized
+from typing import Any
 
 # Beside every figure and every recipe that it is true of.
 TEST_MARK = "†"
 TEST_NOTE = f"{TEST_MARK} selection: test. The test set chose these weights, so the accuracy is too high to compare."
+# Beside every speed that something disturbed, see zoo/results/disturbed.py.
+DISTURBED_MARK = "‡"
+DISTURBED_NOTE = (
+    f"{DISTURBED_MARK} disturbed: the quartiles are more than a fifth of the median apart, so the speed ranks nothing."
+)
+QUARTILES_NOTE = (
+    "Speeds: median (quartiles) of the windows of training, or of the repetitions of inference and latency."
+)
 SEEDS_NOTE = "Several seeds: mean ± 95 % interval over seeds (Student t)."
 
 
@@ -23,6 +32,33 @@ def marked(text: str, selection: str) -> str:
 def selection_notes(*selections: str) -> list[str]:
     """:data:`TEST_NOTE` where the test set is among the `selections`."""
     return [TEST_NOTE] if "test" in selections else []
+
+
+def disturbed_mark(disturbed: bool) -> str:
+    """The mark of a speed that something disturbed; empty for others."""
+    return DISTURBED_MARK if disturbed else ""
+
+
+def disturbed_notes(*disturbed: Sized) -> list[str]:
+    """:data:`DISTURBED_NOTE` where any of these collections of disturbed speeds has one."""
+    return [DISTURBED_NOTE] if any(disturbed) else []
+
+
+def speed(
+    median: float | None, quartiles: tuple[float, float] | None, disturbed: bool, shape: str, factor: float = 1.0
+) -> str:
+    """A speed with its quartiles in brackets, where it has any, and its mark; a dash for None."""
+    spread = f" ({'-'.join(shape.format(end * factor) for end in quartiles)})" if quartiles else ""
+    return number(median, shape, factor) + spread + disturbed_mark(disturbed)
+
+
+def flat_speeds(record: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:
+    """`record` for CSV: two columns for the quartiles of each of `names`, and one for what was disturbed."""
+    columns = dict(record)
+    spans = columns.pop("quartiles")
+    for name in names:
+        columns[f"{name}_low"], columns[f"{name}_high"] = spans.get(name, (None, None))
+    return columns | {"disturbed": " ".join(record["disturbed"])}
 
 
 def interval_notes(kinds: Collection[str | None], warning: str) -> list[str]:

@@ -10,6 +10,8 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, model_validator
 from zoo.recipes.recipe import fingerprint_of, slug_of
 from zoo.recipes.tta import TestTimeAugmentation
 from zoo.registry.entries import Layout
+from zoo.results.disturbed import QUARTILED, disturbed
+from zoo.utils.stats import Range, quartiles
 
 SCHEMA_VERSION: Final = 2  # 2: train, epochs_to_90_percent, top5_accuracy, brier, activation_bytes, deterministic
 
@@ -140,7 +142,11 @@ class SelectionPart(Part):
 
 
 class SpeedPart(Part):
-    """Images per second and seconds; docs/measuring.md says how each is measured."""
+    """Images per second and seconds; docs/measuring.md says how each is measured.
+
+    `window_rates` are the speeds of training's windows. Of inference and latency, the quartiles of their repetitions
+    are kept; older results lack them.
+    """
 
     train_images_per_second: float | None
     window_rates: list[float]
@@ -149,7 +155,20 @@ class SpeedPart(Part):
     latency_p50: float | None
     latency_p90: float | None
     latency_p99: float | None
+    inference_quartiles: Range | None = None
+    latency_quartiles: Range | None = None
     peak_memory_bytes: int | None
+
+    @property
+    def quartiles(self) -> dict[str, Range]:
+        """The quartiles of each median that has them, by its name here."""
+        spans = (quartiles(self.window_rates), self.inference_quartiles, self.latency_quartiles)
+        return {name: span for name, span in zip(QUARTILED, spans, strict=True) if span is not None}
+
+    @property
+    def disturbed(self) -> list[str]:
+        """The names of the speeds that something disturbed; see :func:`zoo.results.disturbed.disturbed`."""
+        return disturbed(self.quartiles, lambda name: getattr(self, name, None))
 
 
 class SettingsPart(Part):

@@ -142,8 +142,10 @@ def _alike(result: Result, precision: str, environment: Mapping[str, Any]) -> bo
 
 
 def _pace(run: Stored) -> _Pace | None:
-    """None where the run is too short or its history is gone."""
+    """None where the run is too short, its history is gone, or something disturbed its speed."""
     result = run.result
+    if "train_images_per_second" in result.speed.disturbed:
+        return None
     try:
         history = load_history(run.folder.history)
     except ResultError:

@@ -11,8 +11,10 @@ from zoo.data.loader import TrainLoader
 from zoo.engine import counts, memory_format, speed, throughput
 from zoo.registry.entries import Layout
 from zoo.registry.model import Model
+from zoo.results.disturbed import disturbed
 from zoo.runner.inputs import Inputs
 from zoo.runner.settings import machine_faults
+from zoo.utils.stats import Range
 
 
 @dataclass(frozen=True)
@@ -21,6 +23,8 @@ class Speed:
 
     `step_flops` is what the bare step achieves, at 2 FLOPs a multiply-accumulate and a backward pass of two forward
     passes; `peak_share` is its share of what a large matrix product achieves in the same precision.
+    `quartiles` are of windows and repetitions, by the name of their median; `disturbed` names what they lie too far
+    apart for.
     """
 
     model: str
@@ -47,10 +51,15 @@ class Speed:
     activation_bytes: int
     step_flops: float
     peak_share: float
+    quartiles: dict[str, Range]
+    disturbed: list[str]
 
 
-def faster_layout(model: Model, inputs: Inputs) -> tuple[Layout, float]:
-    """The memory layout in which `model` trains faster here, and how many times as fast as in the other."""
+def faster_layout(model: Model, inputs: Inputs) -> tuple[Layout, float] | None:
+    """The memory layout in which `model` trains faster here, and how many times as fast as in the other.
+
+    None where something disturbed the clock too much to tell.
+    """
     settings = inputs.settings
     with machine_faults(model.name, settings, "give the command again"):
         return memory_format.faster_layout(inputs.build(model, 0), inputs.recipe, settings.device, inputs.shape)
@@ -90,8 +99,14 @@ def measure(model: Model, inputs: Inputs, layout: Layout, *, seconds: float, pea
     inference = speed.measure_inference(
         module.to(memory_format=memory_format.LAYOUTS[layout]), device, recipe.precision, layout, shape
     )
+    measured = vars(trained) | vars(inference)
+    quartiles = trained.quartiles | {
+        "inference_images_per_second": measured.pop("inference_quartiles"),
+        "latency_p50": measured.pop("latency_quartiles"),
+    }
     macs = counts.count_macs(module, shape, device)
     step_flops = 3 * 2 * macs * trained.step_images_per_second
+    measured |= {"quartiles": quartiles, "step_flops": step_flops, "peak_share": step_flops / peak_flops}
     return Speed(
         model=model.name,
         norm=model.norm.name if model.norm else None,
@@ -99,11 +114,9 @@ def measure(model: Model, inputs: Inputs, layout: Layout, *, seconds: float, pea
         batch_size=recipe.batch_size,
         layout=layout,
         compiled=settings.compiled,
-        **vars(trained),
-        **vars(inference),
+        **measured,
+        disturbed=disturbed(quartiles, measured.get),
         parameters=counts.count_parameters(module)[0],
         macs=macs,
         activation_bytes=counts.count_activation_bytes(module, shape, device, recipe.precision),
-        step_flops=step_flops,
-        peak_share=step_flops / peak_flops,
     )

@@ -167,5 +167,12 @@ def final_metrics(result: Result) -> dict[str, float]:
     }
     metrics |= {"parameters": result.model.parameters, "macs": result.model.macs, "wall_seconds": result.wall_seconds}
     metrics |= {"selected_epoch": result.selection.epoch, "diverged_epoch": result.diverged_epoch}
-    metrics |= result.speed.model_dump(exclude={"window_rates", "inference_batch_size"})
+    hidden = {"window_rates", "inference_batch_size", "inference_quartiles", "latency_quartiles"}
+    metrics |= result.speed.model_dump(exclude=hidden)
+    for name, (low, high) in result.speed.quartiles.items():
+        metrics |= {
+            f"{name}_low": low,
+            f"{name}_high": high,
+            f"{name}_disturbed": float(name in result.speed.disturbed),
+        }
     return {f"final/{name}": value for name, value in metrics.items() if value is not None}

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import math
+import statistics
 from collections.abc import Sequence
 
 from scipy import special
 
 ALPHA = 0.05  # what the p-value of a verdict lies below
+DISTURBED = 0.2  # of the median: where the quartiles of a speed are further apart, something disturbed it
+
+Range = tuple[float, float]
 
 
 def student_interval(values: Sequence[float], level: float = 0.95, resolution: float = 0.0) -> tuple[float, float]:
@@ -35,6 +39,19 @@ def wilson_interval(hits: int, n: int, level: float = 0.95) -> tuple[float, floa
     centre = (share + z * z / (2 * n)) / (1 + z * z / n)
     half = z * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n)) / (1 + z * z / n)
     return max(0.0, centre - half), min(1.0, centre + half)
+
+
+def quartiles(values: Sequence[float]) -> Range | None:
+    """The lower and the upper quartile of `values`; None of fewer than two."""
+    if len(values) < 2:
+        return None
+    low, _, high = statistics.quantiles(values, n=4, method="inclusive")
+    return low, high
+
+
+def is_disturbed(median: float, quartiles: Range | None) -> bool:
+    """Whether the `quartiles` of a speed are more than :data:`DISTURBED` of its `median` apart; not so without them."""
+    return quartiles is not None and quartiles[1] - quartiles[0] > DISTURBED * median
 
 
 def images_p_value(only_ours: int, only_theirs: int) -> float:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from zoo.comparison.row import Row
 from zoo.render import marks
-from zoo.render.comparison import METRICS, plus_minus
+from zoo.render.comparison import METRICS, RELATIVE, SPEEDS, plus_minus, relative_speed, speed
 
 
 @dataclass(frozen=True)
@@ -30,24 +30,51 @@ class Column:
         figure: float | None = getattr(row, self.key)
         return figure
 
+    def ranked(self, row: Row) -> float | None:
+        """The figure where it may rank the row: None for a speed that something disturbed."""
+        return None if self.key in row.disturbed else self.value(row)
+
     def text(self, row: Row) -> str:
-        """The figure with its interval over seeds, where the row has one; a dash where there is no figure."""
+        """The figure with its mark and its quartiles, or its interval over seeds; a dash where there is no figure."""
+        if self.key in row.quartiles or self.key in row.disturbed:
+            return speed(row, self.key, self.shape, self.factor)
         text = number(self.value(row), self.shape, self.factor)
         return text + plus_minus(row, self.key, self.shape, self.factor)
 
 
+@dataclass(frozen=True)
+class Relative(Column):
+    """The training speed over the baseline's."""
+
+    def text(self, row: Row) -> str:
+        """The ratio with half its interquartile range."""
+        return relative_speed(row) if self.value(row) is not None else number(None, "")
+
+
+_OF_SPEED = {  # whether smaller is better, and a hint
+    "train_images_per_second": (False, "training, data and optimizer included"),
+    "inference_images_per_second": (False, "at the best batch size"),
+    "latency_p50": (True, "median latency of one image"),
+    "latency_p99": (True, "latency of one image, 99 of 100 are quicker"),
+}
 SPEED = (
-    Column("train_images_per_second", "train img/s", "{:,.0f}", hint="training, data and optimizer included"),
-    Column("inference_images_per_second", "inference img/s", "{:,.0f}", hint="at the best batch size"),
-    Column("latency_p50", "p50 ms", "{:.2f}", 1e3, True, "median latency of one image"),
-    Column("latency_p99", "p99 ms", "{:.2f}", 1e3, True, "latency of one image, 99 of 100 are quicker"),
+    *(Column(key, title, shape, factor, *_OF_SPEED[key]) for title, (key, shape, factor) in SPEEDS.items()),
     Column("peak_memory_bytes", "peak MiB", "{:,.0f}", 1 / 2**20, True, "largest memory while training"),
 )
+RELATIVE_SPEED = Relative("relative_speed", RELATIVE, "{:.2f}", hint="training speed over the baseline's")
 SUMMARY = (
     Column("parameters", "parameters", "{:,.0f}", smaller=True),
     Column("macs", "MACs (M)", "{:.1f}", 1e-6, True, "multiply-accumulates of one image's forward pass"),
     *SPEED,
 )
+
+
+def summary(compared: bool) -> list[Column]:
+    """The columns of cost and speed of a table, of which rows are `compared` with a baseline or not."""
+    place = SUMMARY.index(SPEED[0]) + 1
+    return [*SUMMARY[:place], *[RELATIVE_SPEED] * compared, *SUMMARY[place:]]
+
+
 _OF_QUALITY = {  # what a figure of :data:`zoo.render.comparison.METRICS` is: whether smaller is better, and a hint
     "loss": (True, "test cross-entropy, nats"),
     "top5_accuracy": (False, ""),
@@ -66,8 +93,8 @@ QUALITY = (
 
 
 def largest(rows: Sequence[Row], columns: Sequence[Column]) -> dict[str, float]:
-    """The largest figure of each column, by its key; 0 where no row has one."""
-    return {column.key: max((column.value(row) or 0 for row in rows), default=0) for column in columns}
+    """The largest figure of each column that ranks its row, by its key; 0 where no row has one."""
+    return {column.key: max((column.ranked(row) or 0 for row in rows), default=0) for column in columns}
 
 
 def number(value: float | None, shape: str, factor: float = 1.0) -> str:

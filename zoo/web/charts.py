@@ -13,6 +13,7 @@ from markupsafe import Markup
 
 from zoo.comparison.row import Row
 from zoo.render.figures import COLOURS
+from zoo.render.marks import DISTURBED_MARK, DISTURBED_NOTE
 from zoo.results.history import EpochRow
 from zoo.utils.stats import pareto_front
 from zoo.web.cells import SUMMARY, Column, percent, spread
@@ -51,7 +52,8 @@ def tradeoffs(tables: Sequence[Table]) -> dict[str, Any]:
         norm: {"colour": index % len(COLOURS), "symbol": SYMBOLS[index % len(SYMBOLS)]}
         for index, norm in enumerate(norms)
     }
-    return {"axes": axes, "looks": looks, "tables": [_points(table) for table in tables]}
+    disturbed = {"mark": DISTURBED_MARK, "note": DISTURBED_NOTE}
+    return {"axes": axes, "looks": looks, "disturbed": disturbed, "tables": [_points(table) for table in tables]}
 
 
 def _points(table: Table) -> dict[str, Any]:
@@ -68,16 +70,19 @@ def _points(table: Table) -> dict[str, Any]:
             "diverged": bool(line.row.diverged),
             "page": line.runs[0].id,
             **{axis.key: axis.value(line.row) for axis in AXES},
+            "disturbed": line.row.disturbed,
             "texts": {axis.key: axis.text(line.row) for axis in AXES},
         }
         for line in lines
     ]
 
     def front(axis: Column, machine: str | None = None) -> list[int]:
-        """A row of which a seed diverged is on no front: its mean is of the seeds that went well."""
+        """A row of which a seed diverged is on no front, since its mean is of the seeds that went well; nor is one
+        whose speed something disturbed.
+        """
 
         def point(row: Row) -> tuple[float, float] | None:
-            x, drawn = axis.value(row), not row.diverged and machine in (None, row.machine)
+            x, drawn = axis.ranked(row), not row.diverged and machine in (None, row.machine)
             return (x, row.accuracy) if drawn and x is not None and row.accuracy is not None else None
 
         return pareto_front([point(line.row) for line in lines], smaller=axis.smaller)

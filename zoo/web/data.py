@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from zoo.comparison.groups import Group, compare
@@ -60,6 +60,10 @@ class Table:
     def runs(self) -> list[Page]:
         """All runs, row by row."""
         return [run for line in self.lines for run in line.runs]
+
+    def on(self, machine: str) -> Group:
+        """The group of the rows whose speeds are of the `machine` of that letter."""
+        return replace(self.group, rows=[row for row in self.group.rows if row.machine == machine])
 
     @property
     def compared(self) -> bool:

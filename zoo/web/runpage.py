@@ -9,6 +9,7 @@ from typing import Any
 
 import yaml
 
+from zoo.render.marks import disturbed_mark
 from zoo.results.folder import EXPLAIN
 from zoo.results.schema import Metrics
 from zoo.web.cells import QUALITY, SPEED, SUMMARY, Column, number, percent, spread
@@ -68,7 +69,8 @@ def figures(page: Page) -> list[tuple[str, list[tuple[str, str]]]]:
     if result.holdout:
         accuracy.append(("held-out %", percent(result.holdout.accuracy)))
     speed = cells(SPEED)
-    speed.insert(3, ("p90 ms", number(result.speed.latency_p90, "{:.2f}", 1e3)))
+    mark = disturbed_mark("latency_p90" in result.speed.disturbed)
+    speed.insert(3, ("p90 ms", number(result.speed.latency_p90, "{:.2f}", 1e3) + mark))
     trained = [
         ("epochs", f"{result.epochs_trained}"),
         ("selected epoch", "–" if result.selection.epoch is None else str(result.selection.epoch)),

@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from zoo.errors import MachineError, Option, ResultError
-from zoo.render.comparison import ELSEWHERE
+from zoo.render import marks
+from zoo.render.comparison import ELSEWHERE, speed_notes
 from zoo.render.figures import COLOURS
 from zoo.render.marks import TEST_MARK, TEST_NOTE
 from zoo.results.folder import Stored
@@ -107,9 +108,10 @@ def render(runs: Sequence[Stored], folder: Path, baseline: str | None = None, ed
     )  # fmt: skip
     environment.filters |= {"percent": cells.percent, "script_json": charts.script_json, "yaml": runpage.as_yaml}
     environment.globals |= {
-        "cells": cells, "runpage": runpage, "has_curve": charts.has_curve, "colours": COLOURS, "mark": TEST_MARK,
-        "note": TEST_NOTE, "elsewhere": ELSEWHERE, "tables": boards, "baseline": baseline, "edition": edition,
-        "version": __version__, "built": f"{datetime.datetime.now(datetime.UTC):%d %B %Y, %H:%M} UTC",
+        "cells": cells, "marks": marks, "speed_notes": speed_notes, "runpage": runpage,
+        "has_curve": charts.has_curve, "colours": COLOURS, "mark": TEST_MARK, "note": TEST_NOTE,
+        "elsewhere": ELSEWHERE, "tables": boards, "baseline": baseline, "edition": edition, "version": __version__,
+        "built": f"{datetime.datetime.now(datetime.UTC):%d %B %Y, %H:%M} UTC",
     }  # fmt: skip
     data = {
         "tradeoffs": charts.tradeoffs(boards),

@@ -10,7 +10,7 @@ from zoo.comparison.groups import Group
 from zoo.comparison.row import Row
 from zoo.errors import Option, ResultError
 from zoo.render.comparison import diverged_of
-from zoo.render.marks import marked, selection_notes
+from zoo.render.marks import disturbed_mark, disturbed_notes, marked, selection_notes
 from zoo.render.plots.sheet import about, check_rows, interval_words, labels, sheet, style
 from zoo.utils.stats import pareto_front
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from matplotlib.lines import Line2D
 
 COSTS = ("speed", "parameters")
+SPEED = "train_images_per_second"
 
 
 def check(group: Group, costs: Sequence[str]) -> None:
@@ -54,12 +55,15 @@ def draw(group: Group, costs: Sequence[str], columns: int, path: Path) -> None:
     gone = [row.model for row in group.rows if row.accuracy is None]
     common, names = labels(rows)
     names = [f"{name} ({diverged_of(row)})" if row.diverged else name for name, row in zip(names, rows, strict=True)]
+    disturbed = [row.model for row in rows if "speed" in costs and SPEED in row.disturbed]
+    names = [name + disturbed_mark(row.model in disturbed) for name, row in zip(names, rows, strict=True)]
     apart = " of the models of which no seed diverged" if any(row.diverged for row in rows) else ""
     heading = [
         about(group, common),
         f"{interval_words(rows)}; filled: Pareto front of the means{apart}",
         *([f"speed on {group.machines[rows[0].machine]}"] if "speed" in costs else []),
         *([f"diverged, not shown: {', '.join(gone)}"] if gone else []),
+        *disturbed_notes(disturbed),
         *selection_notes(group.selection),
     ]
     beside = columns == 2 and len(costs) > 1
@@ -81,8 +85,11 @@ def _panel(axes: Axes, rows: Sequence[Row], cost: str) -> list[Line2D]:
     costs = [row.train_images_per_second or 0.0 if speed else row.parameters / 1e6 for row in rows]
     axes.set_xlabel("train img/s (more is better)" if speed else "parameters (millions, fewer is better)")
     _scale(axes, costs)
-    # A row of which a seed diverged is on no front: its mean is of the seeds that went well.
-    points = [None if row.diverged else point for row, point in zip(rows, zip(costs, gains, strict=True), strict=True)]
+    # A row of which a seed diverged is on no front: its mean is of the seeds that went well. Nor is a disturbed speed.
+    points = [
+        None if row.diverged or (speed and SPEED in row.disturbed) else (place, gain)
+        for row, place, gain in zip(rows, costs, gains, strict=True)
+    ]
     best = pareto_front(points, smaller=not speed)
     if len(best) > 1:  # the most that is had at a cost: to the right of a point by parameters, to its left by speed
         axes.step(

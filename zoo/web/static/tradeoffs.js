@@ -31,6 +31,7 @@ function startTradeoffs() {
     };
     const x = (list) => list.map((point) => point[about.key] * about.factor);
     const y = (list) => list.map((point) => 100 * point.accuracy);
+    const disturbed = (point) => point.disturbed.includes(about.key);
     const best = front.map((index) => table.points[index]);
     const ringed = zoo.colour("text");
     const traces = [{
@@ -44,8 +45,8 @@ function startTradeoffs() {
       const colour = zoo.colour(`c${look.colour}`);
       traces.push({
         x: x(here), y: y(here), name: zoo.plain(norm), showlegend: true, mode: points.length <= 12 ? "markers+text" : "markers",
-        text: here.map((point) => `\u00a0\u00a0\u00a0${zoo.plain(point.model)}`), textposition: here.map(side), textfont: { size: 12, color: zoo.colour("muted") },
-        marker: { symbol: here.map((point) => look.symbol + (point.diverged ? "-open" : "")), size: 10, color: colour },
+        text: here.map((point) => `\u00a0\u00a0\u00a0${zoo.plain(point.model)}${disturbed(point) ? data.disturbed.mark : ""}`), textposition: here.map(side), textfont: { size: 12, color: zoo.colour("muted") },
+        marker: { symbol: here.map((point) => look.symbol + (point.diverged || disturbed(point) ? "-open" : "")), size: 10, color: colour },
         error_y: {
           type: "data", symmetric: false, color: colour, thickness: 1.2, width: 4,
           array: here.map((point) => 100 * (point.interval[1] - point.accuracy)),
@@ -77,6 +78,7 @@ function startTradeoffs() {
     const words = [`On the front: ${best.map((point) => point.model).join(", ") || "none"}.`];
     if (equal) words.push(`All ${points.length} are equal on this axis.`);
     if (table.missing.length) words.push(`Diverged, and not drawn: ${table.missing.join(", ")}.`);
+    if (points.some(disturbed)) words.push(data.disturbed.note);
     if (table.tested) words.push("† The test set chose these weights.");
     if (!about.own) words.push(`Machine ${machine}: ${table.machines[machine]}.`);
     document.getElementById(`note-${kind}`).textContent = words.join(" ");
