@@ -117,3 +117,32 @@ def test_off_leaves_no_trace_in_the_fingerprint() -> None:
     assert (plain["harness"], other["harness"]) == (1, 2)  # it was the trained weights that counted once
     assert load_recipe("smoke", [SETTING]).fingerprint != load_recipe("smoke").fingerprint
     assert load_recipe("smoke", [SETTING, "lookahead=null"]).fingerprint == load_recipe("smoke").fingerprint
+
+
+@pytest.mark.parametrize("setting", ["ema={decay: 0.9}", SETTING])
+def test_an_average_of_what_is_not_finite_is_a_copy(setting: str) -> None:
+    class Ranges(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.register_buffer("low", torch.tensor([float("inf"), 2.0]))
+            self.register_buffer("constant", torch.tensor(float("-inf")))
+
+    model = Ranges()
+    average = make_average(model, load_recipe("smoke", [setting]))
+    assert average is not None
+    for step in range(1, 7):
+        model.low.copy_(torch.tensor([1.0, 2.0]))
+        average.update(step / 6)
+    assert torch.allclose(average.evaluated.low, torch.tensor([1.0, 2.0]))
+    assert torch.equal(average.evaluated.constant, torch.tensor(float("-inf")))
+
+
+def test_complex_weights_are_averaged() -> None:
+    model = nn.ParameterList([nn.Parameter(torch.zeros(2, dtype=torch.cfloat))])
+    average = make_average(model, load_recipe("smoke", ["ema={decay: 0.75}"]))
+    assert average is not None
+    average.update(0.5)
+    with torch.no_grad():
+        model[0] += 4j
+    average.update(1.0)
+    assert torch.equal(average.evaluated[0], torch.full((2,), 1j))

@@ -51,20 +51,29 @@ class Ema:
 
 
 def _follow(average: nn.Module, model: nn.Module, share: float) -> None:
-    """Move every number of `average` by `share` of the way to that of `model`; what has no fraction is copied."""
-    mine, trained = [], []
+    """Move every number of `average` by `share` of the way to that of `model`.
+
+    What has no fraction is copied, and so is a number of a buffer or of a frozen parameter that is not finite.
+    """
+    mine, trained, constant = [], [], []
     with torch.no_grad():
         for averaged, current in zip(_tensors(average), _tensors(model), strict=True):
             if averaged.is_floating_point():
-                mine.append(averaged)
-                trained.append(current)
+                mine.append(averaged.detach())
+                trained.append(current.detach())
+                if not current.requires_grad:
+                    constant.append((averaged, current))
             else:
                 averaged.copy_(current)
         torch._foreach_lerp_(mine, trained, share)  # pyright: ignore[reportPrivateImportUsage] no public name
+        for averaged, current in constant:  # infinity less infinity is no number
+            averaged.copy_(torch.where(averaged.isfinite(), averaged, current))
 
 
 def _tensors(model: nn.Module) -> list[Tensor]:
-    return [tensor.detach() for tensor in (*model.parameters(), *model.buffers())]
+    """Parameters and buffers; a complex number is two."""
+    tensors = (*model.parameters(), *model.buffers())
+    return [torch.view_as_real(tensor) if tensor.is_complex() else tensor for tensor in tensors]
 
 
 class Lookahead:
@@ -87,7 +96,8 @@ class Lookahead:
         stays = self.config.decay**self.config.every * done**self.config.power
         _follow(self.evaluated, self.model, 1 - stays)
         evaluated = _tensors(self.evaluated)
-        torch._foreach_copy_(_tensors(self.model), evaluated)  # pyright: ignore[reportPrivateImportUsage] no public name
+        with torch.no_grad():
+            torch._foreach_copy_(_tensors(self.model), evaluated)  # pyright: ignore[reportPrivateImportUsage] no public name
 
     def state_dict(self) -> dict[str, Any]:
         """The slow weights and the count of steps."""

@@ -23,7 +23,7 @@ from zoo.recipes.recipe import Recipe
 from zoo.recipes.schema import Plateau
 from zoo.results.folder import RunFolder
 from zoo.results.history import EpochRow, save_history
-from zoo.utils.seeding import derive
+from zoo.utils.seeding import derive, seed_all
 
 WINDOWS_PER_EPOCH = 10  # the device is synchronised, the bar moved and the loss looked at this often, not every step
 
@@ -123,6 +123,8 @@ class _Session:
         self.peak = recipe.optimizer.lr  # a plateau lowers it; the closed-form schedules do not
         self.progress = Progress()
         self.best_weights: dict[str, Tensor] | None = None
+        # A parameter may be frozen at infinity, or left empty: training has not made it so.
+        self.trained = {name for name, part in model.named_parameters() if part.requires_grad and part.isfinite().all()}
         # By their names in SavedState.
         parts: dict[str, Any] = {"model": model, "optimizer": self.optimizer, "scaler": self.step.scaler}
         parts |= {"averaged": self.step.average, "plateau": self.plateau}
@@ -140,6 +142,10 @@ class _Session:
         """What :meth:`restore` reads; its tensors are those in use, so it is to be written before the next step."""
         parts = {name: part.state_dict() for name, part in self.parts.items()}
         return SavedState(identity, self.progress, self.peak, best_weights=self.best_weights, **parts)
+
+    def finite(self, evaluated: nn.Module) -> bool:
+        """Whether the parameters of `evaluated` that are trained are still numbers."""
+        return all(bool(part.isfinite().all()) for name, part in evaluated.named_parameters() if name in self.trained)
 
     def adapt(self, row: EpochRow) -> None:
         """Let the plateau scheduler, where the recipe has it, judge the epoch's loss."""
@@ -162,7 +168,7 @@ def train_epoch(session: _Session, epoch: int, reporter: Reporter, *, warm: bool
 
     session.model.train()
     # For dropout and the like; the order of the data and the augmentation need no global state.
-    torch.manual_seed(derive("layers", loader.batching.seed, epoch) + distributed.rank)
+    seed_all(derive("layers", loader.batching.seed, epoch) + distributed.rank)
     loss_sum = torch.zeros((), device=device)  # both stay on the device until a window ends
     hits = torch.zeros((), dtype=torch.int64, device=device)
     seen = seen_before_window = 0
@@ -211,7 +217,8 @@ def train_epoch(session: _Session, epoch: int, reporter: Reporter, *, warm: bool
 def evaluate_epoch(session: _Session, row: EpochRow) -> EpochRow:
     """`row` with loss and accuracy of the weights that may be stored, on the selection split, by the main process.
 
-    They are None where there is no such split, and NaN where a logit or a weight is infinite or NaN.
+    They are None where there is no such split, and NaN where a logit or a trained parameter is infinite or NaN. Buffers
+    may be infinite: a mask, or a range that has seen nothing.
     """
     start = time.perf_counter()
     recipe, images, evaluated = session.recipe, session.batches.selection, session.step.evaluated
@@ -220,7 +227,7 @@ def evaluate_epoch(session: _Session, row: EpochRow) -> EpochRow:
         evaluation = evaluate(evaluated, images, session.device, recipe.precision, recipe.tta)
         metrics = (evaluation.loss, evaluation.accuracy) if evaluation.finite else (math.nan, math.nan)
     loss, accuracy = session.distributed.broadcast(metrics)
-    if not all(tensor.isfinite().all() for tensor in evaluated.state_dict().values()):
+    if not session.finite(evaluated):
         loss = accuracy = math.nan
     split = recipe.selection.split if loss is not None else None
     seconds = time.perf_counter() - start

@@ -6,7 +6,6 @@ from functools import cached_property
 from typing import Literal
 
 import numpy as np
-import torch
 from torch import nn
 
 from zoo.builder.construct import build
@@ -21,7 +20,7 @@ from zoo.recipes.recipe import Recipe
 from zoo.registry.entries import Layout
 from zoo.registry.model import Model
 from zoo.runner.settings import Settings
-from zoo.utils.seeding import derive
+from zoo.utils.seeding import derive, seed_all
 
 SAMPLE = 4  # images
 Shape = tuple[int, int, int]
@@ -93,7 +92,7 @@ class Inputs:
     def build(self, model: Model, seed: int) -> nn.Module:
         """`model` on the device, with initial weights that depend on it and `seed` alone. Raises as :func:`build`."""
         fresh_compiler(self.settings.compiled)
-        torch.manual_seed(derive("init", seed))
+        seed_all(derive("init", seed))
         return build(model, self.dataset.num_classes).to(self.settings.device)
 
     def train_loader(self, layout: Layout, seed: int, rows: np.ndarray | None = None) -> TrainLoader:

@@ -11,7 +11,6 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
 from zoo.data.loader import TrainLoader
@@ -24,7 +23,7 @@ from zoo.errors import Option, RecipeError
 from zoo.registry.model import Model
 from zoo.runner.inputs import Inputs
 from zoo.runner.settings import machine_faults
-from zoo.utils.seeding import derive
+from zoo.utils.seeding import derive, seed_all
 
 SMOOTHING = 0.95  # weight of the past in the mean loss, about the last twenty steps
 BEGINNING = 0.1  # of the steps: their mean is of few losses, so they are no more than what the others are held against
@@ -92,7 +91,7 @@ def lr_find(
     optimizer = make_optimizer(module, recipe.optimizer)
     step = TrainStep(module, optimizer, recipe, device, distributed=settings.distributed, compiled=settings.compiled)
     module.train()
-    torch.manual_seed(derive("layers", seed, 0))
+    seed_all(derive("layers", seed, 0))
     rates, losses = rates_of(low, high, steps), []
     beginning = max(2, round(BEGINNING * steps))
     mean, diverged = 0.0, None
