@@ -34,10 +34,18 @@ FLOATS = (
 )  # fmt: skip
 
 
-def build(name: str, num_classes: int = 10, in_channels: int = 3, *, registry: str | Path | None = None) -> nn.Module:
+def build(
+    name: str,
+    num_classes: int = 10,
+    in_channels: int = 3,
+    *,
+    image_size: tuple[int, int] = (32, 32),
+    registry: str | Path | None = None,
+) -> nn.Module:
     """The model called `name` (``resnet18_ln``, any ``<architecture>_<norm>``), freshly initialised, on the CPU.
 
-    It maps (N, `in_channels`, H, W) images to (N, `num_classes`) logits. `registry`: a ``registry.yaml``
+    It maps (N, `in_channels`, H, W) images to (N, `num_classes`) logits. `image_size` is (H, W), for models that have
+    to be shown an image to be built, such as ``NAME@NORM``. `registry`: a ``registry.yaml``
     above all others, as ``--registry`` is. Initial weights come from torch's own generator, which ``torch.manual_seed``
     sets.
 
@@ -47,7 +55,7 @@ def build(name: str, num_classes: int = 10, in_channels: int = 3, *, registry: s
     from zoo.builder.construct import build as make
     from zoo.registry.merge import load_registry
 
-    return make(load_registry(registry).resolve(name), num_classes, in_channels)
+    return make(load_registry(registry).resolve(name), num_classes, in_channels, image_size)
 
 
 def load_results(

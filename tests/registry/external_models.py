@@ -169,7 +169,7 @@ def attempt(name: str) -> Row:
         parameters = f"{sum(parameter.numel() for parameter in model.parameters()) / 1e6:.1f}"
         check_answer(name, model, real)
         try:
-            told = swap(name, model, norm(), 3).removeprefix(f"{NORM} instead of ")
+            told = swap(name, model, norm(), (3, 32, 32)).removeprefix(f"{NORM} instead of ")
         except RegistryError as problem:
             return Row(name, parameters, _reason(problem, name))
         check_answer(f"{name}@{NORM}", model, real)

@@ -23,6 +23,8 @@ from zoo.registry.fingerprint import definition
 from zoo.registry.merge import Registry, load_registry
 from zoo.results.folder import RunFolder
 
+IMAGE = (3, 32, 32)
+
 
 @pytest.fixture(scope="module")
 def registry() -> Registry:
@@ -127,7 +129,7 @@ def test_every_layout_gets_the_norm_over_its_channels(registry: Registry, layout
     expected.load_state_dict({"weight": old.weight, "bias": old.bias})
     torch.set_default_dtype(torch.float64)
     try:
-        assert swap("it", model, norm(registry, "ln"), 3).startswith("ln instead of 1 ")
+        assert swap("it", model, norm(registry, "ln"), IMAGE).startswith("ln instead of 1 ")
     finally:
         torch.set_default_dtype(torch.float32)
     new = model.layers[0]
@@ -141,7 +143,7 @@ def test_every_layout_gets_the_norm_over_its_channels(registry: Registry, layout
 def test_fused_layers_keep_their_activation(registry: Registry) -> None:
     layer = timm.layers.BatchNormAct2d(8, act_layer=nn.SiLU)
     model = Layers(nn.Conv2d(3, 8, 1), layer)
-    swap("it", model, norm(registry, "gn"), 3)
+    swap("it", model, norm(registry, "gn"), IMAGE)
     new, x = model.layers[1], torch.randn(2, 8, 4, 4)
     assert isinstance(new, Swapped)
     assert torch.equal(new(x), nn.functional.silu(new.norm(x)))
@@ -193,7 +195,7 @@ class Windows(nn.Module):
 )
 def test_what_cannot_be_swapped_is_told(registry: Registry, model: Callable, name: str, told: str) -> None:
     with pytest.raises(RegistryError, match=told):
-        swap("it", model(), norm(registry, name), 3)
+        swap("it", model(), norm(registry, name), IMAGE)
 
 
 @pytest.mark.parametrize(

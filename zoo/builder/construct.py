@@ -6,19 +6,28 @@ import inspect
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from zoo.builder import notes
 from zoo.builder.norm import Norm, call_builder
 from zoo.errors import RegistryError
-from zoo.registry.entries import NormEntry
+from zoo.registry.entries import NormEntry, Origin
 from zoo.registry.locate import load_builder
-from zoo.registry.model import Model
+from zoo.registry.model import BUILT_IN, Model
 
 if TYPE_CHECKING:
     from torch import nn
 
 
-def build(model: Model, num_classes: int = 10, in_channels: int = 3) -> nn.Module:
+SWAP = "zoo.models.swap:swap"  # named like any builder, since what knows models stands above what builds them
+
+IMAGE_SIZE = (32, 32)
+
+
+def build(
+    model: Model, num_classes: int = 10, in_channels: int = 3, image_size: tuple[int, int] = IMAGE_SIZE
+) -> nn.Module:
     """The module for (N, `in_channels`, H, W) images, answering (N, `num_classes`) logits.
 
+    `image_size` is (H, W); it matters only to what has to be shown an image before it can be built (swapped norms).
     Raises :class:`RegistryError`, in one line, when a builder's module or function does not exist, its module fails
     on import, it does not accept the arguments that its entry gives, or it changes torch's global state.
     """
@@ -29,8 +38,11 @@ def build(model: Model, num_classes: int = 10, in_channels: int = 3) -> nn.Modul
             raise RegistryError(f"model {model.name!r}: {what} is {number}; it is at least 1")
     with untouched(where_of(model), "building"):
         module = _build(model, num_classes, in_channels)
+        if model.swapped and model.norm:
+            swap = load_builder(SWAP, "the swap", Origin("built in", BUILT_IN, 0))
+            plain, norm = model.name.rpartition("@")[0], load_norm(model.norm)
+            notes.add(module, f"norms: {swap(plain, module, norm, (in_channels, *image_size))}")
     if model.pretrained and model.pretrained.path:
-        from zoo.builder import notes
         from zoo.builder.weights import load
 
         path, digest = model.pretrained.path, model.pretrained.sha256
@@ -43,13 +55,14 @@ def _build(model: Model, num_classes: int, in_channels: int) -> nn.Module:
     entry, architecture, norm = model.entry, model.architecture, model.norm
     own = entry.kwargs if entry else {}
     if architecture:
-        what, origin, path = f"architecture {architecture.name!r}", architecture.origin, architecture.builder
+        kind = "model" if model.swapped else "architecture"
+        what, origin, path = f"{kind} {architecture.name!r}", architecture.origin, architecture.builder
     else:
         what, origin, path = f"model {model.name!r}", model.origin, entry.builder if entry else ""
     builder = load_builder(path, what, origin)
     where = f"{what} ({origin}): {path}"
-    arguments: dict[str, object] = {**own, **size}
-    if architecture and norm:
+    arguments: dict[str, object] = {**(architecture.kwargs if architecture else {}), **own, **size}
+    if architecture and norm and not model.swapped:
         arguments = {"norm": load_norm(norm), **size, **architecture.kwargs, **own}
     _check_signature(builder, where, **arguments)
     return call_builder(builder, where, **arguments)

@@ -124,7 +124,7 @@ import zoo
 from safetensors.torch import load_file
 
 config = json.load(open("config.json"))
-model = zoo.build(config["model"], config["num_classes"]).eval()
+model = zoo.build(config["model"], config["num_classes"], image_size=config["input_size"]).eval()
 model.load_state_dict(load_file("model.safetensors"))
 mean, std = (torch.tensor(config[name]).view(1, 3, 1, 1) for name in ("mean", "std"))
 images = torch.rand(1, 3, *config["input_size"])  # pixels / 255, R, G, B

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from torch import nn
 
 from zoo.builder import notes
 from zoo.builder.weights import WEIGHTS, load
-from zoo.models.timm_model import build, with_norm
-
-if TYPE_CHECKING:
-    from zoo.builder.norm import Norm
+from zoo.models.timm_model import build
 
 
 def hub_folder(
@@ -24,15 +21,14 @@ def hub_folder(
     stem_rule: int,
     num_classes: int,
     in_channels: int,
-    norm: Norm | None = None,
 ) -> nn.Module:
     """timm's `architecture` with the weights of `folder`, whose SHA-256 is given, (N, `in_channels`, 32, 32) to logits.
 
-    The stem is changed first, then the weights are loaded (the rule of :func:`zoo.builder.weights.load`), then norms
-    are swapped. Raises :class:`zoo.errors.RegistryError` where the weights do not fit, and as ``timm_model`` does.
+    The stem is changed first, then the weights are loaded (the rule of :func:`zoo.builder.weights.load`).
+    Raises :class:`zoo.errors.RegistryError` where the weights do not fit, and as ``timm_model`` does.
     """
     what = f"hub-folder:{folder.name}"
     module = build(what, architecture, arguments, stem_rule, num_classes, in_channels)
     taken = load(module, folder / WEIGHTS, sha256, num_classes)
     notes.add(module, *(f"weights of {folder.name}: {line}" for line in taken))
-    return with_norm(what, module, norm, in_channels)
+    return module

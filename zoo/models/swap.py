@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from zoo.errors import RegistryError
 from zoo.models.observe import Observed, observe
-from zoo.models.stem import IMAGE, replace_layers
+from zoo.models.stem import replace_layers
 
 if TYPE_CHECKING:
     from zoo.builder.norm import Norm
@@ -55,12 +55,12 @@ class Swapped(nn.Module):
         return self.reads
 
 
-def swap(what: str, module: nn.Module, norm: Norm, in_channels: int) -> str:
-    """Swap the norms of `module`, which takes (N, `in_channels`, 32, 32); how many, in words. `what` names the model.
+def swap(what: str, module: nn.Module, norm: Norm, image_shape: tuple[int, int, int]) -> str:
+    """Swap the norms of `module`, which takes images of `image_shape` (C, H, W); how many, in words.
 
-    Scales and biases keep their values where shapes agree; device, dtype and training mode are those of the layer
-    before. Raises :class:`RegistryError`, in one line, where nothing can be swapped or one layer cannot, and for a norm
-    with an activation or a convolution of its own.
+    `what` names the model. Scales and biases keep their values where shapes agree; device, dtype and training mode are
+    those of the layer before. Raises :class:`RegistryError`, in one line, where nothing can be swapped or one layer
+    cannot, and for a norm with an activation or a convolution of its own.
     """
     where = f"{what}@{norm.name}"
     if norm.activation_included or norm.conv is not None:
@@ -69,7 +69,7 @@ def swap(what: str, module: nn.Module, norm: Norm, in_channels: int) -> str:
             f"{where}: norm {norm.name!r} has its own {extra}, but models of other libraries keep their {kept}; choose "
             f"a norm without one, such as {what}@gn, or a model of the registry, such as resnet18_{norm.name}"
         )
-    layers, _ = observe(module, lambda layer: channels(layer) is not None, (IMAGES, in_channels, IMAGE, IMAGE))
+    layers, _ = observe(module, lambda layer: channels(layer) is not None, (IMAGES, *image_shape))
     new: dict[int, nn.Module] = {}
     swapped: Counter[str] = Counter()
     stay: Counter[str] = Counter()

@@ -3,29 +3,20 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING
 
 from torch import nn
 
 from zoo.models.stem import FACTOR, IMAGE, for_small_images
-from zoo.models.timm_model import with_norm
-
-if TYPE_CHECKING:
-    from zoo.builder.norm import Norm
 
 
-def torchvision_model(
-    name: str, *, stem_rule: int, num_classes: int, in_channels: int, norm: Norm | None = None
-) -> nn.Module:
-    """The model that torchvision calls `name`, (N, 3, 32, 32) to (N, `num_classes`), its norms swapped for `norm`.
+def torchvision_model(name: str, *, stem_rule: int, num_classes: int, in_channels: int) -> nn.Module:
+    """The model that torchvision calls `name`, (N, 3, 32, 32) to (N, `num_classes`).
 
     Auxiliary classifiers are left out, since only one answer is trained; `in_channels` is 3 in all of these models.
-    Library: torchvision. Raises :class:`zoo.errors.RegistryError` where it cannot be made fit for such images, or its
-    norms not swapped.
+    Library: torchvision. Raises :class:`zoo.errors.RegistryError` where it cannot be made fit for such images.
     """
-    what = f"torchvision:{name}"
     make = partial(_make, name, num_classes)
-    return with_norm(what, for_small_images(what, make, stem_rule, num_classes, in_channels), norm, in_channels)
+    return for_small_images(f"torchvision:{name}", make, stem_rule, num_classes, in_channels)
 
 
 def _make(name: str, num_classes: int, size: int) -> nn.Module:

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from zoo.errors import RegistryError, unknown
-from zoo.registry.entries import ArchitectureEntry, Entry, ModelEntry, NormEntry, Origin
-from zoo.registry.model import BUILT_IN, Model
+from zoo.registry.entries import Entry, ModelEntry, NormEntry, Origin
+from zoo.registry.model import BUILT_IN, Model, with_norm
 
 # How a stem is made fit for small images, docs/external-models.md; part of each model's definition. Raise it when the
 # rule changes what is built.
@@ -54,7 +54,7 @@ def resolve(name: str, norms: Mapping[str, NormEntry], where: str) -> Model:
     model, entry = LIBRARIES[library](plain)
     if not at:
         return Model(model, entry.origin, None, None, ModelEntry(**vars(entry)))
-    return Model(f"{model}@{norm}", entry.origin, ArchitectureEntry(**vars(entry)), norms[norm])
+    return with_norm(model, entry, norms[norm])
 
 
 def _timm(name: str) -> tuple[str, Entry]:

@@ -24,7 +24,7 @@ from zoo.registry.entries import (
     RegistryFile,
     read_registry_file,
 )
-from zoo.registry.model import BUILT_IN, Model
+from zoo.registry.model import BUILT_IN, Model, with_norm
 from zoo.utils.gcpause import paused_gc
 
 ENVIRONMENT_VARIABLE = "ZOO_REGISTRY"
@@ -64,14 +64,16 @@ class Registry:
 
     def resolve(self, name: str) -> Model:
         """The model called `name`: the registry's, such as ``resnet18_bn``, or another library's
-        (:mod:`zoo.registry.external`).
+        (:mod:`zoo.registry.external`). ``NAME@NORM`` is a model that has a builder of its own, with other norms.
 
-        Raises :class:`~zoo.errors.UnknownNameError` with the nearest names.
+        Raises :class:`~zoo.errors.UnknownNameError` with the nearest names, and :class:`RegistryError` for a pair@NORM.
         """
         if ":" in name:
             from zoo.registry import external
 
             return external.resolve(name, self.norms, self.where)
+        if "@" in name:
+            return self._swapped(name)
         if entry := self.models.get(name):
             architecture, norm = self.architectures.get(entry.architecture), self.norms.get(entry.norm)
             return Model(name, entry.origin, architecture, norm, entry)
@@ -94,13 +96,33 @@ class Registry:
         models: dict[str, Model] = {}
         for pattern in patterns:
             is_pattern = _WILDCARDS.intersection(pattern) and ":" not in pattern
-            names = fnmatch.filter(self.names(), pattern) if is_pattern else [pattern]
+            names = fnmatch.filter(self._names_like(pattern), pattern) if is_pattern else [pattern]
             if not names:
                 hint = ("no name matches; `zoo list ", Option("all"), "` shows all names")
                 raise unknown("model pattern", pattern, [], self.where, *hint)
             for model in map(self.resolve, names):
                 models.setdefault(model.name, model)
         return list(models.values())
+
+    def _names_like(self, pattern: str) -> Iterable[str]:
+        """What `pattern` chooses from: of models with a builder of their own, ``NAME@NORM`` where it has an ``@``."""
+        if "@" not in pattern:
+            return self.names()
+        return [f"{entry.name}@{norm}" for entry in self.models.values() if entry.builder for norm in self.norms]
+
+    def _swapped(self, name: str) -> Model:
+        plain, _, norm = name.rpartition("@")
+        if norm not in self.norms:
+            raise unknown("norm", norm, self.norms, self.where, f"norms: {', '.join(self.norms)}")
+        if plain in self.architectures and plain not in self.models:
+            raise RegistryError(f"{name}: {plain} is an architecture, which takes any norm: write {plain}_{norm}")
+        model = self.resolve(plain)
+        if model.entry and model.entry.builder:
+            return with_norm(plain, model.entry, self.norms[norm])
+        architecture, own = (part.name if part else "" for part in (model.architecture, model.norm))
+        arguments = model.entry and model.entry.kwargs
+        instead = f"list one under models: with norm: {norm}" if arguments else f"write {architecture}_{norm}"
+        raise RegistryError(f"{name}: {plain} is architecture {architecture} with norm {own}; {instead}")
 
     def _splits(self, name: str) -> Iterator[tuple[ArchitectureEntry, NormEntry]]:
         for position, character in enumerate(name):

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
-from zoo.registry.entries import ArchitectureEntry, Layout, ModelEntry, NormEntry, Origin
+from zoo.registry.entries import ArchitectureEntry, Entry, Layout, ModelEntry, NormEntry, Origin
 
 BUILT_IN = Path(__file__).parents[1] / "registry.yaml"
 MARK = "~"  # between a model's name and eight digits of the digest of what it started from
@@ -16,6 +16,7 @@ MARK = "~"  # between a model's name and eight digits of the digest of what it s
 class Model:
     """A resolved name. Either `architecture` and `norm` are set, or `entry.builder` makes the whole model.
 
+    `swapped`: the builder of `architecture` makes a whole model, whose norms are swapped for `norm` (``NAME@NORM``).
     `pretrained` is the file that its weights start from, where one was given.
     """
 
@@ -25,6 +26,7 @@ class Model:
     norm: NormEntry | None
     entry: ModelEntry | None = None
     pretrained: Pretrained | None = None
+    swapped: bool = False
 
     @property
     def label(self) -> str:
@@ -53,6 +55,14 @@ class Pretrained:
 
     sha256: str
     path: Path | None = None
+
+
+def with_norm(name: str, entry: Entry, norm: NormEntry) -> Model:
+    """The model `name` that the builder of `entry` makes, with its norms swapped for `norm`: ``name@norm``."""
+    common = {
+        field.name: getattr(entry, field.name) for field in fields(ArchitectureEntry) if hasattr(entry, field.name)
+    }
+    return Model(f"{name}@{norm.name}", entry.origin, ArchitectureEntry(**common), norm, swapped=True)
 
 
 def starting_from(model: Model, pretrained: Pretrained) -> Model:

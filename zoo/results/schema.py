@@ -27,6 +27,7 @@ class ModelPart(Part):
 
     `layout` is the memory layout that the registry asks for; older results lack it, the clock chose theirs.
     `activation_bytes` is what autograd keeps of one image from forward to backward, in the run's precision.
+    `image_size` is (H, W) of an image as the model got it; older results lack it.
     `notes` says what was done to stem, norms and weights as the model was built (:mod:`zoo.builder.notes`).
     """
 
@@ -39,6 +40,7 @@ class ModelPart(Part):
     trainable_parameters: int
     macs: int
     activation_bytes: int | None
+    image_size: tuple[int, int] | None = None
     notes: list[str] = Field(default_factory=list)
 
 

@@ -48,7 +48,7 @@ def check_models(models: Sequence[Model], inputs: Inputs) -> dict[str, list[str]
     for model in models:
         if model.pretrained:
             check_weights(model.pretrained, recipe, inputs.dataset)
-        module = build(model, classes)
+        module = build(model, classes, image_size=inputs.shape[1:])
         check_model(model, module, settings.device, settings.distributed)
         share = smallest // settings.distributed.world_size
         try_on(model, module, inputs.shape, classes, share, inputs.layout(model))

@@ -116,7 +116,8 @@ def _estimator(model: Model, inputs: Inputs, paces: Sequence[_Pace]) -> Callable
     own = [pace for pace in paces if pace.key == key]
     macs = None
     if paces and not own:
-        macs = count_macs(build(model, inputs.dataset.num_classes), inputs.shape, torch.device("cpu"))
+        module = build(model, inputs.dataset.num_classes, image_size=inputs.shape[1:])
+        macs = count_macs(module, inputs.shape, torch.device("cpu"))
     evaluated = inputs.selection_images * inputs.recipe.tta.passes
 
     def seconds_of(epochs: int) -> tuple[float | None, bool]:

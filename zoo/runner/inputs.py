@@ -93,7 +93,7 @@ class Inputs:
         """`model` on the device, with initial weights that depend on it and `seed` alone. Raises as :func:`build`."""
         fresh_compiler(self.settings.compiled)
         seed_all(derive("init", seed))
-        return build(model, self.dataset.num_classes).to(self.settings.device)
+        return build(model, self.dataset.num_classes, image_size=self.shape[1:]).to(self.settings.device)
 
     def train_loader(self, layout: Layout, seed: int, rows: np.ndarray | None = None) -> TrainLoader:
         """The recipe's batches of the training images, augmented; `rows` of the train split instead of its own."""

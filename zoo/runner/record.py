@@ -36,6 +36,7 @@ def describe_model(
         trainable_parameters=trainable,
         macs=count_macs(model, shape, device),
         activation_bytes=count_activation_bytes(model, shape, device, inputs.recipe.precision),
+        image_size=shape[1:],
         notes=notes.of(model),
     )
 

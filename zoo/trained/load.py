@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from zoo.builder.construct import build
+from zoo.builder.construct import IMAGE_SIZE, build
 from zoo.data.datasets import Dataset
 from zoo.data.loader import EvalLoader
 from zoo.engine.checkpoint import load_weights
@@ -90,7 +90,8 @@ class TrainedRun:
 
         Raises :class:`ResultError` for weights that are damaged or do not fit the model.
         """
-        module = build(self.model, len(self.result.dataset.classes))
+        size = self.result.model.image_size or IMAGE_SIZE
+        module = build(self.model, len(self.result.dataset.classes), image_size=size)
         weights, wanted = load_weights(self.folder.weights), module.state_dict()
         for problem, names in (
             ("has no", wanted.keys() - weights.keys()),
