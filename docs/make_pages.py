@@ -21,6 +21,7 @@ from click.testing import CliRunner
 
 from zoo.builder.construct import build
 from zoo.cli.main import cli
+from zoo.comparison.verdict import MARGIN
 from zoo.data.datasets import DESCRIPTIONS
 from zoo.recipes import catalogue
 from zoo.registry.entries import NormEntry, read_registry_file
@@ -30,6 +31,7 @@ from zoo.render import marks
 from zoo.render.robustness import render as render_robustness
 from zoo.results.schema import hardware
 from zoo.trained.robustness import Record
+from zoo.trained.tables import contrasts
 
 FOLDER = Path(__file__).parent
 MEASURED = FOLDER.parent / "benchmarks" / "figures"
@@ -132,8 +134,8 @@ def _speeds() -> str:
 
 
 def _corrupted() -> str:
-    records = json.loads((MEASURED / "corrupted.json").read_text())
-    return render_robustness([Record(**record) for record in records], "markdown")
+    records = [Record(**record) for record in json.loads((MEASURED / "corrupted.json").read_text())]
+    return render_robustness(records, "markdown", contrasts=contrasts(records, "resnet20_bn", [], MARGIN))
 
 
 def _help(command: click.Command, path: tuple[str, ...]) -> Iterator[str]:
