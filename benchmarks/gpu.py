@@ -319,6 +319,8 @@ def compare(out: Path, *options: str) -> str:
 
 def summarise(work: Work, baseline: str) -> str:
     """Tables of everything that is there."""
+    from zoo.render.marks import disturbed_notes, recorded_speed
+
     parts = ["# What the GPU showed\n"]
     if work.failed:
         parts.append(f"Failed in the last call (see logs/): {', '.join(work.failed)}\n")
@@ -329,13 +331,16 @@ def summarise(work: Work, baseline: str) -> str:
         parts.append("| model | layout | train img/s | step img/s | loop/step | inference img/s | p50 ms | % of peak |")
         parts.append("| --- | --- | --: | --: | --: | --: | --: | --: |")
         parts += [
-            f"| {item['model']} | {item['layout']} | {item['train_images_per_second']:,.0f} "
-            f"| {item['step_images_per_second']:,.0f} "
-            f"| {item['efficiency']:.3f} | {item['inference_images_per_second']:,.0f} "
-            f"| {1e3 * item['latency_p50']:.2f} | {100 * item['peak_share']:.1f} |"
+            f"| {item['model']} | {item['layout']} "
+            f"| {recorded_speed(item, 'train_images_per_second', '{:,.0f}')} "
+            f"| {recorded_speed(item, 'step_images_per_second', '{:,.0f}')} "
+            f"| {recorded_speed(item, 'efficiency', '{:.3f}')} "
+            f"| {recorded_speed(item, 'inference_images_per_second', '{:,.0f}')} "
+            f"| {recorded_speed(item, 'latency_p50', '{:.2f}', 1e3)} "
+            f"| {recorded_speed(item, 'peak_share', '{:.1f}', 100)} |"
             for item in told["models"]
         ]
-        parts.append("")
+        parts += ["", *disturbed_notes(*(item["disturbed"] for item in told["models"])), ""]
     if next((work.out / "runs").rglob("result.json"), None):
         table = compare(work.out, "--baseline", baseline) or compare(work.out)
         parts += ["## Accuracy\n", table or "No table came of it: see logs/summary.txt.\n"]

@@ -118,16 +118,17 @@ def _speeds() -> str:
             f"`{model['model']}`",
             f"{model['parameters']:,}",
             f"{model['macs'] / 1e6:,.0f}",
-            f"{model['train_images_per_second']:,.0f}",
-            f"{model['efficiency']:.2f}",
-            f"{model['inference_images_per_second']:,.0f} ({model['inference_batch_size']})",
-            f"{1e3 * model['latency_p50']:.1f}",
-            f"{100 * model['peak_share']:.0f}",
+            marks.recorded_speed(model, "train_images_per_second", "{:,.0f}"),
+            marks.recorded_speed(model, "efficiency", "{:.2f}"),
+            marks.recorded_speed(model, "inference_images_per_second", "{:,.0f}"),
+            f"{model['inference_batch_size']}",
+            marks.recorded_speed(model, "latency_p50", "{:.1f}", 1e3),
+            marks.recorded_speed(model, "peak_share", "{:.0f}", 100),
         )
         for model in sorted(speeds["models"], key=lambda model: model["macs"])
     ]
     heads = ("model", "parameters", "MACs (M)", "train img/s", "loop/step")
-    table = "".join(_table((*heads, "inference img/s (batch)", "p50 ms", "% of peak"), rows))
+    table = "".join(_table((*heads, "inference img/s", "batch", "p50 ms", "% of peak"), rows))
     first, machine = speeds["models"][0], speeds["environment"]
     how = f"torch {machine['torch']}, {first['precision']}, batch {first['batch_size']}"
     return f"{table}\n{hardware(machine)}; {how}.\n"

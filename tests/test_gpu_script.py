@@ -46,7 +46,7 @@ def test_no_time_leaves_all_for_the_next_call_which_does_it_and_the_one_after_no
     told = json.loads((out / "speed-resnet20.json").read_text())
     summary = (out / "summary.md").read_text()
     for item in told["models"]:
-        assert f"| {item['model']} | {item['layout']} | {item['train_images_per_second']:,.0f} |" in summary
+        assert f"| {item['model']} | {item['layout']} | {item['train_images_per_second']:,.0f} (" in summary
     for item in runs:
         assert item.result.model.name in summary
     held_out = f"| 2 | 0.05 | 0.0005 | {100 * trial.result.holdout.accuracy:.2f} |"

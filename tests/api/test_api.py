@@ -137,6 +137,9 @@ def test_frame_has_what_the_results_have() -> None:
         )
         assert row.model == f"{row.architecture}_{row.norm}"
         assert row.train_images_per_second == stored.speed.train_images_per_second
+        quartiles = (row.train_images_per_second_low, row.train_images_per_second_high)
+        assert quartiles == stored.speed.quartiles["train_images_per_second"]
+        assert row.disturbed == " ".join(stored.speed.disturbed)
     chosen = zoo.load_results(RESULTS, recipe="laptop-5ebfdb2c", model=["*_bn", "*_ln"], dataset="cifar10-jpeg")
     assert sorted(zip(chosen.norm, chosen.seed, strict=True)) == [(n, k) for n in ("bn", "ln") for k in range(3)]
 

@@ -148,6 +148,9 @@ def test_mlflow_read_back(benched):
     assert metrics["final/macs"] == result.model.macs
     assert metrics["final/train_images_per_second"] == result.speed.train_images_per_second
     assert metrics["final/latency_p50"] == result.speed.latency_p50
+    quartiles = tuple(metrics[f"final/latency_p50_{end}"] for end in ("low", "high"))
+    assert quartiles == result.speed.latency_quartiles
+    assert metrics["final/latency_p50_disturbed"] == ("latency_p50" in result.speed.disturbed)
     assert (run.info.status, run.data.tags["zoo.status"]) == ("FINISHED", "finished")
     stored = Path(client.download_artifacts(run.info.run_id, "zoo-result.json"))
     assert load_result(stored) == result

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from made_results import result, training
+from web_browser import wait
 from web_runs import make_run
 
 from zoo.render import marks
@@ -59,3 +60,24 @@ def test_no_front_rests_on_a_disturbed_speed(stored: Path) -> None:
     assert [point["disturbed"] for point in table["points"]] == [[TRAIN], [], []]
     assert table["fronts"][TRAIN] == {"a": [1, 2]}
     assert table["fronts"]["inference_images_per_second"] == {"a": [0]}
+
+
+def test_charts_show_the_mark(page, stored: Path) -> None:
+    write_report(load_all(find_results([stored / "runs"])), stored / "report", "resnet20_gn")
+    page.get((stored / "report" / "tradeoffs.html").as_uri())
+    told = wait(page, "document.getElementById('note-speed').textContent")
+    assert told.startswith(f"On the front: resnet20_gn, resnet20_ln. {marks.DISTURBED_NOTE}")
+    chart = "document.getElementById('chart-{}').data.slice(1).map(t => [t.text[0].trim(), t.marker.symbol[0]])"
+    names, symbols = zip(*page.execute_script(f"return {chart.format('speed')}"), strict=True)
+    assert names == ("resnet20_bn‡", "resnet20_gn", "resnet20_ln")
+    assert [symbol.endswith("-open") for symbol in symbols] == [True, False, False]
+    names, _ = zip(*page.execute_script(f"return {chart.format('size')}"), strict=True)
+    assert names == ("resnet20_bn", "resnet20_gn", "resnet20_ln")  # parameters were not disturbed
+
+    page.get((stored / "report" / "curves.html").as_uri())
+    lines = "document.getElementById('chart').data?.map(t => t.name).join()"
+    wait(page, f"{lines} === 'resnet20_bn seed 0,resnet20_gn seed 0,resnet20_ln seed 0'")
+    assert not page.find_element("id", "disturbed").is_displayed()
+    page.find_element("css selector", "[name=against] [value=seconds]").click()
+    wait(page, f"{lines} === 'resnet20_bn seed 0‡,resnet20_gn seed 0,resnet20_ln seed 0'")
+    assert page.find_element("id", "disturbed").text == marks.DISTURBED_NOTE

@@ -52,6 +52,12 @@ def speed(
     return number(median, shape, factor) + spread + disturbed_mark(disturbed)
 
 
+def recorded_speed(record: Mapping[str, Any], name: str, shape: str, factor: float = 1.0) -> str:
+    """As :func:`speed`, of a model in the JSON of ``zoo speed``; older files have no quartiles and no marks."""
+    quartiles, disturbed = record.get("quartiles", {}), record.get("disturbed", ())
+    return speed(record[name], quartiles.get(name), name in disturbed, shape, factor)
+
+
 def flat_speeds(record: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:
     """`record` for CSV: two columns for the quartiles of each of `names`, and one for what was disturbed."""
     columns = dict(record)

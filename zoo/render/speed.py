@@ -8,7 +8,7 @@ from typing import Any
 
 from zoo.render import marks
 from zoo.render.document import as_csv, as_json, document
-from zoo.render.marks import number
+from zoo.render.marks import number, recorded_speed
 from zoo.results.schema import hardware
 from zoo.runner.measure import Speed
 
@@ -38,31 +38,29 @@ def render(measured: Sequence[Speed], style: str, environment: dict[str, Any], p
 
 def trains_at(speed: Speed) -> str:
     """The two speeds that say most, in words."""
-    rate = _cell(speed, "train_images_per_second", "{:,.0f}")
-    return f"trains at {rate} img/s, loop/step {_cell(speed, 'efficiency', '{:.3f}')}"
-
-
-def _cell(speed: Speed, name: str, shape: str, factor: float = 1.0) -> str:
-    return marks.speed(getattr(speed, name), speed.quartiles.get(name), name in speed.disturbed, shape, factor)
+    record = vars(speed)
+    rate = recorded_speed(record, "train_images_per_second", "{:,.0f}")
+    return f"trains at {rate} img/s, loop/step {recorded_speed(record, 'efficiency', '{:.3f}')}"
 
 
 def _cells(speed: Speed) -> dict[str, str]:
+    record = vars(speed)
     cells = {
         "model": speed.model,
         "layout": speed.layout,
-        "train img/s": _cell(speed, "train_images_per_second", "{:,.0f}"),
-        "step img/s": _cell(speed, "step_images_per_second", "{:,.0f}"),
-        "loop/step": _cell(speed, "efficiency", "{:.3f}"),
-        "inference img/s": _cell(speed, "inference_images_per_second", "{:,.0f}"),
+        "train img/s": recorded_speed(record, "train_images_per_second", "{:,.0f}"),
+        "step img/s": recorded_speed(record, "step_images_per_second", "{:,.0f}"),
+        "loop/step": recorded_speed(record, "efficiency", "{:.3f}"),
+        "inference img/s": recorded_speed(record, "inference_images_per_second", "{:,.0f}"),
         "batch": str(speed.inference_batch_size),
-        "p50 ms": _cell(speed, "latency_p50", "{:.2f}", 1e3),
-        "p90 ms": _cell(speed, "latency_p90", "{:.2f}", 1e3),
-        "p99 ms": _cell(speed, "latency_p99", "{:.2f}", 1e3),
+        "p50 ms": recorded_speed(record, "latency_p50", "{:.2f}", 1e3),
+        "p90 ms": recorded_speed(record, "latency_p90", "{:.2f}", 1e3),
+        "p99 ms": recorded_speed(record, "latency_p99", "{:.2f}", 1e3),
         "device MiB": number(speed.device_peak_bytes, "{:,.0f}", 1 / 2**20),
         "resident MiB": number(speed.resident_peak_bytes, "{:,.0f}", 1 / 2**20),
         "activations KiB": f"{speed.activation_bytes / 2**10:,.0f}",
         "MACs (M)": f"{speed.macs / 1e6:.1f}",
-        "GFLOP/s": _cell(speed, "step_flops", "{:,.0f}", 1e-9),
-        "% of peak": _cell(speed, "peak_share", "{:.1f}", 100),
+        "GFLOP/s": recorded_speed(record, "step_flops", "{:,.0f}", 1e-9),
+        "% of peak": recorded_speed(record, "peak_share", "{:.1f}", 100),
     }
     return cells | ({"compile s": f"{speed.compile_seconds:.0f}"} if speed.compile_seconds else {})

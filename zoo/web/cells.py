@@ -69,10 +69,10 @@ SUMMARY = (
 )
 
 
-def summary(compared: bool) -> list[Column]:
-    """The columns of cost and speed of a table, of which rows are `compared` with a baseline or not."""
-    place = SUMMARY.index(SPEED[0]) + 1
-    return [*SUMMARY[:place], *[RELATIVE_SPEED] * compared, *SUMMARY[place:]]
+def with_relative(columns: Sequence[Column], compared: bool) -> list[Column]:
+    """`columns`, with the relative speed after the training speed where rows are `compared` with a baseline."""
+    place = columns.index(SPEED[0]) + 1
+    return [*columns[:place], *[RELATIVE_SPEED] * compared, *columns[place:]]
 
 
 _OF_QUALITY = {  # what a figure of :data:`zoo.render.comparison.METRICS` is: whether smaller is better, and a hint

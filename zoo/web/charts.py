@@ -13,7 +13,7 @@ from markupsafe import Markup
 
 from zoo.comparison.row import Row
 from zoo.render.figures import COLOURS
-from zoo.render.marks import DISTURBED_MARK, DISTURBED_NOTE
+from zoo.render.marks import DISTURBED_MARK, DISTURBED_NOTE, disturbed_mark
 from zoo.results.history import EpochRow
 from zoo.utils.stats import pareto_front
 from zoo.web.cells import SUMMARY, Column, percent, spread
@@ -125,6 +125,7 @@ def curve_list(tables: Sequence[Table]) -> list[dict[str, Any]]:
             "accuracy": percent(run.result.test.accuracy) if run.result.test else "diverged",
             "table": table.id,
             "recipe": table.slug,
+            "disturbed": disturbed_mark("train_images_per_second" in run.result.speed.disturbed),
         }
         for table in tables
         for run in table.runs

@@ -68,6 +68,9 @@ function startCurves() {
       return running ? running.curve : zoo.load(id).catch(() => null);
     }));
     if (mine !== turn) return;
+    // What of a drawing rests on speeds bears their mark.
+    const timed = against === "seconds" || figure === "train_images_per_second";
+    document.getElementById("disturbed").hidden = !(timed && wanted.some((id) => about(id).disturbed));
     const lost = wanted.filter((id, place) => !loaded[place]);
     const told = document.getElementById("lost");
     told.hidden = lost.length === 0;
@@ -79,7 +82,7 @@ function startCurves() {
       const run = about(id);
       return [{
         x: columns[against], y: columns[figure].map((value) => (value === null ? null : value * factor)),
-        name: zoo.plain(`${run.model} seed ${run.seed}`), mode: columns.epoch.length < 3 ? "lines+markers" : "lines",
+        name: zoo.plain(`${run.model} seed ${run.seed}${timed ? run.disturbed || "" : ""}`), mode: columns.epoch.length < 3 ? "lines+markers" : "lines",
         line: { color: colour, width: 2, dash }, marker: { color: colour },
         hovertemplate: "%{fullData.name}<br>%{x:.6~g}: %{y:.4~f}<extra></extra>",
       }];
