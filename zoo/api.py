@@ -44,10 +44,10 @@ def build(
 ) -> nn.Module:
     """The model called `name` (``resnet18_ln``, any ``<architecture>_<norm>``), freshly initialised, on the CPU.
 
-    It maps (N, `in_channels`, H, W) images to (N, `num_classes`) logits. `image_size` is (H, W), for models that have
-    to be shown an image to be built, such as ``NAME@NORM``. `registry`: a ``registry.yaml``
-    above all others, as ``--registry`` is. Initial weights come from torch's own generator, which ``torch.manual_seed``
-    sets.
+    It maps (N, `in_channels`, H, W) images to (N, `num_classes`) logits, unless its own builder takes neither number.
+    `image_size` is (H, W), for models that have to be shown an image to be built, such as ``NAME@NORM``. `registry`: a
+    ``registry.yaml`` above all others, as ``--registry`` is. Initial weights come from torch's own generator, which
+    ``torch.manual_seed`` sets.
 
     Raises :class:`zoo.errors.UnknownNameError` with the nearest names, and :class:`zoo.errors.RegistryError` for a
     registry or a builder that is wrong, and for no classes or channels.

@@ -326,7 +326,7 @@ def test_builtin_mark_replaces_the_built_in_layer(write: Write) -> None:
         (
             'architectures:\n  a: {builder: "m:f", conv: "m:f"}\n',
             2,
-            "architecture 'a': unknown key 'conv'; allowed: builder, kwargs, label, layout, paper, override",
+            "architecture 'a': unknown key 'conv'; allowed: builder, kwargs, arguments, label, layout, paper, override",
         ),
         (
             "norms:\n  _a: x\n",
@@ -337,7 +337,39 @@ def test_builtin_mark_replaces_the_built_in_layer(write: Write) -> None:
         (
             'models:\n  a: {norm: bn, architecture: resnet18, builder: "m:f"}\n',
             2,
-            "model 'a': expected 'architecture' and 'norm', or a 'builder'",
+            "model 'a': 'norm' is not read beside 'builder'; take it out (bench a@bn)",
+        ),
+        (
+            'models:\n  a: {architecture: resnet18, builder: "m:f"}\n',
+            2,
+            "model 'a': 'architecture' is not read beside 'builder'; take it out (an architecture has a builder of its "
+            "own)",
+        ),
+        (
+            "models:\n  a: {architecture: resnet18, norm: bn, arguments: {num_classes: n}}\n",
+            2,
+            "model 'a': 'arguments' is not read beside 'architecture'; write it in the entry of 'resnet18'",
+        ),
+        (
+            'models:\n  a: {builder: "m:f", arguments: {num_class: n}}\n',
+            2,
+            "model 'a': arguments: zoo gives no 'num_class' to the builder of a model; did you mean 'num_classes'?",
+        ),
+        (
+            'models:\n  a: {builder: "m:f", arguments: {num_classes: 10}}\n',
+            2,
+            "model 'a': arguments: num_classes: expected the name of a parameter of the builder, found 10",
+        ),
+        (
+            'norms:\n  a: {builder: "m:f", kwargs: {since: 2020-01-13}}\n',
+            2,
+            "norm 'a': kwargs: expected text, numbers, true, false, null, lists and mappings, found "
+            "datetime.date(2020, 1, 13); put it in quotes",
+        ),
+        (
+            'norms:\n  a: {builder: "m:f", kwargs: {size: {tuple: 3}}}\n',
+            2,
+            "norm 'a': kwargs: tuple: expected a list, found 3",
         ),
         (
             "models:\n  a: {norm: 1, architecture: resnet18}\n",
@@ -524,7 +556,8 @@ def test_model_entries_with_kwargs_and_with_their_own_builder(write: Write) -> N
             "def mine(channels, groups):\n    pass\n",
             "my_norm:mine",
             "norm 'mine' ({0}:1): my_norm:mine(channels, groups) cannot be called with (num_channels): "
-            "missing a required argument: 'groups'",
+            "missing a required argument: 'groups'; write `kwargs: {{groups: ...}}` in its entry, or name a function "
+            "that needs none",
         ),
         (
             "def mine(channels):\n    return 3\n",
@@ -550,7 +583,7 @@ def test_mistakes_in_a_norm_builder(write: Write, source: str, builder: str, tol
         (
             "def net(num_classes):\n    pass\n",
             "architecture 'net' ({0}:1): my_net:net(num_classes) cannot be called with "
-            "(norm, num_classes, in_channels): got an unexpected keyword argument 'norm'",
+            "(norm, num_classes): got an unexpected keyword argument 'norm'; an architecture takes 'norm': ",
         ),
         ("def net(**kwargs):\n    pass\n", "architecture 'net' ({0}:1): my_net:net returned NoneType, expected"),
         (
@@ -569,8 +602,8 @@ def test_mistakes_in_a_model_builder(write: Write) -> None:
     write("def net(classes):\n    pass\n", "my_whole.py")
     path = write('models: {net: {builder: "my_whole:net"}}\n')
     assert failure(path, "net") == (
-        f"model 'net' ({path}:1): my_whole:net(classes) cannot be called with (num_classes, in_channels): "
-        "missing a required argument: 'classes'"
+        f"model 'net' ({path}:1): my_whole:net(classes) cannot be called with (): "
+        "missing a required argument: 'classes'; write `arguments: {num_classes: classes}` in its entry"
     )
 
 

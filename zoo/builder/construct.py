@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from zoo.builder import notes
+from zoo.builder.arguments import Builder, arguments_for, check_signature, of_other_classes
 from zoo.builder.norm import Norm, call_builder
 from zoo.errors import RegistryError
 from zoo.registry.entries import NormEntry, Origin
@@ -51,21 +50,29 @@ def build(
 
 
 def _build(model: Model, num_classes: int, in_channels: int) -> nn.Module:
-    size = {"num_classes": num_classes, "in_channels": in_channels}
-    entry, architecture, norm = model.entry, model.architecture, model.norm
-    own = entry.kwargs if entry else {}
-    if architecture:
-        kind = "model" if model.swapped else "architecture"
-        what, origin, path = f"{kind} {architecture.name!r}", architecture.origin, architecture.builder
-    else:
-        what, origin, path = f"model {model.name!r}", model.origin, entry.builder if entry else ""
-    builder = load_builder(path, what, origin)
-    where = f"{what} ({origin}): {path}"
-    arguments: dict[str, object] = {**(architecture.kwargs if architecture else {}), **own, **size}
-    if architecture and norm and not model.swapped:
-        arguments = {"norm": load_norm(norm), **size, **architecture.kwargs, **own}
-    _check_signature(builder, where, **arguments)
-    return call_builder(builder, where, **arguments)
+    sizes = {"num_classes": num_classes, "in_channels": in_channels}
+    builder, where, kwargs, names = _builder(model)
+    required = {"norm": load_norm(model.norm)} if model.architecture and model.norm and not model.swapped else {}
+    certain, optional = arguments_for(builder, where, kwargs, names, sizes, **required)
+    check_signature(builder, where, **certain)
+    return call_builder(builder, where, optional=optional, **certain)
+
+
+def _builder(model: Model) -> tuple[Builder, str, dict[str, Any], dict[str, str]]:
+    """The builder of `model`, its place for messages, the arguments of its entry, and its own names for zoo's."""
+    part = model.architecture or model.entry
+    if part is None:
+        raise RegistryError(f"model {model.name!r} has no builder")
+    what = f"{'architecture' if model.architecture and not model.swapped else 'model'} {part.name!r}"
+    kwargs = {**part.kwargs, **(model.entry.kwargs if model.entry else {})}
+    builder = load_builder(part.builder, what, part.origin)
+    return builder, f"{what} ({part.origin}): {part.builder}", kwargs, part.arguments
+
+
+def other_classes(model: Model, outputs: int, num_classes: int) -> str:
+    """What a message adds where `model` was built for `num_classes` classes and has `outputs` logits."""
+    builder, _, kwargs, names = _builder(model)
+    return of_other_classes(builder, kwargs, names, outputs, num_classes)
 
 
 def where_of(model: Model) -> str:
@@ -78,20 +85,9 @@ def load_norm(entry: NormEntry) -> Norm:
     what = f"norm {entry.name!r}"
     where = f"{what} ({entry.origin}): {entry.builder}"
     builder = load_builder(entry.builder, what, entry.origin)
-    included = entry.activation == "included"
-    optional = {"apply_act": True} if included else {}
-    _check_signature(builder, where, 64, **entry.kwargs, **optional)
     conv = load_builder(entry.conv, what, entry.origin) if entry.conv else None
-    return Norm(entry.name, builder, entry.kwargs, included, conv, where)
-
-
-def _check_signature(builder: Callable[..., object], where: str, *args: object, **kwargs: object) -> None:
-    try:
-        signature = inspect.signature(builder)
-    except (TypeError, ValueError):  # a builtin without a signature: the call itself will fail
-        return
-    try:
-        signature.bind(*args, **kwargs)
-    except TypeError as problem:
-        names = ", ".join([*("num_channels" for _ in args), *kwargs])
-        raise RegistryError(f"{where}{signature} cannot be called with ({names}): {problem}") from problem
+    kwargs, _ = arguments_for(builder, where, entry.kwargs, entry.arguments, {})
+    norm = Norm(entry.name, builder, kwargs, entry.activation == "included", conv, where, entry.arguments)
+    args, named = norm.call_with(64, apply_act=True, branch_end=False)
+    check_signature(builder, where, *args, **named)
+    return norm

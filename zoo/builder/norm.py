@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from zoo.builder.arguments import Builder, named_parameters
 from zoo.errors import RegistryError
 
 if TYPE_CHECKING:
@@ -33,6 +33,7 @@ class Norm:
     activation_included: bool = False
     conv: Callable[..., nn.Module] | None = None
     where: str = ""  # for messages
+    arguments: dict[str, str] = field(default_factory=dict)  # the builder's names of what it is given, where others
 
     def __call__(self, num_channels: int, *, apply_act: bool = True, branch_end: bool = False) -> nn.Module:
         """A layer for (N, `num_channels`, H, W).
@@ -41,12 +42,17 @@ class Norm:
         `branch_end`: True on the last norm of a residual branch; passed on only to a builder that names it
         (SkipInit starts such a branch at zero).
         """
-        optional: dict[str, bool] = {}
-        if self.activation_included:
-            optional["apply_act"] = apply_act
-        if self._names_branch_end:
-            optional["branch_end"] = branch_end
-        return call_builder(self.builder, self.where, num_channels, **self.kwargs, **optional)
+        args, kwargs = self.call_with(num_channels, apply_act, branch_end)
+        return call_builder(self.builder, self.where, *args, **kwargs)
+
+    def call_with(self, num_channels: int, apply_act: bool, branch_end: bool) -> tuple[list[int], dict[str, Any]]:
+        """The arguments of the builder for such a layer, by position and by name."""
+        parameters = named_parameters(self.builder)
+        optional: dict[str, int] = {"num_channels": num_channels, "apply_act": apply_act, "branch_end": branch_end}
+        passed = {name for name in ("num_channels", "branch_end") if name in self.arguments or name in parameters}
+        passed |= {"apply_act"} if self.activation_included else set()
+        named = {self.arguments.get(name, name): number for name, number in optional.items() if name in passed}
+        return [] if "num_channels" in passed else [num_channels], {**self.kwargs, **named}
 
     def branch_scale(self, num_channels: int) -> nn.Module:
         """The layer after the last convolution of a pre-activation branch: Identity for all but norms like SkipInit.
@@ -56,11 +62,8 @@ class Norm:
         """
         from torch import nn
 
-        return self(num_channels, apply_act=False, branch_end=True) if self._names_branch_end else nn.Identity()
-
-    @property
-    def _names_branch_end(self) -> bool:
-        return "branch_end" in inspect.signature(self.builder).parameters
+        names_end = "branch_end" in self.arguments or "branch_end" in named_parameters(self.builder)
+        return self(num_channels, apply_act=False, branch_end=True) if names_end else nn.Identity()
 
     def act(self, layer: Callable[..., nn.Module] | None = None) -> nn.Module:
         """The activation after a norm: `layer()` (ReLU unless given), or Identity where the norm includes its own."""
@@ -75,17 +78,27 @@ class Norm:
         return (self.conv or nn.Conv2d)(in_channels, out_channels, kernel_size, bias=False, **kwargs)
 
 
-def call_builder(builder: Callable[..., object], where: str, *args: object, **kwargs: object) -> nn.Module:
-    """What `builder` makes, where its arguments fit. Raises :class:`RegistryError` in one line."""
+def call_builder(
+    builder: Builder, where: str, *args: object, optional: Mapping[str, object] | None = None, **kwargs: object
+) -> nn.Module:
+    """What `builder` makes, where its arguments fit. Raises :class:`RegistryError` in one line.
+
+    An argument of `optional` that code behind its ``**kwargs`` does not take is left out.
+    """
     from torch import nn
 
+    kwargs |= optional or {}
     try:
         module = builder(*args, **kwargs)
     except RegistryError:
         raise
-    except Exception as problem:
-        named = (f"{key}={argument!r}" for key, argument in kwargs.items() if key != "norm")
+    except (Exception, SystemExit) as problem:
         line = " ".join(f"{type(problem).__name__}: {problem}".split())
+        left = {name: argument for name, argument in (optional or {}).items() if f"argument '{name}'" not in line}
+        if isinstance(problem, TypeError) and "unexpected" in line and len(left) < len(optional or {}):
+            certain = {name: argument for name, argument in kwargs.items() if name not in (optional or {})}
+            return call_builder(builder, where, *args, optional=left, **certain)
+        named = (f"{key}={argument!r}" for key, argument in kwargs.items() if key != "norm")
         raise RegistryError(f"{where}({', '.join([*map(repr, args), *named])}) failed: {line}") from problem
     if not isinstance(module, nn.Module):
         raise RegistryError(f"{where} returned {type(module).__name__}, expected a torch.nn.Module")

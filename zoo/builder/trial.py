@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from zoo.builder import fairness
-from zoo.builder.construct import where_of
+from zoo.builder.construct import other_classes, where_of
 from zoo.errors import Option, RegistryError, Words
 from zoo.registry.entries import Layout
 from zoo.registry.model import Model
@@ -48,8 +48,10 @@ def try_on(
         shape = tuple(getattr(output, "shape", ()))
         if shape != (count, num_classes):
             asked = "two images" if count == 2 else "one image"
+            other = len(shape) == 2 and shape[0] == count
             raise RegistryError(
                 f"{where}: answers {shape or type(output).__name__} to {asked}, expected ({count}, {num_classes})"
+                f"{other_classes(model, shape[1], num_classes) if other else ''}"
             )
 
     twin, output = attempt(lambda: fairness.check_step(where, module, images), "fails on images")

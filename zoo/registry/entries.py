@@ -36,7 +36,10 @@ class Origin:
 
 @dataclass(frozen=True)
 class Entry:
-    """One line of a registry file. `layout` is the memory layout that it asks for, if any."""
+    """One line of a registry file. `layout` is the memory layout that it asks for, if any.
+
+    `arguments` has what its builder calls what zoo gives it (:data:`ARGUMENTS`), where that is another name.
+    """
 
     name: str
     origin: Origin
@@ -45,6 +48,7 @@ class Entry:
     label: str = ""
     layout: Layout | None = None
     override: bool = False
+    arguments: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -74,6 +78,13 @@ class ModelEntry(Entry):
 
 AnyEntry = TypeVar("AnyEntry", bound=Entry)
 SECTIONS = ("norms", "architectures", "models")
+# What zoo gives to a builder of each kind, by the name that a builder has for it unless its entry gives another.
+ARGUMENTS: dict[str, tuple[str, ...]] = {
+    "norm": ("num_channels", "apply_act", "branch_end"),
+    "architecture": ("norm", "num_classes", "in_channels"),
+    "model": ("num_classes", "in_channels"),
+}
+TUPLE = "tuple"  # a mapping with this key alone is a tuple in `kwargs`, which YAML has not
 
 # Key -> the type its value must have, and its name in a message; in the order in which a message lists them.
 _TYPES: dict[str, tuple[type, str]] = {
@@ -81,6 +92,7 @@ _TYPES: dict[str, tuple[type, str]] = {
     "norm": (str, "the name of a norm"),
     "builder": (str, '"module:function"'),
     "kwargs": (dict, "a mapping of keyword arguments"),
+    "arguments": (dict, "a mapping of zoo's names of arguments to the builder's"),
     "label": (str, "text"),
     "activation": (str, "'included' or 'separate'"),
     "conv": (str, '"module:function"'),
@@ -174,12 +186,56 @@ def _entry(kind: str, cls: type[AnyEntry], name: str, entry: Located, origin: Or
                 f"{here}: unknown key {key!r}{did_you_mean(key, allowed) or '; allowed: ' + ', '.join(allowed)}"
             )
         values[key] = _checked(key, located, here)
+        if key == "arguments":
+            _check_arguments(kind, values[key], here)
     if cls is ModelEntry:
-        if bool(values.get("builder")) == bool(values.get("architecture") and values.get("norm")):
-            raise RegistryError(f"{where}: expected 'architecture' and 'norm', or a 'builder'")
+        _check_sort(values, where, name)
     elif "builder" not in values:
         raise RegistryError(f"{where}: 'builder' is missing, expected \"module:function\"")
     return cls(name=name, origin=replace(origin, line=entry.line), **values)
+
+
+def _check_sort(values: dict[str, Any], where: str, name: str) -> None:
+    """Raise :class:`RegistryError` where a model is neither of the two sorts, or has a key of the other, unread."""
+    if "builder" in values:
+        if other := next((key for key in ("norm", "architecture") if key in values), None):
+            advice = f"bench {name}@{values[other]}" if other == "norm" else "an architecture has a builder of its own"
+            raise RegistryError(f"{where}: {other!r} is not read beside 'builder'; take it out ({advice})")
+    elif not (values.get("architecture") and values.get("norm")):
+        raise RegistryError(f"{where}: expected 'architecture' and 'norm', or a 'builder'")
+    elif "arguments" in values:
+        architecture = values["architecture"]
+        raise RegistryError(
+            f"{where}: 'arguments' is not read beside 'architecture'; write it in the entry of {architecture!r}"
+        )
+
+
+def _check_arguments(kind: str, arguments: dict[str, Any], here: str) -> None:
+    for ours, theirs in arguments.items():
+        if ours not in ARGUMENTS[kind]:
+            near = did_you_mean(ours, ARGUMENTS[kind]) or "; allowed: " + ", ".join(ARGUMENTS[kind])
+            raise RegistryError(f"{here}: arguments: zoo gives no {ours!r} to the builder of a {kind}{near}")
+        if not isinstance(theirs, str) or not theirs.isidentifier():
+            raise RegistryError(
+                f"{here}: arguments: {ours}: expected the name of a parameter of the builder, found {theirs!r}"
+            )
+
+
+def _check_plain(value: Any, here: str) -> None:
+    """Raise :class:`RegistryError` where `value`, out of `kwargs`, is nothing that a result can store."""
+    if isinstance(value, dict):
+        if value.keys() == {TUPLE} and not isinstance(value[TUPLE], list):
+            raise RegistryError(f"{here}: kwargs: {TUPLE}: expected a list, found {value[TUPLE]!r}")
+        for part in value.values():
+            _check_plain(part, here)
+    elif isinstance(value, list):
+        for part in value:
+            _check_plain(part, here)
+    elif value is not None and not isinstance(value, str | bool | int | float):
+        raise RegistryError(
+            f"{here}: kwargs: expected text, numbers, true, false, null, lists and mappings, found {value!r}; "
+            "put it in quotes"
+        )
 
 
 def _checked(key: str, located: Located, here: str) -> Any:
@@ -189,6 +245,8 @@ def _checked(key: str, located: Located, here: str) -> Any:
         return {}
     if not isinstance(value, expected):
         raise RegistryError(f"{here}: {key}: expected {words}, found {yamlfile.type_name(value)}: {value!r}")
+    if key == "kwargs":
+        _check_plain(value, here)
     if key in ("builder", "conv") and not _BUILDER.match(str(value)):
         raise RegistryError(f'{here}: {key}: expected "module:function", found {value!r}')
     if value not in _CHOICES.get(key, (value,)):

@@ -36,6 +36,7 @@ def definition(model: Model) -> dict[str, Any]:
         # Where something lies is not what it is; no registry file can give a path.
         kwargs = {key: value for key, value in part.kwargs.items() if not isinstance(value, Path)}
         content[role] = {"name": part.name, "builder": part.builder, "kwargs": kwargs}
+        content[role] |= {"arguments": part.arguments} if part.arguments else {}
         builders = [part.builder] if part.builder else []
         if isinstance(part, NormEntry):
             content[role] |= {"conv": part.conv, "activation": part.activation}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,8 @@ from zoo.errors import ZooError
 # The C loader is several times faster; both are the safe kind, which builds plain data and executes nothing.
 _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _PLAIN_TAGS = {"tag:yaml.org,2002:map", "tag:yaml.org,2002:seq"}
+# YAML 1.1 takes 1e-5 for text, unlike YAML 1.2 and whoever writes it.
+_EXPONENT = re.compile(r"[-+]?(\d+(\.\d*)?|\.\d+)[eE][-+]?\d+\Z")
 
 
 @dataclass(frozen=True)
@@ -82,6 +85,9 @@ def _locate(loader: Any, node: yaml.Node, path: Path, error: type[ZooError], par
     if isinstance(node, yaml.SequenceNode):
         return Located([_locate(loader, item, path, error, inside) for item in node.value], line)
     if not isinstance(node, yaml.MappingNode):
+        text = isinstance(node, yaml.ScalarNode) and node.tag == "tag:yaml.org,2002:str" and not node.style
+        if text and _EXPONENT.match(node.value):
+            return Located(float(node.value), line)
         try:
             return Located(loader.construct_object(node, deep=True), line)
         except ValueError as problem:  # a date such as 2020-13-45
