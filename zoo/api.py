@@ -23,8 +23,8 @@ Roots = str | Path | Iterable[str | Path]
 
 # Columns of :func:`load_results` that may be missing, by the pandas type that holds them.
 INTEGERS = (
-    "diverged_epoch", "selected_epoch", "epochs_to_90_percent", "activation_bytes", "inference_batch_size",
-    "peak_memory_bytes", "cores", "threads",
+    "batch_dependent", "diverged_epoch", "selected_epoch", "epochs_to_90_percent", "activation_bytes",
+    "inference_batch_size", "peak_memory_bytes", "cores", "threads",
 )  # fmt: skip
 FLOATS = (
     "accuracy", "top5_accuracy", "loss", "ece", "brier", "holdout_accuracy", "train_accuracy",
@@ -125,13 +125,14 @@ def compare(
     tuned: bool = False,
     seconds_to: float | None = None,
     margin: float | None = None,
+    allow_dirty: bool = False,
 ) -> Comparison:
     """The stored runs under `runs` as ``zoo compare`` shows them: one group per data set and recipe, one row per model.
 
     `baseline` tests every other model against that one. `dataset` and `recipe` choose as in :func:`load_results`;
     `model` hides other rows, whose seeds still count in the tests. `tuned` shows only runs of recipes that ``zoo tune``
-    made for their model, one group per budget. `mixed`, `seconds_to` (an accuracy, 0 to 1) and `margin` (of accuracy)
-    are those of :func:`zoo.comparison.groups.compare`.
+    made for their model, one group per budget. `mixed`, `seconds_to` (an accuracy, 0 to 1), `margin` (of accuracy) and
+    `allow_dirty` are those of :func:`zoo.comparison.groups.compare`.
 
     Raises :class:`zoo.errors.ResultError` for no or damaged runs, for `baseline` or `tuned` with `mixed`, and for a
     `seconds_to` that is no accuracy. Raises :class:`zoo.errors.UnknownNameError` for a choice or baseline that no run
@@ -148,7 +149,9 @@ def compare(
         raise ResultError("tuned cannot go with mixed: it shows what was tuned under one budget")
     stored = read_runs(runs, dataset, recipe)
     shown = _shown(stored, model)
-    tables = group(stored, baseline, mixed=mixed, tuned=tuned, seconds_to=seconds_to, margin=margin)
+    tables = group(
+        stored, baseline, mixed=mixed, tuned=tuned, seconds_to=seconds_to, margin=margin, allow_dirty=allow_dirty
+    )
     groups = Comparison(only(tables, shown))
     if tuned and (others := sum(not is_tuned(run.result) for run in stored)):
         groups.left_out = f"left out: {others} runs under recipes that were not tuned for their model"
@@ -215,6 +218,7 @@ def _flat(stored: Stored) -> dict[str, Any]:
         "model": result.model.name,
         "label": result.model.label,
         "norm": result.model.norm,
+        "batch_dependent": result.model.batch_dependent,
         "architecture": result.model.definition.get("architecture", {}).get("name"),
         "definition": fingerprint_of(result.model.definition)[:8],
         "seed": result.seed,
@@ -248,6 +252,9 @@ def _flat(stored: Stored) -> dict[str, Any]:
         **{name: environment.get(name) for name in ("cores", "threads", "torch", "malloc")},
         "executor": result.settings.executor,
         "compiled": result.settings.compiled,
+        "zoo": environment.get("zoo"),
+        "commit": result.commit,
+        "uncommitted": result.uncommitted,
         "started": result.started,
         "folder": str(stored.folder.path),
     }

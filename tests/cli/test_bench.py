@@ -222,6 +222,47 @@ def test_several_seeds_are_tested_against_the_first_model(copied, tiny):
     assert (rows[MODELS[0]]["seeds"], rows[MODELS[0]]["machine"][1:]) == ("2", "+")
 
 
+def copy_run(folder: Path, seed: int, wrong: int, model: str) -> None:
+    """The first run of `folder` again, as another seed of `model` that has `wrong` more images wrong."""
+    place = folder.parents[1] / model / f"seed{seed}"
+    place.mkdir(parents=True, exist_ok=True)
+    content = json.loads((folder / "result.json").read_text())
+    content["model"]["name"], content["seed"], test = model, seed, content["test"]
+    label = max(range(10), key=lambda index: test["confusion"][index][index])
+    test["confusion"][label][label] -= wrong
+    test["confusion"][label][(label + 1) % 10] += wrong
+    test["correct"] -= wrong
+    test["accuracy"] = test["correct"] / test["images"]
+    content["git"] = None  # whatever the state of this checkout
+    (place / "result.json").write_text(json.dumps(content))
+    if place != folder:
+        shutil.copy(folder / "history.csv", place)
+
+
+def test_bench_tests_its_models_among_all_runs_of_the_folder(copied, tiny):
+    """Its p is that of ``zoo compare --model``, whatever else was benched there, and only its models are shown."""
+    for model in MODELS:
+        first = run_folder(copied.folder, model)
+        for seed, wrong in ((0, 0), (1, 3), (2, -3)):
+            copy_run(first, seed, wrong, model)
+        for other in "xyz":
+            for seed in range(3):
+                copy_run(first, seed, 2 * seed, f"{model}_{other}")
+    output = copied.ok("bench", *MODELS, *tiny, "--seeds", "3")
+    chosen = [word for model in MODELS for word in ("--model", model)]
+    assert output.stdout == copied.ok("compare", "--baseline", MODELS[0], *chosen).stdout
+    assert {row["model"] for row in text_rows(output.stdout)} == set(MODELS)
+    assert "corrected for 7 rows" in output.stdout
+    # Seeds that were benched before count, too.
+    again = copied.ok("bench", *MODELS, *tiny, "--seed", "1")
+    assert again.stdout == output.stdout
+    # Where the folder cannot be read, what was asked for is shown all the same.
+    (copied.folder / "runs" / "result.json").write_text("{")
+    alone = copied.ok("bench", *MODELS, *tiny)
+    assert "zoo: only this command's runs, not tested: runs/result.json" in alone.stderr
+    assert {row["seeds"] for row in text_rows(alone.stdout)} == {"1"}
+
+
 @pytest.mark.parametrize(("style", "rows"), [("text", text_rows), ("markdown", markdown_rows), ("latex", latex_rows)])
 def test_compare_for_people(benched, style, rows):
     output = benched.cli.ok("compare", "--format", style)

@@ -8,6 +8,10 @@ import json
 from pathlib import Path
 
 import pytest
+from made_results import result
+
+import zoo
+from zoo.results.folder import save_result
 
 RESULTS = Path(__file__).parents[2] / "benchmarks" / "results"
 
@@ -39,6 +43,27 @@ def test_views_and_seconds(compare) -> None:
         assert column in quality
     rows = list(csv.DictReader(io.StringIO(compare("--format", "csv", "--seconds-to", "50"))))
     assert all(float(row["seconds_to"]) > 0 for row in rows)
+
+
+def test_uncommitted_changes_have_a_verdict_where_they_are_allowed(inline_cli) -> None:
+    for model, hits in (("m_bn", 9000), ("m_ln", 9200)):
+        for seed in range(3):
+            folder = inline_cli.folder / "runs" / model / f"seed{seed}"
+            folder.mkdir(parents=True)
+            run = result(model, seed, hits + 7 * seed, git={"commit": "f" * 40, "dirty": model == "m_ln"})
+            save_result(folder / "result.json", run)
+    compare = ("compare", "--baseline", "m_bn", "--format", "csv")
+    for options, verdict in (((), "uncommitted changes; no verdict"), (("--allow-dirty",), "better (n=3)")):
+        (row, _) = csv.DictReader(io.StringIO(inline_cli.ok(*compare, *options).stdout))
+        assert (row["model"], row["verdict"]) == ("m_ln", verdict)
+    refused = inline_cli("compare", "--baseline", "m_bn", "--power")
+    assert refused.returncode == 2
+    assert refused.stderr.count("\n") == 1
+    assert "some have uncommitted changes; take these too with --allow-dirty" in refused.stderr
+    inline_cli.ok("compare", "--baseline", "m_bn", "--power", "--allow-dirty")
+    frame = zoo.load_results(inline_cli.folder / "runs").set_index("model")
+    assert frame.uncommitted.to_dict() == {"m_bn": False, "m_ln": True}
+    assert set(frame.commit) == {"f" * 40}
 
 
 def test_margin_says_what_counts_as_equal(compare) -> None:

@@ -180,7 +180,7 @@ def test_a_row_has_the_seeds_of_all_machines_and_the_speeds_of_most() -> None:
     best, base = group.rows
     assert (best.model, best.seeds, best.machine, best.elsewhere) == ("a_bn", [0, 1, 2], "a", 1)
     assert best.train_images_per_second == base.train_images_per_second == 1111.0
-    assert (best.against.n, best.against.verdict, base.elsewhere) == (3, "better", 0)
+    assert (best.against.n, best.against.verdict, base.elsewhere) == (3, "better (n=3)", 0)
     text = render(groups, "text")
     assert [cells["machine"] for cells in table(text, "text")] == ["a+", "a"]
     assert ELSEWHERE in text
@@ -434,7 +434,8 @@ def test_differences_are_corrected_and_put_in_words() -> None:
     assert against.pop("m_bn") is None
     words = {model: difference.verdict for model, difference in against.items()}
     assert words == {
-        "m_up": "better", "m_down": "worse", "m_same": "equal within 1 points", "m_lost": "a seed diverged",
+        "m_up": "better (n=3)", "m_down": "worse (n=3)", "m_same": "equal within 1 points (n=3)",
+        "m_lost": "a seed diverged",
     }  # fmt: skip
     up, lost = against["m_up"], against["m_lost"]
     assert (up.n, up.family, up.difference) == (3, 3, pytest.approx(0.0100333, abs=1e-6))
@@ -476,7 +477,7 @@ def test_every_row_keeps_its_p_and_verdict_under_every_choice_of_models() -> Non
     (group,) = whole
     verdicts = {row.model: row.against for row in group.rows}
     assert sum(row is not None and row.p_value is not None for row in verdicts.values()) == 3
-    assert verdicts["resnet20_ws_gn"].verdict == verdicts["resnet20_bn"].verdict == "better"
+    assert verdicts["resnet20_ws_gn"].verdict == verdicts["resnet20_bn"].verdict == "better (n=3)"
     runs = [run for row in group.rows for run in row.runs]
     (again,) = module.compare(runs, "resnet20_gn")
     for pair in itertools.combinations(verdicts, 2):
@@ -515,7 +516,7 @@ def test_difference_columns(style: str) -> None:
     text = render(compare(BASELINE, "m_bn"), style)
     shown = {cells["model"].replace("\\_", "_"): cells for cells in table(text, style)}
     assert shown["m_bn"]["verdict"] == "baseline"
-    assert shown["m_up"]["verdict"] == "better"
+    assert shown["m_up"]["verdict"] == "better (n=3)"
     assert 0 < float(shown["m_up"]["p"]) < 0.05
     assert 0.1 < float(shown["m_same"]["p"]) <= 1
     assert shown["m_up"]["difference"].startswith("+1.00 ± 0.")
@@ -529,7 +530,7 @@ def test_csv_and_json_hold_the_differences() -> None:
     (told,) = json.loads(render(groups, "json"))
     rows = {row["model"]: row for row in told["rows"]}
     assert rows["m_bn"]["against"] is None
-    assert rows["m_up"]["against"]["verdict"] == frame.loc["m_up", "verdict"] == "better"
+    assert rows["m_up"]["against"]["verdict"] == frame.loc["m_up", "verdict"] == "better (n=3)"
     assert rows["m_up"]["against"]["p_value"] == pytest.approx(frame.loc["m_up", "p_value"])
     assert rows["m_up"]["against"]["interval"] == pytest.approx(
         [frame.loc["m_up", "difference_low"], frame.loc["m_up", "difference_high"]]

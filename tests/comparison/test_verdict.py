@@ -90,7 +90,7 @@ def test_verdicts_in_words() -> None:
     equal, better = Sample(many, FLOOR), Sample(tuple(value + 0.03 for value in many), FLOOR)
     unclear = Sample((0.89, 0.905, 0.9), FLOOR)
     words = [test.words(0.01) for test in judge(Sample(many, FLOOR), [equal, better, unclear])]
-    assert words == ["equal within 1 points", "better", "not significant (n=3)"]
+    assert words == ["equal within 1 points (n=10)", "better (n=10)", "not significant (n=3)"]
 
 
 @pytest.mark.parametrize("noise", simulation.NOISE)

@@ -198,3 +198,29 @@ def test_git_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert (len(clean["commit"]), clean["dirty"]) == (40, False)
     file.write_text("two")
     assert git_state(file) == {"commit": clean["commit"], "dirty": True}
+
+
+def test_only_zoos_own_files_make_its_checkout_dirty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A page of the docs that is being written changes no run; a recipe or a module does."""
+    for name in ("GIT_DIR", "GIT_WORK_TREE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
+    package, registry, page = tmp_path / "zoo", tmp_path / "registry.yaml", tmp_path / "docs" / "page.md"
+    module = package / "norms" / "ln.py"
+    for file in (module, registry, page):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text("one")
+    identity = ["-c", "user.name=t", "-c", "user.email=t@example.org"]
+    for command in (["init", "-q"], ["add", "."], [*identity, "commit", "-qm", "one"]):
+        subprocess.run(["git", "-C", tmp_path, *command], check=True)
+
+    def dirty() -> bool:
+        return git_state(module, package, registry)["dirty"]
+
+    page.write_text("two")
+    assert not dirty()
+    for file in (module, registry):
+        file.write_text("two")
+        assert dirty()
+        file.write_text("one")
+    assert not dirty()

@@ -193,16 +193,20 @@ def test_the_card_tells_what_chose_and_how_it_was_evaluated(benched, copied: Pat
     result["recipe"]["content"] |= {"mirror_evaluation": True, "shifted_evaluation": 1}
     result["selection"]["split"] = "test"
     result["environment"]["processes"] = 3
+    result["model"]["batch_dependent"] = 256
+    result["git"] = {"commit": "abcdef0123456789", "dirty": True}
     save_edited(copied / "result.json", result)
     benched.cli.ok("export", copied, "--to", "safetensors", "--out", tmp_path / "out")
     card = ModelCard.load(tmp_path / "out" / "README.md")
     (figure,) = card.data.eval_results
     views = "mean over each image, its mirror image and both moved 1 px along a diagonal"
-    assert figure.metric_name == f"test accuracy, {views} †"
+    assert figure.metric_name == f"test accuracy, {views} †§"
     assert TEST_NOTE in card.text
+    assert "§ batch-dependent: predictions depend on the other images of the evaluation batch (256 images)" in card.text
+    assert f"- Code: commit abcdef01 with uncommitted changes, zoo {result['environment']['zoo']}." in card.text
     assert f", {result['environment']['threads']} threads, 3 processes; torch" in card.text
     assert "That is not in this export, which answers to the image alone" in card.text
-    assert re.search(rf"test accuracy \({views}\) +\| \d+\.\d\d % † of", card.text)
+    assert re.search(rf"test accuracy \({views}\) +\| \d+\.\d\d % †§ of", card.text)
     assert card.data.license == "unknown"
 
 

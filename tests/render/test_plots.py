@@ -6,6 +6,7 @@ import csv
 import statistics
 import struct
 import xml.etree.ElementTree as ET
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -315,6 +316,28 @@ def test_selection_on_the_test_set_is_marked_everywhere(tmp_path: Path, texts: l
         draw(tmp_path / "a.svg")
         assert any("† selection: test." in text for text in texts)
         assert any("(%) †" in text for text in texts)
+
+
+def test_a_batch_dependent_model_is_marked_and_seeds_are_named_everywhere(tmp_path: Path, texts: list[str]) -> None:
+    runs = [store(tmp_path, "m0_bn", seed, 9000) for seed in range(2)]
+    runs += [store(tmp_path, "m1_bn", seed, 8900, model__batch_dependent=256) for seed in (4, 7)]
+    group = only_group(group_runs(runs))
+    sizes = [run for seed in (4, 7) for run in batches({2: 0.1, 8: 0.1}, seed=seed, model__batch_dependent=256)]
+    for draw, model, other in (
+        (lambda path: curves.draw(group, False, 1, path), "m1_bn", "m0_bn"),
+        (lambda path: pareto.draw(group, ("parameters",), 1, path), "m1_bn", "m0_bn"),
+        (lambda path: bars.draw(group, 1, path), "m1_bn", "m0_bn"),
+        (lambda path: batch_size.draw(*by_size(sizes), 1, path), "m_bn", None),
+    ):
+        texts.clear()
+        draw(tmp_path / "a.svg")
+        drawn = " ".join(texts).replace("\n", " ")
+        assert f"§ label of {model}" in drawn
+        assert f"seeds: {model} 4, 7" in drawn
+        assert "§ batch-dependent: predictions depend" in drawn
+        assert other is None or f"§ label of {other}" not in drawn
+    labelled = [replace(row, label=f"ResNet, {row.norm} {row.model}") for row in group.rows]
+    assert labels(labelled) == ("ResNet", ["bn m0_bn", "§ bn m1_bn"])  # the mark hides nothing that labels share
 
 
 def test_many_lines_differ_and_a_legend_covers_no_axes(tmp_path: Path) -> None:

@@ -236,12 +236,14 @@ def test_a_run_that_is_moved_to_another_machine_says_so_and_has_the_speed_of_the
         settings["started"] = "2020-02-02T20:20:20+00:00"
         if cpu == "another":
             settings["environment"] |= {"cpu": "abacus", "threads": 99}
-            settings["git"] = {"commit": "c" * 40, "dirty": False}
+            settings["git"] = {"commit": "c" * 40, "dirty": True}
         torch.save(state, file)
         told = Told()
         found = one(folder, models[1], wanted, data, reporter=told)
         assert found.started == "2020-02-02T20:20:20+00:00"
         assert found.environment.get("moved_after") == (2 if cpu == "another" else None)
+        if cpu == "another":  # two epochs were trained by uncommitted changes, whatever trained the last one
+            assert found.git is None or (found.git["commit"] != "c" * 40 and found.uncommitted)
         windows[cpu] = len(found.speed.window_rates)
         assert told.changed == (["cpu", "threads", "source of zoo"] if cpu == "another" else None)
     # Three windows an epoch, the first of each session left out: of two epochs and one, or of that one alone.

@@ -11,6 +11,7 @@ from types import SimpleNamespace
 
 import pandas as pd
 import pytest
+from made_results import compare, result
 
 from zoo.errors import MachineError, ResultError, ZooError
 from zoo.recipes.load import load_recipe
@@ -18,7 +19,7 @@ from zoo.render.batch_size import render
 from zoo.render.figures import check_figure
 from zoo.render.plots.batch_size import draw
 from zoo.results.folder import find_results, load_all, load_stored
-from zoo.studies.batch_size import batch_size_recipes, batch_sizes, by_size
+from zoo.studies.batch_size import BatchSizes, batch_size_recipes, batch_sizes, by_size
 
 MODELS = ("resnet20_bn", "resnet20_ln")
 
@@ -65,6 +66,25 @@ def test_table(studied, style: str) -> None:
 def test_csv(studied) -> None:
     frame = pd.read_csv(io.StringIO(render(studied.study, "csv")))
     assert frame["accuracy"].tolist() == [record["accuracy"] for record in json.loads(render(studied.study, "json"))]
+
+
+def test_seeds_are_named_and_batch_dependence_is_marked() -> None:
+    (group,) = compare([result("m_ln", 5, model__batch_dependent=256)])
+    text = render(BatchSizes("r", "d", 1, "none", 8, ["m_ln"], {8: 0.1}, {8: group}), "text")
+    assert "10.00 (9.43 to 10.60), seeds 5§" in text
+    assert "§ batch-dependent" in text
+
+
+def test_other_code_at_one_batch_size_is_said() -> None:
+    groups = {
+        size: compare([result("m_ln", seed, git={"commit": letter * 9, "dirty": size == 8}) for seed in (0, 1)])[0]
+        for size, letter in ((8, "a"), (16, "b"))
+    }
+    text = render(BatchSizes("r", "d", 1, "none", 8, ["m_ln"], {8: 0.1, 16: 0.2}, groups), "text")
+    assert (
+        "Different code made these runs, here with models and seeds. commit aaaaaaaa with uncommitted changes: "
+        "m_ln (0, 1); commit bbbbbbbb: m_ln (0, 1)." in text
+    )
 
 
 def test_picture(studied) -> None:

@@ -6,6 +6,7 @@ import io
 import itertools
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -84,6 +85,17 @@ def test_a_change_is_of_the_seeds_that_both_finished(tmp_path: Path) -> None:
     runs = [[trained(tmp_path, step, seed, correct) for seed, correct in enumerate(seeds)]
             for step, seeds in enumerate([(9000, 9000, 8000), (9000, 9000, None), (None, None, 8000)])]  # fmt: skip
     assert [item.change for item in ablation(reference_steps(1)[:3], runs)] == [None, 0.0, None]
+
+
+def test_seeds_are_named_and_batch_dependence_is_marked(tmp_path: Path) -> None:
+    run = trained(tmp_path, 0, 5, 9000)
+    dependent = run.result.model.model_copy(update={"batch_dependent": 256})
+    marked = replace(run, result=run.result.model_copy(update={"model": dependent}))
+    text = render(ablation(reference_steps(1)[:1], [[marked]]), "text", "title")
+    assert "]§" in text
+    assert "1 (5)" in text
+    assert "§ batch-dependent" in text
+    assert json.loads(render(ablation(reference_steps(1)[:1], [[marked]]), "json", "title"))[0]["seeds"] == [5]
 
 
 TINY = (

@@ -39,6 +39,7 @@ def result(model: str = "m_bn", seed: int = 0, correct: int | None = 9_000, **ch
             "name": model, "label": f"label of {model}", "norm": model.split("_")[-1], "layout": None,
             "definition": {"norm": model},
             "parameters": 1_234_567, "trainable_parameters": 1_234_567, "macs": 98_765_432, "activation_bytes": 300_000,
+            "batch_dependent": None,
         },
         "recipe": {"name": "standard", "content": dict(STANDARD)},
         "dataset": {

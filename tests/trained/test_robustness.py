@@ -152,7 +152,7 @@ def fake_run(module: nn.Module, shapes: Dataset, **changes: Any) -> Any:
     part = SimpleNamespace
     result = part(
         seed=0,
-        model=part(norm="bn", macs=count_macs(module, (3, 32, 32), CPU)),
+        model=part(norm="bn", batch_dependent=None, macs=count_macs(module, (3, 32, 32), CPU)),
         recipe=RecipePart.model_construct(
             name="r", fingerprint="f" * 64, content={"precision": "fp32", "augment": {"eval": []}}
         ),
@@ -160,6 +160,8 @@ def fake_run(module: nn.Module, shapes: Dataset, **changes: Any) -> Any:
         selection=part(split="holdout"),
         settings=part(executor="batched", layout="nchw"),
         test=part(accuracy=0.5),
+        commit=None,
+        uncommitted=False,
     )
     result.__dict__.update(changes)
     return FakeRun(part(path=Path("runs/m/seed0")), result, part(name="m"), module)
@@ -380,6 +382,16 @@ def test_selection_on_the_test_set_is_marked() -> None:
     assert "†" not in render([CLEAN], "markdown")
 
 
+def test_a_batch_dependent_run_is_marked_and_seeds_are_named() -> None:
+    runs = [replace(CLEAN, seed=seed, batch_dependent=256) for seed in (4, 7)]
+    images = [replace(run, dataset="other", dataset_fingerprint="e" * 64) for run in runs]
+    for records in (images, [*images, *(replace(run, corruption="noise", severity=1) for run in images)]):
+        text = render(records, "markdown")
+        assert (table(text)[0]["model"], table(text)[0]["seeds"]) == ("m_bn§", "2 (4, 7)")
+        assert "§ batch-dependent: predictions depend on the other images of the evaluation batch (256 images)" in text
+    assert "m_bn§" in render(runs, "text")
+
+
 def test_notes_stand_below_the_tables() -> None:
     assert render([CLEAN], "text", ["m_none seed 0 diverged"]).endswith("\nm_none seed 0 diverged\n")
 
@@ -585,6 +597,29 @@ def test_differences_of_test_selected_weights_are_marked(compared: tuple[list[Re
     records = [replace(record, selection="test") for record in compared[0]]
     text = render(records, "markdown", (), contrasts(records, "m_bn", [], MARGIN))
     assert {row["model"] for row in table(text.partition("**Differences")[2])} == {"m_ln†"}
+
+
+def test_uncommitted_changes_get_no_verdict_on_other_images_unless_allowed() -> None:
+    clean = [*seeds(about(0.9)), *seeds(about(0.8), model="m_ln"), *seeds(about(0.95), model="m_gn")]
+    dirty = [replace(record, uncommitted=record.model == "m_gn" and record.seed == 1) for record in clean]
+    told = {(each.row[0], each.column): each.against.verdict for each in contrasts(dirty, "m_bn", [], MARGIN)}
+    assert {told["m_gn", name] for name in ("clean", "fog", "mean")} == {"uncommitted changes; no verdict"}
+    alone = contrasts([record for record in clean if record.model != "m_gn"], "m_bn", [], MARGIN)
+    assert {(each.row[0], each.column): each.against.verdict for each in alone}.items() <= told.items()
+    allowed = contrasts(dirty, "m_bn", [], MARGIN, allow_dirty=True)
+    assert [each.against for each in allowed] == [each.against for each in contrasts(clean, "m_bn", [], MARGIN)]
+    base = [replace(record, uncommitted=record.model == "m_bn") for record in clean]
+    assert {each.against.verdict for each in contrasts(base, "m_bn", [], MARGIN)} == {
+        "uncommitted changes of the baseline; no verdict"
+    }
+
+
+def test_differences_of_batch_dependent_models_are_marked(compared: tuple[list[Record], list[Contrast]]) -> None:
+    for model in ("m_bn", "m_ln"):  # the baseline, then the row
+        records = [replace(record, batch_dependent=256 if record.model == model else None) for record in compared[0]]
+        rows = table(render(records, "markdown", (), contrasts(records, "m_bn", [], MARGIN)).partition("**Diff")[2])
+        assert {row["verdict"][-1] for row in rows if "n=" in row["verdict"]} == {"§"}
+        assert {row["model"] for row in rows} == {"m_ln§" if model == "m_ln" else "m_ln"}
 
 
 @pytest.mark.parametrize("style", ["csv", "json"])

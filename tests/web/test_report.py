@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import html.parser
 import json
 from pathlib import Path
@@ -11,6 +12,7 @@ from web_runs import CLASSES, EVA, FINGERPRINT, LAPTOP, make_run, make_runs
 
 from zoo.comparison.groups import compare
 from zoo.render.comparison import ELSEWHERE, VIEWS
+from zoo.render.marks import HINTS, TEST_NOTE
 from zoo.results.folder import find_results, load_all
 from zoo.web import cells
 from zoo.web.charts import script_call, script_json, tradeoffs
@@ -60,7 +62,7 @@ def test_every_figure_is_that_of_compare_json(module_inline, built: Path) -> Non
         shown = boards[group["dataset"], f"{group['recipe']}-{group['recipe_fingerprint'][:8]}"]
         assert [row["model"] for row in shown] == [row["model"] for row in group["rows"]]
         for cell, row in zip(shown, group["rows"], strict=True):
-            for key in ("accuracy", *(column.key for column in cells.SUMMARY + cells.QUALITY)):
+            for key in ("accuracy", *(column.key for column in cells.SUMMARY + cells.QUALITY_OF_ROWS)):
                 assert (None if cell[key] is None else float(cell[key])) == row[key], key
             assert cell["seeds"] == str(len(row["seeds"]))
             against = row["against"] or {"verdict": "baseline", "difference": None, "p_value": None}
@@ -70,7 +72,7 @@ def test_every_figure_is_that_of_compare_json(module_inline, built: Path) -> Non
                     assert (None if cell[key] is None else float(cell[key])) == against[key]
     assert {row["verdict"] for row in boards["cifar10-jpeg", LAPTOP]} == {
         "baseline",
-        "worse",
+        "worse (n=3)",
         "a seed diverged",
     }
     assert [row["machine"] for row in boards["cifar10-jpeg", EVA]] == ["a", "b", "a"]
@@ -80,7 +82,7 @@ def test_figures_are_written_as_in_the_tables() -> None:
     runs = load_all(find_results(COMMITTED))
     for group in compare(runs):
         for row in group.rows:
-            for view, columns in (("summary", cells.SUMMARY), ("quality", cells.QUALITY)):
+            for view, columns in (("summary", cells.SUMMARY), ("quality", cells.QUALITY_OF_ROWS)):
                 told = {column.title: column.text(row).replace("−", "-").replace("–", "-") for column in columns}
                 assert told == VIEWS[view](row, False)
 
@@ -95,6 +97,35 @@ def test_marks_notes_and_pages(built: Path) -> None:
     assert len(set(links)) == 13
     assert {f"runs/{path.name}" for path in (built / "runs").iterdir()} == set(links)
     assert len(list((built / "data").iterdir())) == 13
+
+
+def test_the_page_says_what_the_rows_rest_on(inline_cli) -> None:
+    """Marks, code and notes are those of the tables; uncommitted changes have a verdict where they are allowed."""
+    runs, dirty = inline_cli.folder / "runs", {"git": {"commit": "f" * 40, "dirty": True}}
+    for seed in range(3):
+        make_run(runs, "bn", seed, 240 + seed)
+        make_run(runs, "ln", seed, 150 + seed, model__batch_dependent=256)
+        make_run(runs, "gn", seed, 200 + seed, **(dirty if seed == 2 else {}))
+    (group,) = compare(load_all(find_results([runs])), "resnet20_bn")
+    for options, verdict in (((), "uncommitted changes; no verdict"), (("--allow-dirty",), "worse (n=3)")):
+        inline_cli.ok("report", "--baseline", "resnet20_bn", *options)
+        text = (inline_cli.folder / "report" / "index.html").read_text(encoding="utf-8")
+        (board,) = Cells(text).boards.values()
+        shown = {row["norm"][1:] if row["norm"].startswith("=") else row["norm"]: row for row in board}
+        assert {norm: row["verdict"] for norm, row in shown.items()} == {
+            "bn": "baseline", "ln": "worse (n=3)", "gn": verdict,
+        }  # fmt: skip
+        assert (shown["gn"]["code"], shown["bn"]["code"]) == ("1 (0, 1), 2 (2)", "1")
+        assert shown["gn"]["worst_accuracy"] == str(200 / 300)
+        assert 'class="verdict worse"' in text
+        assert "worse (n=3) §</td>" in text
+        assert text.count(f'<abbr title="{HINTS["§"]}">§</abbr>') == 1
+    for note in cells.notes(group)[2:]:  # how many rows were tested depends on the option
+        assert html.escape(note, quote=False) in text
+    (page,) = (inline_cli.folder / "report" / "runs").glob("resnet20_ln-seed0-*.html")
+    assert "§ batch-dependent" in page.read_text(encoding="utf-8")
+    (page,) = (inline_cli.folder / "report" / "runs").glob("resnet20_gn-seed2-*.html")
+    assert f"{'f' * 40} with uncommitted changes" in page.read_text(encoding="utf-8")
 
 
 def test_a_seed_from_another_machine_is_in_its_models_row(inline_cli) -> None:
@@ -130,7 +161,7 @@ def test_page_of_a_run_has_all_of_it(built: Path) -> None:
     text = path.read_text(encoding="utf-8")
     assert f'data-value="{242 / 300}"' in text
     for words in ("80.67", "1 h 02 min", FINGERPRINT, "d" * 64, "optimizer: {name: sgd, lr: 0.1}", "CPU one, 2 cores",
-                  f"{'0' * 40}, with changes not committed", "2030-01-02T03:04:05", "900 train, 90 held out, 300 test",
+                  "0" * 40, "2030-01-02T03:04:05", "900 train, 90 held out, 300 test",
                   f"cifar10-jpeg/{LAPTOP}/resnet20_bn/seed2", *CLASSES):  # fmt: skip
         assert words in text, words
     assert str(built.parent) not in text  # no path of this machine
@@ -246,7 +277,8 @@ def test_points_and_fronts_keep_machines_and_the_diverged_apart(tmp_path: Path) 
     assert other["fronts"]["train_images_per_second"]["b"] == [1]
     assert set(other["fronts"]["parameters"]) == {"all"}
     assert other["missing"] == ["resnet20_frn"]
-    assert other["tested"] is True
+    assert (main["notes"], other["notes"]) == ([], [TEST_NOTE])
+    assert [point["marks"] for point in other["points"]] == ["†", "†"]
     looks = found["looks"]
     assert len({(look["colour"], look["symbol"]) for look in looks.values()}) == len(looks)
 

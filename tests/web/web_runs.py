@@ -89,7 +89,7 @@ def make_run(
             "deterministic": False,
         },
         "environment": dict(MACHINE),
-        "git": {"commit": "0" * 40, "dirty": True},
+        "git": {"commit": "0" * 40, "dirty": False},
         "started": "2030-01-02T03:04:05+00:00",
         "wall_seconds": 3725.0,
         "resumes": 1,

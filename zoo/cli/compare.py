@@ -12,6 +12,7 @@ from zoo.utils.gcpause import paused_gc
 @options.table_format
 @options.selection_options
 @options.baseline
+@options.allow_dirty
 @options.margin
 @click.option("--power", is_flag=True, help="Say how many seeds a difference from the --baseline needs to be found.")
 @click.option("--allow-mixed", is_flag=True, help="One table of unlike runs, with columns for all that differs.")
@@ -29,6 +30,7 @@ def compare(
     selection: options.Selection,
     style: str,
     baseline: str | None,
+    allow_dirty: bool,
     margin: float | None,
     power: bool,
     allow_mixed: bool,
@@ -60,6 +62,7 @@ def compare(
         tuned=tuned,
         seconds_to=None if seconds_to is None else seconds_to / 100,
         margin=None if margin is None else margin / 100,
+        allow_dirty=allow_dirty,
     )
     if groups.left_out:
         click.echo(groups.left_out, err=True)

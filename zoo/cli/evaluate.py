@@ -73,6 +73,7 @@ CONDITIONS = (
 @click.argument("runs", nargs=-1, required=True, metavar="RUN...", type=click.Path(path_type=Path))
 @options.gather("under", Conditions, CONDITIONS)
 @options.baseline
+@options.allow_dirty
 @options.margin
 @options.formats("text", "markdown", "csv", "json")
 @options.device
@@ -81,6 +82,7 @@ def evaluate(
     runs: tuple[Path, ...],
     under: Conditions,
     baseline: str | None,
+    allow_dirty: bool,
     margin: float | None,
     style: str,
     device: str,
@@ -112,6 +114,7 @@ def evaluate(
         )
 
     from zoo.engine.machine import choose_device, configure_threads
+    from zoo.render.code import model_code_notes
     from zoo.render.robustness import render
     from zoo.trained import robustness, tables
     from zoo.trained.load import check_classes, check_own, open_runs
@@ -143,8 +146,8 @@ def evaluate(
         record for members, todo in work for record in robustness.evaluate_runs(members, todo, passes, target, say)
     ]
     margin = MARGIN if margin is None else margin / 100
-    contrasts = [] if baseline is None else tables.contrasts(records, baseline, diverged, margin)
-    notes = [
+    contrasts = [] if baseline is None else tables.contrasts(records, baseline, diverged, margin, allow_dirty)
+    notes = model_code_notes([run.result for run in opened]) + [
         f"{result.model.name} seed {result.seed} diverged at epoch {result.diverged_epoch}: no weights to evaluate."
         for result in diverged
     ]

@@ -86,6 +86,9 @@ margin = click.option(
     "--margin", type=click.FloatRange(0, 100, min_open=True), metavar="POINTS",
     help="Models that differ by less, with the certainty of a verdict, are equal.  [default: 1]",
 )  # fmt: skip
+allow_dirty = click.option(
+    "--allow-dirty", is_flag=True, help="Verdicts also of runs of uncommitted changes of zoo's code."
+)
 table_format = formats("text", "markdown", "csv", "latex", "json")
 run_argument = click.argument("run", metavar="RUN", type=click.Path(path_type=Path))
 runs_argument = click.argument("runs", nargs=-1, type=click.Path(path_type=Path))

@@ -17,8 +17,9 @@ from zoo.utils.gcpause import paused_gc
     help="The page's folder; an older report there is replaced.",
 )  # fmt: skip
 @options.baseline
+@options.allow_dirty
 @paused_gc()
-def report(runs: tuple[Path, ...], out: Path, baseline: str | None) -> None:
+def report(runs: tuple[Path, ...], out: Path, baseline: str | None, allow_dirty: bool) -> None:
     """Make a web page of the stored results under RUNS (folders or files; default: runs) that opens from disk.
 
     Leaderboards with filters, accuracy against cost, learning curves, speeds, and a page for every run. It needs no
@@ -31,5 +32,5 @@ def report(runs: tuple[Path, ...], out: Path, baseline: str | None) -> None:
 
     from zoo.api import read_runs
 
-    count = write_report(read_runs(runs or options.RUNS), out, baseline)
+    count = write_report(read_runs(runs or options.RUNS), out, baseline, allow_dirty)
     click.echo(f"wrote {out / 'index.html'}: {count} run{'' if count == 1 else 's'}")

@@ -14,7 +14,8 @@ from zoo.cli import options
 @click.option("--port", type=click.IntRange(0, 65535), default=8000, show_default=True, help="0: any free one.")
 @click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
 @options.baseline
-def serve(runs: tuple[Path, ...], port: int, host: str, baseline: str | None) -> None:
+@options.allow_dirty
+def serve(runs: tuple[Path, ...], port: int, host: str, baseline: str | None, allow_dirty: bool) -> None:
     """Show the page of `zoo report` for RUNS (default: runs) on this machine, and keep it fresh while a bench runs.
 
     New epochs and new results appear without a reload. Ctrl-C ends it.
@@ -30,7 +31,9 @@ def serve(runs: tuple[Path, ...], port: int, host: str, baseline: str | None) ->
 
     with tempfile.TemporaryDirectory(prefix="zoo-serve-") as folder:
         try:
-            site = Site(runs or [options.RUNS], Path(folder), baseline, lambda problem: options.line(problem.parts))
+            site = Site(
+                runs or [options.RUNS], Path(folder), baseline, lambda problem: options.line(problem.parts), allow_dirty
+            )
             with make_server(site, host, port) as server:
                 click.echo(f"http://{host}:{server.server_address[1]}/  (Ctrl-C ends it)")
                 server.serve_forever()

@@ -10,10 +10,11 @@ import numpy as np
 from zoo.comparison.verdict import MIN_SEEDS, Sample, judge, variance_of_flips
 from zoo.errors import Option, ResultError
 from zoo.results.folder import Tested, load_predictions
-from zoo.results.schema import Finished
+from zoo.results.schema import Finished, batch_dependence
 from zoo.utils.stats import ALPHA, images_p_value
 
 Seeds = Mapping[int, Tested]  # the finished runs of one row of a table
+UNCOMMITTED = "uncommitted changes"
 FINEST = 1e-4  # the step of a share of 10,000 images; taken for metrics that have none of their own
 
 
@@ -41,8 +42,10 @@ class Shift:
 class Difference:
     """Accuracy minus the baseline's. `n`: seeds, the fewer of the two; `family`: the rows that were tested together.
 
-    A verdict needs :data:`zoo.comparison.verdict.MIN_SEEDS` seeds of both, none of which diverged. Only such rows have
-    `interval`, `p_value` and `detectable` (see :class:`zoo.comparison.verdict.Verdict`), and `quality`, other metrics.
+    A verdict needs :data:`zoo.comparison.verdict.MIN_SEEDS` seeds of both, and nothing that withholds it: a seed that
+    diverged, or uncommitted changes that are not allowed. Only such rows have `interval`, `p_value` and `detectable`
+    (see :class:`zoo.comparison.verdict.Verdict`), and `quality`, other metrics. `batch_dependent` is that of the row or
+    of the baseline, see :class:`zoo.results.schema.ModelPart`.
     """
 
     baseline: str
@@ -54,6 +57,7 @@ class Difference:
     detectable: float | None
     verdict: str
     quality: dict[str, Shift]
+    batch_dependent: int | None = None
 
 
 def differences(
@@ -61,19 +65,28 @@ def differences(
     base: Seeds,
     others: Sequence[Seeds],
     diverged: Sequence[bool],
+    uncommitted: Sequence[str | None],
     quality: Mapping[str, Metric],
     margin: float,
 ) -> list[Difference]:
     """One :class:`Difference` from `base` for each of `others`.
 
-    A row of which a seed `diverged`, or one of the baseline, gets no verdict. `quality`: other metrics, by name.
+    A row of which a seed `diverged`, or one of the baseline, gets no verdict; `uncommitted` is what :func:`withheld`
+    says of each row. `quality`: other metrics, by name.
     `margin`: the difference in accuracy below which models count as equal.
     Raises :class:`ResultError` for predictions that are damaged or of other images.
     """
-    reasons = [_why_not(base, other, lost) for other, lost in zip(others, diverged, strict=True)]
+    reasons = [
+        _why_not(base, other, lost, words) for other, lost, words in zip(others, diverged, uncommitted, strict=True)
+    ]
     complete = [index for index, reason in enumerate(reasons) if reason is None]
     samples = [_accuracies(seeds, index in complete) for index, seeds in enumerate(others)]
-    rows = against(baseline, _accuracies(base, bool(complete)), samples, reasons, margin)
+    rows = [
+        replace(row, batch_dependent=batch_dependence(run.result for seeds in (base, other) for run in seeds.values()))
+        for other, row in zip(
+            others, against(baseline, _accuracies(base, bool(complete)), samples, reasons, margin), strict=True
+        )
+    ]
     if not complete:
         return rows
     columns = len(quality) + 1  # all of them are tested, and the accuracy
@@ -157,16 +170,26 @@ def _shifts(
     }
 
 
-def why_not(base: int, other: int, diverged: bool) -> str | None:
-    """In words, why a row of so many seeds has no verdict beside a baseline of `base` seeds; None where it has one."""
+def why_not(base: int, other: int, diverged: bool, uncommitted: str | None) -> str | None:
+    """In words, why a row of so many seeds has no verdict beside a baseline of `base` seeds; None where it has one.
+
+    `uncommitted` is what :func:`withheld` says of them.
+    """
     if diverged:
         return "a seed diverged"
-    return None if min(base, other) >= MIN_SEEDS else f"needs {MIN_SEEDS} seeds"
+    return uncommitted if min(base, other) >= MIN_SEEDS else f"needs {MIN_SEEDS} seeds"
 
 
-def _why_not(base: Seeds, other: Seeds, diverged: bool) -> str | None:
-    """The same of stored runs; of one seed each, whether the two networks differ."""
-    reason = why_not(len(base), len(other), diverged)
+def withheld(base: bool, other: bool) -> str | None:
+    """In words, why a row has no verdict if the code of the baseline or of the `other` had uncommitted changes."""
+    if not (base or other):
+        return None
+    return f"{UNCOMMITTED}{'' if other else ' of the baseline'}; no verdict"
+
+
+def _why_not(base: Seeds, other: Seeds, diverged: bool, uncommitted: str | None) -> str | None:
+    """The same as :func:`why_not` of stored runs; of one seed each, whether the two networks differ."""
+    reason = why_not(len(base), len(other), diverged, uncommitted)
     if not diverged and len(base) == len(other) == 1:
         (ours,), (theirs,) = other.values(), base.values()
         if ours.folder.predictions.is_file() and theirs.folder.predictions.is_file():

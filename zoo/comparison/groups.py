@@ -9,8 +9,9 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from zoo.comparison.baseline import differences
-from zoo.comparison.row import QUALITY, Row, row_of
+from zoo.comparison.against import Against
+from zoo.comparison.origin import numbered
+from zoo.comparison.row import Row, row_of
 from zoo.comparison.verdict import MARGIN
 from zoo.errors import ResultError, unknown
 from zoo.recipes.diff import flatten
@@ -22,7 +23,8 @@ from zoo.utils.gcpause import paused_gc
 
 @dataclass(frozen=True)
 class Group:
-    """Runs that may be ranked together, or `mixed`: they may not. `machines` maps the rows' letters to their meaning.
+    """Runs that may be ranked together, or `mixed`: they may not. `machines` maps the rows' letters to their meaning,
+    `code` the numbers of their code.
 
     `selection` is the split that training watched, `rule` whose weights count: the ``best`` epoch's on it, or the
     ``last`` one's.
@@ -39,6 +41,7 @@ class Group:
     precision: str
     rows: list[Row]
     machines: dict[str, str]
+    code: dict[str, str]
     mixed: bool = False
     seconds_to: float | None = None  # the accuracy that the rows' `seconds_to` is of
     budget: dict[str, Any] | None = None
@@ -54,6 +57,11 @@ class Group:
         if self.budget:
             return f"{self.recipe} of {self.recipe_fingerprint[:8]}"
         return slug_of(self.recipe, self.recipe_fingerprint)
+
+    @property
+    def tuned(self) -> bool:
+        """Whether the values of its recipes were tuned, so that what is compared is these values."""
+        return any(run.result.recipe.tuned for row in self.rows for run in row.runs)
 
     @property
     def chosen(self) -> str:
@@ -73,13 +81,15 @@ def compare(
     once_each: bool = False,
     seconds_to: float | None = None,
     margin: float | None = None,
+    allow_dirty: bool = False,
 ) -> list[Group]:
     """Group `runs` and sort each group's rows by accuracy, best first, models of which a seed diverged last.
 
     `mixed` puts all into one group, each row with what it was made with. `tuned` leaves out all but the runs that
     :func:`is_tuned` and groups them by data set, the recipe that was tuned and the budget. `seconds_to` is an accuracy,
     0 to 1. `margin` is the difference in accuracy within which models count as equal, else
-    :data:`zoo.comparison.verdict.MARGIN`. Copies of one result count once.
+    :data:`zoo.comparison.verdict.MARGIN`. `allow_dirty`: runs of uncommitted changes of zoo's code may have a verdict.
+    Copies of one result count once.
 
     A row has a model's seeds on all machines, and the speeds of the one that most of them ran on. Where a seed ran on
     several, each machine has a row, or, with `once_each`, that is an error.
@@ -88,7 +98,7 @@ def compare(
     predictions or histories, and where no run is tuned but should be, and :class:`zoo.errors.UnknownNameError` when no
     group has the model `baseline`.
     """
-    margin = MARGIN if margin is None else margin
+    against = Against(baseline, MARGIN if margin is None else margin, allow_dirty) if baseline is not None else None
     groups: dict[tuple[str, str], list[_Run]] = defaultdict(list)
     for run in _once((run for run in runs if not tuned or is_tuned(run.result)), once_each):
         experiment = json.dumps(_budget(run.result), sort_keys=True) if tuned else run.result.recipe.fingerprint
@@ -104,17 +114,19 @@ def compare(
             raise unknown(
                 "baseline", baseline, names, "the compared results", f"there are: {', '.join(dict.fromkeys(names))}"
             )
-    return [_group(runs, baseline, seconds_to, margin, _budget(runs[0].result) if tuned else None) for runs in members]
+    return [_group(runs, against, seconds_to, _budget(runs[0].result) if tuned else None) for runs in members]
 
 
 def only(groups: Iterable[Group], shown: Callable[[str], bool]) -> list[Group]:
-    """`groups` with the rows whose model is `shown`, and the machines of these. What the rows say stays as it is."""
+    """`groups` with the rows whose model is `shown`, their machines and code. What the rows say stays as it is."""
     kept = []
     for group in groups:
         rows = [row for row in group.rows if shown(row.model)]
         letters = {row.machine for row in rows}
         machines = {letter: words for letter, words in group.machines.items() if letter in letters}
-        kept += [replace(group, rows=rows, machines=machines)] if rows else []
+        numbers = {number for row in rows for number in row.code}
+        code = {number: words for number, words in group.code.items() if number in numbers}
+        kept += [replace(group, rows=rows, machines=machines, code=code)] if rows else []
     return kept
 
 
@@ -139,11 +151,13 @@ def _mixed(groups: Sequence[Sequence[_Run]], seconds_to: float | None) -> Group:
     ]
     keys = dict.fromkeys(key for fields in described for key in fields)
     unlike = [key for key in keys if len({fields.get(key, "-") for fields in described}) > 1]
-    rows = [
-        replace(row, differs={key: fields.get(key, "-") for key in unlike})
-        for runs, fields in zip(groups, described, strict=True)
-        for row in _rows(runs, letters, seconds_to)
-    ]
+    rows, code = numbered(
+        [
+            replace(row, differs={key: fields.get(key, "-") for key in unlike})
+            for runs, fields in zip(groups, described, strict=True)
+            for row in _rows(runs, letters, seconds_to)
+        ]
+    )
 
     def common(key: str) -> str:
         words = {fields.get(key, "-") for fields in described}
@@ -160,6 +174,7 @@ def _mixed(groups: Sequence[Sequence[_Run]], seconds_to: float | None) -> Group:
         precision=common("precision"),
         rows=_ranked(rows),
         machines={letter: machine for machine, letter in letters.items()},
+        code=code,
         mixed=True,
         seconds_to=seconds_to,
     )
@@ -195,13 +210,13 @@ def _group_name(result: Result) -> tuple[str, ...]:
 
 
 def _group(
-    runs: Sequence[_Run], baseline: str | None, seconds_to: float | None, margin: float, budget: dict[str, Any] | None
+    runs: Sequence[_Run], against: Against | None, seconds_to: float | None, budget: dict[str, Any] | None
 ) -> Group:
     first = runs[0].result
     letters: dict[str, str] = {}
-    rows = _rows(runs, letters, seconds_to, budget)
-    if baseline is not None and any(row.model == baseline for row in rows):
-        rows = _against(rows, baseline, first, margin)
+    rows, code = numbered(_rows(runs, letters, seconds_to, budget))
+    if against is not None and any(row.model == against.baseline for row in rows):
+        rows = against.tested(rows, f"{first.recipe.name} on {first.dataset.name}")
     return Group(
         dataset=first.dataset.name,
         dataset_fingerprint=first.dataset.fingerprint,
@@ -212,6 +227,7 @@ def _group(
         precision=first.recipe.precision,
         rows=_ranked(rows),
         machines={letter: machine for machine, letter in letters.items()},
+        code=code,
         seconds_to=seconds_to,
         budget=budget,
         views=first.recipe.tta.words,
@@ -250,26 +266,6 @@ def _by_machine(runs: Sequence[_Run]) -> list[tuple[Sequence[_Run], str]]:
 
 def _ranked(rows: Iterable[Row]) -> list[Row]:
     return sorted(rows, key=lambda row: (bool(row.diverged), 1.0 if row.accuracy is None else -row.accuracy, row.model))
-
-
-def _against(rows: list[Row], baseline: str, first: Result, margin: float) -> list[Row]:
-    """`rows`, the others than the baseline's with their difference from it."""
-    bases = [row for row in rows if row.model == baseline]
-    if len(bases) > 1:
-        raise ResultError(
-            f"baseline {baseline} stands in {len(bases)} rows of {first.recipe.name} on {first.dataset.name} (one seed "
-            "on several machines, or its definition or tuned values differ); name the folder of one of them"
-        )
-    others = [row for row in rows if row.model != baseline]
-    shifts = differences(
-        baseline,
-        bases[0].tested,
-        [row.tested for row in others],
-        [bool(row.diverged or bases[0].diverged) for row in others],
-        QUALITY,
-        margin,
-    )
-    return bases + [replace(row.over(bases[0]), against=shift) for row, shift in zip(others, shifts, strict=True)]
 
 
 def _letter(number: int) -> str:

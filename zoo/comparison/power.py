@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from zoo.comparison.baseline import UNCOMMITTED
 from zoo.comparison.groups import Group
 from zoo.comparison.row import Row
 from zoo.comparison.verdict import MIN_SEEDS, Sample, pooled_variance, seeds_needed
@@ -65,6 +66,12 @@ def needs(groups: Sequence[Group], points: Sequence[float] = POINTS) -> list[Nee
                 seeds={size: seeds_needed(size / 100, interval[1], len(tested)) for size in points},
             )
         )
+    rows = [row.against for group in groups for row in group.rows if row.against]
+    if not needed and any(against.verdict.startswith(UNCOMMITTED) for against in rows):
+        raise ResultError(
+            Option("power"), f": no row has a verdict, and some have {UNCOMMITTED}; take these too with ",
+            Option("allow_dirty"),
+        )  # fmt: skip
     if not needed:
         raise ResultError(
             Option("power"),

@@ -11,7 +11,7 @@ from typing import Any
 from zoo.comparison.baseline import FINEST, Difference, Metric
 from zoo.comparison.speeds import ratio, speeds_of
 from zoo.results.folder import Stored, Tested
-from zoo.results.schema import Finished
+from zoo.results.schema import Caveats, Finished, batch_dependence
 from zoo.utils.stats import Range, student_interval, wilson_interval
 
 
@@ -44,7 +44,8 @@ class Row:
 
     `interval_kind` is ``student`` over seeds, or ``binomial`` of the test set where there is one seed. Other metrics of
     quality are means over seeds: of the test set, `train_accuracy` and `gap` (train minus test) of unaugmented images;
-    `intervals` has their 95 % Student intervals, by name, where there are several seeds.
+    `intervals` has their 95 % Student intervals, by name, where there are several seeds. `worst_seed` is the first that
+    diverged, else the one of the lowest accuracy, `worst_accuracy`.
     `seconds_to` is None where one of the seeds never came so far. Everything is None where no run gives it.
     """
 
@@ -57,6 +58,8 @@ class Row:
     interval: tuple[float, float] | None
     interval_kind: str | None
     diverged: dict[int, int]  # seed -> epoch
+    worst_seed: int
+    worst_accuracy: float | None  # None where it diverged
     loss: float | None
     top5_accuracy: float | None
     ece: float | None
@@ -79,11 +82,13 @@ class Row:
     disturbed: list[str]
     left_out: dict[str, int]
     selection: str
+    batch_dependent: int | None
     intervals: dict[str, tuple[float, float]]
     # Equal letters: one machine and software stack, so that speeds may be compared. Speeds and `seconds_to` are of the
     # seeds there; `elsewhere` is how many more seeds the accuracies are of.
     machine: str
     elsewhere: int
+    code: list[str] = field(default_factory=list)  # by seed: the number of its code in the group
     against: Difference | None = None  # None for the baseline itself, and where none was asked for
     # The training speed over the baseline's, on one machine and if neither was disturbed, and half the interquartile
     # range of that ratio.
@@ -92,6 +97,16 @@ class Row:
     # In a mixed table what this row's runs were made with, in one of tuned recipes the values found for the model.
     differs: dict[str, str] = field(default_factory=dict)
     runs: list[Stored] = field(default_factory=list, repr=False)  # one per seed, in the order of `seeds`
+
+    @property
+    def caveats(self) -> Caveats:
+        """What marks the row's accuracies."""
+        return Caveats(self.selection, self.batch_dependent)
+
+    @property
+    def uncommitted(self) -> bool:
+        """Whether zoo's code had changes that are in no commit when some seed ran."""
+        return any(run.result.uncommitted for run in self.runs)
 
     @property
     def tested(self) -> dict[int, Tested]:
@@ -146,6 +161,7 @@ def row_of(runs: Sequence[Stored], timed: Sequence[Stored], machine: str, second
 
     speeds = speeds_of(timed, seconds_to)
     memory = [run.result.speed.peak_memory_bytes for run in timed if run.result.speed.peak_memory_bytes is not None]
+    worst = min(results, key=lambda result: result.test.accuracy if isinstance(result, Finished) else -1.0)
     return Row(
         model=first.model.name,
         label=first.model.label,
@@ -156,6 +172,8 @@ def row_of(runs: Sequence[Stored], timed: Sequence[Stored], machine: str, second
         interval=interval,
         interval_kind=kind,
         diverged={result.seed: result.diverged_epoch for result in results if result.status == "diverged"},
+        worst_seed=worst.seed,
+        worst_accuracy=worst.test.accuracy if worst.test else None,
         **means,
         intervals=intervals,
         parameters=first.model.parameters,
@@ -171,6 +189,7 @@ def row_of(runs: Sequence[Stored], timed: Sequence[Stored], machine: str, second
         left_out=speeds.left_out,
         peak_memory_bytes=round(statistics.median(memory)) if memory else None,
         selection=first.selection.split,
+        batch_dependent=batch_dependence(results),
         machine=machine,
         elsewhere=len(runs) - len(timed),
         runs=list(runs),

@@ -105,13 +105,15 @@ class Verdict:
 
     def words(self, margin: float, less: bool = False) -> str:
         """``better``, ``worse``, ``equal within X points`` where the interval lies within `margin`, or ``not
-        significant``. `less`: the less of it the better.
+        significant``; with the number of seeds, ``(n=3)``. `less`: the less of it the better.
         """
         if self.differs:
-            return "better" if (self.difference > 0) != less else "worse"
-        if max(map(abs, self.interval)) < margin:
-            return f"equal within {100 * margin:g} points"
-        return f"not significant (n={self.seeds})"
+            kind = "better" if (self.difference > 0) != less else "worse"
+        elif max(map(abs, self.interval)) < margin:
+            kind = f"equal within {100 * margin:g} points"
+        else:
+            kind = "not significant"
+        return f"{kind} (n={self.seeds})"
 
 
 def variance_of_flips(images: int, flips: float = FLIPS) -> float:

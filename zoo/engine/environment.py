@@ -14,6 +14,7 @@ import torch
 from zoo.engine.machine import native_bf16
 from zoo.engine.memory import allocator
 from zoo.registry.fingerprint import LIBRARIES
+from zoo.registry.model import BUILT_IN
 from zoo.utils.cpu import cpu_name, usable_cores
 from zoo.utils.version import __version__
 
@@ -39,11 +40,12 @@ def describe(device: torch.device) -> dict[str, Any]:
 @functools.cache
 def zoo_commit() -> dict[str, Any] | None:
     """:func:`git_state` of zoo's own source when this process first asked: what changes later is not what runs."""
-    return git_state(Path(__file__))
+    package = Path(__file__).resolve().parents[1]
+    return git_state(package / "__init__.py", package, BUILT_IN.resolve())
 
 
-def git_state(file: Path) -> dict[str, Any] | None:
-    """The commit of the repository that tracks `file`, and whether tracked files differ from it.
+def git_state(file: Path, *code: Path) -> dict[str, Any] | None:
+    """The commit of the repository that tracks `file`, and whether tracked files of `code` (folders, files) differ.
 
     None where git does not track it, as in an installed wheel.
     """
@@ -56,6 +58,6 @@ def git_state(file: Path) -> dict[str, Any] | None:
     try:
         if not git("ls-files", file.name):
             return None
-        return {"commit": git("rev-parse", "HEAD"), "dirty": bool(git("status", "-s", "-uno"))}
+        return {"commit": git("rev-parse", "HEAD"), "dirty": bool(git("status", "-s", "-uno", "--", *map(str, code)))}
     except (OSError, subprocess.SubprocessError):
         return None

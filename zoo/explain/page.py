@@ -8,7 +8,7 @@ from pathlib import Path
 
 from zoo.explain.sheets import Picture
 from zoo.explain.subject import Subject
-from zoo.render.marks import TEST_NOTE, ends, percent
+from zoo.render.marks import ends, mark_notes, percent
 from zoo.utils.files import write_atomic
 from zoo.utils.stats import wilson_interval
 
@@ -32,7 +32,7 @@ def write_page(subject: Subject, folder: Path, pictures: Mapping[str, Picture], 
         line=subject.line,
         facts=_facts(subject),
         warnings=subject.warnings,
-        note=TEST_NOTE if subject.run.result.selection.split == "test" else None,
+        notes=mark_notes(subject.run.result.caveats),
         pictures=[(name, picture, *_size(folder / name)) for name, picture in pictures.items()],
         missing=missing,
     )

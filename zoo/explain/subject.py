@@ -16,7 +16,7 @@ from zoo.data.test_sets import ShiftedSet
 from zoo.engine.evaluate import EVAL_BATCH, Evaluation, evaluate
 from zoo.engine.machine import exact_float32
 from zoo.errors import DataError, ResultError
-from zoo.render.marks import percent, test_mark
+from zoo.render.marks import marks_of, percent
 from zoo.results.folder import load_predictions
 from zoo.results.history import EpochRow, load_history
 from zoo.trained.load import TrainedRun
@@ -63,7 +63,7 @@ class Subject:
     def line(self) -> str:
         """The run and its accuracy in one line, which stands on every picture."""
         result = self.run.result
-        mark = test_mark(result.selection.split)
+        mark = marks_of(result.caveats)
         return (
             f"{self.run.model.name} ({self.norm_label}), recipe {result.recipe.slug}, seed {result.seed}: "
             f"{percent(self.evaluation.accuracy)} %{mark} of {len(self.labels):,} {self.data.name} test images"

@@ -10,13 +10,14 @@ from typing import Any
 import yaml
 from tabulate import tabulate
 
+from zoo.comparison.origin import Code
 from zoo.data.datasets import DESCRIPTIONS
 from zoo.export.check import Check
 from zoo.export.formats import Format
 from zoo.export.graph import Normalisation
 from zoo.registry.model import registry_name
 from zoo.render import marks
-from zoo.render.marks import TEST_NOTE, ends, percent, test_mark
+from zoo.render.marks import ends, mark_notes, marks_of, percent
 from zoo.results.schema import Result
 from zoo.trained.load import TrainedRun
 from zoo.utils.stats import wilson_interval
@@ -148,8 +149,9 @@ def _conditions(run: TrainedRun) -> Iterator[str]:
     chosen = result.selection
     best = f"the epoch with the best {chosen.metric} on the {chosen.split} images"
     how = "the last epoch's weights" if chosen.rule == "last" else best
-    note = f" {TEST_NOTE}" if chosen.split == "test" else ""
-    yield f"Selection: {how} ({chosen.epoch} of {result.epochs_trained}).{note}"
+    yield f"Selection: {how} ({chosen.epoch} of {result.epochs_trained})."
+    yield from mark_notes(result.caveats)
+    yield f"Code: {_text(Code.of(result).words(['zoo']))}."
 
 
 def _limitations(run: TrainedRun) -> Iterator[str]:
@@ -187,7 +189,7 @@ def _command(result: Result) -> str:
 
 
 def _mark(result: Result) -> str:
-    return f" {test_mark(result.selection.split)}".rstrip()
+    return f" {marks_of(result.caveats)}".rstrip()
 
 
 def _text(text: str) -> str:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from zoo.comparison.row import Row
+from zoo.render.code import model_code_notes
 from zoo.render.document import RECORDS, document
-from zoo.render.marks import accuracy, interval_notes, selection_notes, test_mark
+from zoo.render.marks import accuracy, interval_notes, mark_notes, marks_of, which_seeds
 from zoo.studies.batch_size import BatchSizes
 
 
@@ -15,7 +16,7 @@ def render(study: BatchSizes, style: str) -> str:
             "model": model, "batch_size": size, "lr": study.rates[size], "accuracy": row.accuracy,
             "interval_low": row.interval[0] if row.interval else None,
             "interval_high": row.interval[1] if row.interval else None,
-            "interval_kind": row.interval_kind, "seeds": len(row.seeds), "diverged": len(row.diverged),
+            "interval_kind": row.interval_kind, "seeds": row.seeds, "diverged": len(row.diverged),
             "dataset": study.dataset, "recipe": study.recipe, "lr_rule": study.rule, "selection": row.selection,
             "recipe_fingerprint": study.groups[size].recipe_fingerprint,
         }
@@ -41,7 +42,8 @@ def render(study: BatchSizes, style: str) -> str:
     notes = [
         f"Learning rate: {rule}. All else is equal, epochs too, so that a small batch takes more steps.",
         *interval_notes({row.interval_kind for row in every}, "no winner is claimed"),
-        *selection_notes(*(row.selection for row in every)),
+        *mark_notes(*(row.caveats for row in every)),
+        *model_code_notes([run.result for row in every for run in row.runs]),
     ]
     return document(title, cells, notes, style)
 
@@ -51,4 +53,6 @@ def _error(row: Row) -> str:
         return "diverged"
     low, high = row.interval
     diverged = f", {len(row.diverged)} diverged" if row.diverged else ""
-    return accuracy(1 - row.accuracy, (1 - high, 1 - low), row.interval_kind) + diverged + test_mark(row.selection)
+    seeds = f", seeds {which}" if (which := which_seeds(row.seeds)) else ""
+    error = accuracy(1 - row.accuracy, (1 - high, 1 - low), row.interval_kind)
+    return error + diverged + seeds + marks_of(row.caveats)

@@ -7,8 +7,19 @@ from collections.abc import Sequence
 from zoo.comparison.groups import Group
 from zoo.comparison.row import QUALITY, Row
 from zoo.render import differences, marks
+from zoo.render.code import by_code, code_notes, code_of
 from zoo.render.document import as_csv, as_json, document
-from zoo.render.marks import accuracy, half_width, interval_notes, number, p_value, selection_notes, test_mark
+from zoo.render.marks import (
+    accuracy,
+    half_width,
+    interval_notes,
+    mark_notes,
+    marks_of,
+    number,
+    p_value,
+    percent,
+    seed_words,
+)
 from zoo.render.tuning import words_of
 from zoo.results.disturbed import QUARTILED
 
@@ -40,7 +51,7 @@ def render(groups: Sequence[Group], style: str, view: str = "summary") -> str:
     `view`: one of :data:`VIEWS`, for tables to read. CSV and JSON hold every metric.
     """
     if style == "json":
-        return as_json([group.record() for group in groups])
+        return as_json([group.record() | {"notes": notes_of(group, view)} for group in groups])
     if style == "csv":
         return as_csv([_flat(row, group) for group in groups for row in group.rows])
     return "\n".join(document(title_of(group), rows_of(group, view), notes_of(group, view), style) for group in groups)
@@ -55,15 +66,17 @@ def rows_of(group: Group, view: str) -> list[dict[str, str]]:
         cells = {
             "model": row.model,
             "norm": row.norm or "-",
-            "test accuracy %": accuracy_of(row) + test_mark(row.selection),
-            "seeds": str(len(row.seeds)),
-            **(differences.cells(row.against) if compared else {}),
+            "test accuracy %": accuracy_of(row) + marks_of(row.caveats),
+            "seeds": seed_words(row.seeds),
+            **(differences.cells(row.against, row.selection) if compared else {}),
             **VIEWS[view](row, compared),
         }
         if group.seconds_to is not None:
             cells[f"s to {100 * group.seconds_to:g} %"] = speed(row, "seconds_to", "{:,.0f}")
         if parted:
             cells["machine"] = row.machine + ELSEWHERE_MARK * (row.elsewhere > 0)
+        if len(group.code) > 1:
+            cells["code"] = code_of(row)
         rows.append(cells | row.differs)
     return rows
 
@@ -99,7 +112,8 @@ def _summary(row: Row, compared: bool) -> dict[str, str]:
 
 
 def _quality(row: Row, compared: bool) -> dict[str, str]:
-    cells = {
+    cells = {"worst seed %": worst_seed(row)}
+    cells |= {
         title: number(getattr(row, name), shape, factor) + plus_minus(row, name, shape, factor)
         for title, (name, shape, factor) in METRICS.items()
     }
@@ -121,6 +135,12 @@ def accuracy_of(row: Row) -> str:
         return diverged
     text = accuracy(row.accuracy, row.interval, row.interval_kind)
     return f"{text} ({diverged})" if diverged else text
+
+
+def worst_seed(row: Row) -> str:
+    """The lowest accuracy of a row's seeds in percent, and whose it is; a seed that diverged is the worst."""
+    lowest = "diverged" if row.worst_accuracy is None else percent(row.worst_accuracy)
+    return f"{lowest} (seed {row.worst_seed})"
 
 
 def diverged_of(row: Row) -> str:
@@ -146,7 +166,7 @@ def plus_minus(row: Row, name: str, shape: str, factor: float = 1.0) -> str:
 def notes_of(group: Group, view: str) -> list[str]:
     """The lines below the table of `group` in this `view`."""
     notes = interval_notes({row.interval_kind for row in group.rows}, "seeds vary too, so no winner is claimed")
-    notes += _test_notes(group, view)
+    notes += test_notes(group, view)
     if group.mixed:
         notes.append(
             f"The last {len(group.rows[0].differs)} columns: all that the runs differ in besides model and seed."
@@ -162,7 +182,8 @@ def notes_of(group: Group, view: str) -> list[str]:
             "accuracy was there; '-' where a seed never was, or went on with other hardware or software. Median over "
             "seeds."
         )
-    notes += selection_notes(*(row.selection for row in group.rows))
+    notes += mark_notes(*(row.caveats for row in group.rows))
+    notes += code_notes(group)
     notes += speed_notes(group, view == "summary")
     elsewhere = any(row.elsewhere for row in group.rows)
     if len(group.machines) > 1 or elsewhere:
@@ -191,11 +212,11 @@ def speed_notes(group: Group, shown: bool = True) -> list[str]:
     return notes
 
 
-def _test_notes(group: Group, view: str) -> list[str]:
+def test_notes(group: Group, view: str) -> list[str]:
     """What differences, p-values and verdicts are, where the rows have any."""
     compared = [row.against for row in group.rows if row.against]
     notes = differences.notes(compared)
-    if group.budget is not None and any(against.p_value is not None for against in compared):
+    if group.tuned and any(against.p_value is not None for against in compared):
         notes.append("Verdicts are of these tuned values: tuning again could give others.")
     if compared and view == "differences":
         notes.append(
@@ -218,7 +239,6 @@ def _flat(row: Row, group: Group) -> dict[str, object]:
         shift = shifts.get(name) or {"difference": None, "interval": (None, None), "p_value": None}
         record[f"{name}_difference"], record[f"{name}_p_value"] = shift["difference"], shift["p_value"]
         record[f"{name}_difference_low"], record[f"{name}_difference_high"] = shift["interval"]
-    record["seeds"] = " ".join(str(seed) for seed in row.seeds)
     record["diverged"] = " ".join(f"{seed}@{epoch}" for seed, epoch in row.diverged.items())
     record["accuracies"] = " ".join("-" if value is None else repr(value) for value in row.accuracies)
     names = ("dataset", "recipe", "recipe_fingerprint", "dataset_fingerprint", "precision")
@@ -229,5 +249,6 @@ def _flat(row: Row, group: Group) -> dict[str, object]:
         "interval_high": high,
         **differences.fields(row.against),
         "machine": group.machines[row.machine],
+        "code": by_code(row, group.code),
         "budget": words_of(group.budget) if group.budget else None,
     }

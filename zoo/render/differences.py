@@ -7,17 +7,27 @@ from collections.abc import Sequence
 
 from zoo.comparison.baseline import Difference
 from zoo.comparison.verdict import POWER
-from zoo.render.marks import half_width, number, p_value, percent
+from zoo.render.marks import half_width, marks_of, number, p_value, percent
+from zoo.results.schema import Caveats
 
 
-def cells(against: Difference | None) -> dict[str, str]:
-    """A row's difference in points, p-value and verdict; None is the baseline's own."""
+def cells(against: Difference | None, selection: str) -> dict[str, str]:
+    """A row's difference in points, p-value and verdict; None is the baseline's own. `selection` chose the weights."""
     if against is None:
-        return {"difference": "-", "p": "-", "verdict": "baseline"}
+        return {"difference": "-", "p": "-", "verdict": verdict(against, selection)}
     shown = number(against.difference, "{:+.2f}", 100)
     if against.interval is not None:
         shown += f" {half_width(against.interval)}"
-    return {"difference": shown, "p": p_value(against.p_value), "verdict": against.verdict}
+    return {"difference": shown, "p": p_value(against.p_value), "verdict": verdict(against, selection)}
+
+
+def verdict(against: Difference | None, selection: str) -> str:
+    """A verdict as tables show it: with the marks of the row's accuracy and of the baseline's."""
+    if against is None:
+        return "baseline"
+    if against.p_value is None:  # why there is none
+        return against.verdict
+    return f"{against.verdict} {marks_of(Caveats(selection, against.batch_dependent))}".rstrip()
 
 
 def found_from(against: Difference | None) -> dict[str, str]:
@@ -38,12 +48,14 @@ def notes(compared: Sequence[Difference], columns: int = 1) -> list[str]:
     return [
         f"{first} with its 95 % interval; interval and p are of Dunnett's and Welch's tests, corrected for {family}.",
         f"A true difference of {percent(max(detectable))} points is found with a probability of {100 * POWER:g} %.",
+        "Verdicts are corrected for this baseline only: another baseline over the same runs is another family.",
     ]
 
 
 def fields(against: Difference | None) -> dict[str, object]:
-    """All but the other metrics, without nesting; None is the baseline's own."""
-    names = [field.name for field in dataclasses.fields(Difference) if field.name not in ("interval", "quality")]
+    """All but the other metrics and the mark, without nesting; None is the baseline's own."""
+    left_out = ("interval", "quality", "batch_dependent")
+    names = [field.name for field in dataclasses.fields(Difference) if field.name not in left_out]
     low, high = (against.interval if against else None) or (None, None)
     numbers: dict[str, object] = {name: getattr(against, name, None) for name in names}
     return numbers | {"difference_low": low, "difference_high": high}

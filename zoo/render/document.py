@@ -41,11 +41,14 @@ def as_json(content: Any) -> str:
 
 
 def as_csv(records: Sequence[Mapping[str, Any]]) -> str:
-    """One line for each of `records` below their keys; None is empty."""
+    """One line for each of `records` below their keys; None is empty, a list has spaces between."""
     text = io.StringIO(newline="")
     writer = csv.DictWriter(text, list(dict.fromkeys(key for record in records for key in record)), lineterminator="\n")
     writer.writeheader()
-    writer.writerows(records)
+    for record in records:
+        writer.writerow(
+            {key: " ".join(map(str, cell)) if isinstance(cell, list) else cell for key, cell in record.items()}
+        )
     return text.getvalue()
 
 

@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from zoo.comparison.row import Row
+from zoo.render.code import model_code_notes
 from zoo.render.comparison import diverged_of
 from zoo.render.document import RECORDS, document
 from zoo.render.figures import COLOURS, figure
-from zoo.render.marks import half_width, interval_notes, percent, selection_notes, test_mark
+from zoo.render.marks import half_width, interval_notes, mark_notes, marks_of, percent, seed_words
 from zoo.studies.eva6s8 import Ablated
 
 
@@ -24,14 +25,15 @@ def render(steps: Sequence[Ablated], style: str, title: str) -> str:
             "norm": step.step.norm,
             "accuracy %": _accuracy(step),
             "from the step before": "-" if step.change is None else f"{100 * step.change:+.2f}",
-            "seeds": str(len(step.row.seeds)),
+            "seeds": seed_words(step.row.seeds),
         }
         for number, step in enumerate(steps)
     ]
     notes = [
         "Each row is the one above with one thing changed; the order decides what a change is worth.",
         *interval_notes({step.row.interval_kind for step in steps}, "a small change may be luck"),
-        *selection_notes(*(step.row.selection for step in steps)),
+        *mark_notes(*(step.row.caveats for step in steps)),
+        *model_code_notes([run.result for step in steps for run in step.row.runs]),
     ]
     return document(title, cells, notes, style, left=("change", "norm"))
 
@@ -42,7 +44,7 @@ def _record(step: Ablated) -> dict[str, object]:
     return {
         "step": step.step.title, "norm": step.step.norm, "model": row.model, "accuracy": row.accuracy,
         "interval_low": low, "interval_high": high,
-        "interval_kind": row.interval_kind, "change": step.change, "seeds": len(row.seeds),
+        "interval_kind": row.interval_kind, "change": step.change, "seeds": row.seeds,
         "diverged": len(row.diverged), "selection": row.selection, "epochs": len(step.history),
     }  # fmt: skip
 
@@ -53,7 +55,7 @@ def _accuracy(step: Ablated) -> str:
         return "diverged"
     low, high = row.interval
     spread = half_width(row.interval) if row.interval_kind == "student" else f"[{percent(low)}, {percent(high)}]"
-    return f"{percent(row.accuracy)} {spread}{_diverged(row)}{test_mark(row.selection)}"
+    return f"{percent(row.accuracy)} {spread}{_diverged(row)}{marks_of(row.caveats)}"
 
 
 def _diverged(row: Row) -> str:
@@ -72,7 +74,7 @@ def draw(steps: Sequence[Ablated], path: Path, title: str) -> None:
                 left.errorbar(100 * row.accuracy, number, xerr=bars, fmt="o", color=shades[number], capsize=2)
                 note = "" if step.change is None else f"  {100 * step.change:+.2f}"
                 left.annotate(
-                    f"{percent(row.accuracy)}{test_mark(row.selection)}{note}{_diverged(row)}",
+                    f"{percent(row.accuracy)}{marks_of(row.caveats)}{note}{_diverged(row)}",
                     (100 * row.interval[1], number), xytext=(5, 0), textcoords="offset points", va="center", fontsize=7,
                 )  # fmt: skip
             curve = [(line.epoch, 100 * line.eval_accuracy) for line in step.history if line.eval_accuracy is not None]

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sized
+from collections.abc import Collection, Iterable, Mapping, Sequence, Sized
 from typing import Any
+
+from zoo.results.schema import Caveats
 
 # Beside every figure and every recipe that it is true of.
 TEST_MARK = "†"
@@ -16,6 +18,12 @@ DISTURBED_NOTE = (
 QUARTILES_NOTE = (
     "Speeds: median (quartiles) of the windows of training, or of the repetitions of inference and latency."
 )
+BATCH_MARK = "§"  # beside every accuracy of a model whose predictions depend on the evaluation batch
+# What each mark of an accuracy means, in short.
+HINTS = {
+    TEST_MARK: "the test set chose these weights",
+    BATCH_MARK: "predictions depend on the other images of the evaluation batch",
+}
 SEEDS_NOTE = "Several seeds: mean ± 95 % interval over seeds (Student t)."
 
 
@@ -67,10 +75,35 @@ def flat_speeds(record: Mapping[str, Any], names: Iterable[str]) -> dict[str, An
     return columns | {"disturbed": " ".join(record["disturbed"])}
 
 
+def marks_of(caveats: Caveats) -> str:
+    """The marks of an accuracy with these `caveats`; empty where there are none."""
+    return test_mark(caveats.selection) + BATCH_MARK * (caveats.batch_dependent is not None)
+
+
+def mark_notes(*caveats: Caveats) -> list[str]:
+    """What the marks of accuracies with these `caveats` say."""
+    sizes = sorted({batch for _, batch in caveats if batch is not None})
+    batches = f"({' or '.join(map(str, sizes))} images), so the accuracy holds for such batches alone"
+    return selection_notes(*(selection for selection, _ in caveats)) + [
+        f"{BATCH_MARK} batch-dependent: {HINTS[BATCH_MARK]} {batches}."
+    ] * bool(sizes)
+
+
 def interval_notes(kinds: Collection[str | None], warning: str) -> list[str]:
     """What intervals of these `kinds` are, with a `warning` of those over one seed."""
     one_seed = f"1 seed: in brackets the 95 % binomial interval of the test set; {warning}."
     return [one_seed] * ("binomial" in kinds) + [SEEDS_NOTE] * ("student" in kinds)
+
+
+def seed_words(numbers: Sequence[int]) -> str:
+    """How many seeds there are, and which, where they are not 0 to n-1: ``3 (2, 4, 7)``."""
+    which = which_seeds(numbers)
+    return f"{len(numbers)} ({which})" if which else str(len(numbers))
+
+
+def which_seeds(numbers: Sequence[int]) -> str:
+    """The seeds themselves; empty where they are 0 to n-1."""
+    return "" if sorted(numbers) == list(range(len(numbers))) else ", ".join(map(str, sorted(numbers)))
 
 
 def number(value: float | None, shape: str, factor: float = 1.0) -> str:

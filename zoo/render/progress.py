@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from zoo.engine.reporter import Reporter
-from zoo.render.marks import percent, test_mark
+from zoo.render.marks import marks_of, percent
 from zoo.results.history import EpochRow
 from zoo.results.run import Run
 from zoo.results.schema import Result, SettingsPart
@@ -152,8 +152,8 @@ def _time_left(row: EpochRow, epochs: int) -> str:
 def _outcome(result: Result) -> str:
     if result.status == "diverged":
         return f"diverged at epoch {result.diverged_epoch}, step {result.diverged_step}"
-    mark = f"{test_mark(result.selection.split)} selection: test" if result.selection.split == "test" else ""
-    return f"test accuracy {percent(result.test.accuracy)} %{mark}"
+    selected = " selection: test" * (result.selection.split == "test")
+    return f"test accuracy {percent(result.test.accuracy)} %{marks_of(result.caveats)}{selected}"
 
 
 def _saved(row: EpochRow, rose_from: float | None) -> str:

@@ -11,7 +11,7 @@ from zoo.comparison.baseline import FINEST
 from zoo.recipes.recipe import slug_of
 from zoo.render import differences
 from zoo.render.document import LEFT, RECORDS, document
-from zoo.render.marks import SEEDS_NOTE, percent, selection_notes, test_mark
+from zoo.render.marks import SEEDS_NOTE, mark_notes, marks_of, percent, seed_words
 from zoo.trained.robustness import BATCH, RUNNING, Record
 from zoo.trained.tables import Contrast, Kind, Line, Metric, Table, by, experiment, seed_means, tables
 from zoo.utils.stats import student_interval, wilson_interval
@@ -23,6 +23,7 @@ Cells = dict[str, str]
 SHARED = (
     "model", "norm", "recipe", "recipe_fingerprint", "selection", "precision", "trained_on", "trained_on_fingerprint",
     "dataset", "dataset_fingerprint", "corruption", "severity", "mode", "batch_size", "images",
+    "batch_dependent", "commit", "uncommitted",
 )  # fmt: skip
 
 
@@ -41,7 +42,7 @@ def render(records: Sequence[Record], style: str, notes: Sequence[str] = (), con
             f"{slug_of(first.recipe, first.recipe_fingerprint)}, {first.precision}"
         )
         rows, below = LAYOUTS[table.kind](table)
-        below += selection_notes(first.selection)
+        below += mark_notes(*(record.caveats for record in table.records))
         blocks.append(document(title, rows, below, style, left=WORDS))
         if own := [contrast for contrast in contrasts if experiment(contrast.records[0]) == experiment(first)]:
             blocks.append(_differences(table, own, style))
@@ -55,7 +56,7 @@ def _differences(table: Table, contrasts: Sequence[Contrast], style: str) -> str
             **_who(contrast.records[0]),
             **_how(table, contrast.row),
             "column": contrast.column,
-            **differences.cells(contrast.against),
+            **differences.cells(contrast.against, contrast.records[0].selection),
             **differences.found_from(contrast.against),
         }
         for contrast in contrasts
@@ -160,7 +161,7 @@ LAYOUTS: dict[Kind, Callable[[Table], tuple[list[Cells], list[str]]]] = {
 
 
 def _who(record: Record) -> Cells:
-    return {"model": record.model + test_mark(record.selection), "norm": record.norm or "-"}
+    return {"model": record.model + marks_of(record.caveats), "norm": record.norm or "-"}
 
 
 def _how(table: Table, row: Line) -> Cells:
@@ -209,7 +210,7 @@ def _mean(
 
 
 def _seeds(members: Sequence[Record]) -> str:
-    return str(len({record.seed for record in members}))
+    return seed_words(list({record.seed for record in members}))
 
 
 def _missing(table: Table) -> list[str]:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Annotated, Any, Final, Literal
+from collections.abc import Iterable, Mapping
+from typing import Annotated, Any, Final, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, model_validator
 
@@ -28,6 +28,8 @@ class ModelPart(Part):
     `layout` is the memory layout that the registry asks for; older results lack it, the clock chose theirs.
     `activation_bytes` is what autograd keeps of one image from forward to backward, in the run's precision.
     `image_size` is (H, W) of an image as the model got it; older results lack it.
+    `batch_dependent` is None where an image's prediction does not depend on its batch, else the size of the batches
+    that the metrics were measured in.
     `notes` says what was done to stem, norms and weights as the model was built (:mod:`zoo.builder.notes`).
     """
 
@@ -41,6 +43,7 @@ class ModelPart(Part):
     macs: int
     activation_bytes: int | None
     image_size: tuple[int, int] | None = None
+    batch_dependent: int | None = None
     notes: list[str] = Field(default_factory=list)
 
 
@@ -193,6 +196,13 @@ def hardware(environment: Mapping[str, Any]) -> str:
     return machine + (f", {environment['processes']} processes" if environment.get("processes") else "")
 
 
+class Caveats(NamedTuple):
+    """What marks an accuracy: the split that chose the weights, and :class:`ModelPart`'s `batch_dependent`."""
+
+    selection: str
+    batch_dependent: int | None
+
+
 class BaseResult(Part):
     """What a finished and a diverged run have in common; a metric that was not measured is null.
 
@@ -228,6 +238,21 @@ class BaseResult(Part):
     resumes: int
 
     @property
+    def caveats(self) -> Caveats:
+        """What marks the run's accuracies."""
+        return Caveats(self.selection.split, self.model.batch_dependent)
+
+    @property
+    def commit(self) -> str | None:
+        """Of zoo's code; None where it was installed from a wheel."""
+        return str(self.git["commit"]) if self.git and "commit" in self.git else None
+
+    @property
+    def uncommitted(self) -> bool:
+        """Whether zoo's code had changes that are in no commit."""
+        return bool(self.git and self.git.get("dirty"))
+
+    @property
     def machine(self) -> str:
         """The hardware, the versions of torch, CUDA and Python, and how memory is allocated, in words."""
         environment = self.environment
@@ -256,6 +281,11 @@ class Diverged(BaseResult):
     holdout: None
     train: None
     epochs_to_90_percent: None
+
+
+def batch_dependence(results: Iterable[BaseResult]) -> int | None:
+    """The largest batch that predictions of any of `results` depend on; None where none does."""
+    return max((size for result in results if (size := result.model.batch_dependent) is not None), default=None)
 
 
 Result = Annotated[Finished | Diverged, Field(discriminator="status")]  # the content of ``result.json``

@@ -127,7 +127,10 @@ def set_up(run: Run, inputs: Inputs, *, identity: dict[str, Any]) -> Ready:
         check_settings(folder, state.identity, current)
         moved = moved_since(state.identity, current)
         moved_after = state.progress.epoch if moved else state.identity.moved_after
-        current = replace(current, started=state.identity.started or now, moved_after=moved_after)
+        git = current.git
+        if git and state.identity.git and state.identity.git["dirty"]:
+            git = git | {"dirty": True}  # epochs of uncommitted changes stay in the run
+        current = replace(current, git=git, started=state.identity.started or now, moved_after=moved_after)
         if moved:
             state.progress.window_rates = []  # a speed is one machine's
     batches = train.Batches(loader, selection)

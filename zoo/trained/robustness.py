@@ -17,6 +17,7 @@ from zoo.data.split import SUBSET_SEED, stratified_subset
 from zoo.data.test_sets import ShiftedSet
 from zoo.engine.evaluate import EVAL_BATCH, BatchStatistics, Evaluation, evaluate
 from zoo.engine.machine import exact_float32
+from zoo.results.schema import Caveats
 from zoo.trained.load import TrainedRun
 from zoo.utils.seeding import derive
 
@@ -60,6 +61,14 @@ class Record:
     same_as_stored: bool | None
     missing: str | None
     gap: float | None = None
+    batch_dependent: int | None = None
+    commit: str | None = None  # of zoo's code, and whether that had changes that are in no commit
+    uncommitted: bool = False
+
+    @property
+    def caveats(self) -> Caveats:
+        """What marks the accuracies."""
+        return Caveats(self.selection, self.batch_dependent)
 
 
 @dataclass(frozen=True)
@@ -235,6 +244,9 @@ def _record(run: TrainedRun, condition: Condition, pixels: _Pixels, measured: _M
         brier=evaluation.brier if evaluation else None,
         same_as_stored=same,
         missing=measured.missing,
+        batch_dependent=result.model.batch_dependent,
+        commit=result.commit,
+        uncommitted=result.uncommitted,
     )
 
 

@@ -6,10 +6,10 @@ import itertools
 import statistics
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, TypeVar
 
-from zoo.comparison.baseline import Difference, against, why_not
+from zoo.comparison.baseline import Difference, against, why_not, withheld
 from zoo.comparison.verdict import Sample, variance_of_flips
 from zoo.registry.model import registry_name
 from zoo.results.schema import Diverged
@@ -72,18 +72,24 @@ def experiment(record: Record) -> tuple[str, str, str]:
     return record.trained_on_fingerprint, record.recipe_fingerprint, record.dataset
 
 
-def contrasts(records: Iterable[Record], baseline: str, diverged: Iterable[Diverged], margin: float) -> list[Contrast]:
+def contrasts(
+    records: Iterable[Record], baseline: str, diverged: Iterable[Diverged], margin: float, allow_dirty: bool = False
+) -> list[Contrast]:
     """Every model against the `baseline`, in each column and pass of every table that has it.
 
-    A model of which a seed `diverged` gets no verdict. `margin`: the difference in accuracy below which models count as
-    equal.
+    A model of which a seed `diverged` gets no verdict, nor one of uncommitted changes, unless `allow_dirty`. `margin`:
+    the difference in accuracy below which models count as equal.
     """
     lost = {(run.dataset.fingerprint, run.recipe.fingerprint, registry_name(run.model.name)) for run in diverged}
 
     def seed_lost(record: Record) -> bool:
         return (record.trained_on_fingerprint, record.recipe_fingerprint, record.model) in lost
 
-    return [contrast for table in tables(records) for contrast in _contrasts(table, baseline, seed_lost, margin)]
+    def reason(base: Sequence[Record], cell: Sequence[Record]) -> str | None:
+        dirty = [not allow_dirty and any(record.uncommitted for record in records) for records in (base, cell)]
+        return why_not(_seeds(base), _seeds(cell), seed_lost(base[0]) or seed_lost(cell[0]), withheld(*dirty))
+
+    return [contrast for table in tables(records) for contrast in _contrasts(table, baseline, reason, margin)]
 
 
 def seed_means(records: Iterable[Record], metric: Metric) -> list[float]:
@@ -143,7 +149,9 @@ def _rows(records: Sequence[Record], counts: Callable[[Record], bool], sizes: bo
     return {row: rows[row] for row in order}
 
 
-def _contrasts(table: Table, baseline: str, lost: Callable[[Record], bool], margin: float) -> list[Contrast]:
+def _contrasts(
+    table: Table, baseline: str, reason: Callable[[Sequence[Record], Sequence[Record]], str | None], margin: float
+) -> list[Contrast]:
     families = []
     for column, how in itertools.product(table.columns, dict.fromkeys(how for _, how in table.rows)):
         cells = {
@@ -153,17 +161,14 @@ def _contrasts(table: Table, baseline: str, lost: Callable[[Record], bool], marg
         }
         if base := cells.pop((baseline, how), None):
             families.append((column, base, cells))
-    reasons = [
-        [why_not(_seeds(base), _seeds(cell), lost(base[0]) or lost(cell[0])) for cell in cells.values()]
-        for _, base, cells in families
-    ]
+    reasons = [[reason(base, cell) for cell in cells.values()] for _, base, cells in families]
     columns = sum(None in family for family in reasons)
     contrasts = []
     for (column, base, cells), family in zip(families, reasons, strict=True):
         others = [_sample(cell, column) for cell in cells.values()]
         shifts = against(baseline, _sample(base, column), others, family, margin, columns=columns, less=column.less)
         contrasts += [
-            Contrast(row, column.name, cell, columns, shift)
+            Contrast(row, column.name, cell, columns, replace(shift, batch_dependent=_batch(base, cell)))
             for (row, cell), shift in zip(cells.items(), shifts, strict=True)
         ]
     order = list(table.rows)
@@ -177,6 +182,12 @@ def _sample(cell: Sequence[Record], column: Column) -> Sample:
 
 def _seeds(cell: Sequence[Record]) -> int:
     return len({record.seed for record in cell})
+
+
+def _batch(*cells: Sequence[Record]) -> int | None:
+    """The largest batch that predictions of some of `cells` depend on."""
+    sizes = [record.batch_dependent for cell in cells for record in cell if record.batch_dependent is not None]
+    return max(sizes, default=None)
 
 
 def _accuracy(record: Record) -> float | None:

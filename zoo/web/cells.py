@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from zoo.comparison.groups import Group
 from zoo.comparison.row import Row
 from zoo.render import marks
-from zoo.render.comparison import METRICS, RELATIVE, SPEEDS, plus_minus, relative_speed, speed
+from zoo.render.code import code_notes
+from zoo.render.comparison import METRICS, RELATIVE, SPEEDS, plus_minus, relative_speed, speed, test_notes, worst_seed
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,14 @@ class Column:
             return speed(row, self.key, self.shape, self.factor)
         text = number(self.value(row), self.shape, self.factor)
         return text + plus_minus(row, self.key, self.shape, self.factor)
+
+
+class WorstSeed(Column):
+    """The lowest accuracy of a row's seeds."""
+
+    def text(self, row: Row) -> str:
+        """The accuracy, and whose it is."""
+        return worst_seed(row)
 
 
 @dataclass(frozen=True)
@@ -90,11 +100,21 @@ QUALITY = (
         "activation_bytes", "activations KiB", "{:,.0f}", 1 / 2**10, True, "kept from forward to backward, one image"
     ),
 )
+QUALITY_OF_ROWS = (
+    WorstSeed("worst_accuracy", "worst seed %", "{:.2f}", 100, hint="test accuracy"),
+    *QUALITY,
+)  # QUALITY_OF_ROWS: of one run there is no worst seed
 
 
 def largest(rows: Sequence[Row], columns: Sequence[Column]) -> dict[str, float]:
     """The largest figure of each column that ranks its row, by its key; 0 where no row has one."""
     return {column.key: max((column.ranked(row) or 0 for row in rows), default=0) for column in columns}
+
+
+def notes(group: Group) -> list[str]:
+    """What the marks, verdicts and code of the table of `group` say."""
+    marked = marks.mark_notes(*(row.caveats for row in group.rows))
+    return test_notes(group, "summary") + marked + code_notes(group)
 
 
 def number(value: float | None, shape: str, factor: float = 1.0) -> str:

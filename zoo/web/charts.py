@@ -13,7 +13,7 @@ from markupsafe import Markup
 
 from zoo.comparison.row import Row
 from zoo.render.figures import COLOURS
-from zoo.render.marks import DISTURBED_MARK, DISTURBED_NOTE, disturbed_mark
+from zoo.render.marks import DISTURBED_MARK, DISTURBED_NOTE, disturbed_mark, mark_notes, marks_of
 from zoo.results.history import EpochRow
 from zoo.utils.stats import pareto_front
 from zoo.web.cells import SUMMARY, Column, percent, spread
@@ -66,7 +66,9 @@ def _points(table: Table) -> dict[str, Any]:
             "machine": line.row.machine,
             "accuracy": line.row.accuracy,
             "interval": line.row.interval,
-            "text": f"{percent(line.row.accuracy)} {spread(line.row.interval, line.row.interval_kind)}",
+            "marks": marks_of(line.row.caveats),
+            "text": f"{percent(line.row.accuracy)}{marks_of(line.row.caveats)} "
+            f"{spread(line.row.interval, line.row.interval_kind)}",
             "diverged": bool(line.row.diverged),
             "page": line.runs[0].id,
             **{axis.key: axis.value(line.row) for axis in AXES},
@@ -91,7 +93,7 @@ def _points(table: Table) -> dict[str, Any]:
         "id": table.id,
         "dataset": table.group.dataset,
         "recipe": table.slug,
-        "tested": table.group.selection == "test",
+        "notes": mark_notes(*(line.row.caveats for line in lines)),
         "machines": machines,
         "points": points,
         "missing": [line.row.model for line in table.lines if line.row.accuracy is None],
@@ -122,7 +124,9 @@ def curve_list(tables: Sequence[Table]) -> list[dict[str, Any]]:
             "norm": run.result.model.norm or "–",
             "seed": run.result.seed,
             "dataset": run.result.dataset.name,
-            "accuracy": percent(run.result.test.accuracy) if run.result.test else "diverged",
+            "accuracy": percent(run.result.test.accuracy) + marks_of(run.result.caveats)
+            if run.result.test
+            else "diverged",
             "table": table.id,
             "recipe": table.slug,
             "disturbed": disturbed_mark("train_images_per_second" in run.result.speed.disturbed),

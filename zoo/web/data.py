@@ -71,12 +71,12 @@ class Table:
         return any(line.row.against for line in self.lines)
 
 
-def tables(runs: Sequence[Stored], baseline: str | None = None) -> list[Table]:
+def tables(runs: Sequence[Stored], baseline: str | None = None, allow_dirty: bool = False) -> list[Table]:
     """One table per data set and recipe fingerprint, as ``zoo compare`` makes them; those of most runs first.
 
     Raises as :func:`compare` does.
     """
-    groups = compare(runs, baseline)
+    groups = compare(runs, baseline, allow_dirty=allow_dirty)
     groups.sort(key=lambda group: (group.dataset, -sum(len(row.runs) for row in group.rows)))
     return [_table(f"table-{number}", group) for number, group in enumerate(groups, 1)]
 

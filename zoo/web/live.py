@@ -30,9 +30,15 @@ class Site:
     """
 
     def __init__(
-        self, roots: Sequence[Path], folder: Path, baseline: str | None, word: Callable[[ZooError], str] = str
+        self,
+        roots: Sequence[Path],
+        folder: Path,
+        baseline: str | None,
+        word: Callable[[ZooError], str] = str,
+        allow_dirty: bool = False,
     ) -> None:
         self.roots, self.folder, self.baseline, self.word = roots, folder, baseline, word
+        self.allow_dirty = allow_dirty
         self._lock = threading.Lock()
         self._edition = 0
         self._problem: str | None = None
@@ -80,7 +86,7 @@ class Site:
         fresh = self.folder / str(self._edition + 1)
         shutil.rmtree(fresh, ignore_errors=True)  # of a build that failed
         try:
-            render(stored, fresh, baseline, self._edition + 1)
+            render(stored, fresh, baseline, self.allow_dirty, self._edition + 1)
         except OSError as problem:
             raise MachineError(f"{fresh}: the page cannot be written ({problem.strerror})") from problem
         self._waits = None

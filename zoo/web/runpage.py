@@ -85,8 +85,7 @@ def figures(page: Page) -> list[tuple[str, list[tuple[str, str]]]]:
 def provenance(page: Page) -> list[tuple[str, str]]:
     """Where the run comes from: commit, versions, machine, dates, fingerprints."""
     result = page.result
-    git = result.git or {}
-    commit = f"{git.get('commit')}{', with changes not committed' if git.get('dirty') else ''}" if git else "–"
+    commit = (result.commit or "–") + " with uncommitted changes" * result.uncommitted
     facts = [
         ("started", result.started),
         ("folder", page.where),

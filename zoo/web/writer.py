@@ -10,10 +10,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from zoo.errors import MachineError, Option, ResultError
-from zoo.render import marks
-from zoo.render.comparison import ELSEWHERE, speed_notes
+from zoo.render import comparison, differences, marks
+from zoo.render.code import code_of
 from zoo.render.figures import COLOURS
-from zoo.render.marks import TEST_MARK, TEST_NOTE
 from zoo.results.folder import Stored
 from zoo.results.history import load_history
 from zoo.utils.extras import require
@@ -55,7 +54,7 @@ def check_out(out: Path) -> None:
         raise ResultError(where, f": holds {foreign[0]!r}, which is not of the report there; move it away")
 
 
-def write_report(runs: Sequence[Stored], out: Path, baseline: str | None = None) -> int:
+def write_report(runs: Sequence[Stored], out: Path, baseline: str | None = None, allow_dirty: bool = False) -> int:
     """Make the report of `runs` at `out`, whole or not at all, and give the number of its runs.
 
     Raises :class:`ResultError` for an `out` that is something else, and as :func:`zoo.comparison.groups.compare` does.
@@ -65,7 +64,7 @@ def write_report(runs: Sequence[Stored], out: Path, baseline: str | None = None)
     fresh = out.with_name(f".{out.name}.{os.getpid()}.tmp")
     old = out.with_name(f".{out.name}.{os.getpid()}.old")
     try:
-        count = render(runs, fresh, baseline)
+        count = render(runs, fresh, baseline, allow_dirty)
         if out.exists():
             out.rename(old)
         try:
@@ -84,7 +83,9 @@ def write_report(runs: Sequence[Stored], out: Path, baseline: str | None = None)
 
 
 @paused_gc()
-def render(runs: Sequence[Stored], folder: Path, baseline: str | None = None, edition: int = 0) -> int:
+def render(
+    runs: Sequence[Stored], folder: Path, baseline: str | None = None, allow_dirty: bool = False, edition: int = 0
+) -> int:
     """Write all files of the page into the new `folder`. A page of an `edition` asks its server for a newer one.
 
     Raises OSError.
@@ -92,7 +93,7 @@ def render(runs: Sequence[Stored], folder: Path, baseline: str | None = None, ed
     import jinja2
     from plotly.offline import get_plotlyjs
 
-    boards = tables(runs, baseline)
+    boards = tables(runs, baseline, allow_dirty)
     folder.mkdir()
     files: list[str] = []
 
@@ -108,9 +109,9 @@ def render(runs: Sequence[Stored], folder: Path, baseline: str | None = None, ed
     )  # fmt: skip
     environment.filters |= {"percent": cells.percent, "script_json": charts.script_json, "yaml": runpage.as_yaml}
     environment.globals |= {
-        "cells": cells, "marks": marks, "speed_notes": speed_notes, "runpage": runpage,
-        "has_curve": charts.has_curve, "colours": COLOURS, "mark": TEST_MARK, "note": TEST_NOTE,
-        "elsewhere": ELSEWHERE, "tables": boards, "baseline": baseline, "edition": edition, "version": __version__,
+        "cells": cells, "runpage": runpage, "has_curve": charts.has_curve, "colours": COLOURS, "marks": marks,
+        "comparison": comparison, "code_of": code_of, "differences": differences, "tables": boards,
+        "baseline": baseline, "edition": edition, "version": __version__,
         "built": f"{datetime.datetime.now(datetime.UTC):%d %B %Y, %H:%M} UTC",
     }  # fmt: skip
     data = {

@@ -10,8 +10,18 @@ from zoo.comparison.groups import Group
 from zoo.comparison.row import Row
 from zoo.render.comparison import accuracy_of
 from zoo.render.figures import COLOURS
-from zoo.render.marks import marked, selection_notes
-from zoo.render.plots.sheet import WIDTHS, about, check_rows, inches_of, interval_words, labels, sheet, wrapped
+from zoo.render.marks import marked
+from zoo.render.plots.sheet import (
+    WIDTHS,
+    about,
+    check_rows,
+    inches_of,
+    interval_words,
+    labels,
+    notes_of,
+    sheet,
+    wrapped,
+)
 
 SIZE = 7  # points, of the text above a bar
 SPACE = 0.2  # inches, between a name, its figure and the edges
@@ -31,7 +41,7 @@ def draw(group: Group, columns: int, path: Path) -> None:
         for name, row in zip(names, group.rows, strict=True)
     ]
     start, end = limits(group.rows)
-    heading = [about(group, common), interval_words(group.rows), *selection_notes(group.selection)]
+    heading = [about(group, common), interval_words(group.rows), *notes_of(group.rows)]
     heights = [BAR + 0.1 + 0.13 * (name.count("\n") + 1) for name in names]
     with sheet(path, columns, 0.5 + sum(heights), heading) as (image, _):
         axes = image.subplots()

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from zoo.comparison.groups import Group
 from zoo.comparison.row import Row
-from zoo.render.marks import marked, selection_notes
-from zoo.render.plots.sheet import check_rows, interval_words, labels, sheet, style
+from zoo.render.marks import marked
+from zoo.render.plots.sheet import check_rows, interval_words, labels, notes_of, sheet, style
 
 
 def draw(about: str, groups: Mapping[int, Group], columns: int, path: Path) -> None:
@@ -25,14 +25,14 @@ def draw(about: str, groups: Mapping[int, Group], columns: int, path: Path) -> N
             models[row.model][size] = row
     models = dict(sorted(models.items()))
     every = [row for rows in models.values() for row in rows.values()]
-    common, names = labels([next(iter(rows.values())) for rows in models.values()])
+    common, names = labels([max(rows.values(), key=lambda row: row.batch_dependent or 0) for rows in models.values()])
     first = next(iter(groups.values()))
     gone = [f"{row.model} at {size}" for rows in models.values() for size, row in rows.items() if row.diverged]
     heading = [
         f"{about}{', ' * bool(common)}{common}",
         interval_words(every),
         *([f"diverged: {', '.join(gone)}"] if gone else []),
-        *selection_notes(first.selection),
+        *notes_of(every),
     ]
     with sheet(path, columns, 2.2 if columns == 1 else 2.9, heading, names) as (image, legend):
         axes = image.subplots()

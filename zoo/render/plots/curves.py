@@ -10,8 +10,8 @@ from zoo.comparison.groups import Group
 from zoo.comparison.row import Row
 from zoo.errors import ResultError
 from zoo.render.comparison import diverged_of
-from zoo.render.marks import marked, selection_notes
-from zoo.render.plots.sheet import about, check_rows, labels, sheet, style
+from zoo.render.marks import marked
+from zoo.render.plots.sheet import about, check_rows, labels, notes_of, sheet, style
 from zoo.results.folder import Stored
 from zoo.results.history import EpochRow, load_history
 
@@ -91,7 +91,7 @@ def draw(group: Group, rates: bool, columns: int, path: Path) -> None:
     heading = [
         about(group, common),
         f"{split} accuracy" + (", mean over seeds; band: lowest to highest seed" if several else ", 1 seed"),
-        *selection_notes(group.selection),
+        *notes_of(group.rows),
     ]
     unlike = any(curve.rates != curves[0].rates for curve in curves)  # a plateau schedule follows each run's own loss
     body = (2.2 if columns == 1 else 2.9) + 0.8 * rates

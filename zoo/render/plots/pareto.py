@@ -10,8 +10,8 @@ from zoo.comparison.groups import Group
 from zoo.comparison.row import Row
 from zoo.errors import Option, ResultError
 from zoo.render.comparison import diverged_of
-from zoo.render.marks import disturbed_mark, disturbed_notes, marked, selection_notes
-from zoo.render.plots.sheet import about, check_rows, interval_words, labels, sheet, style
+from zoo.render.marks import disturbed_mark, disturbed_notes, marked
+from zoo.render.plots.sheet import about, check_rows, interval_words, labels, notes_of, sheet, style
 from zoo.utils.stats import pareto_front
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ def draw(group: Group, costs: Sequence[str], columns: int, path: Path) -> None:
         *([f"speed on {group.machines[rows[0].machine]}"] if "speed" in costs else []),
         *([f"diverged, not shown: {', '.join(gone)}"] if gone else []),
         *disturbed_notes(disturbed),
-        *selection_notes(group.selection),
+        *notes_of(group.rows),
     ]
     beside = columns == 2 and len(costs) > 1
     body = 2.5 if columns == 2 else 1.9 * len(costs)

@@ -15,6 +15,7 @@ from zoo.comparison.groups import Group
 from zoo.comparison.row import Row
 from zoo.errors import Option, ResultError
 from zoo.render.figures import COLOURS, MARKERS, check_figure, figure
+from zoo.render.marks import BATCH_MARK, mark_notes, which_seeds
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -95,7 +96,7 @@ def labels(rows: Sequence[Row]) -> tuple[str, list[str]]:
     """What all `rows` have in common up to a comma of their labels (the architecture), and what is left of each.
 
     Labels are of users: what is no letter becomes a space, a letter that the font does not have a replacement mark.
-    Equal ones are told apart by the model's name.
+    Equal ones are told apart by the model's name. A batch-dependent model has its mark before its label.
     """
     from matplotlib.font_manager import findfont, get_font
 
@@ -110,9 +111,11 @@ def labels(rows: Sequence[Row]) -> tuple[str, list[str]]:
     names = [name if names.count(name) == 1 else f"{name} [{row.model}]" for row, name in zip(rows, names, strict=True)]
     heads = {name.partition(", ")[0] for name in names}
     rests = [name.partition(", ")[2] for name in names]
-    if len(rows) > 1 and len(heads) == 1 and all(rests):
-        return heads.pop(), rests
-    return "", names
+    common = heads.pop() if len(rows) > 1 and len(heads) == 1 and all(rests) else ""
+    return common, [
+        f"{BATCH_MARK} " * (row.batch_dependent is not None) + name  # at the end it could be cut off
+        for row, name in zip(rows, rests if common else names, strict=True)
+    ]
 
 
 def about(group: Group, common: str) -> str:
@@ -126,6 +129,12 @@ def interval_words(rows: Iterable[Row]) -> str:
     words = {"student": "Student over seeds", "binomial": "Wilson of the test set, 1 seed"}
     methods = [method for kind, method in words.items() if kind in kinds]
     return f"bars: 95 % interval ({' or '.join(methods)})" if methods else "every run diverged"
+
+
+def notes_of(rows: Sequence[Row]) -> list[str]:
+    """What the marks of `rows` say, and which seeds those have whose seeds are not 0 to n-1."""
+    seeds = [f"{row.model} {which}" for row in rows if (which := which_seeds(row.seeds))]
+    return ([f"seeds: {'; '.join(dict.fromkeys(seeds))}"] if seeds else []) + mark_notes(*(row.caveats for row in rows))
 
 
 def inches_of(text: str, size: float) -> float:

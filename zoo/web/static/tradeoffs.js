@@ -45,7 +45,7 @@ function startTradeoffs() {
       const colour = zoo.colour(`c${look.colour}`);
       traces.push({
         x: x(here), y: y(here), name: zoo.plain(norm), showlegend: true, mode: points.length <= 12 ? "markers+text" : "markers",
-        text: here.map((point) => `\u00a0\u00a0\u00a0${zoo.plain(point.model)}${disturbed(point) ? data.disturbed.mark : ""}`), textposition: here.map(side), textfont: { size: 12, color: zoo.colour("muted") },
+        text: here.map((point) => `\u00a0\u00a0\u00a0${zoo.plain(point.model)}${point.marks}${disturbed(point) ? data.disturbed.mark : ""}`), textposition: here.map(side), textfont: { size: 12, color: zoo.colour("muted") },
         marker: { symbol: here.map((point) => look.symbol + (point.diverged || disturbed(point) ? "-open" : "")), size: 10, color: colour },
         error_y: {
           type: "data", symmetric: false, color: colour, thickness: 1.2, width: 4,
@@ -79,7 +79,7 @@ function startTradeoffs() {
     if (equal) words.push(`All ${points.length} are equal on this axis.`);
     if (table.missing.length) words.push(`Diverged, and not drawn: ${table.missing.join(", ")}.`);
     if (points.some(disturbed)) words.push(data.disturbed.note);
-    if (table.tested) words.push("† The test set chose these weights.");
+    words.push(...table.notes);
     if (!about.own) words.push(`Machine ${machine}: ${table.machines[machine]}.`);
     document.getElementById(`note-${kind}`).textContent = words.join(" ");
   }
