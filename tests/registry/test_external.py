@@ -155,7 +155,7 @@ def test_norms_with_an_activation_of_their_own_are_refused(registry: Registry, m
     with pytest.raises(RegistryError) as caught:
         make(registry, f"{model}@{name}")
     assert str(caught.value) == (
-        f"{model}@{name}: norm {name!r} has its own activation, but models of other libraries keep their activations; "
+        f"{model}@{name}: norm {name!r} has its own activation, but a swap keeps the model's activations; "
         f"choose a norm without one, such as {model}@gn, or a model of the registry, such as resnet18_{name}"
     )
 
@@ -164,8 +164,8 @@ def test_norms_with_a_convolution_of_their_own_are_refused(registry: Registry) -
     with pytest.raises(RegistryError) as caught:
         make(registry, "timm:test_resnet@ws_gn")
     assert str(caught.value) == (
-        "timm:test_resnet@ws_gn: norm 'ws_gn' has its own convolution, but models of other libraries keep their "
-        "convolutions; choose a norm without one, such as timm:test_resnet@gn, or a model of the registry, such as "
+        "timm:test_resnet@ws_gn: norm 'ws_gn' has its own convolution, but a swap keeps the model's convolutions; "
+        "choose a norm without one, such as timm:test_resnet@gn, or a model of the registry, such as "
         "resnet18_ws_gn"
     )
 

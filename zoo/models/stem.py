@@ -132,11 +132,13 @@ def _restride(module: nn.Module, step: _Map) -> str:
 
 
 def replace_layers(module: nn.Module, new: dict[int, nn.Module]) -> None:
-    """Put ``new[id(layer)]`` wherever `layer` stands in `module`."""
+    """Put ``new[id(layer)]`` wherever `layer` stands in `module`, plain lists and mappings of a part included."""
     for parent in list(module.modules()):
-        for name, child in list(parent._modules.items()):
-            if child is not None and id(child) in new:
-                parent._modules[name] = new[id(child)]
+        for container in list(vars(parent).values()):  # the parts are one of these mappings
+            if isinstance(container, dict | list):
+                keys = container if isinstance(container, dict) else range(len(container))
+                for key in [key for key in keys if id(container[key]) in new]:
+                    container[key] = new[id(container[key])]
 
 
 def _correct_size(module: nn.Module) -> None:

@@ -16,21 +16,22 @@ import torch
 from torch import Tensor, nn
 
 from zoo.errors import RegistryError
-from zoo.models.observe import Observed, observe
+from zoo.models.norm_layers import IMAGES, channels, check_whole, check_without, norms_of, unknown_norms
+from zoo.models.observe import Observed
 from zoo.models.stem import replace_layers
 
 if TYPE_CHECKING:
     from zoo.builder.norm import Norm
 
-IMAGES = 2  # so that a layer that reads parts of images as if they were images differs from one that reads images
 _IN_ATTENTION = re.compile(r"(^|\.)(norm_?[qkv]|[qkv]_?norm)$")
-PLANE, TOKENS, LAST, SEQUENCE = "(N, C, H, W)", "(N, L, C)", "(N, H, W, C)", "(N, C, L)"
+PLANE, TOKENS, LAST, SEQUENCE, ROWS = "(N, C, H, W)", "(N, L, C)", "(N, H, W, C)", "(N, C, L)", "(N, C)"
+_LAYOUTS = {(4, 1): PLANE, (3, 2): TOKENS, (4, 3): LAST, (3, 1): SEQUENCE, (2, 1): ROWS}  # by axes, and that of C
 
 
 class Swapped(nn.Module):
     """A norm of the registry in place of a layer that read no (N, C, H, W), or that activated. Shape and dtype stay.
 
-    `reads` is one of PLANE, TOKENS, LAST and SEQUENCE; the norm gets (N, C, H, W), tokens as (N, C, L, 1).
+    `reads` is PLANE, TOKENS, LAST, SEQUENCE or ROWS; the norm gets (N, C, H, W), tokens as (N, C, L, 1).
     """
 
     def __init__(self, norm: nn.Module, reads: str, drop: nn.Module, act: nn.Module) -> None:
@@ -45,8 +46,10 @@ class Swapped(nn.Module):
             y = self.norm(x.transpose(1, 2).unsqueeze(3)).squeeze(3).transpose(1, 2)
         elif self.reads == LAST:
             y = self.norm(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
-        else:
+        elif self.reads == SEQUENCE:
             y = self.norm(x.unsqueeze(3)).squeeze(3)
+        else:
+            y = self.norm(x[:, :, None, None])[:, :, 0, 0]
         out: Tensor = self.act(self.drop(y))
         return out
 
@@ -66,95 +69,104 @@ def swap(what: str, module: nn.Module, norm: Norm, image_shape: tuple[int, int, 
     if norm.activation_included or norm.conv is not None:
         extra, kept = ("activation", "activations") if norm.activation_included else ("convolution", "convolutions")
         raise RegistryError(
-            f"{where}: norm {norm.name!r} has its own {extra}, but models of other libraries keep their {kept}; choose "
-            f"a norm without one, such as {what}@gn, or a model of the registry, such as resnet18_{norm.name}"
+            f"{where}: norm {norm.name!r} has its own {extra}, but a swap keeps the model's {kept}; choose a norm "
+            f"without one, such as {what}@gn, or a model of the registry, such as resnet18_{norm.name}"
         )
-    layers, _ = observe(module, lambda layer: channels(layer) is not None, (IMAGES, *image_shape))
+    layers, unused = norms_of(where, module, (IMAGES, *image_shape))
     new: dict[int, nn.Module] = {}
     swapped: Counter[str] = Counter()
     stay: Counter[str] = Counter()
+    anew = 0
     for layer in layers:
         if _IN_ATTENTION.search(layer.path):
             stay["inside attention"] += 1
         elif all(len(shape) == 2 and shape[0] == IMAGES for shape in layer.inputs):
             stay["on one vector an image"] += 1
         else:
-            new[id(layer.layer)] = _replacement(where, norm, layer)
+            new[id(layer.layer)], kept_values = _replacement(where, norm, layer)
             swapped[type(layer.layer).__name__] += 1
-    if unused := sum(channels(layer) is not None for layer in module.modules()) - len(layers):
-        stay["never used"] += unused
+            anew += not kept_values
+    stay["never used"] += unused
+    for kind, count in unknown_norms(module).items():
+        stay[f"of a kind that zoo does not know ({kind})"] += count
     if not new:
-        reasons = ", ".join(f"{count} {why}" for why, count in stay.items())
+        reasons = ", ".join(f"{count} {why}" for why, count in stay.items() if count)
         raise RegistryError(f"{where}: has no norm layer that can be swapped ({reasons or 'it has none at all'})")
     replace_layers(module, new)
+    old = [layer for layer in layers if id(layer.layer) in new]
+    check_without(where, module, old, (IMAGES, *image_shape), "are called by other ways than as parts of the model")
     kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(swapped.items()))
-    return f"{norm.name} instead of {'; '.join([kinds, *(f'{count} stay, {why}' for why, count in stay.items())])}"
+    rest = [f"the scale and bias of {anew} start anew"] if anew else []
+    rest += [f"{count} stay, {why}" for why, count in stay.items() if count]
+    return f"{norm.name} instead of {'; '.join([kinds, *rest])}"
 
 
-def channels(layer: nn.Module) -> int | None:
-    """The channels that the norm `layer` has; None for what is no norm that can be swapped. -1: over several axes."""
-    from timm.layers import evo_norm, filter_response_norm
-    from timm.layers.norm_act import FrozenBatchNormAct2d
-    from torchvision.ops import FrozenBatchNorm2d
-
-    if isinstance(layer, nn.modules.batchnorm._NormBase):  # instance norms too
-        return layer.num_features
-    if isinstance(layer, nn.GroupNorm):
-        return layer.num_channels
-    if isinstance(layer, nn.LayerNorm | nn.RMSNorm) or type(layer).__name__.startswith(("RmsNorm", "SimpleNorm")):
-        shape: tuple[int, ...] = vars(layer)["normalized_shape"]
-        return shape[0] if len(shape) == 1 else -1
-    modules = (evo_norm.__name__, filter_response_norm.__name__)
-    if isinstance(layer, FrozenBatchNormAct2d | FrozenBatchNorm2d) or type(layer).__module__ in modules:
-        return int(layer.state_dict()["weight"].numel())
-    return None
-
-
-def _reads(where: str, old: Observed, count: int) -> str:
-    """How the layer's input is laid out. Raises where it is no image of one of the known layouts."""
+def _reads(where: str, norm: Norm, old: Observed, count: int) -> str:
+    """How the layer's input is laid out. Raises where it is of none of the known layouts, or no image for `norm`."""
     shapes, kind = set(old.inputs), type(old.layer).__name__
     first = min(shapes)
     refusal = f"{where}: cannot be swapped: {old.path!r} ({kind}) "
     if count == -1:
         raise RegistryError(f"{refusal}normalises over several axes at once")
-    if any(shape[0] != IMAGES for shape in shapes):
+    if not old.plain:
+        raise RegistryError(f"{refusal}is called with more than one tensor")
+    if any(shape[0] != IMAGES for shape in shapes) and not _of_pixels(norm, count):
         raise RegistryError(
             f"{refusal}reads parts of images as if they were images, {first} of {IMAGES} images, so a norm over an "
-            "image has no meaning there"
+            "image has no meaning there; choose a norm over single pixels, such as ln2d"
         )
     # Layer and RMS norms normalise the last axis, unless made for (N, C, H, W): their names end so in every library.
     over_last = hasattr(old.layer, "normalized_shape") and "2d" not in kind
     layouts = set()
     for shape in shapes:
         axis = len(shape) - 1 if over_last else 1
-        layout = {(3, 2): TOKENS, (3, 1): SEQUENCE, (4, 3): LAST, (4, 1): PLANE}.get((len(shape), axis))
-        layouts.add(layout if shape[axis] == count else None)
+        layouts.add(_LAYOUTS.get((len(shape), axis)) if shape[axis] == count else None)
     reads = layouts.pop()
     if layouts or reads is None:
-        raise RegistryError(f"{refusal}reads {first}, which is none of {PLANE}, {TOKENS}, {LAST}, {SEQUENCE}")
+        raise RegistryError(f"{refusal}reads {first}, which is none of {', '.join(_LAYOUTS.values())}")
     return reads
 
 
-def _replacement(where: str, norm: Norm, old: Observed) -> nn.Module:
-    """A layer of `norm` with the scale, bias, dropout, activation, device, dtype and training mode of `old`."""
+def _of_pixels(norm: Norm, count: int) -> bool:
+    """Whether what `norm` makes of a pixel follows from that pixel alone, in training too."""
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
+        layer, images = norm(count), torch.randn(2, count, 3, 3)
+        if any(tensor.is_meta for tensor in (*layer.parameters(), images)):
+            return False
+        others = torch.randn(2, count, 3, 3)
+        others[0, :, 1, 1] = images[0, :, 1, 1]
+        for training in (True, False):
+            one, other = (layer.train(training)(x)[0, :, 1, 1] for x in (images, others))
+            if not torch.allclose(one, other):
+                return False
+    return True
+
+
+def _replacement(where: str, norm: Norm, old: Observed) -> tuple[nn.Module, bool]:
+    """A layer of `norm` with the scale, bias, dropout, activation, device, dtype and training mode of `old`.
+
+    And whether scale and bias are those of `old`; where shapes differ they start anew.
+    """
     layer, count = old.layer, channels(old.layer) or 0
-    reads = _reads(where, old, count)
+    reads = _reads(where, norm, old, count)
+    check_whole(where, layer, old.path, old.inputs[0])
     drop, act = getattr(layer, "drop", None), getattr(layer, "act", None)
     if getattr(layer, "apply_act", False) and not isinstance(act, nn.Module):
         raise RegistryError(
             f"{where}: cannot be swapped: {old.path!r} ({type(layer).__name__}) normalises and activates in one, so no "
             f"activation would be left; use {where.partition('@')[0]} with its own norms"
         )
-    new = norm(count)
-    with torch.no_grad():
-        for name in ("weight", "bias"):
-            before, after = getattr(layer, name, None), getattr(new, name, None)
-            if isinstance(before, Tensor) and isinstance(after, Tensor) and before.shape == after.shape:
-                after.copy_(before)
+    new, kept = norm(count), True
+    for name in ("weight", "bias"):
+        before, after = getattr(layer, name, None), new._parameters.get(name)
+        if isinstance(before, Tensor) and after is not None and before.shape == after.shape:
+            after.data.copy_(before.detach())
+        elif isinstance(before, Tensor):  # a value that every layer starts with is no loss
+            kept &= bool((before == (name == "weight")).all())
     if reads != PLANE or any(isinstance(part, nn.Module) and not isinstance(part, nn.Identity) for part in (drop, act)):
         new = Swapped(new, reads, drop or nn.Identity(), act or nn.Identity())
     for tensor in (*layer.parameters(), *layer.buffers()):
         if tensor.is_floating_point():
             new = new.to(tensor.device, tensor.dtype)
             break
-    return new.train(layer.training)
+    return new.train(layer.training), kept
