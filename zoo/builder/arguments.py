@@ -56,11 +56,12 @@ def arguments_for(
     optional: dict[str, object] = {}
     for ours, argument in offered.items():
         theirs = names.get(ours, ours)
-        if theirs not in certain:
-            if theirs in parameters or ours in names:
-                certain[theirs] = argument
-            elif takes_any(builder):
-                optional[theirs] = argument
+        if theirs in certain:
+            continue
+        if ours in names or (theirs in parameters and not _is_a_width(parameters[theirs])):
+            certain[theirs] = argument
+        elif theirs not in parameters and takes_any(builder):
+            optional[theirs] = argument
     return certain, optional
 
 
@@ -72,6 +73,11 @@ def named_parameters(builder: Builder) -> Parameters:
         return {}
     kinds = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
     return {name: parameter for name, parameter in parameters.items() if parameter.kind in kinds}
+
+
+def _is_a_width(parameter: inspect.Parameter) -> bool:
+    """Whether ``in_channels`` of a builder is not the images': by default they would have more than four channels."""
+    return parameter.name == "in_channels" and isinstance(parameter.default, int) and parameter.default > 4
 
 
 def takes_any(builder: Builder) -> bool:
@@ -110,9 +116,11 @@ def of_other_classes(
     usual = [name for name in parameters if _USUAL["num_classes"].search(name)]
     if usual:
         return f"; write `arguments: {{num_classes: {usual[0]}}}` in its entry, or {dataset}"
+    if not parameters:
+        return f"; its builder has no parameter for the number of classes; {dataset}"
     return (
         f"; its builder has no parameter 'num_classes'{_all_of(parameters)}; write `arguments: {{num_classes: NAME}}` "
-        f"in its entry if it has one of another name, else {dataset}"
+        f"in its entry if one of them is that number, else {dataset}"
     )
 
 

@@ -1,0 +1,58 @@
+"""Networks that nobody here wrote, by a line of YAML: each takes a step, or is refused in the line that says why."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from zoo.builder.construct import build
+from zoo.builder.trial import try_on
+from zoo.errors import RegistryError
+from zoo.registry.entries import read_registry_file
+from zoo.registry.merge import load_registry
+
+FOLDER = Path(__file__).parents[1] / "support" / "strangers"
+REFUSED = {
+    "aux": "tuple",
+    "dataclass": "Output",
+    "unnamed": "answers (2, 100) to two images, expected (2, 10); write `arguments: {num_classes: class_num}`",
+    "needs_blocks": "missing a required argument: 'blocks'; write `kwargs: {blocks: ...}` in its entry, or name a",
+    "settings": "missing a required argument: 'args'; write `kwargs: {args: ...}` in its entry, or name a function",
+    "swallows": "expected (2, 10); its builder has no parameter 'num_classes' (it has width); write `arguments: {num_",
+    "two": "networks:prints_and_returns_two returned tuple, expected a torch.nn.Module",
+}
+NAMES = list(read_registry_file(FOLDER / "registry.yaml", "").models)
+BENCHED = [name for name in NAMES if name not in REFUSED]
+
+
+@pytest.fixture(autouse=True)
+def _clean(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    yield
+    sys.modules.pop("networks", None)
+
+
+def take_a_step(name: str, layout: str = "nchw") -> None:
+    model = load_registry(folder=FOLDER).resolve(name)
+    try_on(model, build(model), (3, 32, 32), 10, layout=layout)
+
+
+def test_there_are_twenty_and_more() -> None:
+    assert len(NAMES) >= 20
+
+
+@pytest.mark.parametrize("name", BENCHED)
+def test_a_stranger_takes_a_step(name: str) -> None:
+    take_a_step(name)
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_a_stranger_is_refused_in_a_line(name: str) -> None:
+    with pytest.raises(RegistryError) as caught:
+        take_a_step(name)
+    assert "\n" not in str(caught.value)
+    assert f"{FOLDER / 'registry.yaml'}:" in str(caught.value)
+    assert REFUSED[name] in str(caught.value)
