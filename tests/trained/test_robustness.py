@@ -432,18 +432,18 @@ def verdicts(
     records: Iterable[Record], diverged: Iterable[Any] = (), margin: float = MARGIN
 ) -> dict[tuple[str, str], str]:
     """Model and column to the verdict."""
-    told = contrasts(records, "m_bn", diverged, margin)
-    return {(contrast.row[0], contrast.column): contrast.against.verdict.split(" (n=")[0] for contrast in told}
+    shifts = contrasts(records, "m_bn", diverged, margin)
+    return {(contrast.row[0], contrast.column): contrast.against.verdict.split(" (n=")[0] for contrast in shifts}
 
 
 def test_words_of_robustness_tables_are_those_of_comparisons() -> None:
     """The one function from accuracies to verdicts decides, on the means of each seed."""
     records = [*seeds(about(0.9)), *seeds(about(0.8), model="m_ln", fog=0.02), *seeds(about(0.85), model="m_gn")]
-    told = contrasts(records, "m_bn", [], MARGIN)
+    shifts = contrasts(records, "m_bn", [], MARGIN)
     floor = variance_of_flips(10_000)
     samples = [Sample(tuple(about(mean)), floor) for mean in (0.75, 0.70, 0.69)]
     wanted = dict(zip(("m_gn", "m_ln"), judge(samples[0], samples[1:], columns=5), strict=True))
-    mean = {contrast.row[0]: contrast.against for contrast in told if contrast.column == "mean"}
+    mean = {contrast.row[0]: contrast.against for contrast in shifts if contrast.column == "mean"}
     assert list(mean) == ["m_gn", "m_ln"]  # best first
     for model, verdict in wanted.items():
         assert mean[model].difference == pytest.approx(verdict.difference)
@@ -452,16 +452,16 @@ def test_words_of_robustness_tables_are_those_of_comparisons() -> None:
         assert mean[model].detectable == pytest.approx(verdict.detectable)
         assert mean[model].verdict == verdict.words(MARGIN)
         assert (mean[model].n, mean[model].family, mean[model].baseline) == (3, 2, "m_bn")
-    assert {contrast.column for contrast in told} == {"clean", "fog", "dark", "mean", "lost"}
+    assert {contrast.column for contrast in shifts} == {"clean", "fog", "dark", "mean", "lost"}
 
 
 def test_what_is_lost_is_better_where_it_is_less() -> None:
-    told = verdicts([*seeds(about(0.9)), *seeds(about(0.8), model="m_ln", fog=0.0, dark=0.0)])
-    assert told["m_ln", "clean"] == "worse"
-    assert told["m_ln", "lost"] == "better"
-    told = verdicts([*seeds(about(0.9)), *seeds(about(0.9), model="m_ln", fog=0.4, dark=0.5)])
-    assert (told["m_ln", "lost"], told["m_ln", "mean"]) == ("worse", "worse")
-    assert told["m_ln", "clean"] == "not significant"
+    shifts = verdicts([*seeds(about(0.9)), *seeds(about(0.8), model="m_ln", fog=0.0, dark=0.0)])
+    assert shifts["m_ln", "clean"] == "worse"
+    assert shifts["m_ln", "lost"] == "better"
+    shifts = verdicts([*seeds(about(0.9)), *seeds(about(0.9), model="m_ln", fog=0.4, dark=0.5)])
+    assert (shifts["m_ln", "lost"], shifts["m_ln", "mean"]) == ("worse", "worse")
+    assert shifts["m_ln", "clean"] == "not significant"
 
 
 def test_forking_paths_over_models_and_corruptions_are_corrected() -> None:
@@ -497,9 +497,9 @@ def test_a_seed_that_diverged_leaves_no_verdict(model: str) -> None:
     records = [*seeds(about(0.9)), *seeds(about(0.5), model="m_ln"), *seeds(about(0.5), model="m_gn")]
     part = SimpleNamespace
     lost = part(dataset=part(fingerprint="d" * 64), recipe=part(fingerprint="a" * 64), model=part(name=model), seed=9)
-    told = verdicts(records, [lost])
-    assert told["m_ln", "fog"] == "a seed diverged"
-    assert told["m_gn", "fog"] == ("a seed diverged" if model == "m_bn" else "worse")
+    shifts = verdicts(records, [lost])
+    assert shifts["m_ln", "fog"] == "a seed diverged"
+    assert shifts["m_gn", "fog"] == ("a seed diverged" if model == "m_bn" else "worse")
     elsewhere = part(dataset=part(fingerprint="e" * 64), recipe=lost.recipe, model=lost.model, seed=9)
     assert verdicts(records, [elsewhere]) == verdicts(records)
 
@@ -531,15 +531,15 @@ def test_batch_sizes_and_modes_have_differences_where_a_model_has_both() -> None
         *(record for model in ("m_bn", "m_brn") for record in of(model, BATCH, 1, [None] * 3)),
         *(record for size in (1, 8) for record in of("m_ln", BATCH, size, [None] * 3)),
     ]
-    told = contrasts(records, "m_bn", [], MARGIN)
-    assert {(each.row[0], each.row[1][0], each.column): each.against.verdict.split(" (n")[0] for each in told} == {
+    shifts = contrasts(records, "m_bn", [], MARGIN)
+    assert {(each.row[0], each.row[1][0], each.column): each.against.verdict.split(" (n")[0] for each in shifts} == {
         ("m_ln", RUNNING, "batch 1"): "worse",
         ("m_ln", RUNNING, "batch 8"): "worse",
         ("m_brn", RUNNING, "batch 1"): "not significant",
         ("m_brn", RUNNING, "batch 8"): "not significant",
         ("m_brn", BATCH, "batch 8"): "not significant",
     }
-    assert {each.columns for each in told} == {3}
+    assert {each.columns for each in shifts} == {3}
 
 
 def test_other_images_have_differences_in_accuracy_and_in_what_is_lost() -> None:
@@ -559,9 +559,9 @@ def test_other_images_have_differences_in_accuracy_and_in_what_is_lost() -> None
 
 def test_a_table_without_the_baseline_has_no_differences() -> None:
     other = [replace(record, recipe_fingerprint="b" * 64) for record in seeds(about(0.5), model="m_ln")]
-    told = contrasts([*seeds(about(0.9)), *other], "m_bn", [], MARGIN)
-    assert told == []
-    text = render([*seeds(about(0.9)), *other], "text", (), told)
+    shifts = contrasts([*seeds(about(0.9)), *other], "m_bn", [], MARGIN)
+    assert shifts == []
+    text = render([*seeds(about(0.9)), *other], "text", (), shifts)
     assert "verdict" not in text
 
 
@@ -573,8 +573,8 @@ def compared() -> tuple[list[Record], list[Contrast]]:
 
 
 def test_differences_stand_below_their_table(compared: tuple[list[Record], list[Contrast]]) -> None:
-    records, told = compared
-    text = render(records, "markdown", ["a note"], told)
+    records, shifts = compared
+    text = render(records, "markdown", ["a note"], shifts)
     above, _, below = text.partition("**Differences from m_bn**")
     assert above == render(records, "markdown") + "\n"
     rows = table(below)
@@ -582,7 +582,7 @@ def test_differences_stand_below_their_table(compared: tuple[list[Record], list[
         ("m_ln", name) for name in ("clean", "fog", "dark", "mean", "lost")
     ]
     assert list(rows[0]) == ["model", "norm", "column", "difference", "p", "verdict", "found from"]
-    fog = next(each.against for each in told if each.column == "fog")
+    fog = next(each.against for each in shifts if each.column == "fog")
     half = 100 * (fog.interval[1] - fog.interval[0]) / 2
     assert rows[1]["difference"] == f"-10.00 ± {half:.2f}"
     assert rows[1]["p"] == ("< 0.001" if fog.p_value < 0.001 else f"{fog.p_value:.3f}")
@@ -602,10 +602,10 @@ def test_differences_of_test_selected_weights_are_marked(compared: tuple[list[Re
 def test_uncommitted_changes_get_no_verdict_on_other_images_unless_allowed() -> None:
     clean = [*seeds(about(0.9)), *seeds(about(0.8), model="m_ln"), *seeds(about(0.95), model="m_gn")]
     dirty = [replace(record, uncommitted=record.model == "m_gn" and record.seed == 1) for record in clean]
-    told = {(each.row[0], each.column): each.against.verdict for each in contrasts(dirty, "m_bn", [], MARGIN)}
-    assert {told["m_gn", name] for name in ("clean", "fog", "mean")} == {"uncommitted changes; no verdict"}
+    shifts = {(each.row[0], each.column): each.against.verdict for each in contrasts(dirty, "m_bn", [], MARGIN)}
+    assert {shifts["m_gn", name] for name in ("clean", "fog", "mean")} == {"uncommitted changes; no verdict"}
     alone = contrasts([record for record in clean if record.model != "m_gn"], "m_bn", [], MARGIN)
-    assert {(each.row[0], each.column): each.against.verdict for each in alone}.items() <= told.items()
+    assert {(each.row[0], each.column): each.against.verdict for each in alone}.items() <= shifts.items()
     allowed = contrasts(dirty, "m_bn", [], MARGIN, allow_dirty=True)
     assert [each.against for each in allowed] == [each.against for each in contrasts(clean, "m_bn", [], MARGIN)]
     base = [replace(record, uncommitted=record.model == "m_bn") for record in clean]
@@ -624,13 +624,13 @@ def test_differences_of_batch_dependent_models_are_marked(compared: tuple[list[R
 
 @pytest.mark.parametrize("style", ["csv", "json"])
 def test_differences_are_records_for_programs(style: str, compared: tuple[list[Record], list[Contrast]]) -> None:
-    records, told = compared
-    text = render(records, style, (), told)
+    records, shifts = compared
+    text = render(records, style, (), shifts)
     shown = json.loads(text) if style == "json" else list(csv.DictReader(io.StringIO(text)))
-    assert len(shown) == len(records) + len(told)
+    assert len(shown) == len(records) + len(shifts)
     plain = [row for row in shown if not row.get("column")]
     assert [(row["model"], float(row["accuracy"])) for row in plain] == [(r.model, r.accuracy) for r in records]
-    for row, contrast in zip(shown[len(records) :], told, strict=True):
+    for row, contrast in zip(shown[len(records) :], shifts, strict=True):
         against = contrast.against
         assert (row["model"], row["column"], row["verdict"]) == ("m_ln", contrast.column, against.verdict)
         assert (row["baseline"], row["recipe"], row["dataset"]) == ("m_bn", "standard", "cifar10")

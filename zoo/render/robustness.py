@@ -69,8 +69,8 @@ def _record(contrast: Contrast) -> dict[str, object]:
     """What the records of `contrast` share, and the difference."""
     shared: dict[str, object] = {}
     for name in SHARED:
-        found = {getattr(record, name) for record in contrast.records}
-        shared[name] = found.pop() if len(found) == 1 else None
+        distinct = {getattr(record, name) for record in contrast.records}
+        shared[name] = distinct.pop() if len(distinct) == 1 else None
     return shared | {"column": contrast.column, "columns": contrast.columns} | differences.fields(contrast.against)
 
 
