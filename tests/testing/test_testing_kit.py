@@ -6,6 +6,7 @@ That the built-in norms pass is tested in tests/norms, that architectures do bel
 from __future__ import annotations
 
 import re
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -230,6 +231,16 @@ class IgnoresNorm(nn.Module):
         return self.fc(self.body(x).mean((2, 3)))
 
 
+class OnlyPlain(nn.Module):
+    def __init__(self, norm, num_classes, in_channels, conv=nn.Conv2d, act=nn.ReLU):
+        super().__init__()
+        self.body = nn.Sequential((conv or norm.conv2d)(in_channels, 8, 3), norm(8), (act or norm.act)())
+        self.fc = nn.Linear(8, num_classes)
+
+    def forward(self, x):
+        return self.fc(self.body(x).mean((2, 3)))
+
+
 class TenClasses(Net):
     def __init__(self, norm, num_classes, in_channels):
         super().__init__(norm, 10, in_channels)
@@ -262,6 +273,8 @@ def test_sound_architectures_pass() -> None:
     ("architecture", "told"),
     [
         (IgnoresNorm, "shape: no layer is made by `norm`"),
+        (partial(OnlyPlain, act=None), "shape: norm.conv2d is never called"),
+        (partial(OnlyPlain, conv=None), "shape: norm.act is never called, .* activate twice"),
         (TenClasses, r"classes and channels: two grey images of 100 classes give \(2, 10\)"),
         (DeadLayer, "gradients with norm ln: no gradient reaches spare.weight, spare.bias"),
         (CentresTheBatch, "evaluation with norm ln: the norm is batch-independent, yet in training"),

@@ -52,10 +52,13 @@ def build(
 def _build(model: Model, num_classes: int, in_channels: int) -> nn.Module:
     sizes = {"num_classes": num_classes, "in_channels": in_channels}
     builder, where, kwargs, names = _builder(model)
-    required = {"norm": load_norm(model.norm)} if model.architecture and model.norm and not model.swapped else {}
-    certain, optional = arguments_for(builder, where, kwargs, names, sizes, **required)
+    norm = load_norm(model.norm) if model.norm and not model.swapped else None
+    certain, optional = arguments_for(builder, where, kwargs, names, sizes, **({"norm": norm} if norm else {}))
     check_signature(builder, where, **certain)
-    return call_builder(builder, where, optional=optional, **certain)
+    module = call_builder(builder, where, optional=optional, **certain)
+    if norm:
+        norm.check_used(where)
+    return module
 
 
 def _builder(model: Model) -> tuple[Builder, str, dict[str, Any], dict[str, str]]:

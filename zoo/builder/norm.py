@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -34,6 +35,7 @@ class Norm:
     conv: Callable[..., nn.Module] | None = None
     where: str = ""  # for messages
     arguments: dict[str, str] = field(default_factory=dict)  # the builder's names of what it is given, where others
+    uses: Counter[str] = field(default_factory=Counter, compare=False)  # what was called, and how often
 
     def __call__(self, num_channels: int, *, apply_act: bool = True, branch_end: bool = False) -> nn.Module:
         """A layer for (N, `num_channels`, H, W).
@@ -42,6 +44,7 @@ class Norm:
         `branch_end`: True on the last norm of a residual branch; passed on only to a builder that names it
         (SkipInit starts such a branch at zero).
         """
+        self.uses.update({"norm": 1, "followed by an activation": int(apply_act)})
         args, kwargs = self.call_with(num_channels, apply_act, branch_end)
         return call_builder(self.builder, self.where, *args, **kwargs)
 
@@ -69,13 +72,36 @@ class Norm:
         """The activation after a norm: `layer()` (ReLU unless given), or Identity where the norm includes its own."""
         from torch import nn
 
+        self.uses["act"] += 1
         return nn.Identity() if self.activation_included else (layer or nn.ReLU)()
 
     def conv2d(self, in_channels: int, out_channels: int, kernel_size: int, **kwargs: Any) -> nn.Module:
         """A convolution without bias, of the kind that the norm asks for (weight standardisation has its own)."""
         from torch import nn
 
+        self.uses["conv2d"] += 1
         return (self.conv or nn.Conv2d)(in_channels, out_channels, kernel_size, bias=False, **kwargs)
+
+    def unused(self) -> dict[str, str]:
+        """What an architecture that was built with it never called, and what that makes of norms that need it."""
+        problems = {}
+        if not self.uses["norm"]:
+            problems["norm"] = "no layer is made by `norm`, so all norms would be the same model"
+        if not self.uses["conv2d"]:
+            problems["conv2d"] = "norm.conv2d is never called, so a norm with its own convolution would not have it"
+        if self.uses["followed by an activation"] and not self.uses["act"]:
+            problems["act"] = "norm.act is never called, so a norm with its own activation would activate twice"
+        return problems
+
+    def check_used(self, where: str) -> None:
+        """Raise :class:`RegistryError` where the architecture `where` left out what this norm needs."""
+        needs = {"norm": True, "conv2d": self.conv is not None, "act": self.activation_included}
+        for name, problem in self.unused().items():
+            if needs[name]:
+                instead = "" if name == "norm" else f", or choose another norm than {self.name}, such as gn"
+                raise RegistryError(
+                    f"{where}: {problem}; call norm{'' if name == 'norm' else '.' + name}(...){instead}"
+                )
 
 
 def call_builder(
