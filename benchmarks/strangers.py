@@ -9,6 +9,7 @@ neither in a result nor in a line that names it. The speed of inference is that 
 from __future__ import annotations
 
 import argparse
+import importlib
 import multiprocessing
 import os
 import shutil
@@ -69,7 +70,7 @@ def bench(model: str, output: int) -> None:
     for stream in (1, 2):
         os.dup2(output, stream)
     torch.set_num_threads(1)
-    measure = speed.measure_inference
+    speed.INFERENCE_BATCHES, measure = {"cpu": (1,), "cuda": (1,)}, speed.measure_inference
     speed.measure_inference = lambda _, *where: measure(nn.Flatten(), *where)
     zoo_main(["bench", model, "--recipe", "./step.yaml", "--dataset", "./images", "--runs", f"runs/{model}"])
 
@@ -118,6 +119,8 @@ def outcomes(
 
 def main() -> int:
     """Print the table and the totals."""
+    for module in ("albumentations", "zoo.runner.sweep", "zoo.render.comparison"):
+        importlib.import_module(module)  # what a bench imports is imported once, before the processes are forked
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("checkout", type=Path, help="folder with the repository's files")
     parser.add_argument("registry", type=Path, help="registry.yaml with a line for each builder")

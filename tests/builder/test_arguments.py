@@ -237,6 +237,12 @@ def test_norms_by_yaml(write: Write, entry: str, code: str) -> None:
         ('"torch.nn:GroupNorm"', "", "missing a required argument: 'num_groups'; write `kwargs: {num_groups: ...}`"),
         ('"my_code:mine"', "def mine(c):\n    return torch.relu\n", "returned builtin_function_or_method, expected"),
         ('"my_code:mine"', "def mine(c):\n    raise SystemExit(3)\n", "(16) failed: SystemExit: 3"),
+        ('"my_code:mine"', "def mine(*, dim):\n    pass\n", "write `arguments: {num_channels: dim}` in its entry"),
+        (
+            '{builder: "my_code:mine", kwargs: {groups: 4}}',
+            "def mine(groups, width):\n    pass\n",
+            "multiple values for argument 'groups'; write `arguments: {num_channels: width}` in its entry",
+        ),
         ('"my_code:mine"', "def mine(c, *, size):\n    pass\n", "write `kwargs: {size: ...}` in its entry"),
         ('"my_code:mine"', "mine = nn.Identity()\n", "returned int, expected"),
     ],

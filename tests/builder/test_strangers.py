@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -56,3 +58,17 @@ def test_a_stranger_is_refused_in_a_line(name: str) -> None:
     assert "\n" not in str(caught.value)
     assert f"{FOLDER / 'registry.yaml'}:" in str(caught.value)
     assert REFUSED[name] in str(caught.value)
+
+
+@pytest.mark.slow
+def test_the_script_benches_strangers_and_counts_them() -> None:
+    script = Path(__file__).parents[2] / "benchmarks" / "strangers.py"
+    models = ["tuples", "scripted", "viewed", "swallows", "two"]
+    chosen = [word for model in models for word in ("--model", model)]
+    command = [sys.executable, script, FOLDER, FOLDER / "registry.yaml", *chosen]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=600)
+    ends = dict(re.findall(r"^\| (\w+) \| (\w+) \| \d+ \|", done.stdout, re.MULTILINE))
+    assert ends.items() >= {"tuples": "benched", "scripted": "benched", "swallows": "refused", "two": "refused"}.items()
+    assert set(ends) == set(models)
+    assert "0 end otherwise" in done.stdout
+    assert done.returncode == 0

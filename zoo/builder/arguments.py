@@ -126,6 +126,11 @@ def of_other_classes(
 
 def _advice(parameters: Parameters, passed: Collection[str], positional: int) -> str:
     """What to write in the entry of a builder with `parameters` that was `passed` others, some of them `positional`."""
+    first = next(iter(parameters.values()), None)
+    if positional and first and (first.name in passed or first.kind is first.KEYWORD_ONLY):
+        # The number of channels is not the first argument, but it may be another.
+        required = [name for name, part in parameters.items() if part.default is part.empty and name not in passed]
+        return f"; write `arguments: {{num_channels: {required[0]}}}` in its entry" if required else ""
     refused = sorted(set(passed) - set(parameters))
     missing = [
         name for name, part in [*parameters.items()][positional:] if part.default is part.empty and name not in passed
