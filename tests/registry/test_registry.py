@@ -732,14 +732,3 @@ def test_definition_changes_with_kwargs_and_overrides(write: Write) -> None:
     path.write_text('norms: {gn: {builder: "zoo.norms:group_norm", kwargs: {group_size: 8}, override: true}}\n')
     assert fingerprint.definition(load(path).resolve("resnet20_gn")) != first
     assert fingerprint.definition(load(path).resolve("resnet20_ws_gn")) != first  # same builder, other convolution
-
-
-def test_two_files_of_one_module_name_are_not_taken_for_each_other(tmp_path: Path) -> None:
-    for name in ("here", "there"):
-        (tmp_path / name).mkdir()
-        (tmp_path / name / "same_name_twice.py").write_text("import torch\n\nmine = torch.nn.BatchNorm2d\n")
-        (tmp_path / name / "registry.yaml").write_text(f'norms: {{{name}: "same_name_twice:mine"}}\n')
-    found = load_registry(tmp_path / "there" / "registry.yaml", folder=tmp_path / "here")
-    building.build(found.resolve("resnet20_here"))
-    with pytest.raises(RegistryError, match=r"same_name_twice\.py is hidden by 'same_name_twice' from .*; rename it"):
-        building.build(found.resolve("resnet20_there"))

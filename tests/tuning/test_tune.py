@@ -213,7 +213,7 @@ def test_another_definition_another_process_and_a_damaged_study(copied, tuned) -
     (copied.folder / "registry.yaml").write_text(REGISTRY.replace("width: 4", "width: 8"))
     output = copied("tune", "mini_bn", *TINY, "--trials", "6")
     assert output.returncode == 2
-    assert "was made with another definition of mini_bn; give --restart" in output.lines[-1]
+    assert "another definition of mini_bn: its architecture differs in kwargs; give --restart" in output.lines[-1]
     path.write_bytes(b"no study at all" * 1000)
     last = tune(copied, "mini_bn", "--trials", "6", code=2).lines[-1]
     assert "study.db: the trials cannot be read (file is not a database)" in last

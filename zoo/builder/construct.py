@@ -9,8 +9,10 @@ from zoo.builder.arguments import Builder, arguments_for, check_signature, of_ot
 from zoo.builder.norm import Norm, call_builder
 from zoo.errors import RegistryError
 from zoo.registry.entries import NormEntry, Origin
+from zoo.registry.importing import modules_of
 from zoo.registry.locate import load_builder
 from zoo.registry.model import BUILT_IN, Model
+from zoo.registry.reach import remember
 
 if TYPE_CHECKING:
     from torch import nn
@@ -41,6 +43,7 @@ def build(
             swap = load_builder(SWAP, "the swap", Origin("built in", BUILT_IN, 0))
             plain, norm = model.name.rpartition("@")[0], load_norm(model.norm)
             notes.add(module, f"norms: {swap(plain, module, norm, (in_channels, *image_size))}")
+    remember(model, num_classes, module.modules())
     if model.pretrained and model.pretrained.path:
         from zoo.builder.weights import load
 
@@ -55,7 +58,8 @@ def _build(model: Model, num_classes: int, in_channels: int) -> nn.Module:
     norm = load_norm(model.norm) if model.norm and not model.swapped else None
     certain, optional = arguments_for(builder, where, kwargs, names, sizes, **({"norm": norm} if norm else {}))
     check_signature(builder, where, **certain)
-    module = call_builder(builder, where, optional=optional, **certain)
+    with modules_of((model.architecture or model.entry or model).origin.folder):
+        module = call_builder(builder, where, optional=optional, **certain)
     if norm:
         norm.check_used(where)
     return module
@@ -90,7 +94,9 @@ def load_norm(entry: NormEntry) -> Norm:
     builder = load_builder(entry.builder, what, entry.origin)
     conv = load_builder(entry.conv, what, entry.origin) if entry.conv else None
     kwargs, _ = arguments_for(builder, where, entry.kwargs, entry.arguments, {})
-    norm = Norm(entry.name, builder, kwargs, entry.activation == "included", conv, where, entry.arguments)
+    norm = Norm(
+        entry.name, builder, kwargs, entry.activation == "included", conv, where, entry.arguments, entry.origin.folder
+    )
     args, named = norm.call_with(64, apply_act=True, branch_end=False)
     check_signature(builder, where, *args, **named)
     return norm

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from zoo.builder.arguments import Builder, named_parameters
 from zoo.errors import RegistryError
+from zoo.registry.importing import modules_of
 
 if TYPE_CHECKING:
     from torch import nn
@@ -35,6 +37,7 @@ class Norm:
     conv: Callable[..., nn.Module] | None = None
     where: str = ""  # for messages
     arguments: dict[str, str] = field(default_factory=dict)  # the builder's names of what it is given, where others
+    folder: Path | None = None  # whose modules the builder and the convolution see
     uses: Counter[str] = field(default_factory=Counter, compare=False)  # what was called, and how often
 
     def __call__(self, num_channels: int, *, apply_act: bool = True, branch_end: bool = False) -> nn.Module:
@@ -46,7 +49,8 @@ class Norm:
         """
         self.uses.update({"norm": 1, "followed by an activation": int(apply_act)})
         args, kwargs = self.call_with(num_channels, apply_act, branch_end)
-        return call_builder(self.builder, self.where, *args, **kwargs)
+        with modules_of(self.folder):
+            return call_builder(self.builder, self.where, *args, **kwargs)
 
     def call_with(self, num_channels: int, apply_act: bool, branch_end: bool) -> tuple[list[int], dict[str, Any]]:
         """The arguments of the builder for such a layer, by position and by name."""
@@ -80,7 +84,8 @@ class Norm:
         from torch import nn
 
         self.uses["conv2d"] += 1
-        return (self.conv or nn.Conv2d)(in_channels, out_channels, kernel_size, bias=False, **kwargs)
+        with modules_of(self.folder):
+            return (self.conv or nn.Conv2d)(in_channels, out_channels, kernel_size, bias=False, **kwargs)
 
     def unused(self) -> dict[str, str]:
         """What an architecture that was built with it never called, and what that makes of norms that need it."""

@@ -13,7 +13,7 @@ import torch
 
 from zoo.engine.machine import native_bf16
 from zoo.engine.memory import allocator
-from zoo.registry.fingerprint import LIBRARIES
+from zoo.registry.importing import LIBRARIES
 from zoo.registry.model import BUILT_IN
 from zoo.utils.cpu import cpu_name, usable_cores
 from zoo.utils.version import __version__

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from zoo.errors import RegistryError, did_you_mean
 from zoo.registry.entries import Origin
+from zoo.registry.importing import import_anew, is_beside, modules_of
 
 
 def load_builder(builder: str, what: str, origin: Origin) -> Callable[..., Any]:
@@ -19,11 +17,10 @@ def load_builder(builder: str, what: str, origin: Origin) -> Callable[..., Any]:
     """
     module_name, _, path = builder.partition(":")
     folder = origin.folder
-    if folder and str(folder) not in sys.path:
-        sys.path.insert(0, str(folder))
-        importlib.invalidate_caches()
     try:
-        target: object = importlib.import_module(module_name)
+        with modules_of(folder):
+            target: object = import_anew(module_name)
+            top = import_anew(module_name.partition(".")[0])
     except ModuleNotFoundError as problem:
         if problem.name is None or not (module_name == problem.name or module_name.startswith(problem.name + ".")):
             raise RegistryError(
@@ -38,7 +35,7 @@ def load_builder(builder: str, what: str, origin: Origin) -> Callable[..., Any]:
     if folder:
         beside, file = folder / module_name.replace(".", "/"), getattr(target, "__file__", None)
         is_there = beside.with_suffix(".py").is_file() or (beside / "__init__.py").is_file()
-        if is_there and not (file and Path(file).resolve().is_relative_to(folder.resolve())):
+        if is_there and not is_beside(top, folder):
             raise RegistryError(f"{what} ({origin}): {beside}.py is hidden by {module_name!r} from {file}; rename it")
     for part in path.split("."):
         if not hasattr(target, part):

@@ -49,6 +49,11 @@ class Model:
         return "channels_last"
 
 
+def is_built_in(origin: Origin) -> bool:
+    """Whether an entry is zoo's own, or a library's model that zoo names."""
+    return origin.layer == "built in" or origin.path == BUILT_IN
+
+
 @dataclass(frozen=True)
 class Pretrained:
     """The file that a model's weights start from. `path` is None where a run that has it is only read again."""

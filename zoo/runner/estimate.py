@@ -18,7 +18,7 @@ from zoo.builder.construct import build
 from zoo.engine.checkpoint import load_state
 from zoo.engine.counts import count_macs
 from zoo.errors import ResultError
-from zoo.registry.fingerprint import definition
+from zoo.registry.fingerprint import core, definition
 from zoo.registry.model import Model
 from zoo.results.folder import Stored, find_results, load_all, load_result
 from zoo.results.history import load_history
@@ -112,7 +112,7 @@ def _state(run: Run, identity: dict[str, Any]) -> tuple[State, int]:
 
 def _estimator(model: Model, inputs: Inputs, paces: Sequence[_Pace]) -> Callable[[int], tuple[float | None, bool]]:
     """From the epochs that are left to seconds, and whether these are scaled."""
-    key = (str(definition(model)), inputs.dataset.fingerprint)
+    key = (str(core(definition(model))), inputs.dataset.fingerprint)
     own = [pace for pace in paces if pace.key == key]
     macs = None
     if paces and not own:
@@ -159,7 +159,7 @@ def _pace(run: Stored) -> _Pace | None:
     if not here or not result.model.macs:
         return None
     return _Pace(
-        key=(str(result.model.definition), result.dataset.fingerprint),
+        key=(str(core(result.model.definition)), result.dataset.fingerprint),
         macs=result.model.macs,
         train_rate=result.dataset.train_images / statistics.median(row.train_seconds for row in here),
         eval_rate=passes * part.images / statistics.median(eval_seconds) if part and eval_seconds else None,

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from zoo.builder.definition import definition_of
 from zoo.engine.checkpoint import Identity
 from zoo.errors import Option, ResultError
-from zoo.registry.fingerprint import definition
+from zoo.registry.fingerprint import difference, is_same
 from zoo.registry.model import Model
 from zoo.results.folder import RunFolder
 from zoo.results.schema import Result
@@ -18,7 +19,7 @@ def identity_of(model: Model, inputs: Inputs) -> dict[str, Any]:
     return {
         "recipe": inputs.recipe.fingerprint,
         "dataset": inputs.dataset.fingerprint,
-        "definition": definition(model),
+        "definition": definition_of(model, inputs.dataset.num_classes),
     }
 
 
@@ -33,14 +34,13 @@ def identity_of_result(result: Result) -> dict[str, Any]:
 
 def check_identity(folder: RunFolder, model: Model, stored: dict[str, Any], wanted: dict[str, Any]) -> None:
     """Raise :class:`ResultError` when what is `stored` is another experiment than the one `wanted`."""
-    for part, words in (
-        ("recipe", "recipe"),
-        ("dataset", "data set"),
-        ("definition", f"definition of {model.name}"),
-    ):
-        if stored.get(part) != wanted[part]:
+    then, now = stored.get("definition", {}), wanted["definition"]
+    definition = f"definition of {model.name}"
+    for part, words in (("recipe", "recipe"), ("dataset", "data set"), ("definition", definition)):
+        if stored.get(part) != wanted[part] and not (words == definition and is_same(then, now)):
+            why = f": {difference(then, now)}" if words == definition else ""
             raise ResultError(
-                f"{folder.path}: was made with another {words}; give ",
+                f"{folder.path}: was made with another {words}{why}; give ",
                 Option("restart"),
                 " to run it again in place, or another ",
                 Option("runs"),

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from zoo.builder.construct import IMAGE_SIZE, build
+from zoo.builder.definition import definition_of
 from zoo.data.datasets import Dataset
 from zoo.data.loader import EvalLoader
 from zoo.engine.checkpoint import load_weights
@@ -18,7 +19,7 @@ from zoo.engine.counts import count_macs
 from zoo.engine.memory_format import LAYOUTS
 from zoo.errors import DataError, Option, ResultError, UnknownNameError
 from zoo.recipes.tta import TestTimeAugmentation
-from zoo.registry.fingerprint import definition
+from zoo.registry.fingerprint import difference, is_same
 from zoo.registry.merge import Registry
 from zoo.registry.model import Model, Pretrained, registry_name, starting_from
 from zoo.results.folder import RunFolder, find_results, load_result
@@ -169,14 +170,13 @@ def _open(path: Path, result: Finished, registry: Registry) -> TrainedRun:
         raise ResultError(f"{folder.path}: ", *problem.parts, *hint) from problem
     if started := then.get("pretrained"):
         model = starting_from(model, Pretrained(started["sha256"]))
-    now = definition(model)
-    if now != then:
-        role = next(role for role in (*now, *then) if now.get(role) != then.get(role))
-        part = {"architecture": model.architecture, "norm": model.norm, "model": model.entry}.get(role)
+    now = definition_of(model, len(result.dataset.classes))
+    if not is_same(then, now):
+        parts = (model.architecture, model.norm, model.entry)
+        origins = ", ".join(dict.fromkeys(str(part.origin) for part in parts if part))
         raise ResultError(
-            f"{folder.path}: was trained with another definition of {name}: its {role} "
-            f"({part.origin if part else model.origin}), or the code behind it, has changed; put back what it was, or "
-            "name the file that has it with ",
+            f"{folder.path}: was trained with another definition of {name} ({origins}): {difference(then, now)}; "
+            "put back what it was, or name the file that has it with ",
             Option("registry"),
         )
     return TrainedRun(folder, result, model)

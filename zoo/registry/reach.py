@@ -1,0 +1,140 @@
+"""Whose code a built model runs: the modules of its classes and of the functions that these name."""
+
+from __future__ import annotations
+
+import dis
+import functools
+import importlib.util
+import sys
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from types import CodeType, FunctionType, MethodType, ModuleType
+from typing import Any
+
+from zoo.registry.entries import Origin
+from zoo.registry.importing import installed_in, is_recorded
+from zoo.registry.locate import load_builder
+from zoo.registry.model import Model, is_built_in
+
+Modules = frozenset[tuple[str, str]]  # of each its name and its file
+_MANY = 10_000  # elements of a list or mapping, from which on it is data
+_remembered: dict[tuple[object, ...], Modules] = {}
+
+
+def own_builders(model: Model) -> list[tuple[str, str, Origin]]:
+    """The builders of `model` that are not built in, each with the name and the origin of its entry."""
+    builders = []
+    for part in (model.architecture, model.norm, model.entry):
+        if part and not is_built_in(part.origin):
+            strings = (part.builder, getattr(part, "conv", ""))
+            builders += [(builder, part.name, part.origin) for builder in strings if builder]
+    return builders
+
+
+def remember(model: Model, num_classes: int, parts: Iterable[object]) -> None:
+    """Note that `model` was built for `num_classes` and consists of `parts`."""
+    if key := _key(model, num_classes):
+        _remembered[key] = reached([*parts, *key[2:]])
+
+
+def remembered(model: Model, num_classes: int) -> Modules | None:
+    """The modules that `model` was found to run when it was built; None where it was not. Of what is built in, none."""
+    key = _key(model, num_classes)
+    return _remembered.get(key) if key else frozenset()
+
+
+def _key(model: Model, num_classes: int) -> tuple[object, ...]:
+    """Empty where all is built in. A module that is imported again has other functions."""
+    targets = [load_builder(builder, repr(name), origin) for builder, name, origin in own_builders(model)]
+    arguments = [(part.kwargs, part.arguments) for part in (model.architecture, model.norm, model.entry) if part]
+    return (num_classes, f"{model.name} {arguments}", *targets) if targets else ()
+
+
+def reached(roots: Iterable[object]) -> Modules:
+    """The modules, neither zoo's nor those of :data:`LIBRARIES` or Python, whose code the objects `roots` run.
+
+    Followed are attributes, base classes, and the names in the code of what is not installed.
+    """
+    modules: set[tuple[str, str]] = set()
+    seen: dict[int, object] = {}  # the objects too, since the number of one that is gone is given to another
+    waiting = list(roots)
+    while waiting:
+        thing = waiting.pop()
+        if id(thing) in seen or isinstance(thing, str | bytes | int | float | complex | None):
+            continue
+        seen[id(thing)] = thing
+        if isinstance(thing, list | tuple | set | frozenset | dict):
+            inside = thing.values() if isinstance(thing, dict) else thing
+            waiting += inside if len(thing) < _MANY else ()
+        elif isinstance(thing, functools.partial):
+            waiting += [thing.func, thing.args, thing.keywords]
+        elif isinstance(thing, staticmethod | classmethod | MethodType):
+            waiting.append(thing.__func__)
+        elif isinstance(thing, property):
+            waiting += [thing.fget, thing.fset]
+        elif isinstance(thing, type | FunctionType | ModuleType):
+            name, file = _module_of(thing)
+            waiting += thing.__mro__[1:] if isinstance(thing, type) else ()
+            if file and not is_recorded(name, Path(file)):
+                modules.add((name, file))
+                if not installed_in(Path(file)):
+                    waiting += _uses(thing)
+                    modules.update(_imported_when_called(thing))
+        else:
+            waiting.append(type(thing))
+            name, file = _module_of(type(thing))
+            if hasattr(thing, "_modules") or (file and not installed_in(Path(file))):
+                waiting.append(vars(thing) if hasattr(thing, "__dict__") else None)
+    return frozenset(modules)
+
+
+def _module_of(thing: Any) -> tuple[str, str]:
+    """Its name and its file, each empty where there is none. A module of that name may be another folder's."""
+    space: dict[str, Any] = vars(thing) if isinstance(thing, ModuleType) else getattr(thing, "__globals__", {})
+    name = str(space.get("__name__") or getattr(thing, "__module__", None) or "")
+    if isinstance(thing, type):
+        own = (value for value in vars(thing).values() if isinstance(value, FunctionType))
+        inside = (value.__globals__ for value in own if value.__globals__.get("__name__") == name)
+        space = next(inside, vars(sys.modules[name]) if name in sys.modules else {})
+    return name, str(space.get("__file__") or "")
+
+
+def _uses(thing: type | FunctionType | ModuleType) -> Iterator[object]:
+    """What the code of `thing` names. Of a module that is only what others name in it."""
+    if isinstance(thing, type):
+        yield from list(vars(thing).values())
+    elif isinstance(thing, FunctionType):
+        names = {name for code in _codes(thing) for name in code.co_names}
+        spaces = [thing.__globals__]
+        for space in spaces:
+            for name in names & space.keys():
+                yield (named := space[name])
+                if isinstance(named, ModuleType) and not any(vars(named) is other for other in spaces):
+                    spaces.append(vars(named))
+        yield from (thing.__defaults__, thing.__kwdefaults__)
+        for cell in thing.__closure__ or ():
+            try:
+                yield cell.cell_contents
+            except ValueError:  # a name that has no value yet
+                continue
+
+
+def _codes(function: FunctionType) -> list[CodeType]:
+    """The code of `function` and of those that it defines."""
+    codes = [function.__code__]
+    for code in codes:
+        codes += [inner for inner in code.co_consts if isinstance(inner, CodeType)]
+    return codes
+
+
+def _imported_when_called(thing: type | FunctionType | ModuleType) -> Iterator[tuple[str, str]]:
+    """The installed packages that a function imports when it is called, whether it was or not."""
+    for code in _codes(thing) if isinstance(thing, FunctionType) else ():
+        steps = list(dis.get_instructions(code))
+        for level, _, step in zip(steps, steps[1:], steps[2:], strict=False):
+            top = str(step.argval).partition(".")[0]
+            if step.opname == "IMPORT_NAME" and level.argval == 0 and top not in sys.stdlib_module_names:
+                spec = importlib.util.find_spec(top)
+                file = Path(spec.origin) if spec and spec.origin else None
+                if file and installed_in(file) and not is_recorded(top, file):
+                    yield top, str(file)
