@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from zoo.comparison.row import Row
-from zoo.registry.fingerprint import LIBRARIES
+from zoo.registry.importing import LIBRARIES
 from zoo.results.schema import Result
 
 
