@@ -23,7 +23,7 @@ Roots = str | Path | Iterable[str | Path]
 
 # Columns of :func:`load_results` that may be missing, by the pandas type that holds them.
 INTEGERS = (
-    "batch_dependent", "diverged_epoch", "selected_epoch", "epochs_to_90_percent", "activation_bytes",
+    "batch_dependent", "diverged_epoch", "selected_epoch", "epochs_to_90_percent_of_final", "activation_bytes",
     "inference_batch_size", "peak_memory_bytes", "cores", "threads",
 )  # fmt: skip
 FLOATS = (
@@ -229,7 +229,7 @@ def _flat(stored: Stored) -> dict[str, Any]:
         "train_accuracy": result.train.accuracy if result.train else None,
         "epochs": result.epochs_trained,
         "selected_epoch": result.selection.epoch,
-        "epochs_to_90_percent": result.epochs_to_90_percent,
+        "epochs_to_90_percent_of_final": result.epochs_to_90_percent_of_final,
         "parameters": result.model.parameters,
         "macs": result.model.macs,
         "activation_bytes": result.model.activation_bytes,

@@ -127,7 +127,7 @@ def test_files(benched, model):
     folder = run_folder(benched.cli.folder, model)
     assert {path.name for path in folder.iterdir()} == FILES  # no state.pt, nothing temporary
     result = load(benched.cli.folder, model)
-    assert result["schema_version"] == 2
+    assert result["schema_version"] == 3
     assert result["status"] == "finished"
     assert (result["epochs_trained"], result["seed"], result["resumes"]) == (2, 0, 0)
     assert folder.parent.parent.name == f"smoke-{result['recipe']['fingerprint'][:8]}"
@@ -137,7 +137,7 @@ def test_files(benched, model):
 
     rows = list(csv.DictReader((folder / "history.csv").read_text().splitlines()))
     assert [row["epoch"] for row in rows] == ["1", "2"]
-    assert float(rows[-1]["train_loss"]) == result["train_loss"]
+    assert float(rows[-1]["running_train_loss"]) == result["running_train_loss"]
     assert {row["eval_split"] for row in rows} == {"holdout"}
 
     weights = load_file(folder / "model.safetensors")

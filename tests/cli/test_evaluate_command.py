@@ -234,7 +234,7 @@ def diverge(folder: Path) -> None:
     """Make a finished run one that diverged."""
     result = json.loads((folder / "result.json").read_text())
     result |= {"status": "diverged", "diverged_epoch": 2, "diverged_step": 1, "test": None, "holdout": None}
-    (folder / "result.json").write_text(json.dumps(result | {"train": None, "epochs_to_90_percent": None}))
+    (folder / "result.json").write_text(json.dumps(result | {"train": None, "epochs_to_90_percent_of_final": None}))
     for name in ("model.safetensors", "predictions.npz"):
         (folder / name).unlink()
 

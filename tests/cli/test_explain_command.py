@@ -237,7 +237,7 @@ def test_runs_that_have_no_pictures(zoo, benched, copied: Path) -> None:
     check(zoo("explain", copied, code=2), f"{copied / 'history.csv'}: the history cannot be read")
     result = json.loads((copied / "result.json").read_text())
     result |= {"status": "diverged", "diverged_epoch": 2, "diverged_step": 1, "test": None, "holdout": None}
-    (copied / "result.json").write_text(json.dumps(result | {"train": None, "epochs_to_90_percent": None}))
+    (copied / "result.json").write_text(json.dumps(result | {"train": None, "epochs_to_90_percent_of_final": None}))
     check(zoo("explain", copied, code=2), f"{copied}: the run diverged at epoch 2", "no weights")
 
 

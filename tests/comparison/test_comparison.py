@@ -751,7 +751,7 @@ def test_quality_view() -> None:
     assert shown["m_bn"] | {
         # Equal values of both seeds: the rounding, 12.7062 / 24 ** 0.5 steps (of 1, 1 / 10,000 images or 1e-4).
         "loss": "0.5000 ± 1.2706", "top-5 %": "99.00 ± 0.03", "ECE %": "10.00 ± 0.03", "Brier": "0.2000 ± 0.0003",
-        "train accuracy %": "95.00 ± 0.03", "gap": "+5.00 ± 0.03", "epochs to 90 %": "3.0 ± 2.6",
+        "train accuracy %": "95.00 ± 0.03", "gap": "+5.00 ± 0.03", "epochs to 90 % of final": "3.0 ± 2.6",
         "activations KiB": "293",
     } == shown["m_bn"]  # fmt: skip
     assert (shown["m_old"]["loss"], shown["m_old"]["gap"], shown["m_old"]["train accuracy %"]) == ("0.5000", "-", "-")

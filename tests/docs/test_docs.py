@@ -116,7 +116,7 @@ def test_the_small_scale_of_the_reference_experiment_is_its_committed_run() -> N
     (path,) = (ROOT / "benchmarks" / "studies" / "eva6s8").rglob("resnet18_w16_in/seed0/result.json")
     stored = load_stored(path)
     result, history = stored.result, load_history(stored.folder.history)
-    last = 100 * history[-1].train_accuracy
+    last = 100 * history[-1].running_train_accuracy
     for told in (
         f"{100 * result.test.accuracy:.2f} % (epoch {result.selection.epoch}), train {last:.2f} %",
         "by epoch: " + ", ".join(f"{100 * row.eval_accuracy:.2f}" for row in history),

@@ -26,8 +26,8 @@ from zoo.errors import ResultError
 from zoo.results.history import EpochRow
 
 ROW = EpochRow(
-    epoch=1, lr=0.1, train_loss=2.0, train_accuracy=0.5, eval_split=None, eval_loss=None, eval_accuracy=None,
-    train_images_per_second=9.5, train_seconds=1.0, eval_seconds=0.5,
+    epoch=1, lr=0.1, running_train_loss=2.0, running_train_accuracy=0.5, eval_split=None, eval_loss=None,
+    eval_accuracy=None, train_images_per_second=9.5, train_seconds=1.0, eval_seconds=0.5,
 )  # fmt: skip
 STATE = SavedState(
     identity=replace(IDENTITY, processes=2, environment={"cpu": "abacus"}, git=None, started="now", moved_after=1),

@@ -184,7 +184,7 @@ def test_precisions_learn(tmp_path: Path, precision: str, clip: str) -> None:
     outcome = run(tmp_path, recipe(f"precision={precision}", f"clip_grad_norm={clip}", "epochs=8"), model=model)
     assert outcome.diverged is None
     assert seen == {{"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[precision]}
-    assert outcome.progress.history[-1].train_loss < outcome.progress.history[0].train_loss
+    assert outcome.progress.history[-1].running_train_loss < outcome.progress.history[0].running_train_loss
     assert all(tensor.dtype in (torch.float32, torch.int64) for tensor in outcome.weights.values())
 
 

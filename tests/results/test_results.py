@@ -22,6 +22,7 @@ from zoo.recipes.recipe import fingerprint_of
 from zoo.results.folder import RunFolder, find_results, load_predictions, load_result, save_predictions, save_result
 from zoo.results.history import EpochRow, epochs_to, load_history, save_history, seconds_to
 from zoo.results.schema import (
+    FORMER_NAMES,
     SCHEMA_VERSION,
     DatasetPart,
     Diverged,
@@ -75,10 +76,10 @@ def finished() -> Finished:
         test=metrics(),
         holdout=metrics(8),
         train=metrics(10),
-        train_loss=0.1,
-        train_accuracy=0.95,
+        running_train_loss=0.1,
+        running_train_accuracy=0.95,
         epochs_trained=8,
-        epochs_to_90_percent=5,
+        epochs_to_90_percent_of_final=5,
         speed=SpeedPart(
             train_images_per_second=100.5, window_rates=[100.5, 99.0], inference_images_per_second=300.25,
             inference_batch_size=128, latency_p50=0.01, latency_p90=0.011, latency_p99=0.02, peak_memory_bytes=2**30,
@@ -101,8 +102,8 @@ def diverged() -> Diverged:
         **dict(finished())
         | {
             "status": "diverged", "diverged_epoch": 1, "diverged_step": 2, "test": None, "holdout": None,
-            "train": None, "train_loss": None, "train_accuracy": None, "epochs_trained": 0,
-            "epochs_to_90_percent": None, "git": None,
+            "train": None, "running_train_loss": None, "running_train_accuracy": None, "epochs_trained": 0,
+            "epochs_to_90_percent_of_final": None, "git": None,
             "speed": SpeedPart(**speed),
             "selection": SelectionPart(split="holdout", rule="best", metric="accuracy", epoch=None),
         }
@@ -124,13 +125,13 @@ def failure(path: Path) -> str:
 def test_round_trip(tmp_path: Path, make: Callable[[], Result]) -> None:
     save_result(tmp_path / "result.json", make())
     assert load_result(tmp_path / "result.json") == make()
-    assert json.loads((tmp_path / "result.json").read_text())["schema_version"] == SCHEMA_VERSION == 2
+    assert json.loads((tmp_path / "result.json").read_text())["schema_version"] == SCHEMA_VERSION == 3
 
 
 def test_missing_is_null_in_the_file_and_never_0(tmp_path: Path) -> None:
     save_result(tmp_path / "result.json", diverged())
     said = json.loads((tmp_path / "result.json").read_text())
-    for key in ("test", "holdout", "train_loss", "train_accuracy", "git"):
+    for key in ("test", "holdout", "running_train_loss", "running_train_accuracy", "git"):
         assert key in said
         assert said[key] is None
     assert said["selection"]["epoch"] is None
@@ -154,8 +155,8 @@ def test_no_figure_may_be_left_out() -> None:
 def test_newer_schema(tmp_path: Path) -> None:
     path = tmp_path / "result.json"
     # The newer zoo's other keys must not be what the message is about.
-    path.write_text(json.dumps({**content(finished()), "schema_version": 3, "new": 1}))
-    assert failure(path) == f"{path}: has schema version 3, this zoo reads up to 2; upgrade zoo"
+    path.write_text(json.dumps({**content(finished()), "schema_version": 4, "new": 1}))
+    assert failure(path) == f"{path}: has schema version 4, this zoo reads up to 3; upgrade zoo"
 
 
 def test_older_schema_is_read_and_what_it_did_not_measure_is_null(tmp_path: Path) -> None:
@@ -166,15 +167,28 @@ def test_older_schema_is_read_and_what_it_did_not_measure_is_null(tmp_path: Path
         ("holdout", "top5_accuracy"), ("holdout", "brier"),
     ):  # fmt: skip
         del said[part][key]
-    del said["train"], said["epochs_to_90_percent"]
+    del said["train"], said["epochs_to_90_percent_of_final"]
     path = tmp_path / "result.json"
     path.write_text(json.dumps(said))
     old = load_result(path)
-    assert (old.train, old.epochs_to_90_percent, old.test.brier, old.model.activation_bytes) == (None,) * 4
+    assert (old.train, old.epochs_to_90_percent_of_final, old.test.brier, old.model.activation_bytes) == (None,) * 4
     assert (old.test.accuracy, old.settings.deterministic) == (0.9, False)
     del said["seed"]
     path.write_text(json.dumps(said))
     assert "seed: field required" in failure(path)
+
+
+@pytest.mark.parametrize("make", [finished, diverged])
+def test_train_accuracy_has_two_names_and_files_of_before_are_read(tmp_path: Path, make: Callable[[], Result]) -> None:
+    """`train_accuracy` was of running batches in files and of unaugmented images in tables."""
+    present, path = content(make()), tmp_path / "result.json"
+    names = {name: former for former, name in FORMER_NAMES.items()}
+    former = {names.get(name, name): metric for name, metric in present.items()} | {"schema_version": 2}
+    assert former.keys() >= FORMER_NAMES.keys()
+    path.write_text(json.dumps(former))
+    assert content(load_result(path)) == present | {"schema_version": 2}
+    path.write_text(json.dumps(present | {"train_accuracy": 0.5}))
+    assert "train_accuracy: extra inputs are not permitted" in failure(path)
 
 
 @pytest.mark.parametrize(
@@ -198,7 +212,7 @@ def test_older_schema_is_read_and_what_it_did_not_measure_is_null(tmp_path: Path
         ),
         (lambda text: text.replace("[[9,1],", "[[9,2],"), "test: 9 correct of 10 images, but the confusion matrix"),
         (lambda text: text.replace("[[9,1],[0,0]]", "[]"), "test: 9 correct of 10 images, but the confusion matrix"),
-        (lambda text: text.replace('"schema_version":2', '"schema_version":"new"'), "schema_version: "),
+        (lambda text: text.replace('"schema_version":3', '"schema_version":"new"'), "schema_version: "),
     ],
 )
 def test_damaged_file(tmp_path: Path, damage: Callable[[str], str], told: str) -> None:
@@ -218,7 +232,7 @@ def test_damaged_file(tmp_path: Path, damage: Callable[[str], str], told: str) -
         (diverged, {"diverged_epoch": None}, "diverged_epoch: null in a diverged run"),
         (diverged, {"diverged_step": None}, "diverged_step: null in a diverged run"),
         (diverged, {"test": content(finished())["test"]}, "test: not null in a diverged run"),
-        (diverged, {"epochs_to_90_percent": 1}, "epochs_to_90_percent: not null in a diverged run"),
+        (diverged, {"epochs_to_90_percent_of_final": 1}, "epochs_to_90_percent_of_final: not null in a diverged run"),
         (diverged, {"status": "finished"}, "diverged_epoch: not null in a finished run"),
         (finished, {"status": "going"}, "status: input should be 'finished' or 'diverged'"),
         (finished, {"status": None}, "status: input should be 'finished' or 'diverged'"),
@@ -226,14 +240,14 @@ def test_damaged_file(tmp_path: Path, damage: Callable[[str], str], told: str) -
          "recipe: the fingerprint is not that of the content"),
     ],
 )  # fmt: skip
-@pytest.mark.parametrize("schema", [1, 2])
+@pytest.mark.parametrize("schema", [1, 2, 3])
 def test_contradictions(
     tmp_path: Path, schema: int, make: Callable[[], Result], changes: dict[str, Any], message: str
 ) -> None:
     """No command shows a finished run without metrics, a diverged one without an epoch, or an edited recipe."""
     path = tmp_path / "result.json"
     path.write_text(json.dumps(content(make()) | changes | {"schema_version": schema}))
-    if schema == 1 and "epochs_to_90_percent" in changes:
+    if schema == 1 and "epochs_to_90_percent_of_final" in changes:
         load_result(path)  # was not measured then
         return
     assert failure(path) == f"{path}: {message}; the file was damaged or edited"
@@ -290,6 +304,8 @@ def test_history_comes_back(tmp_path: Path) -> None:
     save_history(path, rows)
     assert load_history(path) == rows
     assert path.read_text().splitlines()[1].split(",")[4:7] == ["", "", ""]
+    path.write_text(path.read_text().replace("running_train_", "train_"))  # as before schema 3
+    assert load_history(path) == rows
 
 
 @pytest.mark.parametrize("damage", ["", "epoch,lr\n1,0.1\n", "{}", "epoch\n\xff\n"])
@@ -327,7 +343,7 @@ def test_what_is_not_a_number_does_not_reach_the_disk(tmp_path: Path) -> None:
     path = tmp_path / "result.json"
     save_result(path, finished())
     with pytest.raises(ValueError):
-        save_result(path, finished().model_copy(update={"train_loss": math.nan}))
+        save_result(path, finished().model_copy(update={"running_train_loss": math.nan}))
     assert load_result(path) == finished()
 
 

@@ -182,7 +182,7 @@ def test_a_run_that_diverged_is_said_with_its_epoch(benched, here):
     (run,) = estimates_of(benched, "resnet20_ln")
     stored = load_result(run.folder / "result.json")
     changes = {"status": "diverged", "diverged_epoch": 2, "diverged_step": 2, "epochs_trained": 2}
-    changes |= dict.fromkeys(("test", "holdout", "train", "epochs_to_90_percent"))
+    changes |= dict.fromkeys(("test", "holdout", "train", "epochs_to_90_percent_of_final"))
     save_result(run.folder / "result.json", Diverged(**dict(stored) | changes))
     (run,) = estimates_of(benched, "resnet20_ln")
     assert (run.state, run.epoch) == ("diverged", 2)

@@ -23,7 +23,7 @@ from zoo.registry.merge import load_registry
 from zoo.registry.model import Model
 from zoo.results.folder import load_result
 from zoo.results.history import load_history, save_history
-from zoo.results.schema import Result
+from zoo.results.schema import FORMER_NAMES, Result
 from zoo.runner.checks import check
 from zoo.runner.inputs import Inputs
 from zoo.runner.runs import planned_runs
@@ -171,7 +171,20 @@ def test_run_leaves_its_files_and_is_not_done_again(tmp_path: Path, models: list
     assert (folder / "result.json").stat().st_mtime_ns > written
 
 
-def test_stopped_bench_goes_on_with_the_same_bits(tmp_path: Path, models: list[Model]) -> None:
+def former_names(folder: Path) -> None:
+    """Name the metrics of a run that was stopped as its files did before schema 3."""
+    present = {name: former for former, name in FORMER_NAMES.items()}
+    state = torch.load(folder / "state.pt", weights_only=True)
+    history = state["progress"]["history"]
+    history[:] = [{present.get(name, name): cell for name, cell in row.items()} for row in history]
+    assert "train_accuracy" in history[0]
+    torch.save(state, folder / "state.pt")
+    header, lines = (folder / "history.csv").read_text().split("\n", 1)
+    (folder / "history.csv").write_text(header.replace("running_train_", "train_") + "\n" + lines)
+
+
+@pytest.mark.parametrize("former", [False, True])
+def test_stopped_bench_goes_on_with_the_same_bits(tmp_path: Path, models: list[Model], former: bool) -> None:
     wanted, data = recipe(), dataset()
     one(tmp_path / "whole", models[1], wanted, data)
 
@@ -183,10 +196,15 @@ def test_stopped_bench_goes_on_with_the_same_bits(tmp_path: Path, models: list[M
         one(tmp_path / "cut", models[1], wanted, data, reporter=Silent(stop))
     folder = stored(tmp_path / "cut", wanted, "tiny_ln")
     assert sorted(path.name for path in folder.iterdir()) == ["history.csv", "state.pt"]
+    if former:
+        former_names(folder)
     found = one(tmp_path / "cut", models[1], wanted, data)
     assert (found.resumes, found.epochs_trained) == (1, 3)
     whole = load_weights(stored(tmp_path / "whole", wanted, "tiny_ln") / "model.safetensors")
     assert same(load_weights(folder / "model.safetensors"), whole)
+    histories = [stored(tmp_path / place, wanted, "tiny_ln") / "history.csv" for place in ("whole", "cut")]
+    running = [[row.running_train_accuracy for row in load_history(path)] for path in histories]
+    assert running[0] == running[1]
 
 
 def test_a_state_of_old_goes_on_in_one_process_and_as_if_not_moved(tmp_path: Path, models: list[Model]) -> None:

@@ -52,10 +52,10 @@ def result(model: str = "m_bn", seed: int = 0, correct: int | None = 9_000, **ch
         "train": None if test is None else {
             **test, "correct": 9_500, "accuracy": 0.95, "confusion": [[9_500, 500], [0, 0]],
         },
-        "train_loss": 0.25,
-        "train_accuracy": 0.75,
+        "running_train_loss": 0.25,
+        "running_train_accuracy": 0.75,
         "epochs_trained": 4,
-        "epochs_to_90_percent": 3 if test else None,
+        "epochs_to_90_percent_of_final": 3 if test else None,
         "speed": {
             "train_images_per_second": 1111.0, "window_rates": [1111.0],
             "inference_images_per_second": 2222.0 if test else None, "inference_batch_size": 128 if test else None,

@@ -28,8 +28,9 @@ from zoo.web.live import unfinished
 COMMITTED = Path(__file__).parents[2] / "benchmarks/results/cifar10-jpeg/laptop-9c06139e/resnet20_bn/seed0"
 ALL = "tensorboard,mlflow,wandb"
 PER_EPOCH = {
-    "lr": "lr", "train/loss": "train_loss", "train/accuracy": "train_accuracy", "holdout/loss": "eval_loss",
-    "holdout/accuracy": "eval_accuracy", "train/images_per_second": "train_images_per_second",
+    "lr": "lr", "train/running_loss": "running_train_loss", "train/running_accuracy": "running_train_accuracy",
+    "holdout/loss": "eval_loss", "holdout/accuracy": "eval_accuracy",
+    "train/images_per_second": "train_images_per_second",
 }  # fmt: skip
 
 
@@ -216,9 +217,8 @@ def test_done_before(benched, tiny):
     benched.cli.ok(*command[:-1], "mlflow", MLFLOW_EXPERIMENT_NAME="another")
     client, runs = mlflow_runs(benched.folder)
     (run,) = (run for run in runs if client.get_experiment(run.info.experiment_id).name == "another")
-    assert [(metric.step, metric.value) for metric in client.get_metric_history(run.info.run_id, "train/loss")] == (
-        history(benched.folder)["train/loss"]
-    )
+    metrics = client.get_metric_history(run.info.run_id, "train/running_loss")
+    assert [(metric.step, metric.value) for metric in metrics] == history(benched.folder)["train/running_loss"]
     assert run.data.metrics["final/test_accuracy"] == benched.result.test.accuracy
     client.delete_run(run.info.run_id)  # for the other tests
 
@@ -388,9 +388,9 @@ def test_begun_untracked_and_gone_on_tracked(zoo_cli):
     _, runs = mlflow_runs(zoo_cli.folder)
     assert Counter(run.info.status for run in runs) == {"FINISHED": 2}
     assert len({run.data.tags["zoo.id"] for run in runs}) == 2
-    assert [step for step, _ in tensorboard_epochs(zoo_cli.folder)["train/loss"]] == [1, 2, 3]
-    assert tensorboard_epochs(zoo_cli.folder)["train/loss"] == [
-        (step, pytest.approx(value)) for step, value in history(zoo_cli.folder)["train/loss"]
+    assert [step for step, _ in tensorboard_epochs(zoo_cli.folder)["train/running_loss"]] == [1, 2, 3]
+    assert tensorboard_epochs(zoo_cli.folder)["train/running_loss"] == [
+        (step, pytest.approx(value)) for step, value in history(zoo_cli.folder)["train/running_loss"]
     ]
 
 

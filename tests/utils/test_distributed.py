@@ -159,7 +159,7 @@ def history(runs: Path) -> list[EpochRow]:
 def close(one: list[EpochRow], other: list[EpochRow]) -> float:
     """The largest difference of the two loss curves, as a share of the loss."""
     assert len(one) == len(other) > 0
-    pairs = [(a.train_loss, b.train_loss) for a, b in zip(one, other, strict=True)]
+    pairs = [(a.running_train_loss, b.running_train_loss) for a, b in zip(one, other, strict=True)]
     pairs += [(a.eval_loss, b.eval_loss) for a, b in zip(one, other, strict=True)]
     return max(abs(a - b) / a for a, b in pairs)
 

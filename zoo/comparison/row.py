@@ -34,7 +34,7 @@ QUALITY: dict[str, Metric] = {
     "gap": Metric(
         lambda result: result.train.accuracy - result.test.accuracy if result.train else None, _share_of_train
     ),
-    "epochs_to_90_percent": Metric(lambda result: result.epochs_to_90_percent, lambda result: 1.0),
+    "epochs_to_90_percent_of_final": Metric(lambda result: result.epochs_to_90_percent_of_final, lambda result: 1.0),
 }
 
 
@@ -66,7 +66,7 @@ class Row:
     brier: float | None
     train_accuracy: float | None
     gap: float | None
-    epochs_to_90_percent: float | None
+    epochs_to_90_percent_of_final: float | None
     seconds_to: float | None
     parameters: int
     macs: int

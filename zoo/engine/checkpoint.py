@@ -15,7 +15,7 @@ from torch import Tensor
 from zoo.engine.environment import zoo_commit
 from zoo.errors import Message, Option, ResultError
 from zoo.results.history import EpochRow
-from zoo.results.schema import SettingsPart
+from zoo.results.schema import SettingsPart, present_name
 from zoo.utils.files import write_atomic
 
 STATE_VERSION = 1
@@ -121,5 +121,7 @@ def _parsed(identity: dict[str, Any], progress: dict[str, Any], **parts: Any) ->
     settings = identity["settings"]
     used = SettingsPart(**{name: settings.pop(name) for name in SettingsPart.model_fields})
     settings.setdefault("git", zoo_commit())  # a state of old is taken for this commit's
-    progress["history"] = [EpochRow(**row) for row in progress["history"]]
+    progress["history"] = [
+        EpochRow(**{present_name(name): cell for name, cell in row.items()}) for row in progress["history"]
+    ]
     return SavedState(Identity(identity["run"], used, **settings), Progress(**progress), **parts)

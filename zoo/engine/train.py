@@ -83,7 +83,7 @@ def train(
         # Augment, forward, backward, update, average. The device is waited for ten times an epoch: once a window.
         # The first window of a session warms up caches, allocators and compilers, so its speed does not count.
         row, steps, rates = train_epoch(session, epoch, reporter, warm=epoch > begins_after)
-        if not math.isfinite(row.train_loss):
+        if not math.isfinite(row.running_train_loss):
             diverged = Diverged(row.epoch, steps)
             break
         progress.window_rates += rates
@@ -202,8 +202,8 @@ def train_epoch(session: _Session, epoch: int, reporter: Reporter, *, warm: bool
     row = EpochRow(
         epoch=epoch + 1,
         lr=lr,
-        train_loss=mean_loss,  # over augmented images as they went by, while the weights changed
-        train_accuracy=accuracy,
+        running_train_loss=mean_loss,  # over augmented images as they went by, while the weights changed
+        running_train_accuracy=accuracy,
         eval_split=None,
         eval_loss=None,
         eval_accuracy=None,

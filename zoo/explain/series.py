@@ -35,7 +35,7 @@ def curves(subject: Subject, path: Path) -> Picture:
     layout = {"nrows": 3, "sharex": True, "height_ratios": [3, 3, 1.4]}
     with chart(path, title, subject.line, 6.4, 5.6, **layout) as (_, (loss, accuracy, rate)):
         for axes, name, scale in ((loss, "loss", 1), (accuracy, "accuracy", 100)):
-            draw(axes, f"train_{name}", scale, BLUE, "-", "training batches")
+            draw(axes, f"running_train_{name}", scale, BLUE, "-", "training batches")
             if split:
                 draw(axes, f"eval_{name}", scale, ORANGE, "--", split)
         draw(rate, "lr", 1, GREEN, "-", None)
@@ -47,7 +47,8 @@ def curves(subject: Subject, path: Path) -> Picture:
         rate.set_xlabel("epoch")
         loss.legend(fontsize=8)
     last = rows[-1]
-    end = f"Last epoch: training loss {last.train_loss:.3f}, accuracy {100 * last.train_accuracy:.2f} %"
+    running = f"{last.running_train_loss:.3f}, accuracy {100 * last.running_train_accuracy:.2f} %"
+    end = f"Last epoch: running train loss {running}"
     if last.eval_loss is not None and last.eval_accuracy is not None:
         end += f"; {split} loss {last.eval_loss:.3f}, accuracy {100 * last.eval_accuracy:.2f} %"
     return Picture(

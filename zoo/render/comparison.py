@@ -33,7 +33,7 @@ METRICS = {
     "Brier": ("brier", "{:.4f}", 1.0),
     "train accuracy %": ("train_accuracy", "{:.2f}", 100),
     "gap": ("gap", "{:+.2f}", 100),
-    "epochs to 90 %": ("epochs_to_90_percent", "{:.1f}", 1.0),
+    "epochs to 90 % of final": ("epochs_to_90_percent_of_final", "{:.1f}", 1.0),
 }
 # The speeds by their titles, likewise.
 SPEEDS = {

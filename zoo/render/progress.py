@@ -136,7 +136,7 @@ def _metrics(row: EpochRow, epochs: int) -> list[str]:
     parts = [
         f"epoch {row.epoch:>{len(str(epochs))}}/{epochs}",
         f"lr {row.lr:.4f}",
-        f"train loss {row.train_loss:.3f} acc {100 * row.train_accuracy:5.2f} %",
+        f"running train loss {row.running_train_loss:.3f} acc {100 * row.running_train_accuracy:5.2f} %",
     ]
     if row.eval_split and row.eval_loss is not None and row.eval_accuracy is not None:
         parts.append(f"{row.eval_split} loss {row.eval_loss:.3f} acc {100 * row.eval_accuracy:5.2f} %")

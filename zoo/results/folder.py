@@ -153,7 +153,7 @@ def _in_words(problem: ValidationError) -> str:
 
 def _upgraded(content: dict[str, Any]) -> dict[str, Any]:
     """Schema 1 as 2: what it did not measure is null. Anything else that is missing stays missing."""
-    content = content | {"schema_version": 2, "train": None, "epochs_to_90_percent": None}
+    content = content | {"schema_version": 2, "train": None, "epochs_to_90_percent_of_final": None}
     quality = {"top5_accuracy": None, "brier": None}
     parts = {"model": {"activation_bytes": None}, "settings": {"deterministic": False}}
     parts |= {"test": quality, "holdout": quality}

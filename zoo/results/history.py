@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 from zoo.errors import ResultError
+from zoo.results.schema import present_name
 from zoo.utils.files import write_atomic
 
 
@@ -41,8 +42,8 @@ class EpochRow:
 
     epoch: int  # 1 is the first
     lr: float  # at the epoch's last step
-    train_loss: float
-    train_accuracy: float
+    running_train_loss: float  # this and the next: over augmented batches as they went by
+    running_train_accuracy: float
     eval_split: str | None  # "holdout" or "test", by the recipe's selection
     eval_loss: float | None
     eval_accuracy: float | None
@@ -65,6 +66,7 @@ def load_history(path: Path) -> list[EpochRow]:
     try:
         with path.open(newline="") as file:
             reader = csv.DictReader(file)
+            reader.fieldnames = [present_name(name) for name in reader.fieldnames or ()]
             if reader.fieldnames != [field.name for field in fields(EpochRow)]:
                 raise ValueError
             return [

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, Final, Literal, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, model_validator
+from pydantic import AliasChoices, AliasGenerator, BaseModel, ConfigDict, Field, TypeAdapter, model_validator
 
 from zoo.recipes.recipe import fingerprint_of, slug_of
 from zoo.recipes.tta import TestTimeAugmentation
@@ -13,7 +13,23 @@ from zoo.registry.entries import Layout
 from zoo.results.disturbed import QUARTILED, disturbed
 from zoo.utils.stats import Range, quartiles
 
-SCHEMA_VERSION: Final = 2  # 2: train, epochs_to_90_percent, top5_accuracy, brier, activation_bytes, deterministic
+# 2 added train, epochs to 90 %, top5_accuracy, brier, activation_bytes and deterministic; 3 renamed what is here.
+SCHEMA_VERSION: Final = 3
+FORMER_NAMES = {
+    "train_loss": "running_train_loss",
+    "train_accuracy": "running_train_accuracy",
+    "epochs_to_90_percent": "epochs_to_90_percent_of_final",
+}
+
+
+def present_name(name: str) -> str:
+    """The name that a metric in a file, which may be older than schema 3, has today."""
+    return FORMER_NAMES.get(name, name)
+
+
+def _names_in_files(name: str) -> str | AliasChoices:
+    former = [former for former, present in FORMER_NAMES.items() if present == name]
+    return AliasChoices(name, *former) if former else name
 
 
 class Part(BaseModel):
@@ -206,14 +222,17 @@ class Caveats(NamedTuple):
 class BaseResult(Part):
     """What a finished and a diverged run have in common; a metric that was not measured is null.
 
-    `train_loss` and `train_accuracy` are of the last epoch's augmented batches, as they went by; `train` is of
-    unaugmented training images (as many as the test set has, drawn by the recipe) under the selected weights.
-    `epochs_to_90_percent`: the first epoch whose accuracy on the selection split is 90 % of the last epoch's.
+    `running_train_loss` and `running_train_accuracy` are over the last epoch's augmented batches, as they went by;
+    `train` is of unaugmented training images (as many as the test set has, drawn by the recipe) under the selected
+    weights.
+    `epochs_to_90_percent_of_final`: the first epoch whose accuracy on the selection split is 90 % of the last epoch's.
     `environment` is that of the last session; it has ``moved_after``, the last epoch of a session with other hardware
     or software or another state of zoo's source, where there was one.
     """
 
-    schema_version: Literal[2] = 2
+    model_config = ConfigDict(alias_generator=AliasGenerator(validation_alias=_names_in_files))
+
+    schema_version: Literal[2, 3] = 3
     status: Literal["finished", "diverged"]
     diverged_epoch: int | None
     diverged_step: int | None
@@ -225,10 +244,10 @@ class BaseResult(Part):
     test: Metrics | None
     holdout: Metrics | None
     train: Metrics | None
-    train_loss: float | None
-    train_accuracy: float | None
+    running_train_loss: float | None
+    running_train_accuracy: float | None
     epochs_trained: int
-    epochs_to_90_percent: int | None
+    epochs_to_90_percent_of_final: int | None
     speed: SpeedPart
     settings: SettingsPart
     environment: dict[str, Any]
@@ -280,7 +299,7 @@ class Diverged(BaseResult):
     test: None
     holdout: None
     train: None
-    epochs_to_90_percent: None
+    epochs_to_90_percent_of_final: None
 
 
 def batch_dependence(results: Iterable[BaseResult]) -> int | None:

@@ -200,8 +200,8 @@ def describe_run(
         "recipe": schema.RecipePart(name=recipe.name, fingerprint=recipe.fingerprint, content=recipe.canonical()),
         "dataset": describe_dataset(inputs),
         "selection": schema.SelectionPart(**recipe.selection.model_dump(), epoch=progress.best_epoch),
-        "train_loss": last.train_loss if last else None,
-        "train_accuracy": last.train_accuracy if last else None,
+        "running_train_loss": last.running_train_loss if last else None,
+        "running_train_accuracy": last.running_train_accuracy if last else None,
         "epochs_trained": len(progress.history),
         "speed": describe_speed(outcome, evaluated.inference if evaluated else None, peak_memory),
         "settings": ready.used,
@@ -214,7 +214,7 @@ def describe_run(
     if evaluated is None:
         where = outcome.diverged or train.Diverged(recipe.epochs, len(ready.batches.train))
         content |= {"diverged_epoch": where.epoch, "diverged_step": where.step}
-        content |= dict.fromkeys(("test", "holdout", "train", "epochs_to_90_percent"))
+        content |= dict.fromkeys(("test", "holdout", "train", "epochs_to_90_percent_of_final"))
         return schema.Diverged(status="diverged", **content)
     return schema.Finished(
         status="finished",
@@ -223,7 +223,7 @@ def describe_run(
         test=metrics_of(evaluated.test),
         holdout=metrics_of(evaluated.holdout) if evaluated.holdout else None,
         train=metrics_of(evaluated.train),
-        epochs_to_90_percent=epochs_to(progress.history, 0.9),
+        epochs_to_90_percent_of_final=epochs_to(progress.history, 0.9),
         **content,
     )
 

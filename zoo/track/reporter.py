@@ -148,8 +148,8 @@ def epoch_metrics(row: EpochRow) -> dict[str, float]:
     """What is logged of one epoch: losses in nats, accuracies 0 to 1, images per second."""
     metrics = {
         "lr": row.lr,
-        "train/loss": row.train_loss,
-        "train/accuracy": row.train_accuracy,
+        "train/running_loss": row.running_train_loss,
+        "train/running_accuracy": row.running_train_accuracy,
         "train/images_per_second": row.train_images_per_second,
     }
     if row.eval_split and row.eval_loss is not None and row.eval_accuracy is not None:

@@ -90,9 +90,9 @@ _OF_QUALITY = {  # what a figure of :data:`zoo.render.comparison.METRICS` is: wh
     "top5_accuracy": (False, ""),
     "ece": (True, "expected calibration error, 15 bins"),
     "brier": (True, "squared error of the probabilities, 0 to 2"),
-    "train_accuracy": (False, "of unaugmented training images"),
+    "train_accuracy": (False, "of unaugmented training images, selected weights"),
     "gap": (True, "train minus test accuracy, points"),
-    "epochs_to_90_percent": (True, "of the last epoch's accuracy"),
+    "epochs_to_90_percent_of_final": (True, "the first with 90 % of the last epoch's accuracy on the selection split"),
 }
 QUALITY = (
     *(Column(key, title, shape, factor, *_OF_QUALITY[key]) for title, (key, shape, factor) in METRICS.items()),

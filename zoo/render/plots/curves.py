@@ -51,7 +51,7 @@ def curve_of(row: Row) -> Curve:
         mean=[statistics.fmean(values) for values in shares],
         low=[min(values) for values in shares],
         high=[max(values) for values in shares],
-        train=[100 * statistics.fmean(line.train_accuracy for line in lines) for lines in by_epoch],
+        train=[100 * statistics.fmean(line.running_train_accuracy for line in lines) for lines in by_epoch],
         rates=[statistics.fmean(line.lr for line in lines) for lines in by_epoch],
         seeds=len(whole),
         stopped=[(line.epoch, _percent(line)) for line in stopped],

@@ -74,10 +74,10 @@ def make_run(
         "test": test,
         "holdout": None if test is None else metrics(60, 90),
         "train": None if test is None else metrics(280),
-        "train_loss": 0.25,
-        "train_accuracy": 0.75,
+        "running_train_loss": 0.25,
+        "running_train_accuracy": 0.75,
         "epochs_trained": epochs,
-        "epochs_to_90_percent": 3 if test else None,
+        "epochs_to_90_percent_of_final": 3 if test else None,
         "speed": {
             "train_images_per_second": 1111.5 + 10 * len(norm), "window_rates": [1111.5],
             "inference_images_per_second": 2222.0 if test else None, "inference_batch_size": 128 if test else None,
