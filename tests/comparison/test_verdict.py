@@ -1,4 +1,7 @@
-"""The verdict: what it promises of p-values, intervals, families, and rates."""
+"""The verdict: what it promises of p-values, intervals, families, and rates.
+
+Docstrings name what was measured before there were these tests.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +27,8 @@ def samples(random: np.random.Generator, sizes: list[int], shift: float = 0.0, s
     return [Sample(tuple(0.9 + shift * random.random() + spread * random.normal(size=n)), FLOOR) for n in sizes]
 
 
-def test_an_interval_excludes_zero_exactly_where_p_is_small() -> None:
+def test_words_interval_and_p_agree() -> None:
+    """Words: "-12.33 ± 8.74, p 0.052, no evidence either way" had a corrected p beside an interval that was not."""
     random, differing = np.random.default_rng(0), 0
     for _ in range(300):
         sizes = random.integers(MIN_SEEDS, 9, random.integers(2, 14)).tolist()
@@ -48,7 +52,8 @@ def test_the_same_accuracies_give_the_same_bits_in_any_order() -> None:
             assert test.interval == pytest.approx(tests[index].interval, abs=1e-12)
 
 
-def test_spreads_below_that_of_flipping_images_count_as_that() -> None:
+def test_floor_of_the_spread_is_that_of_images_that_flip() -> None:
+    """Floor of the spread: it was the rounding, and most false verdicts lay below the spread of flipping images."""
     alike = Sample((0.9, 0.9, 0.9), FLOOR)
     (test,) = judge(alike, [Sample((0.9004, 0.9004, 0.9004), FLOOR)])
     assert not test.differs  # 0.04 points without any spread: four images
@@ -85,7 +90,8 @@ def test_the_detectable_difference_is_found_in_four_of_five_tables(seeds: int, m
     assert 0.7 < found < 0.9
 
 
-def test_verdicts_in_words() -> None:
+def test_not_significant_is_not_read_as_equal() -> None:
+    """Words that deny evidence were read as "equal": equal is what a test of equivalence finds, and nothing else."""
     many = tuple(0.9 + 0.0001 * index for index in range(10))
     equal, better = Sample(many, FLOOR), Sample(tuple(value + 0.03 for value in many), FLOOR)
     unclear = Sample((0.89, 0.905, 0.9), FLOOR)
@@ -93,19 +99,25 @@ def test_verdicts_in_words() -> None:
     assert words == ["equal within 1 points (n=10)", "better (n=10)", "not significant (n=3)"]
 
 
+def cells(what: str, noise: str) -> list[simulation.Cell]:
+    """Of five models, a sample of the simulation."""
+    return [cell for cell in simulation.cells() if (cell.what, cell.noise, cell.models) == (what, noise, 5)]
+
+
 @pytest.mark.parametrize("noise", simulation.NOISE)
-def test_false_verdicts_are_as_rare_as_the_simulation_says(noise: str) -> None:
-    """A sample of the simulation: every kind of noise at a fixed number of seeds, and looking after every seed."""
-    chosen = [
-        cell for cell in simulation.cells()
-        if cell.noise == noise and not cell.power and cell.models == 5 and (cell.seeds == "3" or "every" in cell.what)
-    ]  # fmt: skip
-    assert len(chosen) == 2
-    for cell in chosen:
-        assert simulation.simulate(cell, 80).holds
+def test_false_verdicts_at_a_fixed_number_of_seeds(noise: str) -> None:
+    assert simulation.simulate(cells("fixed", noise)[0], 80).holds
 
 
-def test_true_differences_are_found() -> None:
+@pytest.mark.parametrize("noise", simulation.NOISE)
+def test_looking_after_every_seed(noise: str) -> None:
+    """Looking after every seed from 3 to 10 until a verdict stands: 17 to 18 % false verdicts."""
+    (cell,) = cells("looking, every row", noise)
+    assert simulation.simulate(cell, 80).holds
+
+
+def test_power_at_three_seeds() -> None:
+    """Power at 3 seeds, 13 models: differences of 2 and 3 points were found in 15 and 29 % of rows."""
     for cell in simulation.cells():
         if cell.power and cell.bound:
             assert simulation.simulate(cell, 30).holds
