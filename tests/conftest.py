@@ -94,8 +94,11 @@ class InlineCli(Cli):
     """As :class:`Cli`, in this process: the same words, codes and files without a start that imports torch.
 
     For what a command answers. Signals, imports, descriptors and the bits of two processes need a process. Speeds of
-    inference are measured for as short as can be, since tests of what they are have their own.
+    inference are measured for as short as can be, since tests of what they are have their own, and the machine is taken
+    to be idle: each thread gets the share `free` of a core (None: what is measured).
     """
+
+    free: float | None = 1.0
 
     def __call__(self, *arguments: str | Path, cwd: Path | None = None, timeout: float = TIMEOUT, **env: str) -> Output:
         """Run ``zoo ARGUMENTS`` to its end; an exception that is no exit is not caught."""
@@ -106,7 +109,7 @@ class InlineCli(Cli):
             contextlib.redirect_stdout(out),
             contextlib.redirect_stderr(err),
             as_a_process(cwd or self.folder, self.environment | env),
-            quick_speeds(),
+            quick_measurements(self.free),
             pytest.raises(SystemExit) as ended,
         ):
             main(list(map(str, arguments)))
@@ -115,11 +118,13 @@ class InlineCli(Cli):
 
 
 @contextlib.contextmanager
-def quick_speeds() -> Iterator[None]:
-    """Inference at one small batch size, and the least number of latencies."""
+def quick_measurements(free: float | None) -> Iterator[None]:
+    """Inference at one small batch size, the least number of latencies, and no measured load."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("zoo.engine.speed.INFERENCE_BATCHES", {"cpu": (8,), "cuda": (8,)})
         patch.setattr("zoo.engine.speed.LATENCIES", 50)
+        if free is not None:
+            patch.setattr("zoo.utils.cpu.share_of_cores", lambda threads: free)
         yield
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from zoo.cli import options
-from zoo.cli.job import echo_notes
+from zoo.cli.job import echo_notes, warn_of_load
 from zoo.errors import sentence
 
 if TYPE_CHECKING:
@@ -63,6 +63,8 @@ def carry_out(job: Job, models: Sequence[Sequence[Model]] | None = None) -> list
                 for step in steps:
                     lines.say(_heading(job, *step))
                 return carry_out_on_cluster(job, job.cluster, steps, lines, reporter_of)
+            if not all(run.folder.result.is_file() for _, runs in steps for run in runs):
+                warn_of_load(lines.say)
             stored = []
             for inputs, runs in steps:
                 lines.say(_heading(job, inputs, runs))

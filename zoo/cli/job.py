@@ -116,6 +116,25 @@ def echo_notes(notes: Mapping[str, Sequence[str]], say: Callable[[str], None]) -
             say(f"{name}: {line}")
 
 
+def warn_of_load(say: Callable[[str], None]) -> None:
+    """A line where other work takes a part of the cores that torch's threads are to have."""
+    import torch
+
+    from zoo.utils.cpu import ENOUGH, share_of_cores
+
+    threads = torch.get_num_threads()
+    if (share := share_of_cores(threads)) >= ENOUGH:
+        return
+    part = f"1 thread gets {100 * share:.0f} % of a core"
+    fewer = ""
+    if threads > 1:
+        part = f"{threads} threads get {100 * share:.0f} % of a core each"
+        fewer = f", or set OMP_NUM_THREADS={max(1, int(threads * share))}"
+    say(
+        f"warning: {part}: other work or a limit takes the rest, and speeds will be too low; stop the other work{fewer}"
+    )
+
+
 def _models(training: Training) -> list[Model]:
     from zoo.registry.merge import load_registry
 

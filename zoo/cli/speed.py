@@ -7,7 +7,7 @@ import contextlib
 import click
 
 from zoo.cli import options
-from zoo.cli.job import prepare_alone
+from zoo.cli.job import prepare_alone, warn_of_load
 
 
 @click.command()
@@ -31,6 +31,7 @@ def speed(training: options.Training, seconds: float, style: str) -> None:
     from zoo.runner.measure import faster_layout, measure
 
     (inputs,), device = job.inputs, job.settings.device
+    warn_of_load(lambda line: click.echo(line, err=True))
     configure_arithmetic(job.settings.deterministic)
     click.echo(f"measuring a large matrix product in {inputs.recipe.precision}", err=True)
     peak = matrix_peak(device, inputs.recipe.precision)

@@ -1,14 +1,19 @@
-"""The processor: usable cores, instruction set, name."""
+"""The processor: usable cores, how much of them is free, instruction set, name."""
 
 from __future__ import annotations
 
 import contextlib
 import functools
+import hashlib
 import math
 import os
 import platform
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
+
+ENOUGH = 0.9  # of the time of a core: a thread that gets less shares the core with other work
 
 
 def usable_cores(root: Path = Path("/")) -> int:
@@ -44,6 +49,33 @@ def _quota(quota: Path, period: Path) -> Iterator[float]:
         limit = float(quota.read_text().split()[0])
         if limit > 0 and math.isfinite(limit):
             yield limit / float(period.read_text().split()[-1])
+
+
+def share_of_cores(threads: int) -> float:
+    """The share of a core that each of `threads` gets when all are busy: their CPU time over the time that passed.
+
+    Takes a fifth of a second where that is :data:`ENOUGH`, else a second. A load average would be that of a container's
+    host.
+    """
+    share = _busy(threads, 0.2)
+    return share if share >= ENOUGH else _busy(threads, 0.8)
+
+
+def _busy(threads: int, seconds: float) -> float:
+    block, shares = bytes(2**22), []
+
+    def work() -> None:
+        start, used = time.perf_counter(), time.thread_time()
+        while (passed := time.perf_counter() - start) < seconds:
+            hashlib.sha256(block)  # milliseconds without the interpreter's lock
+        shares.append((time.thread_time() - used) / passed)
+
+    workers = [threading.Thread(target=work) for _ in range(threads)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    return sum(shares) / threads
 
 
 @functools.cache
