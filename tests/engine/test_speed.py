@@ -94,6 +94,32 @@ def test_macs_of_groups_and_strides_by_hand() -> None:
     assert count_macs(model, (8, 6, 6), CPU) == 3 * 3 * (3 * 3 * 2 * 16)
 
 
+class Query(nn.Module):
+    """Attention of one learned token to the others: the parameter itself is the input of a module, as in cait, pit."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.token, self.project = nn.Parameter(torch.ones(1, 1, 8)), nn.Linear(8, 4, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.project(self.token) + self.project(x.flatten(2).transpose(1, 2))
+
+
+def test_macs_of_a_parameter_that_is_a_modules_input() -> None:
+    assert count_macs(Query(), (8, 4, 4), CPU) == (1 + 16) * 8 * 4
+
+
+@pytest.mark.parametrize(
+    ("name", "options"), [("cait_xxs24_224", {"patch_size": 4}), ("pit_ti_224", {"patch_size": 4, "stride": 2})]
+)
+def test_timm_cait_and_pit_have_macs(name: str, options: dict[str, int]) -> None:
+    """More than a multiplication for each weight: patches go through the same ones."""
+    import timm
+
+    model = timm.create_model(name, img_size=32, num_classes=10, **options)
+    assert count_macs(model, (3, 32, 32), CPU) > sum(parameter.numel() for parameter in model.parameters())
+
+
 def test_activations_by_hand() -> None:
     model = network()
     before = photograph(model)

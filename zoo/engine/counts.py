@@ -8,8 +8,19 @@ import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
+from torch.utils.module_tracker import ModuleTracker
 
 from zoo.engine.evaluate import autocast
+
+
+class _Untracked(ModuleTracker):
+    """Where an operation counts is not asked: torch's own tracker fails on a parameter that is a module's input."""
+
+    def __enter__(self) -> ModuleTracker:
+        return self
+
+    def __exit__(self, *args: object) -> None:
+        pass
 
 
 def count_macs(model: nn.Module, image_shape: tuple[int, int, int], device: torch.device) -> int:
@@ -18,10 +29,12 @@ def count_macs(model: nn.Module, image_shape: tuple[int, int, int], device: torc
     It does not know every fused kernel of attention, and which is taken depends on the device: here none is.
     """
     was_training, fused = model.training, torch.backends.mha.get_fastpath_enabled()
+    counter = FlopCounterMode(display=False)
+    counter.mod_tracker = _Untracked()
     model.eval()
     torch.backends.mha.set_fastpath_enabled(False)
     try:
-        with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
+        with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), counter:
             model(torch.zeros(1, *image_shape, device=device))
     finally:
         torch.backends.mha.set_fastpath_enabled(fused)
