@@ -187,14 +187,19 @@ def test_weights_for_the_hub(benched, tmp_path: Path) -> None:
     assert "mirror" not in text
 
 
-def test_the_card_tells_what_chose_and_how_it_was_evaluated(benched, copied: Path, tmp_path: Path) -> None:
-    """Of a run that says so: both change what is said of its figures, not its weights."""
+def test_the_card_tells_what_chose_how_it_was_evaluated_and_disturbed(benched, copied: Path, tmp_path: Path) -> None:
+    """Of a run that says so: all three change what is said of its figures, not its weights."""
     result = json.loads((copied / "result.json").read_text())
     result["recipe"]["content"] |= {"mirror_evaluation": True, "shifted_evaluation": 1}
     result["selection"]["split"] = "test"
     result["environment"]["processes"] = 3
     result["model"]["batch_dependent"] = 256
     result["git"] = {"commit": "abcdef0123456789", "dirty": True}
+    result["speed"] |= {
+        "train_images_per_second": 25.0, "window_rates": [8.0, 8.0, 25.0, 133.0, 133.0],
+        "inference_images_per_second": 400.0, "inference_quartiles": [390.0, 410.0],
+        "latency_p50": 0.002, "latency_quartiles": [0.001, 0.003],
+    }  # fmt: skip
     save_edited(copied / "result.json", result)
     benched.cli.ok("export", copied, "--to", "safetensors", "--out", tmp_path / "out")
     card = ModelCard.load(tmp_path / "out" / "README.md")
@@ -207,22 +212,10 @@ def test_the_card_tells_what_chose_and_how_it_was_evaluated(benched, copied: Pat
     assert f", {result['environment']['threads']} threads, 3 processes; torch" in card.text
     assert "That is not in this export, which answers to the image alone" in card.text
     assert re.search(rf"test accuracy \({views}\) +\| \d+\.\d\d % †§ of", card.text)
-    assert card.data.license == "unknown"
-
-
-def test_the_card_marks_a_disturbed_speed(benched, copied: Path, tmp_path: Path) -> None:
-    result = json.loads((copied / "result.json").read_text())
-    result["speed"] |= {
-        "train_images_per_second": 25.0, "window_rates": [8.0, 8.0, 25.0, 133.0, 133.0],
-        "inference_images_per_second": 400.0, "inference_quartiles": [390.0, 410.0],
-        "latency_p50": 0.002, "latency_quartiles": [0.001, 0.003],
-    }  # fmt: skip
-    save_edited(copied / "result.json", result)
-    benched.cli.ok("export", copied, "--to", "safetensors", "--out", tmp_path / "out")
-    text = (tmp_path / "out" / "README.md").read_text()
     for cell in ("| 25 (8-133)‡ images/s ", "| 400 (390-410) images/s in batches of ", "| 2.00 (1.00-3.00)‡ ms "):
-        assert cell in text, cell
-    assert text.count(DISTURBED_NOTE) == 1
+        assert cell in card.text, cell
+    assert card.text.count(DISTURBED_NOTE) == 1
+    assert card.data.license == "unknown"
 
 
 def test_names_that_are_no_words_are_shown_as_they_are(benched, copied: Path, tmp_path: Path) -> None:

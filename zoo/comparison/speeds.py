@@ -39,15 +39,19 @@ def speeds_of(timed: Sequence[Stored], seconds_to: float | None) -> Speeds:
     medians: dict[str, float | None] = {}
     quartiles: dict[str, Range] = {}
     left_out: dict[str, int] = {}
+    parts = [(run.result.speed, run.result.speed.quartiles, run.result.speed.disturbed) for run in timed]
     for name in SPEEDS:
-        having = [run.result.speed for run in timed if getattr(run.result.speed, name) is not None]
-        used = [speed for speed in having if name not in speed.disturbed] or having
-        medians[name] = statistics.median(getattr(speed, name) for speed in used) if used else None
+        having = [
+            (median, spans.get(name), name in marked)
+            for speed, spans, marked in parts
+            if (median := getattr(speed, name)) is not None
+        ]
+        used = [(median, span) for median, span, marked in having if not marked] or [part[:2] for part in having]
+        medians[name] = statistics.median(median for median, _ in used) if used else None
         if len(used) < len(having):
             left_out[name] = len(having) - len(used)
         # Its three quartiles stand for a run, however many windows it had.
-        spans = [(getattr(speed, name), speed.quartiles[name]) for speed in used if name in speed.quartiles]
-        if points := [end for median, (low, high) in spans for end in (low, median, high)]:
+        if points := [end for median, span in used if span for end in (span[0], median, span[1])]:
             low, _, high = statistics.quantiles(points, n=4)  # of one run: its own
             quartiles[name] = low, high
     medians["seconds_to"] = None if seconds_to is None else _seconds_to(timed, seconds_to)
