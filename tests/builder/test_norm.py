@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import textwrap
 from pathlib import Path
 
 import pytest
 import torch
 from strangers import stranger
+from torch import nn
 
 from zoo.builder.construct import build
+from zoo.builder.norm import Norm
 from zoo.errors import RegistryError
+from zoo.models.swap import swap
+from zoo.registry.merge import load_registry
+from zoo.registry.model import Model
+from zoo.testing import check_norm
 
 # Architectures that make their convolutions or activations themselves, or no norm at all.
 IGNORES = """
@@ -55,3 +62,126 @@ def test_architectures_that_ignore_norm_conv2d_or_norm_act(tmp_path: Path, code:
 )
 def test_a_norm_goes_into_an_architecture_that_does_what_it_needs(tmp_path: Path, code: str, norm: str) -> None:
     assert build(stranger(tmp_path, code, norm))(torch.rand(2, 3, 8, 8)).shape == (2, 10)
+
+
+# Norms that need the size of what they read (case 18), as strangers write them.
+LAYER_CHW = """
+class mine(nn.Module):
+    def __init__(self, num_channels, spatial_size):
+        super().__init__()
+        self.norm = nn.LayerNorm([num_channels, *spatial_size])
+
+    def forward(self, x):
+        return self.norm(x)
+"""
+ZERO_LAST = """
+class net(Net):
+    def __init__(self, norm, num_classes, in_channels):
+        super().__init__(norm, num_classes, in_channels)
+        nn.init.zeros_(self.norm2.norm.weight)
+"""
+
+
+def seeded(model: Model, size: tuple[int, int] = (32, 32)) -> nn.Module:
+    torch.manual_seed(0)
+    return build(model, 4, image_size=size)
+
+
+def test_a_norm_that_names_spatial_size_is_given_it(tmp_path: Path) -> None:
+    model = seeded(stranger(tmp_path, LAYER_CHW + ZERO_LAST, "mine"), (12, 8))
+    shapes = {name: tuple(part.shape) for name, part in model.named_parameters() if "norm" in name and "weight" in name}
+    assert shapes == {"norm1.norm.weight": (8, 12, 8), "norm2.norm.weight": (8, 6, 4)}
+    assert not model.norm2.norm.weight.any()  # the architecture's own initial value
+    assert model(torch.rand(2, 3, 12, 8)).shape == (2, 4)
+    with_bn = seeded(stranger(tmp_path / "bn", "", "bn"))
+    assert torch.equal(model.conv2.weight, with_bn.conv2.weight)  # the pass of an image draws nothing
+    assert torch.equal(model.fc.weight, with_bn.fc.weight)
+
+
+def test_a_norm_that_names_spatial_size_is_swapped_in() -> None:
+    norm = Norm("chw", lambda num_channels, spatial_size: nn.LayerNorm([num_channels, *spatial_size]))
+    model = nn.Sequential(nn.Conv2d(3, 4, 3, 2, 1), nn.BatchNorm2d(4), nn.Flatten(2), nn.BatchNorm1d(4))
+    assert swap("it", model, norm, (3, 12, 8)).startswith("chw instead of 1 BatchNorm1d, 1 BatchNorm2d")
+    assert model[1].normalized_shape == (4, 6, 4)
+    assert model[3].norm.normalized_shape == (4, 24, 1)
+    assert model(torch.rand(2, 3, 12, 8)).shape == (2, 4, 24)
+
+
+def test_an_architecture_and_a_model_that_name_spatial_size_are_given_it(tmp_path: Path) -> None:
+    code = """
+    class net(Net):
+        def __init__(self, norm, num_classes, in_channels, size):
+            super().__init__(norm, num_classes, in_channels)
+            self.fc = nn.Linear(8 * size[0] * size[1] // 4, num_classes)
+
+        def forward(self, x):
+            return self.fc(self.maps(x).flatten(1))
+    """
+    model = seeded(stranger(tmp_path, code, registry="arguments: {spatial_size: size}"), (12, 8))
+    assert model(torch.rand(2, 3, 12, 8)).shape == (2, 4)
+
+
+@pytest.mark.parametrize(
+    ("code", "problem"),
+    [
+        (
+            """
+            class net(Net):
+                def __init__(self, norm, num_classes, in_channels):
+                    super().__init__(norm, num_classes, in_channels)
+                    self.spare = norm(8)
+            """,
+            "no image reaches the norm that is made as number 3",
+        ),
+        (
+            """
+            class net(Net):
+                def maps(self, x):
+                    return super().maps(x) + self.norm1(x.mean(1, keepdim=True).expand(-1, 8, -1, -1)[:, :, :1, :1])
+            """,
+            r"needs one spatial_size, but norm number 1 reads maps of \(32, 32\) and of \(1, 1\)",
+        ),
+    ],
+)
+def test_a_size_that_no_image_shows_is_told_in_one_line(tmp_path: Path, code: str, problem: str) -> None:
+    with pytest.raises(RegistryError, match=problem) as caught:
+        seeded(stranger(tmp_path, LAYER_CHW + textwrap.dedent(code), "mine"))
+    assert "\n" not in str(caught.value)
+
+
+def test_lazy_modules_are_materialised_before_the_optimizer(tmp_path: Path) -> None:
+    code = """
+    class net(Net):
+        def __init__(self, norm, num_classes, in_channels):
+            super().__init__(norm, num_classes, in_channels)
+            self.conv2, self.fc, self.drop = nn.LazyConv2d(8, 3), nn.LazyLinear(num_classes), nn.Dropout(0.5)
+
+        def forward(self, x):
+            return self.fc(self.drop(self.maps(x)).flatten(1))
+
+    def mine(num_channels):
+        return nn.LazyBatchNorm2d()
+    """
+    model = seeded(stranger(tmp_path, code, "mine"), (12, 8))
+    assert model.fc.weight.shape == (4, 8 * 10 * 6)
+    assert type(model.norm2) is nn.BatchNorm2d
+    assert model.norm2.num_features == 8
+    assert model.training
+    assert not model.norm2.running_mean.any()  # zeros trained nothing
+    first, second = (seeded(stranger(tmp_path / name, code, "mine"), (12, 8)).state_dict() for name in "ab")
+    assert all(torch.equal(tensor, second[name]) for name, tensor in first.items())
+
+
+def test_a_lazy_norm_of_torch_takes_its_channels_from_the_image(tmp_path: Path) -> None:
+    (tmp_path / "registry.yaml").write_text('norms: {lazy: "torch.nn:LazyBatchNorm2d"}\n')
+    model = seeded(load_registry(folder=tmp_path).resolve("resnet20_lazy"))
+    norms = [part for part in model.modules() if isinstance(part, nn.BatchNorm2d)]
+    assert [norm.num_features for norm in norms[:8]] == [16] * 7 + [32]
+    assert {norm.eps for norm in norms} == {1e-5}
+    own = nn.Sequential(nn.Conv2d(3, 4, 1), nn.GroupNorm(1, 4))
+    assert swap("it", own, Norm("lazy", nn.LazyBatchNorm2d), (3, 8, 8)) == "lazy instead of 1 GroupNorm"
+    assert own[1].num_features == 4
+
+
+def test_check_norm_gives_a_norm_what_it_names() -> None:
+    check_norm(lambda num_channels, spatial_size: nn.LayerNorm([num_channels, *spatial_size]), batch_independent=True)

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from zoo.builder import notes
-from zoo.builder.arguments import Builder, arguments_for, check_signature, of_other_classes
+from zoo.builder.arguments import Builder, arguments_for, check_signature, named_parameters, of_other_classes
 from zoo.builder.norm import Norm, call_builder
+from zoo.builder.shown import Sizes, materialise, show
 from zoo.errors import RegistryError
 from zoo.registry.entries import NormEntry, Origin
 from zoo.registry.importing import modules_of
 from zoo.registry.locate import load_builder
 from zoo.registry.model import BUILT_IN, Model
 from zoo.registry.reach import remember
+from zoo.utils.seeding import same_random_numbers
 
 if TYPE_CHECKING:
     from torch import nn
@@ -28,7 +31,8 @@ def build(
 ) -> nn.Module:
     """The module for (N, `in_channels`, H, W) images, answering (N, `num_classes`) logits.
 
-    `image_size` is (H, W); it matters only to what has to be shown an image before it can be built (swapped norms).
+    `image_size` is (H, W); it matters only to what names it and to what has to be shown an image before it can be
+    built: swapped norms, lazy modules, norms that name `spatial_size`.
     Raises :class:`RegistryError`, in one line, when a builder's module or function does not exist, its module fails
     on import, it does not accept the arguments that its entry gives, or it changes torch's global state.
     """
@@ -38,7 +42,8 @@ def build(
         if number < 1:
             raise RegistryError(f"model {model.name!r}: {what} is {number}; it is at least 1")
     with untouched(where_of(model), "building"):
-        module = _build(model, num_classes, in_channels)
+        module = _build(model, num_classes, in_channels, image_size)
+        materialise(where_of(model), module, (in_channels, *image_size))
         if model.swapped and model.norm:
             swap = load_builder(SWAP, "the swap", Origin("built in", BUILT_IN, 0))
             plain, norm = model.name.rpartition("@")[0], load_norm(model.norm)
@@ -52,14 +57,25 @@ def build(
     return module
 
 
-def _build(model: Model, num_classes: int, in_channels: int) -> nn.Module:
-    sizes = {"num_classes": num_classes, "in_channels": in_channels}
+def _build(model: Model, num_classes: int, in_channels: int, image_size: tuple[int, int]) -> nn.Module:
+    sizes: dict[str, object] = {"num_classes": num_classes, "in_channels": in_channels}
     builder, where, kwargs, names = _builder(model)
+    if "spatial_size" in names or "spatial_size" in named_parameters(builder):
+        sizes["spatial_size"] = image_size
     norm = load_norm(model.norm) if model.norm and not model.swapped else None
-    certain, optional = arguments_for(builder, where, kwargs, names, sizes, **({"norm": norm} if norm else {}))
-    check_signature(builder, where, **certain)
-    with modules_of((model.architecture or model.entry or model).origin.folder):
-        module = call_builder(builder, where, optional=optional, **certain)
+
+    def make(norm: Norm | None) -> nn.Module:
+        certain, optional = arguments_for(builder, where, kwargs, names, sizes, **({"norm": norm} if norm else {}))
+        check_signature(builder, where, **certain)
+        with modules_of((model.architecture or model.entry or model).origin.folder):
+            return call_builder(builder, where, optional=optional, **certain)
+
+    if norm and norm.names("spatial_size"):
+        norm = replace(norm, sizes=(read := Sizes(norm.where, image_size)))
+        with same_random_numbers():
+            show(where, make(norm), (in_channels, *image_size))
+        read.made = 0
+    module = make(norm)
     if norm:
         norm.check_used(where)
     return module
@@ -97,6 +113,6 @@ def load_norm(entry: NormEntry) -> Norm:
     norm = Norm(
         entry.name, builder, kwargs, entry.activation == "included", conv, where, entry.arguments, entry.origin.folder
     )
-    args, named = norm.call_with(64, apply_act=True, branch_end=False)
+    args, named = norm.call_with(64, apply_act=True, branch_end=False, spatial_size=(1, 1))
     check_signature(builder, where, *args, **named)
     return norm

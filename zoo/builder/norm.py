@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from zoo.builder.arguments import Builder, named_parameters
+from zoo.builder.shown import Sizes
 from zoo.errors import RegistryError
 from zoo.registry.importing import modules_of
 
@@ -39,27 +40,59 @@ class Norm:
     arguments: dict[str, str] = field(default_factory=dict)  # the builder's names of what it is given, where others
     folder: Path | None = None  # whose modules the builder and the convolution see
     uses: Counter[str] = field(default_factory=Counter, compare=False)  # what was called, and how often
+    sizes: Sizes | None = None  # for builders that name `spatial_size`
 
-    def __call__(self, num_channels: int, *, apply_act: bool = True, branch_end: bool = False) -> nn.Module:
+    def __call__(
+        self,
+        num_channels: int,
+        *,
+        apply_act: bool = True,
+        branch_end: bool = False,
+        spatial_size: tuple[int, int] | None = None,
+    ) -> nn.Module:
         """A layer for (N, `num_channels`, H, W).
 
         `apply_act`: whether an activation belongs here; passed on only to a norm that includes the activation.
         `branch_end`: True on the last norm of a residual branch; passed on only to a builder that names it
         (SkipInit starts such a branch at zero).
+        `spatial_size`: (H, W) of what the layer reads; passed on only to a builder that names it. An architecture may
+        leave it out: it is then read off an image.
         """
         self.uses.update({"norm": 1, "followed by an activation": int(apply_act)})
-        args, kwargs = self.call_with(num_channels, apply_act, branch_end)
-        with modules_of(self.folder):
-            return call_builder(self.builder, self.where, *args, **kwargs)
 
-    def call_with(self, num_channels: int, apply_act: bool, branch_end: bool) -> tuple[list[int], dict[str, Any]]:
+        def make(size: tuple[int, int]) -> nn.Module:
+            args, kwargs = self.call_with(num_channels, apply_act, branch_end, size)
+            with modules_of(self.folder):
+                return call_builder(self.builder, self.where, *args, **kwargs)
+
+        if spatial_size is None and self.names("spatial_size"):
+            if self.sizes is None:
+                raise RegistryError(f"{self.where}: names 'spatial_size', which is not given; give spatial_size=(H, W)")
+            return self.sizes.layer(make)
+        return make(spatial_size or (1, 1))
+
+    def call_with(
+        self, num_channels: int, apply_act: bool, branch_end: bool, spatial_size: tuple[int, int]
+    ) -> tuple[list[int], dict[str, Any]]:
         """The arguments of the builder for such a layer, by position and by name."""
-        parameters = named_parameters(self.builder)
-        optional: dict[str, int] = {"num_channels": num_channels, "apply_act": apply_act, "branch_end": branch_end}
-        passed = {name for name in ("num_channels", "branch_end") if name in self.arguments or name in parameters}
+        optional: dict[str, object] = {"num_channels": num_channels, "apply_act": apply_act, "branch_end": branch_end}
+        optional["spatial_size"] = spatial_size
+        passed = {name for name in optional if self.names(name)} - {"apply_act"}
         passed |= {"apply_act"} if self.activation_included else set()
-        named = {self.arguments.get(name, name): number for name, number in optional.items() if name in passed}
-        return [] if "num_channels" in passed else [num_channels], {**self.kwargs, **named}
+        named = {self.arguments.get(name, name): argument for name, argument in optional.items() if name in passed}
+        no_channels = "num_channels" in passed or self._is_lazy
+        return [] if no_channels else [num_channels], {**self.kwargs, **named}
+
+    def names(self, argument: str) -> bool:
+        """Whether the builder has a parameter for `argument`, under that name or another."""
+        return argument in self.arguments or argument in named_parameters(self.builder)
+
+    @property
+    def _is_lazy(self) -> bool:
+        """Whether the builder is a class of torch that counts the channels itself, by the first image."""
+        from torch.nn.modules.lazy import LazyModuleMixin
+
+        return isinstance(self.builder, type) and issubclass(self.builder, LazyModuleMixin)
 
     def branch_scale(self, num_channels: int) -> nn.Module:
         """The layer after the last convolution of a pre-activation branch: Identity for all but norms like SkipInit.
@@ -69,8 +102,7 @@ class Norm:
         """
         from torch import nn
 
-        names_end = "branch_end" in self.arguments or "branch_end" in named_parameters(self.builder)
-        return self(num_channels, apply_act=False, branch_end=True) if names_end else nn.Identity()
+        return self(num_channels, apply_act=False, branch_end=True) if self.names("branch_end") else nn.Identity()
 
     def act(self, layer: Callable[..., nn.Module] | None = None) -> nn.Module:
         """The activation after a norm: `layer()` (ReLU unless given), or Identity where the norm includes its own."""

@@ -12,6 +12,7 @@ from torch import nn
 
 from zoo.errors import RegistryError
 from zoo.models.observe import Observed, observe
+from zoo.utils.seeding import same_random_numbers
 
 IMAGES = 2  # so that a layer that reads parts of images as if they were images differs from one that reads images
 Shape = tuple[int, int, int, int]
@@ -66,7 +67,7 @@ def _run(
 def _put_back(module: nn.Module) -> Iterator[None]:
     """What the block does to the values of `module` and to torch's generator, undone."""
     tensors = [(tensor, tensor.clone()) for tensor in (*module.parameters(), *module.buffers())]
-    with torch.random.fork_rng(devices=[]), torch.no_grad():
+    with same_random_numbers(), torch.no_grad():
         try:
             yield
         finally:
@@ -82,7 +83,8 @@ def check_without(where: str, module: nn.Module, layers: list[Observed], shape: 
     for tensors, _ in taken:
         tensors.clear()
     try:
-        _run(where, module, shape, False)
+        with _put_back(module):  # a new norm may set itself by the first image that it is shown
+            _run(where, module, shape, False)
     except RegistryError as problem:
         if not isinstance(problem.__cause__, AttributeError):
             raise

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
+from zoo.builder.shown import materialise
 from zoo.errors import RegistryError
 from zoo.models.norm_layers import IMAGES, channels, check_whole, check_without, norms_of, unknown_norms
 from zoo.models.observe import Observed
@@ -127,10 +128,17 @@ def _reads(where: str, norm: Norm, old: Observed, count: int) -> str:
     return reads
 
 
+def _size(reads: str, shape: tuple[int, ...]) -> tuple[int, int]:
+    """(H, W) of what the norm in a :class:`Swapped` gets."""
+    channels_at = next(axis for (_, axis), layout in _LAYOUTS.items() if layout == reads)
+    height, width = ([side for axis, side in enumerate(shape[1:], 1) if axis != channels_at] + [1, 1])[:2]
+    return height, width
+
+
 def _of_pixels(norm: Norm, count: int) -> bool:
     """Whether what `norm` makes of a pixel follows from that pixel alone, in training too."""
     with torch.random.fork_rng(devices=[]), torch.no_grad():
-        layer, images = norm(count), torch.randn(2, count, 3, 3)
+        layer, images = norm(count, spatial_size=(3, 3)), torch.randn(2, count, 3, 3)
         if any(tensor.is_meta for tensor in (*layer.parameters(), images)):
             return False
         others = torch.randn(2, count, 3, 3)
@@ -156,7 +164,11 @@ def _replacement(where: str, norm: Norm, old: Observed) -> tuple[nn.Module, bool
             f"{where}: cannot be swapped: {old.path!r} ({type(layer).__name__}) normalises and activates in one, so no "
             f"activation would be left; use {where.partition('@')[0]} with its own norms"
         )
-    new, kept = norm(count), True
+    sizes = {_size(reads, shape) for shape in old.inputs}
+    if len(sizes) > 1 and norm.names("spatial_size"):
+        raise RegistryError(f"{where}: cannot be swapped: {old.path!r} reads maps of {len(sizes)} sizes, not of one")
+    new, kept = norm(count, spatial_size=(size := min(sizes))), True
+    materialise(where, new, (count, *size))
     for name in ("weight", "bias"):
         before, after = getattr(layer, name, None), new._parameters.get(name)
         if isinstance(before, Tensor) and after is not None and before.shape == after.shape:

@@ -80,9 +80,9 @@ AnyEntry = TypeVar("AnyEntry", bound=Entry)
 SECTIONS = ("norms", "architectures", "models")
 # What zoo gives to a builder of each kind, by the name that a builder has for it unless its entry gives another.
 ARGUMENTS: dict[str, tuple[str, ...]] = {
-    "norm": ("num_channels", "apply_act", "branch_end"),
-    "architecture": ("norm", "num_classes", "in_channels"),
-    "model": ("num_classes", "in_channels"),
+    "norm": ("num_channels", "apply_act", "branch_end", "spatial_size"),
+    "architecture": ("norm", "num_classes", "in_channels", "spatial_size"),
+    "model": ("num_classes", "in_channels", "spatial_size"),
 }
 TUPLE = "tuple"  # a mapping with this key alone is a tuple in `kwargs`, which YAML has not
 

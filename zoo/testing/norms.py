@@ -13,10 +13,12 @@ from torch import Tensor, nn
 from zoo.builder import fairness
 from zoo.builder.construct import load_norm
 from zoo.builder.norm import Norm
+from zoo.builder.shown import materialise
 from zoo.errors import unknown
 from zoo.registry.merge import Registry, load_registry
 from zoo.testing import suite
 
+SIZE = (5, 4)
 TOLERANCE = {torch.float32: 1e-4, torch.float64: 1e-9}
 
 
@@ -106,11 +108,17 @@ class _Checks:
         return checks
 
     def x(self, seed: int = 0) -> Tensor:
-        return images(6, self.width, 5, 4, seed=seed, dtype=self.dtype)
+        return images(6, self.width, *SIZE, seed=seed, dtype=self.dtype)
+
+    def layer(self, channels: int, apply_act: bool, size: tuple[int, int], branch_end: bool = False) -> nn.Module:
+        """A new one for images of that size."""
+        layer = self.norm(channels, apply_act=apply_act, branch_end=branch_end, spatial_size=size)
+        materialise("it", layer, (channels, *size))
+        return layer
 
     def make(self, apply_act: bool) -> nn.Module:
         """In the middle of its life: no parameter or buffer where it started, three training steps seen."""
-        layer = self.norm(self.width, apply_act=apply_act).to(self.dtype).train()
+        layer = self.layer(self.width, apply_act, SIZE).to(self.dtype).train()
         g = torch.Generator().manual_seed(1)
         with torch.no_grad():
             for parameter in layer.parameters():
@@ -123,7 +131,7 @@ class _Checks:
         for channels in self.channels:
             for count, height, width in ((6, 5, 4), (1, 8, 8), (4, 2, 2)):
                 for apply_act in (True, False):
-                    layer = self.norm(channels, apply_act=apply_act, branch_end=not apply_act)
+                    layer = self.layer(channels, apply_act, (height, width), branch_end=not apply_act)
                     for training in (True, False):
                         x = images(count, channels, height, width)
                         y = suite.forward(layer.train(training), x)
@@ -144,7 +152,7 @@ class _Checks:
 
     def bfloat16(self, apply_act: bool) -> None:
         layer = self.make(apply_act).float()
-        ordinary = images(6, self.width, 5, 4).bfloat16()
+        ordinary = images(6, self.width, *SIZE).bfloat16()
         for x, what in (
             (ordinary, "images"),
             (100 * ordinary, "images 100 times as bright"),
@@ -168,7 +176,7 @@ class _Checks:
         )
 
     def stored(self, apply_act: bool) -> None:
-        fresh = self.norm(self.width, apply_act=apply_act).to(self.dtype)
+        fresh = self.layer(self.width, apply_act, SIZE).to(self.dtype)
         suite.check_stored(self.make(apply_act), fresh, self.x())
 
     def copied(self, apply_act: bool) -> None:
@@ -180,8 +188,8 @@ class _Checks:
 
     def fair(self, apply_act: bool) -> None:
         with fairness.untouched("it", "building"):
-            layer = self.norm(self.width, apply_act=apply_act)
-        fairness.check_step("it", layer, images(6, self.width, 5, 4))
+            layer = self.layer(self.width, apply_act, SIZE)
+        fairness.check_step("it", layer, images(6, self.width, *SIZE))
 
     def independence(self, apply_act: bool) -> None:
         layer = self.make(apply_act).train()
