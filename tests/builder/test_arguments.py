@@ -250,3 +250,10 @@ def test_norms_by_yaml(write: Write, entry: str, code: str) -> None:
 def test_norms_by_yaml_that_cannot_be_built(write: Write, entry: str, code: str, line: str) -> None:
     path = write(f"norms: {{mine: {entry}}}\n", code)
     assert line in line_of(lambda: norm_of(path))
+
+
+def test_a_norm_beside_a_builder_is_refused(write: Write) -> None:
+    """It was ignored, and the table said LayerNorm over a network with BatchNorm."""
+    path = write('models: {mine: {builder: "my_code:Flat", norm: ln}}\n', FLAT.format("num_classes", "num_classes"))
+    line = line_of(lambda: load_registry(path, folder=path.parent))
+    assert line == f"{path}:1: model 'mine': 'norm' is not read beside 'builder'; take it out (bench mine@ln)"

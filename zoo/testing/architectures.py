@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from zoo.builder import fairness
+from zoo.builder.arguments import arguments_for
 from zoo.builder.norm import Norm
 from zoo.errors import unknown
 from zoo.registry.locate import load_builder
@@ -45,7 +46,7 @@ def check_architecture(
     Raises :class:`ConformanceError` with a line for each check that failed, and :class:`zoo.errors.ZooError` for a name
     that is not registered or a builder that cannot be imported.
     """
-    registry = load_registry()
+    registry, names = load_registry(), dict[str, str]()
     claims = [registered_norm(registry, name) for name in norms]
     if isinstance(architecture, str):
         if kwargs:
@@ -55,10 +56,11 @@ def check_architecture(
         entry = registry.architectures[architecture]
         where = f"architecture {architecture!r} ({entry.origin}): {entry.builder}"
         builder, kwargs = load_builder(entry.builder, f"architecture {architecture!r}", entry.origin), entry.kwargs
+        names = entry.arguments
     else:
         builder = architecture
         where = f"architecture {getattr(builder, '__name__', type(builder).__name__)!r}"
-    checks = _Checks(builder, dict(kwargs or {}), claims, image_size)
+    checks = _Checks(builder, dict(kwargs or {}), names, claims, image_size)
     suite.run(where, checks.all(compiled))
 
 
@@ -89,6 +91,7 @@ class _Checks:
 
     builder: Callable[..., nn.Module]
     kwargs: dict[str, object]
+    names: dict[str, str]  # the builder's own, of what it is given
     norms: list[tuple[Norm, bool]]
     image_size: int
 
@@ -116,7 +119,9 @@ class _Checks:
 
     def make(self, norm: Norm, num_classes: int = 10, in_channels: int = 3) -> nn.Module:
         torch.default_generator.manual_seed(0)
-        model = self.builder(norm=norm, num_classes=num_classes, in_channels=in_channels, **self.kwargs)
+        sizes = {"num_classes": num_classes, "in_channels": in_channels}
+        certain, optional = arguments_for(self.builder, "the builder", self.kwargs, self.names, sizes, norm=norm)
+        model = self.builder(**certain, **optional)
         if not isinstance(model, nn.Module):
             raise AssertionError(f"the builder gives {type(model).__name__}, expected a torch.nn.Module")
         return model
