@@ -19,6 +19,7 @@ from zoo.builder.trial import try_on
 from zoo.errors import RegistryError
 from zoo.registry.fingerprint import definition
 from zoo.registry.merge import load_registry
+from zoo.testing import check_architecture
 
 SIZES = {"num_classes": 7, "in_channels": 3}
 
@@ -182,6 +183,17 @@ def test_an_architecture_with_another_name_for_the_norm(write: Write) -> None:
     model = load_registry(path, folder=path.parent).resolve("flat_gn")
     assert isinstance(build(model, 5)[0], nn.GroupNorm)
     assert definition(model)["architecture"]["arguments"] == {"norm": "norm_layer"}
+
+
+def test_zoo_testing_passes_arguments_by_their_names(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+    code = (
+        "def flat(norm_layer, n, c):\n"
+        "    layers = [norm_layer.conv2d(c, 8, 3), norm_layer(8), norm_layer.act()]\n"
+        "    return nn.Sequential(*layers, nn.Flatten(), nn.Linear(288, n))\n"
+    )
+    entry = '{builder: "my_code:flat", arguments: {norm: norm_layer, num_classes: n, in_channels: c}}'
+    monkeypatch.chdir(write(f"architectures: {{flat: {entry}}}\n", code).parent)
+    check_architecture("flat", norms=["gn"], image_size=8)
 
 
 def test_definition_has_arguments_and_tuples_as_json_and_only_where_there_are_any(write: Write) -> None:

@@ -546,6 +546,11 @@ def test_model_entries_with_kwargs_and_with_their_own_builder(write: Write) -> N
             "my_norm:mine",
             "norm 'mine' ({0}:1): importing 'my_norm' failed: ZeroDivisionError: division by zero",
         ),
+        (
+            "import sys\n\nsys.exit('no')\n",
+            "my_norm:mine",
+            "norm 'mine' ({0}:1): importing 'my_norm' failed: SystemExit: no",
+        ),
         ("mine = 3\n", "my_norm:mine", "norm 'mine' ({0}:1): my_norm:mine is not a function or class but int"),
         (
             "def mine():\n    pass\n",

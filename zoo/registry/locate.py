@@ -29,7 +29,7 @@ def load_builder(builder: str, what: str, origin: Origin) -> Callable[..., Any]:
         near = did_you_mean(module_name, [file.stem for file in folder.glob("*.py")] if folder else [])
         where = f"in {folder} or installed" if folder else "installed"
         raise RegistryError(f"{what} ({origin}): no module {module_name!r} {where}{near}") from problem
-    except Exception as problem:
+    except (Exception, SystemExit) as problem:  # a script that parses its command line when it is imported
         line = " ".join(f"{type(problem).__name__}: {problem}".split())
         raise RegistryError(f"{what} ({origin}): importing {module_name!r} failed: {line}") from problem
     if folder:

@@ -90,7 +90,8 @@ def reached(roots: Iterable[object]) -> Modules:
 
 def _module_of(thing: Any) -> tuple[str, str]:
     """Its name and its file, each empty where there is none. A module of that name may be another folder's."""
-    space: dict[str, Any] = vars(thing) if isinstance(thing, ModuleType) else getattr(thing, "__globals__", {})
+    space: Any = vars(thing) if isinstance(thing, ModuleType) else getattr(thing, "__globals__", {})
+    space = space if isinstance(space, dict) else {}  # the type of a function has a descriptor of that name
     name = str(space.get("__name__") or getattr(thing, "__module__", None) or "")
     if isinstance(thing, type):
         own = (value for value in vars(thing).values() if isinstance(value, FunctionType))
