@@ -16,6 +16,7 @@ from zoo.comparison.verdict import MARGIN
 from zoo.errors import ResultError, unknown
 from zoo.recipes.diff import flatten
 from zoo.recipes.recipe import slug_of
+from zoo.registry.fingerprint import core
 from zoo.results.folder import Stored
 from zoo.results.schema import Result
 from zoo.utils.gcpause import paused_gc
@@ -191,18 +192,31 @@ class _Run(Stored):
 def _once(runs: Iterable[Stored], once_each: bool) -> list[_Run]:
     """A copy of a run would look like a second seed that agrees."""
     kept: dict[tuple[str, ...], _Run] = {}
+    runs = list(runs)
+    fuller: dict[tuple[str, ...], set[str]] = defaultdict(set)
+    for result in (run.result for run in runs):
+        if (shorter := core(result.model.definition)) != result.model.definition:
+            fuller[_who(result, shorter)].add(_who(result, result.model.definition)[-1])
     for run in runs:
         result = run.result
-        candidate = _Run(result, run.folder, json.dumps(result.model.definition, sort_keys=True), _machine(result))
-        who = (result.dataset.fingerprint, result.recipe.fingerprint, result.model.name, candidate.definition)
+        *who, definition = _who(result, result.model.definition)
+        # An older definition says less, and is the same model's where only one that says more agrees with it.
+        if len(agreeing := fuller.get((*who, definition), set[str]())) == 1:
+            (definition,) = agreeing
+        candidate = _Run(result, run.folder, definition, _machine(result))
         where = "any machine" if once_each else candidate.machine
-        first = kept.setdefault((*who, where, str(result.seed)), candidate).result
+        first = kept.setdefault((*who, definition, where, str(result.seed)), candidate).result
         if first is not result and first != result:
             raise ResultError(
                 f"two different runs of {result.model.name} seed {result.seed} under recipe {result.recipe.name} "
                 f"(started {first.started} and {result.started}); compare their folders one at a time"
             )
     return list(kept.values())
+
+
+def _who(result: Result, definition: dict[str, Any]) -> tuple[str, ...]:
+    content = json.dumps(definition, sort_keys=True)
+    return result.dataset.fingerprint, result.recipe.fingerprint, result.model.name, content
 
 
 def _group_name(result: Result) -> tuple[str, ...]:

@@ -153,21 +153,24 @@ def _describe(files: Mapping[Path, str], code: dict[str, str], packages: dict[st
         digest = hashlib.sha256(source(module, file)).hexdigest()[:_DIGITS]
         # Two folders may have files of one name.
         code[name] = digest if code.get(name, digest) == digest else "+".join(sorted({code[name], digest}))
-        if (site := installed_in(file)) and (version := _version(site, file)):
-            packages |= [version]
+        site = installed_in(file)
+        if site and (brought := _version(site, file.relative_to(site).as_posix(), site.stat().st_mtime)):
+            packages |= [brought]
 
 
-@lru_cache
-def _version(site: Path, file: Path) -> tuple[str, str] | None:
-    """Name and version of the package that brought `file` to the folder `site`."""
+@lru_cache(maxsize=1024)
+def _version(site: Path, inner: str, changed: float) -> tuple[str, str] | None:
+    """Name and version of the package that brought the file `inner` to the folder `site`, as last `changed`."""
     from importlib import metadata
 
-    inner = file.relative_to(site)
-    top = inner.parts[0].partition(".")[0]
-    installed = sorted(metadata.distributions(path=[str(site)]), key=lambda d: _plain(d.name) != _plain(top))
-    for distribution in installed:  # the likeliest first: a list of files can be long
+    top = _plain(inner.partition("/")[0].partition(".")[0])
+    # The likeliest first: a list of files can be long.
+    for folder in sorted(
+        site.glob("*-info"), key=lambda folder: (_plain(folder.name.partition("-")[0]) != top, folder)
+    ):
+        distribution = metadata.Distribution.at(folder)
         listed = distribution.read_text("RECORD")
-        if f"\n{inner.as_posix()}," in f"\n{listed}" or (listed is None and _plain(distribution.name) == _plain(top)):
+        if f"\n{inner}," in f"\n{listed}" or (listed is None and _plain(distribution.name) == top):
             return distribution.name, distribution.version
     return None
 
