@@ -216,3 +216,19 @@ def test_it_is_that_of_the_run_whatever_was_built_before(define: Define, tmp_pat
     model = load_registry(folder=tmp_path).resolve("mine")
     build(model)(torch.zeros(2, 3, 8, 8))
     assert definition_of(model, 10) == first
+
+
+def test_objects_that_raise_when_they_are_looked_at(define: Define) -> None:
+    hostile = (
+        "\n\nclass Hostile:\n    def __getattr__(self, name):\n        raise RuntimeError(name)\n\n"
+        "    def __len__(self):\n        raise RuntimeError\n\n"
+        "    @property\n    def __class__(self):\n        raise RuntimeError\n"
+    )
+    held = "self.act = nn.ReLU()\n        self.held = [Hostile(), {'a': Hostile}]\n        self.chain = link(50_000)"
+    chain = (
+        "\n\nclass Link:\n    next = None\n\n\ndef link(count):\n    first = last = Link()\n"
+        "    for _ in range(count):\n"
+        "        last.next = Link()\n        last = last.next\n    return first\n"
+    )
+    code = NET.replace("self.act = nn.ReLU()", held).replace("class Net", "class net") + hostile + chain
+    assert set(define({"mine.py": code})["code"]) == {"mine.py"}

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import dis
 import functools
 import importlib.util
 import sys
+from collections import deque
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import CodeType, FunctionType, MethodType, ModuleType
@@ -18,6 +20,8 @@ from zoo.registry.model import Model, is_built_in
 
 Modules = frozenset[tuple[str, str]]  # of each its name and its file
 _MANY = 10_000  # elements of a list or mapping, from which on it is data
+_MOST = 20_000  # objects, the nearest first
+_PLAIN = frozenset({str, bytes, int, float, complex, bool, type(None)})
 _remembered: dict[tuple[object, ...], Modules] = {}
 
 
@@ -57,35 +61,39 @@ def reached(roots: Iterable[object]) -> Modules:
     """
     modules: set[tuple[str, str]] = set()
     seen: dict[int, object] = {}  # the objects too, since the number of one that is gone is given to another
-    waiting = list(roots)
-    while waiting:
-        thing = waiting.pop()
-        if id(thing) in seen or isinstance(thing, str | bytes | int | float | complex | None):
-            continue
-        seen[id(thing)] = thing
-        if isinstance(thing, list | tuple | set | frozenset | dict):
-            inside = thing.values() if isinstance(thing, dict) else thing
-            waiting += inside if len(thing) < _MANY else ()
-        elif isinstance(thing, functools.partial):
-            waiting += [thing.func, thing.args, thing.keywords]
-        elif isinstance(thing, staticmethod | classmethod | MethodType):
-            waiting.append(thing.__func__)
-        elif isinstance(thing, property):
-            waiting += [thing.fget, thing.fset]
-        elif isinstance(thing, type | FunctionType | ModuleType):
-            name, file = _module_of(thing)
-            waiting += thing.__mro__[1:] if isinstance(thing, type) else ()
-            if file and not is_recorded(name, Path(file)):
-                modules.add((name, file))
-                if not installed_in(Path(file)):
-                    waiting += _uses(thing)
-                    modules.update(_imported_when_called(thing))
-        else:
-            waiting.append(type(thing))
-            name, file = _module_of(type(thing))
-            if hasattr(thing, "_modules") or (file and not installed_in(Path(file))):
-                waiting.append(vars(thing) if hasattr(thing, "__dict__") else None)
+    waiting = deque(roots)
+    while waiting and len(seen) < _MOST:
+        thing = waiting.popleft()
+        if id(thing) not in seen and type(thing) not in _PLAIN:
+            seen[id(thing)] = thing
+            with contextlib.suppress(Exception):  # an object can raise anything when it is looked at
+                waiting += _follow(thing, modules)
     return frozenset(modules)
+
+
+def _follow(thing: object, modules: set[tuple[str, str]]) -> list[object]:
+    """What `thing` leads to; its own module is added to `modules`."""
+    if isinstance(thing, list | tuple | set | frozenset | dict):
+        inside = thing.values() if isinstance(thing, dict) else thing
+        return list(inside) if len(thing) < _MANY else []
+    if isinstance(thing, functools.partial):
+        return [thing.func, thing.args, thing.keywords]
+    if isinstance(thing, staticmethod | classmethod | MethodType):
+        return [thing.__func__]
+    if isinstance(thing, property):
+        return [thing.fget, thing.fset]
+    if isinstance(thing, type | FunctionType | ModuleType):
+        name, file = _module_of(thing)
+        leads: list[object] = [*thing.__mro__[1:]] if isinstance(thing, type) else []
+        if file and not is_recorded(name, Path(file)):
+            modules.add((name, file))
+            if not installed_in(Path(file)):
+                leads += _uses(thing)
+                modules.update(_imported_when_called(thing))
+        return leads
+    name, file = _module_of(type(thing))
+    is_part = "_modules" in vars(thing) if hasattr(thing, "__dict__") else False
+    return [type(thing), *([vars(thing)] if is_part or (file and not installed_in(Path(file))) else [])]
 
 
 def _module_of(thing: Any) -> tuple[str, str]:
@@ -108,7 +116,7 @@ def _uses(thing: type | FunctionType | ModuleType) -> Iterator[object]:
         names = {name for code in _codes(thing) for name in code.co_names}
         spaces = [thing.__globals__]
         for space in spaces:
-            for name in names & space.keys():
+            for name in sorted(names & space.keys()):
                 yield (named := space[name])
                 if isinstance(named, ModuleType) and not any(vars(named) is other for other in spaces):
                     spaces.append(vars(named))
