@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence, Sized
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from zoo.results.schema import Caveats
+if TYPE_CHECKING:
+    from zoo.results.schema import Caveats  # pydantic, which `zoo list` does without
 
 # Beside every figure and every recipe that it is true of.
 TEST_MARK = "†"
