@@ -55,7 +55,7 @@ def build(
     from zoo.builder.construct import build as make
     from zoo.registry.merge import load_registry
 
-    return make(load_registry(registry).resolve(name), num_classes, in_channels, image_size)
+    return make(load_registry(registry).resolve(name), num_classes, in_channels, (image_size[0], image_size[1]))
 
 
 def load_results(
