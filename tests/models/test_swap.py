@@ -200,6 +200,46 @@ HABITS = {
         """,
         "norms: ln instead of 1 BatchNorm2d, 1 Scale; 1 stay, of a kind that zoo does not know (L2Norm)",
     ),
+    "written by hand": (
+        """
+        class LayerNorm(nn.Module):
+            def __init__(self, width, first):
+                super().__init__()
+                self.weight, self.bias = nn.Parameter(torch.ones(width)), nn.Parameter(torch.zeros(width))
+                self.first = first
+
+            def forward(self, x):
+                if not self.first:
+                    return F.layer_norm(x, self.weight.shape, self.weight, self.bias, 1e-6)
+                x = (x - x.mean(1, keepdim=True)) / (x.var(1, keepdim=True) + 1e-6).sqrt()
+                return self.weight[:, None, None] * x + self.bias[:, None, None]
+
+        class ActiveNorm(LayerNorm):
+            def forward(self, x):
+                return F.relu(super().forward(x))
+
+        class ScaleNorm(nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.scale = nn.Parameter(torch.ones(1))
+
+            def forward(self, x):
+                return self.scale * x
+
+        class Mine(Net):
+            def __init__(self, *args, **kwargs):
+                super().__init__(*args, **kwargs)
+                self.norm1, self.last, self.norm2 = LayerNorm(8, True), LayerNorm(16, False), ActiveNorm(16, True)
+                self.scaled = ScaleNorm()
+
+            def forward(self, x):
+                x = self.conv2(F.relu(self.norm1(self.conv1(x))))
+                x = self.scaled(self.norm2(self.last(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)))
+                return self.fc(x.mean((2, 3)))
+        """,
+        "norms: ln instead of 2 LayerNorm; 1 stay, of a kind that zoo does not know (ActiveNorm); "
+        "1 stay, of a kind that zoo does not know (ScaleNorm)",
+    ),
 }
 
 

@@ -11,18 +11,19 @@ import torch
 from torch import nn
 
 from zoo.errors import RegistryError
-from zoo.models.observe import Observed, observe
+from zoo.models.observe import Observed, in_mode, observe
 from zoo.utils.seeding import same_random_numbers
 
 IMAGES = 2  # so that a layer that reads parts of images as if they were images differs from one that reads images
 Shape = tuple[int, int, int, int]
 _IN_GRAPH = re.compile(r"aten::(\w+_norm)\(")
 _NAMED_NORM = re.compile(r"norm(alization|alisation|\d|_|$)|^(BN|LN|GN|IN|FRN)\d?d?$", re.IGNORECASE)
+_LIBRARIES = ("torch", "timm", "torchvision")
 _ALIKE = ("RmsNorm", "SimpleNorm")  # timm's
 
 
-def norms_of(where: str, module: nn.Module, shape: Shape) -> tuple[list[Observed], int]:
-    """The norms of `module` that run on images of `shape`, and how many do not. Raises where one could not be swapped.
+def norms_of(where: str, module: nn.Module, shape: Shape) -> tuple[list[Observed], Counter[str]]:
+    """The norms of `module` that run on images of `shape`; why others stay, and how many. Raises where one has to go.
 
     A norm that evaluation does not reach is looked for in training: an auxiliary head may have some.
     """
@@ -44,9 +45,16 @@ def norms_of(where: str, module: nn.Module, shape: Shape) -> tuple[list[Observed
         raise RegistryError(
             f"{where}: cannot be swapped: it calls torch's {functions[0]}, which is no norm layer; make it one"
         )
-    unused = [Observed(path, part) for path, part in rest.items()]
+    unused = [Observed(path, part) for path, part in rest.items() if not is_by_hand(part)]
     check_without(where, module, unused, shape, "are not called, but their values are read; call the layers")
-    return layers, len(unused)
+    norms = [old for old in layers if not is_by_hand(old.layer) or axis_by_hand(old.layer, old.inputs[0])]
+    stay = Counter({"never used": len(unused)})
+    swappable = {id(old.layer) for old in norms}
+    for part in module.modules():
+        unknown = _is_norm_by_name(part) and (channels(part) is None or is_by_hand(part))
+        if unknown and swappable.isdisjoint(map(id, part.modules())):
+            stay[f"of a kind that zoo does not know ({type(part).__name__})"] += 1
+    return norms, +stay
 
 
 def _run(
@@ -95,14 +103,9 @@ def check_without(where: str, module: nn.Module, layers: list[Observed], shape: 
             tensors.update(before)
 
 
-def unknown_norms(module: nn.Module) -> Counter[str]:
-    """The classes of `module` that are norms by their names, and no norms that can be swapped nor have any inside."""
-    kinds: Counter[str] = Counter()
-    for part in module.modules():
-        kind = type(part)
-        if _NAMED_NORM.search(kind.__name__) and not kind.__module__.startswith("torch.nn.utils"):
-            kinds[kind.__name__] += all(channels(inner) is None for inner in part.modules())
-    return +kinds
+def _is_norm_by_name(layer: nn.Module) -> bool:
+    kind = type(layer)
+    return bool(_NAMED_NORM.search(kind.__name__)) and not kind.__module__.startswith("torch.nn.utils")
 
 
 def channels(layer: nn.Module) -> int | None:
@@ -121,7 +124,36 @@ def channels(layer: nn.Module) -> int | None:
     modules = (evo_norm.__name__, filter_response_norm.__name__)
     if isinstance(layer, FrozenBatchNormAct2d | FrozenBatchNorm2d) or type(layer).__module__ in modules:
         return int(layer.state_dict()["weight"].numel())
-    return None
+    return next(layer.parameters()).numel() if is_by_hand(layer) else None
+
+
+def is_by_hand(layer: nn.Module) -> bool:
+    """Whether `layer` may be a norm that a model's author wrote, such as ConvNeXt's ``LayerNorm``; its values tell."""
+    known = (nn.modules.batchnorm._NormBase, nn.GroupNorm, nn.LayerNorm, nn.RMSNorm)
+    ours = isinstance(layer, known) or type(layer).__module__.split(".")[0] in _LIBRARIES
+    sizes = {tensor.numel() for tensor in layer.parameters()}
+    return _is_norm_by_name(layer) and not ours and not any(layer.children()) and len(sizes) == 1
+
+
+def axis_by_hand(layer: nn.Module, shape: tuple[int, ...]) -> int | None:
+    """Over which axis of images of `shape` a norm written by hand has its channels; None where it is no plain norm.
+
+    A norm gives the same for images four times as bright, and the opposite for negatives (but for its bias).
+    """
+    with _put_back(layer), in_mode(layer, True):
+        parameter = next(layer.parameters())
+        x, other = (parameter.new_empty(shape).normal_() for _ in range(2))
+        try:
+            y, bias, again = layer(x), layer(x) + layer(-x), layer(other) + layer(-other)
+            same = y.shape == x.shape and torch.allclose(layer(4 * x), y, 0.01, 1e-3)
+            parameter.view(-1)[0] += 1
+            changed = (layer(x) - y).abs() > 1e-6
+        except Exception:  # whatever it makes of such images
+            return None
+    if not same or not torch.allclose(bias, again, 0.01, 1e-3):
+        return None
+    axes = [axis for axis in (1, len(shape) - 1) if shape[axis] == parameter.numel()]
+    return next((axis for axis in axes if not changed.narrow(axis, 1, shape[axis] - 1).any()), None)
 
 
 def check_whole(where: str, layer: nn.Module, path: str, shape: tuple[int, ...]) -> None:
@@ -129,7 +161,7 @@ def check_whole(where: str, layer: nn.Module, path: str, shape: tuple[int, ...])
     bases = [kind for kind in type(layer).__mro__ if issubclass(kind, nn.Module)]
     plain = next(kind for kind in bases if kind.__module__.startswith("torch.nn."))
     more = bool(layer._forward_hooks or layer._forward_pre_hooks)
-    if type(layer).__module__.split(".")[0] not in ("torch", "timm", "torchvision") and plain is not nn.Module:
+    if type(layer).__module__.split(".")[0] not in _LIBRARIES and plain is not nn.Module:
         with _put_back(layer):
             x = next((tensor for tensor in layer.parameters()), torch.empty(0)).new_empty(shape).normal_()
             own, base = (forward(layer, x) for forward in (type(layer).forward, plain.forward))

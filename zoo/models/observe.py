@@ -76,7 +76,7 @@ def observe(
     with contextlib.ExitStack() as stack:
         for path, part in layers:
             stack.enter_context(_forward(part, watched(path, part, part.forward)))
-        stack.enter_context(_mode(module, training))
+        stack.enter_context(in_mode(module, training))
         stack.enter_context(torch.no_grad())
         if functions is not None:
             stack.enter_context(Functions())
@@ -108,7 +108,7 @@ def _forward(layer: nn.Module, forward: Callable[..., Any]) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _mode(module: nn.Module, training: bool) -> Iterator[None]:
+def in_mode(module: nn.Module, training: bool) -> Iterator[None]:
     """`module` in training or in eval mode, and each part in its own again."""
     modes = [(part, part.training) for part in module.modules()]
     module.train(training)

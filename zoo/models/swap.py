@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from zoo.builder.shown import materialise
 from zoo.errors import RegistryError
-from zoo.models.norm_layers import IMAGES, channels, check_whole, check_without, norms_of, unknown_norms
+from zoo.models.norm_layers import IMAGES, axis_by_hand, channels, check_whole, check_without, is_by_hand, norms_of
 from zoo.models.observe import Observed
 from zoo.models.stem import replace_layers
 
@@ -73,10 +73,9 @@ def swap(what: str, module: nn.Module, norm: Norm, image_shape: tuple[int, int, 
             f"{where}: norm {norm.name!r} has its own {extra}, but a swap keeps the model's {kept}; choose a norm "
             f"without one, such as {what}@gn, or a model of the registry, such as resnet18_{norm.name}"
         )
-    layers, unused = norms_of(where, module, (IMAGES, *image_shape))
+    layers, stay = norms_of(where, module, (IMAGES, *image_shape))
     new: dict[int, nn.Module] = {}
     swapped: Counter[str] = Counter()
-    stay: Counter[str] = Counter()
     anew = 0
     for layer in layers:
         if _IN_ATTENTION.search(layer.path):
@@ -87,9 +86,6 @@ def swap(what: str, module: nn.Module, norm: Norm, image_shape: tuple[int, int, 
             new[id(layer.layer)], kept_values = _replacement(where, norm, layer)
             swapped[type(layer.layer).__name__] += 1
             anew += not kept_values
-    stay["never used"] += unused
-    for kind, count in unknown_norms(module).items():
-        stay[f"of a kind that zoo does not know ({kind})"] += count
     if not new:
         reasons = ", ".join(f"{count} {why}" for why, count in stay.items() if count)
         raise RegistryError(f"{where}: has no norm layer that can be swapped ({reasons or 'it has none at all'})")
@@ -117,10 +113,11 @@ def _reads(where: str, norm: Norm, old: Observed, count: int) -> str:
             "image has no meaning there; choose a norm over single pixels, such as ln2d"
         )
     # Layer and RMS norms normalise the last axis, unless made for (N, C, H, W): their names end so in every library.
+    by_hand = axis_by_hand(old.layer, first) if is_by_hand(old.layer) else None
     over_last = hasattr(old.layer, "normalized_shape") and "2d" not in kind
     layouts = set()
     for shape in shapes:
-        axis = len(shape) - 1 if over_last else 1
+        axis = by_hand or (len(shape) - 1 if over_last else 1)
         layouts.add(_LAYOUTS.get((len(shape), axis)) if shape[axis] == count else None)
     reads = layouts.pop()
     if layouts or reads is None:
@@ -169,12 +166,12 @@ def _replacement(where: str, norm: Norm, old: Observed) -> tuple[nn.Module, bool
         raise RegistryError(f"{where}: cannot be swapped: {old.path!r} reads maps of {len(sizes)} sizes, not of one")
     new, kept = norm(count, spatial_size=(size := min(sizes))), True
     materialise(where, new, (count, *size))
-    for name in ("weight", "bias"):
+    for name in {"weight": 1, "bias": 0, **dict(layer.named_parameters())}:
         before, after = getattr(layer, name, None), new._parameters.get(name)
         if isinstance(before, Tensor) and after is not None and before.shape == after.shape:
             after.data.copy_(before.detach())
         elif isinstance(before, Tensor):  # a value that every layer starts with is no loss
-            kept &= bool((before == (name == "weight")).all())
+            kept &= bool((before == before.flatten()[:1]).all()) and before.flatten()[0].item() in (0, 1)
     if reads != PLANE or any(isinstance(part, nn.Module) and not isinstance(part, nn.Identity) for part in (drop, act)):
         new = Swapped(new, reads, drop or nn.Identity(), act or nn.Identity())
     for tensor in (*layer.parameters(), *layer.buffers()):
