@@ -597,7 +597,7 @@ def test_power_gives_the_seeds_for_each_size_by_the_upper_end_of_the_spread() ->
 
 def test_power_from_three_seeds_is_what_it_says() -> None:
     """`--power` from three seeds: the real power was 63 to 76 %, not 80."""
-    random, models, tables, found = np.random.default_rng(0), ("m_bn", "m_gn", "m_ln", "m_in"), 40, 0
+    random, models, tables, found = np.random.default_rng(0), ("m_bn", "m_gn", "m_ln", "m_in"), 80, 0
     for _ in range(tables):
         pilot = [result(model, seed, round(random.normal(9000, 49))) for model in models for seed in range(3)]
         (need,) = needs(compare(pilot, "m_bn"), points=(2.0,))

@@ -113,7 +113,7 @@ def test_false_verdicts_at_a_fixed_number_of_seeds(noise: str) -> None:
 def test_looking_after_every_seed(noise: str) -> None:
     """Looking after every seed from 3 to 10 until a verdict stands: 17 to 18 % false verdicts."""
     (cell,) = cells("looking, every row", noise)
-    assert simulation.simulate(cell, 80).holds
+    assert simulation.simulate(cell, 150).holds
 
 
 def test_power_at_three_seeds() -> None:
