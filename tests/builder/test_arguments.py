@@ -149,6 +149,18 @@ def test_code_behind_kwargs_takes_what_it_takes(write: Write) -> None:
     trial_of(write('models: {mine: "my_code:flat"}\n', code + "    return Flat(**kwargs)\n"), 5)
 
 
+def test_code_behind_kwargs_that_has_an_argument_already(write: Write) -> None:
+    code = FLAT.format("num_classes, in_channels", "num_classes") + "\n\ndef flat(**kwargs):\n"
+    trial_of(write('models: {mine: "my_code:flat"}\n', code + "    return Flat(in_channels=3, **kwargs)\n"), 5)
+
+
+def test_a_network_that_is_built_on_import(write: Write) -> None:
+    path = write('models: {mine: "my_code:net"}\n', FLAT.format("n=10", "n") + "\n\nnet = Flat()\n")
+    line = line_of(lambda: trial_of(path))
+    assert "my_code:net is an instance of Flat, built when its file was imported, so seeds would share it; " in line
+    assert line.endswith("name its class, my_code:Flat, or a function that builds it")
+
+
 def test_an_error_of_its_own_is_not_taken_for_a_refused_argument(write: Write) -> None:
     code = "def flat(**kwargs):\n    return nn.Linear(3, 4, **kwargs, n=1)\n"
     path = write('models: {mine: "my_code:flat"}\n', code)
@@ -256,7 +268,12 @@ def test_norms_by_yaml(write: Write, entry: str, code: str) -> None:
             "multiple values for argument 'groups'; write `arguments: {num_channels: width}` in its entry",
         ),
         ('"my_code:mine"', "def mine(c, *, size):\n    pass\n", "write `kwargs: {size: ...}` in its entry"),
-        ('"my_code:mine"', "mine = nn.Identity()\n", "returned int, expected"),
+        ('"my_code:mine"', "mine = nn.Identity()\n", "is an instance of Identity, built when its file was imported"),
+        (
+            '{builder: "my_code:mine", activation: included}',
+            "def mine(dim, act=True):\n    pass\n",
+            "write `arguments: {apply_act: act}` in its entry",
+        ),
     ],
 )
 def test_norms_by_yaml_that_cannot_be_built(write: Write, entry: str, code: str, line: str) -> None:

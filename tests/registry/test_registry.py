@@ -367,6 +367,16 @@ def test_builtin_mark_replaces_the_built_in_layer(write: Write) -> None:
             "datetime.date(2020, 1, 13); put it in quotes",
         ),
         (
+            'models:\n  a: {builder: "m:f", arguments: {num_classes: n, in_channels: n}}\n',
+            2,
+            "model 'a': arguments: in_channels and num_classes are both 'n'; each has its own parameter",
+        ),
+        (
+            'norms:\n  a: {builder: "m:f", kwargs: {eps: .nan}}\n',
+            2,
+            "norm 'a': kwargs: expected text, numbers, true, false, null, lists and mappings, found nan",
+        ),
+        (
             'norms:\n  a: {builder: "m:f", kwargs: {size: {tuple: 3}}}\n',
             2,
             "norm 'a': kwargs: tuple: expected a list, found 3",

@@ -22,6 +22,7 @@ _USUAL = {
         r"|\A(channels|c_?in|n_?channels|num_channels|colou?rs)\Z"
     ),
     "norm": re.compile("norm"),
+    "apply_act": re.compile(r"act|relu|non_?lin"),
 }
 _TUPLE, _LIST = re.compile(r"\b[Tt]uple\b"), re.compile(r"\b([Ll]ist|Sequence|Iterable)\b")
 
@@ -91,6 +92,14 @@ def takes_any(builder: Builder) -> bool:
 
 def check_signature(builder: Builder, where: str, *args: object, **kwargs: object) -> None:
     """Raise :class:`RegistryError` where `builder` cannot be called so, with what to write in its entry."""
+    from torch import nn
+
+    if isinstance(builder, nn.Module):
+        kind = type(builder)
+        raise RegistryError(
+            f"{where} is an instance of {kind.__name__}, built when its file was imported, so seeds would share it; "
+            f"name its class, {kind.__module__}:{kind.__qualname__}, or a function that builds it"
+        )
     try:
         signature = inspect.signature(builder)
     except (TypeError, ValueError):  # a builtin without a signature: the call itself will fail

@@ -146,7 +146,7 @@ def call_builder(
 ) -> nn.Module:
     """What `builder` makes, where its arguments fit. Raises :class:`RegistryError` in one line.
 
-    An argument of `optional` that code behind its ``**kwargs`` does not take is left out.
+    An argument of `optional` that code behind its ``**kwargs`` does not take, or has from elsewhere, is left out.
     """
     from torch import nn
 
@@ -158,7 +158,8 @@ def call_builder(
     except (Exception, SystemExit) as problem:
         line = " ".join(f"{type(problem).__name__}: {problem}".split())
         left = {name: argument for name, argument in (optional or {}).items() if f"argument '{name}'" not in line}
-        if isinstance(problem, TypeError) and "unexpected" in line and len(left) < len(optional or {}):
+        refused = "unexpected keyword" in line or "multiple values" in line
+        if isinstance(problem, TypeError) and refused and len(left) < len(optional or {}):
             certain = {name: argument for name, argument in kwargs.items() if name not in (optional or {})}
             return call_builder(builder, where, *args, optional=left, **certain)
         named = (f"{key}={argument!r}" for key, argument in kwargs.items() if key != "norm")

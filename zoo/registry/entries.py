@@ -219,6 +219,10 @@ def _check_arguments(kind: str, arguments: dict[str, Any], here: str) -> None:
             raise RegistryError(
                 f"{here}: arguments: {ours}: expected the name of a parameter of the builder, found {theirs!r}"
             )
+        if first := next((other for other in arguments if other != ours and arguments[other] == theirs), None):
+            raise RegistryError(
+                f"{here}: arguments: {first} and {ours} are both {theirs!r}; each has its own parameter"
+            )
 
 
 def _check_plain(value: Any, here: str) -> None:
@@ -231,10 +235,10 @@ def _check_plain(value: Any, here: str) -> None:
     elif isinstance(value, list):
         for part in value:
             _check_plain(part, here)
-    elif value is not None and not isinstance(value, str | bool | int | float):
+    elif value is not None and (not isinstance(value, str | bool | int | float) or value != value):
+        advice = "" if isinstance(value, float) else "; put it in quotes"  # a date, or .nan, which is never the same
         raise RegistryError(
-            f"{here}: kwargs: expected text, numbers, true, false, null, lists and mappings, found {value!r}; "
-            "put it in quotes"
+            f"{here}: kwargs: expected text, numbers, true, false, null, lists and mappings, found {value!r}{advice}"
         )
 
 
