@@ -73,6 +73,7 @@ def _points(table: Table) -> dict[str, Any]:
             "page": line.runs[0].id,
             **{axis.key: axis.value(line.row) for axis in AXES},
             "disturbed": line.row.disturbed,
+            "quartiles": line.row.quartiles,
             "texts": {axis.key: axis.text(line.row) for axis in AXES},
         }
         for line in lines

@@ -61,7 +61,7 @@ def draw(group: Group, costs: Sequence[str], columns: int, path: Path) -> None:
     heading = [
         about(group, common),
         f"{interval_words(rows)}; filled: Pareto front of the means{apart}",
-        *([f"speed on {group.machines[rows[0].machine]}"] if "speed" in costs else []),
+        *([f"speed on {group.machines[rows[0].machine]}; across: its quartiles"] if "speed" in costs else []),
         *([f"diverged, not shown: {', '.join(gone)}"] if gone else []),
         *disturbed_notes(disturbed),
         *notes_of(group.rows),
@@ -84,7 +84,8 @@ def _panel(axes: Axes, rows: Sequence[Row], cost: str) -> list[Line2D]:
     speed = cost == "speed"
     costs = [row.train_images_per_second or 0.0 if speed else row.parameters / 1e6 for row in rows]
     axes.set_xlabel("train img/s (more is better)" if speed else "parameters (millions, fewer is better)")
-    _scale(axes, costs)
+    spans = [row.quartiles.get(SPEED) if speed else None for row in rows]
+    _scale(axes, [*costs, *(end for span in spans for end in span or ())])
     # A row of which a seed diverged is on no front: its mean is of the seeds that went well. Nor is a disturbed speed.
     points = [
         None if row.diverged or (speed and SPEED in row.disturbed) else (place, gain)
@@ -97,11 +98,12 @@ def _panel(axes: Axes, rows: Sequence[Row], cost: str) -> list[Line2D]:
             color="#888888", linewidth=0.9, zorder=1,
         )  # fmt: skip
     handles: list[Line2D] = []
-    for number, (row, place, gain) in enumerate(zip(rows, costs, gains, strict=True)):
+    for number, (row, place, gain, span) in enumerate(zip(rows, costs, gains, spans, strict=True)):
         look = style(number)
         low, high = row.interval or (0.0, 0.0)
         bars = [[gain - 100 * low], [100 * high - gain]]
-        axes.errorbar(place, gain, bars, color=look["color"], linewidth=0.8, capsize=1.5)
+        across = [[place - span[0]], [span[1] - place]] if span else None
+        axes.errorbar(place, gain, bars, across, color=look["color"], linewidth=0.8, capsize=1.5)
         fill = look["color"] if number in best else "white"
         axes.plot([place], [gain], color=look["color"], marker=look["marker"], markerfacecolor=fill, linestyle="")
         handles += axes.plot([], [], color=look["color"], marker=look["marker"], linestyle="")

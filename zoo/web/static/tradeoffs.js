@@ -21,13 +21,14 @@ function startTradeoffs() {
     const points = table.points
       .map((point, index) => ({ ...point, index }))
       .filter((point) => point[about.key] !== null && (about.own || point.machine === machine));
-    // Of two points that lie close together one is named above and one below.
+    // Of two points that lie close together one is named above and one below. A bar across strikes no name out.
     const spanX = spread(points.map((point) => point[about.key])), spanY = spread(points.map((point) => point.accuracy));
     const side = (point) => {
-      const close = points.filter((other) => other !== point && Math.abs(other[about.key] - point[about.key]) < 0.12 * spanX
-        && Math.abs(other.accuracy - point.accuracy) < 0.05 * spanY);
+      const across = (other) => other.quartiles[about.key]?.[0] < point[about.key] && point[about.key] < other.quartiles[about.key][1];
+      const close = points.filter((other) => other !== point && (across(other) || Math.abs(other[about.key] - point[about.key]) < 0.12 * spanX)
+        && Math.abs(other.accuracy - point.accuracy) < 0.1 * spanY);
       const over = close.some((other) => other.accuracy > point.accuracy || (other.accuracy === point.accuracy && other.index < point.index));
-      return !close.length ? "middle right" : over ? "bottom right" : "top right";
+      return !close.length && !point.quartiles[about.key] ? "middle right" : over ? "bottom right" : "top right";
     };
     const x = (list) => list.map((point) => point[about.key] * about.factor);
     const y = (list) => list.map((point) => 100 * point.accuracy);
@@ -52,13 +53,18 @@ function startTradeoffs() {
           array: here.map((point) => 100 * (point.interval[1] - point.accuracy)),
           arrayminus: here.map((point) => 100 * (point.accuracy - point.interval[0])),
         },
+        error_x: {
+          type: "data", symmetric: false, color: colour, thickness: 1.2, width: 4, visible: here.some((point) => point.quartiles[about.key]),
+          array: here.map((point) => about.factor * ((point.quartiles[about.key]?.[1] ?? point[about.key]) - point[about.key])),
+          arrayminus: here.map((point) => about.factor * (point[about.key] - (point.quartiles[about.key]?.[0] ?? point[about.key]))),
+        },
         customdata: here.map((point) => point.page),
         hovertext: here.map((point) => `${zoo.plain(point.model)}<br>${zoo.plain(point.text)} %<br>${zoo.plain(about.title)} ${point.texts[about.key]}${front.includes(point.index) ? "<br>on the front" : ""}`),
         hoverinfo: "text", cliponaxis: false,
       });
     }
     // Room for the names at the right, and no axis of a hundredth of a point where all models are equally large.
-    const values = x(points);
+    const values = [...x(points), ...points.flatMap((point) => (point.quartiles[about.key] || []).map((end) => end * about.factor))];
     const low = Math.min(...values), high = Math.max(...values);
     const width = high - low || 0.2 * (high || 1);
     const room = points.length <= 12 ? (matchMedia("(max-width: 600px)").matches ? 0.6 : 0.18) : 0.06;
