@@ -14,7 +14,7 @@ async function startRun() {
   });
   const draw = () => {
     for (const [kind, factor, unit] of [["accuracy", 100, "accuracy %"], ["loss", 1, "loss, nats"]]) {
-      const traces = [trace(`eval_${kind}`, factor, "solid", "c0"), trace(`train_${kind}`, factor, "dash", "c1")];
+      const traces = [trace(`eval_${kind}`, factor, "solid", "c0"), trace(`running_train_${kind}`, factor, "dash", "c1")];
       zoo.draw(`chart-${kind}`, traces, zoo.layout("epoch", unit, { xaxis: zoo.epochs(columns.epoch.length), layout: { showlegend: true } }));
     }
     place.dataset.drawn = "2";
