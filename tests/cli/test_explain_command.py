@@ -162,12 +162,17 @@ def test_predictions_that_do_not_come_out_again_are_told(benched, zoo, tmp_path:
         kept = {name: arrays[name].copy() for name in arrays}
     kept["predicted"][:10] = (kept["predicted"][:10] + 1) % 4
     np.savez_compressed(run / "predictions.npz", **kept)
+    result = json.loads((run / "result.json").read_text())
+    result["model"]["batch_dependent"] = 256
+    (run / "result.json").write_text(json.dumps(result))
     output = zoo("explain", run, "--images", "1", "--layers", "layer1.0.conv2")
     assert output.stderr.count("\n") == 1
     assert "warning: 10 of 40 predictions differ from predictions.npz (accuracy stored" in output.stderr
     text = Page(run / "explain" / "index.html").text
     assert "10 of 40 predictions differ from predictions.npz" in text
     assert "weights that are not this run's" in text
+    assert " %§ of 40 noise test images" in text
+    assert "§ batch-dependent: predictions depend on the other images of the evaluation batch (256 images)" in text
     assert "At layer1.0.conv2: yellow where" in text
     assert "mirror" not in text
     assert (run / "explain" / "gradcam-correct.png").read_bytes() != (benched.out / "gradcam-correct.png").read_bytes()

@@ -320,7 +320,8 @@ def test_selection_on_the_test_set_is_marked_everywhere(tmp_path: Path, texts: l
 
 def test_a_batch_dependent_model_is_marked_and_seeds_are_named_everywhere(tmp_path: Path, texts: list[str]) -> None:
     runs = [store(tmp_path, "m0_bn", seed, 9000) for seed in range(2)]
-    runs += [store(tmp_path, "m1_bn", seed, 8900, model__batch_dependent=256) for seed in (4, 7)]
+    dirty = {"git": {"commit": "c" * 40, "dirty": True}}
+    runs += [store(tmp_path, "m1_bn", seed, 8900, model__batch_dependent=256, **dirty) for seed in (4, 7)]
     group = only_group(group_runs(runs))
     sizes = [run for seed in (4, 7) for run in batches({2: 0.1, 8: 0.1}, seed=seed, model__batch_dependent=256)]
     for draw, model, other in (
@@ -336,6 +337,8 @@ def test_a_batch_dependent_model_is_marked_and_seeds_are_named_everywhere(tmp_pa
         assert f"seeds: {model} 4, 7" in drawn
         assert "§ batch-dependent: predictions depend" in drawn
         assert other is None or f"§ label of {other}" not in drawn
+        words = "2 versions of the code, uncommitted changes of zoo's code"
+        assert (words in drawn) == (other is not None)
     labelled = [replace(row, label=f"ResNet, {row.norm} {row.model}") for row in group.rows]
     assert labels(labelled) == ("ResNet", ["bn m0_bn", "§ bn m1_bn"])  # the mark hides nothing that labels share
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from zoo.comparison.groups import Group
+from zoo.comparison.origin import words_of
 from zoo.comparison.row import Row
 from zoo.errors import Option, ResultError
 from zoo.render.figures import COLOURS, MARKERS, check_figure, figure
@@ -132,9 +133,14 @@ def interval_words(rows: Iterable[Row]) -> str:
 
 
 def notes_of(rows: Sequence[Row]) -> list[str]:
-    """What the marks of `rows` say, and which seeds those have whose seeds are not 0 to n-1."""
-    seeds = [f"{row.model} {which}" for row in rows if (which := which_seeds(row.seeds))]
-    return ([f"seeds: {'; '.join(dict.fromkeys(seeds))}"] if seeds else []) + mark_notes(*(row.caveats for row in rows))
+    """What `rows` rest on: seeds that are not 0 to n-1, unlike code; and what the marks say."""
+    seeds = dict.fromkeys(f"{row.model} {which}" for row in rows if (which := which_seeds(row.seeds)))
+    notes = [f"seeds: {'; '.join(seeds)}"] if seeds else []
+    codes = words_of(run.result for row in rows for run in row.runs)
+    uncommitted = "uncommitted changes of zoo's code" * any(code.uncommitted for code in codes)
+    if len(codes) > 1 or uncommitted:
+        notes.append(", ".join(filter(None, [f"{len(codes)} versions of the code" * (len(codes) > 1), uncommitted])))
+    return notes + mark_notes(*(row.caveats for row in rows))
 
 
 def inches_of(text: str, size: float) -> float:
