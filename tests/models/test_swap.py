@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import nn
 from torch.nn.utils.parametrizations import weight_norm
 from torch.nn.utils.parametrize import register_parametrization
@@ -15,10 +16,12 @@ from torch.nn.utils.parametrize import register_parametrization
 from zoo.builder import notes
 from zoo.builder.construct import build, load_norm
 from zoo.builder.norm import Norm
+from zoo.builder.weights import find
 from zoo.errors import RegistryError, UnknownNameError
 from zoo.models.swap import swap
 from zoo.registry.fingerprint import definition
 from zoo.registry.merge import Registry, load_registry
+from zoo.registry.model import starting_from
 
 # A small network of each of a stranger's habits; `{module}` is a name that no other test uses.
 NET = """
@@ -414,3 +417,21 @@ def test_a_swap_to_a_norm_with_a_parametrized_convolution() -> None:
         swap("it", model, Norm("weighted", registered("gn").builder, {"group_size": 4}, conv=conv), (3, 8, 8))
     swap("it", model, registered("ln"), (3, 8, 8))
     assert all(torch.equal(tensor, before[name]) for name, tensor in model[0].state_dict().items())
+
+
+def test_a_checkpoint_of_the_model_before_the_swap_is_loaded_before_it(strangers: Any, tmp_path: Path) -> None:
+    registry = strangers()
+    own = make(registry, "mine")
+    nn.init.uniform_(own.norm1.weight)
+    save_file(own.state_dict(), tmp_path / "own.safetensors")
+    model = starting_from(registry.resolve("mine@ln"), find(tmp_path / "own.safetensors"))
+    module = build(model, 4)
+    assert torch.equal(module.conv2.weight, own.conv2.weight)
+    assert torch.equal(module.norm1.weight, own.norm1.weight)
+    assert [line.partition(":")[0][:7] for line in notes.of(module)] == ["weights", "norms"]
+    save_file(module.state_dict(), tmp_path / "swapped.safetensors")
+    again = build(starting_from(registry.resolve("mine@ln"), find(tmp_path / "swapped.safetensors")), 4)
+    assert torch.equal(again.norm1.weight, own.norm1.weight)
+    save_file({"x": torch.zeros(1)}, tmp_path / "other.safetensors")
+    with pytest.raises(RegistryError, match="it is of another model"):
+        build(starting_from(registry.resolve("mine@ln"), find(tmp_path / "other.safetensors")), 4)

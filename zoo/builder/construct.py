@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -44,17 +45,28 @@ def build(
     with untouched(where_of(model), "building"):
         module = _build(model, num_classes, in_channels, image_size)
         materialise(where_of(model), module, (in_channels, *image_size))
+        started = False
         if model.swapped and model.norm:
+            with contextlib.suppress(RegistryError):  # the file may be of the model before the swap, or after it
+                started = _start(model, module, num_classes)
             swap = load_builder(SWAP, "the swap", Origin("built in", BUILT_IN, 0))
             plain, norm = model.name.rpartition("@")[0], load_norm(model.norm)
             notes.add(module, f"norms: {swap(plain, module, norm, (in_channels, *image_size))}")
     remember(model, num_classes, module.modules())
-    if model.pretrained and model.pretrained.path:
-        from zoo.builder.weights import load
-
-        path, digest = model.pretrained.path, model.pretrained.sha256
-        notes.add(module, *(f"weights {digest[:8]}: {line}" for line in load(module, path, digest, num_classes)))
+    if not started:
+        _start(model, module, num_classes)
     return module
+
+
+def _start(model: Model, module: nn.Module, num_classes: int) -> bool:
+    """Load the weights that `model` starts from, if any; raises :class:`RegistryError` where they do not fit."""
+    if not (model.pretrained and model.pretrained.path):
+        return False
+    from zoo.builder.weights import load
+
+    path, digest = model.pretrained.path, model.pretrained.sha256
+    notes.add(module, *(f"weights {digest[:8]}: {line}" for line in load(module, path, digest, num_classes)))
+    return True
 
 
 def _build(model: Model, num_classes: int, in_channels: int, image_size: tuple[int, int]) -> nn.Module:
