@@ -66,7 +66,7 @@ def _plot(name: str) -> Callable[[Callable[..., Draw]], Callable[..., None]]:
 @_plot("curves")
 @click.option("--lr", "rates", is_flag=True, help="Add the learning rate below.")
 def curves(stored: list[Stored], columns: int, rates: bool) -> Draw:
-    """Accuracy on the selection split by epoch, and thin the training accuracy, one line per model of one recipe.
+    """Accuracy on the selection split by epoch, and thin the running train accuracy, one line per model of one recipe.
 
     Over several seeds: the mean, and a band from the lowest to the highest.
     """

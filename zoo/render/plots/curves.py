@@ -77,7 +77,7 @@ def _history(run: Stored) -> list[EpochRow]:
 
 
 def draw(group: Group, rates: bool, columns: int, path: Path) -> None:
-    """One line per row of `group`, in the order of the table; thin and pale below it the training accuracy.
+    """One line per row of `group`, in the order of the table; thin and pale below it the running train accuracy.
 
     `rates` adds the learning rate below. `columns`: 1 or 2 of a paper. Raises as :func:`curve_of` and
     :func:`zoo.render.figures.figure` do.
@@ -87,7 +87,7 @@ def draw(group: Group, rates: bool, columns: int, path: Path) -> None:
     curves = [curve_of(row) for row in group.rows]
     split = {"holdout": "held-out", "test": "test"}[group.selection]
     several = any(curve.seeds > 1 for curve in curves)
-    entries = [*map(_entry, names, group.rows, curves), "training accuracy, augmented images"]
+    entries = [*map(_entry, names, group.rows, curves), "running train accuracy, augmented images"]
     heading = [
         about(group, common),
         f"{split} accuracy" + (", mean over seeds; band: lowest to highest seed" if several else ", 1 seed"),
