@@ -97,6 +97,7 @@ def test_a_model_is_swapped_at_the_size_of_the_images(strangers: Any) -> None:
     [
         ("resnet18_bn@ln", "resnet18_bn@ln: resnet18_bn is architecture resnet18 with norm bn; write resnet18_ln"),
         ("resnet18@ln", "resnet18@ln: resnet18 is an architecture, which takes any norm: write resnet18_ln"),
+        ("mine@gn@ln", "mine@gn@ln: norms are swapped for one norm; write mine@ln"),
         ("mine@lnn", "unknown norm 'lnn'.*did you mean 'ln'"),
         ("mime@ln", "unknown model 'mime'.*did you mean 'mine'"),
     ],
@@ -160,6 +161,20 @@ HABITS = {
                 return self.fc(F.dropout(x, 0.1, self.training).mean((2, 3)))
         """,
         "norms: ln instead of 3 BatchNorm2d",
+    ),
+    "inside torch's encoder layers": (
+        """
+        class Mine(Net):
+            def __init__(self, *args, **kwargs):
+                super().__init__(*args, **kwargs)
+                layer = nn.TransformerEncoderLayer(16, 2, 32, batch_first=True)
+                self.encoder = nn.TransformerEncoder(layer, 2, enable_nested_tensor=False)
+
+            def forward(self, x):
+                x = self.norm2(self.conv2(F.relu(self.norm1(self.conv1(x)))))
+                return self.fc(self.encoder(F.avg_pool2d(x, 4).flatten(2).transpose(1, 2)).mean(1))
+        """,
+        "norms: ln instead of 2 BatchNorm2d, 4 LayerNorm",
     ),
     "never called": (
         """
@@ -255,6 +270,7 @@ def test_every_norm_that_runs_is_swapped(strangers: Any, habit: str) -> None:
     assert left == ("never" in reported)
     with torch.no_grad():
         module.train()(torch.rand(2, 3, 32, 32))
+        module.eval()(torch.rand(2, 3, 32, 32))
     assert all(part.num_batches_tracked == 0 for part in module.modules() if isinstance(part, nn.BatchNorm2d))
 
 
@@ -306,7 +322,7 @@ REFUSED = {
             def forward(self, x):
                 return self.fc(self.norm2(self.conv2(self.step(x))).mean((2, 3)))
         """,
-        r"are called by other ways than as parts of the model",
+        r"are used otherwise than called as parts of the model",
     ),
     "a norm that activates": (
         """

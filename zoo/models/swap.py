@@ -8,6 +8,7 @@ norm that takes more than the place of a norm layer: one with an activation or a
 
 from __future__ import annotations
 
+import math
 import re
 from collections import Counter
 from typing import TYPE_CHECKING
@@ -38,6 +39,7 @@ class Swapped(nn.Module):
     def __init__(self, norm: nn.Module, reads: str, drop: nn.Module, act: nn.Module) -> None:
         super().__init__()
         self.norm, self.reads, self.drop, self.act = norm, reads, drop, act
+        self.eps = math.nan  # that of no norm: torch's encoder layers then call it, and do not read its values
 
     def forward(self, x: Tensor) -> Tensor:
         """Of the shape that the layer before read, to the same shape."""
@@ -91,7 +93,7 @@ def swap(what: str, module: nn.Module, norm: Norm, image_shape: tuple[int, int, 
         raise RegistryError(f"{where}: has no norm layer that can be swapped ({reasons or 'it has none at all'})")
     replace_layers(module, new)
     old = [layer for layer in layers if id(layer.layer) in new]
-    check_without(where, module, old, (IMAGES, *image_shape), "are called by other ways than as parts of the model")
+    check_without(where, module, old, (IMAGES, *image_shape), "are used otherwise than called as parts of the model")
     kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(swapped.items()))
     rest = [f"the scale and bias of {anew} start anew"] if anew else []
     rest += [f"{count} stay, {why}" for why, count in stay.items() if count]

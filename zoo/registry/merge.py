@@ -114,6 +114,8 @@ class Registry:
         plain, _, norm = name.rpartition("@")
         if norm not in self.norms:
             raise unknown("norm", norm, self.norms, self.where, f"norms: {', '.join(self.norms)}")
+        if "@" in plain:
+            raise RegistryError(f"{name}: norms are swapped for one norm; write {plain.partition('@')[0]}@{norm}")
         if plain in self.architectures and plain not in self.models:
             raise RegistryError(f"{name}: {plain} is an architecture, which takes any norm: write {plain}_{norm}")
         model = self.resolve(plain)
