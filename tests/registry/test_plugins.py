@@ -322,34 +322,81 @@ def test_a_shell_that_completes_is_told_nothing(install: Install, zoo_cli) -> No
 # Clashes
 
 
-def test_two_packages_with_one_norm(mine: Path, install: Install, inline_cli) -> None:
-    files = {"plug_b/__init__.py": "", "plug_b/registry.yaml": '\nnorms:\n  mine: "torch.nn:BatchNorm2d"\n'}
-    install("zoo-norm-other", {"other": "plug_b:registry.yaml"}, files)
-    output = inline_cli("list")
-    assert output.returncode == 2
-    assert output.lines == [
+OTHER = {"plug_b/__init__.py": "", "plug_b/registry.yaml": '\nnorms:\n  mine: "torch.nn:BatchNorm2d"\n'}
+
+
+def test_two_packages_with_one_norm(mine: Path, install: Install, inline_cli, tmp_path: Path) -> None:
+    """It matters only to who uses that name, and `package:name` tells them apart."""
+    install("zoo-norm-other", {"other": "plug_b:registry.yaml"}, OTHER)
+    listed = [line.split()[0] for line in inline_cli.ok("list").stdout.splitlines() if line.startswith("  ")]
+    assert {"zoo-norm-mine:mine", "zoo-norm-other:mine", "bn"} <= set(listed)
+    assert "mine" not in listed
+    shown = inline_cli.ok("plugins").stdout.splitlines()
+    assert shown[-1] == (
+        "norm mine is in zoo-norm-mine 1.2 and zoo-norm-other 1.2; for a model NAME that uses it write "
+        "zoo-norm-mine:NAME or zoo-norm-other:NAME."
+    )
+    output = inline_cli("show", "resnet20_mine")
+    assert (output.returncode, output.lines) == (2, [
         f"zoo: norm 'mine' is defined twice: {mine / 'plug_mine' / 'registry.yaml'}:2 of zoo-norm-mine 1.2 and "
         f"{mine / 'plug_b' / 'registry.yaml'}:3 of zoo-norm-other 1.2; "
-        "uninstall zoo-norm-mine 1.2 or zoo-norm-other 1.2, or ask its author to rename it"
-    ]
-    shown = inline_cli("plugins")
-    assert (shown.returncode, shown.lines) == (2, output.lines)
-    assert [line.split()[:3] for line in shown.stdout.splitlines()[1:3]] == [
-        ["mine", "zoo-norm-mine", "1.2"],
-        ["other", "zoo-norm-other", "1.2"],
-    ]
+        "write zoo-norm-mine:resnet20_mine or zoo-norm-other:resnet20_mine"
+    ])  # fmt: skip
+    registry = load(tmp_path)
+    assert registry.resolve("resnet20_bn").norm.name == "bn"
+    names = set(registry.names())
+    assert {"zoo-norm-mine:resnet20_mine", "zoo-norm-other:resnet20_mine"} <= names
+    assert "resnet20_mine" not in names
+    assert [model.name for model in registry.match(["*resnet20_mine"])] == [
+        "zoo-norm-mine:resnet20_mine", "zoo-norm-other:resnet20_mine",
+    ]  # fmt: skip
+    kinds = {name: type(build(registry.resolve(name)).norm1).__name__ for name in sorted(names) if "20_mine" in name}
+    assert kinds == {"zoo-norm-mine:resnet20_mine": "GroupNorm", "zoo-norm-other:resnet20_mine": "BatchNorm2d"}
 
 
-@pytest.mark.parametrize("override", [False, True])
-def test_a_package_with_a_built_in_norm(install: Install, tmp_path: Path, override: bool) -> None:
-    text = f'norms:\n  bn: {{builder: "plug_bn:bn", override: {str(override).lower()}}}\n'
+def test_a_name_of_two_packages_in_other_places(mine: Path, install: Install, tmp_path: Path) -> None:
+    """As a norm that is swapped in, in a registry file, and in a package's own models."""
+    models = "models:\n  small: {architecture: resnet20, norm: mine}\n"
+    install("zoo-norm-other", {"other": "plug_b:registry.yaml"}, {**OTHER, "plug_b/registry.yaml": NORM + models})
+    (tmp_path / "registry.yaml").write_text(
+        'models:\n  own: {architecture: resnet20, norm: "zoo-norm-other:mine"}\n  net: "torch.nn:Linear"\n'
+    )
+    registry = load(tmp_path)
+    swapped = ("timm:resnet18@zoo-norm-other:mine", "net@zoo-norm-other:mine")
+    for name in ("own", "small", "zoo-norm-other:small", *swapped):
+        model = registry.resolve(name)
+        assert (model.name, model.norm.origin.package) == (name, "zoo-norm-other")
+    for name in ("timm:resnet18@mine", "net@mine"):
+        with pytest.raises(RegistryError, match=f"norm 'mine' is defined twice: .*; write zoo-norm-mine:{name} or "):
+            registry.resolve(name)
+        assert registry.resolve(f"zoo-norm-mine:{name}").norm.origin.package == "zoo-norm-mine"
+    (tmp_path / "registry.yaml").write_text('norms: {mine: {builder: "torch.nn:BatchNorm2d", override: true}}\n')
+    assert load(tmp_path).resolve("resnet20_mine").norm.origin.layer == "working folder"
+
+
+def test_a_package_with_a_built_in_norm(install: Install, inline_cli, tmp_path: Path) -> None:
+    """Without `override: true` it is skipped with a line, and nothing else stops."""
+    text = 'norms:\n  bn: "plug_bn:bn"\n'
     install("zoo-norm-bn", {"bn": "plug_bn:registry.yaml"}, {"plug_bn/__init__.py": "", "plug_bn/registry.yaml": text})
-    if override:
-        assert load(tmp_path).norms["bn"].origin.distribution == "zoo-norm-bn 1.2"
-        return
-    with pytest.raises(RegistryError, match="norm 'bn' is defined twice") as caught:
-        load(tmp_path)
-    assert str(caught.value).endswith("of zoo-norm-bn 1.2; uninstall zoo-norm-bn 1.2, or ask its author to rename it")
+    line = inline_cli.ok("list").stderr.rstrip()
+    assert "plugin 'bn' of zoo-norm-bn 1.2 is skipped: norm 'bn' is defined twice: " in line
+    assert line.endswith("of zoo-norm-bn 1.2; uninstall zoo-norm-bn 1.2, or ask its author to rename it")
+    assert load(tmp_path).norms["bn"].origin.distribution == ""
+
+
+def test_an_installed_package_with_override_true(install: Install, inline_cli, tiny) -> None:
+    """What is in place of a built-in norm says so: in `zoo plugins`, as a bench starts, and below every table."""
+    text = 'norms:\n  bn: {builder: "plug_bn:bn", override: true}\n'
+    code = "from torch import nn\n\n\ndef bn(num_channels):\n    return nn.GroupNorm(2, num_channels)\n"
+    files = {"plug_bn/__init__.py": code, "plug_bn/registry.yaml": text}
+    install("zoo-norm-bn", {"bn": "plug_bn:registry.yaml"}, files)
+    told = "norm bn is that of zoo-norm-bn 1.2, which replaces the built-in one."
+    assert inline_cli.ok("plugins").stdout.splitlines()[-1] == told
+    output = inline_cli.ok("bench", "resnet20_bn", *tiny)
+    assert output.stderr.splitlines().count(told) == 1
+    assert told in output.stdout
+    for style in ("markdown", "latex", "json"):
+        assert told in inline_cli.ok("compare", "--format", style).stdout
 
 
 # `zoo plugins`

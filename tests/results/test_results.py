@@ -148,7 +148,7 @@ def test_no_figure_may_be_left_out() -> None:
         assert list(kind.model_fields) == list(json.loads(finished().model_dump_json()))
     for part in (Metrics, SpeedPart, ModelPart, DatasetPart, SelectionPart, SettingsPart, RecipePart):
         old = {
-            ModelPart: {"notes", "layout", "image_size", "batch_dependent"},
+            ModelPart: {"notes", "layout", "image_size", "batch_dependent", "replaces"},
             SpeedPart: {"inference_quartiles", "latency_quartiles"},
         }
         may = old.get(part, set())  # what results of old lack

@@ -33,6 +33,7 @@ def carry_out(job: Job, models: Sequence[Sequence[Model]] | None = None) -> list
     `models`: those of each recipe, where it is not all of the job's. Returns nothing where the caller has nothing to
     show, see ``Job.shows_nothing``.
     """
+    from zoo.registry.model import replaced
     from zoo.render.progress import Gathered, make_reporter
     from zoo.results.folder import Stored
     from zoo.runner.checks import check
@@ -54,6 +55,9 @@ def carry_out(job: Job, models: Sequence[Sequence[Model]] | None = None) -> list
     shown = Gathered(quiet=False) if job.cluster else make_reporter(quiet=not distributed.is_main)
     with shown as lines, open_trackers(track, training.runs, lines.say) as trackers:
         reporter_of = _tracked(lines, trackers) if track else lambda inputs: lines
+        replacements = {pair for model in job.models for pair in model.replacements.items()}
+        for part, package in sorted(replacements):
+            lines.say(replaced(part, package))
         echo_notes(notes, lines.say)
         try:
             # All before the first run: an interruption must not leave old results standing.

@@ -25,16 +25,17 @@ def list_(patterns: tuple[str, ...], everything: bool, origin: bool, registry: s
     With PATTERNs such as 'resnet*_ln' only the models that match, of all <architecture>_<norm> pairs.
     """
     from zoo.recipes import catalogue
-    from zoo.registry.merge import load_registry
+    from zoo.registry.merge import choices, load_registry
 
     loaded = load_registry(registry)
     if patterns or everything:
         _print("", _models(loaded.match(patterns or ["*"])), origin)
         return
-    for title, entries in (("norms", loaded.norms.values()), ("architectures", loaded.architectures.values())):
-        rows = [(entry.name, entry.label or entry.builder, entry.origin) for entry in entries]
+    for title, entries in (("norms", choices(loaded.norms)), ("architectures", choices(loaded.architectures))):
+        rows = [(package + name, entry.label or entry.builder, entry.origin) for package, name, entry in entries]
         _print(f"{title} ({len(rows)})", rows, origin)
-    _print(f"models ({len(loaded.models)} listed)", _models(map(loaded.resolve, loaded.models)), origin)
+    models = _models(loaded.resolve(package + name) for package, name, _ in choices(loaded.models))
+    _print(f"models ({len(models)} listed)", models, origin)
     recipes = catalogue.recipes()
     rows = [(entry.name, marks.marked(entry.description, entry.selection), entry.origin) for entry in recipes]
     _print(f"recipes ({len(recipes)})", rows, origin)

@@ -31,8 +31,9 @@ def plugins() -> None:
     for *cells, adds in rows:
         click.echo("  ".join([*(f"{cell:<{width}}" for cell, width in zip(cells, widths, strict=True)), adds]))
     click.echo()
-    load_registry()  # where two define one name, that is an error here as everywhere
-    recipe_files()
+    for line in load_registry().of_packages():
+        click.echo(line)
+    recipe_files()  # where two define one recipe, that is an error here as everywhere
 
 
 def _added(plugin: Plugin) -> str:

@@ -101,7 +101,8 @@ class Row:
     @property
     def caveats(self) -> Caveats:
         """What marks the row's accuracies."""
-        return Caveats(self.selection, self.batch_dependent)
+        replaces = dict.fromkeys(pair for run in self.runs for pair in run.result.model.replaces.items())
+        return Caveats(self.selection, self.batch_dependent, tuple(replaces))
 
     @property
     def uncommitted(self) -> bool:

@@ -30,6 +30,11 @@ class Origin:
     distribution: str = ""
     folder: Path | None = None
 
+    @property
+    def package(self) -> str:
+        """The name of the distribution."""
+        return self.distribution.rpartition(" ")[0]
+
     def __str__(self) -> str:
         return f"{self.path}:{self.line}" + (f" of {self.distribution}" if self.distribution else "")
 
@@ -39,6 +44,8 @@ class Entry:
     """One line of a registry file. `layout` is the memory layout that it asks for, if any.
 
     `arguments` has what its builder calls what zoo gives it (:data:`ARGUMENTS`), where that is another name.
+    A registry sets `replaces` where a package has it in place of a built-in entry, and `rivals` where several packages
+    have the name.
     """
 
     name: str
@@ -49,6 +56,8 @@ class Entry:
     layout: Layout | None = None
     override: bool = False
     arguments: dict[str, str] = field(default_factory=dict)
+    replaces: bool = False
+    rivals: tuple[Entry, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -54,7 +54,7 @@ def resolve(name: str, norms: Mapping[str, NormEntry], where: str) -> Model:
     model, entry = LIBRARIES[library](plain)
     if not at:
         return Model(model, entry.origin, None, None, ModelEntry(**vars(entry)))
-    return with_norm(model, entry, norms[norm])
+    return with_norm(f"{model}@{norm}", entry, norms[norm])
 
 
 def _timm(name: str) -> tuple[str, Entry]:

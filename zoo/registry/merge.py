@@ -7,10 +7,13 @@ its nearest parent, ``$ZOO_REGISTRY``, and the file given by ``--registry``. A l
 
 from __future__ import annotations
 
+import copy
 import fnmatch
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from zoo.errors import Option, RegistryError, Words, ZooError, unknown
 from zoo.registry import plugins
@@ -18,13 +21,14 @@ from zoo.registry.entries import (
     SECTIONS,
     AnyEntry,
     ArchitectureEntry,
+    Entry,
     ModelEntry,
     NormEntry,
     Origin,
     RegistryFile,
     read_registry_file,
 )
-from zoo.registry.model import BUILT_IN, Model, with_norm
+from zoo.registry.model import BUILT_IN, Model, is_built_in, replaced, with_norm
 from zoo.utils.gcpause import paused_gc
 
 ENVIRONMENT_VARIABLE = "ZOO_REGISTRY"
@@ -46,6 +50,8 @@ class Registry:
         for file in self.files:
             for section in SECTIONS:
                 _merge(getattr(self, section), getattr(file, section), section[:-1])
+        self._all_norms = {**_by_package("norms", self.files), **self.norms}
+        self._all_architectures = {**_by_package("architectures", self.files), **self.architectures}
         for entry in self.models.values():
             self._check_model(entry)
 
@@ -56,27 +62,41 @@ class Registry:
 
     def names(self) -> Iterator[str]:
         """Every name that resolves: the listed models, then all pairs not listed."""
-        yield from self.models
-        for architecture in self.architectures:
-            for norm in self.norms:
-                if (pair := f"{architecture}_{norm}") not in self.models:
-                    yield pair
+        yield from (package + name for package, name, _ in choices(self.models))
+        for package, architecture, _ in choices(self.architectures):
+            for other, norm, _ in choices(self.norms):
+                if (pair := f"{architecture}_{norm}") not in self.models and (not other or package in ("", other)):
+                    yield f"{package or other}{pair}"
 
     def resolve(self, name: str) -> Model:
         """The model called `name`: the registry's, such as ``resnet18_bn``, or another library's
-        (:mod:`zoo.registry.external`). ``NAME@NORM`` is a model that has a builder of its own, with other norms.
+        (:mod:`zoo.registry.external`). ``NAME@NORM`` is a model that has a builder of its own, with other norms, and
+        ``PACKAGE:NAME`` is what NAME means to an installed package.
 
-        Raises :class:`~zoo.errors.UnknownNameError` with the nearest names, and :class:`RegistryError` for a pair@NORM.
+        Raises :class:`~zoo.errors.UnknownNameError` with the nearest names, and :class:`RegistryError` for a pair@NORM
+        and for a name of several packages.
         """
-        if ":" in name:
+        model = self._resolve(name)
+        for kind, part in (("architecture", model.architecture), ("norm", model.norm), ("model", model.entry)):
+            if part and part.rivals:
+                places = " and ".join(str(rival.origin) for rival in part.rivals)
+                ways = " or ".join(f"{rival.origin.package}:{name}" for rival in part.rivals)
+                raise DuplicateError(f"{kind} {part.name!r} is defined twice: {places}; write {ways}")
+        return model
+
+    def _resolve(self, name: str) -> Model:
+        package, colon, meant = name.partition(":")
+        if colon and any(package == entry.origin.package for entry in self._entries()):
+            return replace(self._as_of(package).resolve(meant), name=name)
+        if ":" in (name.rpartition("@")[0] or name):
             from zoo.registry import external
 
-            return external.resolve(name, self.norms, self.where)
+            return external.resolve(name, self._all_norms, self.where)
         if "@" in name:
             return self._swapped(name)
         if entry := self.models.get(name):
-            architecture, norm = self.architectures.get(entry.architecture), self.norms.get(entry.norm)
-            return Model(name, entry.origin, architecture, norm, entry)
+            architecture = _own(self._all_architectures.get(entry.architecture), entry.origin)
+            return Model(name, entry.origin, architecture, _own(self._all_norms.get(entry.norm), entry.origin), entry)
         pairs = list(self._splits(name))
         if len(pairs) > 1:
             readings = " or ".join(f"{a.name} with norm {n.name}" for a, n in pairs)
@@ -112,7 +132,7 @@ class Registry:
 
     def _swapped(self, name: str) -> Model:
         plain, _, norm = name.rpartition("@")
-        if norm not in self.norms:
+        if norm not in self._all_norms:
             raise unknown("norm", norm, self.norms, self.where, f"norms: {', '.join(self.norms)}")
         if "@" in plain:
             raise RegistryError(f"{name}: norms are swapped for one norm; write {plain.partition('@')[0]}@{norm}")
@@ -120,7 +140,7 @@ class Registry:
             raise RegistryError(f"{name}: {plain} is an architecture, which takes any norm: write {plain}_{norm}")
         model = self.resolve(plain)
         if model.entry and model.entry.builder:
-            return with_norm(plain, model.entry, self.norms[norm])
+            return with_norm(name, model.entry, self._all_norms[norm])
         architecture, own = (part.name if part else "" for part in (model.architecture, model.norm))
         arguments = model.entry and model.entry.kwargs
         instead = f"list one under models: with norm: {norm}" if arguments else f"write {architecture}_{norm}"
@@ -148,7 +168,9 @@ class Registry:
     def _check_model(self, entry: ModelEntry) -> None:
         if entry.builder:
             return
-        parts = (("architecture", entry.architecture, self.architectures), ("norm", entry.norm, self.norms))
+        parts: tuple[tuple[str, str, Mapping[str, Entry]], ...] = (
+            ("architecture", entry.architecture, self._all_architectures), ("norm", entry.norm, self._all_norms),
+        )  # fmt: skip
         for kind, name, names in parts:
             if name not in names:
                 raise unknown(kind, name, names, f"{entry.origin}, model {entry.name!r}")
@@ -159,6 +181,36 @@ class Registry:
                     f"rename it, for it means {entry.architecture} with norm {entry.norm}"
                 )
 
+    def of_packages(self) -> list[str]:
+        """The names that a package has in place of built-in ones, and those that several packages have, in words."""
+        lines = []
+        for kind, entries in (("norm", self.norms), ("architecture", self.architectures), ("model", self.models)):
+            for name, entry in entries.items():
+                if entry.rivals:
+                    packages = " and ".join(rival.origin.distribution for rival in entry.rivals)
+                    ways = " or ".join(f"{rival.origin.package}:NAME" for rival in entry.rivals)
+                    lines.append(f"{kind} {name} is in {packages}; for a model NAME that uses it write {ways}.")
+                elif entry.replaces:
+                    lines.append(replaced(f"{kind} {name}", entry.origin.distribution))
+        return lines
+
+    def _entries(self) -> Iterator[Entry]:
+        """Those of all files, also where another one has the name."""
+        for file in self.files:
+            for section in SECTIONS:
+                yield from getattr(file, section).values()
+
+    def _as_of(self, package: str) -> Registry:
+        """This registry with the entries of `package` above all others."""
+        view = copy.copy(self)
+        for section in SECTIONS:
+            own = (getattr(file, section) for file in self.files)
+            above = {name: entry for part in own for name, entry in part.items() if entry.origin.package == package}
+            setattr(view, section, getattr(self, section) | above)
+        view._all_norms = self._all_norms | view.norms
+        view._all_architectures = self._all_architectures | view.architectures
+        return view
+
     def _layer_index(self, origin: Origin) -> int:
         return next(i for i, file in enumerate(self.files) if file.path == origin.path)
 
@@ -168,7 +220,7 @@ def load_registry(extra: str | Path | None = None, folder: Path | None = None) -
     """Read all layers. `extra` is the ``--registry`` file; `folder` replaces the working directory.
 
     A plugin that is wrong is skipped, with one line on stderr. Raises :class:`RegistryError` for any other file that is
-    missing or wrong, or a duplicate without ``override: true``, of plugins too.
+    missing or wrong, or has a name of a layer below without ``override: true``.
     """
     built_in, files = _lowest(folder or Path.cwd())
     layers = [built_in, *(plugin.registry for plugin in plugins.sound(_plugins(built_in)) if plugin.registry), *files]
@@ -208,24 +260,48 @@ def _plugins(built_in: RegistryFile) -> list[plugins.Plugin]:
 
 
 def _with_sound_models(plugin: plugins.Plugin, built_in: RegistryFile) -> plugins.Plugin:
-    """A plugin's models are made of its own and built-in parts; one with others is broken, and no other layer is."""
-    if plugin.registry and plugin.registry.models:
+    """A plugin's models are made of its own and built-in parts, and it says where it replaces a built-in one; another
+    one is broken, and no other layer is.
+    """
+    if plugin.registry:
         try:
             Registry([built_in, plugin.registry])
-        except DuplicateError:
-            pass  # no fault of this plugin alone; load_registry raises it
         except ZooError as problem:
             return plugin.broken(problem)
     return plugin
 
 
+def choices(entries: Mapping[str, AnyEntry]) -> Iterator[tuple[str, str, Entry]]:
+    """The `entries` with their names, and before a name that several packages have each of these (``package:``)."""
+    for name, entry in entries.items():
+        for rival in entry.rivals or (entry,):
+            yield f"{rival.origin.package}:" if entry.rivals else "", name, rival
+
+
 def _merge(entries: dict[str, AnyEntry], new: dict[str, AnyEntry], kind: str) -> None:
     for name, entry in new.items():
-        if name in entries and not entry.override:
-            first, second = entries[name].origin, entry.origin
+        lower = entries.get(name)
+        if lower and lower.origin.distribution and entry.origin.distribution:
+            if not entry.override or lower.replaces:  # who uses the name has to say whose
+                entries[name] = replace(lower, rivals=(*(lower.rivals or (lower,)), entry))
+                continue
+        elif lower and not entry.override:
+            first, second = lower.origin, entry.origin
             advice = "rename one, or say `override: true` in the second"
-            if second.distribution:  # the reader wrote neither of the two
-                packages = [origin.distribution for origin in (first, second) if origin.distribution]
-                advice = f"uninstall {' or '.join(dict.fromkeys(packages))}, or ask its author to rename it"
+            if second.distribution:  # the reader did not write it
+                advice = f"uninstall {second.distribution}, or ask its author to rename it"
             raise DuplicateError(f"{kind} {name!r} is defined twice: {first} and {second}; {advice}")
-        entries[name] = entry
+        over_built_in = bool(lower and entry.origin.distribution and (is_built_in(lower.origin) or lower.replaces))
+        entries[name] = replace(entry, replaces=True) if over_built_in else entry
+
+
+def _by_package(section: str, files: Iterable[RegistryFile]) -> dict[str, Any]:
+    """The entries of plugins by ``package:name``."""
+    entries = (entry for file in files for entry in getattr(file, section).values() if entry.origin.distribution)
+    return {f"{entry.origin.package}:{entry.name}": entry for entry in entries}
+
+
+def _own(part: AnyEntry | None, origin: Origin) -> AnyEntry | None:
+    """`part`, or that of its rivals which is of the same package as `origin`."""
+    rivals: tuple[Any, ...] = part.rivals if part else ()
+    return next((rival for rival in rivals if rival.origin.distribution == origin.distribution), part)

@@ -39,6 +39,14 @@ class Model:
         return ", ".join(parts)
 
     @property
+    def replacements(self) -> dict[str, str]:
+        """Its parts that a package has in place of built-in ones, such as ``norm bn``, each with the package."""
+        parts = {"architecture": self.architecture, "norm": self.norm, "model": self.entry}
+        return {
+            f"{kind} {part.name}": part.origin.distribution for kind, part in parts.items() if part and part.replaces
+        }
+
+    @property
     def layout(self) -> Layout:
         """The memory layout that it is trained in: what its own entry, its norm or its architecture asks for, in this
         order, else channels-last.
@@ -47,6 +55,11 @@ class Model:
             if part and part.layout:
                 return part.layout
         return "channels_last"
+
+
+def replaced(part: str, package: str) -> str:
+    """A sentence on a `part`, such as ``norm bn``, that is of `package`."""
+    return f"{part} is that of {package}, which replaces the built-in one."
 
 
 def is_built_in(origin: Origin) -> bool:
@@ -63,11 +76,11 @@ class Pretrained:
 
 
 def with_norm(name: str, entry: Entry, norm: NormEntry) -> Model:
-    """The model `name` that the builder of `entry` makes, with its norms swapped for `norm`: ``name@norm``."""
+    """The model that the builder of `entry` makes, with its norms swapped for `norm`; `name` is ``NAME@NORM``."""
     common = {
         field.name: getattr(entry, field.name) for field in fields(ArchitectureEntry) if hasattr(entry, field.name)
     }
-    return Model(f"{name}@{norm.name}", entry.origin, ArchitectureEntry(**common), norm, swapped=True)
+    return Model(name, entry.origin, ArchitectureEntry(**common), norm, swapped=True)
 
 
 def starting_from(model: Model, pretrained: Pretrained) -> Model:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence, Sized
 from typing import TYPE_CHECKING, Any
 
+from zoo.registry.model import replaced
+
 if TYPE_CHECKING:
     from zoo.results.schema import Caveats  # pydantic, which `zoo list` does without
 
@@ -82,12 +84,12 @@ def marks_of(caveats: Caveats) -> str:
 
 
 def mark_notes(*caveats: Caveats) -> list[str]:
-    """What the marks of accuracies with these `caveats` say."""
-    sizes = sorted({batch for _, batch in caveats if batch is not None})
+    """What the marks of accuracies with these `caveats` say, and which parts are not the built-in ones."""
+    sizes = sorted({caveat.batch_dependent for caveat in caveats if caveat.batch_dependent is not None})
+    packages = [replaced(*pair) for pair in sorted({pair for caveat in caveats for pair in caveat.replaces})]
     batches = f"({' or '.join(map(str, sizes))} images), so the accuracy holds for such batches alone"
-    return selection_notes(*(selection for selection, _ in caveats)) + [
-        f"{BATCH_MARK} batch-dependent: {HINTS[BATCH_MARK]} {batches}."
-    ] * bool(sizes)
+    marked = [f"{BATCH_MARK} batch-dependent: {HINTS[BATCH_MARK]} {batches}."] * bool(sizes)
+    return selection_notes(*(caveat.selection for caveat in caveats)) + marked + packages
 
 
 def interval_notes(kinds: Collection[str | None], warning: str) -> list[str]:

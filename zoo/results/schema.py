@@ -46,6 +46,7 @@ class ModelPart(Part):
     `image_size` is (H, W) of an image as the model got it; older results lack it.
     `batch_dependent` is None where an image's prediction does not depend on its batch, else the size of the batches
     that the metrics were measured in.
+    `replaces` has the package of each part that is in place of a built-in one, by part (``norm bn``).
     `notes` says what was done to stem, norms and weights as the model was built (:mod:`zoo.builder.notes`).
     """
 
@@ -60,6 +61,7 @@ class ModelPart(Part):
     activation_bytes: int | None
     image_size: tuple[int, int] | None = None
     batch_dependent: int | None = None
+    replaces: dict[str, str] = Field(default_factory=dict)
     notes: list[str] = Field(default_factory=list)
 
 
@@ -213,10 +215,13 @@ def hardware(environment: Mapping[str, Any]) -> str:
 
 
 class Caveats(NamedTuple):
-    """What marks an accuracy: the split that chose the weights, and :class:`ModelPart`'s `batch_dependent`."""
+    """What marks an accuracy or is noted of it: the split that chose the weights, and of :class:`ModelPart` its
+    `batch_dependent` and the items of `replaces`.
+    """
 
     selection: str
     batch_dependent: int | None
+    replaces: tuple[tuple[str, str], ...] = ()
 
 
 class BaseResult(Part):
@@ -259,7 +264,7 @@ class BaseResult(Part):
     @property
     def caveats(self) -> Caveats:
         """What marks the run's accuracies."""
-        return Caveats(self.selection.split, self.model.batch_dependent)
+        return Caveats(self.selection.split, self.model.batch_dependent, tuple(self.model.replaces.items()))
 
     @property
     def commit(self) -> str | None:

@@ -37,6 +37,7 @@ def describe_model(
         macs=count_macs(model, shape, device),
         activation_bytes=count_activation_bytes(model, shape, device, inputs.recipe.precision),
         image_size=shape[1:],
+        replaces=entry.replacements,
         notes=notes.of(model),
     )
 
