@@ -44,6 +44,17 @@ def test_speeds() -> None:
     assert all(INFERENCE not in speed.quartiles for speed in batch_norm.values())  # of before they were kept
 
 
+def test_the_docs_say_how_far_the_committed_speeds_varied() -> None:
+    runs = load_all(find_results([RESULTS, RESULTS.with_name("studies")]))
+    shares = [
+        (high - low) / run.result.speed.train_images_per_second
+        for run in runs
+        for low, high in [run.result.speed.quartiles[TRAIN]]
+    ]
+    text = (RESULTS.parents[1] / "docs" / "measuring.md").read_text(encoding="utf-8")
+    assert f"the range is {min(shares):.2f} to {max(shares):.2f} of the median" in text
+
+
 def test_a_run_has_its_own_quartiles() -> None:
     quiet = row(training(95, 100, 105) | {"speed__inference_quartiles": (2000.0, 2300.0)})
     assert quiet.quartiles == {TRAIN: (95, 105), INFERENCE: (2000.0, 2300.0)}
