@@ -140,6 +140,14 @@ def test_an_upgraded_library_behind_a_local_adapter(define: Define, tmp_path: Pa
     assert difference(first, both) == "third/nets.py has changed, and 1 more"
 
 
+def test_a_library_that_was_installed_to_the_folder_of_the_registry(define: Define, tmp_path: Path) -> None:
+    adapter = "from third import Net\n\n\ndef net(**kwargs):\n    return Net(**kwargs)\n"
+    beside = {file.removeprefix("site-packages/"): text for file, text in installed("1.0").items()}
+    first = define({"mine.py": adapter, **beside})
+    assert first["packages"] == {"third-party": "1.0"}
+    assert set(first["code"]) == {"mine.py", "third/__init__.py", "third/nets.py"}
+
+
 @pytest.mark.parametrize(
     "use",
     ["from third.ops import act", "import third.ops\nact = third.ops.act", "import third.ops as ops\nact = ops.act"],

@@ -153,7 +153,7 @@ def _describe(files: Mapping[Path, str], code: dict[str, str], packages: dict[st
         digest = hashlib.sha256(source(module, file)).hexdigest()[:_DIGITS]
         # Two folders may have files of one name.
         code[name] = digest if code.get(name, digest) == digest else "+".join(sorted({code[name], digest}))
-        site = installed_in(file)
+        site = installed_in(file) or next(filter(_holds_packages, file.parents), None)
         if site and (brought := _version(site, file.relative_to(site).as_posix(), site.stat().st_mtime)):
             packages |= [brought]
 
@@ -173,6 +173,11 @@ def _version(site: Path, inner: str, changed: float) -> tuple[str, str] | None:
         if f"\n{inner}," in f"\n{listed}" or (listed is None and _plain(distribution.name) == top):
             return distribution.name, distribution.version
     return None
+
+
+def _holds_packages(folder: Path) -> bool:
+    """Whether packages were installed to `folder`, which imports are looked for in, as by ``pip install --target``."""
+    return str(folder) in sys.path and any(folder.glob("*.dist-info"))
 
 
 def _plain(name: str) -> str:

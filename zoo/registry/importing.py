@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
 from importlib.abc import MetaPathFinder, ResourceLoader
-from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
+from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader, all_suffixes
 from pathlib import Path
 from types import CodeType, ModuleType
 from typing import ClassVar
@@ -169,7 +169,7 @@ def _has(folder: Path, name: str) -> bool:
         bare = any(entry.endswith(".py") for entry in inside) and not inside & {"setup.py", "pyproject.toml"}
         if "__init__.py" in inside or bare:
             return True
-    return any((folder / (name + ending)).is_file() for ending in importlib.machinery.all_suffixes())
+    return any((folder / (name + ending)).is_file() for ending in all_suffixes())
 
 
 _read_of: weakref.WeakKeyDictionary[ModuleType, bytes] = weakref.WeakKeyDictionary()

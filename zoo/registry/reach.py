@@ -37,7 +37,7 @@ def own_builders(model: Model) -> list[tuple[str, str, Origin]]:
 
 def remember(model: Model, num_classes: int, parts: Iterable[object]) -> None:
     """Note that `model` was built for `num_classes` and consists of `parts`."""
-    if key := _key(model, num_classes):
+    if (key := _key(model, num_classes)) and key not in _remembered:
         _remembered[key] = reached([*parts, *key[2:]])
 
 
@@ -55,7 +55,8 @@ def _key(model: Model, num_classes: int) -> tuple[object, ...]:
 
 
 def reached(roots: Iterable[object]) -> Modules:
-    """The modules, neither zoo's nor those of :data:`LIBRARIES` or Python, whose code the objects `roots` run.
+    """The modules whose code the objects `roots` run, but for those that a version in each result covers
+    (:func:`zoo.registry.importing.is_recorded`).
 
     Followed are attributes, base classes, and the names in the code of what is not installed.
     """

@@ -68,7 +68,7 @@ def look(runs: Sequence[Run], inputs: Inputs, restart: bool = False) -> list[tup
 
     Raises :class:`ResultError` where what is stored is damaged or of another experiment, as the runs themselves would.
     """
-    identities = {run.model.name: identity_of(run.model, inputs) for run in runs}
+    identities = {model.name: identity_of(model, inputs) for model in models_of(runs)}
     return [("to do", 0) if restart else _state(run, identities[run.model.name]) for run in runs]
 
 

@@ -12,6 +12,7 @@ from zoo.results.schema import Result
 from zoo.runner.identity import check_identity, identity_of, identity_of_result
 from zoo.runner.inputs import Inputs
 from zoo.runner.run_one import run_one
+from zoo.runner.runs import models_of
 from zoo.utils.files import lock, remove_leftovers
 
 
@@ -30,7 +31,7 @@ def bench(runs: Sequence[Run], inputs: Inputs, reporter: Reporter) -> list[Resul
     :class:`zoo.errors.ResultError` when a stored run is of another definition of the model or of other data, and what
     :func:`run_one` raises.
     """
-    identities = {run.model.name: identity_of(run.model, inputs) for run in runs}
+    identities = {model.name: identity_of(model, inputs) for model in models_of(runs)}
     distributed = inputs.settings.distributed
     results: list[Result] = []
     result: Result | None
