@@ -118,7 +118,7 @@ class _Checks:
         return checks
 
     def make(self, norm: Norm, num_classes: int = 10, in_channels: int = 3) -> nn.Module:
-        torch.default_generator.manual_seed(0)
+        suite.seed(0)
         sizes = {"num_classes": num_classes, "in_channels": in_channels}
         certain, optional = arguments_for(self.builder, "the builder", self.kwargs, self.names, sizes, norm=norm)
         model = self.builder(**certain, **optional)
@@ -174,7 +174,7 @@ class _Checks:
 
     def evaluation(self, norm: Norm, independent: bool) -> None:
         model, x = self.midlife(norm).train(), self.x().double()
-        random = _is_random(model, x)
+        random = suite.is_random(model, x)
         if independent and not random:
             what = "the norm is batch-independent, yet in training an image's answer depends on its batch"
             suite.same(suite.forward(copy.deepcopy(model), x), suite.alone(model, x), what, TOLERANCE)
@@ -188,7 +188,7 @@ class _Checks:
 
     def layout(self, norm: Norm) -> None:
         model, x = self.midlife(norm), self.x().double()
-        suite.check_layout(model.eval() if _is_random(model, x) else model, x, TOLERANCE)
+        suite.check_layout(model.eval() if suite.is_random(model, x) else model, x, TOLERANCE)
 
     def fair(self, norm: Norm) -> None:
         with fairness.untouched("it", "building"):
@@ -197,8 +197,3 @@ class _Checks:
 
     def compiled(self, norm: Norm) -> None:
         suite.check_compiled(self.make(norm).double(), self.x().double(), TOLERANCE)
-
-
-def _is_random(model: nn.Module, x: Tensor) -> bool:
-    """Whether two passes in training differ, as with dropout; then eval mode is meant to answer otherwise."""
-    return not torch.equal(copy.deepcopy(model)(x), copy.deepcopy(model)(x))

@@ -16,8 +16,9 @@ from zoo.builder.norm import Norm
 from zoo.builder.shown import materialise
 from zoo.errors import unknown
 from zoo.registry.merge import Registry, load_registry
-from zoo.testing import suite
+from zoo.testing import probes, suite
 
+CHANNELS = (16, 24, 32, 64)
 SIZE = (5, 4)
 TOLERANCE = {torch.float32: 1e-4, torch.float64: 1e-9}
 
@@ -26,18 +27,22 @@ def check_norm(
     norm: str | Callable[..., nn.Module],
     *,
     kwargs: Mapping[str, object] | None = None,
+    conv: Callable[..., nn.Module] | None = None,
     activation_included: bool = False,
     batch_independent: bool = False,
-    channels: Sequence[int] = (16, 24, 64),
+    exact_gradient: bool = True,
+    channels: Sequence[int] | None = None,
     dtype: torch.dtype = torch.float32,
     compiled: bool = False,
 ) -> None:
-    """Hold a norm to what zoo expects: shapes, gradients, bfloat16, evaluation, stored weights, copies, memory layouts.
+    """Hold a norm to what zoo expects: shapes, dtypes, gradients, devices, evaluation, stored weights, memory layouts.
 
     `norm` is the name of a registered norm, whose arguments and claims the registry has, or a builder: a function from
     the number of channels to a module on (N, C, H, W). For a builder, `kwargs` are its further arguments,
-    `activation_included` says that it is the activation too (and takes ``apply_act``), and `batch_independent` that in
-    training an image's output is the same in any batch. `channels` are the numbers of channels to build it for;
+    `conv` is the norm's own convolution, `activation_included` says that it is the activation too (and takes
+    ``apply_act``), and `batch_independent` that in training an image's output is the same in any batch. Give
+    `exact_gradient` = False for a norm whose backward pass holds statistics constant on purpose. `channels` are the
+    numbers of channels to build it for, by default those of 16, 24 and 64 that it does not refuse.
     `dtype` is what equal answers are compared in: float64 sees smaller differences, where the norm computes in it.
     `compiled` asks for one graph under torch.compile as well, which takes seconds.
 
@@ -45,15 +50,15 @@ def check_norm(
     that is not registered or a builder that cannot be imported.
     """
     if isinstance(norm, str):
-        if kwargs or activation_included or batch_independent:
+        if kwargs or conv or activation_included or batch_independent:
             raise TypeError(
                 f"norm {norm!r}: its arguments and claims are the registry's; give them with a builder only"
             )
         layer, batch_independent = registered_norm(load_registry(), norm)
     else:
         name = getattr(norm, "__name__", type(norm).__name__)
-        layer = Norm(name, norm, dict(kwargs or {}), activation_included, where=f"norm {name!r}")
-    checks = _Checks(layer, channels, channels[len(channels) // 2], batch_independent, dtype)
+        layer = Norm(name, norm, dict(kwargs or {}), activation_included, conv, where=f"norm {name!r}")
+    checks = _Checks(layer, channels or _possible(layer), batch_independent, exact_gradient, dtype)
     suite.run(layer.where, checks.all(compiled))
 
 
@@ -74,41 +79,56 @@ def images(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float32) -> Te
     return (torch.randn(shape, generator=g, dtype=torch.float64) * scale + shift).to(dtype)
 
 
+def _possible(norm: Norm) -> Sequence[int]:
+    """The numbers of channels that `norm` does not refuse by a check of its own; the usual ones where it refuses all.
+
+    GroupNorm refuses what its number of groups does not divide.
+    """
+    possible = []
+    for count in CHANNELS:
+        try:
+            with suite.torch_unchanged():
+                norm(count, spatial_size=SIZE).eval()(images(2, count, *SIZE))
+        except Exception as problem:
+            if isinstance(problem, AssertionError | ValueError) or isinstance(
+                problem.__cause__, AssertionError | ValueError
+            ):
+                continue
+        possible.append(count)
+    return possible or CHANNELS
+
+
 @dataclass(frozen=True)
 class _Checks:
-    """`norm` built for `width` channels, and for its shape for all `channels`; with and without its own activation."""
+    """`norm`, for its shape for all `channels`, else for one number of them; with and without its own activation."""
 
     norm: Norm
     channels: Sequence[int]
-    width: int
     batch_independent: bool
+    exact_gradient: bool
     dtype: torch.dtype
 
     def all(self, compiled: bool) -> list[suite.Check]:
         """By name; the first is whether it can be built at all."""
-        checks = [("shape", self.shape)]
-        named: dict[str, Callable[[bool], None]] = {
-            "gradients": self.gradients,
-            "bfloat16": self.bfloat16,
-            "evaluation": self.evaluation,
-            "state dict": self.stored,
-            "deep copy": self.copied,
-            "channels-last": self.layout,
-            "one recipe": self.fair,
-        }
-        if self.batch_independent:
-            named["batch independence"] = self.independence
-        if compiled:
-            named["torch.compile"] = self.compiled
-        ways = (True, False) if self.norm.activation_included else (True,)
-        for name, check in named.items():
-            for apply_act in ways:
-                title = name if apply_act else f"{name}, without its activation"
-                checks.append((title, partial(check, apply_act)))
+        checks: list[suite.Check] = [("shape", self.shape)]
+        width = self.channels[len(self.channels) // 2]
+        for apply_act in (True, False) if self.norm.activation_included else (True,):
+            layer = _Layer(
+                partial(self.layer, width, apply_act, SIZE),
+                width,
+                self.dtype,
+                independent=self.batch_independent,
+                as_in_training=self.batch_independent,
+                exact_gradient=self.exact_gradient,
+            )
+            suffix = "" if apply_act else ", without its activation"
+            checks += [(f"{name}{suffix}", check) for name, check in layer.all(compiled)]
+        if self.norm.conv is not None:
+            checks.append(("conv", partial(probes.check_convolution, self.norm.conv2d)))
+            build = partial(self.norm.conv2d, width, width, 3, padding=1)
+            conv = _Layer(build, width, self.dtype, independent=True, exact_gradient=self.exact_gradient)
+            checks += [(f"conv, {name}", check) for name, check in conv.all(compiled)]
         return checks
-
-    def x(self, seed: int = 0) -> Tensor:
-        return images(6, self.width, *SIZE, seed=seed, dtype=self.dtype)
 
     def layer(self, channels: int, apply_act: bool, size: tuple[int, int], branch_end: bool = False) -> nn.Module:
         """A new one for images of that size."""
@@ -116,9 +136,68 @@ class _Checks:
         materialise("it", layer, (channels, *size))
         return layer
 
-    def make(self, apply_act: bool) -> nn.Module:
+    def shape(self) -> None:
+        for channels in self.channels:
+            for count, height, width in ((6, 5, 4), (1, 8, 8), (4, 2, 2)):
+                for training in (True, False):
+                    x = images(count, channels, height, width)
+                    answers = [
+                        suite.forward(self.layer(channels, act, (height, width), not act).train(training), x)
+                        for act in (True, False)
+                    ]
+                    for y in answers:
+                        if y.shape != x.shape or y.dtype != x.dtype:
+                            raise AssertionError(
+                                f"{tuple(x.shape)} {x.dtype} becomes {tuple(y.shape)} {y.dtype}; both have to stay"
+                            )
+                        suite.finite(y, f"the output of {tuple(x.shape)}")
+
+
+@dataclass(frozen=True)
+class _Layer:
+    """What `build` makes for `width` channels, a norm or a norm's convolution.
+
+    `independent`: whether in training an image's output is the same in any batch, and `as_in_training` whether eval
+    mode and earlier batches make no difference to it either.
+    """
+
+    build: Callable[[], nn.Module]
+    width: int
+    dtype: torch.dtype
+    independent: bool
+    as_in_training: bool = False
+    exact_gradient: bool = True
+
+    def all(self, compiled: bool) -> list[suite.Check]:
+        """By name."""
+        named: dict[str, Callable[[], None]] = {
+            "gradients": self.gradients,
+            "bfloat16": self.bfloat16,
+            "dtype": lambda: probes.check_dtypes(self.make(), self.x()),
+            "device": lambda: probes.check_device(self.make(), self.x()),
+            "evaluation": self.evaluation,
+            "state dict": self.stored,
+            "deep copy": lambda: suite.check_copy(self.make(), self.x()),
+            "channels-last": self.layout,
+            "one recipe": self.fair,
+        }
+        if self.exact_gradient:
+            named["derivatives"] = lambda: probes.check_derivatives(self.make(), self.x())
+        if self.independent:
+            named["batch independence"] = self.independence
+        if compiled:
+            named["torch.compile"] = lambda: suite.check_compiled(self.make(), self.x(), TOLERANCE[self.dtype])
+        return list(named.items())
+
+    def x(self, seed: int = 0) -> Tensor:
+        return images(6, self.width, *SIZE, seed=seed, dtype=self.dtype)
+
+    def fresh(self) -> nn.Module:
+        return self.build().to(self.dtype)
+
+    def make(self) -> nn.Module:
         """In the middle of its life: no parameter or buffer where it started, three training steps seen."""
-        layer = self.layer(self.width, apply_act, SIZE).to(self.dtype).train()
+        layer = self.fresh().train()
         g = torch.Generator().manual_seed(1)
         with torch.no_grad():
             for parameter in layer.parameters():
@@ -127,36 +206,28 @@ class _Checks:
                 suite.forward(layer, self.x(seed))
         return layer
 
-    def shape(self) -> None:
-        for channels in self.channels:
-            for count, height, width in ((6, 5, 4), (1, 8, 8), (4, 2, 2)):
-                for apply_act in (True, False):
-                    layer = self.layer(channels, apply_act, (height, width), branch_end=not apply_act)
-                    for training in (True, False):
-                        x = images(count, channels, height, width)
-                        y = suite.forward(layer.train(training), x)
-                        if y.shape != x.shape or y.dtype != x.dtype:
-                            raise AssertionError(
-                                f"{tuple(x.shape)} {x.dtype} becomes {tuple(y.shape)} {y.dtype}; both have to stay"
-                            )
-                        suite.finite(y, f"the output of {tuple(x.shape)}")
+    def gradients(self) -> None:
+        """Of two steps, since what one of them keeps may be part of the other."""
+        layer = self.make()
+        for seed in (0, 6):
+            layer.zero_grad()
+            x = self.x(seed).requires_grad_()
+            y = layer(x)
+            y.backward(images(*y.shape, seed=3, dtype=y.dtype))
+            suite.gradient(x)
+            if dead := suite.without_gradient(layer):
+                raise AssertionError(f"no gradient reaches {', '.join(dead)}")
+            if kept := [name for name, buffer in layer.named_buffers() if buffer.requires_grad]:
+                raise AssertionError(f"buffer {kept[0]} keeps the graph of its batch: detach() what it is made of")
 
-    def gradients(self, apply_act: bool) -> None:
-        layer = self.make(apply_act)
-        x = self.x().requires_grad_()
-        y = layer(x)
-        y.backward(images(*y.shape, seed=3, dtype=y.dtype))
-        suite.gradient(x)
-        if dead := suite.without_gradient(layer):
-            raise AssertionError(f"no gradient reaches {', '.join(dead)}")
-
-    def bfloat16(self, apply_act: bool) -> None:
-        layer = self.make(apply_act).float()
+    def bfloat16(self) -> None:
+        layer = self.make().float()
         ordinary = images(6, self.width, *SIZE).bfloat16()
         for x, what in (
             (ordinary, "images"),
             (100 * ordinary, "images 100 times as bright"),
             (torch.full_like(ordinary, 3.0), "images of one colour"),
+            (torch.zeros_like(ordinary), "black images"),
         ):
             twin = copy.deepcopy(layer)
             bright = x.clone().requires_grad_()
@@ -166,36 +237,41 @@ class _Checks:
             suite.finite(y, f"the output of {what} in bfloat16")
             suite.finite(bright.grad, f"the gradient of {what} in bfloat16")
             suite.without_gradient(twin)
+        layer.train(not suite.is_random(layer, ordinary.float()))
         exact = copy.deepcopy(layer)(ordinary.float())
         with torch.autocast("cpu", torch.bfloat16):
             suite.same(copy.deepcopy(layer)(ordinary), exact, "bfloat16 images give another answer", 0.02)
 
-    def evaluation(self, apply_act: bool) -> None:
-        suite.check_evaluation(
-            self.make(apply_act), self.x(), TOLERANCE[self.dtype], as_in_training=self.batch_independent
-        )
+    def evaluation(self) -> None:
+        layer, tolerance = self.make(), TOLERANCE[self.dtype]
+        random = suite.is_random(layer, self.x())
+        suite.check_evaluation(layer, self.x(), tolerance, as_in_training=self.as_in_training and not random)
+        if not random:
+            probes.check_settles(self.make(), images(1, self.width, *SIZE, dtype=self.dtype))
 
-    def stored(self, apply_act: bool) -> None:
-        fresh = self.layer(self.width, apply_act, SIZE).to(self.dtype)
-        suite.check_stored(self.make(apply_act), fresh, self.x())
+    def stored(self) -> None:
+        suite.check_stored(self.make(), self.fresh(), self.x())
+        probes.check_nothing_hidden(self.make(), self.fresh(), self.x())
 
-    def copied(self, apply_act: bool) -> None:
-        suite.check_copy(self.make(apply_act), self.x())
-
-    def layout(self, apply_act: bool) -> None:
+    def layout(self) -> None:
         for training in (True, False):
-            suite.check_layout(self.make(apply_act).train(training), self.x(), TOLERANCE[self.dtype])
+            layer = self.make()
+            if not training or not suite.is_random(layer, self.x()):
+                suite.check_layout(layer.train(training), self.x(), TOLERANCE[self.dtype])
 
-    def fair(self, apply_act: bool) -> None:
+    def fair(self) -> None:
         with fairness.untouched("it", "building"):
-            layer = self.layer(self.width, apply_act, SIZE)
-        fairness.check_step("it", layer, images(6, self.width, *SIZE))
+            layer = self.build()
+        fairness.check_step("it", layer, images(6, self.width, *SIZE).requires_grad_())
 
-    def independence(self, apply_act: bool) -> None:
-        layer = self.make(apply_act).train()
+    def independence(self) -> None:
+        layer, tolerance = self.make().train(), TOLERANCE[self.dtype]
+        if suite.is_random(layer, self.x()):
+            return
         together = suite.forward(copy.deepcopy(layer), self.x())
         what = "in training an image's output depends on the others of its batch"
-        suite.same(together, suite.alone(layer, self.x()), what, TOLERANCE[self.dtype])
-
-    def compiled(self, apply_act: bool) -> None:
-        suite.check_compiled(self.make(apply_act), self.x(), TOLERANCE[self.dtype])
+        suite.same(together, suite.alone(layer, self.x()), what, tolerance)
+        if self.as_in_training:
+            suite.forward(layer, self.x(6))
+            what = "in training an image's output depends on the batches before"
+            suite.same(suite.forward(layer, self.x()), together, what, tolerance)

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import io
-from collections.abc import Callable, Iterable
+import random
+from collections.abc import Callable, Iterable, Iterator
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from zoo.builder.torchstate import Snapshot
 from zoo.errors import ZooError
+from zoo.utils.seeding import same_random_numbers
 
 Check = tuple[str, Callable[[], None]]
 
@@ -27,22 +31,38 @@ def run(what: str, checks: Iterable[Check]) -> None:
     failed, problems = [], []
     checks = list(checks)
     for number, (name, check) in enumerate(checks):
-        before = Snapshot()
         try:
-            with torch.random.fork_rng(devices=[]):
-                torch.default_generator.manual_seed(0)
+            with torch_unchanged():
+                seed(0)
                 check()
         except Exception as problem:
-            kind = "" if isinstance(problem, AssertionError | ZooError) else f"{type(problem).__name__}: "
-            failed.append(f"{name}: {kind}{' '.join(str(problem).split())}")
+            text = " ".join(str(problem).split())
+            kind = "" if text and isinstance(problem, AssertionError | ZooError) else f"{type(problem).__name__}: "
+            failed.append(f"{name}: {kind}{text}")
             problems.append(problem)
             if number == 0:
                 break
-        finally:
-            before.put_back()  # so that what one check changes is reported by the check that is about it
     if failed:
         count = f"{len(failed)} of {len(checks)} checks" if len(failed) > 1 else "a check"
         raise ConformanceError("\n  ".join([f"{what} fails {count}", *failed])) from problems[0]
+
+
+@contextlib.contextmanager
+def torch_unchanged() -> Iterator[None]:
+    """Torch's settings and the generators as they are put back, so that each check finds what it changes itself."""
+    before = Snapshot()
+    try:
+        with same_random_numbers():
+            yield
+    finally:
+        before.put_back()
+
+
+def seed(number: int) -> None:
+    """Seed the generators of the CPU; torch.manual_seed would keep a traceback for each device that is not there."""
+    torch.default_generator.manual_seed(number)
+    np.random.seed(number)  # noqa: NPY002 the global one
+    random.seed(number)
 
 
 def same(actual: Tensor | None, expected: Tensor, what: str, tolerance: float) -> None:
@@ -62,16 +82,22 @@ def finite(values: Tensor | None, what: str) -> None:
         raise AssertionError(f"{what} is not finite")
 
 
-def forward(module: nn.Module, x: Tensor) -> Tensor:
+def forward(module: nn.Module, x: Tensor, numbers: int = 1) -> Tensor:
     """The answer to a copy of `x`, random layers drawing the same each time; the images may not be written over."""
     images = x.clone(memory_format=torch.preserve_format)
-    torch.default_generator.manual_seed(1)
+    seed(numbers)
     y = module(images)
     if not isinstance(y, Tensor):
         raise AssertionError(f"the answer is a {type(y).__name__}, expected a tensor")
     if not torch.equal(images, x):
         raise AssertionError("the forward pass writes over its input")
     return y
+
+
+def is_random(module: nn.Module, x: Tensor) -> bool:
+    """Whether two passes differ, as with dropout; then training is meant to answer otherwise than eval mode."""
+    y = forward(copy.deepcopy(module), x)
+    return not all(torch.equal(y, forward(copy.deepcopy(module), x, numbers)) for numbers in (2, 3))
 
 
 def alone(module: nn.Module, x: Tensor) -> Tensor:
@@ -107,6 +133,9 @@ def check_evaluation(module: nn.Module, x: Tensor, tolerance: float, *, as_in_tr
     module.eval()
     y = forward(module, x)
     finite(y, "the answer in eval mode")
+    for other, numbers in ((x.flip(0) + 1, 1), (x, 2)):  # another batch between, and other random numbers
+        again = forward(module, other, numbers)
+    same(again, y, "in eval mode a second pass over the same images answers otherwise", tolerance)
     same(y, alone(module, x), "in eval mode an image's answer depends on the others of its batch", tolerance)
     changed = [name for name, tensor in module.state_dict().items() if not torch.equal(tensor, before[name])]
     if changed:
@@ -121,7 +150,7 @@ def check_stored(module: nn.Module, fresh: nn.Module, x: Tensor) -> None:
     torch.save(module.state_dict(), stored)
     stored.seek(0)
     fresh.load_state_dict(torch.load(stored, weights_only=True))
-    for training in (True, False):
+    for training in (False, True):  # eval mode first: training may bring the fresh one to where the other is
         y, again = forward(module.train(training), x), forward(fresh.train(training), x)
         if not torch.equal(y, again):
             mode = "training" if training else "eval mode"
@@ -151,9 +180,9 @@ def check_layout(module: nn.Module, x: Tensor, tolerance: float) -> None:
     """Images in channels-last memory give the same answer, gradients and buffers."""
     twin = copy.deepcopy(module).to(memory_format=torch.channels_last)
     plain, moved = x.detach().requires_grad_(), x.detach().to(memory_format=torch.channels_last).requires_grad_()
-    torch.default_generator.manual_seed(1)
+    seed(1)
     y = module(plain)
-    torch.default_generator.manual_seed(1)
+    seed(1)
     z = twin(moved)
     same(z, y, "channels-last images give another answer", tolerance)
     weights = torch.linspace(-1, 1, y.numel(), dtype=y.dtype).reshape(y.shape)
