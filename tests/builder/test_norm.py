@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import textwrap
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
-from strangers import stranger
+from safetensors.torch import load_file
+from strangers import benched, stranger
+from tiny_training import CPU
 from torch import nn
 
 from zoo.builder.construct import build
@@ -16,7 +19,9 @@ from zoo.errors import RegistryError
 from zoo.models.swap import swap
 from zoo.registry.merge import load_registry
 from zoo.registry.model import Model
+from zoo.runner.checks import check_model
 from zoo.testing import check_norm
+from zoo.utils.distributed import Distributed
 
 # Architectures that make their convolutions or activations themselves, or no norm at all.
 IGNORES = """
@@ -185,3 +190,52 @@ def test_a_lazy_norm_of_torch_takes_its_channels_from_the_image(tmp_path: Path) 
 
 def test_check_norm_gives_a_norm_what_it_names() -> None:
     check_norm(lambda num_channels, spatial_size: nn.LayerNorm([num_channels, *spatial_size]), batch_independent=True)
+
+
+ACTNORM = """
+class mine(nn.Module):
+    def __init__(self, num_channels):
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(1, num_channels, 1, 1))
+        self.bias = nn.Parameter(torch.zeros(1, num_channels, 1, 1))
+        self.register_buffer("initialized", torch.tensor(False))
+
+    def forward(self, x):
+        if self.training and not self.initialized:
+            with torch.no_grad():
+                self.bias.copy_(-x.mean((0, 2, 3), keepdim=True))
+                self.scale.copy_(1 / (x.std((0, 2, 3), keepdim=True) + 1e-5))
+                self.initialized.fill_(True)
+        return (x + self.bias) * self.scale
+"""
+
+
+def test_a_norm_that_sets_itself_by_its_first_batch_is_trained(tmp_path: Path) -> None:
+    run, _ = benched(tmp_path, stranger(tmp_path, ACTNORM, "mine"))
+    weights = load_file(run.folder.weights)
+    assert weights["norm1.initialized"]
+    assert weights["norm2.scale"].std() > 0
+    model = nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4))
+    namespace: dict[str, Any] = {"nn": nn, "torch": torch}
+    exec(ACTNORM, namespace)
+    swap("it", model, Norm("act", namespace["mine"]), (3, 8, 8))
+    assert not model[1].initialized  # zeros that the swap shows it set nothing
+
+
+def test_processes_do_not_share_the_batch_by_which_a_norm_sets_itself(tmp_path: Path) -> None:
+    model = stranger(tmp_path, ACTNORM, "mine")
+    with pytest.raises(RegistryError, match="sets itself by its first batch, of which each of 2 processes has another"):
+        check_model(model, build(model), CPU, Distributed(0, 2))
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "problem"),
+    [
+        ('self.register_buffer("initialized", torch.tensor(False))', "self.initialized = False", "changes the values"),
+        ("self.initialized.fill_(True)", "pass", "changes the values of parameter 'norm1.scale'"),  # it never ends
+    ],
+)
+def test_a_norm_that_does_not_say_so_may_not_set_itself(tmp_path: Path, before: str, after: str, problem: str) -> None:
+    code = ACTNORM.replace(before, after).replace("self.initialized.fill_(True)", "self.initialized |= True")
+    with pytest.raises(RegistryError, match=problem):
+        benched(tmp_path, stranger(tmp_path, code, "mine"))

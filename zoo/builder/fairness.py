@@ -95,6 +95,7 @@ def _check_after(where: str, module: nn.Module, twin: nn.Module, before: dict[st
     """
     check_module(where, twin)
     after = dict(twin.named_parameters())
+    was_set = set_by_first_batch(module) - set_by_first_batch(twin)
     for name in before | after:
         if before.get(name) is not after.get(name):
             raise RegistryError(
@@ -103,10 +104,13 @@ def _check_after(where: str, module: nn.Module, twin: nn.Module, before: dict[st
             )
     for name, original in module.named_parameters():
         # A parameter may be left empty, so NaN is equal to NaN.
+        if name in was_set:
+            continue
         if not torch.equal(original, after[name]) and not torch.allclose(original, after[name], 0, 0, equal_nan=True):
             raise RegistryError(
                 f"{where}: its forward pass changes the values of parameter {name!r}; only the recipe's optimizer may: "
-                "compute a new tensor from it, or make what forward updates a buffer (register_buffer)"
+                "compute a new tensor from it, or make what forward updates a buffer (register_buffer); a module that "
+                "sets itself by its first batch has a buffer 'initialized'"
             )
         if original.requires_grad != after[name].requires_grad:
             raise RegistryError(
@@ -118,6 +122,19 @@ def _check_after(where: str, module: nn.Module, twin: nn.Module, before: dict[st
                 f"{where}: {_named(path, part)} is in training mode after eval(), so it would treat test images as "
                 "training images; leave train() and eval() as torch has them"
             )
+
+
+def set_by_first_batch(module: nn.Module) -> set[str]:
+    """Names of the parameters that the first training batch may set: those of parts that wait for it, as ActNorm does.
+
+    Such a part has a buffer ``initialized``, which is zero until then.
+    """
+    waiting: set[str] = set()
+    for path, part in module.named_modules():
+        initialized = part._buffers.get("initialized")
+        if initialized is not None and not initialized.any():
+            waiting |= {f"{path}.{name}".lstrip(".") for name, _ in part.named_parameters()}
+    return waiting
 
 
 def _named(path: str, part: nn.Module) -> str:

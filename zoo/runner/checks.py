@@ -9,6 +9,7 @@ from torch import nn
 
 from zoo.builder import notes
 from zoo.builder.construct import build
+from zoo.builder.fairness import set_by_first_batch
 from zoo.builder.trial import try_on
 from zoo.data.datasets import Dataset
 from zoo.errors import MachineError, Option, RecipeError, RegistryError
@@ -118,6 +119,11 @@ def check_model(model: Model, module: nn.Module, device: torch.device, distribut
     """
     if distributed.world_size == 1:
         return
+    if set_by_first_batch(module):
+        raise RegistryError(
+            f"{model.name}: sets itself by its first batch, of which each of {distributed.world_size} processes has "
+            "another share; use one process"
+        )
     parts = list(module.modules())
     synchronised = any(isinstance(part, nn.SyncBatchNorm) for part in parts)
     if synchronised and device.type != "cuda":
