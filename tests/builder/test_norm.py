@@ -239,3 +239,9 @@ def test_a_norm_that_does_not_say_so_may_not_set_itself(tmp_path: Path, before: 
     code = ACTNORM.replace(before, after).replace("self.initialized.fill_(True)", "self.initialized |= True")
     with pytest.raises(RegistryError, match=problem):
         benched(tmp_path, stranger(tmp_path, code, "mine"))
+
+
+def test_check_norm_passes_a_norm_that_sets_itself_by_its_first_batch() -> None:
+    namespace: dict[str, Any] = {"nn": nn, "torch": torch}
+    exec(ACTNORM, namespace)
+    check_norm(namespace["mine"])
