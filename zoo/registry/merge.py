@@ -50,8 +50,9 @@ class Registry:
         for file in self.files:
             for section in SECTIONS:
                 _merge(getattr(self, section), getattr(file, section), section[:-1])
-        self._all_norms = {**_by_package("norms", self.files), **self.norms}
-        self._all_architectures = {**_by_package("architectures", self.files), **self.architectures}
+        self._of_packages = {section: _by_package(section, self.files) for section in SECTIONS}
+        self._all_norms: dict[str, NormEntry] = self._of_packages["norms"] | self.norms
+        self._all_architectures: dict[str, ArchitectureEntry] = self._of_packages["architectures"] | self.architectures
         for entry in self.models.values():
             self._check_model(entry)
 
@@ -86,7 +87,7 @@ class Registry:
 
     def _resolve(self, name: str) -> Model:
         package, colon, meant = name.partition(":")
-        if colon and any(package == entry.origin.package for entry in self._entries()):
+        if colon and any(key.startswith(f"{package}:") for part in self._of_packages.values() for key in part):
             return replace(self._as_of(package).resolve(meant), name=name)
         if ":" in (name.rpartition("@")[0] or name):
             from zoo.registry import external
@@ -194,18 +195,11 @@ class Registry:
                     lines.append(replaced(f"{kind} {name}", entry.origin.distribution))
         return lines
 
-    def _entries(self) -> Iterator[Entry]:
-        """Those of all files, also where another one has the name."""
-        for file in self.files:
-            for section in SECTIONS:
-                yield from getattr(file, section).values()
-
     def _as_of(self, package: str) -> Registry:
         """This registry with the entries of `package` above all others."""
         view = copy.copy(self)
-        for section in SECTIONS:
-            own = (getattr(file, section) for file in self.files)
-            above = {name: entry for part in own for name, entry in part.items() if entry.origin.package == package}
+        for section, entries in self._of_packages.items():
+            above = {entry.name: entry for entry in entries.values() if entry.origin.package == package}
             setattr(view, section, getattr(self, section) | above)
         view._all_norms = self._all_norms | view.norms
         view._all_architectures = self._all_architectures | view.architectures
