@@ -113,6 +113,16 @@ def test_classes_made_by_a_factory(define: Define) -> None:
     assert difference(first, define({"parts/acts.py": acts + "# edited\n"})) == "parts/acts.py has changed"
 
 
+def test_a_function_that_is_imported_by_its_name(define: Define) -> None:
+    """No class of the network is local, and no import statement names the file."""
+    mine = "from importlib import import_module\n\n\ndef net(**kwargs):\n"
+    mine += "    return import_module('resnet').make(**kwargs)\n"
+    make = "from torch import nn\n\n\ndef make(**kwargs):\n    return nn.Sequential(nn.ReLU(), nn.Flatten())\n"
+    first = define({"mine.py": mine, "resnet.py": make})
+    second = define({"resnet.py": make.replace("nn.ReLU", "nn.LeakyReLU")})
+    assert difference(first, second) == "resnet.py has changed"
+
+
 @pytest.mark.parametrize("inits", [True, False], ids=["nested-packages", "namespace-packages"])
 def test_nested_packages(define: Define, inits: bool) -> None:
     files = {

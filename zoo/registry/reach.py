@@ -122,6 +122,9 @@ def _uses(thing: type | FunctionType | ModuleType) -> Iterator[object]:
                 if isinstance(named, ModuleType) and not any(vars(named) is other for other in spaces):
                     spaces.append(vars(named))
         yield from (thing.__defaults__, thing.__kwdefaults__)
+        if names & {"import_module", "__import__"}:
+            texts = [text for code in _codes(thing) for text in code.co_consts if isinstance(text, str)]
+            yield from (sys.modules[text] for text in texts if text in sys.modules)
         for cell in thing.__closure__ or ():
             try:
                 yield cell.cell_contents
