@@ -176,6 +176,30 @@ HABITS = {
         """,
         "norms: ln instead of 2 BatchNorm2d, 4 LayerNorm",
     ),
+    "beside a ScriptModule and an expanded buffer": (
+        """
+        class Branch(nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.steps = nn.ModuleList([nn.Conv2d(16, 16, 1), nn.ReLU()])
+
+            def forward(self, x):
+                for step in self.steps:
+                    x = step(x)
+                return x
+
+        class Mine(Net):
+            def __init__(self, *args, **kwargs):
+                super().__init__(*args, **kwargs)
+                self.branch, self.lazy = torch.jit.script(Branch()), nn.LazyLinear(4)
+                self.register_buffer("places", torch.arange(4).expand(3, 4))
+
+            def forward(self, x):
+                x = self.branch(self.norm2(self.conv2(F.relu(self.norm1(self.conv1(x))))))
+                return self.fc(x.mean((2, 3)))
+        """,
+        SWAPPED,
+    ),
     "never called": (
         """
         class Mine(Net):

@@ -86,4 +86,5 @@ def materialise(where: str, module: nn.Module, image_shape: tuple[int, int, int]
     show(where, module, image_shape)
     with torch.no_grad():
         for tensor, before in kept:
-            tensor.copy_(before)
+            if not torch.equal(tensor, before):  # an expanded buffer cannot be written
+                tensor.copy_(before)

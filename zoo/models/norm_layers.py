@@ -9,6 +9,7 @@ from collections.abc import Iterator
 
 import torch
 from torch import nn
+from torch.nn.parameter import is_lazy
 
 from zoo.errors import RegistryError
 from zoo.models.observe import Observed, in_mode, observe
@@ -28,7 +29,8 @@ def norms_of(where: str, module: nn.Module, shape: Shape) -> tuple[list[Observed
     A norm that evaluation does not reach is looked for in training: an auxiliary head may have some.
     """
     for path, part in module.named_modules():
-        if isinstance(part, torch.jit.ScriptModule) and (norms := _IN_GRAPH.findall(str(part.inlined_graph))):
+        graph = getattr(part, "inlined_graph", "") if isinstance(part, torch.jit.ScriptModule) else ""
+        if norms := _IN_GRAPH.findall(str(graph)):
             raise RegistryError(
                 f"{where}: cannot be swapped: {path or type(part).__name__!r} is a ScriptModule with {norms[0]} in it, "
                 "which is compiled; build it without torch.jit"
@@ -74,13 +76,14 @@ def _run(
 @contextlib.contextmanager
 def _put_back(module: nn.Module) -> Iterator[None]:
     """What the block does to the values of `module` and to torch's generator, undone."""
-    tensors = [(tensor, tensor.clone()) for tensor in (*module.parameters(), *module.buffers())]
+    tensors = [(part, part.clone()) for part in (*module.parameters(), *module.buffers()) if not is_lazy(part)]
     with same_random_numbers(), torch.no_grad():
         try:
             yield
         finally:
             for tensor, before in tensors:
-                tensor.copy_(before)
+                if not torch.equal(tensor, before):  # an expanded buffer cannot be written
+                    tensor.copy_(before)
 
 
 def check_without(where: str, module: nn.Module, layers: list[Observed], shape: Shape, advice: str) -> None:
@@ -131,8 +134,9 @@ def is_by_hand(layer: nn.Module) -> bool:
     """Whether `layer` may be a norm that a model's author wrote, such as ConvNeXt's ``LayerNorm``; its values tell."""
     known = (nn.modules.batchnorm._NormBase, nn.GroupNorm, nn.LayerNorm, nn.RMSNorm)
     ours = isinstance(layer, known) or type(layer).__module__.split(".")[0] in _LIBRARIES
-    sizes = {tensor.numel() for tensor in layer.parameters()}
-    return _is_norm_by_name(layer) and not ours and not any(layer.children()) and len(sizes) == 1
+    if ours or not _is_norm_by_name(layer) or any(layer.children()) or any(map(is_lazy, layer.parameters())):
+        return False
+    return len({tensor.numel() for tensor in layer.parameters()}) == 1
 
 
 def axis_by_hand(layer: nn.Module, shape: tuple[int, ...]) -> int | None:
@@ -164,8 +168,11 @@ def check_whole(where: str, layer: nn.Module, path: str, shape: tuple[int, ...])
     if type(layer).__module__.split(".")[0] not in _LIBRARIES and plain is not nn.Module:
         with _put_back(layer):
             x = next((tensor for tensor in layer.parameters()), torch.empty(0)).new_empty(shape).normal_()
-            own, base = (forward(layer, x) for forward in (type(layer).forward, plain.forward))
-            more |= own.shape != base.shape or not torch.allclose(own, base)
+            try:
+                own, base = (forward(layer, x) for forward in (type(layer).forward, plain.forward))
+                more |= own.shape != base.shape or not torch.allclose(own, base)
+            except Exception:  # whatever it makes of random images
+                more = True
     if more:
         raise RegistryError(
             f"{where}: cannot be swapped: {path!r} ({type(layer).__name__}) does more than {plain.__name__}, which "
