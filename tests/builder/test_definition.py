@@ -242,7 +242,7 @@ def test_objects_that_raise_when_they_are_looked_at(define: Define) -> None:
         "    def __len__(self):\n        raise RuntimeError\n\n"
         "    @property\n    def __class__(self):\n        raise RuntimeError\n"
     )
-    held = "self.act = nn.ReLU()\n        self.held = [Hostile(), {'a': Hostile}]\n        self.chain = link(50_000)"
+    held = "self.act = nn.ReLU()\n        self.held = [Hostile(), {'a': Hostile}]\n        self.chain = link(25_000)"
     chain = (
         "\n\nclass Link:\n    next = None\n\n\ndef link(count):\n    first = last = Link()\n"
         "    for _ in range(count):\n"
