@@ -213,7 +213,10 @@ def copied(benched, tmp_path: Path) -> Path:
     ("options", "says"),
     [
         (("--layers", "layer2.0.conv3"), ("unknown layer 'layer2.0.conv3'", "did you mean 'layer2.0.conv2'")),
-        (("--layers", "layer2,fc"), ("layer 'fc' of resnet20_bn gives no (C, H, W)", "such as layer1, layer2, layer3")),
+        (
+            ("--layers", "layer2,fc"),
+            ("layer 'fc' of resnet20_bn gives no map to look at, but vectors", "such as layer1, layer2, layer3"),
+        ),
         (("--layers", ","), ("--layers", "names with commas")),
         (("--images", "0"), ("--images", "0", "1<=x<=20")),
         (("--images", "21"), ("--images", "21", "1<=x<=20")),

@@ -208,7 +208,8 @@ def _answer(subject: Subject, row: int, truth: bool = False) -> Cell:
 def _maps(subject: Subject, layer: str, rows: np.ndarray, targets: np.ndarray) -> np.ndarray:
     classes = torch.as_tensor(np.asarray(targets)[rows], device=subject.device)
     height, width = subject.images.shape[1:3]
-    return grad_cam(subject.model, layer, subject.batch(rows), classes, (height, width))
+    maps = grad_cam(subject.model, layer, subject.batch(rows), classes, (height, width))
+    return np.zeros((len(rows), height, width), np.float32) if maps is None else maps
 
 
 def _cam_sheet(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +13,7 @@ from torch.overrides import TorchFunctionMode
 
 from zoo.builder.construct import load_norm
 from zoo.errors import ResultError, unknown
+from zoo.explain.grid import grid_of
 from zoo.registry.model import Model
 
 ACTIVATIONS = {
@@ -24,12 +25,15 @@ PASSING = {
     "add", "add_", "__add__", "__radd__", "__iadd__", "mul", "mul_", "__mul__", "__rmul__", "__imul__", "dropout",
     "dropout2d", "contiguous", "to",
 }  # fmt: skip
+TRIED = 12  # modules of a stage: behind the last block of a transformer, only the class token has a gradient
 NORMS = "_zoo_norms"  # the attribute of a tensor that names the norms it comes from
 
 
 @dataclass(frozen=True)
 class Place:
-    """A module with an output (N, C, H, W): its dotted name, (C, H, W), whether it has children, how often it ran."""
+    """A module whose output is a grid over the image: its dotted name, (C, H, W), whether it has children, how often
+    it ran.
+    """
 
     name: str
     shape: tuple[int, ...]
@@ -38,13 +42,13 @@ class Place:
 
 
 def places(model: nn.Module, image: Tensor) -> list[Place]:
-    """All modules with an output larger than 1x1, in the order in which they run on `image` (1, 3, H, W)."""
+    """All modules whose output has a grid larger than 1x1, in the order in which they run on `image` (1, 3, H, W)."""
     shapes: dict[str, list[tuple[int, ...]]] = {}
 
     def note(name: str) -> Any:
         def hook(module: nn.Module, inputs: Any, output: Any) -> None:
-            if isinstance(output, Tensor) and output.dim() == 4 and max(output.shape[2:]) > 1:
-                shapes.setdefault(name, []).append(tuple(output.shape[1:]))
+            if grid := grid_of(output, image):
+                shapes.setdefault(name, []).append(grid.shape)
 
         return hook
 
@@ -59,22 +63,30 @@ def places(model: nn.Module, image: Tensor) -> list[Place]:
     ]
 
 
-def stages(candidates: Sequence[Place], side: int) -> list[str]:
+def stages(candidates: Sequence[Place], side: int, usable: Callable[[str], bool] = lambda name: True) -> list[str]:
     """The stages of half and of a quarter of the image's `side`: 16x16 and 8x8 of 32x32, layer2 and layer3 of a ResNet.
 
     A stage is recognised by the size of its output alone. Of the modules with that output, those with children come
-    before single layers, then the outermost of them, then the last to run. Stages that end in a pool (VGG, ResNet-9)
-    are found by what they hand on. Where no module has that size, one pixel less will do (airbench94 has 15x15). Where
-    none has that either, the last module with an image as output is taken; a transformer has none.
+    before single layers, then the outermost of them, then the last to run. Where that one is not `usable`, it is the
+    last to run that is. Stages that end in a pool (VGG, ResNet-9) are found by what they hand on. Where no module has
+    that size, one pixel less will do (airbench94 has 15x15). Where none has that either, it is the last module with a
+    grid.
     """
     once = [place for place in candidates if place.times == 1]
 
+    def first(ranked: Sequence[Place]) -> list[str]:
+        return [place.name for place in ranked[:TRIED] if usable(place.name)][:1]
+
     def best(size: int) -> list[str]:
-        ranks = [(place.holds, -place.name.count("."), i) for i, place in enumerate(once) if place.shape[1] == size]
-        return [once[max(ranks)[-1]].name] if ranks else []
+        places = [(i, place) for i, place in enumerate(once) if place.shape[1] == size]
+        if not places:
+            return []
+        outermost = max(places, key=lambda pair: (pair[1].holds, -pair[1].name.count("."), pair[0]))
+        earlier = sorted(places, key=lambda pair: (pair[1].holds, pair[0]), reverse=True)
+        return first([place for _, place in [outermost, *earlier]])
 
     chosen = [name for part in (2, 4) for name in best(side // part) or best(side // part - 1)]
-    return chosen or [place.name for place in once][-1:]
+    return chosen or first(once[::-1])
 
 
 def check_layers(names: Sequence[str], candidates: Sequence[Place], model: nn.Module, where: str) -> list[str]:
@@ -91,7 +103,9 @@ def check_layers(names: Sequence[str], candidates: Sequence[Place], model: nn.Mo
         if name not in modules or not name:
             raise unknown("layer", name, times, where, f"there are {near} and others: `zoo show {where}` lists them")
         if name not in times:
-            raise ResultError(f"layer {name!r} of {where} gives no (C, H, W) to look at; name one such as {near}")
+            raise ResultError(
+                f"layer {name!r} of {where} gives no map to look at, but vectors; name one such as {near}"
+            )
         if times[name] > 1:
             raise ResultError(
                 f"layer {name!r} of {where} runs {times[name]} times in a pass, so a map of it is none of one "
@@ -142,8 +156,8 @@ class NormStatistics:
 class _Watch(TorchFunctionMode):
     """Follows a norm's output through sums to the next activation function, module or not.
 
-    A tensor carries the names of the norms that it comes from, as :data:`NORMS`. The output of a function not in
-    :data:`PASSING`, such as a convolution, carries none.
+    A tensor carries the names of the norms that it comes from, each with the dimension of its channels, as
+    :data:`NORMS`. The output of a function not in :data:`PASSING`, such as a convolution, carries none.
     """
 
     def __init__(self, activated: dict[str, Tensor]) -> None:
@@ -155,7 +169,7 @@ class _Watch(TorchFunctionMode):
         name = getattr(function, "__name__", "")
         if isinstance(result, Tensor) and (name in ACTIVATIONS or name in PASSING):
             tensors = [argument for argument in (*args, *(kwargs or {}).values()) if isinstance(argument, Tensor)]
-            norms = {norm for tensor in tensors for norm in vars(tensor).get(NORMS, ())}
+            norms = {norm: axis for tensor in tensors for norm, axis in vars(tensor).get(NORMS, {}).items()}
             if name in PASSING:
                 vars(result)[NORMS] = norms
             else:
@@ -163,11 +177,25 @@ class _Watch(TorchFunctionMode):
         return result
 
 
-def note_highest(highest: dict[str, Tensor], names: Iterable[str], output: Tensor) -> None:
-    """Keep, for every name, the highest value so far of every channel of `output` (N, C, H, W)."""
-    top = output.detach().amax((0, 2, 3))
-    for name in names:
+def note_highest(highest: dict[str, Tensor], norms: Mapping[str, int], output: Tensor) -> None:
+    """Keep, for every norm, the highest value so far of every channel of `output`, at the norm's own dimension."""
+    for name, axis in norms.items():
+        top = output.detach().movedim(axis, 0).flatten(1).amax(1)
         highest[name] = torch.maximum(highest[name], top) if name in highest else top
+
+
+def channels_of(norm: nn.Module, output: Tensor) -> int | None:
+    """The dimension of the channels in what `norm` puts out; None where that is of no shape that norms have.
+
+    Of tokens (N, L, C) it is the last one but for norms of sequences (N, C, L), of four dimensions the second, unless
+    the norm has weights for as many channels as the last one has.
+    """
+    if output.dim() == 3:
+        return 1 if isinstance(norm, nn.modules.batchnorm._NormBase | nn.GroupNorm) else 2
+    if output.dim() == 4:
+        weights = {parameter.numel() for parameter in norm.parameters()}
+        return 3 if output.shape[3] in weights and output.shape[1] not in weights else 1
+    return 1 if output.dim() == 2 else None
 
 
 def statistics(
@@ -177,7 +205,8 @@ def statistics(
 
     `module` is in eval mode, so BatchNorm uses its running statistics. `included`: the norm activates by itself, so
     where no activation follows its own output is what is looked at for dead channels. A norm that runs several times
-    in one pass counts all of them together; one that never runs is left out.
+    in one pass counts all of them together; one that never runs is left out. Where a part of the model keeps no graph,
+    no gradient reaches what is before it, and 0 is noted there.
     """
     sums: dict[str, Tensor] = {}  # count, sum, sum of squares, sum over images of the squared gradient norm
     activated: dict[str, Tensor] = {}
@@ -186,7 +215,7 @@ def statistics(
 
     def note(name: str) -> Any:
         def hook(part: nn.Module, inputs: Any, output: Any) -> None:
-            if not isinstance(output, Tensor) or output.dim() != 4:
+            if not isinstance(output, Tensor) or (axis := channels_of(part, output)) is None:
                 return
 
             def add(gradient: Tensor) -> None:
@@ -197,9 +226,10 @@ def statistics(
             total[:3] += torch.stack(
                 [torch.tensor(float(values.numel())).to(values), values.sum(), values.square().sum()]
             )
-            note_highest(own, [name], output)
-            vars(output)[NORMS] = {name}
-            output.register_hook(add)  # type: ignore[no-untyped-call]  # torch annotates no arguments
+            note_highest(own, {name: axis}, output)
+            vars(output)[NORMS] = {name: axis}
+            if output.requires_grad:
+                output.register_hook(add)  # type: ignore[no-untyped-call]  # torch annotates no arguments
 
         return hook
 
@@ -209,7 +239,8 @@ def statistics(
             x = x.detach().requires_grad_()  # asked for the image's gradient alone, torch makes none for the weights
             with _Watch(activated), torch.enable_grad():
                 loss = F.cross_entropy(module(x), labels, reduction="sum")
-            torch.autograd.grad(loss, x)
+            if loss.requires_grad:
+                torch.autograd.grad(loss, x, allow_unused=True)
             images += len(labels)
     finally:
         for handle in handles:

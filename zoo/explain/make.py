@@ -5,8 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import torch
+
 from zoo.data.split import SUBSET_SEED, stratified_subset
+from zoo.errors import ResultError
 from zoo.explain import charts, images, series
+from zoo.explain.gradcam import grad_cam
 from zoo.explain.layers import check_layers, norm_layers, places, stages, statistics
 from zoo.explain.page import PAGE, write_page
 from zoo.explain.sheets import Picture
@@ -17,11 +21,20 @@ STATISTICS_IMAGES, STATISTICS_BATCH = 256, 32  # the batch bounds the memory; it
 
 def choose_layers(subject: Subject, asked: Sequence[str]) -> list[str]:
     """The layers for Grad-CAM: `asked`, or the model's stages where none was. Raises as :func:`check_layers`."""
-    image = subject.batch([0])
-    candidates = places(subject.model, image)
-    if asked:
-        return check_layers(asked, candidates, subject.model, subject.run.model.name)
-    return stages(candidates, image.shape[2])
+    image, model = subject.batch([0]), subject.model
+    size, target = (image.shape[2], image.shape[3]), torch.zeros(1, dtype=torch.int64, device=subject.device)
+    candidates = places(model, image)
+
+    def usable(name: str) -> bool:
+        return grad_cam(model, name, image, target, size) is not None
+
+    if not asked:
+        return stages(candidates, image.shape[2], usable)
+    where = subject.run.model.name
+    for name in check_layers(asked, candidates, model, where):
+        if not usable(name):
+            raise ResultError(f"layer {name!r} of {where} gets no gradient of the logits, so there is no map of it")
+    return list(asked)
 
 
 def explain(subject: Subject, out: Path, layers: Sequence[str], count: int, say: Callable[[str], None]) -> list[Path]:
@@ -41,7 +54,7 @@ def explain(subject: Subject, out: Path, layers: Sequence[str], count: int, say:
         return series.norms(subject, path, layers, len(rows)) if layers else None
 
     wrong, right = len(subject.mistakes) > 0, len(subject.mistakes) < len(subject.labels)
-    blind = "the model has no layer whose output is an image"
+    blind = f"no map: no layer of {subject.run.model.name} with a gradient gives one, but vectors"
     work: list[tuple[str, Callable[[Path], Picture | None], bool, str]] = [
         ("curves", lambda path: series.curves(subject, path), bool(subject.history), "the history is empty"),
         ("confusion", lambda path: charts.confusion(subject, path), True, ""),
