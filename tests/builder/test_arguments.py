@@ -11,11 +11,11 @@ from typing import Any, Optional
 
 import pytest
 import torch
+from strangers import try_on
 from torch import nn
 
 from zoo.builder.arguments import arguments_for
 from zoo.builder.construct import build
-from zoo.builder.trial import try_on
 from zoo.errors import RegistryError
 from zoo.registry.fingerprint import definition
 from zoo.registry.merge import load_registry

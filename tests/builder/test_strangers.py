@@ -9,9 +9,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from strangers import try_on
 
 from zoo.builder.construct import build
-from zoo.builder.trial import try_on
 from zoo.errors import RegistryError
 from zoo.registry.entries import read_registry_file
 from zoo.registry.merge import load_registry
@@ -39,7 +39,7 @@ def _clean(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 def take_a_step(name: str, layout: str = "nchw") -> None:
     model = load_registry(folder=FOLDER).resolve(name)
-    try_on(model, build(model), (3, 32, 32), 10, layout=layout)
+    try_on(model, lambda: build(model), (3, 32, 32), 10, layout=layout)
 
 
 def test_there_are_twenty_and_more() -> None:

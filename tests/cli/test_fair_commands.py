@@ -72,7 +72,7 @@ REFUSED = {
 }  # fmt: skip
 
 
-BENCH = ("bench", "resnet20_bn", "resnet20_mine", "--recipe", "smoke")
+BENCH = ("bench", "resnet20_mine", "--recipe", "smoke")
 SHOW = ("show", "resnet20_mine")  # builds and tries as bench does
 
 
@@ -123,3 +123,27 @@ def test_an_honest_norm_is_shown(inline_cli, tmp_path: Path):
     (tmp_path / "registry.yaml").write_text('norms:\n  mine: "my_norm:mine"\n')
     (tmp_path / "my_norm.py").write_text(code())
     assert "total parameters" in inline_cli.ok("show", "resnet20_mine").stdout
+
+
+def test_a_model_that_fails_leaves_the_others_alone(inline_cli, tmp_path: Path, tiny):
+    """In the trial, and in a run that the trial could not foresee; the exit code tells."""
+    tiny_net = 'builder: "zoo.models.resnet_cifar:resnet_cifar", kwargs: {depth: 8, width: 4}'
+    norms = 'norms: {mine: "my_norm:mine", later: "my_norm:later"}'
+    (tmp_path / "registry.yaml").write_text(f"{norms}\narchitectures: {{resnet8: {{{tiny_net}}}}}\n")
+    later = "class later(nn.BatchNorm2d):\n    def forward(self, x):\n        assert len(x) < 30, 'too\\nmany'\n"
+    later += "        return super().forward(x)"
+    (tmp_path / "my_norm.py").write_text(code(forward="raise ValueError('never')", top=later))
+    output = inline_cli("bench", "resnet8_mine", "resnet8_later", "resnet8_bn", *tiny)
+    assert output.returncode == 2
+    assert "resnet8_bn" in output.stdout
+    failures = [line for line in output.lines if line.startswith("zoo: ")]
+    assert len(failures) == 3
+    assert "resnet8_mine" in failures[0]
+    assert "fails in the first training step on images of shape (3, 16, 16)" in failures[0]
+    assert "ValueError: never (my_norm.py:" in failures[0]
+    assert "resnet8_later" in failures[1]
+    assert "fails in training: AssertionError: too many (my_norm.py:" in failures[1]
+    assert failures[2] == "zoo: 2 of 3 models failed: resnet8_mine, resnet8_later"
+    assert [path.name for path in tmp_path.glob("runs/*/*/*") if (path / "seed0/result.json").exists()] == [
+        "resnet8_bn"
+    ]

@@ -168,8 +168,8 @@ BUILDERS = [
     # The usual one: torch's LayerNorm wants channels last. It builds, and fails with the first image.
     my_norm("layer fails", "from torch import nn\n\n\ndef mine(num_channels):\n    return nn.LayerNorm(num_channels)\n",
             "resnet20_mine", "RuntimeError", "normalized_shape"),
-    Mistake("layer fails in channels-last", ("bench", "resnet20_mine", "--recipe", "smoke"),
-            ("registry.yaml:2", "fails in channels-last on images", "view size", "`layout: nchw`", "--layout nchw"),
+    Mistake("layer fails in channels-last", ("bench", "resnet20_mine", "--recipe", "smoke", "--layout",
+            "channels_last"), ("registry.yaml:2", "channels-last): RuntimeError: view size", "`layout: nchw`"),
             {"registry.yaml": MY_NORM, "my_norm.py": VIEWER}),
     my_norm("code does not parse", "def mine(:\n", "registry.yaml:2", "'my_norm'", "SyntaxError", "line 1"),
     my_norm("code needs a package", "import no_such_package\n", "'my_norm'", "no_such_package", "install it"),

@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 import timm
 import torch
+from strangers import try_on
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from zoo.builder import notes
 from zoo.builder.construct import build, load_norm
 from zoo.builder.norm import Norm
-from zoo.builder.trial import try_on
 from zoo.errors import RegistryError, UnknownNameError
 from zoo.models.swap import Swapped, swap
 from zoo.registry.fingerprint import definition

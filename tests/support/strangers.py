@@ -2,24 +2,33 @@
 
 from __future__ import annotations
 
+import copy
+import functools
 import textwrap
 import uuid
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from tiny_training import CPU, IMAGES, LABELS, TEST_IMAGES, TEST_LABELS, Silent, recipe
+from torch import nn
 
+from zoo.builder.construct import other_classes, where_of
+from zoo.builder.fairness import check_module
 from zoo.data.datasets import Dataset
+from zoo.registry.entries import Layout
 from zoo.registry.merge import load_registry
 from zoo.registry.model import Model
 from zoo.results.run import Run
 from zoo.results.schema import Result
 from zoo.runner.checks import check
-from zoo.runner.inputs import Inputs
+from zoo.runner.inputs import Inputs, Shape
 from zoo.runner.runs import planned_runs
 from zoo.runner.settings import Settings
 from zoo.runner.sweep import bench
+from zoo.runner.trial import Trial
+from zoo.utils.seeding import seed_all
 
 # What the code of a case may use; `Net` is a small network that takes any norm.
 START = """
@@ -57,14 +66,17 @@ def stranger(folder: Path, code: str, norm: str = "bn", registry: str = "") -> M
     return load_registry(folder=folder).resolve(f"net_{norm}")
 
 
-def inputs(*overrides: str, layout: Any = None) -> Inputs:
+def inputs(*overrides: str, layout: Any = None, allow_batch_dependent: bool = False) -> Inputs:
     """64 random images of 8 pixels a side, one epoch of four steps unless `overrides` say otherwise."""
     arrays = {
         "train_images": IMAGES, "train_labels": LABELS.astype(np.int64),
         "test_images": TEST_IMAGES, "test_labels": TEST_LABELS.astype(np.int64),
     }  # fmt: skip
     data = Dataset("tiny", tuple("abcd"), "d" * 64, "made here", Path("/nowhere"), arrays)
-    settings = Settings(device=CPU, layout=layout, executor="batched", workers=0, compiled=False, deterministic=False)
+    settings = Settings(
+        device=CPU, layout=layout, executor="batched", workers=0, compiled=False, deterministic=False,
+        allow_batch_dependent=allow_batch_dependent,
+    )  # fmt: skip
     return Inputs(recipe("epochs=1", "schedule={name: constant, warmup_epochs: 0}", *overrides), data, settings)
 
 
@@ -73,10 +85,41 @@ def planned(folder: Path, model: Model, given: Inputs) -> list[Run]:
     return planned_runs([model], [0], given.recipe, given.dataset.name, folder / "runs")
 
 
-def benched(folder: Path, model: Model, *overrides: str, layout: Any = None) -> tuple[Run, Result]:
+def benched(folder: Path, model: Model, *overrides: str, **settings: Any) -> tuple[Run, Result]:
     """The run of seed 0 and its result, checked before as `zoo bench` does. Raises what it raises."""
-    given = inputs(*overrides, layout=layout)
+    given = inputs(*overrides, **settings)
     (run,) = planned(folder, model, given)
     check([run], given)
     (result,) = bench([run], given, Silent())
     return run, result
+
+
+def try_on(
+    model: Model,
+    module: nn.Module | Callable[[], nn.Module],
+    shape: Shape,
+    classes: int,
+    smallest_batch: int = 2,
+    layout: Layout = "nchw",
+) -> None:
+    """The trial of copies of `module`, or of what it makes, in fp32. Raises the refusal."""
+    if isinstance(module, nn.Module):
+        check_module(where_of(model), module)  # a copy has no hooks
+
+    def made() -> nn.Module:
+        seed_all(0)
+        return copy.deepcopy(module) if isinstance(module, nn.Module) else module()
+
+    trial = Trial(
+        where_of(model),
+        made,
+        recipe(),
+        CPU,
+        layout,
+        shape,
+        classes,
+        smallest_batch,
+        advice=functools.partial(other_classes, model),
+    )
+    if problem := trial.refusal():
+        raise problem

@@ -13,10 +13,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from strangers import try_on
 from torch import nn
 
 from zoo.builder.construct import build
-from zoo.builder.trial import try_on
 from zoo.data.loader import Batching, TrainLoader
 from zoo.engine.memory_format import LAYOUTS, faster_layout
 from zoo.errors import MachineError, RecipeError, RegistryError

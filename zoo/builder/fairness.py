@@ -80,43 +80,59 @@ def check_step(where: str, module: nn.Module, images: Tensor) -> tuple[nn.Module
     check_module(where, module)
     with untouched(where, "running"):
         twin = unsynchronised(copy.deepcopy(module))
-        before = dict(twin.named_parameters())
+        parameters = Parameters(where, twin)
         torch.autograd.backward(twin.train()(images).sum())
         with torch.no_grad():
             output = twin.eval()(images)
-    _check_after(where, module, twin, before)
+    parameters.check()
+    check_evaluating(where, twin)
     return twin, output
 
 
-def _check_after(where: str, module: nn.Module, twin: nn.Module, before: dict[str, nn.Parameter]) -> None:
-    """What a step of training and an evaluation did to `twin`, a copy of `module` with the parameters `before`.
+class Parameters:
+    """The parameters of `module` as they were when this was made."""
 
-    Buffers may have changed.
-    """
-    check_module(where, twin)
-    after = dict(twin.named_parameters())
-    was_set = set_by_first_batch(module) - set_by_first_batch(twin)
-    for name in before | after:
-        if before.get(name) is not after.get(name):
-            raise RegistryError(
-                f"{where}: its forward pass makes or replaces parameter {name!r}, which the optimizer does not have; "
-                "make it in __init__"
-            )
-    for name, original in module.named_parameters():
-        # A parameter may be left empty, so NaN is equal to NaN.
-        if name in was_set:
-            continue
-        if not torch.equal(original, after[name]) and not torch.allclose(original, after[name], 0, 0, equal_nan=True):
-            raise RegistryError(
-                f"{where}: its forward pass changes the values of parameter {name!r}; only the recipe's optimizer may: "
-                "compute a new tensor from it, or make what forward updates a buffer (register_buffer); a module that "
-                "sets itself by its first batch has a buffer 'initialized'"
-            )
-        if original.requires_grad != after[name].requires_grad:
-            raise RegistryError(
-                f"{where}: its forward pass changes requires_grad of parameter {name!r}; freeze it in __init__ or not"
-            )
-    for path, part in twin.named_modules():
+    def __init__(self, where: str, module: nn.Module) -> None:
+        self.where, self.module = where, module
+        self.before = dict(module.named_parameters())
+        self.unset = set_by_first_batch(module)
+        self.values = {name: (part.detach().clone(), part.requires_grad) for name, part in self.before.items()}
+
+    def check(self) -> None:
+        """Raise :class:`RegistryError` for what only the recipe's optimizer may do to them; buffers may differ."""
+        check_module(self.where, self.module)
+        after = dict(self.module.named_parameters())
+        for name in self.before | after:
+            if self.before.get(name) is not after.get(name):
+                raise RegistryError(
+                    f"{self.where}: its forward pass makes or replaces parameter {name!r}, which the optimizer does "
+                    "not have; make it in __init__"
+                )
+        was_set = self.unset - set_by_first_batch(self.module)
+        for name, (value, requires_grad) in self.values.items():
+            if name in was_set:
+                continue
+            if not same(value, after[name].detach()):
+                raise RegistryError(
+                    f"{self.where}: its forward pass changes the values of parameter {name!r}; only the recipe's "
+                    "optimizer may: compute a new tensor from it, or make what forward updates a buffer "
+                    "(register_buffer); a module that sets itself by its first batch has a buffer 'initialized'"
+                )
+            if requires_grad != after[name].requires_grad:
+                raise RegistryError(
+                    f"{self.where}: its forward pass changes requires_grad of parameter {name!r}; freeze it in "
+                    "__init__ or not"
+                )
+
+
+def same(one: Tensor, other: Tensor) -> bool:
+    """Equal in every bit, but for the kind of a NaN: a parameter may be left empty."""
+    return torch.equal(one, other) or (one.shape == other.shape and torch.allclose(one, other, 0, 0, equal_nan=True))
+
+
+def check_evaluating(where: str, module: nn.Module) -> None:
+    """Raise :class:`RegistryError` where a part of `module`, on which eval() was called, is in training mode."""
+    for path, part in module.named_modules():
         if part.training:
             raise RegistryError(
                 f"{where}: {_named(path, part)} is in training mode after eval(), so it would treat test images as "
@@ -131,7 +147,7 @@ def set_by_first_batch(module: nn.Module) -> set[str]:
     """
     waiting: set[str] = set()
     for path, part in module.named_modules():
-        initialized = part._buffers.get("initialized")
+        initialized = dict(part.named_buffers(recurse=False)).get("initialized")
         if initialized is not None and not initialized.any():
             waiting |= {f"{path}.{name}".lstrip(".") for name, _ in part.named_parameters()}
     return waiting

@@ -22,18 +22,22 @@ def bench(training: options.Training) -> None:
 
     MODEL is a name or a pattern ('resnet18_*'). With several seeds every model is tested against the first one, among
     all runs of that recipe in the folder; `zoo compare --baseline` takes another. What is done is kept, and what was
-    stopped goes on: give the same command again.
+    stopped goes on: give the same command again. A model whose code fails is reported in one line, the others are run,
+    and the exit code is 2.
     """
     job = prepare(training, lambda: [training.load_recipe()])
 
     from zoo.comparison.groups import compare, only
-    from zoo.errors import ResultError
+    from zoo.errors import RegistryError, ResultError
     from zoo.render.comparison import render
 
-    stored = [run for runs in carry_out(job) for run in runs]
+    failures: dict[str, RegistryError] = {}
+    stored = [run for runs in carry_out(job, failures=failures) for run in runs]
     if job.shows_nothing:
         return
-    models = [model.name for model in job.models]
+    if not stored:
+        raise SystemExit(2)
+    models = [model.name for model in job.models if model.name not in failures]
     try:
         family = _beside(stored, training)
         several = len(models) > 1 and len({run.result.seed for run in family if run.result.model.name in models}) > 1
@@ -42,6 +46,9 @@ def bench(training: options.Training) -> None:
         click.echo(f"zoo: only this command's runs, not tested: {options.line(problem.parts)}", err=True)
         groups = compare(stored)
     click.echo(render(only(groups, models.__contains__), "text"), nl=False)
+    if failures:
+        click.echo(f"zoo: {len(failures)} of {len(job.models)} models failed: {', '.join(failures)}", err=True)
+        raise SystemExit(2)
 
 
 def _beside(stored: Sequence[Stored], training: options.Training) -> list[Stored]:

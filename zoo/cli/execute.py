@@ -12,7 +12,7 @@ import click
 
 from zoo.cli import options
 from zoo.cli.job import echo_notes, warn_of_load
-from zoo.errors import sentence
+from zoo.errors import ZooError, sentence
 
 if TYPE_CHECKING:
     from zoo.cli.job import Job
@@ -21,18 +21,23 @@ if TYPE_CHECKING:
     from zoo.registry.model import Model
     from zoo.results.folder import Stored
     from zoo.results.run import Run
+    from zoo.runner.checks import Failures
     from zoo.runner.inputs import Inputs
     from zoo.track.tracker import Tracker
 
     Steps = list[tuple[Inputs, list[Run]]]  # the runs of each recipe
 
 
-def carry_out(job: Job, models: Sequence[Sequence[Model]] | None = None) -> list[list[Stored]]:
+def carry_out(
+    job: Job, models: Sequence[Sequence[Model]] | None = None, *, failures: Failures | None = None
+) -> list[list[Stored]]:
     """The stored runs of `job` for each recipe; all are checked before the first starts. Exits on Ctrl-C.
 
-    `models`: those of each recipe, where it is not all of the job's. Returns nothing where the caller has nothing to
-    show, see ``Job.shows_nothing``.
+    `models`: those of each recipe, where it is not all of the job's. `failures`: where models whose code fails end, by
+    name, while the others are run; each is reported. Without it the first one ends the command.
+    Returns nothing where the caller has nothing to show, see ``Job.shows_nothing``.
     """
+    from zoo.engine.reporter import Reporter, Reporters
     from zoo.registry.model import replaced
     from zoo.render.progress import Gathered, make_reporter
     from zoo.results.folder import Stored
@@ -50,7 +55,14 @@ def carry_out(job: Job, models: Sequence[Sequence[Model]] | None = None) -> list
         if distributed.is_main:
             show_estimates(job, steps)
         return []
-    notes = {name: lines for inputs, runs in steps for name, lines in check(runs, inputs).items()}
+    if distributed.world_size > 1:
+        failures = None
+    notes = {
+        name: lines
+        for inputs, runs in steps
+        for name, lines in check(runs, inputs, failures, restart=training.restart).items()
+    }
+    steps = [(inputs, [run for run in runs if run.model.name not in (failures or ())]) for inputs, runs in steps]
     track = training.track if distributed.is_main else ()
     shown = Gathered(quiet=False) if job.cluster else make_reporter(quiet=not distributed.is_main)
     with shown as lines, open_trackers(track, training.runs, lines.say) as trackers:
@@ -58,6 +70,13 @@ def carry_out(job: Job, models: Sequence[Sequence[Model]] | None = None) -> list
         replacements = {pair for model in job.models for pair in model.replacements.items()}
         for part, package in sorted(replacements):
             lines.say(replaced(part, package))
+
+        class Failed(Reporter):
+            def failed(self, run: Run, problem: ZooError) -> None:
+                lines.say(f"zoo: {options.line(problem.parts)}")
+
+        for problem in (failures or {}).values():
+            lines.say(f"zoo: {options.line(problem.parts)}")
         echo_notes(notes, lines.say)
         try:
             # All before the first run: an interruption must not leave old results standing.
@@ -72,9 +91,10 @@ def carry_out(job: Job, models: Sequence[Sequence[Model]] | None = None) -> list
             stored = []
             for inputs, runs in steps:
                 lines.say(_heading(job, inputs, runs))
-                results = bench(runs, inputs, reporter_of(inputs))
+                results = bench(runs, inputs, Reporters(reporter_of(inputs), Failed()), failures)
                 if distributed.is_main:
-                    stored.append([Stored(result, run.folder) for result, run in zip(results, runs, strict=True)])
+                    folders = {(run.model.name, run.seed): run.folder for run in runs}
+                    stored.append([Stored(result, folders[result.model.name, result.seed]) for result in results])
             return stored
         except KeyboardInterrupt:
             again = options.again(*(["zoo"] if distributed.world_size == 1 else ["torchrun", "...", "-m", "zoo"]))

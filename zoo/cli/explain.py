@@ -57,6 +57,7 @@ def explain(
 
     from zoo.data.datasets import Dataset
     from zoo.data.open import open_images
+    from zoo.engine.guard import guarded
     from zoo.engine.machine import choose_device, configure_threads
     from zoo.explain.make import choose_layers
     from zoo.explain.make import explain as write
@@ -72,8 +73,9 @@ def explain(
     check_classes(trained, data.name, data.classes)
     if dataset is None and isinstance(data, Dataset):
         check_own(trained, data)
-    subject = open_subject(trained, data, target)
-    chosen = choose_layers(subject, names)
+    with guarded(str(trained.folder.path), "evaluation"):
+        subject = open_subject(trained, data, target)
+        chosen = choose_layers(subject, names)
     folder = out or trained.folder.path / EXPLAIN
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -86,5 +88,6 @@ def explain(
     click.echo(subject.line)
     for warning in subject.warnings:
         click.echo(f"warning: {warning}", err=True)
-    files = write(subject, folder, chosen, images, click.echo)
+    with guarded(str(trained.folder.path), "being explained"):
+        files = write(subject, folder, chosen, images, click.echo)
     click.echo(f"{len(files)} files in {folder}, {time.monotonic() - started:.0f} s; open {files[-1]}")

@@ -56,6 +56,7 @@ def prepare(run: Path, to: str, licence: str, data_dir: str | None, registry: st
     """The run, and its export in memory, checked."""
     from zoo.data.datasets import Dataset
     from zoo.data.open import open_images
+    from zoo.engine.guard import guarded
     from zoo.engine.machine import configure_threads
     from zoo.export.graph import normalisation
     from zoo.export.make import export as make
@@ -69,4 +70,5 @@ def prepare(run: Path, to: str, licence: str, data_dir: str | None, registry: st
     assert isinstance(data, Dataset)  # a run is trained on nothing else
     check_classes(trained, data.name, data.classes)
     check_own(trained, data)
-    return trained, make(trained, data, to, licence)
+    with guarded(str(trained.folder.path), "export"):
+        return trained, make(trained, data, to, licence)

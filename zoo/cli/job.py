@@ -89,7 +89,7 @@ def prepare(training: Training, load_recipes: Callable[[], Sequence[Recipe]]) ->
     layout = training.layout if training.layout != "auto" else None  # `zoo speed` chooses that for each model
     settings = Settings(
         device, layout, training.executor, training.workers, training.compiled, training.deterministic,
-        distributed,
+        distributed, training.allow_batch_dependent,
     )  # fmt: skip
     inputs = [Inputs(recipe.with_precision(precision), dataset, settings) for recipe in recipes]
     return Job(training, models, dataset, settings, inputs, cluster)

@@ -166,6 +166,10 @@ HOW = (  # for whatever runs a training step
         "--deterministic", is_flag=True,
         help="The same bits each time on a GPU too: slower, and an error where an operation cannot.",
     ),
+    click.option(
+        "--allow-batch-dependent", is_flag=True,
+        help="Run models whose answer to a test image depends on the images beside it; tables mark them.",
+    ),
     registry,
 )  # fmt: skip
 KEPT = (  # for what keeps its runs
@@ -205,6 +209,7 @@ class Training:
     workers: int
     compiled: bool
     deterministic: bool
+    allow_batch_dependent: bool
     registry: str | None
     models: tuple[str, ...] = ()
     recipe: str = ""

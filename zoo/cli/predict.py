@@ -46,6 +46,7 @@ def predict(
     to the largest central part of the shape that the run was trained on, and resized to it (bicubic); where that
     happened the output says so. Transforms, precision and views are those of the run's test.
     """
+    from zoo.engine.guard import guarded
     from zoo.engine.machine import choose_device, configure_threads
     from zoo.registry.merge import load_registry
     from zoo.render.predictions import render
@@ -57,5 +58,6 @@ def predict(
     target = choose_device(device)
     files = expand(images)
     trained = open_run(run, load_registry(registry))
-    answers = list(ask(trained, files, size or image_size(trained), target))
+    with guarded(str(trained.folder.path), "predicting"):
+        answers = list(ask(trained, files, size or image_size(trained), target))
     click.echo(render(trained, answers, top, style), nl=False)

@@ -17,16 +17,19 @@ def show(model: str, classes: int, registry: str | None) -> None:
 
     resolved = load_registry(registry).resolve(model)
 
+    import torch
     from tabulate import tabulate
 
     from zoo.builder import notes
-    from zoo.builder.construct import build
-    from zoo.builder.trial import try_on
+    from zoo.builder.construct import build, where_of
+    from zoo.builder.fairness import check_step
+    from zoo.engine.guard import guarded
     from zoo.engine.summary import IMAGE_SHAPE, layer_table
 
-    module = build(resolved, num_classes=classes)
-    try_on(resolved, module, IMAGE_SHAPE, classes)
-    table = layer_table(module)
+    module, where = build(resolved, num_classes=classes), where_of(resolved)
+    with guarded(where, f"a training step on images of shape {IMAGE_SHAPE}"):
+        check_step(where, module, torch.rand(2, *IMAGE_SHAPE))
+        table = layer_table(module)
     rows = [
         (number, layer.name, layer.kind, f"[{', '.join(map(str, (-1, *layer.output)))}]", f"{layer.parameters:,}")
         for number, layer in enumerate(table.layers, 1)

@@ -94,7 +94,8 @@ def make_request(number: int, run: Run, inputs: Inputs, sweep: Sweep) -> Request
         recipe=inputs.recipe.model_dump(mode="json"),
         path=str(run.folder.path.absolute()),
         device=str(inputs.settings.device),
-        settings={name: setting for name, setting in settings.items() if name not in ("device", "distributed")},
+        settings={name: setting for name, setting in settings.items() if name not in ("device", "distributed")}
+        | {"layout": inputs.layout(run.model)},
         identity=identity_of(run.model, inputs),
     )
 

@@ -23,10 +23,15 @@ STATE_VERSION = 1
 
 def save_weights(path: Path, state: dict[str, Tensor]) -> None:
     """Write a state dict as safetensors: equal weights make equal bytes."""
+    write_atomic(path, as_safetensors(state))
+
+
+def as_safetensors(state: dict[str, Tensor]) -> bytes:
+    """The content of that file."""
     # Tensors are laid out plainly, so that the file's bytes do not tell the memory layout that was trained in.
     plain = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in state.items()}
     # One key only: the library writes several in a random order. What else there is to say stands in result.json.
-    write_atomic(path, save(plain, metadata={"format": "pt"}))
+    return save(plain, metadata={"format": "pt"})
 
 
 def load_weights(path: Path) -> dict[str, Tensor]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import copy
-
 import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
@@ -48,8 +46,9 @@ def count_activation_bytes(
     """Bytes that autograd keeps between one image's forward and backward pass: what a norm costs in training memory.
 
     Each storage counts once. The difference of two batches leaves out what does not grow with the batch (weights).
+    `model` is trained no further: it stays in training mode, and its statistics are of these batches.
     """
-    twin = copy.deepcopy(model).train()
+    model.train()
 
     def kept(batch: int) -> int:
         sizes: dict[int, int] = {}
@@ -60,7 +59,7 @@ def count_activation_bytes(
 
         images = torch.zeros(batch, *image_shape, device=device)
         with torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor), autocast(device, precision):
-            loss = twin(images).sum()  # keeps the graph, so that no storage is given out twice while it is counted
+            loss = model(images).sum()  # keeps the graph, so that no storage is given out twice while it is counted
         del loss
         return sum(sizes.values())
 

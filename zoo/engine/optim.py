@@ -27,15 +27,16 @@ def make_optimizer(model: nn.Module, config: schema.SGD | schema.AdamW | schema.
     vectors = [parameter for parameter in parameters if parameter.ndim <= 1 and not config.decay_norm_and_bias]
     groups = [{"params": matrices, "weight_decay": config.weight_decay}, {"params": vectors, "weight_decay": 0.0}]
     groups = [group for group in groups if group["params"]]
-    # One fused kernel per step instead of one per parameter; both device kinds have it.
+    # One fused kernel per step instead of one per parameter; both device kinds have it, but for complex numbers.
+    fused = not any(parameter.is_complex() for parameter in parameters)
     if isinstance(config, schema.SGD):
-        sgd = torch.optim.SGD(groups, lr=config.lr, momentum=config.momentum, nesterov=config.nesterov, fused=True)
+        sgd = torch.optim.SGD(groups, lr=config.lr, momentum=config.momentum, nesterov=config.nesterov, fused=fused)
         # torch takes uninitialised memory for these in its first step, and leaves it so where fp16 overflows there.
         for parameter in matrices + vectors if config.momentum else ():
             sgd.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
         return sgd
     if isinstance(config, schema.AdamW):
-        return torch.optim.AdamW(groups, lr=config.lr, betas=config.betas, fused=True)
+        return torch.optim.AdamW(groups, lr=config.lr, betas=config.betas, fused=fused)
     return _muon()(
         groups,
         lr=config.lr,

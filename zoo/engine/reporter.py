@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from zoo.errors import RegistryError
 from zoo.results.history import EpochRow
 from zoo.results.run import Run
 from zoo.results.schema import Result, SettingsPart
@@ -37,6 +38,9 @@ class Reporter:
 
     def finished(self, run: Run, result: Result, was_done: bool) -> None:
         """A run is stored, or was stored before."""
+
+    def failed(self, run: Run, problem: RegistryError) -> None:
+        """The code of a run's model failed; the other models go on."""
 
     def began(self, run: Run, node: str, times: int) -> None:
         """A worker on `node` of a cluster took the run up, for the first time or, after it was lost, again."""

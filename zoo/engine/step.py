@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -60,6 +62,12 @@ class TrainStep:
         if self.average is not None:
             self.average.update(done)
         return loss.detach(), (logits.detach().argmax(1) == labels).sum()
+
+    @property
+    def parts(self) -> dict[str, Any]:
+        """All that a step changes, by its name in :class:`zoo.engine.checkpoint.SavedState`."""
+        parts = {"model": self.model, "optimizer": self.optimizer, "scaler": self.scaler, "averaged": self.average}
+        return {name: part for name, part in parts.items() if part is not None}
 
     @property
     def evaluated(self) -> nn.Module:

@@ -7,7 +7,6 @@ import math
 import statistics
 import time
 from dataclasses import dataclass, replace
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -125,10 +124,7 @@ class _Session:
         self.best_weights: dict[str, Tensor] | None = None
         # A parameter may be frozen at infinity, or left empty: training has not made it so.
         self.trained = {name for name, part in model.named_parameters() if part.requires_grad and part.isfinite().all()}
-        # By their names in SavedState.
-        parts: dict[str, Any] = {"model": model, "optimizer": self.optimizer, "scaler": self.step.scaler}
-        parts |= {"averaged": self.step.average, "plateau": self.plateau}
-        self.parts = {name: part for name, part in parts.items() if part is not None}
+        self.parts = self.step.parts | ({"plateau": self.plateau} if self.plateau else {})
 
     def restore(self, state: SavedState) -> None:
         """Become what was saved; `state` stays as it is."""

@@ -47,14 +47,15 @@ class Model:
         }
 
     @property
+    def asked_layout(self) -> Layout | None:
+        """The memory layout that its own entry, its norm or its architecture asks for, in this order."""
+        layouts = [part.layout for part in (self.entry, self.norm, self.architecture) if part]
+        return next(filter(None, layouts), None)
+
+    @property
     def layout(self) -> Layout:
-        """The memory layout that it is trained in: what its own entry, its norm or its architecture asks for, in this
-        order, else channels-last.
-        """
-        for part in (self.entry, self.norm, self.architecture):
-            if part and part.layout:
-                return part.layout
-        return "channels_last"
+        """The memory layout that it is trained in: the one asked for, else channels-last."""
+        return self.asked_layout or "channels_last"
 
 
 def replaced(part: str, package: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 
 import torch
 from torch import nn
@@ -10,7 +10,6 @@ from torch import nn
 from zoo.builder import notes
 from zoo.builder.construct import build
 from zoo.builder.fairness import set_by_first_batch
-from zoo.builder.trial import try_on
 from zoo.data.datasets import Dataset
 from zoo.errors import MachineError, Option, RecipeError, RegistryError
 from zoo.recipes.recipe import Recipe
@@ -19,41 +18,62 @@ from zoo.results.folder import FILE, load_result, make_folder
 from zoo.results.run import Run
 from zoo.runner.inputs import Inputs
 from zoo.runner.runs import models_of
+from zoo.runner.trial import try_on
 from zoo.utils.distributed import Distributed
 
+Failures = dict[str, RegistryError]  # by the name of the model
 
-def check(runs: Sequence[Run], inputs: Inputs) -> dict[str, list[str]]:
+
+def check(
+    runs: Sequence[Run], inputs: Inputs, failures: Failures | None = None, *, restart: bool = False
+) -> dict[str, list[str]]:
     """Find the mistakes of every run before the first long one, not after it; gives what :func:`check_models` does.
 
+    A model whose runs are all stored is not tried again, unless they will `restart`.
     Raises :class:`zoo.errors.RecipeError` for a wrong transform, split, batch size or executor,
-    :class:`zoo.errors.RegistryError` for a model that does not build or does not take an image, and
-    :class:`zoo.errors.ResultError` for a folder that cannot be made.
+    :class:`zoo.errors.RegistryError` as :func:`check_models`, and :class:`zoo.errors.ResultError` for a folder that
+    cannot be made.
     """
-    notes_by_model = check_models(models_of(runs), inputs)
+    to_do = {run.model.name for run in runs if restart or not run.folder.result.is_file()}
+    notes_by_model = check_models(models_of(runs), inputs, failures, to_do)
     for run in runs:
-        make_folder(run.folder)
+        if run.model.name in notes_by_model:
+            make_folder(run.folder)
     return notes_by_model
 
 
-def check_models(models: Sequence[Model], inputs: Inputs) -> dict[str, list[str]]:
-    """Check the recipe against the data, build each of `models` and try it on an image's shape.
+def check_models(
+    models: Sequence[Model], inputs: Inputs, failures: Failures | None = None, to_do: Set[str] | None = None
+) -> dict[str, list[str]]:
+    """Check the recipe against the data, build each of `models` and try those that are `to_do`, or all.
 
     Raises what :func:`zoo.runner.checks.check_data` and :func:`zoo.runner.checks.check_weights` do, and
-    :class:`zoo.errors.RegistryError`. Gives, by name, what was done to each model as it was built
-    (:mod:`zoo.builder.notes`); most have nothing to report.
+    :class:`zoo.errors.RegistryError` where a model fails, unless it is kept in `failures` because others pass. Gives,
+    by name, what was done to each model as it was built (:mod:`zoo.builder.notes`) and what the trial had to change;
+    most have nothing to report.
     """
     check_data(inputs)
     recipe, classes, settings = inputs.recipe, inputs.dataset.num_classes, inputs.settings
     smallest = smallest_batch(len(inputs.rows[0]), recipe.batch_size, recipe.drop_last)
-    notes_by_model = {}
+    notes_by_model, failed = {}, {}
     for model in models:
         if model.pretrained:
             check_weights(model.pretrained, recipe, inputs.dataset)
-        module = build(model, classes, image_size=inputs.shape[1:])
-        check_model(model, module, settings.device, settings.distributed)
-        share = smallest // settings.distributed.world_size
-        try_on(model, module, inputs.shape, classes, share, inputs.layout(model))
-        notes_by_model[model.name] = notes.of(module)
+        try:
+            module = build(model, classes, image_size=inputs.shape[1:])
+            check_model(model, module, settings.device, settings.distributed)
+            tried = to_do is None or model.name in to_do
+            changes = try_on(model, inputs, smallest // settings.distributed.world_size) if tried else []
+        except RegistryError as problem:
+            if failures is None:
+                raise
+            failed[model.name] = problem
+        else:
+            notes_by_model[model.name] = notes.of(module) + changes
+    if failed and not notes_by_model:
+        raise next(iter(failed.values()))
+    if failures is not None:
+        failures |= failed
     return notes_by_model
 
 

@@ -6,6 +6,7 @@ from functools import cached_property
 from typing import Literal
 
 import numpy as np
+import torch
 from torch import nn
 
 from zoo.builder.construct import build
@@ -36,10 +37,13 @@ class Inputs:
     def __init__(self, recipe: Recipe, dataset: Dataset, settings: Settings) -> None:
         self.recipe, self.dataset, self.settings = recipe, dataset, settings
         self._augments: dict[str, tuple[Augment, Shape]] = {}
+        self.only_nchw: set[str] = set()  # names of models that fail in channels-last, which no one asked for
 
     def with_recipe(self, recipe: Recipe) -> Inputs:
         """The same data and settings under another recipe."""
-        return Inputs(recipe, self.dataset, self.settings)
+        inputs = Inputs(recipe, self.dataset, self.settings)
+        inputs.only_nchw = self.only_nchw
+        return inputs
 
     @cached_property
     def rows(self) -> tuple[np.ndarray, np.ndarray]:
@@ -89,11 +93,15 @@ class Inputs:
             self._augments[name] = augment, (channels, height, width)
         return self._augments[name]
 
-    def build(self, model: Model, seed: int) -> nn.Module:
-        """`model` on the device, with initial weights that depend on it and `seed` alone. Raises as :func:`build`."""
+    def build(self, model: Model, seed: int, device: torch.device | None = None) -> nn.Module:
+        """`model` on the `device`, by default the settings', with initial weights that depend on it and `seed` alone.
+
+        Raises as :func:`build`.
+        """
         fresh_compiler(self.settings.compiled)
         seed_all(derive("init", seed))
-        return build(model, self.dataset.num_classes, image_size=self.shape[1:]).to(self.settings.device)
+        module = build(model, self.dataset.num_classes, image_size=self.shape[1:])
+        return module.to(device or self.settings.device)
 
     def train_loader(self, layout: Layout, seed: int, rows: np.ndarray | None = None) -> TrainLoader:
         """The recipe's batches of the training images, augmented; `rows` of the train split instead of its own."""
@@ -127,5 +135,5 @@ class Inputs:
         )
 
     def layout(self, model: Model) -> Layout:
-        """The memory layout for `model`: the settings', or what the registry asks for. The clock decides nothing."""
-        return self.settings.layout or model.layout
+        """The memory layout for `model`: the settings', what the registry asks for, NCHW where channels-last fails."""
+        return self.settings.layout or ("nchw" if model.name in self.only_nchw else model.layout)

@@ -16,6 +16,8 @@ from zoo.runner.inputs import Inputs
 from zoo.runner.settings import machine_faults
 from zoo.utils.stats import Range
 
+AGAIN = "give the command again"
+
 
 @dataclass(frozen=True)
 class Speed:
@@ -61,7 +63,7 @@ def faster_layout(model: Model, inputs: Inputs) -> tuple[Layout, float] | None:
     None where something disturbed the clock too much to tell.
     """
     settings = inputs.settings
-    with machine_faults(model.name, settings, "give the command again"):
+    with machine_faults(model.name, settings, AGAIN, "training in two layouts"):
         return memory_format.faster_layout(inputs.build(model, 0), inputs.recipe, settings.device, inputs.shape)
 
 
@@ -90,21 +92,21 @@ def measure(model: Model, inputs: Inputs, layout: Layout, *, seconds: float, pea
     """Measure `model`, freshly built and in this memory `layout`, training it for about `seconds`.
 
     `peak_flops` is :func:`zoo.engine.throughput.matrix_peak` of the same device and precision.
-    Raises what building the model and reading the data raise, and :class:`~zoo.errors.MachineError` for what the
-    machine does to it (a killed worker, an operation that is not deterministic).
+    Raises what building the model and reading the data raise, and as
+    :func:`~zoo.runner.settings.machine_faults` does for what the machine or the model's code does.
     """
     recipe, settings, device, shape = inputs.recipe, inputs.settings, inputs.settings.device, inputs.shape
-    with machine_faults(model.name, settings, "give the command again"):
+    with machine_faults(model.name, settings, AGAIN, "measuring its speed"):
         module, trained = train(model, inputs, layout, seconds)
-    inference = speed.measure_inference(
-        module.to(memory_format=memory_format.LAYOUTS[layout]), device, recipe.precision, layout, shape
-    )
+        module = module.to(memory_format=memory_format.LAYOUTS[layout])
+        inference = speed.measure_inference(module, device, recipe.precision, layout, shape)
+        macs = counts.count_macs(module, shape, device)
+        activation_bytes = counts.count_activation_bytes(module, shape, device, recipe.precision)
     measured = vars(trained) | vars(inference)
     quartiles = trained.quartiles | {
         "inference_images_per_second": measured.pop("inference_quartiles"),
         "latency_p50": measured.pop("latency_quartiles"),
     }
-    macs = counts.count_macs(module, shape, device)
     step_flops = 3 * 2 * macs * trained.step_images_per_second
     measured |= {"quartiles": quartiles, "step_flops": step_flops, "peak_share": step_flops / peak_flops}
     return Speed(
@@ -118,5 +120,5 @@ def measure(model: Model, inputs: Inputs, layout: Layout, *, seconds: float, pea
         disturbed=disturbed(quartiles, measured.get),
         parameters=counts.count_parameters(module)[0],
         macs=macs,
-        activation_bytes=counts.count_activation_bytes(module, shape, device, recipe.precision),
+        activation_bytes=activation_bytes,
     )

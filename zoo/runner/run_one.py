@@ -13,20 +13,25 @@ from zoo.engine import memory_format, speed, train
 from zoo.engine.checkpoint import Identity, SavedState, load_state, save_weights
 from zoo.engine.convolution import use_side_by_side
 from zoo.engine.environment import describe, zoo_commit
-from zoo.engine.evaluate import Evaluation, evaluate
+from zoo.engine.evaluate import EVAL_BATCH, Evaluation, evaluate
+from zoo.engine.independence import dependence_on_batch
 from zoo.engine.machine import configure_arithmetic
 from zoo.engine.memory import PeakMemory
 from zoo.engine.reporter import Reporter
+from zoo.errors import RegistryError
 from zoo.results import schema
 from zoo.results.folder import RunFolder, save_predictions, save_result
 from zoo.results.history import epochs_to, save_history
 from zoo.results.run import Run
+from zoo.runner.answers import NOT_STORED, same_answers, unstored
 from zoo.runner.identity import check_identity, check_settings, moved_since
 from zoo.runner.inputs import Inputs
 from zoo.runner.record import describe_dataset, describe_model, describe_speed, metrics_of
 from zoo.runner.settings import machine_faults
 
 RESUMES = "the same command goes on after the last finished epoch"
+CHECKED = 16  # images, whose answers by the stored weights are compared with those of the model that was trained
+FEW = 4  # images, whose answers alone are compared with those in a batch
 
 
 @dataclass(frozen=True)
@@ -46,12 +51,16 @@ class Ready:
 
 @dataclass(frozen=True)
 class Evaluated:
-    """The selected weights on each split, `holdout` None where no image is held out, and their speed at inference."""
+    """The selected weights on each split, `holdout` None where no image is held out, and their speed at inference.
+
+    `batch_dependent`: the batch size, where the answer to an image depends on the images beside it.
+    """
 
     train: Evaluation
     holdout: Evaluation | None
     test: Evaluation
     inference: speed.Inference
+    batch_dependent: int | None
 
 
 def run_one(run: Run, inputs: Inputs, reporter: Reporter, *, identity: dict[str, Any]) -> schema.Result | None:
@@ -91,16 +100,15 @@ def set_up(run: Run, inputs: Inputs, *, identity: dict[str, Any]) -> Ready:
     now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     settings, recipe, folder = inputs.settings, inputs.recipe, run.folder
     configure_arithmetic(settings.deterministic)
-    model = inputs.build(run.model, run.seed)
-    with machine_faults(run.name, settings, RESUMES):  # its first forward pass
-        model_part = describe_model(run.model, model, identity["definition"], inputs)
+    with machine_faults(run.name, settings, RESUMES, "setting up"):
+        # Counting runs a model, which may keep something of it: the one that is trained was never run.
+        model_part = describe_model(run.model, inputs.build(run.model, run.seed), identity["definition"], inputs)
+        model = _built(run, inputs)
+    layout = inputs.layout(run.model)
 
     state = load_state(folder.state)
     if state is not None:
         check_identity(folder, run.model, state.identity.run, identity)
-    layout = inputs.layout(run.model)
-    model = model.to(memory_format=memory_format.LAYOUTS[layout])
-    use_side_by_side(model, settings.device, recipe.precision, settings.compiled)
     loader = inputs.train_loader(layout, run.seed)
     selection = inputs.eval_loader(layout, recipe.selection.split) if inputs.selection_images else None
 
@@ -137,18 +145,27 @@ def set_up(run: Run, inputs: Inputs, *, identity: dict[str, Any]) -> Ready:
     return Ready(run, inputs, model, model_part, batches, used, current, state, moved)
 
 
+def _built(run: Run, inputs: Inputs) -> nn.Module:
+    """The model of `run` as built, in its memory layout."""
+    settings = inputs.settings
+    model = inputs.build(run.model, run.seed).to(memory_format=memory_format.LAYOUTS[inputs.layout(run.model)])
+    use_side_by_side(model, settings.device, inputs.recipe.precision, settings.compiled)
+    return model
+
+
 def train_on(ready: Ready, reporter: Reporter) -> train.Outcome:
     """Train what is `ready`, saving to its folder after every epoch.
 
     Raises :class:`~zoo.errors.MachineError` for what the machine does to it (a killed worker, an operation that is
-    not deterministic), and what the `reporter` raises.
+    not deterministic), :class:`~zoo.errors.RegistryError` for what the model's code raises, and what the `reporter`
+    raises.
     """
     run, settings = ready.run, ready.inputs.settings
     reporter.resolved(run, ready.used)
     if ready.moved:
         reporter.moved(ready.moved)
     try:
-        with machine_faults(run.name, settings, RESUMES):
+        with machine_faults(run.name, settings, RESUMES, "training"):
             return train.train(
                 ready.model,
                 ready.inputs.recipe,
@@ -165,10 +182,27 @@ def train_on(ready: Ready, reporter: Reporter) -> train.Outcome:
 
 
 def evaluate_on_splits(ready: Ready, weights: dict[str, Tensor]) -> Evaluated | None:
-    """Evaluate the selected `weights` on every split and measure them; None where a logit is infinite or NaN."""
-    inputs, model, layout = ready.inputs, ready.model, ready.used.layout
+    """Evaluate the selected `weights` on every split and measure them; None where a logit is infinite or NaN.
+
+    The weights are in a model that was built anew, as whoever loads them has it. Raises
+    :class:`~zoo.errors.RegistryError` where that answers otherwise than the one that was trained, and for what the
+    model's code raises.
+    """
+    with machine_faults(ready.run.name, ready.inputs.settings, RESUMES, "evaluation"):
+        return _evaluate_on_splits(ready, weights)
+
+
+def _evaluate_on_splits(ready: Ready, weights: dict[str, Tensor]) -> Evaluated | None:
+    inputs, model, layout = ready.inputs, _built(ready.run, ready.inputs), ready.used.layout
     device, recipe = inputs.settings.device, inputs.recipe
     model.load_state_dict(weights)
+    images, labels = (tensor[:CHECKED] for tensor in next(iter(inputs.eval_loader(layout, "train"))))
+    ready.model.load_state_dict(weights)
+    answers = [
+        evaluate(part, [(images, labels)], device, recipe.precision, recipe.tta) for part in (model, ready.model)
+    ]
+    if not same_answers(answers[0].logits, answers[1].logits, device, recipe.precision):
+        raise RegistryError(f"{ready.run.name}: {NOT_STORED}{unstored(ready.model, model)}; the run is not stored")
 
     def evaluation(split: str) -> Evaluation:
         return evaluate(model, inputs.eval_loader(layout, split), device, recipe.precision, recipe.tta)
@@ -180,7 +214,8 @@ def evaluate_on_splits(ready: Ready, weights: dict[str, Tensor]) -> Evaluated | 
     if not all(part.finite for part in (trained, holdout, test) if part):  # fp16 can overflow on some images only
         return None
     inference = speed.measure_inference(model, device, recipe.precision, layout, inputs.shape)
-    return Evaluated(trained, holdout, test, inference)
+    depends = dependence_on_batch(ready.model, images[:FEW]) > 0
+    return Evaluated(trained, holdout, test, inference, EVAL_BATCH[device.type] if depends else None)
 
 
 def describe_run(
@@ -196,7 +231,7 @@ def describe_run(
         environment["moved_after"] = identity.moved_after
     content: dict[str, Any] = {
         "seed": ready.run.seed,
-        "model": ready.part,
+        "model": ready.part.model_copy(update={"batch_dependent": evaluated.batch_dependent if evaluated else None}),
         "recipe": schema.RecipePart(name=recipe.name, fingerprint=recipe.fingerprint, content=recipe.canonical()),
         "dataset": describe_dataset(inputs),
         "selection": schema.SelectionPart(**recipe.selection.model_dump(), epoch=progress.best_epoch),

@@ -10,6 +10,7 @@ from typing import Literal
 import torch
 
 from zoo.data.loader import killed_worker
+from zoo.engine.guard import guarded
 from zoo.errors import MachineError, Option
 from zoo.registry.entries import Layout
 from zoo.utils.distributed import SINGLE_PROCESS, Distributed
@@ -20,7 +21,8 @@ class Settings:
     """What cannot change accuracy: where and how a run is computed. ``auto`` is resolved per machine and recorded.
 
     `layout`: the memory layout of every model; None gives each the one that the registry asks for.
-    `deterministic`: only algorithms that give the same bits each time.
+    `deterministic`: only algorithms that give the same bits each time. `allow_batch_dependent`: whether a model may be
+    run whose answer to an image depends on the images beside it; its results are marked.
     """
 
     device: torch.device
@@ -30,21 +32,24 @@ class Settings:
     compiled: bool
     deterministic: bool
     distributed: Distributed = SINGLE_PROCESS
+    allow_batch_dependent: bool = False
 
 
 @contextlib.contextmanager
-def machine_faults(training: str, settings: Settings, then: str) -> Iterator[None]:
-    """What the machine does to the `training` in the block, in one line: :class:`~zoo.errors.MachineError`.
+def machine_faults(what: str, settings: Settings, then: str, doing: str) -> Iterator[None]:
+    """What the machine or the model's code does to `what`, a run or a model, while the block is `doing` something.
 
-    A loader's process that was killed (`then`: what to do once its cause is mended), and under ``--deterministic`` an
-    operation that has no such form. Every other error passes.
+    Raises, in one line, :class:`~zoo.errors.MachineError` for a loader's process that was killed (`then`: what to do
+    once its cause is mended) and, under ``--deterministic``, for an operation that has no such form;
+    :class:`~zoo.errors.RegistryError` for all else, as :func:`zoo.engine.guard.guarded` does.
     """
-    try:
-        yield
-    except (RuntimeError, ConnectionError, EOFError) as problem:
-        if killed := killed_worker(problem):
-            raise MachineError(f"{training}: ", *killed.parts, f": {then}") from problem
-        if settings.deterministic and "deterministic" in str(problem):
-            line = str(problem).split(",")[0].split(". ")[0]
-            raise MachineError(Option("deterministic"), f": {training}: {line}; leave the option out") from problem
-        raise
+    with guarded(what, doing):
+        try:
+            yield
+        except (RuntimeError, ConnectionError, EOFError) as problem:
+            if killed := killed_worker(problem):
+                raise MachineError(f"{what}: ", *killed.parts, f": {then}") from problem
+            if settings.deterministic and "deterministic" in str(problem):
+                line = str(problem).split(",")[0].split(". ")[0]
+                raise MachineError(Option("deterministic"), f": {what}: {line}; leave the option out") from problem
+            raise

@@ -6,9 +6,11 @@ import contextlib
 from collections.abc import Sequence
 
 from zoo.engine.reporter import Reporter
+from zoo.errors import RegistryError
 from zoo.results.folder import load_result, make_folder
 from zoo.results.run import Run
 from zoo.results.schema import Result
+from zoo.runner.checks import Failures
 from zoo.runner.identity import check_identity, identity_of, identity_of_result
 from zoo.runner.inputs import Inputs
 from zoo.runner.run_one import run_one
@@ -23,19 +25,25 @@ def clear(runs: Sequence[Run]) -> None:
             run.folder.clear()
 
 
-def bench(runs: Sequence[Run], inputs: Inputs, reporter: Reporter) -> list[Result]:
+def bench(runs: Sequence[Run], inputs: Inputs, reporter: Reporter, failures: Failures | None = None) -> list[Result]:
     """Do every run that has no result yet and give all results, in the order of `runs`.
+
+    Where `failures` are given, a model whose code fails in a run ends there, by its name, and the others go on; runs of
+    a model that is among them already are left out.
 
     All processes of ``inputs.settings.distributed`` call it together; the results are the first's, the others give
     none. Raises :class:`zoo.errors.RunBusyError` when another process is at one of the runs,
     :class:`zoo.errors.ResultError` when a stored run is of another definition of the model or of other data, and what
     :func:`run_one` raises.
     """
+    runs = [run for run in runs if failures is None or run.model.name not in failures]
     identities = {model.name: identity_of(model, inputs) for model in models_of(runs)}
     distributed = inputs.settings.distributed
     results: list[Result] = []
     result: Result | None
     for number, run in enumerate(runs, 1):
+        if failures is not None and run.model.name in failures:
+            continue
         reporter.run(run, number, len(runs))
         identity = identities[run.model.name]
         with lock(run.folder.path) if distributed.is_main else contextlib.nullcontext():
@@ -47,7 +55,14 @@ def bench(runs: Sequence[Run], inputs: Inputs, reporter: Reporter) -> list[Resul
                 make_folder(run.folder)
                 if distributed.is_main:
                     remove_leftovers(run.folder.path)
-                result = run_one(run, inputs, reporter, identity=identity)
+                try:
+                    result = run_one(run, inputs, reporter, identity=identity)
+                except RegistryError as problem:
+                    if failures is None or distributed.world_size > 1:  # where the other processes would wait
+                        raise
+                    failures[run.model.name] = problem
+                    reporter.failed(run, problem)
+                    continue
         if distributed.is_main and result is not None:
             reporter.finished(run, result, was_done)
             results.append(result)

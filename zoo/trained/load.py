@@ -16,6 +16,7 @@ from zoo.data.datasets import Dataset
 from zoo.data.loader import EvalLoader
 from zoo.engine.checkpoint import load_weights
 from zoo.engine.counts import count_macs
+from zoo.engine.guard import guarded
 from zoo.engine.memory_format import LAYOUTS
 from zoo.errors import DataError, Option, ResultError, UnknownNameError
 from zoo.recipes.tta import TestTimeAugmentation
@@ -91,6 +92,10 @@ class TrainedRun:
 
         Raises :class:`ResultError` for weights that are damaged or do not fit the model.
         """
+        with guarded(str(self.folder.path), "loading"):
+            return self._load(device)
+
+    def _load(self, device: torch.device) -> nn.Module:
         size = self.result.model.image_size or IMAGE_SIZE
         module = build(self.model, len(self.result.dataset.classes), image_size=size)
         weights, wanted = load_weights(self.folder.weights), module.state_dict()

@@ -16,6 +16,7 @@ from zoo.data.datasets import Dataset
 from zoo.data.split import SUBSET_SEED, stratified_subset
 from zoo.data.test_sets import ShiftedSet
 from zoo.engine.evaluate import EVAL_BATCH, BatchStatistics, Evaluation, evaluate
+from zoo.engine.guard import guarded
 from zoo.engine.machine import exact_float32
 from zoo.results.schema import Caveats
 from zoo.trained.load import TrainedRun
@@ -158,7 +159,8 @@ def evaluate_runs(
             if number == 0:
                 first, _ = next(iter(run.loader(pixels.images[:1], pixels.labels[:1], 1, device)))
                 run.check_size(model, first, condition.dataset)
-            new = [_record(run, condition, pixels, _measure(run, model, pixels, way, device)) for way in passes]
+            with guarded(str(run.folder.path), "evaluation"):
+                new = [_record(run, condition, pixels, _measure(run, model, pixels, way, device)) for way in passes]
             records += new
             shares = ["-" if record.accuracy is None else f"{100 * record.accuracy:.2f} %" for record in new]
             done = f"[{number * len(runs) + index + 1}/{len(todo) * len(runs)}]"

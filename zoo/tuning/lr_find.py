@@ -78,9 +78,14 @@ def lr_find(
     """Train `model` on the recipe's own batches for up to `steps` steps.
 
     Reads training images only, neither held-out nor test images, and stores nothing. Works in one process. Raises
-    :class:`~zoo.errors.RecipeError` where the loss diverges at once, :class:`~zoo.errors.MachineError` for what the
-    machine does to it (a killed worker, an operation that is not deterministic).
+    :class:`~zoo.errors.RecipeError` where the loss diverges at once, and as
+    :func:`~zoo.runner.settings.machine_faults` does for what the machine or the model's code does.
     """
+    with machine_faults(model.name, inputs.settings, "give the command again", "training"):
+        return _lr_find(model, inputs, low, high, steps, seed)
+
+
+def _lr_find(model: Model, inputs: Inputs, low: float, high: float, steps: int, seed: int) -> RangeTest:
     recipe, settings, device = inputs.recipe, inputs.settings, inputs.settings.device
     configure_arithmetic(settings.deterministic)
     module = inputs.build(model, seed)
@@ -96,18 +101,17 @@ def lr_find(
     beginning = max(2, round(BEGINNING * steps))
     mean, diverged = 0.0, None
     try:
-        with machine_faults(model.name, settings, "give the command again"):
-            for number, (rate, (images, labels)) in enumerate(zip(rates, _batches(loader), strict=False), 1):
-                set_lr(optimizer, rate)
-                loss = step(images, labels, number / steps)[0].item()
-                if not math.isfinite(loss):
-                    diverged = rate
-                    break
-                mean = SMOOTHING * mean + (1 - SMOOTHING) * loss
-                losses.append(mean / (1 - SMOOTHING**number))  # as if the past had not begun with a loss of 0
-                if number > beginning and losses[-1] > DIVERGED * max(losses[:beginning]):
-                    diverged = rate
-                    break
+        for number, (rate, (images, labels)) in enumerate(zip(rates, _batches(loader), strict=False), 1):
+            set_lr(optimizer, rate)
+            loss = step(images, labels, number / steps)[0].item()
+            if not math.isfinite(loss):
+                diverged = rate
+                break
+            mean = SMOOTHING * mean + (1 - SMOOTHING) * loss
+            losses.append(mean / (1 - SMOOTHING**number))  # as if the past had not begun with a loss of 0
+            if number > beginning and losses[-1] > DIVERGED * max(losses[:beginning]):
+                diverged = rate
+                break
     finally:
         loader.close()
     if len(losses) <= beginning:

@@ -1,0 +1,76 @@
+"""What the code of a model raises, as one line: a stranger's mistake is no bug of zoo's."""
+
+from __future__ import annotations
+
+import contextlib
+import sysconfig
+import traceback
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+
+from zoo.engine.reporter import Reporter
+from zoo.errors import RegistryError, Words, ZooError, out_of_memory
+
+LONGEST = 300  # characters of another library's message
+_ZOO, _TORCH, _PYTHON = Path(__file__).parents[1], Path(torch.__file__).parent, Path(sysconfig.get_path("stdlib"))
+_CALL = "_call_impl"  # in which torch calls a module's forward
+
+
+@contextlib.contextmanager
+def guarded(where: str, doing: str, *advice: Words) -> Iterator[None]:
+    """Raise :class:`RegistryError`, in one line, for what the code of a model raises in the block.
+
+    `where` names the model, `doing` what the block does with it, and `advice` what to do about it.
+    """
+    try:
+        yield
+    except (Exception, SystemExit) as problem:
+        failure = failed(problem, where, doing, *advice)
+        if failure is None:
+            raise
+        raise failure from problem
+
+
+def failed(problem: BaseException, where: str, doing: str, *advice: Words) -> RegistryError | None:
+    """The error to raise for `problem`, caught where a model's code runs; None where it is not the model's.
+
+    A message of zoo's own stays what it is. So does what a reporter raises, which stops a training, and an error of
+    files that arose outside of the model.
+    """
+    if isinstance(problem, ZooError):
+        return None
+    frames = list(traceback.walk_tb(problem.__traceback__))
+    if any(isinstance(frame.f_locals.get("self"), Reporter) for frame, _ in frames):
+        return None
+    if isinstance(problem, OSError) and not any(frame.f_code.co_name == _CALL for frame, _ in frames):
+        return None
+    if isinstance(problem, Exception) and (full := out_of_memory(problem)):
+        return RegistryError(f"{where}: fails in {doing}: ", *full.parts)
+    return RegistryError(f"{where}: fails in {doing}: {described(problem)}", *advice)
+
+
+def described(problem: BaseException) -> str:
+    """Type, message and the last line of the user's own code that it passed, on one line."""
+    try:
+        text = " ".join(str(problem).split())
+    except Exception:  # a message that cannot be made either
+        text = ""
+    name = type(problem).__name__
+    line = f"{name}: {text}" if text else name
+    line = line if len(line) <= LONGEST else f"{line[:LONGEST]}..."
+    for frame, number in reversed(list(traceback.walk_tb(problem.__traceback__))):
+        file = Path(frame.f_code.co_filename)
+        if (
+            file.is_file()
+            and not any(file.is_relative_to(folder) for folder in (_ZOO, _TORCH))
+            and not _of_python(file)
+        ):
+            return f"{line} ({file.name}:{number})"
+    return line
+
+
+def _of_python(file: Path) -> bool:
+    """Whether `file` is of the standard library."""
+    return file.is_relative_to(_PYTHON) and "site-packages" not in file.parts

@@ -1,0 +1,95 @@
+"""Answers of a model: what is wrong with one, and whether two are the same."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import torch
+from torch import Tensor, nn
+
+from zoo.builder.fairness import same
+
+NEAR = {"fp32": 1e-3, "bf16": 0.1, "fp16": 0.1}  # of the largest logit: two layouts, or a GPU that adds in any order
+NOT_STORED = (
+    "with its stored weights a fresh model answers otherwise: what training changes has to be in parameters or buffers "
+    "(register_buffer), which are stored"
+)
+UNSEEDED = (
+    "draws random numbers that zoo does not seed (numpy.random.default_rng() without a seed, os.urandom or the like), "
+    "so one seed would not give one result; draw from torch, numpy.random or random"
+)
+
+
+def problem_of(answer: object, wanted: tuple[int, int], advice: Callable[[int, int], str]) -> str:
+    """What is wrong with an `answer` that has to be logits of the shape `wanted`; nothing where nothing is.
+
+    `advice` is what to add where there are so many logits, but so many classes.
+    """
+    count, classes = wanted
+    if not isinstance(answer, Tensor):
+        return f"answers {_described(answer)}, expected one tensor of shape {wanted}{_wrap(answer)}"
+    if tuple(answer.shape) == wanted and answer.is_floating_point():
+        return ""
+    asked = {1: "one image", 2: "two images"}.get(count, f"{count} images")
+    kind = "" if answer.is_floating_point() else f" of {answer.dtype}"
+    others = answer.ndim == 2 and len(answer) == count and answer.shape[1] != classes
+    added = advice(answer.shape[1], classes) if others else ""
+    return f"answers {tuple(answer.shape)}{kind} to {asked}, expected {wanted}{added}"
+
+
+def same_answers(one: Tensor, other: Tensor, device: torch.device, precision: str) -> bool:
+    """Equal; near where the `device` is a GPU, which adds in any order."""
+    if device.type == "cpu":
+        return same(one, other)
+    return one.shape == other.shape and near(one, other, NEAR[precision])
+
+
+def near(one: Tensor, other: Tensor, share: float) -> bool:
+    """Whether they differ by no more than `share` of the largest number."""
+    one, other = one.double().nan_to_num(), other.double().nan_to_num()
+    return bool((one - other).abs().max() <= share * other.abs().max()) if one.numel() else True
+
+
+def finite(tensor: Tensor) -> bool:
+    """Whether there is no infinity and no NaN in it."""
+    return bool(tensor.isfinite().all())
+
+
+def unstored(module: nn.Module, fresh: nn.Module) -> str:
+    """What of `module` is not stored and differs from that of `fresh`, in words; nothing where nothing is seen."""
+    for (path, part), other in zip(module.named_modules(), fresh.modules(), strict=False):
+        plain = {name: value for name, value in vars(part).items() if not name.startswith("_") and name != "training"}
+        plain |= {name: part._buffers[name] for name in getattr(part, "_non_persistent_buffers_set", ())}
+        for name, value in plain.items():
+            theirs = getattr(other, name, None)
+            if isinstance(value, Tensor) and isinstance(theirs, Tensor):
+                differ = not same(value.detach(), theirs.detach())
+            else:
+                differ = isinstance(value, int | float) and value != theirs
+            if differ:
+                return f"; its {'.'.join(filter(None, (path, name)))} is not"
+    return ""
+
+
+def _described(answer: object) -> str:
+    """A tuple, dict or dataclass in words."""
+    kind = type(answer).__name__
+    if isinstance(answer, Mapping):
+        return f"a {kind} with {', '.join(map(repr, answer))}"
+    if isinstance(answer, tuple | list):
+        return f"a {kind} of {len(answer)}"
+    return f"a {kind}"
+
+
+def _wrap(answer: object) -> str:
+    """How to get at the logits, in words."""
+    key = ""
+    if isinstance(answer, Mapping):
+        names = [name for name in answer if isinstance(answer[name], Tensor)]
+        key = f"[{names[0]!r}]" if names else ""
+    elif isinstance(answer, tuple | list):
+        key = "[0]" if answer else ""
+    else:
+        names = [name for name, part in getattr(answer, "__dict__", {}).items() if isinstance(part, Tensor)]
+        key = f".{names[0]}" if names else ""
+    return f"; wrap it in a module whose forward returns the logits alone, such as `return self.net(x){key}`"

@@ -1,0 +1,317 @@
+"""The trial of a model before it is trained: all that its run will do to it, with two steps on a few images."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import io
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, NoReturn
+
+import torch
+from safetensors.torch import load as parse
+from torch import Tensor, nn
+
+from zoo.builder.construct import other_classes, where_of
+from zoo.builder.fairness import Parameters, check_evaluating, check_module, untouched
+from zoo.engine.checkpoint import as_safetensors
+from zoo.engine.convolution import use_side_by_side
+from zoo.engine.counts import count_activation_bytes, count_macs
+from zoo.engine.evaluate import evaluate
+from zoo.engine.guard import guarded
+from zoo.engine.independence import dependence_on_batch
+from zoo.engine.memory_format import LAYOUTS
+from zoo.engine.optim import make_optimizer, set_lr
+from zoo.engine.step import TrainStep
+from zoo.errors import Option, RegistryError, Words
+from zoo.recipes.recipe import Recipe
+from zoo.registry.entries import Layout
+from zoo.registry.model import Model
+from zoo.runner.answers import NEAR, NOT_STORED, UNSEEDED, finite, near, problem_of, same_answers, unstored
+from zoo.runner.inputs import Inputs, Shape
+from zoo.utils.distributed import SINGLE_PROCESS, unsynchronised
+from zoo.utils.seeding import derive, same_random_numbers, seed_all
+
+BATCH = 2  # images, or the recipe's batch where that is smaller
+LR = 0.01  # at most: the steps have to change the weights, not to ruin them
+ORDINALS = {1: "first", 2: "second"}
+WORDS = {"nchw": "NCHW", "channels_last": "channels-last"}
+
+
+def try_on(model: Model, inputs: Inputs, smallest_batch: int) -> list[str]:
+    """Try `model` as a run of `inputs` will train it; what is to be said about it, in lines.
+
+    A layout in which the model fails is not taken where nobody asked for it: ``inputs.only_nchw`` then has its name.
+    `smallest_batch` is a process' share of the smallest batch to come. The state of the generators is put back.
+    Raises :class:`RegistryError`, in one line, for what fails, and for a model that would be trained otherwise than
+    the recipe says (:mod:`zoo.builder.fairness`), stored otherwise than trained, or evaluated by its batch.
+    """
+    settings = inputs.settings
+    # A cluster's GPU may not be here.
+    device = settings.device if settings.device.type == "cpu" or torch.cuda.is_available() else torch.device("cpu")
+    trial = Trial(
+        where_of(model), functools.partial(inputs.build, model, 0, device), inputs.recipe, device, inputs.layout(model),
+        inputs.shape, inputs.dataset.num_classes, smallest_batch, settings.distributed.world_size,
+        settings.allow_batch_dependent, functools.partial(other_classes, model),
+    )  # fmt: skip
+    problem = trial.refusal()
+    if problem is None:
+        return []
+    if trial.layout == "channels_last":
+        was_asked_for = settings.layout or model.asked_layout
+        trial = replace(trial, layout="nchw")
+        in_nchw = trial.refusal()
+        if in_nchw is None and was_asked_for:
+            advice = ("; write `layout: nchw` in its entry of the registry, or give ", Option("layout", "nchw"))
+            raise RegistryError(*problem.parts, *advice)
+        if in_nchw is None:
+            inputs.only_nchw.add(model.name)
+            return [f"is trained in NCHW, since it {str(problem).removeprefix(f'{trial.where}: ')}"]
+        problem = problem if was_asked_for else in_nchw
+    in_fp32 = replace(trial, recipe=trial.recipe.model_copy(update={"precision": "fp32"}))
+    if trial.recipe.precision != "fp32" and in_fp32.refusal() is None:
+        raise RegistryError(*problem.parts, "; in fp32 it passes: give ", Option("set", "precision=fp32"))
+    raise problem
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What a trial needs: `build` makes the module on the `device`, each time from the same seed.
+
+    `where` names the model in messages, `shape` is (C, H, W), and `processes` share a batch in the run. `advice` is
+    what to add where there are so many logits, but so many classes.
+    """
+
+    where: str
+    build: Callable[[], nn.Module]
+    recipe: Recipe
+    device: torch.device
+    layout: Layout
+    shape: Shape
+    classes: int
+    smallest_batch: int = BATCH
+    processes: int = 1
+    allow_batch_dependent: bool = False
+    advice: Callable[[int, int], str] = lambda outputs, classes: ""
+
+    def refusal(self) -> RegistryError | None:
+        """Why the model cannot be trained so; None where all passes."""
+        try:
+            with same_random_numbers():
+                self._carry_out()
+        except RegistryError as problem:
+            return problem
+        return None
+
+    def _carry_out(self) -> None:
+        module, fresh = self._built(), self._built()
+        if not self._same_tensors(module.state_dict(), fresh.state_dict()):
+            self._refuse(f"building it {UNSEEDED}")
+        step = self._step_of(module)
+        unreached = self._train(step, 1)
+        saved, stored = self._saved(step)
+        answers = self._evaluated(step.evaluated)
+        self._check_reached(step.model, unreached, self._train(step, 2))
+
+        with self._doing("loading its stored weights"):
+            fresh.load_state_dict(stored)
+        if not self._same(self._answers(self._laid_out(fresh), 0), answers):
+            self._refuse(f"{NOT_STORED}{unstored(module, fresh)}")
+        resumed = self._step_of(fresh)
+        with self._doing("resuming from its saved state"):
+            for name, part in resumed.parts.items():
+                part.load_state_dict(saved[name])
+        self._train(resumed, 2)
+        outcome = self._outcome(module)
+        if not self._same_tensors(outcome, self._outcome(fresh)):
+            self._explain(saved["model"], outcome, module, fresh)
+
+        self._check_layouts(module, fresh)
+        if self.smallest_batch == 1:
+            advice = "; such a batch comes up: set drop_last=true or another batch_size"
+            with self._doing(f"a training step on one image of shape {self.shape}", advice):
+                module.train()
+                step(self._images(1)[:1], self._labels[:1], 1.0)
+        with self._doing("counting its operations and activations"):
+            count_macs(module, self.shape, self.device)
+            count_activation_bytes(module, self.shape, self.device, self.recipe.precision)
+        with self._doing("evaluating one image and several"):
+            share = dependence_on_batch(fresh, self._images(0))
+        if share and not self.allow_batch_dependent:
+            self._refuse(
+                "in evaluation the answer to an image depends on the images beside it (it changes by "
+                f"{100 * share:.2g} % of the largest logit), so an accuracy would be that of one batch size and order; "
+                "mend its norm, or mark its results with ", Option("allow_batch_dependent"),
+            )  # fmt: skip
+
+    def _built(self) -> nn.Module:
+        with guarded(self.where, "building"):  # which looks at torch's state itself, and seeds it
+            module = self.build()
+        check_module(self.where, module)
+        return module
+
+    def _laid_out(self, module: nn.Module) -> nn.Module:
+        with self._doing("taking the layout"):
+            module = unsynchronised(module).to(memory_format=LAYOUTS[self.layout])
+            use_side_by_side(module, self.device, self.recipe.precision, compiled=False)
+        return module
+
+    def _step_of(self, module: nn.Module) -> TrainStep:
+        """What trains `module`; from here on an answer that is no logits is refused."""
+        module = self._laid_out(module)
+        with self._doing("making its optimizer and a copy for the average"):
+            optimizer = make_optimizer(module, self.recipe.optimizer)
+            set_lr(optimizer, min(LR, self.recipe.optimizer.lr))
+            step = TrainStep(module, optimizer, self.recipe, self.device, distributed=SINGLE_PROCESS)
+        for part in {module, step.evaluated}:
+            given: list[Tensor] = []
+            part.register_forward_pre_hook(lambda _, images, given=given: given.append(images[0].clone()))
+            part.register_forward_hook(
+                lambda part, images, answer, given=given: self._check_answer(part, answer, images[0], given.pop())
+            )
+        return step
+
+    def _train(self, step: TrainStep, number: int) -> set[str]:
+        """The first or second step of training; names of parameters that it gives no gradient."""
+        seed_all(derive("trial", number))
+        with self._doing(f"the {ORDINALS[number]} training step on images of shape {self.shape}"):
+            parameters = Parameters(self.where, step.model)
+            hook = step.optimizer.register_step_pre_hook(lambda *_: parameters.check())
+            step.model.train()
+            loss, _ = step(self._images(number), self._labels, number / 2)
+            hook.remove()
+        gradients = {name: part.grad for name, part in step.model.named_parameters() if part.requires_grad}
+        if number == 1:
+            self._check_numbers(loss, gradients)
+        return {name for name, gradient in gradients.items() if gradient is None}
+
+    def _check_numbers(self, loss: Tensor, gradients: Mapping[str, Tensor | None]) -> None:
+        infinite = [name for name, gradient in gradients.items() if gradient is not None and not finite(gradient)]
+        if not finite(loss):
+            self._refuse(f"in the first training step ({self.recipe.precision}) its loss is {loss.item()}")
+        if infinite and self.recipe.precision != "fp16":  # where the scaler leaves such a step out
+            self._refuse(
+                f"in the first training step ({self.recipe.precision}) the gradient of {infinite[0]!r} is not finite"
+            )
+
+    def _check_reached(self, module: nn.Module, first: set[str], second: set[str]) -> None:
+        """A part that is never used is a network's own affair, unless processes wait for its gradient."""
+        trained = sum(part.requires_grad for part in module.parameters())
+        unreached = sorted(first | second if self.processes > 1 else first & second)
+        if self.processes > 1 and unreached:
+            self._refuse(
+                f"no gradient reaches parameter {unreached[0]!r}, for which the processes of torchrun would wait; "
+                "freeze it (requires_grad_(False)), or train in one process"
+            )
+        if len(unreached) > trained / 2:
+            self._refuse(
+                f"no gradient reaches {unreached[0]!r} and {len(unreached) - 1} more of its {trained} parameters, so "
+                "training would not change them; look for detach(), .data or no_grad() in forward"
+            )
+
+    def _saved(self, step: TrainStep) -> tuple[dict[str, Any], dict[str, Tensor]]:
+        """What ``state.pt`` and ``model.safetensors`` would give back."""
+        with self._doing("saving its state"):
+            content = io.BytesIO()
+            torch.save({name: part.state_dict() for name, part in step.parts.items()}, content)
+            content.seek(0)
+            saved: dict[str, Any] = torch.load(content, map_location="cpu", weights_only=True)
+        with self._doing("storing its weights"):
+            return saved, parse(as_safetensors(step.evaluated.state_dict()))
+
+    def _evaluated(self, module: nn.Module) -> Tensor:
+        """The answers of `module` in evaluation, which may change nothing."""
+        module.eval()
+        parameters = Parameters(self.where, module)
+        answers = self._answers(module, 0)
+        self._answers(module, 0, 1)
+        self._answers(module, 1)
+        again = self._answers(module, 0, seeded=False)
+        parameters.check()
+        if not self._same(again, answers) and not self.allow_batch_dependent:
+            self._refuse(
+                "in evaluation it answers the same images otherwise the second time: it keeps something of what it "
+                "was given before, or draws random numbers; mend that, or mark its results with ",
+                Option("allow_batch_dependent"),
+            )
+        return answers
+
+    def _answers(self, module: nn.Module, images: int, count: int = BATCH, *, seeded: bool = True) -> Tensor:
+        """The logits for `count` images of a batch in the run's precision; the batches are numbered."""
+        batch = [(self._images(images)[:count], self._labels[:count])]
+        if seeded:
+            seed_all(derive("trial", "evaluation"))
+        advice = "; its latency could not be measured" if count == 1 else ""
+        with self._doing(f"evaluation on {'one image' if count == 1 else 'images'} of shape {self.shape}", advice):
+            return evaluate(module, batch, self.device, self.recipe.precision, self.recipe.tta).logits
+
+    def _check_layouts(self, module: nn.Module, fresh: nn.Module) -> None:
+        """`fresh` has the weights of `module`, and moves to NCHW."""
+        if self.layout != "channels_last":
+            return
+        with self._doing("evaluation in two layouts"), torch.no_grad():
+            answers, images = module.eval()(self._images(0)), self._images(0).contiguous()
+            expected = fresh.eval().to(memory_format=torch.contiguous_format)(images)
+        if not near(answers, expected, NEAR["fp32"]):
+            self._refuse("in channels-last it answers otherwise than in NCHW")
+
+    def _outcome(self, module: nn.Module) -> dict[str, Tensor]:
+        """What training has made of `module`: parameters and answers. A buffer may count the images it is shown."""
+        parameters = {name: part.detach().clone() for name, part in module.named_parameters()}
+        return {"": self._answers(module.eval(), 0), **parameters}
+
+    def _explain(
+        self, after_first: Mapping[str, Tensor], outcome: dict[str, Tensor], module: nn.Module, resumed: nn.Module
+    ) -> None:
+        """Raise for a resumed training that went another way than that of `module`: a third model tells why."""
+        replay = self._step_of(self._built())
+        self._train(replay, 1)
+        if not all(self._same(after_first[name], part.cpu()) for name, part in replay.model.named_parameters()):
+            self._refuse(f"in training it {UNSEEDED}")
+        self._train(replay, 2)
+        if self._same_tensors(outcome, self._outcome(replay.model)):
+            self._refuse(
+                "resumed from its saved state it trains otherwise: what training changes has to be in parameters or "
+                f"buffers (register_buffer), which are saved{unstored(module, resumed)}"
+            )
+        self._refuse(
+            "evaluating it changes how it trains on, so held-out images would take part in training; change nothing "
+            "in forward where self.training is false"
+        )
+
+    def _check_answer(self, part: nn.Module, answer: object, images: Tensor, before: Tensor) -> None:
+        if not part.training:
+            check_evaluating(self.where, part)
+        if problem := problem_of(answer, (len(before), self.classes), self.advice):
+            self._refuse(problem)
+        if not torch.equal(images, before):
+            self._refuse("its forward pass writes over the images that it is given; copy them first (x = x.clone())")
+
+    def _images(self, number: int) -> Tensor:
+        """The same for the same `number`, laid out as in the run."""
+        g = torch.Generator().manual_seed(derive("trial", "images", number))
+        images = torch.randn(min(BATCH, self.recipe.batch_size), *self.shape, generator=g).to(self.device)
+        return images.contiguous(memory_format=LAYOUTS[self.layout])
+
+    @property
+    def _labels(self) -> Tensor:
+        return torch.arange(min(BATCH, self.recipe.batch_size), device=self.device) % self.classes
+
+    @contextlib.contextmanager
+    def _doing(self, what: str, *advice: Words) -> Iterator[None]:
+        how = f"{what} ({self.recipe.precision}, {WORDS[self.layout]})"
+        with guarded(self.where, how, *advice), untouched(self.where, "running"):
+            yield
+
+    def _refuse(self, *words: Words) -> NoReturn:
+        raise RegistryError(f"{self.where}: ", *words)
+
+    def _same(self, one: Tensor, other: Tensor) -> bool:
+        return same_answers(one, other, self.device, self.recipe.precision)
+
+    def _same_tensors(self, one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+        """The same names and tensors; what else a state dict may hold is not compared."""
+        return one.keys() == other.keys() and all(
+            self._same(tensor, other[name]) for name, tensor in one.items() if isinstance(tensor, Tensor)
+        )
