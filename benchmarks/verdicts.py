@@ -8,12 +8,13 @@ holds where the share is at most two standard errors beyond it. Exit code 1 wher
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import math
 import multiprocessing
 import sys
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -25,6 +26,8 @@ IMAGES = 10_000
 SPREAD = 0.0049  # the standard deviation of a model's seeds: 0.49 points
 SIZES, SEEDS, MOST = (2, 5, 13), (3, 5, 10), 10
 FALSE, FALSE_NOISY_LOOKING = 0.06, 0.10
+POWER_SEEDS, POINTS = (3, 5), (1, 2, 3)
+POWER_BOUNDS = {(3, 2): 0.7, (3, 3): 0.9, (5, 2): 0.9}  # by seeds and points
 NOISE = ("equal spreads", "unequal spreads", "t(3)", "skewed", "bimodal", "noisy baseline")
 LOOKS = ("every row", "highest row", "highest row and baseline", "nearest row and baseline")
 
@@ -68,7 +71,8 @@ def cells() -> Iterator[Cell]:
             for look in LOOKS:
                 bound = FALSE_NOISY_LOOKING if noise == "noisy baseline" else FALSE
                 yield Cell(f"looking, {look}", noise, models, f"3 to {MOST}", bound)
-    for seeds, points, bound in ((3, 1, 0), (3, 2, 0.7), (3, 3, 0.9), (5, 1, 0), (5, 2, 0.9), (5, 3, 0)):
+    for seeds, points in itertools.product(POWER_SEEDS, POINTS):
+        bound = POWER_BOUNDS.get((seeds, points), 0)
         yield Cell("power", "equal spreads", 13, str(seeds), bound, True, points / 100)
 
 
@@ -135,6 +139,34 @@ def simulate(cell: Cell, tables: int) -> Rate:
     return Rate(cell, tables, hits / tables)
 
 
+def table(rates: Sequence[Rate]) -> str:
+    """The Markdown table of docs/verdicts.md: for each noise and number of models the largest of each kind of cell."""
+    kinds = ("fixed", *(f"looking, {look}" for look in LOOKS))
+    lines = ["| noise | models | " + " | ".join(kinds) + " |", "| --- | --: |" + " --: |" * len(kinds)]
+    for noise in NOISE:
+        for models in SIZES:
+            shares = [
+                max(rate.share for rate in rates if (rate.cell.what, rate.cell.noise, rate.cell.models) == where)
+                for where in ((kind, noise, models) for kind in kinds)
+            ]
+            lines.append(f"| {noise} | {models} | " + " | ".join(f"{100 * share:.2f}" for share in shares) + " |")
+    lines += ["", "| true difference | " + " | ".join(f"{seeds} seeds" for seeds in POWER_SEEDS) + " |"]
+    lines.append("| --- |" + " --: |" * len(POWER_SEEDS))
+    for points in POINTS:
+        found = {rate.cell.seeds: rate.share for rate in rates if rate.cell.power and rate.cell.points == points / 100}
+        plural = "s" * (points != 1)
+        lines.append(
+            f"| {points} point{plural} | " + " | ".join(f"{100 * found[str(n)]:.1f}" for n in POWER_SEEDS) + " |"
+        )
+    return "\n".join(lines)
+
+
+def read(path: Path) -> list[Rate]:
+    """The cells that ``--json`` wrote."""
+    stored = json.loads(path.read_text(encoding="utf-8"))
+    return [Rate(tables=cell.pop("tables"), share=cell.pop("share"), cell=Cell(**cell)) for cell in stored]
+
+
 def work(task: tuple[Cell, int]) -> Rate:
     """For the processes of a pool."""
     return simulate(*task)
@@ -146,7 +178,11 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--tables", type=int, default=5000, help="per cell (default: 5000)")
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--json", type=Path, help="write the cells to this file as well")
+    parser.add_argument("--table", type=Path, help="simulate nothing; print the cells of this file as a Markdown table")
     options = parser.parse_args(arguments)
+    if options.table:
+        print(table(read(options.table)))
+        return 0
     rates: list[Rate] = []
     with multiprocessing.Pool(options.processes) as pool:
         for rate in pool.imap(work, [(cell, options.tables) for cell in cells()]):
