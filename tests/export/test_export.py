@@ -33,6 +33,7 @@ from zoo.engine.evaluate import evaluate
 from zoo.recipes.load import load_recipe
 from zoo.registry.merge import load_registry
 from zoo.render.marks import DISTURBED_NOTE, TEST_NOTE
+from zoo.results.folder import load_result
 from zoo.trained.load import TrainedRun, open_run
 
 ROOT = Path(__file__).parents[2]
@@ -71,13 +72,13 @@ def write_data(root: Path) -> None:
 
 @pytest.fixture(scope="module")
 def benched(module_inline, tiny) -> SimpleNamespace:
-    """Three runs under one recipe."""
+    """Four runs under one recipe."""
     folder = module_inline.folder
     write_data(folder / "data")
     (folder / "registry.yaml").write_text('norms:\n  liar: "lying_norm:liar"\n')
     (folder / "lying_norm.py").write_text(LIAR)
     data = ("--dataset", "noise", "--data-dir", "data")
-    module_inline.ok("bench", "resnet20_bn", "resnet20_ln", "resnet20_liar", *tiny, *PLAIN, *data)
+    module_inline.ok("bench", "resnet20_bn", "resnet20_ln", "resnet20_ln2d", "resnet20_liar", *tiny, *PLAIN, *data)
     found = {path.parent.name: path for path in (folder / "runs").glob("*/*/*/seed0")}
     inside = {"ZOO_DATA": str(folder / "data")} | module_inline.environment
     return SimpleNamespace(cli=replace(module_inline, environment=inside), folder=folder, **found)
@@ -156,6 +157,32 @@ def test_program(benched, tmp_path: Path) -> None:
         assert np.abs(program(torch.from_numpy(given[rows])).detach().numpy() - wanted[rows]).max() <= 1e-4
     assert json.loads(extra["config.json"]) == json.loads((made / "config.json").read_text())
     assert use_as_the_card_says(made) in run.result.dataset.classes
+
+
+def test_the_readme_of_a_program_whose_norm_is_an_autograd_function_runs_word_for_word(benched, tmp_path: Path) -> None:
+    """With gradients enabled, as they are in a script, which such a program has none of."""
+    benched.cli.ok("export", benched.resnet20_ln2d, "--to", "torch-export", "--out", tmp_path)
+    assert use_as_the_card_says(tmp_path) in CLASSES
+
+
+def test_an_export_whose_readme_fails_is_not_written(benched, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from zoo.export import formats
+
+    broken = replace(formats.FORMATS["onnx"], usage="import json\n\njson.load(open('no-such-file'))\n")
+    monkeypatch.setitem(formats.FORMATS, "onnx", broken)
+    output = benched.cli("export", benched.resnet20_bn, "--to", "onnx", "--out", tmp_path / "out")
+    check_refused(output, "the Python of its README.md fails: FileNotFoundError", "choose another format with --to")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("command", [("export", "--to", "safetensors", "--out"), ("push", "me/it", "--to-folder")])
+def test_case_13_export_and_push_take_the_dataset_that_they_advise(benched, tmp_path: Path, command) -> None:
+    name, *options = command
+    nowhere = {"ZOO_DATA": str(tmp_path)}
+    arguments = (name, benched.resnet20_bn, *options, tmp_path / "out")
+    check_refused(benched.cli(*arguments, **nowhere), "unknown data set 'noise'", "--dataset ./noise")
+    output = benched.cli.ok(*arguments, "--dataset", benched.folder / "data" / "noise", **nowhere)
+    assert "checked on 60 noise test images" in output.stdout
 
 
 def test_weights_for_the_hub(benched, tmp_path: Path) -> None:
@@ -257,7 +284,7 @@ def test_what_answers_otherwise_is_not_written(benched, tmp_path: Path) -> None:
 def test_mistakes(benched, copied: Path, tmp_path: Path) -> None:
     cli, out = benched.cli, tmp_path / "out"
     to = ("--to", "safetensors", "--out", out)
-    check_refused(cli("export", "runs", *to), "runs holds 3 runs", "name one, such as runs/noise/")
+    check_refused(cli("export", "runs", *to), "runs holds 4 runs", "name one, such as runs/noise/")
     check_refused(cli("export", "nowhere", *to), "no such folder")
     (tmp_path / "file").write_text("")
     check_refused(cli("export", copied, *to[:2], "--out", tmp_path / "file"), "is a file; name a folder")
@@ -405,6 +432,7 @@ def test_every_norm(module_inline, tiny, figure) -> None:
         for to in ("torch-export", "onnx"):
             output = module_inline.ok("export", run, "--to", to)
             assert output.stderr == ""
+            assert use_as_the_card_says(run / "export" / to) in load_result(run / "result.json").dataset.classes
             figure(f"{norm} as {to}", output.stdout.splitlines()[0].split("predictions, ")[1])
         check_onnx(open_run(run, load_registry(None)), run / "export" / "onnx", images)
 

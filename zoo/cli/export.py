@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from zoo.cli import options
+from zoo.errors import DataError
 from zoo.utils.extras import require
 
 if TYPE_CHECKING:
@@ -21,6 +22,10 @@ licence = click.option(
     "--license", "licence", default="unknown", show_default=True, metavar="ID",
     help="The weights' licence in the model card, as the hub names it: mit, apache-2.0, cc-by-4.0 ...",
 )  # fmt: skip
+dataset = click.option(
+    "--dataset", metavar="NAME|DIR",
+    help="Other test images with the same classes to check it on.  [default: the run's own]",
+)  # fmt: skip
 
 
 @click.command()
@@ -31,29 +36,40 @@ licence = click.option(
     help="Where to write.  [default: export/FORMAT/ in the run's folder]",
 )  # fmt: skip
 @licence
+@dataset
 @options.data_dir
 @options.registry
-def export(run: Path, to: str, out: Path | None, licence: str, data_dir: str | None, registry: str | None) -> None:
+def export(
+    run: Path,
+    to: str,
+    out: Path | None,
+    licence: str,
+    dataset: str | None,
+    data_dir: str | None,
+    registry: str | None,
+) -> None:
     """Write the model of one finished run for other programs, with a model card.
 
     RUN is a run's folder. The exported graph holds the recipe's normalisation: it takes float32 images (N, 3, H, W)
     from 0 to 1, any number of them, and answers logits. It is loaded again and compared with the run on the run's own
-    test images before anything is written. Nothing that is stored changes.
+    test images, and the model card's Python is run, before anything is written. Nothing that is stored changes.
     """
     require(f"`zoo export --to {to}` needs", NEEDS.get(to, ()), "export")
 
     from zoo.export.make import write
     from zoo.results.folder import EXPORT
 
-    trained, exported = prepare(run, to, licence, data_dir, registry)
+    trained, exported = prepare(run, to, licence, dataset, data_dir, registry)
     folder = out or trained.folder.path / EXPORT / to
     write(exported.files, folder)
     click.echo(f"{trained.model.name} seed {trained.result.seed} as {to}: {exported.check.line}")
     click.echo(f"wrote {', '.join(exported.files)} to {folder}")
 
 
-def prepare(run: Path, to: str, licence: str, data_dir: str | None, registry: str | None) -> tuple[TrainedRun, Export]:
-    """The run, and its export in memory, checked."""
+def prepare(
+    run: Path, to: str, licence: str, dataset: str | None, data_dir: str | None, registry: str | None
+) -> tuple[TrainedRun, Export]:
+    """The run, and its export in memory, checked on its own test images or those of `dataset`."""
     from zoo.data.datasets import Dataset
     from zoo.data.open import open_images
     from zoo.engine.guard import guarded
@@ -66,9 +82,13 @@ def prepare(run: Path, to: str, licence: str, data_dir: str | None, registry: st
     configure_threads()
     trained = open_run(run, load_registry(registry))
     normalisation(trained)  # a recipe that cannot be exported is told before data is looked for
-    data = open_images(trained.result.dataset.name, data_dir)
-    assert isinstance(data, Dataset)  # a run is trained on nothing else
+    data = open_images(dataset or trained.result.dataset.name, data_dir)
+    if not isinstance(data, Dataset):  # none that a run is trained on
+        raise DataError(
+            f"{data.name} is no data set with a training and a test split; an export is checked on such a one"
+        )
     check_classes(trained, data.name, data.classes)
-    check_own(trained, data)
+    if dataset is None:
+        check_own(trained, data)
     with guarded(str(trained.folder.path), "export"):
         return trained, make(trained, data, to, licence)

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from zoo.cli import options
-from zoo.cli.export import licence, prepare
+from zoo.cli.export import dataset, licence, prepare
 from zoo.utils.extras import require
 
 
@@ -18,6 +18,7 @@ from zoo.utils.extras import require
 @click.option("--to-folder", type=click.Path(path_type=Path), metavar="DIR", help="Write it to this folder instead.")
 @click.option("--private", is_flag=True, help="Of a repository that does not exist yet.")
 @licence
+@dataset
 @options.data_dir
 @options.registry
 def push(
@@ -27,6 +28,7 @@ def push(
     to_folder: Path | None,
     private: bool,
     licence: str,
+    dataset: str | None,
     data_dir: str | None,
     registry: str | None,
 ) -> None:
@@ -44,7 +46,7 @@ def push(
 
     check_repo(repo_id)
     token = "" if dry_run or to_folder else find_token()
-    trained, exported = prepare(run, "safetensors", licence, data_dir, registry)
+    trained, exported = prepare(run, "safetensors", licence, dataset, data_dir, registry)
     click.echo(f"{trained.model.name} seed {trained.result.seed}: {exported.check.line}")
     for name, content in exported.files.items():
         click.echo(f"  {name}  {len(content):,} bytes")

@@ -1,8 +1,13 @@
-"""Whether an export gives the logits of the run, on its test images."""
+"""Whether an export gives the logits of the run, on its test images, and whether its own instructions work."""
 
 from __future__ import annotations
 
+import contextlib
+import io
+import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -69,8 +74,8 @@ def check(exported: Exported, wanted: Reference, what: str) -> Check:
     Raises :class:`ResultError` where a logit differs by more than :data:`BOUND`, or a prediction at all.
     """
     parts = [wanted.images[:1], *torch.split(wanted.images[1:], EVAL_BATCH["cpu"])]
-    with torch.inference_mode():
-        logits = torch.cat([exported(part.contiguous()) for part in parts if len(part)])
+    with torch.enable_grad():  # as a user would
+        logits = torch.cat([exported(part.contiguous()).detach() for part in parts if len(part)])
     where = f"{what}: on {len(logits):,} {wanted.dataset} test images"
     if logits.shape != wanted.logits.shape:
         raise ResultError(f"{where} it answers {tuple(logits.shape)}, expected {tuple(wanted.logits.shape)}")
@@ -84,3 +89,23 @@ def check(exported: Exported, wanted: Reference, what: str) -> Check:
     if others := int((logits.argmax(1) != wanted.logits.argmax(1)).sum()):
         raise ResultError(f"{where} it predicts {others} otherwise than torch; nothing is written")
     return Check(wanted.dataset, len(logits), difference)
+
+
+def check_usage(usage: str, files: Mapping[str, bytes], what: str) -> None:
+    """Run the Python of the card, `usage`, in a folder with the `files`; `what` is for the message.
+
+    Raises :class:`ResultError` where it fails.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        for name, content in files.items():
+            (Path(folder) / name).write_bytes(content)
+        try:
+            with contextlib.chdir(folder), contextlib.redirect_stdout(io.StringIO()), torch.enable_grad():
+                exec(compile(usage, "README.md", "exec"), {})
+        except Exception as problem:  # of whatever reads the file
+            line = " ".join(f"{type(problem).__name__}: {problem}".split())
+            raise ResultError(
+                f"{what}: the Python of its README.md fails: {line[:200]}; nothing is written, choose another format "
+                "with ",
+                Option("to"),
+            ) from problem

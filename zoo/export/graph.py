@@ -60,7 +60,7 @@ class Graph(nn.Module):
         self.model = run.load(torch.device("cpu")).to(memory_format=torch.contiguous_format)
         for name, channels in (("mean", constants.mean), ("scale", [1 / std for std in constants.std])):
             self.register_buffer(name, torch.tensor(channels, dtype=torch.float32).view(1, 3, 1, 1))
-        self.eval()
+        self.eval().requires_grad_(False)  # what an exporter makes of a norm may have no backward pass
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits of `images`."""

@@ -52,7 +52,15 @@ def export(run: TrainedRun, data: Dataset, to: str, licence: str) -> Export:
         "README.md": card(run, facts, chosen, check, licence).encode(),
         f"{recipe.name}.yaml": as_yaml(recipe).encode(),
     }
+    if chosen.file != "model.safetensors" or not _local(run):
+        checks.check_usage(chosen.usage, files, f"{run.folder.path} as {chosen.label}")
     return Export(files, check)
+
+
+def _local(run: TrainedRun) -> bool:
+    """Whether a part of the model is of a registry file, which the export's folder does not have."""
+    parts = (run.model.architecture, run.model.norm, run.model.entry)
+    return any(part is not None and part.origin.folder is not None for part in parts)
 
 
 def write(files: Mapping[str, bytes], folder: Path) -> None:
