@@ -363,3 +363,24 @@ def test_case_14_answers_that_are_no_logits(tmp_path: Path, answer: str) -> None
     assert "model 'net_bn'" in line
     assert all(word in line for word in words), line
     assert "\n" not in line
+
+
+UNREACHED = {
+    "a dead parameter": """
+        class mine(nn.BatchNorm2d):
+            def __init__(self, num_channels):
+                super().__init__(num_channels)
+                self.dead = nn.Parameter(torch.ones(num_channels))
+    """,
+    "no gradient": """
+        class mine(nn.BatchNorm2d):
+            def forward(self, x):
+                return super().forward(x.detach())
+    """,
+}
+
+
+@pytest.mark.parametrize("fault", UNREACHED)
+def test_a_norm_that_passes_no_gradient(tmp_path: Path, fault: str) -> None:
+    with pytest.raises(RegistryError, match="no gradient reaches"):
+        benched(tmp_path, stranger(tmp_path, UNREACHED[fault], "mine"))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections import defaultdict
+from collections.abc import Callable, Collection, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -35,6 +36,17 @@ def problem_of(answer: object, wanted: tuple[int, int], advice: Callable[[int, i
     others = answer.ndim == 2 and len(answer) == count and answer.shape[1] != classes
     added = advice(answer.shape[1], classes) if others else ""
     return f"answers {tuple(answer.shape)}{kind} to {asked}, expected {wanted}{added}"
+
+
+def unused(module: nn.Module, unreached: Collection[str]) -> str:
+    """A parameter that is among the `unreached` ones in all layers of a kind, in words: no part that is left unused."""
+    reached: dict[tuple[type, str], list[bool]] = defaultdict(list)
+    for path, part in module.named_modules():
+        for name, parameter in part.named_parameters(recurse=False):
+            if parameter.requires_grad:
+                reached[type(part), name].append(f"{path}.{name}" not in unreached)
+    dead = ((kind, name, len(hits)) for (kind, name), hits in reached.items() if hits[1:] and not any(hits))
+    return next((f"{name!r} of its {count} layers {kind.__name__}" for kind, name, count in dead), "")
 
 
 def same_answers(one: Tensor, other: Tensor, device: torch.device, precision: str) -> bool:

@@ -28,7 +28,7 @@ from zoo.errors import Option, RegistryError, Words
 from zoo.recipes.recipe import Recipe
 from zoo.registry.entries import Layout
 from zoo.registry.model import Model
-from zoo.runner.answers import NEAR, NOT_STORED, UNSEEDED, finite, near, problem_of, same_answers, unstored
+from zoo.runner.answers import NEAR, NOT_STORED, UNSEEDED, finite, near, problem_of, same_answers, unstored, unused
 from zoo.runner.inputs import Inputs, Shape
 from zoo.utils.distributed import SINGLE_PROCESS, unsynchronised
 from zoo.utils.seeding import derive, same_random_numbers, seed_all
@@ -204,6 +204,8 @@ class Trial:
                 f"no gradient reaches parameter {unreached[0]!r}, for which the processes of torchrun would wait; "
                 "freeze it (requires_grad_(False)), or train in one process"
             )
+        if dead := unused(module, unreached):
+            self._refuse(f"no gradient reaches {dead}; use it in forward, or take it out")
         if len(unreached) > trained / 2:
             self._refuse(
                 f"no gradient reaches {unreached[0]!r} and {len(unreached) - 1} more of its {trained} parameters, so "
