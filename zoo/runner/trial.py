@@ -164,11 +164,11 @@ class Trial:
             optimizer = make_optimizer(module, self.recipe.optimizer)
             set_lr(optimizer, min(LR, self.recipe.optimizer.lr))
             step = TrainStep(module, optimizer, self.recipe, self.device, distributed=SINGLE_PROCESS)
+        given: list[Tensor] = []  # to the forward pass that runs
         for part in {module, step.evaluated}:
-            given: list[Tensor] = []
-            part.register_forward_pre_hook(lambda _, images, given=given: given.append(images[0].clone()))
+            part.register_forward_pre_hook(lambda _, images: given.append(images[0].clone()))
             part.register_forward_hook(
-                lambda part, images, answer, given=given: self._check_answer(part, answer, images[0], given.pop())
+                lambda part, images, answer: self._check_answer(part, answer, images[0], given.pop())
             )
         return step
 
