@@ -239,7 +239,7 @@ def test_case_08_what_fails_under_autocast_is_one_line(tmp_path: Path) -> None:
     code = """
         class net(Net):
             def maps(self, x):
-                y = self.conv2(self.conv1(x))
+                y = self.norm2(self.conv2(self.norm1(self.conv1(x))))
                 return torch.zeros(y.shape).index_add(0, torch.arange(len(y)), y)
     """
     with pytest.raises(RegistryError) as caught:

@@ -24,7 +24,7 @@ from zoo.data.datasets import Dataset, load
 from zoo.data.test_sets import ShiftedSet
 from zoo.engine.counts import count_macs
 from zoo.engine.evaluate import BatchStatistics, evaluate
-from zoo.errors import DataError, ResultError
+from zoo.errors import DataError, RegistryError, ResultError
 from zoo.registry.merge import load_registry
 from zoo.render.robustness import render
 from zoo.results.schema import RecipePart
@@ -207,7 +207,7 @@ def test_other_errors_of_a_model_are_not_swallowed(shapes: Dataset) -> None:
                 raise ValueError("one at a time")
             return torch.zeros(1, 10)
 
-    with pytest.raises(ValueError, match="one at a time"):
+    with pytest.raises(RegistryError, match="fails in evaluation: ValueError: one at a time"):
         evaluate_runs([fake_run(Picky(), shapes)], conditions(shapes, [], [], 30), [Pass()], CPU, silent)
 
 

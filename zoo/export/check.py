@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import runpy
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -97,11 +98,12 @@ def check_usage(usage: str, files: Mapping[str, bytes], what: str) -> None:
     Raises :class:`ResultError` where it fails.
     """
     with tempfile.TemporaryDirectory() as folder:
-        for name, content in files.items():
+        script = Path(folder) / "README.md.py"
+        for name, content in {**files, script.name: usage.encode()}.items():
             (Path(folder) / name).write_bytes(content)
         try:
             with contextlib.chdir(folder), contextlib.redirect_stdout(io.StringIO()), torch.enable_grad():
-                exec(compile(usage, "README.md", "exec"), {})
+                runpy.run_path(script.name)
         except Exception as problem:  # of whatever reads the file
             line = " ".join(f"{type(problem).__name__}: {problem}".split())
             raise ResultError(
