@@ -19,6 +19,7 @@ from zoo.results.folder import load_predictions
 sys.path.append(str(Path(__file__).parents[2] / "benchmarks"))
 import verdicts as simulation
 
+ROOT = Path(__file__).parents[2]
 FLOOR = variance_of_flips(10_000)
 
 
@@ -64,9 +65,7 @@ def test_floor_of_the_spread_is_that_of_images_that_flip() -> None:
 
 def test_the_share_of_flips_is_the_least_of_the_committed_seeds() -> None:
     by_model: dict[Path, list[np.ndarray]] = {}
-    for path in sorted(
-        (Path(__file__).parents[2] / "benchmarks" / "results" / "cifar10-jpeg").rglob("predictions.npz")
-    ):
+    for path in sorted((ROOT / "benchmarks" / "results" / "cifar10-jpeg").rglob("predictions.npz")):
         predictions = load_predictions(path)
         correct = predictions["label"] == predictions["predicted"]
         if len(correct) == 10_000:
@@ -121,6 +120,16 @@ def test_power_at_three_seeds() -> None:
     for cell in simulation.cells():
         if cell.power and cell.bound:
             assert simulation.simulate(cell, 30).holds
+
+
+def test_the_page_has_the_table_of_the_committed_simulation() -> None:
+    rates = simulation.read(ROOT / "benchmarks" / "figures" / "verdicts.json")
+    assert [rate.cell for rate in rates] == list(simulation.cells())
+    assert all(rate.tables >= 5000 and rate.holds for rate in rates)
+    page = (ROOT / "docs" / "verdicts.md").read_text(encoding="utf-8")
+    assert all(table in page for table in simulation.table(rates).split("\n\n"))
+    # A cell is drawn by its name alone: with other levels it would have another share.
+    assert simulation.simulate(rates[0].cell, rates[0].tables) == rates[0]
 
 
 @pytest.mark.slow

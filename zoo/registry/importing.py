@@ -8,6 +8,7 @@ second would run as it was before. Here no byte code is read or written. Modules
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 import sysconfig
 import weakref
@@ -109,7 +110,8 @@ def modules_of(folder: Path | None) -> Iterator[None]:
         sys.meta_path.insert(at, _finder)  # after what claims single modules, such as pytest's tests
     if str(folder) not in sys.path:
         _Finder.folders.add(str(folder))
-    for place in [place for place in sys.path_importer_cache if Path(place).is_relative_to(folder)]:
+    inside = str(folder) + os.sep  # compared as text: this runs for each norm of a network
+    for place in [place for place in sys.path_importer_cache if f"{place}{os.sep}".startswith(inside)]:
         del sys.path_importer_cache[place]  # a file that is new there may be younger than the list of its folder
     others = [place for place in sys.path if place in _Finder.folders and place != str(folder)]
     _set_path([str(folder)], leaving=others)
