@@ -49,8 +49,8 @@ class Model:
     @property
     def asked_layout(self) -> Layout | None:
         """The memory layout that its own entry, its norm or its architecture asks for, in this order."""
-        layouts = [part.layout for part in (self.entry, self.norm, self.architecture) if part]
-        return next(filter(None, layouts), None)
+        parts = (self.entry, self.norm, self.architecture)
+        return next((part.layout for part in parts if part and part.layout), None)
 
     @property
     def layout(self) -> Layout:
