@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import sysconfig
 import traceback
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,9 +11,10 @@ import torch
 
 from zoo.engine.reporter import Reporter
 from zoo.errors import RegistryError, Words, ZooError, out_of_memory
+from zoo.registry.importing import STANDARD, installed_in
 
 LONGEST = 300  # characters of another library's message
-_ZOO, _TORCH, _PYTHON = Path(__file__).parents[1], Path(torch.__file__).parent, Path(sysconfig.get_path("stdlib"))
+_ZOO, _TORCH = Path(__file__).parents[1], Path(torch.__file__).parent
 _CALL = "_call_impl"  # in which torch calls a module's forward
 
 
@@ -65,12 +65,7 @@ def described(problem: BaseException) -> str:
         if (
             file.is_file()
             and not any(file.is_relative_to(folder) for folder in (_ZOO, _TORCH))
-            and not _of_python(file)
+            and installed_in(file) != STANDARD
         ):
             return f"{line} ({file.name}:{number})"
     return line
-
-
-def _of_python(file: Path) -> bool:
-    """Whether `file` is of the standard library."""
-    return file.is_relative_to(_PYTHON) and "site-packages" not in file.parts

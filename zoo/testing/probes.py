@@ -29,9 +29,8 @@ def check_dtypes(module: nn.Module, x: Tensor) -> None:
                 raise AssertionError(f"{dtype} images become {y.dtype}; the dtype has to stay")
 
     check(torch.float64)
-    with contextlib.suppress(
-        RuntimeError
-    ):  # an operation without a kernel for bfloat16, which autocast would leave out
+    # An operation without a kernel for bfloat16 is one that autocast would leave out.
+    with contextlib.suppress(RuntimeError):
         check(torch.bfloat16)
 
 
