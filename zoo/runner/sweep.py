@@ -36,7 +36,6 @@ def bench(runs: Sequence[Run], inputs: Inputs, reporter: Reporter, failures: Fai
     :class:`zoo.errors.ResultError` when a stored run is of another definition of the model or of other data, and what
     :func:`run_one` raises.
     """
-    runs = [run for run in runs if failures is None or run.model.name not in failures]
     identities = {model.name: identity_of(model, inputs) for model in models_of(runs)}
     distributed = inputs.settings.distributed
     results: list[Result] = []
