@@ -16,6 +16,9 @@ STANDARD = {"precision": "fp32"}  # the recipe of `result`
 OTHER = {"precision": "fp32", "epochs": 9}  # another recipe of the same name
 STANDARD_SLUG, OTHER_SLUG = (f"standard-{fingerprint_of(content)[:8]}" for content in (STANDARD, OTHER))
 MACHINE = {"cpu": "CPU one", "cores": 2, "threads": 2, "torch": "2.9", "python": "3.11.1", "gpu": None, "cuda": None}
+SETTINGS = {
+    "device": "cpu", "layout": "nchw", "compiled": False, "executor": "batched", "workers": 0, "deterministic": False,
+}  # fmt: skip
 
 
 def result(model: str = "m_bn", seed: int = 0, correct: int | None = 9_000, **changes: Any) -> Result:
@@ -56,23 +59,30 @@ def result(model: str = "m_bn", seed: int = 0, correct: int | None = 9_000, **ch
         "running_train_accuracy": 0.75,
         "epochs_trained": 4,
         "epochs_to_90_percent_of_final": 3 if test else None,
-        "speed": {
-            "train_images_per_second": 1111.0, "window_rates": [1111.0],
-            "inference_images_per_second": 2222.0 if test else None, "inference_batch_size": 128 if test else None,
-            "latency_p50": 0.00333 if test else None, "latency_p90": 0.004 if test else None,
-            "latency_p99": 0.00555 if test else None, "peak_memory_bytes": 777 * 2**20,
-            "inference_quartiles": None, "latency_quartiles": None,
-        },
-        "settings": {
-            "device": "cpu", "layout": "nchw", "compiled": False, "executor": "batched", "workers": 0,
-            "deterministic": False,
-        },
+        "speed": speed(1111.0, tested=test is not None),
+        "settings": dict(SETTINGS),
         "environment": dict(MACHINE),
         "git": None,
         "started": "2030-01-02T03:04:05+00:00",
         "wall_seconds": 1.0,
         "resumes": 0,
     }  # fmt: skip
+    return finished(content, changes)
+
+
+def speed(rate: float, *, tested: bool) -> dict[str, Any]:
+    """Of a run that trained at `rate` images per second."""
+    return {
+        "train_images_per_second": rate, "window_rates": [rate],
+        "inference_images_per_second": 2222.0 if tested else None, "inference_batch_size": 128 if tested else None,
+        "latency_p50": 0.00333 if tested else None, "latency_p90": 0.004 if tested else None,
+        "latency_p99": 0.00555 if tested else None, "peak_memory_bytes": 777 * 2**20,
+        "inference_quartiles": None, "latency_quartiles": None,
+    }  # fmt: skip
+
+
+def finished(content: dict[str, Any], changes: dict[str, Any]) -> Result:
+    """The result of this `content` with `changes`: ``model__label="..."`` sets a key of a part."""
     for path, value in changes.items():
         *parents, last = path.split("__")
         target = content

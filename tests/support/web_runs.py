@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from made_results import MACHINE, SETTINGS, finished, speed
 
 from zoo.recipes.recipe import fingerprint_of
 from zoo.results.folder import RunFolder, save_predictions, save_result
 from zoo.results.history import EpochRow, save_history
-from zoo.results.schema import RESULT
 
 CLASSES = ["airplane", "bird", "cat"]
 IMAGES = 300
@@ -19,7 +19,6 @@ EPOCHS = 4
 RECIPE = {"epochs": EPOCHS, "batch_size": 64, "optimizer": {"name": "sgd", "lr": 0.1}, "precision": "fp32"}
 FINGERPRINT = fingerprint_of(RECIPE)
 LAPTOP, EVA = f"laptop-{FINGERPRINT[:8]}", f"eva-{fingerprint_of(RECIPE | {'batch_size': 128})[:8]}"
-MACHINE = {"cpu": "CPU one", "cores": 2, "threads": 2, "torch": "2.9", "python": "3.11.1", "gpu": None, "cuda": None}
 
 
 def metrics(correct: int, images: int = IMAGES) -> dict[str, Any]:
@@ -63,7 +62,7 @@ def make_run(
             "name": f"resnet20_{norm}", "label": f"ResNet-20, {norm}", "norm": norm,
             "definition": {"architecture": {"name": "resnet20", "builder": "a:b"}, "norm": {"name": norm}},
             "parameters": 270_000 + len(norm), "trainable_parameters": 270_000, "macs": 40_551_040,
-            "activation_bytes": 759_936,
+            "activation_bytes": 759_936, "batch_dependent": None,
         },
         "recipe": {"name": "laptop", "content": RECIPE | {"epochs": epochs}},
         "dataset": {
@@ -78,30 +77,15 @@ def make_run(
         "running_train_accuracy": 0.75,
         "epochs_trained": epochs,
         "epochs_to_90_percent_of_final": 3 if test else None,
-        "speed": {
-            "train_images_per_second": 1111.5 + 10 * len(norm), "window_rates": [1111.5],
-            "inference_images_per_second": 2222.0 if test else None, "inference_batch_size": 128 if test else None,
-            "latency_p50": 0.00333 if test else None, "latency_p90": 0.004 if test else None,
-            "latency_p99": 0.00555 if test else None, "peak_memory_bytes": 777 * 2**20,
-        },
-        "settings": {
-            "device": "cpu", "layout": "nchw", "compiled": False, "executor": "batched", "workers": 0,
-            "deterministic": False,
-        },
+        "speed": speed(1111.5 + 10 * len(norm), tested=test is not None) | {"window_rates": [1111.5]},
+        "settings": dict(SETTINGS),
         "environment": dict(MACHINE),
         "git": {"commit": "0" * 40, "dirty": False},
         "started": "2030-01-02T03:04:05+00:00",
         "wall_seconds": 3725.0,
         "resumes": 1,
     }  # fmt: skip
-    for path, value in changes.items():
-        *parents, last = path.split("__")
-        target = content
-        for part in parents:
-            target = target[part]
-        target[last] = value
-    content["recipe"]["fingerprint"] = fingerprint_of(content["recipe"]["content"])
-    result = RESULT.validate_python(content)
+    result = finished(content, changes)
     folder = RunFolder.of(runs, result.dataset.name, result.recipe.slug, result.model.name, seed)
     folder.path.mkdir(parents=True, exist_ok=True)
     save_result(folder.result, result)
