@@ -94,6 +94,21 @@ def test_the_search_passes(code):
     assert list(unsafe(code)) == []
 
 
+READS_YAML = {"load", "load_all", "safe_load", "safe_load_all", "full_load", "parse", "compose", "scan", "CSafeLoader"}
+
+
+def test_yaml_is_read_in_one_place():
+    """``yaml.safe_load`` builds nothing that is code, and has no limits."""
+    readers = {
+        file.name
+        for file in PACKAGE.rglob("*.py")
+        for node in ast.walk(ast.parse(file.read_text()))
+        if (isinstance(node, ast.Attribute) and ast.unparse(node.value) == "yaml" and node.attr in READS_YAML)
+        or (isinstance(node, ast.ImportFrom) and node.module == "yaml")
+    }  # fmt: skip
+    assert readers == {"yamlfile.py"}
+
+
 # CIFAR's own archives hold pickles: torchvision reads them, once their published MD5 is right.
 
 

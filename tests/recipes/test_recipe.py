@@ -440,11 +440,11 @@ def test_one_item_of_a_transform_list() -> None:
         ("optimizer={lr: 1}", "{file} with --set optimizer={lr: 1}: optimizer: "),
         ("optimizer.name=adam", "{file} with --set optimizer.name=adam: optimizer: "),
         ("schedule=cosine", "{file} with --set schedule=cosine: schedule: "),
-        ("optimizer.lr=[", "--set optimizer.lr=[: the value is not valid YAML"),
+        ("optimizer.lr=[", "--set optimizer.lr=[: not valid YAML: "),
         ("description=2020-13-45", "--set description=2020-13-45: "),
         (
             "epochs=!!python/object/apply:os.system [true]",
-            "--set epochs=!!python/object/apply:os.system [true]: the value",
+            "--set epochs=!!python/object/apply:os.system [true]: the tag tag:yaml.org,2002:python/object/apply:",
         ),
     ],
 )

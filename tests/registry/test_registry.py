@@ -364,8 +364,7 @@ def test_builtin_mark_replaces_the_built_in_layer(write: Write) -> None:
         (
             'norms:\n  a: {builder: "m:f", kwargs: {since: 2020-01-13}}\n',
             2,
-            "norm 'a': kwargs: expected text, numbers, true, false, null, lists and mappings, found "
-            "datetime.date(2020, 1, 13); put it in quotes",
+            "'2020-01-13' is read as timestamp; put it in quotes, without a tag",
         ),
         (
             'models:\n  a: {builder: "m:f", arguments: {num_classes: n, in_channels: n}}\n',
@@ -419,7 +418,7 @@ def test_stranger_mistakes_are_one_line_too(write: Write, text: str) -> None:
 def test_not_utf8(tmp_path: Path) -> None:
     path = tmp_path / "registry.yaml"
     path.write_bytes(b"norms: \xff\n")
-    assert message(path) == f"{path}: cannot be read: not UTF-8 text"
+    assert message(path) == f"{path}:1: cannot be read: not UTF-8 text; save it as UTF-8"
 
 
 def test_the_layout_is_asked_for_by_the_model_else_its_norm_else_its_architecture(write: Write) -> None:

@@ -13,9 +13,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from zoo.errors import MachineError, Option, unknown
+from zoo.utils import yamlfile
 
 PACKAGES = {"ray": "ray", "slurm": "submitit"}  # backend, which is also zoo's extra -> package
-NUMBER = re.compile(r"-?(0|[1-9]\d*)?(\.\d+)?")
+NUMBER = re.compile(r"-?((0|[1-9]\d*)(\.\d+)?|\.\d+)")
+# YAML 1.1 takes 2:00:00 for a number of seconds and 00123 for an octal one, so only this is read as YAML.
+NO_TEXT = re.compile(r"[\[{'\"]|(true|false|yes|no|on|off)\Z", re.IGNORECASE)
 RETRIES = 5  # times that a run is started again after its worker or node was lost
 
 
@@ -97,15 +100,9 @@ def _resources(text: str) -> dict[str, float]:
 
 
 def _pair(option: str, text: str) -> tuple[str, Any]:
-    import yaml
-
     name, equals, value = text.partition("=")
     if not equals or not name or not value:
         raise MachineError(Option(option, text), ": expected name=value")
-    try:
-        read = yaml.safe_load(value)
-    except yaml.YAMLError as problem:
-        raise MachineError(Option(option, text), ": the value is not valid YAML; quote it if it is text") from problem
-    # YAML 1.1 takes 2:00:00 for a number of seconds and 00123 for an octal one.
-    plain = isinstance(read, bool | list | dict) or (isinstance(read, int | float) and NUMBER.fullmatch(value))
-    return name, read if plain else value
+    if not NUMBER.fullmatch(value) and not NO_TEXT.match(value):
+        return name, value
+    return name, yamlfile.read_text(value, MachineError, Option(option, text))

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import ValidationError
 
 from zoo.errors import Option, RecipeError, Words, did_you_mean, unknown
@@ -99,14 +97,7 @@ def _override(content: dict[str, Any], override: str) -> None:
     if not equals or not key:
         example = Option("set", "optimizer.lr=0.1")
         raise RecipeError(Option("set", override), ": expected key=value, as in ", example)
-    try:
-        value = yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError) as problem:
-        advice = ": the value is not valid YAML; quote it if it is text"
-        raise RecipeError(Option("set", override), advice) from problem
-    if isinstance(value, str):  # YAML 1.1 reads 1e-4 as text; JSON and people read a number
-        with contextlib.suppress(ValueError):
-            value = float(value)
+    value = yamlfile.read_text(text, RecipeError, Option("set", override))
     *parents, last = key.split(".")
     target, fields = content, Recipe.model_fields
     for depth, part in enumerate(parents):

@@ -23,7 +23,7 @@ from typing import Any
 
 from zoo.errors import RegistryError, ZooError
 from zoo.registry.entries import Origin, RegistryFile, read_registry_file, registry_file
-from zoo.utils.yamlfile import Located, type_name
+from zoo.utils import yamlfile
 
 REGISTRY_GROUP = "zoo.registry"
 RECIPE_GROUP = "zoo.recipes"
@@ -180,17 +180,7 @@ def _imported(plugin: Plugin) -> RegistryFile:
         return read_registry_file(value, LAYER, plugin.distribution)
     path = Path(getattr(module, "__file__", None) or module_name)
     if not isinstance(value, Mapping):
-        raise RegistryError(f"{plugin.value}: expected a mapping of sections or a Path, found {type_name(value)}")
-    return registry_file(_located(value, plugin.value), path, LAYER, plugin.distribution)
-
-
-def _located(value: Any, where: str) -> Located:
-    """`value` as if it had been read from the first line of a YAML file."""
-    if isinstance(value, Mapping):
-        for key in value:
-            if not isinstance(key, str):
-                raise RegistryError(f"{where}: a key must be text, found {key!r}")
-        return Located({key: _located(inner, where) for key, inner in value.items()}, 1)
-    if isinstance(value, list | tuple):
-        return Located([_located(inner, where) for inner in value], 1)
-    return Located(value, 1)
+        raise RegistryError(
+            f"{plugin.value}: expected a mapping of sections or a Path, found {yamlfile.type_name(value)}"
+        )
+    return registry_file(yamlfile.located(value, RegistryError, plugin.value), path, LAYER, plugin.distribution)
