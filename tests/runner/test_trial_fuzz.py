@@ -11,7 +11,7 @@ from strangers import stranger
 
 from zoo.engine import guard
 from zoo.errors import RegistryError
-from zoo.runner.trial import try_on
+from zoo.runner.checks import try_on
 
 # What goes into __init__, and what into forward after the maps `y` are there; `K` is drawn.
 FAULTS = {

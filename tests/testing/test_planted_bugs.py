@@ -128,7 +128,7 @@ def test_planted_evaluation_differs_from_training() -> None:
             return super().forward(x if self.training else 2 * x) * (1 if self.training else 1.1)
 
     for norm in (Squared, Doubled):
-        fails(norm, "evaluation: after ", "eval mode answers otherwise for it than training")
+        fails(norm, "evaluation: trained on one image", "eval mode answers otherwise for it than training")
     fails(Doubled, "evaluation: nothing depends on the batch, yet", batch_independent=True)
 
 

@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 from collections.abc import Sequence, Set
+from dataclasses import replace
 
 import torch
 from torch import nn
 
 from zoo.builder import notes
-from zoo.builder.construct import build
+from zoo.builder.construct import build, load_norm, other_classes, where_of
 from zoo.builder.fairness import set_by_first_batch
 from zoo.data.datasets import Dataset
 from zoo.errors import MachineError, Option, RecipeError, RegistryError
 from zoo.recipes.recipe import Recipe
-from zoo.registry.model import Model, Pretrained
+from zoo.registry.model import Model, Pretrained, is_built_in
 from zoo.results.folder import FILE, load_result, make_folder
 from zoo.results.run import Run
+from zoo.runner.convolutions import problem_of_convolution
 from zoo.runner.inputs import Inputs
 from zoo.runner.runs import models_of
-from zoo.runner.trial import try_on
+from zoo.runner.trial import Trial
 from zoo.utils.distributed import Distributed
+from zoo.utils.seeding import same_random_numbers
 
 Failures = dict[str, RegistryError]  # by the name of the model
 
@@ -75,6 +80,49 @@ def check_models(
     if failures is not None:
         failures |= failed
     return notes_by_model
+
+
+def try_on(model: Model, inputs: Inputs, smallest_batch: int) -> list[str]:
+    """Try `model` as a run of `inputs` will train it; what is to be said about it, in lines.
+
+    A layout in which the model fails is not taken where nobody asked for it: ``inputs.only_nchw`` then has its name.
+    `smallest_batch` is a process' share of the smallest batch to come. The state of the generators is put back.
+    Raises :class:`RegistryError`, in one line, for what fails, and for a model that would be trained otherwise than
+    the recipe says (:mod:`zoo.builder.fairness`), stored otherwise than trained, or evaluated by its batch.
+    """
+    settings = inputs.settings
+    # A cluster's GPU may not be here.
+    device = settings.device if settings.device.type == "cpu" or torch.cuda.is_available() else torch.device("cpu")
+    trial = Trial(
+        where_of(model), functools.partial(inputs.build, model, 0, device), inputs.recipe, device, inputs.layout(model),
+        inputs.shape, inputs.dataset.num_classes, smallest_batch, settings.distributed.world_size,
+        settings.allow_batch_dependent, functools.partial(other_classes, model),
+    )  # fmt: skip
+    if model.norm and model.norm.conv and not is_built_in(model.norm.origin):
+        wrong = ""
+        # What it does not support, an architecture may not ask for.
+        with contextlib.suppress(Exception), same_random_numbers():
+            wrong = problem_of_convolution(load_norm(model.norm).conv2d)
+        if wrong:
+            raise RegistryError(f"{trial.where}: {model.norm.conv}: {wrong}")
+    problem = trial.refusal()
+    if problem is None:
+        return trial.notes
+    if trial.layout == "channels_last":
+        was_asked_for = settings.layout or model.asked_layout
+        trial = replace(trial, layout="nchw")
+        in_nchw = trial.refusal()
+        if in_nchw is None and was_asked_for:
+            advice = ("; write `layout: nchw` in its entry of the registry, or give ", Option("layout", "nchw"))
+            raise RegistryError(*problem.parts, *advice)
+        if in_nchw is None:
+            inputs.only_nchw.add(model.name)
+            return [f"is trained in NCHW, since it {str(problem).removeprefix(f'{trial.where}: ')}", *trial.notes]
+        problem = problem if was_asked_for else in_nchw
+    in_fp32 = replace(trial, recipe=trial.recipe.model_copy(update={"precision": "fp32"}))
+    if trial.recipe.precision != "fp32" and in_fp32.refusal() is None:
+        raise RegistryError(*problem.parts, "; in fp32 it passes: give ", Option("set", "precision=fp32"))
+    raise problem
 
 
 def check_data(inputs: Inputs) -> None:

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import io
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
 import torch
 from safetensors.torch import load as parse
 from torch import Tensor, nn
 
-from zoo.builder.construct import other_classes, where_of
 from zoo.builder.fairness import Parameters, check_evaluating, check_module, untouched
 from zoo.engine.checkpoint import as_safetensors
 from zoo.engine.convolution import use_side_by_side
@@ -27,9 +25,9 @@ from zoo.engine.step import TrainStep
 from zoo.errors import Option, RegistryError, Words
 from zoo.recipes.recipe import Recipe
 from zoo.registry.entries import Layout
-from zoo.registry.model import Model
 from zoo.runner.answers import NEAR, NOT_STORED, UNSEEDED, finite, near, problem_of, same_answers, unstored, unused
-from zoo.runner.inputs import Inputs, Shape
+from zoo.runner.inputs import Shape
+from zoo.runner.layers import layers_of, note_on, problem_in
 from zoo.utils.distributed import SINGLE_PROCESS, unsynchronised
 from zoo.utils.seeding import derive, same_random_numbers, seed_all
 
@@ -37,42 +35,6 @@ BATCH = 2  # images, or the recipe's batch where that is smaller
 LR = 0.01  # at most: the steps have to change the weights, not to ruin them
 ORDINALS = {1: "first", 2: "second"}
 WORDS = {"nchw": "NCHW", "channels_last": "channels-last"}
-
-
-def try_on(model: Model, inputs: Inputs, smallest_batch: int) -> list[str]:
-    """Try `model` as a run of `inputs` will train it; what is to be said about it, in lines.
-
-    A layout in which the model fails is not taken where nobody asked for it: ``inputs.only_nchw`` then has its name.
-    `smallest_batch` is a process' share of the smallest batch to come. The state of the generators is put back.
-    Raises :class:`RegistryError`, in one line, for what fails, and for a model that would be trained otherwise than
-    the recipe says (:mod:`zoo.builder.fairness`), stored otherwise than trained, or evaluated by its batch.
-    """
-    settings = inputs.settings
-    # A cluster's GPU may not be here.
-    device = settings.device if settings.device.type == "cpu" or torch.cuda.is_available() else torch.device("cpu")
-    trial = Trial(
-        where_of(model), functools.partial(inputs.build, model, 0, device), inputs.recipe, device, inputs.layout(model),
-        inputs.shape, inputs.dataset.num_classes, smallest_batch, settings.distributed.world_size,
-        settings.allow_batch_dependent, functools.partial(other_classes, model),
-    )  # fmt: skip
-    problem = trial.refusal()
-    if problem is None:
-        return []
-    if trial.layout == "channels_last":
-        was_asked_for = settings.layout or model.asked_layout
-        trial = replace(trial, layout="nchw")
-        in_nchw = trial.refusal()
-        if in_nchw is None and was_asked_for:
-            advice = ("; write `layout: nchw` in its entry of the registry, or give ", Option("layout", "nchw"))
-            raise RegistryError(*problem.parts, *advice)
-        if in_nchw is None:
-            inputs.only_nchw.add(model.name)
-            return [f"is trained in NCHW, since it {str(problem).removeprefix(f'{trial.where}: ')}"]
-        problem = problem if was_asked_for else in_nchw
-    in_fp32 = replace(trial, recipe=trial.recipe.model_copy(update={"precision": "fp32"}))
-    if trial.recipe.precision != "fp32" and in_fp32.refusal() is None:
-        raise RegistryError(*problem.parts, "; in fp32 it passes: give ", Option("set", "precision=fp32"))
-    raise problem
 
 
 @dataclass(frozen=True)
@@ -94,6 +56,7 @@ class Trial:
     processes: int = 1
     allow_batch_dependent: bool = False
     advice: Callable[[int, int], str] = lambda outputs, classes: ""
+    notes: list[str] = field(default_factory=list)  # that the last trial which passed left
 
     def refusal(self) -> RegistryError | None:
         """Why the model cannot be trained so; None where all passes."""
@@ -138,12 +101,18 @@ class Trial:
             count_activation_bytes(module, self.shape, self.device, self.recipe.precision)
         with self._doing("evaluating one image and several"):
             share = dependence_on_batch(fresh, self._images(0))
+        with self._doing("looking at its layers"):
+            calls = layers_of(fresh, self._images(0))
+            problem, note = problem_in(calls), note_on(calls)
         if share and not self.allow_batch_dependent:
             self._refuse(
                 "in evaluation the answer to an image depends on the images beside it (it changes by "
                 f"{100 * share:.2g} % of the largest logit), so an accuracy would be that of one batch size and order; "
                 "mend its norm, or mark its results with ", Option("allow_batch_dependent"),
             )  # fmt: skip
+        if problem:
+            self._refuse(problem)
+        self.notes[:] = [note] if note else []
 
     def _built(self) -> nn.Module:
         with guarded(self.where, "building"):  # which looks at torch's state itself, and seeds it

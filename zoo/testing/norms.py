@@ -16,6 +16,9 @@ from zoo.builder.norm import Norm
 from zoo.builder.shown import materialise
 from zoo.errors import unknown
 from zoo.registry.merge import Registry, load_registry
+from zoo.runner.convolutions import problem_of_convolution
+from zoo.runner.derivatives import wrong_gradient
+from zoo.runner.layers import Call, difference_of_modes
 from zoo.testing import probes, suite
 
 CHANNELS = (16, 24, 32, 64)
@@ -124,11 +127,15 @@ class _Checks:
             suffix = "" if apply_act else ", without its activation"
             checks += [(f"{name}{suffix}", check) for name, check in layer.all(compiled)]
         if self.norm.conv is not None:
-            checks.append(("conv", partial(probes.check_convolution, self.norm.conv2d)))
+            checks.append(("conv", self.convolution))
             build = partial(self.norm.conv2d, width, width, 3, padding=1)
             conv = _Layer(build, width, self.dtype, independent=True, exact_gradient=self.exact_gradient)
             checks += [(f"conv, {name}", check) for name, check in conv.all(compiled)]
         return checks
+
+    def convolution(self) -> None:
+        if problem := problem_of_convolution(self.norm.conv2d):
+            raise AssertionError(problem)
 
     def layer(self, channels: int, apply_act: bool, size: tuple[int, int], branch_end: bool = False) -> nn.Module:
         """A new one for images of that size."""
@@ -182,7 +189,7 @@ class _Layer:
             "one recipe": self.fair,
         }
         if self.exact_gradient:
-            named["derivatives"] = lambda: probes.check_derivatives(self.make(), self.x())
+            named["derivatives"] = self.derivatives
         if self.independent:
             named["batch independence"] = self.independence
         if compiled:
@@ -247,7 +254,17 @@ class _Layer:
         random = suite.is_random(layer, self.x())
         suite.check_evaluation(layer, self.x(), tolerance, as_in_training=self.as_in_training and not random)
         if not random:
-            probes.check_settles(self.make(), images(1, self.width, *SIZE, dtype=self.dtype))
+            layer, image = self.make(), images(1, self.width, *SIZE, dtype=self.dtype)
+            call = Call("", layer, (image.expand(2, -1, -1, -1).contiguous(),))
+            if share := difference_of_modes(call, list(layer.modules())):
+                raise AssertionError(
+                    "trained on one image again and again, eval mode answers otherwise for it than training (largest "
+                    f"difference {share:.2g} of the largest value)"
+                )
+
+    def derivatives(self) -> None:
+        if problem := wrong_gradient(self.make(), self.x()):
+            raise AssertionError(problem)
 
     def stored(self) -> None:
         suite.check_stored(self.make(), self.fresh(), self.x())

@@ -1,21 +1,17 @@
-"""Checks of a layer that need more than one look at it: derivatives, other devices and dtypes, state that is hidden."""
+"""Checks of a layer that need more than one look at it: other devices and dtypes, hidden state."""
 
 from __future__ import annotations
 
 import contextlib
 import copy
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor, nn
 
 from zoo.testing import suite
 
-SETTLED = 0.03  # of the largest value: statistics of few pixels, unbiased or not
-DIRECTIONS = 3
-FINE, COARSE = (1e-6, 1e-5), (1e-3, 0.05)  # the step, and the share of a slope by which it may differ
-LONGEST = 1024  # training steps on one image
 LARGE = 10_000  # what a counter may come to
 
 
@@ -81,48 +77,6 @@ def _on_meta(module: nn.Module) -> nn.Module:
     return module
 
 
-def check_derivatives(module: nn.Module, x: Tensor) -> None:
-    """The gradients of images and parameters are the slopes of the answer, in float64 along random directions.
-
-    Slopes are central differences; coarser ones where the answer is rough, since the layer computes in float32.
-    """
-    module, x = module.double(), x.double()
-    twin, images = copy.deepcopy(module), x.clone().requires_grad_()
-    y = suite.forward(twin, images)
-    g = torch.Generator().manual_seed(4)
-    weights = torch.randn(y.shape, generator=g, dtype=x.dtype)
-    torch.autograd.backward((y * weights).sum())
-
-    def score(name: str, direction: Tensor) -> float:
-        moved = copy.deepcopy(module)
-        with torch.no_grad():
-            if name:
-                moved.get_parameter(name).add_(direction)
-            return float((suite.forward(moved, x if name else x + direction) * weights).sum())
-
-    def disagreement(name: str, gradient: Tensor, step: float, tolerance: float) -> tuple[float, float] | None:
-        """Gradient and slope where they differ in all directions: one may lie across the corner of an activation."""
-        middle, rough = score(name, torch.zeros_like(gradient)), []
-        for _ in range(DIRECTIONS):
-            direction = torch.randn(gradient.shape, generator=g, dtype=x.dtype)
-            low, high = (score(name, sign * step * direction) for sign in (-1, 1))
-            expected, actual = (high - low) / (2 * step), float((gradient * direction).sum())
-            allowed = tolerance * max(abs(expected), float((gradient * direction).norm()), 1e-3)
-            if abs(actual - expected) <= allowed:
-                return None
-            rough.append(abs(high - 2 * middle + low) / (2 * step) > allowed)
-        if all(rough) and (step, tolerance) != COARSE:
-            return disagreement(name, gradient, *COARSE)
-        return actual, expected
-
-    for name, gradient in {"": images.grad, **{name: part.grad for name, part in twin.named_parameters()}}.items():
-        if gradient is not None and (both := disagreement(name, gradient, *FINE)):
-            raise AssertionError(
-                f"the gradient of {name or 'the images'} is not the slope of the answer: {both[0]:.4g} along a random "
-                f"direction, expected {both[1]:.4g}"
-            )
-
-
 def check_nothing_hidden(module: nn.Module, fresh: nn.Module, x: Tensor) -> None:
     """Numbers that training has changed and that the state dict lacks, such as a counter, do not change the answer."""
 
@@ -143,65 +97,3 @@ def check_nothing_hidden(module: nn.Module, fresh: nn.Module, x: Tensor) -> None
                         f"{'.'.join(filter(None, (path, name)))} changes in training and the answer with it, but it is "
                         "not stored; make it a buffer (register_buffer)"
                     )
-
-
-def check_settles(module: nn.Module, x: Tensor) -> None:
-    """Trained on the same image again and again, its statistics come to be that image's: both modes answer alike."""
-    x = x[:1].expand(2, *x.shape[1:]).contiguous()
-    twin, difference, steps = copy.deepcopy(module).train(), float("inf"), 0
-    with torch.no_grad():
-        while steps < LONGEST:
-            before = difference
-            for _ in range(max(1, steps)):  # 1, 2, 4, ... in all
-                y = twin(x.clone())
-                steps += 1
-            expected = suite.forward(copy.deepcopy(twin).eval(), x)
-            difference = float((y - expected).abs().max() / expected.abs().max().clamp(min=1e-3))
-            if difference <= SETTLED:
-                return
-    if not difference < 0.9 * before:  # else its averages are slow
-        raise AssertionError(
-            f"after {steps} training steps on one image, eval mode answers otherwise for it than training (largest "
-            f"difference {difference:.2g} of the largest value)"
-        )
-
-
-def check_convolution(conv: Callable[..., nn.Module]) -> None:
-    """`conv` makes convolutions without bias as ``nn.Conv2d`` does: each output pixel is of the same input pixels."""
-    for size, options in (
-        (3, {"padding": 1}),
-        (3, {"stride": 2, "padding": 1}),
-        (3, {"padding": 1, "groups": 4}),
-        (3, {"padding": 2, "dilation": 2}),
-        (1, {}),
-        (1, {"stride": 2}),
-    ):
-        asked = f"of {size}x{size}" + "".join(f", {name}={number}" for name, number in options.items())
-        layer, plain = conv(8, 16, size, **options), _plain(size, **options)
-        if getattr(layer, "bias", None) is not None:
-            raise AssertionError(f"a convolution {asked} has a bias, though it is built with bias=False")
-        g = torch.Generator().manual_seed(0)
-        x = torch.randn(2, 8, 9, 9, generator=g)
-        y, expected = suite.forward(layer, x), plain(x)
-        if y.shape != expected.shape or y.dtype != x.dtype:
-            raise AssertionError(
-                f"a convolution {asked} makes {tuple(y.shape)} {y.dtype} of {tuple(x.shape)} {x.dtype}, expected "
-                f"{tuple(expected.shape)}"
-            )
-        suite.finite(y, f"the output of a convolution {asked}")
-        for place in ((0, 3, 0, 0), (1, 12, 2, 2)):
-            if not torch.equal(_reached(layer, x, place), _reached(plain, x, place)):
-                raise AssertionError(f"a convolution {asked} reads other pixels or channels than nn.Conv2d does")
-
-
-def _plain(size: int, stride: int = 1, padding: int = 0, dilation: int = 1, groups: int = 1) -> nn.Conv2d:
-    layer = nn.Conv2d(8, 16, size, stride, padding, dilation, groups, bias=False)
-    nn.init.ones_(layer.weight)
-    return layer
-
-
-def _reached(layer: nn.Module, x: Tensor, place: tuple[int, ...]) -> Tensor:
-    """Which input values the output at `place` depends on."""
-    x = x.clone().requires_grad_()
-    (gradient,) = torch.autograd.grad(layer(x)[place], x)
-    return gradient != 0
