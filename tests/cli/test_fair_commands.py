@@ -147,3 +147,28 @@ def test_a_model_that_fails_leaves_the_others_alone(inline_cli, tmp_path: Path, 
     assert [path.name for path in tmp_path.glob("runs/*/*/*") if (path / "seed0/result.json").exists()] == [
         "resnet8_bn"
     ]
+
+
+@pytest.mark.parametrize("more", [[], ["--dry-run"]])
+def test_every_model_of_a_bench_that_fails_is_reported(inline_cli, tmp_path: Path, tiny, more: list[str]):
+    tiny_net = 'builder: "zoo.models.resnet_cifar:resnet_cifar", kwargs: {depth: 8, width: 4}'
+    norms = 'norms: {first: "my_norm:first", second: "my_norm:second"}'
+    (tmp_path / "registry.yaml").write_text(f"{norms}\narchitectures: {{resnet8: {{{tiny_net}}}}}\n")
+    (tmp_path / "my_norm.py").write_text(
+        "def first(num_channels):\n    raise ValueError('no\\nfirst')\n\n\ndef second(num_channels):\n    return None\n"
+    )
+    output = inline_cli("bench", "resnet8_first", "resnet8_second", *tiny, *more)
+    assert (output.returncode, output.stdout) == (2, "")
+    first, second, both = [line for line in output.lines if line.startswith("zoo: ")]
+    assert "norm 'first'" in first
+    assert first.endswith("my_norm:first(num_channels=4) failed: ValueError: no first")
+    assert "norm 'second'" in second
+    assert second.endswith("returned NoneType, expected a torch.nn.Module")
+    assert both == "zoo: 2 of 2 models failed: resnet8_first, resnet8_second"
+
+
+def test_a_single_model_that_fails_is_one_line(inline_cli, tmp_path: Path, tiny):
+    (tmp_path / "registry.yaml").write_text('norms: {mine: "my_norm:mine"}\n')
+    (tmp_path / "my_norm.py").write_text("def mine(num_channels):\n    raise ValueError('no')\n")
+    output = inline_cli("bench", "resnet20_mine", *tiny)
+    assert (output.returncode, output.stdout, len(output.lines)) == (2, "", 1)

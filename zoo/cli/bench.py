@@ -33,21 +33,21 @@ def bench(training: options.Training) -> None:
 
     failures: dict[str, RegistryError] = {}
     stored = [run for runs in carry_out(job, failures=failures) for run in runs]
-    if job.shows_nothing:
-        return
-    if not stored:
-        raise SystemExit(2)
-    models = [model.name for model in job.models if model.name not in failures]
-    try:
-        family = _beside(stored, training)
-        several = len(models) > 1 and len({run.result.seed for run in family if run.result.model.name in models}) > 1
-        groups = compare(family, models[0] if several else None)
-    except ResultError as problem:  # damaged predictions, say: the runs are done all the same
-        click.echo(f"zoo: only this command's runs, not tested: {options.line(problem.parts)}", err=True)
-        groups = compare(stored)
-    click.echo(render(only(groups, models.__contains__), "text"), nl=False)
+    if stored and not job.shows_nothing:
+        models = [model.name for model in job.models if model.name not in failures]
+        try:
+            family = _beside(stored, training)
+            several = (
+                len(models) > 1 and len({run.result.seed for run in family if run.result.model.name in models}) > 1
+            )
+            groups = compare(family, models[0] if several else None)
+        except ResultError as problem:  # damaged predictions, say: the runs are done all the same
+            click.echo(f"zoo: only this command's runs, not tested: {options.line(problem.parts)}", err=True)
+            groups = compare(stored)
+        click.echo(render(only(groups, models.__contains__), "text"), nl=False)
     if failures:
-        click.echo(f"zoo: {len(failures)} of {len(job.models)} models failed: {', '.join(failures)}", err=True)
+        if len(job.models) > 1:
+            click.echo(f"zoo: {len(failures)} of {len(job.models)} models failed: {', '.join(failures)}", err=True)
         raise SystemExit(2)
 
 

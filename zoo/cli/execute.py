@@ -53,7 +53,7 @@ def carry_out(
     ]
     if training.dry_run:
         if distributed.is_main:
-            show_estimates(job, steps)
+            show_estimates(job, steps, failures)
         return []
     if distributed.world_size > 1:
         failures = None
@@ -77,6 +77,8 @@ def carry_out(
 
         for problem in (failures or {}).values():
             lines.say(f"zoo: {options.line(problem.parts)}")
+        if failures and not any(runs for _, runs in steps):
+            return []
         echo_notes(notes, lines.say)
         try:
             # All before the first run: an interruption must not leave old results standing.
@@ -122,8 +124,11 @@ def _tracked(lines: Reporter, trackers: list[Tracker]) -> Callable[[Inputs], Rep
     return lambda inputs: Reporters(lines, Tracked(lines.say, trackers, inputs.recipe, inputs.dataset, git))
 
 
-def show_estimates(job: Job, steps: Steps) -> None:
-    """Print every run with its state, and the time that is left. What would stop the runs at once stops here."""
+def show_estimates(job: Job, steps: Steps, failures: Failures | None = None) -> None:
+    """Print every run with its state, and the time that is left. What would stop the runs at once stops here.
+
+    A model that would fail is reported and ends in `failures`, where they are given.
+    """
     import torch
 
     from zoo.engine.environment import describe
@@ -133,7 +138,12 @@ def show_estimates(job: Job, steps: Steps) -> None:
     from zoo.runner.runs import models_of
 
     for inputs, runs in steps:
-        check_models(models_of(runs), inputs)
+        check_models(models_of(runs), inputs, failures)
+    for problem in (failures or {}).values():
+        click.echo(f"zoo: {options.line(problem.parts)}", err=True)
+    steps = [(inputs, [run for run in runs if run.model.name not in (failures or ())]) for inputs, runs in steps]
+    if not any(runs for _, runs in steps):
+        return
     if job.settings.device.type == "cuda" and not torch.cuda.is_available():
         environment = describe(torch.device("cpu")) | {"gpu": "a GPU of the cluster"}
     else:

@@ -53,14 +53,14 @@ def check_models(
     """Check the recipe against the data, build each of `models` and try those that are `to_do`, or all.
 
     Raises what :func:`zoo.runner.checks.check_data` and :func:`zoo.runner.checks.check_weights` do, and
-    :class:`zoo.errors.RegistryError` where a model fails, unless it is kept in `failures` because others pass. Gives,
-    by name, what was done to each model as it was built (:mod:`zoo.builder.notes`) and what the trial had to change;
-    most have nothing to report.
+    :class:`zoo.errors.RegistryError` where a model fails, unless it is kept in `failures`. Gives, by name, what was
+    done to each model as it was built (:mod:`zoo.builder.notes`) and what the trial noticed or had to change; most
+    have nothing to report.
     """
     check_data(inputs)
     recipe, classes, settings = inputs.recipe, inputs.dataset.num_classes, inputs.settings
     smallest = smallest_batch(len(inputs.rows[0]), recipe.batch_size, recipe.drop_last)
-    notes_by_model, failed = {}, {}
+    notes_by_model = {}
     for model in models:
         if model.pretrained:
             check_weights(model.pretrained, recipe, inputs.dataset)
@@ -72,13 +72,9 @@ def check_models(
         except RegistryError as problem:
             if failures is None:
                 raise
-            failed[model.name] = problem
+            failures[model.name] = problem
         else:
             notes_by_model[model.name] = notes.of(module) + changes
-    if failed and not notes_by_model:
-        raise next(iter(failed.values()))
-    if failures is not None:
-        failures |= failed
     return notes_by_model
 
 
