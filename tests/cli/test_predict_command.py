@@ -151,7 +151,7 @@ def test_mistakes(zoo, benched, tmp_path: Path) -> None:
     (tmp_path / "half.png").write_bytes(good.read_bytes()[:200])
     (tmp_path / "empty").mkdir()
     check(zoo("predict", run, good, tmp_path / "words.png", code=2), f"{tmp_path / 'words.png'}: is no image")
-    check(zoo("predict", run, tmp_path / "half.png", code=2), f"{tmp_path / 'half.png'}: is no image that can be read")
+    check(zoo("predict", run, tmp_path / "half.png", code=2), f"{tmp_path / 'half.png'}: damaged image")
     check(zoo("predict", run, tmp_path / "empty", code=2), f"{tmp_path / 'empty'}: no images below it (.bmp, ")
     check(zoo("predict", run, tmp_path / "nothing.png", code=2), f"{tmp_path / 'nothing.png'}: no such file")
     check(zoo("predict", run, good, "--size", "32", code=2), "'32' is no size in pixels", "such as 32x32")

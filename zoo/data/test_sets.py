@@ -8,7 +8,6 @@ and one ``labels.npy``. Nothing is copied or cached: the arrays are memory-mappe
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +17,7 @@ import numpy as np
 from zoo.data.readers.decode import check_labels, readable
 from zoo.data.readers.parquet import CIFAR10_CLASSES
 from zoo.errors import DataError, Option, Words
+from zoo.utils.files import open_file
 
 DESCRIPTIONS = {
     "cifar10.1": "CIFAR-10.1: 2,000 new test images, test only (zoo evaluate)",
@@ -179,9 +179,10 @@ def _images(path: Path, count: int) -> np.ndarray:
 def _load(path: Path) -> np.ndarray:
     """One .npy file, memory-mapped; a file that holds pickled objects is refused."""
     with readable(path):
+        open_file(path).close()  # a pipe would be waited for
         try:
             array = np.load(path, mmap_mode="r", allow_pickle=False)
-        except (ValueError, EOFError, zipfile.BadZipFile) as error:
+        except Exception as error:  # NumPy raises whatever it meets in the header
             raise DataError(
                 f"{path}: truncated, or not an array of numbers in NumPy's .npy format; fetch the file again"
             ) from error

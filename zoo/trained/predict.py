@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps
 
 from zoo.data import shapes10
 from zoo.data.augment.spec import parse
@@ -65,19 +65,11 @@ def expand(paths: Iterable[Path]) -> list[Path]:
 def read(file: Path, size: Size | None) -> tuple[np.ndarray, Size | None]:
     """The image as (H, W, 3) uint8, and its own size where that is another than `size`; None takes it as it is.
 
-    It is read as those of datasets (:func:`zoo.data.readers.decode.rgb`). Where it has another size, the largest
+    It is read as those of datasets (:func:`zoo.data.readers.decode.picture`). Where it has another size, the largest
     central part of the wanted shape is resized with Pillow's bicubic filter. Raises :class:`DataError`, naming the
     file, for what is no image.
     """
-    try:
-        with Image.open(file) as opened:
-            image = decode.rgb(opened, str(file))
-    except PermissionError as problem:
-        raise DataError(f"cannot read {file}: {problem.strerror}; check its permissions") from problem
-    except decode.broken_image() as problem:
-        reason = (str(problem).splitlines() or [type(problem).__name__])[0]
-        reason = "of no kind that Pillow knows" if isinstance(problem, UnidentifiedImageError) else reason
-        raise DataError(f"{file}: is no image that can be read ({decode.short(reason)})") from problem
+    image = decode.picture(file, str(file))
     own = (image.height, image.width)
     if size is None or own == size:
         return np.asarray(image), None

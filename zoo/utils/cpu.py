@@ -27,20 +27,21 @@ def usable_cores(root: Path = Path("/")) -> int:
 
 def _quotas(root: Path) -> Iterator[float]:
     """Cores that each control group around this process grants (cgroups(7), versions 2 and 1)."""
-    with contextlib.suppress(OSError, StopIteration):
-        lines = (root / "proc/self/cgroup").read_text().splitlines()
-        inside = next(line.removeprefix("0::/") for line in lines if line.startswith("0::/"))
-        group = root / "sys/fs/cgroup"
-        for folder in (group, *(group / part for part in _prefixes(inside))):
-            yield from _quota(folder / "cpu.max", folder / "cpu.max")
+    for folder in control_groups(root):
+        yield from _quota(folder / "cpu.max", folder / "cpu.max")
     folder = root / "sys/fs/cgroup/cpu"
     yield from _quota(folder / "cpu.cfs_quota_us", folder / "cpu.cfs_period_us")
 
 
-def _prefixes(path: str) -> list[Path]:
-    """``a/b`` gives ``a`` and ``a/b``: a limit on any level holds."""
-    parts = Path(path).parts
-    return [Path(*parts[: count + 1]) for count in range(len(parts))]
+def control_groups(root: Path) -> list[Path]:
+    """The folders of the control groups around this process (cgroups(7), version 2): a limit on any level holds."""
+    try:
+        lines = (root / "proc/self/cgroup").read_text().splitlines()
+    except OSError:
+        return []
+    group = root / "sys/fs/cgroup"
+    inside = [Path(line.removeprefix("0::/")).parts for line in lines if line.startswith("0::/")]
+    return [group.joinpath(*parts[:count]) for parts in inside[:1] for count in range(len(parts) + 1)]
 
 
 def _quota(quota: Path, period: Path) -> Iterator[float]:

@@ -7,6 +7,7 @@ import errno
 import hashlib
 import os
 import secrets
+import stat
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -40,6 +41,26 @@ def write_atomic(path: Path, content: bytes | memoryview | Callable[[BinaryIO], 
         if isinstance(problem, OSError) and problem.errno is not None:
             raise _cannot_write(path, problem) from problem
         raise
+
+
+def open_file(path: Path) -> BinaryIO:
+    """Open the regular file `path` to read it. Anything else, such as a pipe that nobody writes to, is an OSError."""
+    handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    kind = os.fstat(handle).st_mode
+    if not stat.S_ISREG(kind):
+        os.close(handle)
+        number = errno.EISDIR if stat.S_ISDIR(kind) else errno.EINVAL
+        raise OSError(number, os.strerror(number) if stat.S_ISDIR(kind) else "it is no regular file", str(path))
+    return os.fdopen(handle, "rb")
+
+
+def read_file(path: Path, limit: int) -> bytes:
+    """The content of the regular file `path`; one of more than `limit` bytes is an OSError, as all others are."""
+    with open_file(path) as file:
+        size = os.fstat(file.fileno()).st_size
+        if size > limit:
+            raise OSError(errno.EFBIG, f"larger than {limit:,} bytes", str(path))
+        return file.read(size)
 
 
 @contextlib.contextmanager

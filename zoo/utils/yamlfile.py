@@ -15,6 +15,7 @@ from typing import Any
 import yaml
 
 from zoo.errors import Words, ZooError
+from zoo.utils.text import CONTROL
 
 BYTES = 1_000_000  # of a document
 VALUES = 100_000  # keys, values, lists and mappings, as they are written
@@ -28,7 +29,7 @@ _TAG = "tag:yaml.org,2002:"
 _PLAIN_TAGS = {_TAG + "map", _TAG + "seq"}
 # YAML 1.1 takes 1e-5 for text, unlike YAML 1.2 and whoever writes it.
 _EXPONENT = re.compile(r"[-+]?(\d+(\.\d*)?|\.\d+)[eE][-+]?\d+\Z")
-_CONTROL = re.compile("[^\t\n\r -~\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+_FORBIDDEN = re.compile("[^\t\n\r -~\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
 @dataclass(frozen=True)
@@ -130,7 +131,7 @@ class _Document:
 
     def read(self) -> Located | None:
         """The document, None where the text has none."""
-        if strange := _CONTROL.search(self.text):
+        if strange := _FORBIDDEN.search(self.text):
             line = self.text.count("\n", 0, strange.start()) + 1
             raise self._wrong(line, f"the control character U+{ord(strange[0]):04X} is not allowed; remove it")
         loader = _Loader(self.text)
@@ -196,7 +197,7 @@ class _Document:
             if not isinstance(key_node, yaml.ScalarNode) or key_node.tag == _TAG + "merge":
                 raise self._wrong(key_line, "a key must be plain text")
             key = key_node.value
-            if not key.isprintable():
+            if CONTROL.search(key):
                 raise self._wrong(key_line, f"the key {key!r} holds a control character; remove it")
             if key in items:
                 raise self._wrong(key_line, f"key {key!r} is given twice, first on line {items[key].line}")
@@ -217,7 +218,7 @@ class _Document:
             raise self._wrong(line, f"{shown} is not a valid {node.tag.removeprefix(_TAG)}; {advice}") from problem
         if isinstance(scalar, int) and abs(scalar) >= 10**DIGITS:
             raise self._wrong(line, f"{shown} has more than {DIGITS} digits; lower it, or put it in quotes")
-        if isinstance(scalar, str) and (strange := _CONTROL.search(scalar)):
+        if isinstance(scalar, str) and (strange := _FORBIDDEN.search(scalar)):
             raise self._wrong(line, f"the control character U+{ord(strange[0]):04X} is not allowed; remove it")
         if scalar is None or isinstance(scalar, str | int | float):
             return scalar

@@ -135,10 +135,9 @@ def test_exif_data_that_cannot_be_read_turns_nothing(image_set: Path, monkeypatc
     assert np.array_equal(load(str(image_set)).train.images, whole)
 
 
-@pytest.mark.parametrize("kind", [np.float32, np.int32])
-def test_pixels_without_a_range_are_refused(image_set: Path, kind: type) -> None:
+def test_pixels_without_a_range_are_refused(image_set: Path) -> None:
     file = image_set / "train" / "ant" / "0.png"
-    Image.fromarray(np.zeros((6, 9), kind)).save(file, "TIFF")
+    file.write_bytes(b"Pf\n9 6\n-1.0\n" + np.zeros((6, 9), np.float32).tobytes())
     fails(lambda: load(str(image_set)), str(file), "no fixed range; save it with 8 bits a channel")
 
 
@@ -169,13 +168,20 @@ def test_not_parquet_at_all(parquet_set: Path) -> None:
     fails(lambda: load(str(parquet_set)), "test-00000-of-00001.parquet", "truncated or corrupted")
 
 
-@pytest.mark.parametrize("damage", [lambda b: b[: len(b) // 2], lambda b: b"no picture", lambda b: b""])
-def test_damaged_image_names_file_and_row(tmp_path: Path, files: SimpleNamespace, damage) -> None:
+@pytest.mark.parametrize(
+    ("damage", "told"),
+    [
+        (lambda b: b[: len(b) // 2], "damaged image"),
+        (lambda b: b"no picture", "is no image that can be read (PNG, JPEG, BMP, WEBP, PPM); save it as PNG"),
+        (lambda b: b"", "is no image that can be read"),
+    ],
+)
+def test_damaged_image_names_file_and_row(tmp_path: Path, files: SimpleNamespace, damage, told: str) -> None:
     encoded = [files.encode(image) for image in files.pictures(5)]
     encoded[3] = damage(encoded[3])
     files.write_parquet(tmp_path / "d" / "train.parquet", encoded, [0, 1, 0, 1, 0])
     files.write_parquet(tmp_path / "d" / "test.parquet", encoded[:2], [0, 1])
-    message = fails(lambda: load("d", tmp_path), str(tmp_path / "d" / "train.parquet"), "row 3: damaged image")
+    message = fails(lambda: load("d", tmp_path), str(tmp_path / "d" / "train.parquet"), f"row 3: {told}")
     assert "0x" not in message
 
 
@@ -286,7 +292,7 @@ def test_image_folder_mistakes(image_set: Path, files: SimpleNamespace) -> None:
     odd = image_set / "train" / "wasp" / "0.png"
     odd.write_bytes(files.encode(files.pictures(1)[0]))
     fails(lambda: load(str(image_set)), str(odd), "8x8 pixels", "9x6")
-    odd.write_bytes(b"\x89PNG nothing")
+    odd.write_bytes(odd.read_bytes()[:50])
     fails(lambda: load(str(image_set)), str(odd), "damaged image")
 
 

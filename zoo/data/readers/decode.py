@@ -3,25 +3,31 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import os
 import re
-import struct
-import zlib
-from collections.abc import Callable, Iterator, Sequence
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from zoo.data.cache import SPLITS, Decoded
 from zoo.errors import DataError
+from zoo.utils.files import open_file
+from zoo.utils.memory import usable_memory
+from zoo.utils.text import CONTROL
 
 if TYPE_CHECKING:
     from PIL.Image import Image, Transpose
 
-Row = TypeVar("Row")
+FORMATS = ("PNG", "JPEG", "BMP", "WEBP", "PPM")  # of pictures, whatever their files are called
+CLASSES = 10_000  # confusions are counted for each pair
+PIXELS = 120_000_000  # of one picture; cameras of 108 million exist
 # Bytes; a larger source is known by size, time and path, since reading it would take seconds.
 _HASH_LIMIT = 1_000_000_000
 _BATCH = 256  # images per piece of work
@@ -46,28 +52,69 @@ def readable(path: Path) -> Iterator[None]:
         ) from error
 
 
-def broken_image() -> tuple[type[Exception], ...]:
-    """What Pillow raises for bytes that are no picture, or no whole one."""
-    from PIL.Image import DecompressionBombError
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Pillow's warnings, of which many are about pictures that it reads all the same, are not shown in the block."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
 
-    return (OSError, ValueError, SyntaxError, EOFError, struct.error, zlib.error, DecompressionBombError)
 
+def picture(source: Path | bytes, where: str) -> Image:
+    """The picture in a file, or of these bytes, turned as its EXIF data says, in RGB.
 
-def rgb(image: Image, where: str) -> Image:
-    """`image` turned as its EXIF data says, in RGB: transparency is dropped, 16 bits a channel become 8.
-
-    Raises :class:`DataError`, beginning with `where`, for 32-bit pixels; see also :func:`broken_image`.
+    Transparency is dropped, 16 bits a channel become 8. Raises :class:`DataError`, beginning with `where`, for what is
+    no picture of :data:`FORMATS`, no whole one, or too large.
     """
+    with _quiet():
+        return _picture(source, where, PIXELS)
+
+
+def _picture(source: Path | bytes, where: str, limit: int) -> Image:
+    """As :func:`picture`, of at most `limit` pixels. Of all that Pillow reads, EPS would start Ghostscript."""
+    from PIL import Image, UnidentifiedImageError
+
+    with (
+        readable(Path(where)),
+        io.BytesIO(source) if isinstance(source, bytes) else open_file(source) as stream,
+        _whole(where),
+    ):
+        try:
+            image = Image.open(stream, formats=FORMATS)
+        except UnidentifiedImageError as problem:
+            kinds = ", ".join(FORMATS)
+            raise DataError(f"{where}: is no image that can be read ({kinds}); save it as PNG") from problem
+        except Image.DecompressionBombError as problem:  # of far more pixels than this
+            raise DataError(f"{where}: image of more than the {limit:,} pixels that fit; resize it") from problem
+        with image:
+            if image.width * image.height > limit:
+                size = f"{image.width}x{image.height}"
+                raise DataError(f"{where}: image of {size} pixels, more than the {limit:,} that fit; resize it")
+            return _rgb(image, where)
+
+
+@contextmanager
+def _whole(where: str) -> Iterator[None]:
+    """Turns what Pillow raises for a damaged picture, which may be anything, into a :class:`DataError`."""
+    try:
+        yield
+    except (DataError, MemoryError):
+        raise
+    except Exception as problem:
+        reason = str(problem).splitlines()[0] if str(problem) else type(problem).__name__
+        raise DataError(f"{where}: damaged image ({short(reason)}); fetch the file again") from problem
+
+
+def _rgb(image: Image, where: str) -> Image:
     from PIL import Image
 
-    # Pillow gives 16 bits of a PNG or PGM as 32, too.
-    if image.mode == "F" or (image.mode == "I" and image.format not in ("PNG", "PPM")):
+    if image.mode == "F":
         raise DataError(f"{where}: 32-bit pixels have no fixed range; save it with 8 bits a channel")
     image.load()
     if (turn := _turn(image)) is not None:
         image = image.transpose(turn)
-    if image.mode.startswith("I"):  # Pillow would clip at 255
-        image = Image.fromarray((np.asarray(image).astype(np.int64).clip(0, 65535) // 257).astype(np.uint8))
+    if image.mode.startswith("I"):  # 16 bits, in some versions of Pillow as 32; it would clip at 255
+        image = Image.fromarray((np.asarray(image) // 257).astype(np.uint8))
     return image if image.mode == "RGB" else image.convert("RGB")
 
 
@@ -86,50 +133,42 @@ def _turn(image: Image) -> Transpose | None:
     return turns.get(orientation) if isinstance(orientation, int) else None
 
 
-def decode_all(
-    rows: Sequence[Row], open_row: Callable[[Row], Path | IO[bytes]], where: Callable[[int], str], side: int | None
-) -> np.ndarray:
-    """Decode pictures, large ones in threads (Pillow releases the interpreter while it decodes): (N, H, W, 3) uint8.
+def decode_all(rows: Iterable[Path | bytes], count: int, where: Callable[[int], str], side: int | None) -> np.ndarray:
+    """Decode `count` pictures, large ones in threads (Pillow releases the interpreter meanwhile): (N, H, W, 3) uint8.
 
     `where(i)` names row i in a message. All pictures must be as large as the first one, which must be `side` square
-    if `side` is given.
+    if `side` is given. No picture is decoded before its pixels, times `count`, are known to fit into memory.
     """
-    from PIL import Image
+    most = min(PIXELS, usable_memory() // 2 // (3 * count))
+    remaining = enumerate(rows)
+    start, row = next(remaining)
+    with _quiet():
+        first = np.asarray(_picture(row, where(start), most))
+        shape = (side, side, 3) if side else first.shape
+        images = np.empty((count, *shape), dtype=np.uint8)
 
-    broken = broken_image()
+        def work(part: Sequence[tuple[int, Path | bytes]]) -> None:
+            for i, row in part:
+                image = np.asarray(_picture(row, where(i), max(_SMALL, 2 * shape[0] * shape[1]))) if i else first
+                if image.shape != shape:
+                    size, wanted = (f"{s[1]}x{s[0]} pixels" for s in (image.shape, shape))
+                    rule = "the name of the data set promises" if side else "the first image has"
+                    raise DataError(
+                        f"{where(i)}: image of {size}, but {rule} {wanted}; all must have one size, resize them"
+                    )
+                images[i] = image
 
-    def decode(i: int) -> np.ndarray:
+        pixels = shape[0] * shape[1]
+        threads = 1 if pixels < _SMALL else max(1, min(16, os.cpu_count() or 1, PIXELS // pixels))
+        pool = ThreadPoolExecutor(max_workers=threads)
+        parts = iter(lambda: list(islice(remaining, _BATCH)), [])
         try:
-            with Image.open(open_row(rows[i])) as image:
-                return np.asarray(rgb(image, where(i)))
-        except PermissionError as error:
-            raise DataError(f"cannot read {where(i)}: {error.strerror}; check its permissions") from error
-        except broken as error:
-            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-            raise DataError(f"{where(i)}: damaged image ({short(reason)}); fetch the file again") from error
-
-    first = decode(0)
-    shape = (side, side, 3) if side else first.shape
-    images = np.empty((len(rows), *shape), dtype=np.uint8)
-
-    def work(start: int) -> None:
-        for i in range(start, min(start + _BATCH, len(rows))):
-            image = decode(i)
-            if image.shape != shape:
-                size, wanted = (f"{s[1]}x{s[0]} pixels" for s in (image.shape, shape))
-                rule = "the name of the data set promises" if side else "the first image has"
-                raise DataError(
-                    f"{where(i)}: image of {size}, but {rule} {wanted}; all must have one size, resize them"
-                )
-            images[i] = image
-
-    threads = 1 if shape[0] * shape[1] < _SMALL else min(16, os.cpu_count() or 1)
-    pool = ThreadPoolExecutor(max_workers=threads)
-    try:
-        for _ in pool.map(work, range(0, len(rows), _BATCH)):
-            pass
-    finally:
-        pool.shutdown(cancel_futures=True)
+            work([(start, row)])
+            while group := list(islice(parts, threads)):
+                for _ in pool.map(work, group):
+                    pass
+        finally:
+            pool.shutdown(cancel_futures=True)
     return images
 
 
@@ -150,7 +189,16 @@ def check_labels(labels: np.ndarray, count: int, where: str) -> None:
 
 
 def check(decoded: Decoded, name: str) -> Decoded:
-    """Raise DataError where the class count or the image size is not what the name promises, or the splits differ."""
+    """Raise DataError where the class count or the image size is not what the name promises, or the splits differ.
+
+    So it does for more than :data:`CLASSES`, and for names that cannot be shown.
+    """
+    if len(decoded.classes) > CLASSES:
+        raise DataError(
+            f"{decoded.source}: {len(decoded.classes):,} classes, more than the {CLASSES:,} that are supported"
+        )
+    if strange := [label for label in decoded.classes if not label or CONTROL.search(label)]:
+        raise DataError(f"{decoded.source}: the class name {strange[0]!r} is not plain UTF-8 text; rename it")
     wanted, side = expected(name)
     (train, labels), (test, test_labels) = (decoded.splits[split] for split in SPLITS)
     if wanted is not None and (wanted != len(decoded.classes) or len(np.unique(labels)) != wanted):
@@ -175,11 +223,11 @@ def hash_files(root: Path, paths: Sequence[Path]) -> str:
     with readable(root):
         large = sum(path.stat().st_size for path in paths) > _HASH_LIMIT
         for path in paths:
-            digest.update(path.relative_to(root).as_posix().encode() + b"\0")
+            digest.update(os.fsencode(path.relative_to(root).as_posix()) + b"\0")
             if large:
                 stat = path.stat()
-                digest.update(f"{path.absolute()} {stat.st_size} {stat.st_mtime_ns}".encode())
+                digest.update(os.fsencode(f"{path.absolute()} {stat.st_size} {stat.st_mtime_ns}"))
             else:
-                with path.open("rb") as stream:
+                with open_file(path) as stream:
                     digest.update(hashlib.file_digest(stream, "sha256").digest())
     return digest.hexdigest()

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from pathlib import Path
+from stat import S_ISREG
 
 import numpy as np
 
@@ -37,8 +39,10 @@ def image_folder_key(root: Path) -> str:
             for folder in image_files(root, split).values():
                 for path in folder:
                     stat = path.stat()
+                    if not S_ISREG(stat.st_mode):
+                        raise DataError(f"{path}: is no regular file; remove it")
                     line = f"{path.relative_to(root).as_posix()}\0{stat.st_size}\0{stat.st_mtime_ns}\n"
-                    digest.update(line.encode())
+                    digest.update(os.fsencode(line))
     return digest.hexdigest()
 
 
@@ -57,7 +61,9 @@ def read_image_folder(root: Path, name: str) -> Decoded:
             if not paths:
                 raise DataError(f"{root / split / label}: no images in it ({', '.join(sorted(IMAGE_SUFFIXES))})")
         paths = [path for folder in by_class[split].values() for path in folder]
+        if not paths:
+            raise DataError(f"{root / split}: no class folders in it; expected {split}/<class>/")
         labels = np.array([classes.index(c) for c, folder in by_class[split].items() for _ in folder], dtype=np.int64)
-        images = decode_all(paths, lambda path: path, [str(path) for path in paths].__getitem__, side)
+        images = decode_all(paths, len(paths), [str(path) for path in paths].__getitem__, side)
         splits[split] = (images, labels)
     return Decoded(classes, splits, f"image folder {root}")

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import io
 import json
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,12 @@ import numpy as np
 from zoo.data.cache import SPLITS, Decoded
 from zoo.data.readers.decode import check_labels, decode_all, expected, readable, short
 from zoo.errors import DataError, Option
+from zoo.utils.files import open_file
 
 CIFAR10_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 IMAGE_COLUMNS = ("img", "image")
 LABEL_COLUMNS = ("label", "fine_label", "labels")
+_BATCH = 256  # rows that are read at once: a few bytes of a file can stand for any number of rows
 
 
 def parquet_files(root: Path) -> dict[str, list[Path]]:
@@ -91,65 +94,89 @@ def _runs(present: np.ndarray) -> str:
 
 
 def _read_shard(path: Path, side: int | None) -> tuple[np.ndarray, np.ndarray, tuple[str, ...] | None]:
-    import pyarrow as pa
     import pyarrow.parquet as pq
 
-    try:
-        with pq.ParquetFile(path, page_checksum_verification=True) as file:
-            image_column, label_column = _columns(path, file.schema_arrow)
-            names = _hub_names(file.schema_arrow.metadata, label_column)
-            table = file.read(columns=[image_column, label_column])
-    except PermissionError as error:
-        raise DataError(f"cannot read {path}: {error.strerror}; check its permissions") from error
-    except (pa.ArrowException, OSError) as error:
-        reason = short(str(error).splitlines()[0])
-        raise DataError(f"{path}: truncated or corrupted parquet file ({reason}); fetch it again") from error
-    if not table.num_rows:
-        raise DataError(f"{path}: no rows in it; fetch it again")
-    if names is None or len(names) == 0:
-        names = None
-    column = table[label_column]
-    if not pa.types.is_integer(column.type):
-        raise DataError(f"{path}: column {label_column!r} holds {column.type}, expected integers 0..n-1")
-    if column.null_count:
-        row = column.is_null().to_pylist().index(True)
-        raise DataError(f"{path} row {row}: no label; correct the file")
-    labels = column.to_numpy().astype(np.int64)
+    labels: list[np.ndarray] = []
+    with readable(path), open_file(path) as stream, _whole(path):
+        file = pq.ParquetFile(stream, page_checksum_verification=True)
+        columns, count = _columns(path, file.schema_arrow), file.metadata.num_rows
+        names = _hub_names(file.schema_arrow.metadata, columns[1])
+        if count < 1:
+            raise DataError(f"{path}: no rows in it; fetch it again")
+        rows = _rows(path, file.iter_batches(_BATCH, columns=list(columns)), columns, count, labels)
+        images = decode_all(rows, count, lambda i: f"{path} row {i}", side)
+    every_label = np.concatenate(labels)
     if names is not None:
-        check_labels(labels, len(names), str(path))
-    pictures = table[image_column]
-    if pa.types.is_struct(pictures.type):
-        pictures = pa.chunked_array([chunk.field("bytes") for chunk in pictures.chunks])
-    if pictures.null_count:
-        row = pictures.is_null().to_pylist().index(True)
-        raise DataError(f"{path} row {row}: no image bytes (a bare path is not enough); fetch the file with its images")
-    images = decode_all(pictures.to_pylist(), io.BytesIO, lambda i: f"{path} row {i}", side)
-    return images, labels, names
+        check_labels(every_label, len(names), str(path))
+    return images, every_label, names
+
+
+@contextmanager
+def _whole(path: Path) -> Iterator[None]:
+    """Turns what Arrow raises for a damaged file into a :class:`DataError`."""
+    try:
+        yield
+    except DataError:
+        raise
+    except Exception as problem:  # Arrow's own, OSError, UnicodeDecodeError of a name ...
+        reason = short((str(problem).splitlines() or [type(problem).__name__])[0])
+        raise DataError(f"{path}: truncated or corrupted parquet file ({reason}); fetch it again") from problem
+
+
+def _rows(
+    path: Path, batches: Iterator[Any], columns: tuple[str, str], count: int, labels: list[np.ndarray]
+) -> Iterator[bytes]:
+    """The encoded images of a shard, batch by batch; `labels` gets those of each batch. There must be `count`."""
+    start = 0
+    for batch in batches:
+        pictures, numbers = (batch.column(column) for column in columns)
+        if hasattr(pictures, "field"):
+            pictures = pictures.flatten()[pictures.type.get_field_index("bytes")]
+        for column, lacks in (
+            (numbers, "no label; correct the file"),
+            (pictures, "no image bytes (a bare path is not enough); fetch the file with its images"),
+        ):
+            if column.null_count:
+                row = start + column.is_null().to_pylist().index(True)
+                raise DataError(f"{path} row {row}: {lacks}")
+        labels.append(numbers.to_numpy().astype(np.int64))
+        start += len(batch)
+        if start > count:
+            break
+        yield from pictures.to_pylist()
+    if start != count:
+        raise DataError(f"{path}: damaged, its rows are not the {count} that it names; fetch it again")
 
 
 def _columns(path: Path, schema: Any) -> tuple[str, str]:
+    """The image column and the label column, each there once and of the right type."""
+    import pyarrow as pa
+
     chosen = []
     for kind, names in (("image", IMAGE_COLUMNS), ("label", LABEL_COLUMNS)):
         have = [name for name in names if name in schema.names]
         if not have:
-            raise DataError(
-                f"{path}: no {kind} column ({' or '.join(names)}) among {', '.join(schema.names)}; rename it"
-            )
+            there = short(", ".join(schema.names))
+            raise DataError(f"{path}: no {kind} column ({' or '.join(names)}) among {there}; rename it")
+        if schema.names.count(have[0]) > 1:
+            raise DataError(f"{path}: two columns are called {have[0]!r}; rename one")
         chosen.append(have[0])
-    import pyarrow as pa
-
-    kind = schema.field(chosen[0]).type
-    fields = [kind.field(i).name for i in range(kind.num_fields)] if pa.types.is_struct(kind) else []
-    if "bytes" not in fields and not (pa.types.is_binary(kind) or pa.types.is_large_binary(kind)):
-        raise DataError(
-            f"{path}: column {chosen[0]!r} holds {kind}, expected encoded images (struct of bytes and path)"
-        )
+    image, label = (schema.field(name).type for name in chosen)
+    cells = image
+    if pa.types.is_struct(image):
+        cells = image.field("bytes").type if image.get_field_index("bytes") >= 0 else None
+    if cells is None or not (pa.types.is_binary(cells) or pa.types.is_large_binary(cells)):
+        kinds = f"{short(str(image))}, expected encoded images (struct of bytes and path)"
+        raise DataError(f"{path}: column {chosen[0]!r} holds {kinds}")
+    if not pa.types.is_integer(label):
+        raise DataError(f"{path}: column {chosen[1]!r} holds {short(str(label))}, expected integers 0..n-1")
     return chosen[0], chosen[1]
 
 
 def _hub_names(metadata: dict[bytes, bytes] | None, label_column: str) -> tuple[str, ...] | None:
+    """The class names in the metadata; None where there are none: they are then made up from the numbers."""
     try:
-        features = json.loads((metadata or {})[b"huggingface"])["info"]["features"]
-        return tuple(str(name) for name in features[label_column]["names"])
-    except (KeyError, TypeError, ValueError):
-        return None  # no such metadata, or none about the labels: the names are then made up from the numbers
+        names = json.loads((metadata or {})[b"huggingface"])["info"]["features"][label_column]["names"]
+    except (KeyError, TypeError, ValueError, RecursionError):
+        return None
+    return tuple(map(str, names)) if isinstance(names, list) and names else None
