@@ -10,6 +10,7 @@ import secrets
 import stat
 import sys
 from collections.abc import Callable, Iterator
+from io import BufferedReader
 from pathlib import Path
 from typing import BinaryIO
 
@@ -43,7 +44,7 @@ def write_atomic(path: Path, content: bytes | memoryview | Callable[[BinaryIO], 
         raise
 
 
-def open_file(path: Path) -> BinaryIO:
+def open_file(path: Path) -> BufferedReader:
     """Open the regular file `path` to read it. Anything else, such as a pipe that nobody writes to, is an OSError."""
     handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
     kind = os.fstat(handle).st_mode
