@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import dataclasses
+import re
+import uuid
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 from strangers import benched, inputs, planned, stranger
 from tiny_training import Silent
+from torch import Tensor, nn
 
 from zoo.engine import speed
 from zoo.engine.checkpoint import load_weights
 from zoo.engine.evaluate import EVAL_BATCH
 from zoo.errors import RegistryError
 from zoo.runner.checks import check
+from zoo.runner.inputs import Inputs
 from zoo.runner.sweep import bench
 
 
@@ -384,3 +390,72 @@ UNREACHED = {
 def test_a_norm_that_passes_no_gradient(tmp_path: Path, fault: str) -> None:
     with pytest.raises(RegistryError, match="no gradient reaches"):
         benched(tmp_path, stranger(tmp_path, UNREACHED[fault], "mine"))
+
+
+WRONG_SHAPES = """
+    library = torch.library.Library("stranger_{unique}", "DEF")
+    library.define("double(Tensor x) -> Tensor")
+    library.impl("double", lambda x: x * 2, "CPU")
+    library.impl("double", lambda x: x[:, :3] * 2, "Meta")  # what torch.compile believes
+    class net(Net):
+        def maps(self, x):
+            y = super().maps(x)
+            return y * torch.ops.stranger_{unique}.double(y.detach())
+"""
+
+
+def compiling(given: Inputs) -> Inputs:
+    given.settings = dataclasses.replace(given.settings, compiled=True)
+    return given
+
+
+@pytest.mark.slow
+def test_a_model_that_fails_only_under_torch_compile_is_one_line(tmp_path: Path) -> None:
+    code = WRONG_SHAPES.replace("{unique}", uuid.uuid4().hex)
+    model, given = stranger(tmp_path, code), compiling(inputs(layout="nchw"))
+    benched(tmp_path, model, layout="nchw")
+    with pytest.raises(RegistryError) as caught:
+        check(planned(tmp_path / "compiled", model, given), given)
+    line = str(caught.value)
+    assert "net_bn" in line
+    assert "fails in a training step under torch.compile (fp32, NCHW): TorchRuntimeError: " in line
+    assert line.endswith("; leave out compile")
+    assert "\n" not in line
+
+
+@pytest.mark.slow
+def test_a_sound_model_passes_the_trial_under_torch_compile(tmp_path: Path) -> None:
+    model, given = stranger(tmp_path, ""), compiling(inputs())
+    assert not check(planned(tmp_path, model, given), given)["net_bn"]
+
+
+class Compiler:
+    """In place of torch.compile: what it makes fails in a `backend`."""
+
+    def __init__(self, backend: str) -> None:
+        self.backend = backend
+
+    def __call__(self, module: nn.Module, backend: str = "inductor") -> Callable[[Tensor], Tensor]:
+        failure = type("InductorError", (RuntimeError,), {"__module__": "torch._inductor.exc"})
+
+        def forward(images: Tensor) -> Tensor:
+            if backend == self.backend:
+                raise failure("no such\nkernel")
+            answer: Tensor = module(images)
+            return answer
+
+        return forward
+
+
+@pytest.mark.parametrize("backend", ["aot_eager", "inductor"])
+def test_a_compiler_that_fails_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, backend: str) -> None:
+    """In the trial, or in the run where it makes machine code."""
+    monkeypatch.setattr(torch, "compile", Compiler(backend))
+    model, given = stranger(tmp_path, ""), compiling(inputs())
+    runs = planned(tmp_path, model, given)
+    step = "a training step under torch.compile (fp32, NCHW)" if backend == "aot_eager" else "training"
+    words = re.escape(f"fails in {step}: InductorError: no such kernel")
+    if backend == "inductor":
+        check(runs, given)
+    with pytest.raises(RegistryError, match=f"net_bn.*{words}.*; leave out compile$"):
+        check(runs, given) if backend == "aot_eager" else bench(runs, given, Silent())

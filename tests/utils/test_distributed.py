@@ -194,6 +194,35 @@ def test_batch_norm_under_torchrun_is_one_line(zoo_cli, tiny) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("used", ["never", "in the second step", "in one process"])
+def test_a_parameter_without_gradient_under_torchrun_is_one_line(zoo_cli, tiny, used: str) -> None:
+    """No hang and no traceback: DistributedDataParallel waits for the gradient of each parameter."""
+    when = {"never": "False", "in the second step": "self.steps > 1", "in one process": "self.rank"}[used]
+    (zoo_cli.folder / "registry.yaml").write_text('norms: {mine: {builder: "my_norm:mine", batch_independent: true}}\n')
+    (zoo_cli.folder / "my_norm.py").write_text(
+        "import os, torch\n"
+        "class mine(torch.nn.GroupNorm):\n"
+        "    def __init__(self, num_channels):\n"
+        "        super().__init__(1, num_channels)\n"
+        "        self.scale = torch.nn.Parameter(torch.ones(()))\n"
+        "        self.register_buffer('steps', torch.zeros(()))\n"
+        "        self.rank = int(os.environ.get('RANK', 0))\n"
+        "    def forward(self, x):\n"
+        "        self.steps += self.training\n"
+        f"        return super().forward(x) * (self.scale if {when} else 1)\n"
+    )
+    output = torchrun(zoo_cli, 2)("bench", "resnet20_mine", "resnet20_ln", *tiny, timeout=120)
+    assert output.returncode != 0
+    assert output.stdout == ""
+    (line,) = [line for line in output.stderr.splitlines() if line.startswith("zoo: ")]
+    assert line.startswith("zoo: model 'resnet20_mine' ")
+    assert "no gradient reaches" in line
+    assert output.stderr.count("Traceback") <= 1, "torchrun's own"
+    assert "[rank" not in output.stderr
+    assert not list(zoo_cli.folder.glob("runs/**/result.json"))
+
+
+@pytest.mark.slow
 def test_a_study_of_several_parts_is_one_table(zoo_cli, tiny) -> None:
     told = torchrun(zoo_cli, 2).ok(
         "study", "eva6s8", "--architecture", "resnet20", "--epochs", "2", "--dataset", "shapes10", "--layout", "nchw",

@@ -57,11 +57,9 @@ def carry_out(
         return []
     if distributed.world_size > 1:
         failures = None
-    notes = {
-        name: lines
-        for inputs, runs in steps
-        for name, lines in check(runs, inputs, failures, restart=training.restart).items()
-    }
+    notes: dict[str, list[str]] = {}
+    for inputs, runs in steps:
+        notes |= distributed.agree(functools.partial(check, runs, inputs, failures, restart=training.restart))
     steps = [(inputs, [run for run in runs if run.model.name not in (failures or ())]) for inputs, runs in steps]
     track = training.track if distributed.is_main else ()
     shown = Gathered(quiet=False) if job.cluster else make_reporter(quiet=not distributed.is_main)

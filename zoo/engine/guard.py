@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 
 from zoo.engine.reporter import Reporter
-from zoo.errors import RegistryError, Words, ZooError, out_of_memory
+from zoo.errors import Option, RegistryError, Words, ZooError, out_of_memory
 from zoo.registry.importing import STANDARD, installed_in
 
 LONGEST = 300  # characters of another library's message
@@ -48,7 +48,15 @@ def failed(problem: BaseException, where: str, doing: str, *advice: Words) -> Re
         return None
     if isinstance(problem, Exception) and (full := out_of_memory(problem)):
         return RegistryError(f"{where}: fails in {doing}: ", *full.parts)
+    if not advice and frames and _is_of_compiler(problem, frames[-1][0].f_code.co_filename):
+        advice = ("; leave out ", Option("compile"))
     return RegistryError(f"{where}: fails in {doing}: {described(problem)}", *advice)
+
+
+def _is_of_compiler(problem: BaseException, file: str) -> bool:
+    """Whether torch.compile fails, or what it made; `file` is where `problem` arose."""
+    of = type(problem).__module__.startswith(("torch._dynamo", "torch._inductor", "torch._functorch"))
+    return of or any(part in file for part in ("torch/_dynamo/", "torch/_inductor/", "torchinductor_"))
 
 
 def described(problem: BaseException) -> str:

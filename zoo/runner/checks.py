@@ -92,7 +92,7 @@ def try_on(model: Model, inputs: Inputs, smallest_batch: int) -> list[str]:
     trial = Trial(
         where_of(model), functools.partial(inputs.build, model, 0, device), inputs.recipe, device, inputs.layout(model),
         inputs.shape, inputs.dataset.num_classes, smallest_batch, settings.distributed.world_size,
-        settings.allow_batch_dependent, functools.partial(other_classes, model),
+        settings.allow_batch_dependent, settings.compiled, functools.partial(other_classes, model),
     )  # fmt: skip
     if model.norm and model.norm.conv and not is_built_in(model.norm.origin):
         wrong = ""

@@ -55,6 +55,7 @@ class Trial:
     smallest_batch: int = BATCH
     processes: int = 1
     allow_batch_dependent: bool = False
+    compiled: bool = False
     advice: Callable[[int, int], str] = lambda outputs, classes: ""
     notes: list[str] = field(default_factory=list)  # that the last trial which passed left
 
@@ -112,7 +113,18 @@ class Trial:
             )  # fmt: skip
         if problem:
             self._refuse(problem)
+        self._check_compiled()
         self.notes[:] = [note] if note else []
+
+    def _check_compiled(self) -> None:
+        """One step of what torch.compile sees of the model; making machine code of it takes a run's own time."""
+        if not self.compiled:
+            return
+        step = self._plain_step_of(self._built())
+        torch.compiler.reset()
+        with self._doing("a training step under torch.compile", "; leave out ", Option("compile")):
+            step.network = torch.compile(step.model.train(), backend="aot_eager")
+            step(self._images(1), self._labels, 1.0)
 
     def _built(self) -> nn.Module:
         with guarded(self.where, "building"):  # which looks at torch's state itself, and seeds it
@@ -126,15 +138,18 @@ class Trial:
             use_side_by_side(module, self.device, self.recipe.precision, compiled=False)
         return module
 
-    def _step_of(self, module: nn.Module) -> TrainStep:
-        """What trains `module`; from here on an answer that is no logits is refused."""
+    def _plain_step_of(self, module: nn.Module) -> TrainStep:
         module = self._laid_out(module)
         with self._doing("making its optimizer and a copy for the average"):
             optimizer = make_optimizer(module, self.recipe.optimizer)
             set_lr(optimizer, min(LR, self.recipe.optimizer.lr))
-            step = TrainStep(module, optimizer, self.recipe, self.device, distributed=SINGLE_PROCESS)
+            return TrainStep(module, optimizer, self.recipe, self.device, distributed=SINGLE_PROCESS)
+
+    def _step_of(self, module: nn.Module) -> TrainStep:
+        """What trains `module`; from here on an answer that is no logits is refused."""
+        step = self._plain_step_of(module)
         given: list[Tensor] = []  # to the forward pass that runs
-        for part in {module, step.evaluated}:
+        for part in {step.model, step.evaluated}:
             part.register_forward_pre_hook(lambda _, images: given.append(images[0].clone()))
             part.register_forward_hook(
                 lambda part, images, answer: self._check_answer(part, answer, images[0], given.pop())

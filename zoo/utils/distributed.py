@@ -13,7 +13,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from zoo.errors import MachineError, Option
+from zoo.errors import MachineError, Option, ZooError
 
 T = TypeVar("T")
 # The main process evaluates, measures and writes while the others wait for it.
@@ -69,6 +69,28 @@ class Distributed:
         result = work()
         dist.barrier()
         return result
+
+    def agree(self, work: Callable[[], T]) -> T:
+        """The result of `work`, where it succeeds in every process; all must call it.
+
+        Where it raises a :class:`ZooError`, the main process raises that of the first one and the others exit, so that
+        no process waits for another and one line is printed.
+        """
+        if self.world_size == 1:
+            return work()
+        results: list[T] = []
+        problem: ZooError | None = None
+        try:
+            results.append(work())
+        except ZooError as caught:
+            problem = caught
+        problems: list[ZooError | None] = [None] * self.world_size
+        dist.all_gather_object(problems, problem)
+        if first := next((other for other in problems if other), None):
+            if self.is_main:
+                raise first
+            raise SystemExit(first.exit_code)
+        return results[0]
 
     def check_single(self, what: str) -> None:
         """Raise :class:`MachineError` where there are several processes, since `what` works in one only."""
