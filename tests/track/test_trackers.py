@@ -19,10 +19,11 @@ from typing import Any
 
 import pytest
 
+from zoo.errors import MachineError, ResultError
 from zoo.registry.merge import load_registry
 from zoo.results.folder import RunFolder, find_results, load_result
 from zoo.results.run import Run
-from zoo.track.reporter import Tracked
+from zoo.track.reporter import Tracked, run_id
 from zoo.web.live import unfinished
 
 COMMITTED = Path(__file__).parents[2] / "benchmarks/results/cifar10-jpeg/laptop-9c06139e/resnet20_bn/seed0"
@@ -428,3 +429,29 @@ def test_wandb_whose_process_dies_costs_no_run(zoo_cli):
     assert "Traceback" not in rest
     assert out.startswith("shapes10, recipe smoke-")
     assert mlflow_epochs(zoo_cli.folder) == history(zoo_cli.folder)
+
+
+@pytest.mark.parametrize("stored", ["*", "?" * 32, "[a-z]*", "", "x' or '1' = '1", "A" * 32, 3, None, ["*"]])
+def test_row_5_an_id_from_a_file_is_no_pattern(tmp_path: Path, stored: Any) -> None:
+    """``{"id": "*"}`` once removed every run that W&B had written offline."""
+    file = tmp_path / "track.json"
+    file.write_text(json.dumps({"id": stored}))
+    with pytest.raises(ResultError, match=r"track\.json: damaged or edited; remove it"):
+        run_id(file, fresh=False)
+
+
+def test_an_id_is_what_was_written(tmp_path: Path) -> None:
+    file = tmp_path / "track.json"
+    new = run_id(file, fresh=False)
+    assert run_id(file, fresh=False) == new
+    assert run_id(file, fresh=True) != new
+
+
+@pytest.mark.parametrize("name", ["a?b", "a#b", "a%41"])
+def test_mlflow_keeps_no_store_in_another_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    from zoo.track.mlflow import open_tracker
+
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    with pytest.raises(MachineError, match="MLflow reads"):
+        open_tracker(tmp_path / name)
+    assert list(tmp_path.iterdir()) == []

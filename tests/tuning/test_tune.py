@@ -327,3 +327,15 @@ def test_without_a_pruner_nothing_of_it_is_in_the_fingerprint(tuned) -> None:
     recipes = [Recipe.model_validate(base.model_dump() | {"tuned": one.model_dump()}) for one in told]
     assert recipes[0].fingerprint != recipes[1].fingerprint
     assert "pruner" not in recipes[1].canonical()["tuned"]
+
+
+@pytest.mark.parametrize("name", ["a?b", "a#b", "a%41", "{x}", "{", "a b", "a?b=c&d"])
+def test_row_11_trials_are_in_the_folder_that_was_named(tmp_path: Path, name: str) -> None:
+    """A path is no part of a URL: of two folders that begin alike, one once had the trials of both."""
+    with study_of(tmp_path / name) as study:
+        go_on(study)
+    assert [path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if path.is_file()] == [
+        f"{name}/study.db"
+    ]
+    with study_of(tmp_path / name) as study:
+        assert len(study.finished()) == 1

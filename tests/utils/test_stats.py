@@ -55,12 +55,15 @@ def test_wilson_refuses_what_is_no_proportion(hits: int, n: int) -> None:
         wilson_interval(hits, n)
 
 
-@pytest.mark.parametrize("n", [1, 7, 10_000])
-def test_wilson_stays_within_0_and_1_and_is_never_a_point(n: int) -> None:
-    for hits in (0, n):
-        low, high = wilson_interval(hits, n)
-        assert 0.0 <= low < high <= 1.0
-        assert low - 1e-15 <= hits / n <= high + 1e-15
+def test_row_12_wilson_holds_the_proportion_at_both_ends() -> None:
+    """Plots draw the distances to the ends, and none of these may be below 0."""
+    for n in [*range(1, 2000), 10_000, 10**6, 10**9, 2**53]:
+        assert wilson_interval(0, n)[0] == 0.0
+        assert wilson_interval(n, n)[1] == 1.0
+        for hits in (0, 1, n // 2, n - 1, n):
+            low, high = wilson_interval(hits, n)
+            assert 0.0 <= low <= hits / n <= high <= 1.0
+            assert low < high
 
 
 @pytest.mark.parametrize(("ours", "theirs"), [(0, 0), (1, 0), (5, 5), (6, 5), (40, 12), (0, 30), (1200, 1100)])

@@ -12,6 +12,7 @@ from pathlib import Path
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, Run
 
+from zoo.errors import MachineError, Option
 from zoo.track.tracker import Entry
 
 ID, STATUS = "zoo.id", "zoo.status"
@@ -27,6 +28,11 @@ class MLflow:
         logging.getLogger("mlflow").setLevel(logging.WARNING)  # it would log each table that it makes
         address, self._artifacts = os.environ.get("MLFLOW_TRACKING_URI"), None
         if not address:
+            if re.search("[?#%]", str(runs.absolute())):
+                raise MachineError(
+                    f"{runs.absolute()}: MLflow reads ?, # and % in a folder's name as parts of a URL; set "
+                    "MLFLOW_TRACKING_URI, or choose another ", Option("runs"), " folder",
+                )  # fmt: skip
             runs.mkdir(parents=True, exist_ok=True)
             address = f"sqlite:///{runs.absolute() / 'mlflow.db'}"
             self._artifacts = (runs.absolute() / "mlflow-artifacts").as_uri()

@@ -7,7 +7,9 @@ import json
 import uuid
 from collections.abc import Callable
 from pathlib import Path, PurePath
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import BaseModel, Field, ValidationError
 
 from zoo.data.datasets import Dataset
 from zoo.engine.reporter import Reporter
@@ -17,9 +19,15 @@ from zoo.results.history import EpochRow, load_history
 from zoo.results.run import Run
 from zoo.results.schema import Result, SettingsPart
 from zoo.track.tracker import Entry, Tracker, one_line
-from zoo.utils.files import write_atomic
+from zoo.utils.files import read_file, write_atomic
 
 ARTIFACTS = {"result.json": "zoo-result.json", "history.csv": "zoo-history.csv"}  # else `zoo compare` finds them too
+
+
+class _Track(BaseModel):
+    """``track.json``. An id is part of file names and queries, so it is one that :func:`run_id` makes."""
+
+    id: Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
 
 
 class Tracked(Reporter):
@@ -122,9 +130,8 @@ def run_id(file: Path, fresh: bool) -> str:
     """The id in `file`, made and written where there is none yet, or where a run begins anew (`fresh`)."""
     if not fresh and file.is_file():
         try:
-            stored: str = json.loads(file.read_text())["id"]
-            return stored
-        except (ValueError, KeyError, TypeError) as problem:
+            return _Track.model_validate_json(read_file(file, 1000)).id
+        except (OSError, ValidationError) as problem:
             raise ResultError(
                 f"{file}: damaged or edited; remove it, and trackers take this for a new run"
             ) from problem

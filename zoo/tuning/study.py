@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import shutil
+import sqlite3
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -209,8 +211,10 @@ def discard(folder: Path) -> None:
 def _storage(path: Path) -> optuna.storages.RDBStorage:
     import optuna
 
+    # The path is in no URL, where "?", "%" and braces mean something.
+    connect = functools.partial(sqlite3.connect, path, check_same_thread=False)
     try:
-        return optuna.storages.RDBStorage(f"sqlite:///{path}")
+        return optuna.storages.RDBStorage(f"sqlite:///{FILE}", {"creator": connect})
     except RuntimeError as problem:  # how Optuna says that another version of it made the file
         line = " ".join(str(problem).split())
         raise ResultError(f"{path}: {line} Or add ", Option("restart"), " to tune from the beginning") from problem

@@ -31,14 +31,15 @@ def student_interval(values: Sequence[float], level: float = 0.95, resolution: f
 
 
 def wilson_interval(hits: int, n: int, level: float = 0.95) -> tuple[float, float]:
-    """The score interval of a proportion of `hits` in `n` (Wilson, 1927)."""
+    """The score interval of a proportion of `hits` in `n` (Wilson, 1927); the proportion is never outside it."""
     if not 0 <= hits <= n or n == 0:
         raise ValueError(f"{hits} hits of {n} is no proportion")
     z = float(special.ndtri(0.5 + level / 2))
     share = hits / n
     centre = (share + z * z / (2 * n)) / (1 + z * z / n)
     half = z * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n)) / (1 + z * z / n)
-    return max(0.0, centre - half), min(1.0, centre + half)
+    # At 0 and at `n` an end is the proportion itself, which rounding would miss.
+    return min(share, max(0.0, centre - half)), max(share, min(1.0, centre + half))
 
 
 def quartiles(values: Sequence[float]) -> Range | None:
