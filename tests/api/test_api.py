@@ -227,12 +227,12 @@ def test_html_marks_selection_on_the_test_set_and_one_seed(tmp_path: Path) -> No
 
 def test_labels_and_names_are_escaped(tmp_path: Path) -> None:
     changes = {
-        "model__label": HOSTILE, "model__norm": HOSTILE, "dataset__name": HOSTILE, "environment__cpu": HOSTILE,
-        "model__name": HOSTILE,
+        "model__label": HOSTILE, "model__norm": HOSTILE, "environment__cpu": HOSTILE, "model__name": HOSTILE,
+        "dataset__name": HOSTILE.replace("/", "|"),
     }  # fmt: skip
     store(tmp_path, "a_bn", **changes)
     page = zoo.compare(tmp_path)._repr_html_()
     assert "<script" not in page
-    assert html.unescape(page).count(HOSTILE) >= 4
+    assert html.unescape(page).count(HOSTILE) >= 3
     tags = {"p", "b", "table", "thead", "tbody", "tr", "td", "th", "small", "br"}
     assert set(re.findall(r"</?(\w+)", page)) <= tags

@@ -14,7 +14,8 @@ import pytest
 from zoo.recipes.load import load_recipe
 from zoo.recipes.recipe import Recipe
 from zoo.results.folder import RunFolder, find_results, load_all, save_result
-from zoo.results.schema import RecipePart, Result
+from zoo.results.recipe_part import RecipePart
+from zoo.results.schema import Result
 
 REGISTRY = 'architectures:\n  mini: {builder: "zoo.models.resnet_cifar:resnet_cifar", kwargs: {depth: 8, width: 4}}\n'
 CHANGES = ("split.train=64", "split.holdout=64", "epochs=1")
@@ -54,11 +55,13 @@ def made(module_inline) -> SimpleNamespace:
 
 def store(runs: Path, real: Result, model: str, seed: int, recipe: Recipe, correct: int) -> None:
     """A result as `real` with these changes, under `runs`."""
-    images = real.test.images
+    images, classes = real.test.images, len(real.dataset.classes)
+    rest = [0] * classes
     test = real.test.model_copy(
         update={
             "correct": correct, "accuracy": correct / images,
-            "confusion": [[correct, images - correct], [0, 0]], "per_class_accuracy": [correct / images, None],
+            "confusion": [[correct, images - correct, *rest[2:]], *[rest] * (classes - 1)],
+            "per_class_accuracy": [correct / images] + [None] * (classes - 1),
         }
     )  # fmt: skip
     part = RecipePart(name=recipe.name, fingerprint=recipe.fingerprint, content=recipe.canonical())

@@ -112,11 +112,14 @@ def test_diverged_run_is_shown_and_has_no_figures() -> None:
 
 
 def test_edited_definition_is_another_row() -> None:
-    (group,) = compare([result(seed=0), result(seed=1, model__definition={"norm": "edited"})])
+    (group,) = compare([result(seed=0), result(seed=1, model__definition={"norm": {"name": "edited"}})])
     assert sorted(row.seeds for row in group.rows) == [[0], [1]]
     assert {row.machine for row in group.rows} == {"a"}
     (group,) = compare(
-        [result(seed=0, model__definition={"a": 1, "b": 2}), result(seed=1, model__definition={"b": 2, "a": 1})]
+        [
+            result(seed=0, model__definition={"code": {"a": "1", "b": "2"}}),
+            result(seed=1, model__definition={"code": {"b": "2", "a": "1"}}),
+        ]
     )
     assert [row.seeds for row in group.rows] == [[0, 1]]
 
@@ -377,11 +380,12 @@ def test_hostile_text_breaks_no_table(style: str, path: str, value: str) -> None
 
 @pytest.mark.parametrize("path", ["model__label", "model__norm", "dataset__name"])
 def test_hostile_text_comes_back_from_csv_and_json(path: str) -> None:
-    groups = compare([result("a_bn", **{path: HOSTILE})])
+    value = HOSTILE if path == "model__label" else HOSTILE.replace("\n", " ")
+    groups = compare([result("a_bn", **{path: value})])
     column = path.split("__")[1] if path.startswith("model") else "dataset"
-    assert pd.read_csv(io.StringIO(render(groups, "csv")))[column].tolist() == [HOSTILE]
+    assert pd.read_csv(io.StringIO(render(groups, "csv")))[column].tolist() == [value]
     said = json.loads(render(groups, "json"))[0]
-    assert (said["rows"][0] if path.startswith("model") else said)[column] == HOSTILE
+    assert (said["rows"][0] if path.startswith("model") else said)[column] == value
 
 
 def test_group_is_plain_data() -> None:

@@ -258,8 +258,8 @@ def test_another_baseline_is_said_to_be_another_family() -> None:
 
 def test_verdicts_of_tuned_values_say_so_everywhere() -> None:
     tuned = {
-        "model": "m_bn", "base": "b" * 64, "over": {"optimizer.lr": {"low": 0.1, "high": 1.0, "log": True}},
-        "trials": 4, "startup_trials": 4, "seed": 0,
+        "model": "m_bn", "base": "b" * 64, "over": {"optimizer.lr": {"low": 0.1, "high": 1.0, "log": True, "own": 0.2}},
+        "trials": 4, "sampler": "tpe", "startup_trials": 4, "seed": 0,
     }  # fmt: skip
     sentence = "Verdicts are of these tuned values: tuning again could give others."
     values = OTHER | {"optimizer": {"lr": 0.5}}

@@ -55,7 +55,7 @@ class Liar(nn.GroupNorm):
 def liar(num_channels):
     return Liar(num_channels // 4, num_channels)
 """
-FILES = ["README.md", "config.json", "smoke.yaml"]
+FILES = ["README.md", "config.json", "recipe.yaml"]
 
 
 def write_data(root: Path) -> None:
@@ -137,7 +137,7 @@ def test_onnx(benched, model: str) -> None:
     output = benched.cli.ok("export", folder, "--to", "onnx")
     first, last = output.stdout.splitlines()
     assert first.startswith(f"{model} seed 0 as onnx: checked on 60 noise test images: same predictions, logits")
-    assert last == f"wrote model.onnx, config.json, README.md, smoke.yaml to {folder}/export/onnx"
+    assert last == f"wrote model.onnx, config.json, README.md, recipe.yaml to {folder}/export/onnx"
     assert output.stderr == ""
     made = folder / "export" / "onnx"
     assert sorted(path.name for path in made.iterdir()) == sorted([*FILES, "model.onnx"])
@@ -194,7 +194,7 @@ def test_weights_for_the_hub(benched, tmp_path: Path) -> None:
     assert (told["model"], told["architecture"], told["norm"]) == ("resnet20_bn", "resnet20", "bn")
     assert (told["classes"], told["num_classes"]) == (list(CLASSES), 4)
     assert (told["mean"], told["std"], told["input_size"]) == ([0.5, 0.4, 0.6], [0.25, 0.3, 0.2], [SIDE, SIDE])
-    assert told["recipe_fingerprint"] == load_recipe(str(tmp_path / "smoke.yaml")).fingerprint
+    assert told["recipe_fingerprint"] == load_recipe(str(tmp_path / "recipe.yaml")).fingerprint
     assert told["zoo_version"] == result["environment"]["zoo"]
     assert use_as_the_card_says(tmp_path) in told["classes"]
 
@@ -207,7 +207,7 @@ def test_weights_for_the_hub(benched, tmp_path: Path) -> None:
     for shown in (
         f"{100 * result['test']['accuracy']:.2f} % of 60 images", result["environment"]["cpu"], "Seed: 0, one run",
         f"({result['environment']['instructions']}), {result['environment']['cores']} cores,",
-        "the last epoch's weights (2 of 2)", "--recipe ./smoke.yaml --dataset noise --seed 0 --layout nchw",
+        "the last epoch's weights (2 of 2)", "--recipe ./recipe.yaml --dataset noise --seed 0 --layout nchw",
     ):  # fmt: skip
         assert shown in text
     assert "†" not in text
@@ -454,3 +454,29 @@ def test_real_images(module_inline, tiny) -> None:
         assert (card.data.datasets, told.dataset_name, told.dataset_type) == (["cifar10-jpeg"], *["cifar10-jpeg"] * 2)
         named = re.findall(r"cifar10[\w-]*", card.text.split("## Limitations")[0])
         assert set(named) == {"cifar10-jpeg"}
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["../../{there}/.pre-commit-config", "{there}/x", ".pre-commit-config", "..", "", "a\nb", "a\x1b[2Jb", "a\\b"],
+)
+def test_row_1_a_name_in_a_result_is_no_path(benched, copied: Path, tmp_path: Path, name: str) -> None:
+    """``recipe.name`` once led an export into another folder, where it overwrote a file with the result's words."""
+    there = tmp_path / "elsewhere"
+    there.mkdir()
+    result = json.loads((copied / "result.json").read_text())
+    result["recipe"]["name"] = name.format(there=there)
+    save_edited(copied / "result.json", result)
+    before = sorted(tmp_path.rglob("*"))
+    for command in (("export", copied, "--to", "safetensors", "--out"), ("push", copied, "me/it", "--to-folder")):
+        check_refused(benched.cli(*command, tmp_path / "out"), "result.json: recipe.name: ")
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_row_1_an_export_writes_names_of_its_own_alone(benched, copied: Path, tmp_path: Path) -> None:
+    result = json.loads((copied / "result.json").read_text())
+    result["recipe"]["name"] = "mkdocs"
+    save_edited(copied / "result.json", result)
+    (tmp_path / "mkdocs.yaml").write_text("mine")
+    benched.cli.ok("push", copied, "me/it", "--to-folder", tmp_path)
+    assert (tmp_path / "mkdocs.yaml").read_text() == "mine"

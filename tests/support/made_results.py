@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import zoo.comparison.groups as module
 from zoo.comparison.groups import Group
+from zoo.recipes.load import load_recipe
 from zoo.recipes.recipe import fingerprint_of
 from zoo.results.folder import RunFolder, Stored
 from zoo.results.schema import RESULT, Result
 
-STANDARD = {"precision": "fp32"}  # the recipe of `result`
-OTHER = {"precision": "fp32", "epochs": 9}  # another recipe of the same name
+STANDARD = load_recipe("standard", ["precision=fp32"]).canonical()  # the recipe of `result`
+OTHER = STANDARD | {"epochs": 10}  # another recipe of the same name
 STANDARD_SLUG, OTHER_SLUG = (f"standard-{fingerprint_of(content)[:8]}" for content in (STANDARD, OTHER))
 MACHINE = {"cpu": "CPU one", "cores": 2, "threads": 2, "torch": "2.9", "python": "3.11.1", "gpu": None, "cuda": None}
 SETTINGS = {
@@ -30,7 +32,7 @@ def result(model: str = "m_bn", seed: int = 0, correct: int | None = 9_000, **ch
     if correct is not None:
         test = {
             "images": 10_000, "correct": correct, "accuracy": correct / 10_000, "top5_accuracy": 0.99, "loss": 0.5,
-            "per_class_accuracy": [correct / 10_000], "ece": 0.1, "brier": 0.2,
+            "per_class_accuracy": [correct / 10_000, None], "ece": 0.1, "brier": 0.2,
             "confusion": [[correct, 10_000 - correct], [0, 0]],
         }  # fmt: skip
     content: dict[str, Any] = {
@@ -40,13 +42,13 @@ def result(model: str = "m_bn", seed: int = 0, correct: int | None = 9_000, **ch
         "seed": seed,
         "model": {
             "name": model, "label": f"label of {model}", "norm": model.split("_")[-1], "layout": None,
-            "definition": {"norm": model},
+            "definition": {"norm": {"name": model}},
             "parameters": 1_234_567, "trainable_parameters": 1_234_567, "macs": 98_765_432, "activation_bytes": 300_000,
             "batch_dependent": None,
         },
-        "recipe": {"name": "standard", "content": dict(STANDARD)},
+        "recipe": {"name": "standard", "content": copy.deepcopy(STANDARD)},
         "dataset": {
-            "name": "cifar10", "fingerprint": "d" * 64, "classes": ["x"],
+            "name": "cifar10", "fingerprint": "d" * 64, "classes": ["x", "y"],
             "train_images": 45_000, "holdout_images": 5_000, "test_images": 10_000,
         },
         "selection": {"split": "holdout", "rule": "best", "metric": "accuracy", "epoch": 4 if test else None},
@@ -82,7 +84,10 @@ def speed(rate: float, *, tested: bool) -> dict[str, Any]:
 
 
 def finished(content: dict[str, Any], changes: dict[str, Any]) -> Result:
-    """The result of this `content` with `changes`: ``model__label="..."`` sets a key of a part."""
+    """The result of this `content` with `changes`: ``model__label="..."`` sets a key of a part.
+
+    What a recipe lacks is the standard one's.
+    """
     for path, value in changes.items():
         *parents, last = path.split("__")
         target = content
@@ -90,6 +95,11 @@ def finished(content: dict[str, Any], changes: dict[str, Any]) -> Result:
             target = target[part]
         assert parents in (["environment"], ["recipe", "content"]) or path == "recipe__content" or last in target
         target[last] = value
+    recipe = content["recipe"]["content"]
+    for key, part in STANDARD.items():
+        if isinstance(part, dict) and "name" not in recipe.get(key, {}):
+            recipe[key] = part | recipe.get(key, {})
+        recipe.setdefault(key, part)
     content["recipe"]["fingerprint"] = fingerprint_of(content["recipe"]["content"])
     return RESULT.validate_python(content)
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from made_results import MACHINE, SETTINGS, finished, speed
 
+from zoo.recipes.load import load_recipe
 from zoo.recipes.recipe import fingerprint_of
 from zoo.results.folder import RunFolder, save_predictions, save_result
 from zoo.results.history import EpochRow, save_history
@@ -16,7 +17,7 @@ from zoo.results.history import EpochRow, save_history
 CLASSES = ["airplane", "bird", "cat"]
 IMAGES = 300
 EPOCHS = 4
-RECIPE = {"epochs": EPOCHS, "batch_size": 64, "optimizer": {"name": "sgd", "lr": 0.1}, "precision": "fp32"}
+RECIPE = load_recipe("laptop", ["precision=fp32"]).canonical() | {"epochs": EPOCHS, "batch_size": 64}
 FINGERPRINT = fingerprint_of(RECIPE)
 LAPTOP, EVA = f"laptop-{FINGERPRINT[:8]}", f"eva-{fingerprint_of(RECIPE | {'batch_size': 128})[:8]}"
 

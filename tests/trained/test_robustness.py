@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import scipy.stats
 import torch
+from made_results import STANDARD
 from torch import nn
 
 from zoo.builder.construct import build
@@ -27,7 +28,7 @@ from zoo.engine.evaluate import BatchStatistics, evaluate
 from zoo.errors import DataError, RegistryError, ResultError
 from zoo.registry.merge import load_registry
 from zoo.render.robustness import render
-from zoo.results.schema import RecipePart
+from zoo.results.recipe_part import RecipePart
 from zoo.trained.load import TrainedRun, check_classes, check_own
 from zoo.trained.robustness import BATCH, RUNNING, Pass, Record, conditions, evaluate_runs
 from zoo.trained.tables import Contrast, contrasts
@@ -154,7 +155,9 @@ def fake_run(module: nn.Module, shapes: Dataset, **changes: Any) -> Any:
         seed=0,
         model=part(norm="bn", batch_dependent=None, macs=count_macs(module, (3, 32, 32), CPU)),
         recipe=RecipePart.model_construct(
-            name="r", fingerprint="f" * 64, content={"precision": "fp32", "augment": {"eval": []}}
+            name="r",
+            fingerprint="f" * 64,
+            content=STANDARD | {"augment": {"train": [], "eval": []}},
         ),
         dataset=part(name="shapes10", fingerprint=shapes.fingerprint, classes=list(shapes.classes)),
         selection=part(split="holdout"),

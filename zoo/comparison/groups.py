@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -133,12 +133,13 @@ def only(groups: Iterable[Group], shown: Callable[[str], bool]) -> list[Group]:
 
 def is_tuned(result: Result) -> bool:
     """Whether the recipe of `result` was tuned for its model: not for none, and not for another one."""
-    return result.recipe.tuned.get("model") == result.model.name
+    return result.recipe.tuned is not None and result.recipe.tuned.model == result.model.name
 
 
 def _budget(result: Result) -> dict[str, Any]:
     """What the runs of one group of tuned recipes share."""
-    return {key: value for key, value in result.recipe.tuned.items() if key != "model"}
+    tuned = result.recipe.content.get("tuned")
+    return {key: part for key, part in tuned.items() if key != "model"} if isinstance(tuned, dict) else {}
 
 
 def _mixed(groups: Sequence[Sequence[_Run]], seconds_to: float | None) -> Group:
@@ -214,7 +215,7 @@ def _once(runs: Iterable[Stored], once_each: bool) -> list[_Run]:
     return list(kept.values())
 
 
-def _who(result: Result, definition: dict[str, Any]) -> tuple[str, ...]:
+def _who(result: Result, definition: Mapping[str, object]) -> tuple[str, ...]:
     content = json.dumps(definition, sort_keys=True)
     return result.dataset.fingerprint, result.recipe.fingerprint, result.model.name, content
 

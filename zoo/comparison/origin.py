@@ -30,7 +30,7 @@ class Code:
             commit=result.commit,
             uncommitted=result.uncommitted,
             versions=tuple((name, str(environment.get(name) or "unknown")) for name in ("zoo", "python", *LIBRARIES)),
-            moved_after=environment.get("moved_after"),
+            moved_after=result.moved_after,
         )
 
     def words(self, names: Collection[str] = ()) -> str:

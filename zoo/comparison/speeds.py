@@ -70,7 +70,7 @@ def ratio(median: float, span: Range, base: float, base_span: Range) -> tuple[fl
 def _seconds_to(runs: Sequence[Stored], accuracy: float) -> float | None:
     """The median over seeds of the seconds of training until `accuracy`, all of which came so far, on one machine."""
     # Without an epoch there is no history.
-    begun = [run for run in runs if run.result.epochs_trained and "moved_after" not in run.result.environment]
+    begun = [run for run in runs if run.result.epochs_trained and run.result.moved_after is None]
     reached = [(run, history.seconds_to(load_history(run.folder.history), accuracy)) for run in begun]
     seconds = [(run, number) for run, number in reached if number is not None]
     quiet = [number for run, number in seconds if "train_images_per_second" not in run.result.speed.disturbed]

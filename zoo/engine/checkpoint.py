@@ -14,6 +14,7 @@ from torch import Tensor
 
 from zoo.engine.environment import zoo_commit
 from zoo.errors import Message, Option, ResultError
+from zoo.results.fields import Git
 from zoo.results.history import EpochRow
 from zoo.results.schema import SettingsPart, present_name
 from zoo.utils.files import write_atomic
@@ -54,7 +55,7 @@ class Identity:
     settings: SettingsPart
     processes: int = 1
     environment: dict[str, Any] = field(default_factory=dict)  # empty in states of old, which lack it
-    git: dict[str, Any] | None = None
+    git: Git | None = None
     started: str | None = None  # in the session that began it; None in states of old
     moved_after: int | None = None
 

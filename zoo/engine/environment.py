@@ -15,6 +15,7 @@ from zoo.engine.machine import native_bf16
 from zoo.engine.memory import allocator
 from zoo.registry.importing import LIBRARIES
 from zoo.registry.model import BUILT_IN
+from zoo.results.fields import Git
 from zoo.utils.cpu import cpu_name, usable_cores
 from zoo.utils.version import __version__
 
@@ -38,13 +39,13 @@ def describe(device: torch.device) -> dict[str, Any]:
 
 
 @functools.cache
-def zoo_commit() -> dict[str, Any] | None:
+def zoo_commit() -> Git | None:
     """:func:`git_state` of zoo's own source when this process first asked: what changes later is not what runs."""
     package = Path(__file__).resolve().parents[1]
     return git_state(package / "__init__.py", package, BUILT_IN.resolve())
 
 
-def git_state(file: Path, *code: Path) -> dict[str, Any] | None:
+def git_state(file: Path, *code: Path) -> Git | None:
     """The commit of the repository that tracks `file`, and whether tracked files of `code` (folders, files) differ.
 
     None where git does not track it, as in an installed wheel.

@@ -22,6 +22,8 @@ from zoo.results.schema import Result
 from zoo.trained.load import TrainedRun
 from zoo.utils.stats import wilson_interval
 
+RECIPE = "recipe.yaml"  # the recipe's file in an export, whatever the recipe is called
+
 
 def config(run: TrainedRun, constants: Normalisation, size: tuple[int, int]) -> dict[str, Any]:
     """What a program needs to use the model; `size` is (height, width). All values are plain data."""
@@ -102,7 +104,7 @@ def _sections(run: TrainedRun, facts: Mapping[str, Any], chosen: Format, check: 
     yield "\n".join(f"- {line}" for line in _conditions(run))
     yield "## Reproduce"
     yield f"```\n{_command(result)}\n```"
-    yield f"`{result.recipe.name}.yaml` is beside this card; its fingerprint is {result.recipe.fingerprint}."
+    yield f"`{RECIPE}` is beside this card; its fingerprint is {result.recipe.fingerprint}."
     yield "## Limitations"
     yield "\n".join(f"- {line}" for line in _limitations(run))
 
@@ -179,7 +181,7 @@ def _command(result: Result) -> str:
     """What trains the run again; the recipe's file is in the export."""
     used = result.settings
     words = [
-        "zoo", "bench", registry_name(result.model.name), "--recipe", f"./{result.recipe.name}.yaml",
+        "zoo", "bench", registry_name(result.model.name), "--recipe", f"./{RECIPE}",
         "--dataset", result.dataset.name, "--seed", str(result.seed),
         "--layout", used.layout, "--executor", used.executor,
     ]  # fmt: skip

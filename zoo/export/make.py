@@ -13,7 +13,7 @@ import torch
 from zoo.data.datasets import Dataset
 from zoo.errors import MachineError, ResultError
 from zoo.export import check as checks
-from zoo.export.card import card, config
+from zoo.export.card import RECIPE, card, config
 from zoo.export.formats import FORMATS, encode
 from zoo.export.graph import Graph, normalisation
 from zoo.render.recipes import as_yaml
@@ -50,7 +50,7 @@ def export(run: TrainedRun, data: Dataset, to: str, licence: str) -> Export:
         chosen.file: content,
         "config.json": json.dumps(facts, indent=1, ensure_ascii=False).encode() + b"\n",
         "README.md": card(run, facts, chosen, check, licence).encode(),
-        f"{recipe.name}.yaml": as_yaml(recipe).encode(),
+        RECIPE: as_yaml(recipe).encode(),
     }
     if chosen.file != "model.safetensors" or not _local(run):
         checks.check_usage(chosen.usage, files, f"{run.folder.path} as {chosen.label}")

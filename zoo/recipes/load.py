@@ -40,7 +40,7 @@ def load_recipe(name: str, overrides: Iterable[str] = ()) -> Recipe:
     try:
         return Recipe(name=path.stem, **content)
     except ValidationError as problem:
-        raise RecipeError(*where, f": {_one_line(problem)}") from problem
+        raise RecipeError(*where, f": {one_line(problem)}") from problem
 
 
 def with_values(recipe: Recipe, values: Mapping[str, Any], where: str) -> Recipe:
@@ -54,7 +54,7 @@ def with_values(recipe: Recipe, values: Mapping[str, Any], where: str) -> Recipe
     try:
         return Recipe.model_validate(content)
     except ValidationError as problem:
-        raise RecipeError(f"{where}: {_one_line(problem)}") from problem
+        raise RecipeError(f"{where}: {one_line(problem)}") from problem
 
 
 def _read(name: str, seen: tuple[Path, ...]) -> tuple[Path, dict[str, Any]]:
@@ -119,7 +119,7 @@ def _check_key(key: str, choices: list[str], override: str) -> None:
         raise RecipeError(Option("set", override), f": unknown key {key!r}{near}")
 
 
-def _one_line(problem: ValidationError) -> str:
+def one_line(problem: ValidationError) -> str:
     """The first error of `problem`: key, what was expected, what was found, the nearest key.
 
     An unknown key comes first: it is often the misspelt one that is missing too.
@@ -134,7 +134,7 @@ def _one_line(problem: ValidationError) -> str:
     if first["type"] == "missing":
         return f"{key} is missing"
     message = first["msg"].removeprefix("Value error, ")
-    actual = f", found {first['input']!r}" if key and not isinstance(first["input"], dict) else ""
+    actual = f", found {first['input']!r:.200}" if key and not isinstance(first["input"], dict) else ""
     return f"{key + ': ' if key else ''}{message[0].lower() + message[1:]}{actual}"
 
 

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
 
 from zoo.recipes.schema import (
     SGD,
@@ -41,12 +42,17 @@ HARNESS_VERSION = 1
 LOOKAHEAD_VERSION = 2  # of recipes with `lookahead`: since then it is the slow weights that are evaluated
 
 
-class Recipe(Section):
-    """A whole recipe. `name`, `description` and `dataset` (where none is asked for) are outside the fingerprint."""
+class Named(Section):
+    """What of a recipe is outside the fingerprint. `dataset` is the one where none is asked for."""
 
     name: str
     description: str
     dataset: str
+
+
+class Content(Section):
+    """What of a recipe can change accuracy."""
+
     split: Split
     augment: Augment
     epochs: Count
@@ -63,6 +69,30 @@ class Recipe(Section):
     mirror_evaluation: Mirror | None = None
     shifted_evaluation: Shift | None = None  # pixels
     tuned: Tuned | None = None
+
+
+class StoredContent(Content):
+    """The shape of :meth:`Recipe.canonical` in a stored run. An older zoo may have had more keys, and other rules of
+    what fits together.
+    """
+
+    model_config = ConfigDict(extra="allow")
+
+    harness: Count
+
+    @model_validator(mode="after")
+    def _has_the_tuned_values(self) -> StoredContent:
+        content = self.model_dump()
+        for key in self.tuned.over if self.tuned else ():
+            try:
+                float(_get(content, key))
+            except (KeyError, TypeError, ValueError):
+                raise ValueError(f"tuned.over: there is no number {key!r} in this recipe") from None
+        return self
+
+
+class Recipe(Content, Named):
+    """A whole recipe."""
 
     @model_validator(mode="after")
     def _coherent(self) -> Recipe:
@@ -126,7 +156,7 @@ def slug_of(name: str, fingerprint: str) -> str:
     return f"{name}-{fingerprint[:8]}"
 
 
-def fingerprint_of(content: dict[str, Any]) -> str:
+def fingerprint_of(content: Mapping[str, object]) -> str:
     """SHA-256 of `content`, a recipe's canonical one or other plain data, as JSON with sorted keys, in hexadecimal."""
     text = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()

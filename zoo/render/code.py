@@ -40,7 +40,7 @@ def model_code_notes(results: Sequence[Result]) -> list[str]:
     words = words_of(results)
     if len(words) == 1:
         alike = "".join(words.values())
-        changed = any(result.uncommitted or "moved_after" in result.environment for result in results)
+        changed = any(result.uncommitted or result.moved_after is not None for result in results)
         return [f"All of these runs were made by {alike}."] * changed
     seeds: dict[Code, dict[str, set[int]]] = defaultdict(lambda: defaultdict(set))
     for result in results:

@@ -18,13 +18,16 @@ from typing import Any
 
 import numpy as np
 from pydantic import ValidationError
+from pydantic_core import from_json, to_json
 
 from zoo.errors import Option, ResultError
 from zoo.results.schema import RESULT, SCHEMA_VERSION, Finished, Result
-from zoo.utils.files import write_atomic
+from zoo.utils.files import read_file, write_atomic
 from zoo.utils.gcpause import paused_gc
 
 FILE = "result.json"
+LARGEST = 64 * 2**20  # bytes of a result
+EDITED = "the file was damaged or edited"
 EXPLAIN, EXPORT = "explain", "export"  # where `zoo explain` and `zoo export` write, in the run's folder
 
 
@@ -115,40 +118,58 @@ def save_result(path: Path, result: Result) -> None:
 
 
 def load_result(path: Path) -> Result:
-    """Read one ``result.json``. Raises :class:`ResultError` for a damaged file or a newer schema."""
+    """Read one ``result.json``. Raises :class:`ResultError` for a damaged file or a newer schema, and nothing else."""
     try:
-        text = path.read_bytes()
+        text = read_file(path, LARGEST)
     except OSError as problem:
         raise ResultError(f"{path}: cannot be read: {problem.strerror}") from problem
-    with contextlib.suppress(ValidationError):
-        return RESULT.validate_json(text)  # three times as fast as by way of a dictionary
-    try:  # an older schema, or something to explain
-        content = json.loads(text, parse_constant=_not_finite)
+    try:
+        with contextlib.suppress(ValidationError):
+            return RESULT.validate_json(text)  # three times as fast as by way of a dictionary
+        return _explained(path, text)
+    except ResultError:
+        raise
+    except Exception as problem:  # a border: whatever a file holds is this file's mistake
+        raise ResultError(f"{path}: cannot be read ({type(problem).__name__}); {EDITED}") from problem
+
+
+def _explained(path: Path, text: bytes) -> Result:
+    """The result of an older schema; anything else is explained by the :class:`ResultError` that is raised."""
+    try:
+        content = from_json(text, allow_inf_nan=False)
     except ValueError as problem:
         what = f"no {FILE}; give one, or a folder of runs"
         if path.name == FILE:
-            what = f"not valid JSON ({problem}); the file was damaged or edited"
+            what = f"not valid JSON ({problem}); {EDITED}"
         raise ResultError(f"{path}: {what}") from problem
     version = content.get("schema_version") if isinstance(content, dict) else None
     if isinstance(version, int) and version > SCHEMA_VERSION:
         raise ResultError(f"{path}: has schema version {version}, this zoo reads up to {SCHEMA_VERSION}; upgrade zoo")
     try:
-        return RESULT.validate_python(_upgraded(content) if version == 1 else content)
+        return RESULT.validate_json(to_json(_upgraded(content) if version == 1 else content))
     except ValidationError as problem:
-        raise ResultError(f"{path}: {_in_words(problem)}; the file was damaged or edited") from problem
+        raise ResultError(f"{path}: {in_words(problem)}; {EDITED}") from problem
 
 
-def _in_words(problem: ValidationError) -> str:
-    """The first thing that is wrong with a result."""
+def in_words(problem: ValidationError) -> str:
+    """The first thing that is wrong with a result or a part of one, in one line."""
     first = problem.errors(include_url=False)[0]
     status, *keys = first["loc"] or [None]
+    if status not in ("finished", "diverged"):
+        keys = list(first["loc"])
     if first["type"] == "union_tag_not_found":
         return "status: field required"
     if first["type"] == "union_tag_invalid":
         return f"status: input should be {first.get('ctx', {})['expected_tags'].replace(', ', ' or ')}"
     if len(keys) == 1 and first["type"] != "missing" and (first["input"] is None or first["type"] == "none_required"):
         return f"{keys[0]}: {'null' if first['input'] is None else 'not null'} in a {status} run"
-    return f"{'.'.join(map(str, keys)) or 'the file'}: {first['msg'].removeprefix('Value error, ').lower()}"
+    if first["type"] == "string_pattern_mismatch":
+        what = f"{first['input']!r:.100} is not allowed here"
+    else:
+        what = first["msg"].removeprefix("Value error, ")
+        what = what[:1].lower() + what[1:]
+    words = f"{'.'.join(map(str, keys)) or 'the file'}: {what}"
+    return "".join(character if character.isprintable() else repr(character)[1:-1] for character in words[:500])
 
 
 def _upgraded(content: dict[str, Any]) -> dict[str, Any]:
@@ -158,10 +179,6 @@ def _upgraded(content: dict[str, Any]) -> dict[str, Any]:
     parts = {"model": {"activation_bytes": None}, "settings": {"deterministic": False}}
     parts |= {"test": quality, "holdout": quality}
     return content | {part: content[part] | new for part, new in parts.items() if isinstance(content.get(part), dict)}
-
-
-def _not_finite(name: str) -> float:
-    raise ValueError(f"{name} is no number; what is missing is null")
 
 
 def find_results(roots: Iterable[Path]) -> list[Path]:

@@ -11,7 +11,8 @@ from zoo.recipes.catalogue import recipe_names
 from zoo.recipes.load import load_recipe
 from zoo.recipes.recipe import Recipe, fingerprint_of, slug_of
 from zoo.results.folder import find_results, load_result
-from zoo.results.schema import RecipePart, Result
+from zoo.results.recipe_part import RecipePart
+from zoo.results.schema import Result
 
 
 class DescribedRecipe(RecipePart):
@@ -72,7 +73,7 @@ def find(text: str, overrides: Sequence[str] = ()) -> DescribedRecipe:
 
 def described(result: Result, description: str) -> DescribedRecipe:
     """The recipe of a stored run."""
-    return DescribedRecipe(**dict(result.recipe), description=description, dataset=result.dataset.name)
+    return DescribedRecipe(**result.recipe.model_dump(), description=description, dataset=result.dataset.name)
 
 
 def _stored(root: Path) -> DescribedRecipe:

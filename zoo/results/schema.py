@@ -3,14 +3,41 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Annotated, Any, Final, Literal, NamedTuple
+from typing import Annotated, Final, Literal, NamedTuple
 
-from pydantic import AliasChoices, AliasGenerator, BaseModel, ConfigDict, Field, TypeAdapter, model_validator
+from pydantic import (
+    AliasChoices,
+    AliasGenerator,
+    ConfigDict,
+    Field,
+    TypeAdapter,
+    field_validator,
+    model_validator,
+)
 
-from zoo.recipes.recipe import fingerprint_of, slug_of
-from zoo.recipes.tta import TestTimeAugmentation
 from zoo.registry.entries import Layout
 from zoo.results.disturbed import QUARTILED, disturbed
+from zoo.results.fields import (
+    Component,
+    Count,
+    Definition,
+    Flag,
+    Git,
+    Label,
+    Loss,
+    Number,
+    Scalar,
+    Seconds,
+    Seed,
+    Sha256,
+    Share,
+    Side,
+    Span,
+    Speed,
+    Text,
+    Whole,
+)
+from zoo.results.recipe_part import Part, RecipePart
 from zoo.utils.stats import Range, quartiles
 
 # 2 added train, epochs to 90 %, top5_accuracy, brier, activation_bytes and deterministic; 3 renamed what is here.
@@ -32,12 +59,6 @@ def _names_in_files(name: str) -> str | AliasChoices:
     return AliasChoices(name, *former) if former else name
 
 
-class Part(BaseModel):
-    """Frozen; an unknown key is an error, so that an edited or foreign file is noticed."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
 class ModelPart(Part):
     """`definition` is :func:`zoo.registry.fingerprint.definition`; `macs` are of one image's forward pass: FLOPs / 2.
 
@@ -50,107 +71,65 @@ class ModelPart(Part):
     `notes` says what was done to stem, norms and weights as the model was built (:mod:`zoo.builder.notes`).
     """
 
-    name: str
-    label: str
-    norm: str | None
+    name: Text
+    label: Label
+    norm: Text | None
     layout: Layout | None = None
-    definition: dict[str, Any]
-    parameters: int
-    trainable_parameters: int
-    macs: int
-    activation_bytes: int | None
-    image_size: tuple[int, int] | None = None
-    batch_dependent: int | None = None
-    replaces: dict[str, str] = Field(default_factory=dict)
-    notes: list[str] = Field(default_factory=list)
-
-
-class RecipePart(Part):
-    """`content` is :meth:`zoo.recipes.recipe.Recipe.canonical`, whose SHA-256 is `fingerprint`."""
-
-    name: str
-    fingerprint: str
-    content: dict[str, Any]
-
-    @model_validator(mode="after")
-    def _unedited(self) -> RecipePart:
-        if fingerprint_of(self.content) != self.fingerprint:
-            raise ValueError("the fingerprint is not that of the content")
-        return self
-
-    @property
-    def slug(self) -> str:
-        """As folders and tables call the recipe."""
-        return slug_of(self.name, self.fingerprint)
-
-    @property
-    def precision(self) -> str:
-        """In which the run was trained and evaluated, such as ``bf16``."""
-        return str(self.content["precision"])
-
-    @property
-    def epochs(self) -> int:
-        """How long the recipe trains."""
-        return int(self.content["epochs"])
-
-    def transforms(self, phase: Literal["train", "eval"]) -> list[dict[str, Any]]:
-        """What is done to an image in that phase; :mod:`zoo.data.augment.spec` reads it."""
-        return list(self.content["augment"][phase])
-
-    @property
-    def tta(self) -> TestTimeAugmentation:
-        """What of each image is shown to the model in evaluation."""
-        return TestTimeAugmentation.of(self.content)
-
-    @property
-    def tuned(self) -> dict[str, Any]:
-        """:class:`zoo.recipes.schema.Tuned` as plain data; empty where the recipe was not tuned."""
-        return dict(self.content.get("tuned") or {})
-
-    @property
-    def selection_split(self) -> str:
-        """The split that chooses the weights: ``holdout`` or ``test``."""
-        return str(self.content["selection"]["split"])
+    definition: Definition
+    parameters: Whole
+    trainable_parameters: Whole
+    macs: Whole
+    activation_bytes: Whole | None
+    image_size: tuple[Side, Side] | None = None
+    batch_dependent: Count | None = None
+    replaces: dict[Text, Text] = Field(default_factory=dict)
+    notes: list[Text] = Field(default_factory=list)
 
 
 class DatasetPart(Part):
     """Image counts as the run used them; `fingerprint` covers images and labels. No path: results travel."""
 
-    name: str
-    fingerprint: str
-    classes: list[str]
-    train_images: int
-    holdout_images: int
-    test_images: int
+    name: Component
+    fingerprint: Sha256
+    classes: Annotated[list[Text], Field(min_length=1)]
+    train_images: Whole
+    holdout_images: Whole
+    test_images: Whole
 
 
 class Metrics(Part):
     """Of one split; shares from 0 to 1, losses in nats. `confusion`: the row is the label, the column the prediction.
 
     `ece`: 15 equal bins (Guo, 2017). `brier`: squared error of the probabilities, summed over classes, 0 to 2 (Brier,
-    1950). `top5_accuracy` is None where there are five classes or fewer.
+    1950). `top5_accuracy` is None where there are five classes or fewer. `extra`: other metrics by their names.
     """
 
-    images: int
-    correct: int
-    accuracy: float
-    top5_accuracy: float | None
-    loss: float
-    per_class_accuracy: list[float | None]
-    confusion: list[list[int]]
-    ece: float
-    brier: float | None
+    images: Count
+    correct: Whole
+    accuracy: Share
+    top5_accuracy: Share | None
+    loss: Loss
+    per_class_accuracy: list[Share | None]
+    confusion: list[list[Whole]]
+    ece: Loss
+    brier: Loss | None
+    extra: dict[Annotated[str, Field(pattern="^[A-Za-z_][A-Za-z0-9_.-]{0,63}$")], Number | None] = Field(
+        default_factory=dict
+    )
 
     @model_validator(mode="after")
     def _adds_up(self) -> Metrics:
+        classes = len(self.confusion)
+        if {len(self.per_class_accuracy), *map(len, self.confusion)} != {classes}:
+            raise ValueError("the confusion matrix has other classes than its own columns or the accuracies by class")
         counts = [sum(row) for row in self.confusion]
-        hits = [row[label] if label < len(row) else 0 for label, row in enumerate(self.confusion)]
-        if (sum(counts), sum(hits)) != (self.images, self.correct) or self.images <= 0:
+        hits = [row[label] for label, row in enumerate(self.confusion)]
+        if (sum(counts), sum(hits)) != (self.images, self.correct):
             raise ValueError(
                 f"{self.correct} correct of {self.images} images, but the confusion matrix says {sum(hits)} of "
                 f"{sum(counts)}"
             )
-        if abs(self.accuracy - self.correct / self.images) > 1e-6:
+        if abs(self.accuracy - self.correct / self.images) > 1e-12:
             raise ValueError(f"accuracy {self.accuracy}, but {self.correct} of {self.images} images are correct")
         return self
 
@@ -161,7 +140,7 @@ class SelectionPart(Part):
     split: Literal["holdout", "test"]
     rule: Literal["best", "last"]
     metric: Literal["accuracy", "loss"]
-    epoch: int | None
+    epoch: Count | None
 
 
 class SpeedPart(Part):
@@ -171,16 +150,16 @@ class SpeedPart(Part):
     are kept; older results lack them.
     """
 
-    train_images_per_second: float | None
-    window_rates: list[float]
-    inference_images_per_second: float | None
-    inference_batch_size: int | None
-    latency_p50: float | None
-    latency_p90: float | None
-    latency_p99: float | None
-    inference_quartiles: Range | None = None
-    latency_quartiles: Range | None = None
-    peak_memory_bytes: int | None
+    train_images_per_second: Speed | None
+    window_rates: list[Seconds]
+    inference_images_per_second: Speed | None
+    inference_batch_size: Count | None
+    latency_p50: Speed | None
+    latency_p90: Speed | None
+    latency_p99: Speed | None
+    inference_quartiles: Span | None = None
+    latency_quartiles: Span | None = None
+    peak_memory_bytes: Whole | None
 
     @property
     def quartiles(self) -> dict[str, Range]:
@@ -197,21 +176,21 @@ class SpeedPart(Part):
 class SettingsPart(Part):
     """What cannot change accuracy, beyond the last bits: recorded beside the recipe."""
 
-    device: str
+    device: Text
     layout: Layout
-    compiled: bool
+    compiled: Flag
     executor: Literal["batched", "albumentations"]
-    workers: int
-    deterministic: bool
+    workers: Whole
+    deterministic: Flag
 
 
-def hardware(environment: Mapping[str, Any]) -> str:
+def hardware(environment: Mapping[str, Scalar]) -> str:
     """The GPU, or the processor with its instruction set, cores and threads, in words; and how many processes."""
     kind = f" ({environment['instructions']})" if environment.get("instructions") else ""  # results of old do not tell
     machine = environment.get("gpu") or (
         f"{environment.get('cpu')}{kind}, {environment.get('cores')} cores, {environment.get('threads')} threads"
     )
-    return machine + (f", {environment['processes']} processes" if environment.get("processes") else "")
+    return str(machine) + (f", {environment['processes']} processes" if environment.get("processes") else "")
 
 
 class Caveats(NamedTuple):
@@ -239,9 +218,9 @@ class BaseResult(Part):
 
     schema_version: Literal[2, 3] = 3
     status: Literal["finished", "diverged"]
-    diverged_epoch: int | None
-    diverged_step: int | None
-    seed: int
+    diverged_epoch: Count | None
+    diverged_step: Count | None
+    seed: Seed
     model: ModelPart
     recipe: RecipePart
     dataset: DatasetPart
@@ -249,17 +228,31 @@ class BaseResult(Part):
     test: Metrics | None
     holdout: Metrics | None
     train: Metrics | None
-    running_train_loss: float | None
-    running_train_accuracy: float | None
-    epochs_trained: int
-    epochs_to_90_percent_of_final: int | None
+    running_train_loss: Loss | None
+    running_train_accuracy: Share | None
+    epochs_trained: Whole
+    epochs_to_90_percent_of_final: Count | None
     speed: SpeedPart
     settings: SettingsPart
-    environment: dict[str, Any]
-    git: dict[str, Any] | None
-    started: str
-    wall_seconds: float
-    resumes: int
+    environment: dict[Text, Scalar]
+    git: Git | None
+    started: Text
+    wall_seconds: Seconds
+    resumes: Whole
+
+    @field_validator("environment")
+    @classmethod
+    def _moved_at_an_epoch(cls, environment: dict[str, Scalar]) -> dict[str, Scalar]:
+        if not isinstance(environment.get("moved_after", 0), int):
+            raise ValueError("moved_after: is no epoch")
+        return environment
+
+    @model_validator(mode="after")
+    def _of_the_same_classes(self) -> BaseResult:
+        for part in (self.test, self.holdout, self.train):
+            if part and len(part.confusion) != len(self.dataset.classes):
+                raise ValueError(f"metrics of {len(part.confusion)} classes, but the data set has other classes")
+        return self
 
     @property
     def caveats(self) -> Caveats:
@@ -269,12 +262,18 @@ class BaseResult(Part):
     @property
     def commit(self) -> str | None:
         """Of zoo's code; None where it was installed from a wheel."""
-        return str(self.git["commit"]) if self.git and "commit" in self.git else None
+        return self.git["commit"] if self.git else None
 
     @property
     def uncommitted(self) -> bool:
         """Whether zoo's code had changes that are in no commit."""
-        return bool(self.git and self.git.get("dirty"))
+        return bool(self.git and self.git["dirty"])
+
+    @property
+    def moved_after(self) -> int | None:
+        """The last epoch that was trained with other hardware, software or code; None where there is none."""
+        epoch = self.environment.get("moved_after")
+        return epoch if isinstance(epoch, int) else None
 
     @property
     def machine(self) -> str:
@@ -299,8 +298,8 @@ class Diverged(BaseResult):
     """A run whose loss or logits became infinite or NaN, in that step of that epoch, both from 1. It has no metrics."""
 
     status: Literal["diverged"]
-    diverged_epoch: int
-    diverged_step: int
+    diverged_epoch: Count
+    diverged_step: Count
     test: None
     holdout: None
     train: None

@@ -165,12 +165,12 @@ def check_weights(pretrained: Pretrained, recipe: Recipe, dataset: Dataset) -> N
         )
     by_images = recipe.selection.rule == "best" or recipe.schedule.name == "plateau"
     chooses = recipe.selection.split == "holdout" and by_images
-    then, now = result.recipe.content["split"], recipe.split
-    if chooses and now.holdout and (then["holdout"], then["seed"]) != (now.holdout, now.seed):
+    then, now = result.recipe.typed.split, recipe.split
+    if chooses and now.holdout and (then.holdout, then.seed) != (now.holdout, now.seed):
         raise RecipeError(
             Option("pretrained", str(pretrained.path)),
             f": trained on images that recipe {recipe.name!r} holds out to choose by; hold out what that run did "
-            f"(split.holdout={then['holdout']}, split.seed={then['seed']}) or take the last epoch: ",
+            f"(split.holdout={then.holdout}, split.seed={then.seed}) or take the last epoch: ",
             Option("set", "selection.rule=last"),
         )
 

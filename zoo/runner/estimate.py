@@ -153,7 +153,7 @@ def _pace(run: Stored) -> _Pace | None:
         return None
     spent = sum(row.train_seconds + row.eval_seconds for row in history)
     part = result.test if result.selection.split == "test" else result.holdout
-    here = [row for row in history if row.epoch > result.environment.get("moved_after", 0)]
+    here = [row for row in history if row.epoch > (result.moved_after or 0)]
     eval_seconds = [row.eval_seconds for row in here if row.eval_split]
     passes = result.recipe.tta.passes
     if not here or not result.model.macs:

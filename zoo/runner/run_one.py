@@ -7,6 +7,7 @@ import time
 from dataclasses import dataclass, replace
 from typing import Any
 
+from pydantic import ValidationError
 from torch import Tensor, nn
 
 from zoo.engine import memory_format, speed, train
@@ -20,8 +21,9 @@ from zoo.engine.memory import PeakMemory
 from zoo.engine.reporter import Reporter
 from zoo.errors import RegistryError
 from zoo.results import schema
-from zoo.results.folder import RunFolder, save_predictions, save_result
+from zoo.results.folder import RunFolder, in_words, save_predictions, save_result
 from zoo.results.history import epochs_to, save_history
+from zoo.results.recipe_part import RecipePart
 from zoo.results.run import Run
 from zoo.runner.answers import NOT_STORED, same_answers, unstored
 from zoo.runner.identity import check_identity, check_settings, moved_since
@@ -42,6 +44,8 @@ class Ready:
     inputs: Inputs
     model: nn.Module
     part: schema.ModelPart
+    recipe: RecipePart
+    dataset: schema.DatasetPart
     batches: train.Batches
     used: schema.SettingsPart
     identity: Identity
@@ -95,14 +99,21 @@ def set_up(run: Run, inputs: Inputs, *, identity: dict[str, Any]) -> Ready:
 
     `identity` is :func:`~zoo.runner.identity.identity_of`. Raises :class:`zoo.errors.ResultError` for a saved
     state that is damaged or of another experiment, and as :func:`train_on` does for a model that fails in its first
-    forward pass.
+    forward pass, or that no result can hold.
     """
     now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     settings, recipe, folder = inputs.settings, inputs.recipe, run.folder
     configure_arithmetic(settings.deterministic)
     with machine_faults(run.name, settings, RESUMES, "setting up"):
         # Counting runs a model, which may keep something of it: the one that is trained was never run.
-        model_part = describe_model(run.model, inputs.build(run.model, run.seed), identity["definition"], inputs)
+        try:
+            parts = (
+                describe_model(run.model, inputs.build(run.model, run.seed), identity["definition"], inputs),
+                RecipePart(name=recipe.name, fingerprint=recipe.fingerprint, content=recipe.canonical()),
+                describe_dataset(inputs),
+            )
+        except ValidationError as problem:
+            raise RegistryError(f"{run.name}: no result can hold its {in_words(problem)}") from problem
         model = _built(run, inputs)
     layout = inputs.layout(run.model)
 
@@ -137,12 +148,12 @@ def set_up(run: Run, inputs: Inputs, *, identity: dict[str, Any]) -> Ready:
         moved_after = state.progress.epoch if moved else state.identity.moved_after
         git = current.git
         if git and state.identity.git and state.identity.git["dirty"]:
-            git = git | {"dirty": True}  # epochs of uncommitted changes stay in the run
+            git = {**git, "dirty": True}  # epochs of uncommitted changes stay in the run
         current = replace(current, git=git, started=state.identity.started or now, moved_after=moved_after)
         if moved:
             state.progress.window_rates = []  # a speed is one machine's
     batches = train.Batches(loader, selection)
-    return Ready(run, inputs, model, model_part, batches, used, current, state, moved)
+    return Ready(run, inputs, model, *parts, batches, used, current, state, moved)
 
 
 def _built(run: Run, inputs: Inputs) -> nn.Module:
@@ -222,7 +233,7 @@ def describe_run(
     ready: Ready, outcome: train.Outcome, evaluated: Evaluated | None, peak_memory: int | None, seconds: float
 ) -> schema.Result:
     """The result of a run that took `seconds` in all; it diverged where nothing was `evaluated`."""
-    inputs, recipe, identity, progress = ready.inputs, ready.inputs.recipe, ready.identity, outcome.progress
+    recipe, identity, progress = ready.inputs.recipe, ready.identity, outcome.progress
     last = progress.history[-1] if progress.history else None
     environment = dict(identity.environment)
     if identity.processes > 1:
@@ -232,8 +243,8 @@ def describe_run(
     content: dict[str, Any] = {
         "seed": ready.run.seed,
         "model": ready.part.model_copy(update={"batch_dependent": evaluated.batch_dependent if evaluated else None}),
-        "recipe": schema.RecipePart(name=recipe.name, fingerprint=recipe.fingerprint, content=recipe.canonical()),
-        "dataset": describe_dataset(inputs),
+        "recipe": ready.recipe,
+        "dataset": ready.dataset,
         "selection": schema.SelectionPart(**recipe.selection.model_dump(), epoch=progress.best_epoch),
         "running_train_loss": last.running_train_loss if last else None,
         "running_train_accuracy": last.running_train_accuracy if last else None,

@@ -7,6 +7,7 @@ import math
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from zoo.comparison.groups import Group, compare
 from zoo.comparison.row import Row
@@ -96,10 +97,10 @@ def by_size(runs: Sequence[Stored]) -> tuple[str, dict[int, Group]]:
     """
     groups = compare(runs, once_each=True)
     by_batch: dict[int, list[Group]] = defaultdict(list)
-    contents = {run.result.recipe.fingerprint: run.result.recipe.content for run in runs}
+    recipes = {run.result.recipe.fingerprint: run.result.recipe for run in runs}
     rest = set()
     for group in groups:
-        content = json.loads(json.dumps(contents[group.recipe_fingerprint]))
+        content: dict[str, Any] = json.loads(json.dumps(recipes[group.recipe_fingerprint].content))
         by_batch[content.pop("batch_size")].append(group)
         content["optimizer"].pop("lr")
         rest.add((group.dataset_fingerprint, json.dumps(content, sort_keys=True)))
@@ -120,9 +121,9 @@ def by_size(runs: Sequence[Stored]) -> tuple[str, dict[int, Group]]:
     if len(by_batch) < 2:
         raise ResultError(f"all these runs have batch size {next(iter(by_batch))}; `zoo study batch-size` makes others")
     chosen = {size: by_batch[size][0] for size in sorted(by_batch)}
-    rates = {size: contents[group.recipe_fingerprint]["optimizer"]["lr"] for size, group in chosen.items()}
+    rates = {size: recipes[group.recipe_fingerprint].typed.optimizer.lr for size, group in chosen.items()}
     first = next(iter(chosen.values()))
-    epochs = contents[first.recipe_fingerprint]["epochs"]
+    epochs = recipes[first.recipe_fingerprint].epochs
     return f"{first.dataset}, recipe {first.recipe}, {epochs} epochs, {lr_rule(rates)}", chosen
 
 

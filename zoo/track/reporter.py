@@ -15,6 +15,7 @@ from zoo.data.datasets import Dataset
 from zoo.engine.reporter import Reporter
 from zoo.errors import ResultError
 from zoo.recipes.recipe import Recipe
+from zoo.results.fields import Git
 from zoo.results.history import EpochRow, load_history
 from zoo.results.run import Run
 from zoo.results.schema import Result, SettingsPart
@@ -43,7 +44,7 @@ class Tracked(Reporter):
         trackers: list[Tracker],
         recipe: Recipe,
         dataset: Dataset,
-        git: dict[str, Any] | None,
+        git: Git | None,
     ) -> None:
         self._say, self.trackers, self.recipe, self.dataset, self.git = say, trackers, recipe, dataset, git
         self._entry: Entry | None = None

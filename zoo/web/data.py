@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -54,7 +54,7 @@ class Table:
     group: Group
     lines: list[Line]
     slug: str
-    content: dict[str, object]
+    content: Mapping[str, object]
 
     @property
     def runs(self) -> list[Page]:
@@ -89,8 +89,7 @@ def run_id(folder: Path, model: str, seed: int) -> str:
 
 def architecture(result: Result) -> str:
     """Its name, or a dash for a model with a builder of its own."""
-    entry = result.model.definition.get("architecture")
-    return str(entry["name"]) if isinstance(entry, dict) and "name" in entry else "–"
+    return result.model.definition.get("architecture", {}).get("name", "–")
 
 
 def _page(run: Stored) -> Page:

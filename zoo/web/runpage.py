@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import yaml
 
@@ -34,27 +33,21 @@ class Confusions:
 def confusions(metrics: Metrics, classes: list[str]) -> Confusions:
     """The matrix of `metrics` with the names of `classes`."""
     matrix = metrics.confusion
-    names = _names(classes, len(matrix))
     shares = [[(count, count / (sum(row) or 1)) for count in row] for row in matrix]
     pairs = [
-        (names[label], names[predicted], count, share)
+        (classes[label], classes[predicted], count, share)
         for label, row in enumerate(shares)
         for predicted, (count, share) in enumerate(row)
         if label != predicted and count
     ]
     pairs.sort(key=lambda pair: (-pair[2], pair[0], pair[1]))
-    rows = list(zip(names, shares, strict=True)) if len(names) <= MATRIX_CLASSES else None
-    return Confusions(names, rows, pairs[:COMMONEST])
+    rows = list(zip(classes, shares, strict=True)) if len(classes) <= MATRIX_CLASSES else None
+    return Confusions(classes, rows, pairs[:COMMONEST])
 
 
 def per_class(metrics: Metrics, classes: list[str]) -> list[tuple[str, float | None]]:
     """Class name and accuracy, in the data set's order."""
-    names = _names(classes, len(metrics.per_class_accuracy))
-    return list(zip(names, metrics.per_class_accuracy, strict=True))
-
-
-def _names(classes: list[str], count: int) -> list[str]:
-    return [*classes[:count], *map(str, range(len(classes), count))]
+    return list(zip(classes, metrics.per_class_accuracy, strict=True))
 
 
 def figures(page: Page) -> list[tuple[str, list[tuple[str, str]]]]:
@@ -101,9 +94,9 @@ def provenance(page: Page) -> list[tuple[str, str]]:
     return facts + [(key, str(value)) for key, value in result.settings.model_dump().items()]
 
 
-def as_yaml(content: dict[str, Any]) -> str:
+def as_yaml(content: Mapping[str, object]) -> str:
     """A recipe or a definition as it would be written by hand."""
-    return yaml.safe_dump(content, sort_keys=False, allow_unicode=True, default_flow_style=None, width=100)
+    return yaml.safe_dump(dict(content), sort_keys=False, allow_unicode=True, default_flow_style=None, width=100)
 
 
 def pictures(page: Page) -> list[Path]:
