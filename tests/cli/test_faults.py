@@ -390,7 +390,7 @@ def test_lock_of_a_killed_process(site):
     """The file that it leaves holds nothing, though its number now belongs to another process."""
     done = find_run(site.cli.folder, DONE)
     code = (
-        "import os, signal, sys; from pathlib import Path; from zoo.utils.files import lock\n"
+        "import os, signal, sys; from pathlib import Path; from zoo.utils.lock import lock\n"
         "with lock(Path(sys.argv[1])):\n os.kill(os.getpid(), signal.SIGKILL)"
     )
     killed = subprocess.Popen([sys.executable, "-c", code, str(done)])
@@ -408,7 +408,7 @@ def test_lock_of_a_killed_process(site):
 def test_lock_on_a_full_disk(tmp_path):
     """It holds without the number that it has no room for: what is done can still be read."""
     code = (
-        "import resource, sys; from pathlib import Path; from zoo.utils.files import lock\n"
+        "import resource, sys; from pathlib import Path; from zoo.utils.lock import lock\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))\n"
         "with lock(Path(sys.argv[1])):\n"
         " print('held')\n"

@@ -24,7 +24,7 @@ from zoo.results.folder import load_result
 from zoo.runner.inputs import Inputs
 from zoo.runner.runs import planned_runs
 from zoo.runner.settings import Settings
-from zoo.utils.files import lock
+from zoo.utils.lock import lock
 
 MODEL = "dot_ln"
 CHANGES = ("split.train=32", "split.holdout=8", "batch_size=16", "epochs=2", "schedule.peak_epoch=1", "precision=fp32")

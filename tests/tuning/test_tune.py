@@ -22,7 +22,7 @@ from zoo.render.tuning import render
 from zoo.tuning.outcome import Tuning
 from zoo.tuning.space import budget, check_recipe, make_space, parse_range
 from zoo.tuning.study import Trial, Trials, opened
-from zoo.utils.files import lock
+from zoo.utils.lock import lock
 
 REGISTRY = 'architectures:\n  mini: {builder: "zoo.models.resnet_cifar:resnet_cifar", kwargs: {depth: 8, width: 4}}\n'
 MODELS = ("mini_bn", "mini_ln")

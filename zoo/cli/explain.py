@@ -8,7 +8,6 @@ from pathlib import Path
 import click
 
 from zoo.cli import options
-from zoo.errors import MachineError, ResultError
 from zoo.utils.extras import require
 
 NEEDS = ("matplotlib", "captum", "jinja2")
@@ -63,7 +62,7 @@ def explain(
     from zoo.explain.make import explain as write
     from zoo.explain.subject import open_subject
     from zoo.registry.merge import load_registry
-    from zoo.results.folder import EXPLAIN
+    from zoo.results.folder import EXPLAIN, make_output
     from zoo.trained.load import check_classes, check_own, open_run
 
     configure_threads()
@@ -76,15 +75,7 @@ def explain(
     with guarded(str(trained.folder.path), "evaluation"):
         subject = open_subject(trained, data, target)
         chosen = choose_layers(subject, names)
-    folder = out or trained.folder.path / EXPLAIN
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except FileExistsError as problem:
-        raise ResultError(f"--out {folder}: is a file; name a folder") from problem
-    except OSError as problem:
-        raise MachineError(
-            f"--out {folder}: the folder cannot be made ({problem.strerror}); name another with --out"
-        ) from problem
+    folder = make_output(out, trained.folder.path / EXPLAIN)
     click.echo(subject.line)
     for warning in subject.warnings:
         click.echo(f"warning: {warning}", err=True)

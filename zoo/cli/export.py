@@ -57,10 +57,10 @@ def export(
     require(f"`zoo export --to {to}` needs", NEEDS.get(to, ()), "export")
 
     from zoo.export.make import write
-    from zoo.results.folder import EXPORT
+    from zoo.results.folder import EXPORT, make_output
 
     trained, exported = prepare(run, to, licence, dataset, data_dir, registry)
-    folder = out or trained.folder.path / EXPORT / to
+    folder = make_output(out, trained.folder.path / EXPORT / to)
     write(exported.files, folder)
     click.echo(f"{trained.model.name} seed {trained.result.seed} as {to}: {exported.check.line}")
     click.echo(f"wrote {', '.join(exported.files)} to {folder}")

@@ -43,6 +43,7 @@ def push(
 
     from zoo.export.make import write
     from zoo.export.push import check_repo, find_token, upload
+    from zoo.results.folder import make_output
 
     check_repo(repo_id)
     token = "" if dry_run or to_folder else find_token()
@@ -54,7 +55,7 @@ def push(
     if dry_run:
         click.echo(f"dry run: {total} would go to the model repository {repo_id}; nothing was sent")
     elif to_folder:
-        write(exported.files, to_folder)
+        write(exported.files, make_output(to_folder, to_folder, "to_folder"))
         click.echo(f"wrote {total} to {to_folder}; nothing was sent")
     else:
         words = f"{trained.model.name}, recipe {trained.result.recipe.name}, seed {trained.result.seed}"

@@ -24,15 +24,14 @@ def serve(runs: tuple[Path, ...], port: int, host: str, baseline: str | None, al
 
     check_packages()
 
-    import tempfile
-
+    from zoo.utils.files import scratch_folder
     from zoo.web.live import Site
     from zoo.web.server import make_server
 
-    with tempfile.TemporaryDirectory(prefix="zoo-serve-") as folder:
+    with scratch_folder("zoo-serve") as folder:
         try:
             site = Site(
-                runs or [options.RUNS], Path(folder), baseline, lambda problem: options.line(problem.parts), allow_dirty
+                runs or [options.RUNS], folder, baseline, lambda problem: options.line(problem.parts), allow_dirty
             )
             with make_server(site, host, port) as server:
                 click.echo(f"http://{host}:{server.server_address[1]}/  (Ctrl-C ends it)")

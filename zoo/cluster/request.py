@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from zoo.errors import MachineError, Message, Option, RunBusyError, ZooError, out_of_memory
+from zoo.utils.lock import STALE
 from zoo.utils.version import __version__
 
 if TYPE_CHECKING:
@@ -19,9 +20,9 @@ if TYPE_CHECKING:
 
 VARIABLES = ("ZOO_DATA", "ZOO_CACHE", "ZOO_REGISTRY")  # they name folders, so they have to mean the same there
 SHARED = 15.0  # seconds until a network file system shows what another machine has just written
-# Seconds until the lock of a killed worker is free: its children may outlive it, and a file server takes a minute to
-# drop a machine.
-PATIENCE = 150.0
+# Seconds until the lock of a killed worker is free: its children may outlive it, a file server takes a minute to drop a
+# machine, and a disk without locks takes longest.
+PATIENCE = STALE + 60
 
 
 @dataclass(frozen=True)

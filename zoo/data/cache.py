@@ -6,13 +6,14 @@ One folder per data set and source content, ``<user cache>/decoded/<name>-<key16
     train_labels.npy  (N,) int64              test_labels.npy   (M,) int64
     meta.json         format version, size and SHA-256 of each array file, fingerprint, classes, source
 
-A folder is written under a temporary name beside its place, fsynced and renamed, so that a reader sees a whole folder
+A folder is written under a temporary name beside its place, flushed and renamed, so that a reader sees a whole folder
 or none, and of two processes that build the same one the first wins and the second uses it.
 ``$ZOO_CACHE`` names another folder than the user cache of the operating system.
 """
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
 import io
@@ -22,7 +23,6 @@ import math
 import os
 import re
 import shutil
-import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -32,7 +32,8 @@ from typing import Any
 import numpy as np
 
 from zoo.errors import DataError
-from zoo.utils.files import sync_folder
+from zoo.utils.disk import put
+from zoo.utils.files import new_folder, remove_leftovers, write_new
 
 FORMAT = 2  # 1 had 16 bits a channel clipped instead of scaled, and no picture turned by its EXIF data
 SPLITS = ("train", "test")
@@ -165,8 +166,7 @@ def _meta_check(meta: dict[str, Any]) -> str:
 def _write(folder: Path, decoded: Decoded) -> Entry:
     folder.parent.mkdir(parents=True, exist_ok=True)
     _remove_stale(folder.parent)
-    temporary = Path(tempfile.mkdtemp(prefix=".building-", dir=folder.parent))
-    try:
+    with new_folder(folder) as temporary:
         files = {}
         for split in SPLITS:
             images, labels = decoded.splits[split]
@@ -180,36 +180,23 @@ def _write(folder: Path, decoded: Decoded) -> Entry:
             "files": files,
         }
         meta["check"] = _meta_check(meta)
-        with (temporary / "meta.json").open("w") as stream:
-            json.dump(meta, stream, indent=1)
-            stream.flush()
-            os.fsync(stream.fileno())
-        temporary.chmod(0o755)  # mkdtemp makes it private; a shared cache folder must stay readable for others
-        sync_folder(temporary)
+        write_new(temporary / "meta.json", json.dumps(meta, indent=1).encode())
         return _publish(temporary, folder)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def _publish(temporary: Path, folder: Path) -> Entry:
     """Rename `temporary` to `folder`; a good folder that another process put there first is used instead."""
     for _ in range(10):  # each turn lost means that another process moved something; ten in a row do not happen
         try:
-            temporary.rename(folder)
-            sync_folder(folder.parent)
+            put(temporary, folder, replace=False)
         except OSError as error:
             if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
                 raise
         try:
             return _open(folder)
         except _Damaged:
-            aside = Path(tempfile.mkdtemp(prefix=".damaged-", dir=folder.parent))
-            try:
+            with new_folder(folder) as aside, contextlib.suppress(FileNotFoundError):  # another process was first
                 folder.rename(aside / "old")
-            except FileNotFoundError:
-                pass  # another process moved it aside first
-            finally:
-                shutil.rmtree(aside, ignore_errors=True)
     raise OSError(errno.EIO, "what was written does not read back the same", str(folder))
 
 
@@ -226,13 +213,12 @@ def _write_array(path: Path, array: np.ndarray) -> dict[str, Any]:
             block = body[start : start + _BLOCK]
             digest.update(block)
             stream.write(block)
-        stream.flush()
-        os.fsync(stream.fileno())
         return {"bytes": stream.tell(), "sha256": digest.hexdigest()}
 
 
 def _remove_stale(parent: Path) -> None:
-    for pattern in (".building-*", ".damaged-*", ".extract-*"):
+    remove_leftovers(parent)
+    for pattern in (".building-*", ".damaged-*", ".extract-*"):  # of earlier versions
         for path in parent.glob(pattern):
             try:
                 stale = time.time() - path.stat().st_mtime > _STALE

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
+import io
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ import numpy as np
 from zoo.data import cache
 from zoo.data.datasets import Dataset, Split
 from zoo.errors import DataError
+from zoo.utils.files import write_named
 
 _CHUNK = 4096  # images at once: bounds the memory of the statistics
 _SCALE = 2  # how much larger than life a contact sheet shows an image
@@ -74,7 +75,8 @@ def channel_statistics(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def contact_sheet(dataset: Dataset, split: str, per_class: int, path: str | Path) -> Path:
     """Write a PNG with the first `per_class` images of each class, one row per class with its name; returns `path`.
 
-    Raises DataError when `per_class` is below 1 or `path` cannot be written.
+    Raises DataError when `per_class` is below 1 or no folder for `path` can be made, and as
+    :func:`zoo.utils.files.write_named` does.
     """
     from PIL import Image, ImageDraw
 
@@ -92,12 +94,13 @@ def contact_sheet(dataset: Dataset, split: str, per_class: int, path: str | Path
             image = image.resize((width - 2, height - 2), Image.Resampling.NEAREST)
             sheet.paste(image, (margin + column * width, row * height))
     path = Path(path)
+    content = io.BytesIO()
+    sheet.save(content, format="PNG")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        sheet.save(path, format="PNG")
     except OSError as error:
-        advice = "free some disk space" if error.errno == errno.ENOSPC else "name another file"
-        raise DataError(f"cannot write {path} ({error.strerror or error}); {advice}") from error
+        raise DataError(f"cannot write {path} ({error.strerror}); name another file") from error
+    write_named(path, content.getbuffer())
     return path
 
 

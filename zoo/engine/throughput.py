@@ -10,11 +10,9 @@ import contextlib
 import copy
 import functools
 import statistics
-import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 from torch import nn
@@ -37,6 +35,7 @@ from zoo.registry.entries import Layout
 from zoo.results.folder import RunFolder
 from zoo.results.schema import SettingsPart
 from zoo.utils.distributed import SINGLE_PROCESS
+from zoo.utils.files import scratch_folder
 from zoo.utils.stats import Range, quartiles
 
 EPOCHS = 2  # of ten windows each
@@ -131,7 +130,7 @@ def measure_training(
     turns = _Turns(step, batch, device)
     # `model` and the twin, which has its gradients and its optimizer's state by now, are no part of one training.
     memory, held = (PeakMemory(device), torch.cuda.memory_allocated(device)) if device.type == "cuda" else (None, 0)
-    with tempfile.TemporaryDirectory() as folder, contextlib.closing(loader(steps * batch)) as batches:
+    with scratch_folder("zoo-speed") as folder, contextlib.closing(loader(steps * batch)) as batches:
         train.train(
             copied(),
             part,
@@ -139,7 +138,7 @@ def measure_training(
             device=device,
             compiled=compiled,
             state=None,
-            folder=RunFolder(Path(folder)),
+            folder=RunFolder(folder),
             identity=Identity({}, used),
             reporter=turns,
         )

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from zoo.render.figures import figure
+from zoo.utils.files import write_atomic
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -72,7 +73,7 @@ def sheet(
     top = DOT * round((MARGIN + 0.25 + (subtitle.count("\n") + 1 + head_lines) * LINE) / DOT)
     pitch = tall + lines * LINE + GAP
     height = top + len(rows) * pitch - GAP + MARGIN
-    with matplotlib.rc_context(PLAIN), figure(path, width, height) as drawing:
+    with matplotlib.rc_context(PLAIN), figure(path, width, height, write_atomic) as drawing:
         drawing.set_layout_engine("none")
         axes = drawing.add_axes((0, 0, 1, 1))
         axes.axis("off")
@@ -109,7 +110,7 @@ def chart(
 
     subtitle = _wrapped(line, width)
     top = height + 2 * MARGIN + 0.15 + (subtitle.count("\n") + 1) * LINE
-    with matplotlib.rc_context(PLAIN), figure(path, width, top) as drawing:
+    with matplotlib.rc_context(PLAIN), figure(path, width, top, write_atomic) as drawing:
         drawing.set_layout_engine("constrained", rect=(0, 0, 1, height / top), h_pad=0.05, w_pad=0.05)
         left, below = MARGIN / width, 1 - (MARGIN + 0.17) / top
         drawing.text(left, 1 - MARGIN / top, title, va="top", fontsize=TITLE_SIZE, fontweight="bold")

@@ -5,10 +5,8 @@ from __future__ import annotations
 import contextlib
 import io
 import runpy
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -19,6 +17,7 @@ from zoo.engine.evaluate import EVAL_BATCH, evaluate
 from zoo.errors import Option, ResultError
 from zoo.export.formats import Exported
 from zoo.trained.load import TrainedRun
+from zoo.utils.files import scratch_folder, write_new
 
 IMAGES = 512  # at most; each class has its share
 BOUND = 1e-4  # of a logit, in fp32
@@ -97,10 +96,10 @@ def check_usage(usage: str, files: Mapping[str, bytes], what: str) -> None:
 
     Raises :class:`ResultError` where it fails.
     """
-    with tempfile.TemporaryDirectory() as folder:
-        script = Path(folder) / "README.md.py"
+    with scratch_folder("zoo-export") as folder:
+        script = folder / "README.md.py"
         for name, content in {**files, script.name: usage.encode()}.items():
-            (Path(folder) / name).write_bytes(content)
+            write_new(folder / name, content)
         try:
             with contextlib.chdir(folder), contextlib.redirect_stdout(io.StringIO()), torch.enable_grad():
                 runpy.run_path(script.name)

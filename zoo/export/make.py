@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +10,6 @@ from pathlib import Path
 import torch
 
 from zoo.data.datasets import Dataset
-from zoo.errors import MachineError, ResultError
 from zoo.export import check as checks
 from zoo.export.card import RECIPE, card, config
 from zoo.export.formats import FORMATS, encode
@@ -64,17 +62,6 @@ def _local(run: TrainedRun) -> bool:
 
 
 def write(files: Mapping[str, bytes], folder: Path) -> None:
-    """Put `files` into `folder`, made where it is not there; each is whole or not there, the model last.
-
-    Raises :class:`ResultError` for a file in the folder's place, :class:`MachineError` where it cannot be written.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except FileExistsError as problem:
-        raise ResultError(f"{folder}: is a file; name a folder") from problem
-    except OSError as problem:
-        raise MachineError(f"{folder}: the folder cannot be made ({problem.strerror}); name another") from problem
-    if not os.access(folder, os.W_OK | os.X_OK):
-        raise MachineError(f"{folder}: the folder cannot be written to; name another")
+    """Put `files` into `folder`; each is whole or not there, the model last. Raises :class:`MachineError`."""
     for name, content in reversed(list(files.items())):
         write_atomic(folder / name, content)

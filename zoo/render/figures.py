@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import io
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from zoo.errors import Option, ResultError
 from zoo.utils.extras import require
-from zoo.utils.files import write_atomic
+from zoo.utils.files import write_named
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -47,8 +47,10 @@ def check_figure(path: Path) -> None:
 
 
 @contextlib.contextmanager
-def figure(path: Path, width: float = 5.5, height: float = 3.4) -> Iterator[Figure]:
-    """A figure of `width` by `height` inches, written to `path` when the block ends. Raises as :func:`write_atomic`."""
+def figure(
+    path: Path, width: float = 5.5, height: float = 3.4, write: Callable[[Path, memoryview], None] = write_named
+) -> Iterator[Figure]:
+    """A figure of `width` by `height` inches, written to `path` when the block ends. Raises as `write` does."""
     import matplotlib
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -60,4 +62,4 @@ def figure(path: Path, width: float = 5.5, height: float = 3.4) -> Iterator[Figu
         content = io.BytesIO()
         metadata = {".svg": {"Date": None}, ".pdf": {"CreationDate": None}}.get(path.suffix, {})
         image.savefig(content, format=path.suffix[1:], dpi=160, metadata=metadata)
-    write_atomic(path, content.getbuffer())
+    write(path, content.getbuffer())

@@ -20,9 +20,9 @@ import numpy as np
 from pydantic import ValidationError
 from pydantic_core import from_json, to_json
 
-from zoo.errors import Option, ResultError
+from zoo.errors import MachineError, Option, ResultError
 from zoo.results.schema import RESULT, SCHEMA_VERSION, Finished, Result
-from zoo.utils.files import read_file, write_atomic
+from zoo.utils.files import read_file, remove_leftovers, write_atomic
 from zoo.utils.gcpause import paused_gc
 
 FILE = "result.json"
@@ -71,6 +71,11 @@ class RunFolder:
     def of(cls, runs: Path, dataset: str, recipe_slug: str, model: str, seed: int) -> RunFolder:
         """The folder of one run; it need not exist."""
         return cls(runs / dataset / recipe_slug / model_folder(model) / f"seed{seed}")
+
+    def forget_state(self) -> None:
+        """Remove the state of a run that is done: its schedule has ended, so nothing can go on from it."""
+        with contextlib.suppress(OSError):  # then the same command removes it
+            self.state.unlink(missing_ok=True)
 
     def clear(self) -> None:
         """Remove what an earlier run left here, and what was made of it. Raises :class:`ResultError`."""
@@ -217,6 +222,28 @@ def load_predictions(path: Path) -> dict[str, np.ndarray]:
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as problem:
         reason = getattr(problem, "strerror", None) or "damaged or edited"
         raise ResultError(f"{path}: the predictions cannot be read ({reason})") from problem
+
+
+def make_output(folder: Path | None, own: Path, option: str = "out") -> Path:
+    """Make and sweep the `folder` that the user named by `option`, else zoo's `own` one in a run's folder.
+
+    No link may stand in the place of zoo's own. Raises :class:`ResultError` for that and for what is no folder,
+    :class:`MachineError` where it cannot be made or written to.
+    """
+    chosen = folder or own
+    where = Option(option, str(folder)) if folder else str(own)
+    if folder is None and any(part.is_symlink() for part in (own, own.parent)):
+        raise ResultError(where, ": is a link or in one; name the folder that is meant with ", Option(option))
+    try:
+        chosen.mkdir(parents=True, exist_ok=True)
+    except FileExistsError as problem:
+        raise ResultError(where, ": is a file; name a folder") from problem
+    except OSError as problem:
+        raise MachineError(where, f": the folder cannot be made ({problem.strerror}); name another") from problem
+    if not os.access(chosen, os.W_OK | os.X_OK):
+        raise MachineError(where, ": the folder cannot be written to; name another")
+    remove_leftovers(chosen)
+    return chosen
 
 
 def make_folder(folder: RunFolder) -> None:

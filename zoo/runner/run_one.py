@@ -283,4 +283,4 @@ def _store(folder: RunFolder, outcome: train.Outcome, evaluated: Evaluated | Non
         # The file is an epoch ahead where a session was killed before it saved its state, and this one ends there.
         save_history(folder.history, outcome.progress.history)
     save_result(folder.result, result)
-    folder.state.unlink(missing_ok=True)  # only after the result is safe
+    folder.forget_state()  # only after the result is safe

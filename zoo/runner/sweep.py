@@ -15,7 +15,8 @@ from zoo.runner.identity import check_identity, identity_of, identity_of_result
 from zoo.runner.inputs import Inputs
 from zoo.runner.run_one import run_one
 from zoo.runner.runs import models_of
-from zoo.utils.files import lock, remove_leftovers
+from zoo.utils.files import remove_leftovers
+from zoo.utils.lock import lock
 
 
 def clear(runs: Sequence[Run]) -> None:
@@ -46,14 +47,16 @@ def bench(runs: Sequence[Run], inputs: Inputs, reporter: Reporter, failures: Fai
         reporter.run(run, number, len(runs))
         identity = identities[run.model.name]
         with lock(run.folder.path) if distributed.is_main else contextlib.nullcontext():
+            if distributed.is_main:
+                remove_leftovers(run.folder.path, locked=True)
             was_done = distributed.broadcast(run.folder.result.is_file())
             if was_done:
                 result = load_result(run.folder.result)
                 check_identity(run.folder, run.model, identity_of_result(result), identity)
+                if distributed.is_main:
+                    run.folder.forget_state()
             else:
                 make_folder(run.folder)
-                if distributed.is_main:
-                    remove_leftovers(run.folder.path)
                 try:
                     result = run_one(run, inputs, reporter, identity=identity)
                 except RegistryError as problem:

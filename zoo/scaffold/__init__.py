@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import keyword
+import os
 import re
 from pathlib import Path
 from string import Template
@@ -12,6 +14,8 @@ from zoo.recipes.catalogue import recipe_files
 from zoo.registry.entries import registry_file
 from zoo.registry.merge import Registry, load_registry
 from zoo.registry.model import BUILT_IN
+from zoo.utils.disk import put
+from zoo.utils.files import new_folder, write_new
 from zoo.utils.yamlfile import Located
 
 KINDS = ("norm", "architecture", "recipe")
@@ -30,7 +34,7 @@ def write(kind: str, name: str, into: Path) -> list[Path]:
     _check_name(kind, name)
     distribution = f"zoo-{kind}-{name}"
     folder = into / distribution
-    if folder.exists():
+    if os.path.lexists(folder):
         raise RegistryError(f"{folder} is there already; remove it, or give another folder with ", Option("into"))
     words = {
         "name": name,
@@ -40,14 +44,17 @@ def write(kind: str, name: str, into: Path) -> list[Path]:
     }
     written = []
     try:
-        for template in sorted((TEMPLATES / kind).rglob(f"*{_SUFFIX}")):
-            inside = template.relative_to(TEMPLATES / kind).as_posix().removesuffix(_SUFFIX)
-            path = folder / inside.replace("PACKAGE", words["package"]).replace("NAME", name)
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(Template(template.read_text(encoding="utf-8")).substitute(words), encoding="utf-8")
-            written.append(path)
+        with contextlib.suppress(FileExistsError):
+            into.mkdir(parents=True)
+        with new_folder(folder) as fresh:
+            for template in sorted((TEMPLATES / kind).rglob(f"*{_SUFFIX}")):
+                inside = template.relative_to(TEMPLATES / kind).as_posix().removesuffix(_SUFFIX)
+                inside = inside.replace("PACKAGE", words["package"]).replace("NAME", name)
+                write_new(fresh / inside, Template(template.read_text(encoding="utf-8")).substitute(words).encode())
+                written.append(folder / inside)
+            put(fresh, folder, replace=False)
     except OSError as problem:
-        raise MachineError(f"{problem.filename or folder}: cannot be written: {problem.strerror}") from problem
+        raise MachineError(f"{folder}: cannot be written: {problem.strerror}") from problem
     return written
 
 

@@ -14,6 +14,7 @@ from mlflow.entities import Metric, Param, Run
 
 from zoo.errors import MachineError, Option
 from zoo.track.tracker import Entry
+from zoo.utils.files import check_no_link
 
 ID, STATUS = "zoo.id", "zoo.status"
 AT_ONCE = 100  # parameters in one request, at most
@@ -34,6 +35,7 @@ class MLflow:
                     "MLFLOW_TRACKING_URI, or choose another ", Option("runs"), " folder",
                 )  # fmt: skip
             runs.mkdir(parents=True, exist_ok=True)
+            check_no_link(runs / "mlflow.db")
             address = f"sqlite:///{runs.absolute() / 'mlflow.db'}"
             self._artifacts = (runs.absolute() / "mlflow-artifacts").as_uri()
         self.where = re.sub(r"//[^/@]*@", "//", address)  # without a password

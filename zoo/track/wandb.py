@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import os
 import shutil
 from collections.abc import Collection
@@ -72,7 +73,7 @@ class WandB:
             run.finish(exit_code=code)
 
     def _folders(self, entry: Entry) -> list[Path]:
-        return sorted((self.folder / "wandb").glob(f"*run-*-{entry.id}"))
+        return sorted((self.folder / "wandb").glob(f"*run-*-{glob.escape(entry.id)}"))
 
 
 open_tracker = WandB

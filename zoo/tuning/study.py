@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import re
 import shutil
 import sqlite3
 import warnings
@@ -17,7 +18,8 @@ from zoo.errors import MachineError, Option, ResultError
 from zoo.recipes.schema import Tuned
 from zoo.registry.model import Model
 from zoo.tuning.space import Space
-from zoo.utils.files import lock
+from zoo.utils.files import check_no_link
+from zoo.utils.lock import lock
 from zoo.utils.seeding import derive
 
 if TYPE_CHECKING:
@@ -178,6 +180,7 @@ def opened(folder: Path, space: Space, budget: Tuned) -> Iterator[Trials]:
     with lock(path), warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # `multivariate`, since 2020
         folder.mkdir(parents=True, exist_ok=True)
+        check_no_link(path)
         storage = None
         try:
             storage = _storage(path)
@@ -202,7 +205,7 @@ def discard(folder: Path) -> None:
     """Remove the trials in `folder` and their recipe. Raises :class:`MachineError` where another process has them."""
     with lock(folder / FILE):
         for path in folder.iterdir():
-            if path.is_dir():
+            if path.is_dir() and re.fullmatch("trial[0-9]+|[0-9]+-trials", path.name):
                 shutil.rmtree(path, ignore_errors=True)
             elif path.name.startswith(FILE):  # SQLite may have left a journal
                 path.unlink()

@@ -26,7 +26,8 @@ from zoo.runner.run_one import set_up, train_on
 from zoo.tuning.outcome import Tuning, conclude
 from zoo.tuning.space import Space, budget, folder_name
 from zoo.tuning.study import WORST, Trials, TuningReporter, discard, opened
-from zoo.utils.files import lock, remove_leftovers
+from zoo.utils.files import remove_leftovers
+from zoo.utils.lock import lock
 from zoo.utils.seeding import derive
 
 if TYPE_CHECKING:
@@ -108,7 +109,7 @@ def _trial(trials: Trials, model: Model, search: Search, reporter: TuningReporte
     diverged = False
     with lock(folder.path):
         make_folder(folder)
-        remove_leftovers(folder.path)
+        remove_leftovers(folder.path, locked=True)
         pruning = _Pruning(trials, trial, inputs.recipe.epochs)
         ready = set_up(run, inputs, identity=identity)
         try:
@@ -129,7 +130,7 @@ def _forget(folder: RunFolder) -> None:
     was stopped.
     """
     folder.clear()
-    remove_leftovers(folder.path)
+    remove_leftovers(folder.path, locked=True)
     with contextlib.suppress(OSError):
         folder.path.rmdir()
 

@@ -1,4 +1,8 @@
-"""Files that are whole or not there: written under a temporary name, flushed to the disk, renamed."""
+"""Files and folders that are whole or not there: written under a temporary name, flushed to the disk, renamed.
+
+Whatever zoo writes is written here, and never through a link that stands as a file in a folder of zoo's;
+:func:`write_named` is for the files that a user names, which may be links.
+"""
 
 from __future__ import annotations
 
@@ -6,42 +10,71 @@ import contextlib
 import errno
 import hashlib
 import os
-import secrets
+import re
 import stat
 import sys
+import tempfile
+import time
 from collections.abc import Callable, Iterator
 from io import BufferedReader
 from pathlib import Path
 from typing import BinaryIO
 
 from zoo.errors import MachineError, Option, RegistryError, RunBusyError
+from zoo.utils.disk import open_own, put, remove, same_file, short, take, temporary_name
 
-if sys.platform != "win32":
-    import fcntl
+ABANDONED = 3600.0  # seconds after which a temporary file is a dead process's, on a disk that has no locks
+_TEMPORARY = re.compile(r"\.(?P<name>.+)\.\d+(?P<token>\.[0-9a-f]{8})?\.(?P<kind>tmp|old)")
+
+lost: set[Path] = set()  # folders whose lock another process has taken over
 
 
 def write_atomic(path: Path, content: bytes | memoryview | Callable[[BinaryIO], None]) -> None:
     """Put `content`, or what `content(file)` writes, at `path`; a reader sees the old file or the new, never a part.
 
-    Raises :class:`MachineError`, with the old file intact, when the disk is full or the folder not writable.
+    A link at `path` is replaced, not followed. Raises :class:`MachineError`, with the old file intact, when the disk is
+    full or the folder not writable, and :class:`RunBusyError` where another process has taken the folder over.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}.tmp")
+    if path.parent in lost:
+        raise RunBusyError(f"{path.parent}: another zoo has taken this run over, since this one was silent for minutes")
+    remove_leftovers(path.parent, path.name)
     try:
-        with temporary.open("wb") as file:
-            if callable(content):
-                content(file)
-            else:
-                file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-        sync_folder(path.parent)
-    except BaseException as problem:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
-        if isinstance(problem, OSError) and problem.errno is not None:
-            raise _cannot_write(path, problem) from problem
-        raise
+        with _temporary(path) as fresh:
+            with os.fdopen(open_own(fresh, os.O_WRONLY), "wb") as file:
+                if callable(content):
+                    content(file)
+                else:
+                    file.write(content)
+            put(fresh, path)
+    except OSError as problem:
+        if problem.errno is None:
+            raise
+        raise cannot_write(path, problem) from problem
+
+
+def write_named(path: Path, content: bytes | memoryview) -> None:
+    """As :func:`write_atomic`, to where the user says: through a link, and into what is no file, such as a pipe."""
+    real = Path(os.path.realpath(path))
+    if stream := re.fullmatch(r"/dev/(?:(stdout)|(stderr)|fd/(\d+))", str(path)):
+        number = 1 if stream[1] else 2 if stream[2] else int(stream[3])
+        sys.stdout.flush()
+        into: int | Path = number
+    elif real.exists() and not real.is_file():
+        into = real
+    else:
+        return write_atomic(real, content)
+    try:
+        with open(into, "wb", closefd=isinstance(into, Path)) as file:
+            file.write(content)
+    except OSError as problem:
+        raise cannot_write(path, problem) from problem
+
+
+def write_new(path: Path, content: bytes) -> None:
+    """Write a file into a folder of :func:`new_folder`, which nobody else has yet. Raises OSError."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with os.fdopen(open_own(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL), "wb") as file:
+        file.write(content)
 
 
 def open_file(path: Path) -> BufferedReader:
@@ -65,71 +98,98 @@ def read_file(path: Path, limit: int) -> bytes:
 
 
 @contextlib.contextmanager
-def lock(folder: Path) -> Iterator[None]:
-    """Hold `folder` against other zoo processes; the system lets go when the process ends, however it ends.
+def new_folder(path: Path, mode: int = 0o777) -> Iterator[Path]:
+    """A new folder beside `path`, for :func:`put`, and gone when the block ends. Raises OSError."""
+    remove_leftovers(path.parent, path.name)
+    with _temporary(path, mode) as fresh:
+        yield fresh
 
-    Raises :class:`RunBusyError` naming the process that holds it.
-    """
-    if sys.platform == "win32":  # without locks: two processes at one run are not noticed
-        yield
-        return
-    path = folder.with_name(f".{folder.name}.lock")
+
+def scratch_folder(name: str) -> contextlib.AbstractContextManager[Path]:
+    """A folder of this process in the system's place for temporary files. Raises OSError."""
+    return new_folder(Path(tempfile.gettempdir(), name), 0o700)
+
+
+@contextlib.contextmanager
+def _temporary(path: Path, folder_mode: int | None = None) -> Iterator[Path]:
+    """An empty file, or a folder, under a temporary name beside `path`, locked until the block ends, then removed."""
     while True:
+        fresh, handle = temporary_name(path), -1
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
-        except OSError as problem:
-            raise _cannot_write(path, problem) from problem
+            if folder_mode is None:
+                os.close(open_own(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL))
+            else:
+                fresh.mkdir(folder_mode)
+            if os.name == "posix":  # elsewhere what is open cannot be renamed
+                handle = os.open(fresh, os.O_RDONLY if folder_mode is not None else os.O_RDWR)
+                if take(handle) is False or not same_file(handle, fresh):
+                    continue  # one that sweeps has taken it for a dead process's
+            yield fresh
+            return
+        finally:
+            if handle >= 0:
+                os.close(handle)
+            remove(fresh)
+
+
+def remove_leftovers(folder: Path, name: str | None = None, *, locked: bool = False) -> None:
+    """Delete what killed zoo processes left under temporary names in `folder`: all of it, or that of the file `name`.
+
+    What a living process holds stays. `locked`: the caller has the folder's lock, so nobody else writes there.
+    """
+    try:
+        entries = list(os.scandir(folder))
+    except OSError:
+        return
+    for entry in entries:
+        match = _TEMPORARY.fullmatch(entry.name)
+        if not match or not (match["token"] or locked) or (name is not None and match["name"] != short(name)):
+            continue
+        left, target = Path(entry.path), folder / match["name"]
+        with contextlib.suppress(OSError), _abandoned(left, locked) as free:
+            if free and match["kind"] == "old" and not os.path.lexists(target):
+                left.rename(target)
+            elif free:
+                remove(left)
+
+
+@contextlib.contextmanager
+def _abandoned(path: Path, locked: bool) -> Iterator[bool]:
+    """Whether nobody writes `path`; while the block lasts nobody begins to. Raises OSError."""
+    status = path.lstat()
+    if locked:
+        yield True
+    elif not (stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode)):
+        yield False
+    elif os.name != "posix":
+        yield time.time() - status.st_mtime > ABANDONED
+    else:
+        is_file = stat.S_ISREG(status.st_mode)
+        handle = os.open(path, (os.O_RDWR if is_file else os.O_RDONLY) | os.O_NOFOLLOW | os.O_NONBLOCK)
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as problem:
-            holder = os.read(handle, 20).decode(errors="replace") or "unknown"
+            taken = take(handle)
+            yield status.st_uid == os.geteuid() and (
+                taken is True or (taken is None and time.time() - status.st_mtime > ABANDONED)
+            )
+        finally:
             os.close(handle)
-            if not isinstance(problem, BlockingIOError):  # a file system without locks
-                raise _cannot_write(path, problem) from problem
-            raise RunBusyError(
-                f"{folder}: another zoo (process {holder}) is at this run; wait for it, or choose another ",
-                Option("runs"), " folder",
-            ) from problem  # fmt: skip
-        with contextlib.suppress(FileNotFoundError):
-            if path.stat().st_ino == os.fstat(handle).st_ino:
-                break
-        os.close(handle)  # the holder before us removed the file between our opening and our locking it
-    try:
-        with contextlib.suppress(OSError):  # on a full disk others are told "unknown"; what is done can still be read
-            os.truncate(handle, 0)
-            os.write(handle, str(os.getpid()).encode())
-        yield
-    finally:
-        with contextlib.suppress(OSError):
-            path.unlink()
-        os.close(handle)
 
 
-def sync_folder(folder: Path) -> None:
-    """Flush `folder`'s own entries, so that a rename outlives a power cut."""
-    if os.name != "posix":
-        return  # elsewhere a folder cannot be opened, and a rename is durable by itself
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+def check_no_link(path: Path) -> None:
+    """Raise :class:`MachineError` for a link, before a library writes through it."""
+    if path.is_symlink():
+        raise cannot_write(path, OSError(errno.ELOOP, ""))
 
 
-def remove_leftovers(folder: Path) -> None:
-    """Delete what killed writers left under temporary names in `folder`."""
-    for leftover in folder.glob(".*.tmp"):
-        with contextlib.suppress(OSError):
-            leftover.unlink()
-
-
-def _cannot_write(path: Path, problem: OSError) -> MachineError:
+def cannot_write(path: Path, problem: OSError) -> MachineError:
+    """The error for a file that could not be written."""
     again = "then give the same command again: nothing earlier is lost"
     if problem.errno in (errno.ENOSPC, errno.EDQUOT):
         return MachineError(f"{path}: no space left on the disk; free some, {again}")
     if problem.errno == errno.EFBIG:
         return MachineError(f"{path}: a file may not be that large here (see `ulimit -f`); raise the limit, {again}")
+    if problem.errno == errno.ELOOP:
+        return MachineError(f"{path}: is a link, and zoo writes through no link in its folders; remove it")
     if problem.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         reason = f"the folder cannot be written to ({problem.strerror})"
         return MachineError(f"{path}: {reason}; choose another with ", Option("runs"))

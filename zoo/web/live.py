@@ -15,6 +15,7 @@ from typing import Any
 from zoo.errors import MachineError, ResultError, ZooError, did_you_mean
 from zoo.results.folder import EXPLAIN, FILE, RunFolder, find_results, load_all
 from zoo.results.history import load_history
+from zoo.utils.lock import dead_holder
 from zoo.web.charts import curve
 from zoo.web.data import run_id
 from zoo.web.writer import render
@@ -86,6 +87,7 @@ class Site:
         fresh = self.folder / str(self._edition + 1)
         shutil.rmtree(fresh, ignore_errors=True)  # of a build that failed
         try:
+            fresh.mkdir()
             render(stored, fresh, baseline, self.allow_dirty, self._edition + 1)
         except OSError as problem:
             raise MachineError(f"{fresh}: the page cannot be written ({problem.strerror})") from problem
@@ -140,23 +142,14 @@ def _begun(roots: Sequence[Path]) -> set[Path]:
 
 
 def _state_of(folder: Path) -> str:
-    """The state of a run by the lock of :func:`zoo.utils.files.lock`, which names a killed process, too.
-
-    The lock itself is not tried: a bench that begins at that moment would find it taken.
-    """
+    """The state of a run by its lock, which names a killed process, too."""
     try:
-        process = int(folder.with_name(f".{folder.name}.lock").read_text())
+        process = dead_holder(folder)
     except FileNotFoundError:
         return "stopped; the same `zoo bench` goes on"
-    except (OSError, ValueError):  # just being written
+    if process is None:
         return "running"
-    try:
-        os.kill(process, 0)  # sends nothing
-    except ProcessLookupError:
-        return f"no process {process} on this machine; if it was killed, the same `zoo bench` goes on"
-    except (OSError, OverflowError):  # another user's; no number of a process
-        pass
-    return "running"
+    return f"no process {process} on this machine; if it was killed, the same `zoo bench` goes on"
 
 
 def _state(roots: Sequence[Path]) -> dict[str, tuple[int, int]]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import contextlib
+import os
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +13,7 @@ import yaml
 from zoo.render.marks import disturbed_mark
 from zoo.results.folder import EXPLAIN
 from zoo.results.schema import Metrics
+from zoo.utils.disk import open_own
 from zoo.web.cells import QUALITY, SPEED, SUMMARY, Column, number, percent, spread
 from zoo.web.data import Page
 
@@ -99,9 +102,16 @@ def as_yaml(content: Mapping[str, object]) -> str:
     return yaml.safe_dump(dict(content), sort_keys=False, allow_unicode=True, default_flow_style=None, width=100)
 
 
-def pictures(page: Page) -> list[Path]:
-    """The PNGs of ``zoo explain``, by name; none where it was not run."""
-    return sorted((page.stored.folder.path / EXPLAIN).glob("*.png"))
+def pictures(page: Page) -> Iterator[tuple[Path, bytes]]:
+    """The PNGs of ``zoo explain``, by name; none where it was not run.
+
+    A page may be published: what a link leads to, and what is no PNG, is no picture.
+    """
+    folder = page.stored.folder.path / EXPLAIN
+    for path in sorted(folder.glob("*.png")) if not folder.is_symlink() else ():
+        with contextlib.suppress(OSError), os.fdopen(open_own(path, os.O_RDONLY), "rb") as file:
+            if (content := file.read()).startswith(b"\x89PNG"):
+                yield path, content
 
 
 def caption(picture: Path) -> str:

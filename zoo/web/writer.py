@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import datetime
 import json
-import os
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,7 +13,9 @@ from zoo.render.code import code_of
 from zoo.render.figures import COLOURS
 from zoo.results.folder import Stored
 from zoo.results.history import load_history
+from zoo.utils.disk import put
 from zoo.utils.extras import require
+from zoo.utils.files import new_folder, write_new
 from zoo.utils.gcpause import paused_gc
 from zoo.utils.version import __version__
 from zoo.web import cells, charts, runpage
@@ -41,7 +41,7 @@ def check_out(out: Path) -> None:
         raise ResultError(where, f": no folder {out.parent}; make it first")
     if not (out.exists() or out.is_symlink()):
         return
-    if out.is_symlink() or not out.is_dir():
+    if not out.is_dir():
         raise ResultError(where, ": is no folder; name another")
     files = {path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_symlink() or not path.is_dir()}
     if not files:
@@ -59,26 +59,15 @@ def write_report(runs: Sequence[Stored], out: Path, baseline: str | None = None,
 
     Raises :class:`ResultError` for an `out` that is something else, and as :func:`zoo.comparison.groups.compare` does.
     """
-    out = out.absolute()
-    check_out(out)
-    fresh = out.with_name(f".{out.name}.{os.getpid()}.tmp")
-    old = out.with_name(f".{out.name}.{os.getpid()}.old")
+    check_out(out.absolute())
+    place = out.resolve()  # what the user names may be a link
     try:
-        count = render(runs, fresh, baseline, allow_dirty)
-        if out.exists():
-            out.rename(old)
-        try:
-            fresh.rename(out)
-        except OSError:
-            if old.exists():
-                old.rename(out)
-            raise
+        with new_folder(place) as fresh:
+            count = render(runs, fresh, baseline, allow_dirty)
+            put(fresh, place)
     except OSError as problem:
         advice = "; choose another ", Option("out")
         raise MachineError(f"{out}: the report cannot be written ({problem.strerror})", *advice) from problem
-    finally:
-        for folder in (fresh, old):
-            shutil.rmtree(folder, ignore_errors=True)
     return count
 
 
@@ -86,7 +75,7 @@ def write_report(runs: Sequence[Stored], out: Path, baseline: str | None = None,
 def render(
     runs: Sequence[Stored], folder: Path, baseline: str | None = None, allow_dirty: bool = False, edition: int = 0
 ) -> int:
-    """Write all files of the page into the new `folder`. A page of an `edition` asks its server for a newer one.
+    """Write all files of the page into the empty `folder`. A page of an `edition` asks its server for a newer one.
 
     Raises OSError.
     """
@@ -94,13 +83,10 @@ def render(
     from plotly.offline import get_plotlyjs
 
     boards = tables(runs, baseline, allow_dirty)
-    folder.mkdir()
     files: list[str] = []
 
-    def put(name: str, content: str | bytes) -> None:
-        path = folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    def add(name: str, content: str | bytes) -> None:
+        write_new(folder / name, content if isinstance(content, bytes) else content.encode())
         files.append(name)
 
     environment = jinja2.Environment(
@@ -118,23 +104,23 @@ def render(
         "tradeoffs": charts.tradeoffs(boards),
         "curves": {"runs": charts.curve_list(boards), "first": charts.first_choice(boards)},
     }
-    put("plotly.min.js", get_plotlyjs())
+    add("plotly.min.js", get_plotlyjs())
     for path in sorted((_HERE / "static").iterdir()):
-        put(f"static/{path.name}", path.read_bytes())
+        add(f"static/{path.name}", path.read_bytes())
     for name in _PAGES:
-        put(f"{name}.html", environment.get_template(f"{name}.html").render(page=name, up="", data=data.get(name)))
+        add(f"{name}.html", environment.get_template(f"{name}.html").render(page=name, up="", data=data.get(name)))
     template = environment.get_template("run.html")
     pages = [(table, line, run) for table in boards for line in table.lines for run in line.runs]
     for table, line, run in pages:
         shown = []
-        for number, picture in enumerate(runpage.pictures(run), 1):
+        for number, (picture, content) in enumerate(runpage.pictures(run), 1):
             name = f"pictures/{run.id}/{number}.png"
-            put(name, picture.read_bytes())
+            add(name, content)
             shown.append({"file": name, "caption": runpage.caption(picture)})
         if charts.has_curve(run):
             history = charts.curve(load_history(run.stored.folder.history))
-            put(f"data/{run.id}.js", charts.script_call("zoo.curve", run.id, history))
-        put(f"runs/{run.id}.html", template.render(page="run", up="../", table=table, line=line, run=run, shown=shown))
+            add(f"data/{run.id}.js", charts.script_call("zoo.curve", run.id, history))
+        add(f"runs/{run.id}.html", template.render(page="run", up="../", table=table, line=line, run=run, shown=shown))
     manifest = {"version": __version__, "files": sorted(files)}
-    (folder / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
+    write_new(folder / MANIFEST, json.dumps(manifest, indent=1).encode() + b"\n")
     return len(pages)

@@ -5,7 +5,6 @@ Its reader unpickles, and only files whose published MD5 it has checked; nothing
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,8 @@ import numpy as np
 from zoo.data.cache import SPLITS, Decoded, user_cache
 from zoo.data.readers.decode import hash_files, readable
 from zoo.errors import DataError
+from zoo.utils.disk import put
+from zoo.utils.files import new_folder
 
 ARCHIVES = {  # name: (archive, the folder it unpacks to)
     "cifar10": ("cifar-10-python.tar.gz", "cifar-10-batches-py"),
@@ -62,9 +63,9 @@ def read_archive(path: Path, name: str) -> Decoded:
     parent = user_cache() / "decoded"
     try:
         parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".extract-", dir=parent) as temporary:
-            extract_archive(str(path), temporary)
-            return _read_unpacked(Path(temporary) / ARCHIVES[name][1], name, path)
+        with new_folder(parent / f"{name}-archive", 0o700) as temporary:
+            extract_archive(str(path), str(temporary))
+            return _read_unpacked(temporary / ARCHIVES[name][1], name, path)
     except OSError as error:
         reason = error.strerror or error
         raise DataError(
@@ -109,9 +110,9 @@ def download_archive(name: str, into: Path) -> Path:
     before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(20)  # torchvision sets none, and would wait for ever behind a silent firewall
     try:
-        with tempfile.TemporaryDirectory(prefix=".download-", dir=into) as temporary:
-            download_url(_reader(name).url, temporary, archive, _reader(name).tgz_md5)
-            (Path(temporary) / archive).replace(into / archive)
+        with new_folder(into / archive, 0o700) as temporary:
+            download_url(_reader(name).url, str(temporary), archive, _reader(name).tgz_md5)
+            put(temporary / archive, into / archive)
     finally:
         socket.setdefaulttimeout(before)
     return into / archive

@@ -1,0 +1,147 @@
+"""What a disk can do, and what is done instead where it cannot: renames that replace, locks, flushes of folders."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import errno
+import functools
+import logging
+import os
+import secrets
+import shutil
+import stat
+import sys
+from pathlib import Path
+
+if sys.platform == "win32":
+    import msvcrt
+else:
+    import fcntl
+
+# What a file system answers that lacks locks or flushes; and one whose renames do not replace.
+_UNSUPPORTED = {errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EBADF, errno.ENOLCK, errno.ENOTTY}
+_NOT_REPLACED = {errno.EEXIST, errno.ENOTEMPTY, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL}
+_EXCHANGE, _HERE = 2, -100  # RENAME_EXCHANGE and AT_FDCWD of renameat2(2)
+
+log = logging.getLogger("zoo")
+
+
+def temporary_name(path: Path, kind: str = "tmp") -> Path:
+    """A name beside `path` that nobody has; :func:`remove_leftovers` knows it."""
+    return path.with_name(f".{short(path.name)}.{os.getpid()}.{secrets.token_hex(4)}.{kind}")
+
+
+def short(name: str) -> str:
+    """The part of a file's name that its temporary names have."""
+    return name[:50]  # leaves room for the rest within the 255 bytes of a name
+
+
+def open_own(path: Path, flags: int) -> int:
+    """Open a regular file of a folder that zoo writes; a link or anything else in its place is an OSError."""
+    unblocked = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
+    if path.is_symlink():
+        raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), str(path))
+    handle = os.open(path, flags | unblocked, 0o666)
+    if not stat.S_ISREG(os.fstat(handle).st_mode):
+        os.close(handle)
+        raise OSError(errno.EINVAL, "it is no regular file", str(path))
+    return handle
+
+
+def same_file(handle: int, path: Path) -> bool:
+    """Whether the open file is the one at `path`."""
+    try:
+        return os.path.samestat(os.fstat(handle), path.lstat())
+    except FileNotFoundError:
+        return False
+
+
+def take(handle: int) -> bool | None:
+    """Lock an open file for this process; False where another has it, None where the disk has no locks."""
+    try:
+        if sys.platform == "win32":
+            os.lseek(handle, 1 << 30, os.SEEK_SET)  # beyond what is read, since Windows locks bytes against readers
+            msvcrt.locking(handle, msvcrt.LK_NBLCK, 1)
+            os.lseek(handle, 0, os.SEEK_SET)
+        else:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as problem:
+        if problem.errno in _UNSUPPORTED:
+            return None
+        if problem.errno in (errno.EACCES, errno.EAGAIN, errno.EWOULDBLOCK, errno.EDEADLK):
+            return False
+        raise
+    return True
+
+
+def _sync(path: Path) -> None:
+    """Flush a file, or a folder's own entries, so that a rename outlives a power cut; where the disk can."""
+    if os.name != "posix" and path.is_dir():
+        return  # there a folder cannot be opened, and a rename is durable by itself
+    try:
+        handle = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+    except OSError as problem:
+        if problem.errno not in _UNSUPPORTED:
+            raise
+
+
+def put(fresh: Path, path: Path, *, replace: bool = True) -> None:
+    """Flush `fresh`, a file or a folder, and rename it to `path`; what was there is replaced at once.
+
+    Where the disk can do no better it is replaced in two steps. A kill between them leaves the old one under a name
+    that :func:`zoo.utils.files.remove_leftovers` puts back. Raises OSError, with the old one intact.
+    """
+    for part in [*fresh.rglob("*"), fresh] if fresh.is_dir() else [fresh]:
+        _sync(part)
+    try:
+        fresh.replace(path)
+    except OSError as problem:
+        if not replace or problem.errno not in _NOT_REPLACED or not os.path.lexists(path):
+            raise
+        if not exchange(fresh, path):
+            _put_in_two_steps(fresh, path)
+    _sync(path.parent)
+
+
+def exchange(one: Path, other: Path) -> bool:
+    """Exchange two names at once; False where the system or the disk cannot."""
+    try:
+        rename = ctypes.CDLL(None).renameat2
+    except (AttributeError, OSError, TypeError):
+        return False
+    return bool(rename(_HERE, os.fsencode(one), _HERE, os.fsencode(other), _EXCHANGE) == 0)
+
+
+def _put_in_two_steps(fresh: Path, path: Path) -> None:
+    old = temporary_name(path, "old")
+    path.rename(old)
+    try:
+        fresh.rename(path)
+    except OSError:
+        old.rename(path)
+        raise
+    remove(old)
+    _warn_of_two_steps(path.parent)
+
+
+@functools.cache
+def _warn_of_two_steps(folder: Path) -> None:
+    log.warning(
+        "warning: on the disk of %s a rename replaces nothing, so what is there is replaced in two steps; after a kill "
+        "between them the same command puts the old one back",
+        folder,
+    )
+
+
+def remove(path: Path) -> None:
+    """Remove a file or a folder with all that is in it, where it is there."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        with contextlib.suppress(OSError):
+            path.unlink()
