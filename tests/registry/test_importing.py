@@ -13,6 +13,7 @@ import torch
 
 from zoo.builder.construct import build
 from zoo.errors import RegistryError
+from zoo.registry import importing
 from zoo.registry.fingerprint import definition
 from zoo.registry.locate import load_builder
 from zoo.registry.merge import Registry, load_registry
@@ -66,6 +67,38 @@ def test_two_registries_with_modules_of_one_name(tmp_path: Path, package: bool) 
     first, second = (definition(model) for model in resolved.values())
     assert first["code"]["models/net.py"] == second["code"]["models/net.py"]
     assert first["code"]["utils.py"] != second["code"]["utils.py"]
+
+
+@pytest.mark.parametrize("where", ["late_helper", "blocks.late_helper", ".late_helper"])
+def test_an_import_inside_a_forward_pass_finds_its_own_folder(tmp_path: Path, where: str) -> None:
+    """Both models are built before either runs."""
+    package, line = "." in where, f"from {where} import WHO"
+    module = "blocks.net" if package else "same_name_twice"
+    models = {}
+    for number, name in enumerate(("here", "there")):
+        folder = write(tmp_path / name, {
+            "registry.yaml": f'models: {{{name}: "{module}:Net"}}\n',
+            f"{module.replace('.', '/')}.py": NET + FLAT + f"\n    def forward(self, x):\n        {line}\n\n"
+            "        import math\n\n        return WHO * math.prod([1]) + 0 * self.fc(x.mean((2, 3)))\n",
+            f"{'blocks/' if package else ''}late_helper.py": f"WHO = {number}\n",
+        })  # fmt: skip
+        models[number] = build(registry(folder).resolve(name))
+    for number in (0, 1, 0, 1):
+        assert bool((models[number](torch.ones(1, 3, 2, 2)) == number).all())
+
+
+def test_a_local_norm_enters_its_folder_once_for_a_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = write(tmp_path, {
+        "registry.yaml": 'norms: {mine: "quick_norm:mine"}\n',
+        "quick_norm.py": "from torch import nn\n\n\nclass mine(nn.BatchNorm2d):\n    pass\n",
+    })  # fmt: skip
+    model = registry(folder).resolve("resnet20_mine")
+    build(model)
+    entered = []
+    make_way = importing._make_way
+    monkeypatch.setattr(importing, "_make_way", lambda folder: entered.append(folder) or make_way(folder))
+    build(model)
+    assert entered.count(folder) <= 4, "not for each of 19 norms"
 
 
 def test_a_norm_and_an_architecture_whose_files_have_one_name(tmp_path: Path) -> None:

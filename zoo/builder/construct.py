@@ -14,7 +14,7 @@ from zoo.errors import RegistryError
 from zoo.registry.entries import NormEntry, Origin
 from zoo.registry.importing import modules_of
 from zoo.registry.locate import load_builder
-from zoo.registry.model import BUILT_IN, Model
+from zoo.registry.model import BUILT_IN, Model, is_built_in
 from zoo.registry.reach import remember
 from zoo.utils.seeding import same_random_numbers
 
@@ -76,10 +76,14 @@ def _build(model: Model, num_classes: int, in_channels: int, image_size: tuple[i
         sizes["spatial_size"] = image_size
     norm = load_norm(model.norm) if model.norm and not model.swapped else None
 
+    part = model.architecture or model.entry or model
+    # Entered once, not for each norm: zoo's own code imports nothing that a folder could hide.
+    folder = norm.folder if norm and is_built_in(part.origin) else part.origin.folder
+
     def make(norm: Norm | None) -> nn.Module:
         certain, optional = arguments_for(builder, where, kwargs, names, sizes, **({"norm": norm} if norm else {}))
         check_signature(builder, where, **certain)
-        with modules_of((model.architecture or model.entry or model).origin.folder):
+        with modules_of(folder):
             return call_builder(builder, where, optional=optional, **certain)
 
     if norm and norm.names("spatial_size"):

@@ -7,19 +7,20 @@ second would run as it was before. Here no byte code is read or written. Modules
 
 from __future__ import annotations
 
+import builtins
 import importlib
 import os
 import sys
 import sysconfig
 import weakref
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import lru_cache
+from functools import lru_cache, partial
 from importlib.abc import MetaPathFinder, ResourceLoader
 from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader, all_suffixes
 from pathlib import Path
 from types import CodeType, ModuleType
-from typing import ClassVar
+from typing import Any, ClassVar
 
 LIBRARIES = ("torch", "torchvision", "albumentations", "timm", "numpy")  # a result records their versions
 # Never put aside for a file of that name: the process runs on them.
@@ -32,6 +33,12 @@ class _Loader(SourceFileLoader):
     """Compiles the file as it is, and remembers it."""
 
     content: bytes | None = None
+
+    def exec_module(self, module: ModuleType) -> None:
+        """Run the code. Its imports find the modules of its folder whenever it runs, as in a forward pass."""
+        if _Finder.current is not None:
+            vars(module)["__builtins__"] = {**vars(builtins), "__import__": partial(_import, _Finder.current)}
+        super().exec_module(module)
 
     def get_code(self, fullname: str) -> CodeType:
         """The code of the file, or of what :func:`source` has read of it before."""
@@ -128,6 +135,22 @@ def modules_of(folder: Path | None) -> Iterator[None]:
         _set_path([*others, str(folder)] if outer else [str(folder), *others])
         _Finder.aside[folder] = _taken({name.partition(".")[0] for name in displaced})
         sys.modules.update(displaced)
+
+
+def _import(
+    folder: Path,
+    name: str,
+    names: Mapping[str, Any] | None = None,
+    local: Mapping[str, Any] | None = None,
+    wanted: Sequence[str] | None = (),
+    level: int = 0,
+) -> ModuleType:
+    """What ``import`` does in code of `folder`. Another folder's code may have run last."""
+    top = (str((names or {}).get("__package__")) if level else name).partition(".")[0]
+    there = sys.modules.get(top)
+    is_own = folder in _active[-1:] or top in _KEPT or (there and is_beside(there, folder)) or not _has(folder, top)
+    with modules_of(None if is_own else folder):
+        return builtins.__import__(name, names, local, wanted or (), level)
 
 
 _active: list[Path] = []  # folders whose code runs, the innermost last
