@@ -5,10 +5,12 @@ Covered is what the code of a model sets in good faith; debugging aids and rare 
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from operator import attrgetter
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -72,6 +74,7 @@ def _settings() -> list[Setting]:
             "whether gradients are computed (torch.set_grad_enabled)", torch.is_grad_enabled, torch.set_grad_enabled
         ),
         Setting("the number of threads (torch.set_num_threads)", torch.get_num_threads, torch.set_num_threads),
+        Setting("the working directory (os.chdir)", _working_directory, os.chdir),
         Setting("torch.use_deterministic_algorithms", _deterministic, _set_deterministic),
         # With one left open torch goes on with the weights that it once cast, whatever the optimizer makes of them.
         Setting("the number of open torch.autocast contexts", _open_autocasts, _close_autocasts),
@@ -88,6 +91,13 @@ def _settings() -> list[Setting]:
     settings += [_flag(path) for path in _FLAGS]
     names = [name for name, hooks in vars(module_hooks).items() if isinstance(hooks, dict)]
     return settings + [_hooks(name) for name in names if name.startswith("_global_") and name.endswith("_hooks")]
+
+
+def _working_directory() -> str:
+    try:
+        return str(Path.cwd())
+    except OSError:  # it was removed
+        return ""
 
 
 def _flag(path: str) -> Setting:

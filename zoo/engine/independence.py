@@ -9,6 +9,10 @@ from zoo.utils.seeding import same_random_numbers
 
 COARSE, FINE = 2.0**-23, 2.0**-40  # changes of the images: the rounding of float32, and one that float64 alone resolves
 ROUNDINGS = 64  # answers may differ by so many times what rounding the images in float32 changes
+# In the precision of a run: a change of the images that is one rounding of its numbers, how many times what it changes
+# in answers two batches may differ, and by which share of the largest logit even where it changes nothing.
+ROUNDING = {"fp32": 2.0**-23, "bf16": 2.0**-8, "fp16": 2.0**-11}
+_TIMES, _LEAST = {"fp32": 64, "bf16": 8, "fp16": 8}, {"fp32": 1e-4, "bf16": 2.0**-6, "fp16": 2.0**-9}
 FLOAT64, FLOAT32 = 1e-9, 1e-5  # of the largest logit: rounding, even where a change of the images changes nothing
 
 
@@ -55,6 +59,16 @@ def dependence_on_batch(module: nn.Module, images: Tensor) -> float:
     else:
         rounding = max(FLOAT32 * scale, ROUNDINGS * max(coarse, fine))
     return difference / scale if difference > rounding else 0.0
+
+
+def share_beyond_rounding(together: Tensor, alone: Tensor, rounded: Tensor, precision: str) -> float:
+    """How much logits of some images in a larger batch differ from those of the same images alone, in the `precision`
+    of the run; 0 where it is no more than rounding, which is judged by the logits of images changed by
+    :data:`ROUNDING`. A share of the largest logit.
+    """
+    scale = max(float(together.abs().max()), 1e-30)
+    difference, rounding = _distance(together, alone), _TIMES[precision] * _distance(rounded, alone)
+    return difference / scale if difference > max(rounding, _LEAST[precision] * scale) else 0.0
 
 
 def _distance(one: Tensor, other: Tensor) -> float:

@@ -14,6 +14,7 @@ from zoo.builder import notes
 from zoo.builder.construct import build, load_norm, other_classes, where_of
 from zoo.builder.fairness import set_by_first_batch
 from zoo.data.datasets import Dataset
+from zoo.engine.guard import guarded
 from zoo.errors import MachineError, Option, RecipeError, RegistryError
 from zoo.recipes.recipe import Recipe
 from zoo.registry.model import Model, Pretrained, is_built_in
@@ -22,7 +23,7 @@ from zoo.results.run import Run
 from zoo.runner.convolutions import problem_of_convolution
 from zoo.runner.inputs import Inputs
 from zoo.runner.runs import models_of
-from zoo.runner.trial import Trial
+from zoo.runner.trial import LARGER, Trial
 from zoo.utils.distributed import Distributed
 from zoo.utils.seeding import same_random_numbers
 
@@ -65,8 +66,9 @@ def check_models(
         if model.pretrained:
             check_weights(model.pretrained, recipe, inputs.dataset)
         try:
-            module = build(model, classes, image_size=inputs.shape[1:])
-            check_model(model, module, settings.device, settings.distributed)
+            with guarded(where_of(model), "building"):
+                module = build(model, classes, image_size=inputs.shape[1:])
+                check_model(model, module, settings.device, settings.distributed)
             tried = to_do is None or model.name in to_do
             changes = try_on(model, inputs, smallest // settings.distributed.world_size) if tried else []
         except RegistryError as problem:
@@ -101,13 +103,13 @@ def try_on(model: Model, inputs: Inputs, smallest_batch: int) -> list[str]:
             wrong = problem_of_convolution(load_norm(model.norm).conv2d)
         if wrong:
             raise RegistryError(f"{trial.where}: {model.norm.conv}: {wrong}")
-    problem = trial.refusal()
+    problem = _refusal(trial)
     if problem is None:
         return trial.notes
     if trial.layout == "channels_last":
         was_asked_for = settings.layout or model.asked_layout
         trial = replace(trial, layout="nchw")
-        in_nchw = trial.refusal()
+        in_nchw = _refusal(trial)
         if in_nchw is None and was_asked_for:
             advice = ("; write `layout: nchw` in its entry of the registry, or give ", Option("layout", "nchw"))
             raise RegistryError(*problem.parts, *advice)
@@ -116,9 +118,17 @@ def try_on(model: Model, inputs: Inputs, smallest_batch: int) -> list[str]:
             return [f"is trained in NCHW, since it {str(problem).removeprefix(f'{trial.where}: ')}", *trial.notes]
         problem = problem if was_asked_for else in_nchw
     in_fp32 = replace(trial, recipe=trial.recipe.model_copy(update={"precision": "fp32"}))
-    if trial.recipe.precision != "fp32" and in_fp32.refusal() is None:
+    if trial.recipe.precision != "fp32" and _refusal(in_fp32) is None:
         raise RegistryError(*problem.parts, "; in fp32 it passes: give ", Option("set", "precision=fp32"))
     raise problem
+
+
+def _refusal(trial: Trial) -> RegistryError | None:
+    """Why the model cannot be trained so, on a few images or on more of them; None where it can."""
+    problem, larger = trial.refusal(), replace(trial, batch=min(LARGER, trial.smallest_batch))
+    if problem and problem.__cause__ and larger.batch > trial.batch and larger.refusal() is None:
+        return None
+    return problem
 
 
 def check_data(inputs: Inputs) -> None:

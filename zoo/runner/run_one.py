@@ -15,7 +15,7 @@ from zoo.engine.checkpoint import Identity, SavedState, load_state, save_weights
 from zoo.engine.convolution import use_side_by_side
 from zoo.engine.environment import describe, zoo_commit
 from zoo.engine.evaluate import EVAL_BATCH, Evaluation, evaluate
-from zoo.engine.independence import dependence_on_batch
+from zoo.engine.independence import ROUNDING, dependence_on_batch, share_beyond_rounding
 from zoo.engine.machine import configure_arithmetic
 from zoo.engine.memory import PeakMemory
 from zoo.engine.reporter import Reporter
@@ -32,8 +32,7 @@ from zoo.runner.record import describe_dataset, describe_model, describe_speed, 
 from zoo.runner.settings import machine_faults
 
 RESUMES = "the same command goes on after the last finished epoch"
-CHECKED = 16  # images, whose answers by the stored weights are compared with those of the model that was trained
-FEW = 4  # images, whose answers alone are compared with those in a batch
+CHECKED = 16  # images, whose answers by the stored weights are compared with others
 
 
 @dataclass(frozen=True)
@@ -225,7 +224,12 @@ def _evaluate_on_splits(ready: Ready, weights: dict[str, Tensor]) -> Evaluated |
     if not all(part.finite for part in (trained, holdout, test) if part):  # fp16 can overflow on some images only
         return None
     inference = speed.measure_inference(model, device, recipe.precision, layout, inputs.shape)
-    depends = dependence_on_batch(ready.model, images[:FEW]) > 0
+    # The same images again, which were in a larger batch above, and so in the precision that the table is of.
+    rounded = evaluate(
+        model, [(images * (1 + ROUNDING[recipe.precision]), labels)], device, recipe.precision, recipe.tta
+    ).logits
+    share = share_beyond_rounding(trained.logits[: len(labels)], answers[0].logits, rounded, recipe.precision)
+    depends = share > 0 or dependence_on_batch(ready.model, images) > 0
     return Evaluated(trained, holdout, test, inference, EVAL_BATCH[device.type] if depends else None)
 
 
