@@ -66,7 +66,7 @@ def _settings() -> list[Setting]:
         Setting("the default dtype (torch.set_default_dtype)", torch.get_default_dtype, torch.set_default_dtype),
         Setting(
             "the default device (torch.set_default_device)",
-            lambda: str(torch.get_default_device()),
+            lambda: str(torch.empty(0).device),  # torch.get_default_device fails in torch 2.8 once it was set to None
             # None leaves no mode behind that each call passes through.
             lambda old: torch.set_default_device(None if old == "cpu" else old),
         ),

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import itertools
 import multiprocessing
-import re
-import traceback
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -17,7 +15,8 @@ from torch import Tensor
 from zoo.data.augment.batched import BatchedAugment, NoBatchedForm, pack
 from zoo.data.augment.reference import ReferenceAugment
 from zoo.data.augment.spec import TransformSpec, parse
-from zoo.errors import MachineError, Option, RecipeError, unknown
+from zoo.data.workers import AHEAD, WAIT, check_shared_memory, killed_worker, next_batch
+from zoo.errors import RecipeError, unknown
 from zoo.utils.distributed import SINGLE_PROCESS, Distributed
 from zoo.utils.seeding import derive
 
@@ -163,29 +162,6 @@ class EvalLoader:
         return self._executor.batches(np.arange(self.count), 0)
 
 
-def killed_worker(problem: BaseException) -> MachineError | None:
-    """The error to report where `problem` means that a worker process was killed, else None.
-
-    torch raises it from a signal handler: wherever this process happens to be, not where it waits for a batch. A
-    process that is killed while it hands over a batch breaks the connection instead.
-    """
-    advice = (", most likely because the memory is full; free some or give fewer ", Option("workers"))
-    frames = traceback.walk_tb(problem.__traceback__)
-    if isinstance(problem, ConnectionError | EOFError) and any(
-        frame.f_globals.get("__name__") == "torch.multiprocessing.reductions" for frame, _ in frames
-    ):
-        return MachineError("a loader process was killed", *advice)
-    text = f"{problem} {problem.__cause__}"  # the reason can be either's
-    if not re.match(r"DataLoader worker \(pid.*?\) (is killed by signal|exited unexpectedly)", text):
-        return None
-    if "shared memory" in text:
-        return MachineError(
-            "a loader process ran out of shared memory (/dev/shm); enlarge it or give ", Option("workers", "0")
-        )
-    signal = re.search(r"killed by signal: ([\w ]+)", text)
-    return MachineError(f"a loader process was killed{f' ({signal[1].strip()})' if signal else ''}", *advice)
-
-
 def _executor(
     images: np.ndarray, labels: np.ndarray, augment: Augment, batching: Batching, target: _Target, rows: Rows | None,
     workers: int = 0,
@@ -242,12 +218,15 @@ class _Albumentations:
     def __init__(self, dataset: _Batches, batching: Batching, target: _Target, workers: int):
         self.dataset, self.target, self.workers = dataset, target, workers
         self.sampler = _Sampler(batching)
+        check_shared_memory(batching.size * (4 * dataset.images[0].size + 8), workers)
 
     def batches(self, order: np.ndarray, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
         if self.loader is None:
             self.loader = self._start()
         self.sampler.order, self.sampler.epoch = order, epoch
-        for x, y in self.loader:
+        batches = iter(self.loader)
+        for _ in range(len(self.sampler)):
+            x, y = next_batch(batches)
             yield self.target.put(x), y.to(self.target.device, non_blocking=True)
 
     def _start(self) -> torch.utils.data.DataLoader[tuple[Tensor, Tensor]]:
@@ -258,7 +237,9 @@ class _Albumentations:
             batch_size=None,  # the sampler yields whole batches; the dataset returns them stacked
             sampler=self.sampler,
             num_workers=self.workers,
+            prefetch_factor=AHEAD if self.workers else None,
             persistent_workers=self.workers > 0,
+            timeout=WAIT if self.workers else 0,
             multiprocessing_context="fork" if fork else None,
             pin_memory=self.target.device.type == "cuda",
             worker_init_fn=_one_thread,

@@ -9,7 +9,7 @@ from typing import Literal
 
 import torch
 
-from zoo.data.loader import killed_worker
+from zoo.data.workers import killed_worker
 from zoo.engine.guard import guarded
 from zoo.errors import MachineError, Option
 from zoo.registry.entries import Layout

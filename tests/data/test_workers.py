@@ -1,0 +1,101 @@
+"""The loader's processes: the shared memory that they need, a limit to waiting for them, and one that is killed."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from zoo.data import loader as loaders
+from zoo.data.augment.reference import ReferenceAugment
+from zoo.data.augment.spec import parse
+from zoo.data.loader import Batching, TrainLoader
+from zoo.data.workers import killed_worker
+from zoo.utils.distributed import SINGLE_PROCESS
+
+NORMALIZE = {"Normalize": {"mean": [0.491, 0.482, 0.447], "std": [0.247, 0.243, 0.262]}}
+MAKE_LOADER = f"""
+import numpy as np
+from zoo.data.augment.reference import ReferenceAugment
+from zoo.data.augment.spec import parse
+from zoo.data.loader import Batching, TrainLoader
+from zoo.errors import MachineError
+from zoo.utils.distributed import SINGLE_PROCESS
+batching = Batching(512, 0, SINGLE_PROCESS)
+for workers in (8, 4):
+    try:
+        TrainLoader(np.zeros((512, 32, 32, 3), np.uint8), np.zeros(512, np.int64), [{NORMALIZE}], batching,
+                    executor="albumentations", workers=workers)
+        print("enough")
+    except MachineError as problem:
+        print(problem)
+"""
+
+
+def test_workers_whose_batches_do_not_fit_in_dev_shm_are_refused_before_training() -> None:
+    """torch would wait for ever for a process that waits for memory. A container's /dev/shm has 64 MB."""
+    mount = 'mount -t tmpfs -o size=64m tmpfs /dev/shm || exit 9; exec "$@"'
+    command = ["unshare", "--mount", "sh", "-c", mount, "sh", sys.executable, "-c", MAKE_LOADER]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    except FileNotFoundError:
+        pytest.skip("no unshare")
+    if "unshare" in done.stderr or done.returncode == 9:
+        pytest.skip(f"no mount of its own: {done.stderr.strip()}")
+    assert done.stdout.splitlines() == [
+        "8 loader processes need 107 MB of shared memory, and /dev/shm has 67 MB free; "
+        "enlarge it (in a container, its shm size) or give workers 4",
+        "enough",
+    ], done.stderr
+
+
+class Slow(ReferenceAugment):
+    """Takes `seconds` for the ninth image, as a process does that waits for memory."""
+
+    seconds = 0.0
+
+    def __call__(self, image: np.ndarray, seed: int, epoch: int, position: int, row: int) -> np.ndarray:
+        time.sleep(self.seconds * (position == 8))
+        return super().__call__(image, seed, epoch, position, row)
+
+
+def slow_loader(seconds: float) -> TrainLoader:
+    """Of 16 images in batches of 4, by one process."""
+    transforms = Slow(parse([NORMALIZE], "train transforms"))
+    transforms.seconds = seconds
+    images, labels = np.zeros((16, 32, 32, 3), np.uint8), np.arange(16)
+    return TrainLoader(images, labels, transforms, Batching(4, 0, SINGLE_PROCESS), workers=1)
+
+
+def test_waiting_for_a_process_that_makes_no_batch_has_a_limit(monkeypatch) -> None:
+    monkeypatch.setattr(loaders, "WAIT", 1)
+    stuck = slow_loader(seconds=1000)
+    try:
+        with pytest.raises(RuntimeError) as caught:
+            list(stuck.epoch(0))
+    finally:
+        stuck.close()
+    assert "the loader's processes made no batch in 120 s; look for a full /dev/shm" in str(killed_worker(caught.value))
+
+
+def test_a_pause_of_all_processes_is_no_failure(monkeypatch) -> None:
+    """The clock of the limit goes on while a job is stopped, as clusters do; a wait is therefore repeated once."""
+    monkeypatch.setattr(loaders, "WAIT", 1)
+    paused = slow_loader(seconds=1.5)
+    try:
+        assert len(list(paused.epoch(0))) == 4
+    finally:
+        paused.close()
+
+
+def test_a_connection_that_a_killed_worker_breaks_is_known() -> None:
+    """It is killed while it hands over a batch, and torch has no word for that."""
+    for module, known in (("torch.multiprocessing.reductions", True), ("elsewhere", False)):
+        inside = {"__name__": module}
+        exec("def detach(): raise ConnectionResetError(104, 'Connection reset by peer')", inside)
+        with pytest.raises(ConnectionError) as caught:
+            inside["detach"]()
+        assert ("a loader process was killed" in str(killed_worker(caught.value))) is known

@@ -1,0 +1,73 @@
+"""The processes that make batches for the albumentations executor: what they need, and what can happen to them."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import traceback
+from collections.abc import Iterator
+from pathlib import Path
+
+from torch import Tensor
+
+from zoo.errors import MachineError, Option
+
+AHEAD = 2  # batches that each process prepares
+WAIT = 60  # seconds for a batch, twice
+SHARED_MEMORY = Path("/dev/shm")  # where Linux keeps what processes hand to each other
+_TIMED_OUT = re.compile(r"DataLoader timed out after \d+ seconds")
+
+
+def check_shared_memory(batch: int, workers: int) -> None:
+    """Refuse `workers` processes whose prepared batches of `batch` bytes have no room: torch would wait for ever.
+
+    Raises :class:`zoo.errors.MachineError`.
+    """
+    if not workers or not SHARED_MEMORY.is_dir():
+        return
+    free, need = shutil.disk_usage(SHARED_MEMORY).free, (AHEAD * workers + 1) * batch
+    if need > free:
+        enough = max(0, (free // batch - 1) // AHEAD)
+        raise MachineError(
+            f"{workers} loader processes need {need / 1e6:.0f} MB of shared memory, and {SHARED_MEMORY} has "
+            f"{free / 1e6:.0f} MB free; enlarge it (in a container, its shm size) or give ",
+            Option("workers", str(enough)),
+        )
+
+
+def next_batch(batches: Iterator[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
+    """The next of a DataLoader's `batches`, waited for twice: its clock goes on while all is stopped (SIGSTOP)."""
+    try:
+        return next(batches)
+    except RuntimeError as problem:
+        if not _TIMED_OUT.match(str(problem)):
+            raise
+    return next(batches)
+
+
+def killed_worker(problem: BaseException) -> MachineError | None:
+    """The error to report where `problem` means that a worker process was killed, else None.
+
+    torch raises it from a signal handler: wherever this process happens to be, not where it waits for a batch. A
+    process that is killed while it hands over a batch breaks the connection instead.
+    """
+    advice = (", most likely because the memory is full; free some or give fewer ", Option("workers"))
+    frames = traceback.walk_tb(problem.__traceback__)
+    if isinstance(problem, ConnectionError | EOFError) and any(
+        frame.f_globals.get("__name__") == "torch.multiprocessing.reductions" for frame, _ in frames
+    ):
+        return MachineError("a loader process was killed", *advice)
+    text = f"{problem} {problem.__cause__}"  # the reason can be either's
+    if _TIMED_OUT.match(text):
+        return MachineError(
+            f"the loader's processes made no batch in {2 * WAIT} s; look for a full {SHARED_MEMORY} or disk, or give ",
+            Option("workers", "0"),
+        )
+    if not re.match(r"DataLoader worker \(pid.*?\) (is killed by signal|exited unexpectedly)", text):
+        return None
+    if "shared memory" in text:
+        return MachineError(
+            "a loader process ran out of shared memory (/dev/shm); enlarge it or give ", Option("workers", "0")
+        )
+    signal = re.search(r"killed by signal: ([\w ]+)", text)
+    return MachineError(f"a loader process was killed{f' ({signal[1].strip()})' if signal else ''}", *advice)
