@@ -1,7 +1,7 @@
 """The lowest release of each requirement in setup.cfg as pip constraints: ``python .ci/floors.py > floors.txt``.
 
-``pip install -e ".[test]" -c floors.txt`` then installs what zoo promises to work with at least. The tools of the extras
-`bench`, `docs` and `test` are left out: they are developers' own.
+``pip install -e ".[test]" -c floors.txt`` then installs what zoo promises to work with at least. The tools of
+the extras `bench`, `docs` and `test` are left out: they are developers' own.
 """
 
 from __future__ import annotations

@@ -19,6 +19,7 @@ OUTSIDE = {  # a file of the repository, and what it is in the site
     "README.md": "index.md",
     "CONTRIBUTING.md": "contributing.md",
     "CHANGELOG.md": "changelog.md",
+    "SECURITY.md": "security.md",
     "benchmarks/README.md": "benchmarks.md",
     "registry.yaml": "registry.yaml",
     "LICENSE": "LICENSE.txt",

@@ -54,6 +54,23 @@ def test_slow_tests_and_benchmarks_run_every_night() -> None:
     assert "pytest benchmarks" in nightly
 
 
+def test_the_lowest_and_the_newest_releases_run_every_night() -> None:
+    nightly = commands("nightly")
+    assert 'pip install -e ".[test]" -c floors.txt' in nightly
+    assert 'pip install --upgrade --pre -e ".[test]"' in nightly
+    done = subprocess.run([sys.executable, ROOT / ".ci" / "floors.py"], capture_output=True, text=True, check=True)
+    pins = dict(line.split("==") for line in done.stdout.splitlines())
+    settings = ConfigParser(interpolation=None)
+    settings.read(ROOT / "setup.cfg", encoding="utf-8")
+    required = [line for line in settings["options"]["install_requires"].split("\n") if line]
+    assert len(required) == 16
+    for requirement in required:
+        name, version = re.split(r" >= |,", requirement)[:2]
+        assert pins[name] == version
+    assert "matplotlib" in pins
+    assert "pytest" not in pins
+
+
 def test_hooks_use_the_tools_of_the_environment() -> None:
     (source,) = load(".pre-commit-config.yaml")["repos"]
     assert source["repo"] == "local"

@@ -28,7 +28,7 @@ def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Install:
     site = tmp_path / "site-packages"
     site.mkdir()
     monkeypatch.syspath_prepend(str(site))
-    monkeypatch.setattr(plugins, "_warned", set())
+    monkeypatch.setattr(plugins, "_said", set())
     before = set(sys.modules)
 
     def installer(name: str, points: dict[str, str], files: dict[str, str], group: str = "zoo.registry") -> Path:

@@ -29,6 +29,7 @@ from zoo.registry.entries import (
     read_registry_file,
 )
 from zoo.registry.model import BUILT_IN, Model, is_built_in, replaced, with_norm
+from zoo.registry.trust import check_trusted
 from zoo.utils.gcpause import paused_gc
 
 ENVIRONMENT_VARIABLE = "ZOO_REGISTRY"
@@ -216,37 +217,45 @@ def load_registry(extra: str | Path | None = None, folder: Path | None = None) -
     A plugin that is wrong is skipped, with one line on stderr. Raises :class:`RegistryError` for any other file that is
     missing or wrong, or has a name of a layer below without ``override: true``.
     """
-    built_in, files = _lowest(folder or Path.cwd())
-    layers = [built_in, *(plugin.registry for plugin in plugins.sound(_plugins(built_in)) if plugin.registry), *files]
     upper: tuple[tuple[Words, str | Path | None], ...] = (
         (f"${ENVIRONMENT_VARIABLE}", os.environ.get(ENVIRONMENT_VARIABLE)), (Option("registry"), extra),
     )  # fmt: skip
-    for layer, place in upper:
-        if place:
-            path = Path(place).expanduser().resolve()
-            if not path.is_file():
-                raise RegistryError(layer, f": no such file: {place}; give the path of a registry.yaml")
-            if all(path != file.path.resolve() for file in layers):
-                layers.append(read_registry_file(path, layer))
+    named = [(layer, place, Path(place).expanduser().resolve()) for layer, place in upper if place]
+    built_in, files = _lowest(folder or Path.cwd(), [path for _, _, path in named])
+    layers = [built_in, *(plugin.registry for plugin in plugins.sound(_plugins(built_in)) if plugin.registry), *files]
+    for layer, place, path in named:
+        if not path.is_file():
+            raise RegistryError(layer, f": no such file: {place}; give the path of a registry.yaml")
+        if all(path != file.path.resolve() for file in layers):
+            layers.append(read_registry_file(path, layer))
     return Registry(layers)
 
 
-def registry_plugins(folder: Path | None = None) -> list[plugins.Plugin]:
+def registry_plugins() -> list[plugins.Plugin]:
     """The installed plugins of the group ``zoo.registry``, each checked by itself; broken ones say why."""
-    return _plugins(_lowest(folder or Path.cwd())[0])
+    return _plugins(_built_in())
 
 
-def _lowest(folder: Path) -> tuple[RegistryFile, list[RegistryFile]]:
-    """The built-in layer, and that of the working folder if there is one."""
-    built_in = read_registry_file(BUILT_IN.resolve(), "built in")
+def _built_in() -> RegistryFile:
+    return read_registry_file(BUILT_IN.resolve(), "built in")
+
+
+def _lowest(folder: Path, taken: Iterable[Path]) -> tuple[RegistryFile, list[RegistryFile]]:
+    """The built-in layer, and that of the working `folder` or its nearest parent if there is one.
+
+    Raises :class:`RegistryError` for a parent's file that others could have written, unless it is among those `taken`.
+    """
+    built_in = _built_in()
     paths = (parent / "registry.yaml" for parent in (folder.absolute(), *folder.absolute().parents))
-    if (nearest := next(filter(Path.is_file, paths), None)) and nearest.resolve() != built_in.path:
-        file = read_registry_file(nearest, "working folder")
-        # Inside zoo's own source tree that file is the built-in registry, edits and all, not a layer above it.
-        if file.builtin:
-            return read_registry_file(nearest, "built in"), []
-        return built_in, [file]
-    return built_in, []
+    nearest = next(filter(Path.is_file, paths), None)
+    if not nearest or nearest.resolve() == built_in.path:
+        return built_in, []
+    if nearest.parent != folder.absolute() and nearest.resolve() not in taken:
+        check_trusted(nearest, folder.absolute())
+        plugins.say_once(f"the registry of a parent folder is used: {nearest}")
+    file = read_registry_file(nearest, "working folder")
+    # Inside zoo's own source tree that file is the built-in registry, edits and all, not a layer above it.
+    return (read_registry_file(nearest, "built in"), []) if file.builtin else (built_in, [file])
 
 
 def _plugins(built_in: RegistryFile) -> list[plugins.Plugin]:

@@ -28,7 +28,7 @@ from zoo.utils import yamlfile
 REGISTRY_GROUP = "zoo.registry"
 RECIPE_GROUP = "zoo.recipes"
 LAYER = "plugin"
-_warned: set[str] = set()
+_said: set[str] = set()
 
 
 @dataclass(frozen=True)
@@ -64,15 +64,19 @@ def sound(installed: Iterable[Plugin]) -> list[Plugin]:
     for plugin in installed:
         if not plugin.problem:
             used.append(plugin)
-        elif "_ZOO_COMPLETE" not in os.environ:  # a shell that completes a name shows what is printed
-            what = f"warning: plugin {plugin.name!r} of {plugin.distribution} is skipped: "
-            if (line := f"{what}{plugin.problem}") not in _warned:
-                import logging
-
-                _warned.add(line)
-                # To stderr, unless a program that uses zoo says otherwise.
-                logging.getLogger("zoo").warning("%s%s", what, plugin.problem)
+        else:
+            say_once(f"warning: plugin {plugin.name!r} of {plugin.distribution} is skipped: ", plugin.problem)
     return used
+
+
+def say_once(*parts: str | ZooError) -> None:
+    """One line of `parts`, once in a process: to stderr, unless a program that uses zoo says otherwise."""
+    line = "".join(map(str, parts))
+    if line not in _said and "_ZOO_COMPLETE" not in os.environ:  # a shell that completes a name shows what is printed
+        import logging
+
+        _said.add(line)
+        logging.getLogger("zoo").warning("%s" * len(parts), *parts)
 
 
 def _installed(group: str) -> list[Plugin]:
