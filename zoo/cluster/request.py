@@ -15,6 +15,7 @@ from zoo.utils.lock import STALE
 from zoo.utils.version import __version__
 
 if TYPE_CHECKING:
+    from zoo.results.fields import Experiment
     from zoo.results.run import Run
     from zoo.runner.inputs import Inputs
 
@@ -45,7 +46,7 @@ class Request:
     path: str
     device: str
     settings: dict[str, Any]
-    identity: dict[str, Any]
+    identity: Experiment
 
 
 @dataclass(frozen=True)
@@ -146,7 +147,7 @@ def _run(request: Request, node: str) -> None:
     inputs = Inputs(Recipe(**request.recipe), load(sweep.dataset, sweep.data_dir), settings)
     identity = identity_of(model, inputs)
     for part, words in (("definition", f"another {request.model}"), ("dataset", f"another {sweep.dataset}")):
-        if identity[part] != request.identity[part]:
+        if identity.get(part) != request.identity.get(part):
             raise MachineError(f"{node} has {words} than the machine of the sweep; give both the same files")
     configure_allocator(settings.device)
     run = Run(model, request.seed, RunFolder(Path(request.path)))

@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 import io
+import os
 import zipfile
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
+from pydantic import TypeAdapter, ValidationError
 from safetensors.torch import load_file, save
 from torch import Tensor
 
 from zoo.engine.environment import zoo_commit
 from zoo.errors import Message, Option, ResultError
-from zoo.results.fields import Git
-from zoo.results.history import EpochRow
-from zoo.results.schema import SettingsPart, present_name
-from zoo.utils.files import write_atomic
+from zoo.results.fields import Count, Experiment, Git, Number, Scalar, Speed, Text, Whole
+from zoo.results.folder import in_words
+from zoo.results.history import EpochRow, checked
+from zoo.results.schema import SettingsPart
+from zoo.utils.files import open_file, write_atomic
 
 STATE_VERSION = 1
+EXTRA = "_extra_state"  # of what a module adds to its state itself
 
 
 def save_weights(path: Path, state: dict[str, Tensor]) -> None:
@@ -51,25 +56,28 @@ class Identity:
     as each has a GPU of its own. `moved_after`: the epoch after which hardware or software last changed.
     """
 
-    run: dict[str, Any]
+    run: Experiment
     settings: SettingsPart
-    processes: int = 1
-    environment: dict[str, Any] = field(default_factory=dict)  # empty in states of old, which lack it
+    processes: Count = 1
+    environment: dict[Text, Scalar] = field(default_factory=dict)  # empty in states of old, which lack it
     git: Git | None = None
-    started: str | None = None  # in the session that began it; None in states of old
-    moved_after: int | None = None
+    started: Text | None = None  # in the session that began it; None in states of old
+    moved_after: Count | None = None
 
 
 @dataclass
 class Progress:
     """How far a training is: what a resumed run needs besides tensors."""
 
-    epoch: int = 0  # epochs done
+    epoch: Whole = 0  # epochs done
     history: list[EpochRow] = field(default_factory=list)
-    window_rates: list[float] = field(default_factory=list)  # images per second, without each session's first
-    resumes: int = 0
-    best_epoch: int | None = None  # the selected one
-    best_value: float | None = None  # an accuracy, or a loss with its sign turned: larger is better
+    window_rates: list[Speed] = field(default_factory=list)  # images per second, without each session's first
+    resumes: Whole = 0
+    best_epoch: Whole | None = None  # the selected one
+    best_value: Number | None = None  # an accuracy, or a loss with its sign turned: larger is better
+
+
+_IDENTITY, _PROGRESS, _PEAK = TypeAdapter(Identity), TypeAdapter(Progress), TypeAdapter(Speed)
 
 
 @dataclass(frozen=True)
@@ -111,23 +119,63 @@ def load_state(path: Path) -> SavedState | None:
         return None
     advice: Message = ("; add ", Option("restart"), " to start this run again")
     try:
-        with zipfile.ZipFile(path) as archive:  # torch does not look at the checksums that it writes
-            if damaged := archive.testzip():
-                raise ValueError(f"{damaged}: checksum differs")
-        parts = torch.load(path, map_location="cpu", weights_only=True)
-        if (version := parts.pop("version")) == STATE_VERSION:
-            return _parsed(**parts)
+        with open_file(path) as file:
+            with zipfile.ZipFile(file) as archive:
+                parts = archive.infolist()
+                if any(part.compress_type != zipfile.ZIP_STORED for part in parts) or (
+                    sum(part.file_size for part in parts) > os.fstat(file.fileno()).st_size
+                ):
+                    raise ValueError("it is packed, which zoo does not do")
+                if damaged := archive.testzip():  # torch does not look at the checksums that it writes
+                    raise ValueError(f"{damaged}: checksum differs")
+            file.seek(0)
+            content = torch.load(file, map_location="cpu", weights_only=True)
+        if (version := content.pop("version")) == STATE_VERSION:
+            return _parsed(**content)
     except Exception as problem:
-        reason = str(problem).strip().splitlines() or [type(problem).__name__]
+        words = in_words(problem) if isinstance(problem, ValidationError) else str(problem).strip()
+        reason = words.splitlines() or [type(problem).__name__]
         raise ResultError(f"{path}: the saved state cannot be read ({reason[0][:120]})", *advice) from problem
-    raise ResultError(f"{path}: the saved state has version {version}, this zoo reads {STATE_VERSION}", *advice)
+    raise ResultError(f"{path}: the saved state has version {version!r:.20}, this zoo reads {STATE_VERSION}", *advice)
 
 
-def _parsed(identity: dict[str, Any], progress: dict[str, Any], **parts: Any) -> SavedState:
+def _parsed(identity: dict[str, Any], progress: dict[str, Any], peak: float, **parts: Any) -> SavedState:
     settings = identity["settings"]
     used = SettingsPart(**{name: settings.pop(name) for name in SettingsPart.model_fields})
     settings.setdefault("git", zoo_commit())  # a state of old is taken for this commit's
-    progress["history"] = [
-        EpochRow(**{present_name(name): cell for name, cell in row.items()}) for row in progress["history"]
-    ]
-    return SavedState(Identity(identity["run"], used, **settings), Progress(**progress), **parts)
+    done = _PROGRESS.validate_python(progress | {"history": checked(progress["history"])})
+    if done.epoch != len(done.history):
+        raise ValueError(f"{done.epoch} epochs, but {len(done.history)} in the history")
+    of = _IDENTITY.validate_python({"run": identity["run"], "settings": used, **settings})
+    return SavedState(of, done, _PEAK.validate_python(peak), **parts)
+
+
+def check_parts(saved: Mapping[str, Any], own: Mapping[str, Any]) -> None:
+    """Raise ValueError unless what is `saved` of a training's parts has the keys, shapes and types of its `own`."""
+    for name, part in own.items():
+        if reason := _misfit(saved[name], part, name):
+            raise ValueError(reason)
+
+
+def _misfit(saved: object, own: object, where: str) -> str | None:
+    """What of `saved` would not fit in the place of `own`, in words; None where it fits."""
+    if where.endswith(EXTRA):
+        return None
+    if isinstance(own, Tensor):
+        if not isinstance(saved, Tensor) or saved.layout != torch.strided or saved.device.type != "cpu":
+            return f"{where} is no tensor of numbers"
+        if (saved.shape, saved.dtype) != (own.shape, own.dtype):
+            return f"{where} is {tuple(saved.shape)} of {saved.dtype}, expected {tuple(own.shape)} of {own.dtype}"
+        return None
+    if isinstance(own, Mapping):
+        if not isinstance(saved, Mapping) or saved.keys() != own.keys():
+            return f"{where} has other keys than it should have"
+        inside = [(saved[key], part, f"{where}.{key}") for key, part in own.items()]
+    elif isinstance(own, list | tuple):
+        if not isinstance(saved, list | tuple) or len(saved) != len(own):
+            return f"{where} is no list of {len(own)}"
+        inside = [(*pair, where) for pair in zip(saved, own, strict=True)]
+    else:
+        numbers = all(isinstance(part, int | float) and not isinstance(part, bool) for part in (saved, own))
+        return None if numbers or type(saved) is type(own) else f"{where} is no {type(own).__name__}"
+    return next((reason for parts in inside if (reason := _misfit(*parts))), None)

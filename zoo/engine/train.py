@@ -12,12 +12,13 @@ import torch
 from torch import Tensor, nn
 
 from zoo.data.loader import EvalLoader, TrainLoader
-from zoo.engine.checkpoint import Identity, Progress, SavedState, save_state
+from zoo.engine.checkpoint import Identity, Progress, SavedState, check_parts, save_state
 from zoo.engine.evaluate import evaluate
 from zoo.engine.machine import synchronize
 from zoo.engine.optim import lr_factor, make_optimizer, make_plateau, set_lr
 from zoo.engine.reporter import Reporter
 from zoo.engine.step import TrainStep
+from zoo.errors import Option, ResultError
 from zoo.recipes.recipe import Recipe
 from zoo.recipes.schema import Plateau
 from zoo.results.folder import RunFolder
@@ -73,7 +74,12 @@ def train(
     """
     session = _Session(model, recipe, batches, device, compiled)
     if state is not None:
-        session.restore(state)
+        try:
+            session.restore(state)
+        except Exception as problem:
+            words = " ".join(str(problem).split())[:200]
+            advice = ("; add ", Option("restart"), " to start this run again")
+            raise ResultError(f"{folder.state}: the saved state does not fit: {words}", *advice) from problem
         reporter.resumed(state.progress.epoch, recipe.epochs)
     progress, is_main = session.progress, batches.train.batching.distributed.is_main
     begins_after, diverged = progress.epoch, None
@@ -127,12 +133,35 @@ class _Session:
         self.parts = self.step.parts | ({"plateau": self.plateau} if self.plateau else {})
 
     def restore(self, state: SavedState) -> None:
-        """Become what was saved; `state` stays as it is."""
+        """Become what was saved; `state` stays as it is. Raises ValueError where it does not fit this training."""
+        self._check(state)
         self.progress = copy.deepcopy(state.progress)
         self.progress.resumes += 1
         self.best_weights, self.peak = state.best_weights, state.peak
+        # What the recipe says of the optimizer is not taken from a file.
+        groups = self.optimizer.state_dict()["param_groups"]
         for name, part in self.parts.items():
-            part.load_state_dict(getattr(state, name))
+            saved = getattr(state, name)
+            part.load_state_dict(saved | {"param_groups": groups} if name == "optimizer" else saved)
+
+    def _check(self, state: SavedState) -> None:
+        if state.progress.epoch > self.recipe.epochs:
+            raise ValueError(f"it is of {state.progress.epoch} epochs, the recipe has {self.recipe.epochs}")
+        if (state.best_weights is None) != (state.progress.best_epoch is None):
+            raise ValueError("its best weights and their epoch do not go together")
+        own = {name: part.state_dict() for name, part in self.parts.items()}
+        # After a step the optimizer has something of each parameter; it is taken with a copy of the model.
+        trial = make_optimizer(copy.deepcopy(self.model), self.recipe.optimizer)
+        for parameter in (parameter for group in trial.param_groups for parameter in group["params"]):
+            parameter.grad = torch.zeros_like(parameter)
+        trial.step()
+        moments = trial.state_dict()["state"]
+        saved = state.optimizer["state"]
+        own["optimizer"] = {"state": {key: moments.get(key) for key in saved}}
+        parts = {name: getattr(state, name) for name in own} | {"optimizer": {"state": saved}}
+        if state.best_weights is not None:
+            own["best_weights"], parts["best_weights"] = self.step.evaluated.state_dict(), state.best_weights
+        check_parts(parts, own)
 
     def saved(self, identity: Identity) -> SavedState:
         """What :meth:`restore` reads; its tensors are those in use, so it is to be written before the next step."""

@@ -95,3 +95,12 @@ class Definition(TypedDict, total=False):
     code: dict[Text, Text]
     packages: dict[Text, Text]
     data: dict[Text, Text]
+
+
+@with_config(ConfigDict(extra="forbid"))
+class Experiment(TypedDict, total=False):
+    """What a run is, besides its seed and the name of its folder."""
+
+    recipe: Text
+    dataset: Text
+    definition: Definition

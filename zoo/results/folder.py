@@ -10,7 +10,6 @@ import os
 import re
 import shutil
 import zipfile
-import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,11 +21,12 @@ from pydantic_core import from_json, to_json
 
 from zoo.errors import MachineError, Option, ResultError
 from zoo.results.schema import RESULT, SCHEMA_VERSION, Finished, Result
-from zoo.utils.files import read_file, remove_leftovers, write_atomic
+from zoo.utils.files import open_file, read_file, remove_leftovers, write_atomic
 from zoo.utils.gcpause import paused_gc
 
 FILE = "result.json"
 LARGEST = 64 * 2**20  # bytes of a result
+MOST_IMAGES = 10**7  # that predictions are of
 EDITED = "the file was damaged or edited"
 EXPLAIN, EXPORT = "explain", "export"  # where `zoo explain` and `zoo export` write, in the run's folder
 
@@ -216,12 +216,36 @@ def save_predictions(path: Path, labels: np.ndarray, predicted: np.ndarray, conf
 
 def load_predictions(path: Path) -> dict[str, np.ndarray]:
     """What :func:`save_predictions` wrote: ``label``, ``predicted``, ``confidence``. Raises :class:`ResultError`."""
+    kinds = {"label": "<i2", "predicted": "<i2", "confidence": "<f4"}
     try:
-        with np.load(path, allow_pickle=False) as arrays:
-            return {name: arrays[name] for name in ("label", "predicted", "confidence")}
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as problem:
+        with open_file(path) as file:
+            if os.fstat(file.fileno()).st_size > LARGEST:
+                raise ValueError
+            with zipfile.ZipFile(file) as archive:
+                arrays = {name: _array(archive, f"{name}.npy", np.dtype(kind)) for name, kind in kinds.items()}
+        if len({array.shape for array in arrays.values()}) > 1:
+            raise ValueError
+    except Exception as problem:
         reason = getattr(problem, "strerror", None) or "damaged or edited"
         raise ResultError(f"{path}: the predictions cannot be read ({reason})") from problem
+    return arrays
+
+
+def _array(archive: zipfile.ZipFile, name: str, kind: np.dtype[Any]) -> np.ndarray:
+    """One array of a file of predictions. What it says of itself is compared with its size before its numbers are
+    read: neither is true of a file that was made to fill the memory.
+    """
+    with archive.open(name) as part:
+        if np.lib.format.read_magic(part) != (1, 0):
+            raise ValueError
+        (count,), _, dtype = np.lib.format.read_array_header_1_0(part)
+        if (
+            dtype != kind
+            or count > MOST_IMAGES
+            or archive.getinfo(name).file_size != part.tell() + count * kind.itemsize
+        ):
+            raise ValueError
+        return np.frombuffer(bytearray(part.read()), kind)
 
 
 def make_output(folder: Path | None, own: Path, option: str = "out") -> Path:

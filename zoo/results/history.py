@@ -7,10 +7,16 @@ import io
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import TypeAdapter
 
 from zoo.errors import ResultError
+from zoo.results.fields import Count, Loss, Seconds, Share, Speed
 from zoo.results.schema import present_name
-from zoo.utils.files import write_atomic
+from zoo.utils.files import read_file, write_atomic
+
+LARGEST = 64 * 2**20  # bytes of a history
 
 
 def epochs_to(history: Sequence[EpochRow], share: float) -> int | None:
@@ -40,16 +46,27 @@ def seconds_to(history: Sequence[EpochRow], accuracy: float) -> float | None:
 class EpochRow:
     """One line of ``history.csv``. Losses in nats, accuracies 0 to 1; None where nothing was measured."""
 
-    epoch: int  # 1 is the first
-    lr: float  # at the epoch's last step
-    running_train_loss: float  # this and the next: over augmented batches as they went by
-    running_train_accuracy: float
-    eval_split: str | None  # "holdout" or "test", by the recipe's selection
-    eval_loss: float | None
-    eval_accuracy: float | None
-    train_images_per_second: float
-    train_seconds: float
-    eval_seconds: float
+    epoch: Count  # 1 is the first
+    lr: Seconds  # at the epoch's last step
+    running_train_loss: Loss  # this and the next: over augmented batches as they went by
+    running_train_accuracy: Share
+    eval_split: Literal["holdout", "test"] | None  # by the recipe's selection
+    eval_loss: Loss | None
+    eval_accuracy: Share | None
+    train_images_per_second: Speed
+    train_seconds: Seconds
+    eval_seconds: Seconds
+
+
+_ROWS = TypeAdapter(list[EpochRow])
+
+
+def checked(rows: list[dict[str, Any]]) -> list[EpochRow]:
+    """The epochs in a file, from the first on; their metrics may have their former names. Raises ValueError."""
+    history = _ROWS.validate_python([{present_name(name): cell for name, cell in row.items()} for row in rows])
+    if [row.epoch for row in history] != list(range(1, len(history) + 1)):
+        raise ValueError("epochs are missing or doubled")
+    return history
 
 
 def save_history(path: Path, rows: Sequence[EpochRow]) -> None:
@@ -64,25 +81,16 @@ def save_history(path: Path, rows: Sequence[EpochRow]) -> None:
 def load_history(path: Path) -> list[EpochRow]:
     """Read what :func:`save_history` wrote. Raises :class:`ResultError` for a missing or damaged file."""
     try:
-        with path.open(newline="") as file:
-            reader = csv.DictReader(file)
-            reader.fieldnames = [present_name(name) for name in reader.fieldnames or ()]
-            if reader.fieldnames != [field.name for field in fields(EpochRow)]:
-                raise ValueError
-            return [
-                EpochRow(
-                    epoch=int(row.pop("epoch")),
-                    eval_split=row.pop("eval_split") or None,
-                    eval_loss=_number(row.pop("eval_loss")),
-                    eval_accuracy=_number(row.pop("eval_accuracy")),
-                    **{name: float(text) for name, text in row.items()},
-                )
-                for row in reader
-            ]
-    except (OSError, ValueError, TypeError) as problem:
+        names, *lines = csv.reader(io.StringIO(read_file(path, LARGEST).decode(), newline=""))
+        if [present_name(name) for name in names] != [field.name for field in fields(EpochRow)]:
+            raise ValueError
+        return checked([{name: _cell(name, text) for name, text in zip(names, line, strict=True)} for line in lines])
+    except Exception as problem:
         reason = getattr(problem, "strerror", None) or "damaged or edited"
         raise ResultError(f"{path}: the history cannot be read ({reason})") from problem
 
 
-def _number(text: str) -> float | None:
-    return float(text) if text else None
+def _cell(name: str, text: str) -> str | float | None:
+    if name == "eval_split":
+        return text or None
+    return int(text) if name == "epoch" else float(text) if text else None

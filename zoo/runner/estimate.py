@@ -20,6 +20,7 @@ from zoo.engine.counts import count_macs
 from zoo.errors import ResultError
 from zoo.registry.fingerprint import core, definition
 from zoo.registry.model import Model
+from zoo.results.fields import Experiment
 from zoo.results.folder import Stored, find_results, load_all, load_result
 from zoo.results.history import load_history
 from zoo.results.run import Run
@@ -98,7 +99,7 @@ def at_a_time(seconds: Sequence[float], slots: int) -> float:
     return max(free)
 
 
-def _state(run: Run, identity: dict[str, Any]) -> tuple[State, int]:
+def _state(run: Run, identity: Experiment) -> tuple[State, int]:
     if run.folder.result.is_file():
         result = load_result(run.folder.result)
         check_identity(run.folder, run.model, identity_of_result(result), identity)

@@ -9,21 +9,19 @@ from zoo.engine.checkpoint import Identity
 from zoo.errors import Option, ResultError
 from zoo.registry.fingerprint import difference, is_same
 from zoo.registry.model import Model
+from zoo.results.fields import Experiment
 from zoo.results.folder import RunFolder
 from zoo.results.schema import Result
 from zoo.runner.inputs import Inputs
 
 
-def identity_of(model: Model, inputs: Inputs) -> dict[str, Any]:
+def identity_of(model: Model, inputs: Inputs) -> Experiment:
     """What a run of `model` is, besides its seed and the name of its folder."""
-    return {
-        "recipe": inputs.recipe.fingerprint,
-        "dataset": inputs.dataset.fingerprint,
-        "definition": definition_of(model, inputs.dataset.num_classes),
-    }
+    definition: Any = definition_of(model, inputs.dataset.num_classes)  # as Definition has it; that is checked later
+    return {"recipe": inputs.recipe.fingerprint, "dataset": inputs.dataset.fingerprint, "definition": definition}
 
 
-def identity_of_result(result: Result) -> dict[str, Any]:
+def identity_of_result(result: Result) -> Experiment:
     """The same of a stored result."""
     return {
         "recipe": result.recipe.fingerprint,
@@ -32,12 +30,12 @@ def identity_of_result(result: Result) -> dict[str, Any]:
     }
 
 
-def check_identity(folder: RunFolder, model: Model, stored: dict[str, Any], wanted: dict[str, Any]) -> None:
+def check_identity(folder: RunFolder, model: Model, stored: Experiment, wanted: Experiment) -> None:
     """Raise :class:`ResultError` when what is `stored` is another experiment than the one `wanted`."""
-    then, now = stored.get("definition", {}), wanted["definition"]
+    then, now = stored.get("definition", {}), wanted.get("definition", {})
     definition = f"definition of {model.name}"
     for part, words in (("recipe", "recipe"), ("dataset", "data set"), ("definition", definition)):
-        if stored.get(part) != wanted[part] and not (words == definition and is_same(then, now)):
+        if stored.get(part) != wanted.get(part) and not (words == definition and is_same(then, now)):
             why = f": {difference(then, now)}" if words == definition else ""
             raise ResultError(
                 f"{folder.path}: was made with another {words}{why}; give ",

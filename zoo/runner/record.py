@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import statistics
 from dataclasses import fields
-from typing import Any
 
 from torch import nn
 
@@ -13,6 +12,7 @@ from zoo.engine import speed, train
 from zoo.engine.counts import count_activation_bytes, count_macs, count_parameters
 from zoo.engine.evaluate import Evaluation
 from zoo.registry.model import Model
+from zoo.results.fields import Definition
 from zoo.results.schema import DatasetPart, Metrics, ModelPart, SpeedPart
 from zoo.runner.inputs import Inputs
 
@@ -20,7 +20,7 @@ from zoo.runner.inputs import Inputs
 def describe_model(
     entry: Model,
     model: nn.Module,
-    definition: dict[str, Any],
+    definition: Definition,
     inputs: Inputs,
 ) -> ModelPart:
     """The model as the result has it: names, parameters, multiply-accumulates, activation memory."""

@@ -21,6 +21,7 @@ from zoo.engine.memory import PeakMemory
 from zoo.engine.reporter import Reporter
 from zoo.errors import RegistryError
 from zoo.results import schema
+from zoo.results.fields import Experiment
 from zoo.results.folder import RunFolder, in_words, save_predictions, save_result
 from zoo.results.history import epochs_to, save_history
 from zoo.results.recipe_part import RecipePart
@@ -66,7 +67,7 @@ class Evaluated:
     batch_dependent: int | None
 
 
-def run_one(run: Run, inputs: Inputs, reporter: Reporter, *, identity: dict[str, Any]) -> schema.Result | None:
+def run_one(run: Run, inputs: Inputs, reporter: Reporter, *, identity: Experiment) -> schema.Result | None:
     """Do one run, resuming from its saved state where there is one, and store it; None in all processes but the first.
 
     `identity` is :func:`~zoo.runner.identity.identity_of`. Raises as :func:`set_up` and :func:`train_on` do, and what
@@ -93,7 +94,7 @@ def run_one(run: Run, inputs: Inputs, reporter: Reporter, *, identity: dict[str,
     return result
 
 
-def set_up(run: Run, inputs: Inputs, *, identity: dict[str, Any]) -> Ready:
+def set_up(run: Run, inputs: Inputs, *, identity: Experiment) -> Ready:
     """Build the model and the loaders of `run` and read its saved state.
 
     `identity` is :func:`~zoo.runner.identity.identity_of`. Raises :class:`zoo.errors.ResultError` for a saved
@@ -107,7 +108,7 @@ def set_up(run: Run, inputs: Inputs, *, identity: dict[str, Any]) -> Ready:
         # Counting runs a model, which may keep something of it: the one that is trained was never run.
         try:
             parts = (
-                describe_model(run.model, inputs.build(run.model, run.seed), identity["definition"], inputs),
+                describe_model(run.model, inputs.build(run.model, run.seed), identity.get("definition", {}), inputs),
                 RecipePart(name=recipe.name, fingerprint=recipe.fingerprint, content=recipe.canonical()),
                 describe_dataset(inputs),
             )

@@ -11,14 +11,17 @@ import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from pydantic import TypeAdapter
 
 from zoo.engine.reporter import Reporters
-from zoo.errors import MachineError, Option, ResultError
+from zoo.errors import MachineError, Option, ResultError, ZooError
 from zoo.recipes.schema import Tuned
 from zoo.registry.model import Model
+from zoo.results.fields import Experiment
 from zoo.tuning.space import Space
-from zoo.utils.files import check_no_link
+from zoo.utils.files import check_no_link, open_file
 from zoo.utils.lock import lock
 from zoo.utils.seeding import derive
 
@@ -27,6 +30,7 @@ if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
 
 FILE = "study.db"
+_EXPERIMENT = TypeAdapter(Experiment)
 WORST = 0.0  # the accuracy of a trial that diverged
 
 
@@ -157,12 +161,31 @@ class Trials:
             if trial.state.is_finished()
         ]
 
-    def identity(self, new: dict[str, Any]) -> dict[str, Any]:
+    def identity(self, new: Experiment) -> Experiment:
         """The :func:`zoo.runner.identity.identity_of` that the trials began with: `new`, where there are none yet."""
         if "identity" not in self._study.user_attrs:
             self._study.set_user_attr("identity", new)
-        identity: dict[str, Any] = self._study.user_attrs["identity"]
-        return identity
+        return _EXPERIMENT.validate_python(self._study.user_attrs["identity"])
+
+    def check(self) -> None:
+        """Raise ValueError where a trial is none of this space, or its accuracies are none."""
+        if [direction.name for direction in self._study.directions] != ["MAXIMIZE"]:
+            raise ValueError("it maximises nothing, or more than one thing")
+        _EXPERIMENT.validate_python(self._study.user_attrs.get("identity", {}))
+        ranges = self._distributions()
+        for number, trial in enumerate(self._study.get_trials(deepcopy=False)):
+            waits = not trial.state.is_finished()
+            values = trial.system_attrs.get("fixed_params", {}) if waits else trial.params
+            accuracies = [*trial.intermediate_values.values(), *(trial.values or [])]
+            if (
+                trial.number != number
+                or values.keys() != ranges.keys()
+                or any(not span.low <= values[key] <= span.high for key, span in self._space.ranges.items())
+                or any(span != ranges.get(key) for key, span in trial.distributions.items())
+                or any(not 0 <= accuracy <= 1 for accuracy in accuracies)
+                or len(trial.values or []) != (trial.state.name == "COMPLETE")
+            ):
+                raise ValueError(f"trial {number} is none of this study")
 
 
 @contextlib.contextmanager
@@ -183,16 +206,23 @@ def opened(folder: Path, space: Space, budget: Tuned) -> Iterator[Trials]:
         check_no_link(path)
         storage = None
         try:
-            storage = _storage(path)
-            study = optuna.create_study(
-                storage=storage,
-                sampler=optuna.samplers.RandomSampler(),  # draws nothing: every trial is enqueued with its values
-                pruner=_pruner(budget),
-                study_name=budget.model,
-                direction="maximize",
-                load_if_exists=True,
-            )
-            yield Trials(study, folder, space, budget)
+            try:
+                storage = _storage(path)
+                study = optuna.create_study(
+                    storage=storage,
+                    sampler=optuna.samplers.RandomSampler(),  # draws nothing: every trial is enqueued with its values
+                    pruner=_pruner(budget),
+                    study_name=budget.model,
+                    direction="maximize",
+                    load_if_exists=True,
+                )
+                trials = Trials(study, folder, space, budget)
+                trials.check()
+            except (ZooError, OSError):
+                raise
+            except Exception as problem:  # a border: whatever Optuna makes of what the file holds
+                raise _explain(path, problem) from problem
+            yield trials
         except (SQLAlchemyError, optuna.exceptions.StorageInternalError) as problem:
             raise _explain(path, problem) from problem
         finally:
@@ -215,6 +245,11 @@ def _storage(path: Path) -> optuna.storages.RDBStorage:
     import optuna
 
     # The path is in no URL, where "?", "%" and braces mean something.
+    if path.exists():
+        try:
+            open_file(path).close()
+        except OSError as problem:
+            raise ResultError(f"{path}: the trials cannot be read ({problem.strerror})") from problem
     connect = functools.partial(sqlite3.connect, path, check_same_thread=False)
     try:
         return optuna.storages.RDBStorage(f"sqlite:///{FILE}", {"creator": connect})
