@@ -5,12 +5,13 @@ from __future__ import annotations
 import contextlib
 import http.client
 import json
+import os
 import select
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,8 @@ from web_runs import LAPTOP, history, make_run
 
 from zoo.results.folder import RunFolder
 from zoo.results.history import save_history
-from zoo.web.live import unfinished
+from zoo.web import live as live_module
+from zoo.web.live import Site, unfinished
 
 
 @contextlib.contextmanager
@@ -158,6 +160,65 @@ def test_a_damaged_result_leaves_the_page_and_is_told(zoo_cli, tmp_path: Path) -
         other.result.write_bytes(good)
         assert news(2, "")["problem"] is None
         assert b"baseline" in ask(port, "/")[1]
+
+
+def live(port: int) -> dict[str, Any]:
+    return json.loads(ask(port, "/live.json")[1])
+
+
+def until(port: int, holds: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
+    """What the server says as soon as that `holds`."""
+    end = time.monotonic() + 30
+    while not holds(told := live(port)):
+        assert time.monotonic() < end, told
+        time.sleep(0.2)
+    return told
+
+
+def test_row_10_an_error_of_one_run_leaves_the_others_live(zoo_cli, tmp_path: Path) -> None:
+    """The page went stale for ever after an error that was not zoo's own, and stood still for one at a pipe."""
+    runs = tmp_path / "runs"
+    make_run(runs, "bn")
+    with serving(zoo_cli) as (_, _, port):
+        pipe = make_run(runs, "ln")
+        pipe.result.unlink()
+        os.mkfifo(pipe.result)
+        until(
+            port, lambda told: "ln/seed0/result.json: cannot be read: it is no regular file" in (told["problem"] or "")
+        )
+        make_run(runs, "gn")
+        until(port, lambda told: told["edition"] == 2 and "result.json" in told["problem"])
+        assert b"resnet20_gn" in ask(port, "/")[1]
+        pipe.result.unlink()
+
+        curve = make_run(runs, "in").history
+        good = curve.read_bytes()
+        curve.write_bytes(b"damaged")
+        os.utime(curve.parent / "result.json")
+        until(port, lambda told: "the history cannot be read" in (told["problem"] or ""))
+        make_run(runs, "frn")
+        until(port, lambda told: b"resnet20_frn" in ask(port, "/")[1])
+        curve.write_bytes(good)
+        until(port, lambda told: told["problem"] is None)
+
+        other = make_run(tmp_path / "runs" / "copy", "bn", correct=200)  # contradicts what is there
+        until(port, lambda told: "two different runs of resnet20_bn seed 0" in (told["problem"] or ""))
+        make_run(runs, "brn")
+        until(port, lambda told: b"resnet20_brn" in ask(port, "/")[1])
+        other.result.unlink()
+        until(port, lambda told: told["problem"] is None)
+
+
+def test_row_10_what_passes_by_is_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make_run(tmp_path / "runs", "bn")
+    site = Site([tmp_path / "runs"], tmp_path / "site", None)
+    monkeypatch.setattr(live_module, "OFTEN", 0.0)
+    make_run(tmp_path / "runs", "ln")
+    with monkeypatch.context() as patch:
+        patch.setattr(live_module, "render", lambda *_: 1 / 0)
+        assert "the page could not be made anew: ZeroDivisionError" in site.news()["problem"]
+    site._again = 0.0
+    assert site.news() == {"edition": 2, "running": [], "problem": None}
 
 
 ROWS = "document.querySelectorAll('section.board tbody tr').length"

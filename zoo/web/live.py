@@ -12,12 +12,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from zoo.errors import MachineError, ResultError, ZooError, did_you_mean
-from zoo.results.folder import EXPLAIN, FILE, RunFolder, find_results, load_all
+from zoo.errors import MachineError, ResultError, UnknownNameError, ZooError, did_you_mean
+from zoo.results.folder import EXPLAIN, FILE, RunFolder, Stored, find_results, load_stored
 from zoo.results.history import load_history
+from zoo.utils.gcpause import paused_gc
 from zoo.utils.lock import dead_holder
 from zoo.web.charts import curve
-from zoo.web.data import run_id
+from zoo.web.data import run_id, tables
 from zoo.web.writer import render
 
 OFTEN = 1.0  # seconds: however many pages ask, the folders are not searched more often
@@ -26,8 +27,8 @@ OFTEN = 1.0  # seconds: however many pages ask, the folders are not searched mor
 class Site:
     """The page of `roots` as files under `folder`, made anew when results change. Its methods may run in threads.
 
-    What cannot be read later on leaves the page as it was and stands in :meth:`news`. The first build raises
-    :class:`ZooError`. `word` makes a text of an error.
+    The first build raises :class:`ZooError`. A run that cannot be read or shown later on stays as it was, and the
+    others go on; what is wrong stands in :meth:`news`. `word` makes a text of an error.
     """
 
     def __init__(
@@ -44,11 +45,14 @@ class Site:
         self._edition = 0
         self._problem: str | None = None
         self._epochs: dict[tuple[str, str], int] = {}
-        self._seen = _state(self.roots)
-        self._looked = time.monotonic()
+        self._seen: dict[str, tuple[int, int]] = {}
+        self._again = 0.0  # when to look again; an error that passes by is tried again
+        self._runs: dict[Path, Stored] = {}  # that the page shows
         self._files: set[str] = set()
         self._waits: str | None = None
-        self._build()
+        state = _state(self.roots)
+        self._build({path: load_stored(path) for path in find_results(self.roots)}, [])
+        self._seen = state
 
     def read(self, name: str) -> bytes | None:
         """A file of the newest page, by its name from the page's folder on; None for anything else."""
@@ -62,33 +66,85 @@ class Site:
         """`edition` rises with each new page; `running`: runs without a result; `problem`: one line or None."""
         with self._lock:
             self._refresh()
-            running, unreadable = unfinished(self.roots, self._epochs)
+            running: list[dict[str, Any]] = []
+            try:
+                running, unreadable = unfinished(self.roots, self._epochs)
+            except Exception as problem:
+                unreadable = self._words(problem)
             return {"edition": self._edition, "running": running, "problem": self._problem or unreadable or self._waits}
 
     def _refresh(self) -> None:
-        if time.monotonic() - self._looked < OFTEN:
+        if (begun := time.monotonic()) < self._again:
             return
-        self._looked = time.monotonic()
         try:
             state = _state(self.roots)
-            if state == self._seen:
-                return
-            self._seen = state
-            self._build()
-            self._problem = None
-        except ZooError as problem:
-            self._problem = self.word(problem)
+            if state != self._seen:
+                faults: list[Exception] = []
+                self._build(self._read(faults), faults)
+                self._problem = next(map(self._words, faults), None)
+                if not faults:  # else it is tried again
+                    self._seen = state
+        except Exception as problem:
+            self._problem = self._words(problem)
+        now = time.monotonic()
+        self._again = now + max(OFTEN, 20 * (now - begun) if self._problem else 0)
 
-    def _build(self) -> None:
-        stored = load_all(find_results(self.roots))
+    def _words(self, problem: Exception) -> str:
+        if isinstance(problem, ZooError):
+            return self.word(problem)
+        return " ".join(f"the page could not be made anew: {type(problem).__name__}: {problem}".split())[:300]
+
+    @paused_gc()
+    def _read(self, faults: list[Exception]) -> dict[Path, Stored]:
+        """The results as they are now, or as they were where one cannot be read."""
+        runs = {}
+        for path in find_results(self.roots):
+            try:
+                runs[path] = load_stored(path)
+            except ResultError as problem:
+                faults.append(problem)
+                if path in self._runs:
+                    runs[path] = self._runs[path]
+        return runs
+
+    def _fitting(self, runs: dict[Path, Stored], baseline: str | None, faults: list[Exception]) -> dict[Path, Stored]:
+        """Of `runs` those that can be compared: of two that contradict each other the one that the page has."""
+        kept = {path: run for path, run in runs.items() if path in self._runs}
+        for path in runs.keys() - kept.keys():
+            try:
+                tables([*kept.values(), runs[path]], baseline, self.allow_dirty)
+            except UnknownNameError:  # the baseline comes later
+                pass
+            except ResultError as problem:
+                faults.append(problem)
+                continue
+            kept[path] = runs[path]
+        return kept
+
+    def _render(
+        self, runs: dict[Path, Stored], fresh: Path, baseline: str | None, faults: list[Exception] | None
+    ) -> None:
+        shutil.rmtree(fresh, ignore_errors=True)  # of a build that failed
+        fresh.mkdir(parents=True)
+        render(list(runs.values()), fresh, baseline, self.allow_dirty, self._edition + 1, faults)
+
+    def _build(self, runs: dict[Path, Stored], faults: list[Exception]) -> None:
+        if self._edition and runs == self._runs and faults:
+            return
+        names = {run.result.model.name for run in runs.values()}
         # A baseline that is not done yet is no mistake here: its bench may be at work.
-        names = {run.result.model.name for run in stored}
         baseline = self.baseline if self.baseline in names else None
         fresh = self.folder / str(self._edition + 1)
-        shutil.rmtree(fresh, ignore_errors=True)  # of a build that failed
         try:
-            fresh.mkdir()
-            render(stored, fresh, baseline, self.allow_dirty, self._edition + 1)
+            try:
+                self._render(runs, fresh, baseline, None)
+            except ResultError:
+                if not self._edition:
+                    raise
+                runs = self._fitting(runs, baseline, faults)
+                if runs == self._runs and faults:
+                    return
+                self._render(runs, fresh, baseline, faults)
         except OSError as problem:
             raise MachineError(f"{fresh}: the page cannot be written ({problem.strerror})") from problem
         self._waits = None
@@ -97,7 +153,10 @@ class Site:
         self._files = {path.relative_to(fresh).as_posix() for path in fresh.rglob("*") if path.is_file()}
         self._edition += 1
         shutil.rmtree(self.folder / str(self._edition - 2), ignore_errors=True)  # the last one may still be read
-        self._epochs = {(run.result.dataset.name, run.result.recipe.slug): run.result.recipe.epochs for run in stored}
+        self._runs = runs
+        self._epochs = {
+            (run.result.dataset.name, run.result.recipe.slug): run.result.recipe.epochs for run in runs.values()
+        }
 
 
 def unfinished(roots: Sequence[Path], epochs: dict[tuple[str, str], int]) -> tuple[list[dict[str, Any]], str | None]:

@@ -73,11 +73,16 @@ def write_report(runs: Sequence[Stored], out: Path, baseline: str | None = None,
 
 @paused_gc()
 def render(
-    runs: Sequence[Stored], folder: Path, baseline: str | None = None, allow_dirty: bool = False, edition: int = 0
+    runs: Sequence[Stored],
+    folder: Path,
+    baseline: str | None = None,
+    allow_dirty: bool = False,
+    edition: int = 0,
+    faults: list[Exception] | None = None,
 ) -> int:
     """Write all files of the page into the empty `folder`. A page of an `edition` asks its server for a newer one.
 
-    Raises OSError.
+    Where there are `faults`, histories that cannot be read are added to them. Raises OSError.
     """
     import jinja2
     from plotly.offline import get_plotlyjs
@@ -118,7 +123,13 @@ def render(
             add(name, content)
             shown.append({"file": name, "caption": runpage.caption(picture)})
         if charts.has_curve(run):
-            history = charts.curve(load_history(run.stored.folder.history))
+            try:
+                history = charts.curve(load_history(run.stored.folder.history))
+            except ResultError as problem:
+                if faults is None:
+                    raise
+                faults.append(problem)
+                history = charts.curve([])
             add(f"data/{run.id}.js", charts.script_call("zoo.curve", run.id, history))
         add(f"runs/{run.id}.html", template.render(page="run", up="../", table=table, line=line, run=run, shown=shown))
     manifest = {"version": __version__, "files": sorted(files)}
