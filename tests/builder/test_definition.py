@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -250,3 +251,31 @@ def test_objects_that_raise_when_they_are_looked_at(define: Define) -> None:
     )
     code = NET.replace("self.act = nn.ReLU()", held).replace("class Net", "class net") + hostile + chain
     assert set(define({"mine.py": code})["code"]) == {"mine.py"}
+
+
+def test_a_module_that_forward_names_to_importlib(define: Define) -> None:
+    helper = "from torch.nn import functional as F\n\n\ndef act(x):\n    return F.relu(x)\n"
+    code = NET.replace("self.act(", "importlib.import_module('parts').act(").replace("class Net", "class net")
+    first = define({"mine.py": f"import importlib\n{code}", "parts.py": helper})
+    assert difference(first, define({"parts.py": helper.replace("relu", "silu")})) == "parts.py has changed"
+
+
+def test_a_module_in_an_archive(define: Define, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def packed(name: str, code: str) -> None:
+        with zipfile.ZipFile(tmp_path / name, "w") as archive:
+            archive.writestr("resnet.py", code)
+        monkeypatch.setattr(sys, "path", [str(tmp_path / name), *sys.path])
+
+    packed("first.zip", NET)
+    first = define({"mine.py": ADAPTERS["a function"]})
+    packed("second.zip", EDITED)
+    assert difference(first, define()) == "resnet.py has changed"
+
+
+def test_a_module_that_is_a_link(define: Define, tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "real" / "network.py").write_text(NET.replace("class Net", "class net"))
+    (tmp_path / "mine.py").symlink_to("real/network.py")
+    first = define()
+    (tmp_path / "real" / "network.py").write_text(EDITED.replace("class Net", "class net"))
+    assert difference(first, define()) == "mine.py has changed"

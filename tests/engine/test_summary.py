@@ -79,3 +79,10 @@ def test_model_is_left_as_it_was(training: bool) -> None:
     assert model.training is training
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
     assert not any(module._forward_hooks for module in model.modules())
+
+
+def test_a_part_that_is_compiled_has_no_row() -> None:
+    compiled = torch.jit.script(nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU()))
+    table = layer_table(nn.Sequential(compiled, nn.Conv2d(4, 2, 1)))
+    assert [layer.name for layer in table.layers] == ["1"]
+    assert table.parameters == 3 * 4 * 9 + 4 + 4 * 2 + 2

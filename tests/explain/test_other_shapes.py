@@ -191,3 +191,9 @@ def test_explain_of_frozen_weights() -> None:
     assert chosen(model) == ["norm"]
     (norm,) = measured(model, "norm")
     assert norm.gradient > 0
+
+
+def test_a_part_that_is_compiled_gives_no_map() -> None:
+    compiled = torch.jit.script(nn.Sequential(nn.Conv2d(3, 4, 3, 2, 1), nn.ReLU()))
+    model = nn.Sequential(compiled, nn.Conv2d(4, 4, 3, 2, 1), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    assert [place.name for place in places(model, IMAGES[:1])] == ["1"]

@@ -15,7 +15,10 @@ IMAGE_SHAPE = (3, 32, 32)
 MIB = 2**20
 BYTES = 4  # the table's sizes are those of float32, whatever a run computes in
 # Layers without parameters that only pass on, and boxes that only hold others, are no rows.
-_NO_ROWS = (nn.Sequential, nn.ModuleList, nn.ModuleDict, nn.Identity, nn.Flatten, nn.modules.dropout._DropoutNd)
+_NO_ROWS = (
+    nn.Sequential, nn.ModuleList, nn.ModuleDict, nn.Identity, nn.Flatten, nn.modules.dropout._DropoutNd,
+    torch.jit.ScriptModule,  # takes no hooks
+)  # fmt: skip
 _NO_ROW_MODULES = ("torch.nn.modules.activation", "torch.nn.modules.pooling")
 
 

@@ -52,7 +52,12 @@ def places(model: nn.Module, image: Tensor) -> list[Place]:
 
         return hook
 
-    modules = {name: module for name, module in model.named_modules() if name}
+    # What torch.jit.script compiled takes no hooks.
+    modules = {
+        name: module
+        for name, module in model.named_modules()
+        if name and not isinstance(module, torch.jit.ScriptModule)
+    }
     handles = [module.register_forward_hook(note(name)) for name, module in modules.items()]
     with torch.no_grad():
         model(image)

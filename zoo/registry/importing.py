@@ -21,6 +21,7 @@ from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader, all_su
 from pathlib import Path
 from types import CodeType, ModuleType
 from typing import Any, ClassVar
+from zipimport import zipimporter
 
 LIBRARIES = ("torch", "torchvision", "albumentations", "timm", "numpy")  # a result records their versions
 # Never put aside for a file of that name: the process runs on them.
@@ -183,7 +184,8 @@ def is_beside(module: ModuleType, folder: Path) -> bool:
     """Whether the top-level `module` is a file or a folder in `folder`."""
     file = getattr(module, "__file__", None)
     place = Path(file or next(iter(getattr(module, "__path__", ())), "/"))
-    return (place.parent if place.stem == "__init__" else place).resolve().parent == folder.resolve()
+    # A file that is a link lies where the link is.
+    return (place.parent if place.stem == "__init__" else place).parent.resolve() == folder.resolve()
 
 
 def _has(folder: Path, name: str) -> bool:
@@ -210,5 +212,5 @@ def source(name: str, file: Path) -> bytes:
     if isinstance(loader, _Loader) and loader.content is not None:
         return loader.content
     if module not in _read_of:  # imported before zoo was asked for it
-        _read_of[module] = loader.get_data(str(file)) if isinstance(loader, ResourceLoader) else b""
+        _read_of[module] = loader.get_data(str(file)) if isinstance(loader, ResourceLoader | zipimporter) else b""
     return _read_of[module]

@@ -141,8 +141,15 @@ def _codes(function: FunctionType) -> list[CodeType]:
 
 
 def _imported_when_called(thing: type | FunctionType | ModuleType) -> Iterator[tuple[str, str]]:
-    """The installed packages that a function imports when it is called, whether it was or not."""
+    """The installed packages that a function imports when it is called, whether it was or not, and the modules that it
+    names to importlib.
+    """
     for code in _codes(thing) if isinstance(thing, FunctionType) else ():
+        if {"import_module", "__import__"} & {*code.co_names}:
+            for text in filter(str.isidentifier, (text for text in code.co_consts if isinstance(text, str))):
+                spec = None if text in {*sys.stdlib_module_names, "__main__"} else importlib.util.find_spec(text)
+                if spec and spec.origin and spec.has_location and not is_recorded(text, Path(spec.origin)):
+                    yield text, spec.origin
         steps = list(dis.get_instructions(code))
         for level, _, step in zip(steps, steps[1:], steps[2:], strict=False):
             top = str(step.argval).partition(".")[0]
