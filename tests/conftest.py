@@ -131,14 +131,14 @@ def quick_measurements(free: float | None) -> Iterator[None]:
 
     try_on = checks.try_on
 
-    def once(model: Any, inputs: Any, smallest_batch: int) -> list[str]:
+    def once(model: Any, inputs: Any, smallest_batch: int, module: Any) -> list[str]:
         if not is_built_in(model.origin):
-            return try_on(model, inputs, smallest_batch)
+            return try_on(model, inputs, smallest_batch, module)
         recipe = inputs.recipe
         parts = (recipe.precision, recipe.optimizer.name, recipe.ema, recipe.lookahead, recipe.tta, smallest_batch == 1)
         key = repr((model, inputs.shape, inputs.dataset.num_classes, inputs.settings, parts))
         if key not in TRIED:
-            TRIED[key] = try_on(model, inputs, smallest_batch)
+            TRIED[key] = try_on(model, inputs, smallest_batch, module)
         return TRIED[key]
 
     with pytest.MonkeyPatch.context() as patch:

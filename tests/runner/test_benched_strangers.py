@@ -459,3 +459,18 @@ def test_a_compiler_that_fails_is_one_line(tmp_path: Path, monkeypatch: pytest.M
         check(runs, given)
     with pytest.raises(RegistryError, match=f"net_bn.*{words}.*; leave out compile$"):
         check(runs, given) if backend == "aot_eager" else bench(runs, given, Silent())
+
+
+def test_a_bench_of_one_model_calls_its_builder_five_times(tmp_path: Path) -> None:
+    """Two builds for the trial, one to be counted, one to be trained, one for the weights that are stored."""
+    code = """
+        class net(Net):
+            def __init__(self, norm, num_classes, in_channels):
+                super().__init__(norm, num_classes, in_channels)
+                with open(os.environ["ZOO_TEST_BUILDS"], "a") as file:
+                    file.write("one ")
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ZOO_TEST_BUILDS", str(tmp_path / "builds"))
+        benched(tmp_path, stranger(tmp_path, code))
+    assert (tmp_path / "builds").read_text().split() == ["one"] * 5

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from zoo.builder import notes
-from zoo.builder.construct import build, load_norm, other_classes, where_of
+from zoo.builder.construct import load_norm, other_classes, where_of
 from zoo.builder.fairness import set_by_first_batch
 from zoo.data.datasets import Dataset
 from zoo.engine.guard import guarded
@@ -23,6 +23,7 @@ from zoo.results.run import Run
 from zoo.runner.convolutions import problem_of_convolution
 from zoo.runner.inputs import Inputs
 from zoo.runner.runs import models_of
+from zoo.runner.settings import Settings
 from zoo.runner.trial import LARGER, Trial
 from zoo.utils.distributed import Distributed
 from zoo.utils.seeding import same_random_numbers
@@ -59,40 +60,52 @@ def check_models(
     have nothing to report.
     """
     check_data(inputs)
-    recipe, classes, settings = inputs.recipe, inputs.dataset.num_classes, inputs.settings
+    recipe, settings = inputs.recipe, inputs.settings
+    device = _device_here(settings)
     smallest = smallest_batch(len(inputs.rows[0]), recipe.batch_size, recipe.drop_last)
     notes_by_model = {}
     for model in models:
         if model.pretrained:
             check_weights(model.pretrained, recipe, inputs.dataset)
         try:
-            with guarded(where_of(model), "building"):
-                module = build(model, classes, image_size=inputs.shape[1:])
+            with guarded(where_of(model), "building"), same_random_numbers():
+                module = inputs.build(model, 0, device)
                 check_model(model, module, settings.device, settings.distributed)
-            tried = to_do is None or model.name in to_do
-            changes = try_on(model, inputs, smallest // settings.distributed.world_size) if tried else []
+            lines, share = notes.of(module), smallest // settings.distributed.world_size
+            if to_do is None or model.name in to_do:
+                lines += try_on(model, inputs, share, module)
         except RegistryError as problem:
             if failures is None:
                 raise
             failures[model.name] = problem
         else:
-            notes_by_model[model.name] = notes.of(module) + changes
+            notes_by_model[model.name] = lines
     return notes_by_model
 
 
-def try_on(model: Model, inputs: Inputs, smallest_batch: int) -> list[str]:
+def _device_here(settings: Settings) -> torch.device:
+    """The device of `settings`; a CPU where it is a cluster's GPU, which may not be here."""
+    here = settings.device.type == "cpu" or torch.cuda.is_available()
+    return settings.device if here else torch.device("cpu")
+
+
+def try_on(model: Model, inputs: Inputs, smallest_batch: int, module: nn.Module | None = None) -> list[str]:
     """Try `model` as a run of `inputs` will train it; what is to be said about it, in lines.
 
     A layout in which the model fails is not taken where nobody asked for it: ``inputs.only_nchw`` then has its name.
-    `smallest_batch` is a process' share of the smallest batch to come. The state of the generators is put back.
+    `smallest_batch` is a process' share of the smallest batch to come, and `module` what ``inputs.build`` makes of the
+    model for seed 0, if that was made already; it is used up. The state of the generators is put back.
     Raises :class:`RegistryError`, in one line, for what fails, and for a model that would be trained otherwise than
     the recipe says (:mod:`zoo.builder.fairness`), stored otherwise than trained, or evaluated by its batch.
     """
-    settings = inputs.settings
-    # A cluster's GPU may not be here.
-    device = settings.device if settings.device.type == "cpu" or torch.cuda.is_available() else torch.device("cpu")
+    settings, device = inputs.settings, _device_here(inputs.settings)
+    ready = [module] if module else []
+
+    def build() -> nn.Module:
+        return ready.pop() if ready else inputs.build(model, 0, device)
+
     trial = Trial(
-        where_of(model), functools.partial(inputs.build, model, 0, device), inputs.recipe, device, inputs.layout(model),
+        where_of(model), build, inputs.recipe, device, inputs.layout(model),
         inputs.shape, inputs.dataset.num_classes, smallest_batch, settings.distributed.world_size,
         settings.allow_batch_dependent, settings.compiled, functools.partial(other_classes, model),
     )  # fmt: skip
