@@ -38,7 +38,29 @@ def problem_of(answer: object, wanted: tuple[int, int], advice: Callable[[int, i
     return f"answers {tuple(answer.shape)}{kind} to {asked}, expected {wanted}{added}"
 
 
-def unused(module: nn.Module, unreached: Collection[str]) -> str:
+def cut_off(module: nn.Module, first: set[str], second: set[str], processes: int) -> str:
+    """What is wrong where two steps give parameters of these names no gradient; nothing where it is no fault.
+
+    A part that is never used is a network's own affair, unless processes wait for its gradient.
+    """
+    trained = sum(part.requires_grad for part in module.parameters())
+    unreached = sorted(first | second if processes > 1 else first & second)
+    if processes > 1 and unreached:
+        return (
+            f"no gradient reaches parameter {unreached[0]!r}, for which the processes of torchrun would wait; "
+            "freeze it (requires_grad_(False)), or train in one process"
+        )
+    if dead := _unused(module, unreached):
+        return f"no gradient reaches {dead}; use it in forward, or take it out"
+    if len(unreached) > trained / 2:
+        return (
+            f"no gradient reaches {unreached[0]!r} and {len(unreached) - 1} more of its {trained} parameters, so "
+            "training would not change them; look for detach(), .data or no_grad() in forward"
+        )
+    return ""
+
+
+def _unused(module: nn.Module, unreached: Collection[str]) -> str:
     """A parameter that is among the `unreached` ones in all layers of a kind, in words: no part that is left unused."""
     reached: dict[tuple[type, str], list[bool]] = defaultdict(list)
     for path, part in module.named_modules():

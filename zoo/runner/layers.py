@@ -72,25 +72,25 @@ def is_judged(kind: type) -> bool:
     return kind.__module__.partition(".")[0] not in (*LIBRARIES, "zoo")
 
 
-def layers_of(module: nn.Module, image: Tensor, judged: Callable[[type], bool] = is_judged) -> list[Call]:
+def layers_of(module: nn.Module, images: Tensor, judged: Callable[[type], bool] = is_judged) -> list[Call]:
     """One layer of each class of `module` that is `judged`: the one with the largest maps.
 
-    It is called as the module calls it for (1, C, H, W) `image` shown twice, so that nothing depends on which images
-    are in a batch. `module` is used up: parameters that are all zero get other values, since nothing is seen behind
+    It is called as the module calls it for a batch of the first of `images` alone, so that nothing depends on which
+    ones are in it. `module` is used up: parameters that are all zero get other values, since nothing is seen behind
     zeros.
     """
     counts = Counter(type(part) for part in module.modules() if judged(type(part)))
     if not counts:
         return []
-    tensor = next((part for part in module.parameters() if part.is_floating_point()), image)
-    images = image[:1].to(tensor).expand(2, *image.shape[1:]).clone(memory_format=torch.preserve_format)
+    tensor = next((part for part in module.parameters() if part.is_floating_point()), images)
+    same = images[:1].to(tensor).expand(max(2, len(images)), *images.shape[1:])
     with same_random_numbers():
         seed_all(derive("layers"))
         with torch.no_grad():
             for parameter in module.parameters():
                 if parameter.requires_grad and not parameter.any():
                     parameter.normal_(0, 0.1)
-        return _calls(module.eval(), images, counts)
+        return _calls(module.eval(), same.clone(memory_format=torch.preserve_format), counts)
 
 
 def problem_in(calls: Sequence[Call]) -> str:

@@ -25,7 +25,7 @@ from zoo.engine.step import TrainStep
 from zoo.errors import Option, RegistryError, Words
 from zoo.recipes.recipe import Recipe
 from zoo.registry.entries import Layout
-from zoo.runner.answers import NEAR, NOT_STORED, UNSEEDED, finite, near, problem_of, same_answers, unstored, unused
+from zoo.runner.answers import NEAR, NOT_STORED, UNSEEDED, cut_off, finite, near, problem_of, same_answers, unstored
 from zoo.runner.inputs import Shape
 from zoo.runner.layers import layers_of, note_on, problem_in
 from zoo.utils.distributed import SINGLE_PROCESS, unsynchronised
@@ -79,7 +79,8 @@ class Trial:
         unreached = self._train(step, 1)
         saved, stored = self._saved(step)
         answers = self._evaluated(step.evaluated)
-        self._check_reached(step.model, unreached, self._train(step, 2))
+        if problem := cut_off(step.model, unreached, self._train(step, 2), self.processes):
+            self._refuse(problem)
 
         with self._doing("loading its stored weights"):
             fresh.load_state_dict(stored)
@@ -182,23 +183,6 @@ class Trial:
         if infinite and self.recipe.precision != "fp16":  # where the scaler leaves such a step out
             self._refuse(
                 f"in the first training step ({self.recipe.precision}) the gradient of {infinite[0]!r} is not finite"
-            )
-
-    def _check_reached(self, module: nn.Module, first: set[str], second: set[str]) -> None:
-        """A part that is never used is a network's own affair, unless processes wait for its gradient."""
-        trained = sum(part.requires_grad for part in module.parameters())
-        unreached = sorted(first | second if self.processes > 1 else first & second)
-        if self.processes > 1 and unreached:
-            self._refuse(
-                f"no gradient reaches parameter {unreached[0]!r}, for which the processes of torchrun would wait; "
-                "freeze it (requires_grad_(False)), or train in one process"
-            )
-        if dead := unused(module, unreached):
-            self._refuse(f"no gradient reaches {dead}; use it in forward, or take it out")
-        if len(unreached) > trained / 2:
-            self._refuse(
-                f"no gradient reaches {unreached[0]!r} and {len(unreached) - 1} more of its {trained} parameters, so "
-                "training would not change them; look for detach(), .data or no_grad() in forward"
             )
 
     def _saved(self, step: TrainStep) -> tuple[dict[str, Any], dict[str, Tensor]]:
