@@ -67,8 +67,8 @@ def test_the_script_benches_strangers_and_counts_them() -> None:
     chosen = [word for model in models for word in ("--model", model)]
     command = [sys.executable, script, FOLDER, FOLDER / "registry.yaml", *chosen]
     done = subprocess.run(command, capture_output=True, text=True, timeout=600)
-    ends = dict(re.findall(r"^\| (\w+) \| (\w+) \| \d+ \|", done.stdout, re.MULTILINE))
-    assert ends.items() >= {"tuples": "benched", "scripted": "benched", "swallows": "refused", "two": "refused"}.items()
+    ends = dict(re.findall(r"^\| (\w+) \| bench \| (\w+) \| \d+ \|", done.stdout, re.MULTILINE))
+    assert ends.items() >= {"tuples": "done", "scripted": "done", "swallows": "refused", "two": "refused"}.items()
     assert set(ends) == set(models)
     assert "0 end otherwise" in done.stdout
     assert done.returncode == 0

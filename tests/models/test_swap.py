@@ -306,7 +306,7 @@ REFUSED = {
             net.norm2 = torch.jit.script(nn.Sequential(nn.BatchNorm2d(16), nn.ReLU()))
             return net
         """,
-        r"'norm2' is a ScriptModule with batch_norm in it, which is compiled; build it without torch\.jit",
+        r"'norm2' is a ScriptModule with batch_norm in it, which is compiled; set PYTORCH_JIT=0 in the environment, ",
     ),
     "a function of torch": (
         """
@@ -379,6 +379,14 @@ def test_what_a_swap_would_not_reach_is_refused_in_one_line(strangers: Any, habi
         make(strangers(code, builder="Mine"), "mine@ln")
     assert str(caught.value).startswith("mine@ln: ")
     assert "\n" not in str(caught.value)
+
+
+def test_norms_of_a_script_module_are_swapped_without_torch_jit(
+    strangers: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.jit._state._enabled, "enabled", False)  # what PYTORCH_JIT=0 does
+    module = make(strangers(REFUSED["norms inside a ScriptModule"][0], builder="Mine"), "mine@ln")
+    assert notes.of(module) == ["norms: ln instead of 2 BatchNorm2d"]
 
 
 class Attention(nn.Module):

@@ -33,7 +33,7 @@ def norms_of(where: str, module: nn.Module, shape: Shape) -> tuple[list[Observed
         if norms := _IN_GRAPH.findall(str(graph)):
             raise RegistryError(
                 f"{where}: cannot be swapped: {path or type(part).__name__!r} is a ScriptModule with {norms[0]} in it, "
-                "which is compiled; build it without torch.jit"
+                "which is compiled; set PYTORCH_JIT=0 in the environment, which builds it without torch.jit"
             )
     functions: list[str] = []
     layers = _run(where, module, shape, False, functions)
