@@ -3,10 +3,11 @@
 ``python benchmarks/external_models.py sample`` draws 60 models of timm by ``--seed``, each of a family of its own and
 under 40 million parameters. Each is benched for one step on images of noise, explained, and exported.
 ``python benchmarks/external_models.py table`` does so for a member of each family of timm and for every model of
-torchvision, benches each again with its norms swapped, and writes the table of docs/external-models.md. Models with
-more parameters are only run as shapes, without values. ``--record FILE`` lets either resume. The table is written
-after each model, and rows of models that a run has not reached stay. Exit code 1 where a model ended neither in a
-result nor in a line that names it.
+torchvision up to that size, and benches each again with its norms swapped. ``page`` writes the table of
+docs/external-models.md from what is on record; larger models are built there, as shapes without values.
+
+Outcomes are kept in ``--record``, so each command resumes after an interruption. Delete a line there to repeat it.
+Exit code 1 where a model ended neither in a result nor in a line that names it.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from strangers import BAD, BENCH, DONE, EXPLAIN, EXPORT, HEAD, REFUSED, Outcome, Record, attempts, workplace
+from attempts import BAD, BENCH, DONE, EXPLAIN, EXPORT, HEAD, REFUSED, Outcome, Record, attempts, workplace
 from torch.overrides import TorchFunctionMode
 
 from zoo.builder.construct import build, load_norm
@@ -35,6 +36,7 @@ from zoo.models.swap import swap
 from zoo.registry.merge import load_registry
 
 DOCS = Path(__file__).parents[1] / "docs" / "external-models.md"
+RECORD = Path(__file__).parent / "figures" / "external-models.jsonl"
 BEGIN, END = "<!-- models -->", "<!-- end -->"
 
 # One small member of each family: of each file of timm/models, which is named first.
@@ -158,7 +160,7 @@ class Row:
 
 
 COLUMNS = ("model", "parameters (millions, 10 classes)", BENCH, EXPLAIN, EXPORT, f"swapped by @{NORM}")
-YES, SHAPES = "yes", "not tried"
+YES, UNTRIED = "yes", "not tried"
 
 
 def names() -> list[str]:
@@ -235,20 +237,22 @@ def tried(name: str, record: Record, seconds: float, swapped: bool) -> Iterator[
         yield from attempts(f"{name}@{NORM}", [BENCH], record, seconds)
 
 
-def row_of(name: str, outcomes: list[Outcome]) -> Row:
-    """The row of a model that was tried; where none was, it is run as shapes."""
-    if not outcomes:
-        parameters, swapped = built(name)
-        return Row(name, parameters, SHAPES, SHAPES, SHAPES, swapped)
-    by_name = {(outcome.model, outcome.command): outcome for outcome in outcomes}
+def row_of(name: str, record: Record, before: list[str]) -> Row:
+    """The row of a model by what is on record; the rest is as it was `before`, and built where it was not."""
+    bench = record.outcomes.get((name, BENCH))
+    if bench is None or bench.kind != DONE:
+        parameters, swapped = built(name) if bench or not before else (before[1], before[-1])
+    else:
+        parameters, swapped = _millions(bench.parameters), before[-1] if before else "-"
     cells = []
-    for model, command in ((name, BENCH), (name, EXPLAIN), (name, EXPORT), (f"{name}@{NORM}", BENCH)):
-        outcome = by_name.get((model, command))
-        cells.append("-" if outcome is None else YES if outcome.kind == DONE else _reason(outcome.line, name))
-    bench = outcomes[0]
-    if cells[3] == YES:
-        cells[3] = by_name[f"{name}@{NORM}", BENCH].line.partition(f"{NORM} instead of ")[2]
-    return Row(name, _millions(bench.parameters) if bench.parameters else "-", *cells)
+    for command in (BENCH, EXPLAIN, EXPORT):
+        outcome = record.outcomes.get((name, command))
+        rest = UNTRIED if bench is None or bench.kind == DONE else "-"
+        cells.append(rest if outcome is None else YES if outcome.kind == DONE else _reason(outcome.line, name))
+    if (outcome := record.outcomes.get((f"{name}@{NORM}", BENCH))) is not None:
+        report = outcome.line.partition(f"{NORM} instead of ")[2]
+        swapped = report if outcome.kind == DONE else _reason(outcome.line, name)
+    return Row(name, parameters, *cells, swapped)
 
 
 def written() -> dict[str, list[str]]:
@@ -274,45 +278,47 @@ def drawn(seed: int) -> list[str]:
     return names[:SAMPLE]
 
 
-def write_table(new: dict[str, Row]) -> None:
-    """Put the `new` rows, by model, into the table of the docs; other models keep theirs."""
+def write_table(record: Record) -> None:
+    """Put the table into the docs."""
     before, _, after = DOCS.read_text(encoding="utf-8").partition(BEGIN)
-    rows = {name: Row(*cells).line for name, cells in written().items()} | {name: row.line for name, row in new.items()}
-    lines = [
-        f"| {' | '.join(COLUMNS)} |",
-        f"|{' --- |' * len(COLUMNS)}",
-        *(rows[name] for name in names() if name in rows),
-    ]
+    old = written()
+    lines = [f"| {' | '.join(COLUMNS)} |", f"|{' --- |' * len(COLUMNS)}"]
+    lines += [row_of(name, record, old.get(name, [])).line for name in names()]
     DOCS.write_text("\n".join([f"{before}{BEGIN}", *lines, f"{END}{after.partition(END)[2]}"]), encoding="utf-8")
 
 
 def main() -> int:
-    """Try the models, print how each ended, then totals or the table."""
+    """Try the models and print how each ended, then totals; or write the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("sample", "table"), help="60 models of timm, or the models of the docs' table")
+    parser.add_argument("what", choices=("sample", "table", "page"), help="which models to try, or write the page")
     parser.add_argument("--seed", type=int, default=0, help="of the sample")
     parser.add_argument("--seconds", type=float, default=600, help="the most that a command may take")
-    parser.add_argument("--record", type=Path, help="file of the outcomes so far, which are not repeated")
+    parser.add_argument("--record", type=Path, default=RECORD, help="file of the outcomes so far [benchmarks/figures]")
     chosen = parser.parse_args()
-    record = Record(chosen.record and chosen.record.resolve())
-    sample = chosen.what == "sample"
-    chosen_names = drawn(chosen.seed) if sample else names()
+    record = Record(chosen.record.resolve())
+    if chosen.what == "page":
+        write_table(record)
+        return 0
+    table = chosen.what == "table"
     ends = Counter[str]()
     print(HEAD, flush=True)
     with workplace(10):
-        for name in sorted(chosen_names, key=count):  # small ones first
-            outcomes = []
-            for outcome in tried(name, record, chosen.seconds, not sample) if count(name) <= LARGEST else ():
-                outcomes.append(outcome)
-                print(outcome.row, flush=True)
-            ends.update({max((outcome.kind for outcome in outcomes), key=[DONE, REFUSED, BAD].index, default=SHAPES)})
-            if not sample:
-                write_table({name: row_of(name, outcomes)})
+        for name in sorted(names() if table else drawn(chosen.seed), key=count):  # small ones first
+            if count(name) <= LARGEST:
+                outcomes = list(printed(tried(name, record, chosen.seconds, swapped=table)))
+                ends[max((outcome.kind for outcome in outcomes), key=[DONE, REFUSED, BAD].index)] += 1
     print(
-        f"\n{ends[DONE]} of {len(chosen_names)} pass in all, {ends[REFUSED]} are refused in one line that names them, "
-        f"{ends[BAD]} end otherwise, {ends[SHAPES]} are too large to be tried"
+        f"\n{ends[DONE]} of {ends.total()} pass in all, {ends[REFUSED]} are refused in one line that names them, "
+        f"{ends[BAD]} end otherwise"
     )
     return 1 if ends[BAD] else 0
+
+
+def printed(outcomes: Iterator[Outcome]) -> Iterator[Outcome]:
+    """The same, each printed as a line of a table."""
+    for outcome in outcomes:
+        print(outcome.row, flush=True)
+        yield outcome
 
 
 if __name__ == "__main__":

@@ -4,198 +4,22 @@ CHECKOUT is a folder with the repository's files, REGISTRY a ``registry.yaml`` w
 (``benchmarks/strangers/``). Each model runs ``zoo bench`` for one step on images of noise, in a process of its own. The
 table shows how each ended, with the report of a swap or the one line by which it was refused; then come the totals.
 Exit code 1 where a model ended neither in a result nor in a line that names it. The inference speed is that of an empty
-network, to save time. With ``--record FILE`` the same command resumes after an interruption.
+network, to save time. ``--norm NORM`` swaps each model's norms first. ``--show`` only builds the models (``zoo show``).
+With ``--record FILE`` the same command resumes after an interruption.
 """
 
 from __future__ import annotations
 
 import argparse
-import contextlib
-import importlib
-import json
-import multiprocessing
-import os
-import resource
 import shutil
 import sys
-import tempfile
-import time
 from collections import Counter
-from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass
 from fnmatch import fnmatch
 from pathlib import Path
 
-import numpy as np
-import torch
-from PIL import Image
-from torch import nn
+from attempts import BAD, BENCH, DONE, HEAD, REFUSED, SHOW, Record, attempts, workplace
 
-from zoo.cli.main import main as zoo_main
-from zoo.engine import speed
 from zoo.registry.entries import read_registry_file
-from zoo.results.folder import find_results, load_all
-
-RECIPE = """
-description: "one step on images of noise"
-extends: smoke
-split: {holdout: 2, seed: 0, train: 4}
-augment:
-  train: [{Normalize: {mean: [0.5, 0.5, 0.5], std: [0.25, 0.25, 0.25]}}]
-  eval: [{Normalize: {mean: [0.5, 0.5, 0.5], std: [0.25, 0.25, 0.25]}}]
-epochs: 1
-batch_size: 4
-"""
-DONE, REFUSED, BAD = "done", "refused", "bad"
-BENCH, EXPLAIN, EXPORT = "bench", "explain", "export"
-# What the commands import is imported once, before the processes are forked.
-IMPORTED = (
-    "albumentations", "timm", "captum.attr", "matplotlib.pyplot", "torch._dynamo", "torch.export", "zoo.runner.sweep",
-    "zoo.render.comparison", "zoo.explain.make", "zoo.export.make",
-)  # fmt: skip
-MEMORY = 8 * 2**30  # bytes that a model's process may have
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """How a command ended for a model: done, refused in one line that names it, or anything else.
-
-    `line` is that line, or of a bench what was done to norms and stem; `parameters` are those of a benched model.
-    """
-
-    model: str
-    command: str
-    kind: str
-    line: str
-    seconds: float
-    parameters: int = 0
-
-    @property
-    def row(self) -> str:
-        """A line of a Markdown table."""
-        return f"| {self.model} | {self.command} | {self.kind} | {self.seconds:.0f} | {self.line.replace('|', '/')} |"
-
-
-HEAD = "| model | command | ended | s | line |\n| --- | --- | --- | --: | --- |"
-
-
-class Record:
-    """Outcomes by model and command, kept as lines of JSON in `file` where there is one."""
-
-    def __init__(self, file: Path | None) -> None:
-        self.file = file
-        lines = file.read_text().splitlines() if file is not None and file.exists() else []
-        self.outcomes = {(was["model"], was["command"]): Outcome(**was) for was in map(json.loads, lines)}
-
-    def add(self, outcome: Outcome) -> None:
-        """Keep it."""
-        self.outcomes[outcome.model, outcome.command] = outcome
-        if self.file is not None:
-            with self.file.open("a") as file:
-                file.write(json.dumps(asdict(outcome)) + "\n")
-
-    def kept(self, model: str, commands: Iterable[str]) -> list[Outcome]:
-        """Those of `commands` for `model` that are known, up to the first that is not or that did not succeed."""
-        kept = []
-        for command in commands:
-            if (outcome := self.outcomes.get((model, command))) is not None:
-                kept.append(outcome)
-            if outcome is None or outcome.kind != DONE:
-                break
-        return kept
-
-
-def write_images(folder: Path, classes: int) -> None:
-    """``train/`` with a 32x32 image of noise for each of `classes`, ``test/`` for the first ten."""
-    noise = np.random.default_rng(0)
-    for split in ("train", "test"):
-        for label in range(classes if split == "train" else min(classes, 10)):
-            path = folder / split / f"class{label:03d}" / "0.png"
-            path.parent.mkdir(parents=True)
-            Image.fromarray(noise.integers(0, 256, (32, 32, 3), dtype=np.uint8)).save(path)
-
-
-def carry_out(arguments: list[str], output: int) -> None:
-    """``zoo`` with `arguments` in the working folder, which ends the process; both streams go to `output`."""
-    for stream in (1, 2):
-        os.dup2(output, stream)
-    resource.setrlimit(resource.RLIMIT_DATA, (MEMORY, MEMORY))
-    torch.set_num_threads(1)
-    speed.INFERENCE_BATCHES, measure = {"cpu": (1,), "cuda": (1,)}, speed.measure_inference
-    speed.measure_inference = lambda _, *where: measure(nn.Flatten(), *where)
-    zoo_main(arguments)
-
-
-def outcome_of(model: str, command: str, arguments: list[str], seconds: float) -> Outcome:
-    """Run the `command` for `model` in a process of its own, `seconds` at most."""
-    began = time.perf_counter()
-    with tempfile.TemporaryFile() as output:
-        # Forked, so that torch is imported once.
-        process = multiprocessing.get_context("fork").Process(target=carry_out, args=(arguments, output.fileno()))
-        process.start()
-        process.join(seconds)
-        if process.is_alive():
-            process.kill()
-            process.join()
-        output.seek(0)
-        text = output.read().decode(errors="replace")
-    took = round(time.perf_counter() - began, 1)
-    lines = [line for line in text.splitlines() if line.strip()]
-    errors = [line for line in lines if line.startswith("zoo: ")]
-    if process.exitcode == 0 and not errors:
-        return Outcome(model, command, DONE, "", took)
-    one_line = process.exitcode == 2 and len(errors) == 1 and model in errors[0] and "Traceback" not in text
-    last = errors[-1] if errors else lines[-1] if lines else "nothing was printed"
-    if process.exitcode == -9 and took >= seconds:
-        last = f"still at work after {took:.0f} s"
-    return Outcome(model, command, REFUSED if one_line else BAD, last.removeprefix("zoo: "), took)
-
-
-def attempts(model: str, commands: list[str], record: Record, seconds: float) -> Iterator[Outcome]:
-    """What the `commands` do for `model`, one after the other, until one does not succeed.
-
-    The first has to be a bench. What is on record is not done again where all of it is there.
-    """
-    kept = record.kept(model, commands)
-    if len(kept) == len(commands) or (kept and kept[-1].kind != DONE):
-        yield from kept
-        return
-    runs = Path("runs", model)
-    shutil.rmtree(runs, ignore_errors=True)
-    run, rest = "", {EXPLAIN: ["--images", "2"], EXPORT: ["--to", "torch-export"]}
-    for command in commands:
-        if command == BENCH:
-            options = [model, "--recipe", "./step.yaml", "--dataset", "./images", "--runs", str(runs)]
-        else:
-            options = [run, *rest[command]]
-        outcome = outcome_of(model, command, [command, *options], seconds)
-        if command == BENCH and outcome.kind == DONE:
-            [stored] = load_all(find_results([runs]))
-            run, about = str(stored.folder.path), stored.result.model
-            outcome = Outcome(model, command, DONE, "; ".join(about.notes), outcome.seconds, about.parameters)
-        record.add(outcome)
-        yield outcome
-        if outcome.kind != DONE:
-            break
-    shutil.rmtree(runs, ignore_errors=True)
-
-
-@contextlib.contextmanager
-def workplace(classes: int, checkout: Path | None = None) -> Iterator[None]:
-    """A temporary working folder with images, the recipe and the files of `checkout`; with a cache of its own."""
-    for module in IMPORTED:
-        importlib.import_module(module)
-    with tempfile.TemporaryDirectory() as place, contextlib.ExitStack() as stack:
-        folder = Path(place, "work")
-        if checkout is None:
-            folder.mkdir()
-        else:
-            shutil.copytree(checkout, folder, ignore=shutil.ignore_patterns(".git", "registry.yaml"))
-        (folder / "step.yaml").write_text(RECIPE)
-        write_images(folder / "images", classes)
-        os.environ["ZOO_CACHE"] = str(Path(place, "cache"))
-        stack.enter_context(contextlib.chdir(folder))
-        yield
 
 
 def main() -> int:
@@ -206,10 +30,12 @@ def main() -> int:
     parser.add_argument("--classes", type=int, default=10, help="classes of the images")
     parser.add_argument("--model", action="append", help="name or pattern; may be repeated (default: all)")
     parser.add_argument("--norm", default="", help="swap each model's norms for this one")
+    parser.add_argument("--show", action="store_true", help="only build the models")
     parser.add_argument("--seconds", type=float, default=600, help="the most that a model may take")
     parser.add_argument("--record", type=Path, help="file of the outcomes so far, which are not repeated")
     chosen = parser.parse_args()
     checkout, registry = chosen.checkout.resolve(), chosen.registry.resolve()
+    command = SHOW if chosen.show else BENCH
     record, counts = Record(chosen.record and chosen.record.resolve()), Counter[str]()
     print(HEAD, flush=True)
     with workplace(chosen.classes, checkout):
@@ -217,12 +43,13 @@ def main() -> int:
         for name in read_registry_file(registry, "").models:
             if any(fnmatch(name, pattern) for pattern in chosen.model or ["*"]):
                 model = f"{name}@{chosen.norm}" if chosen.norm else name
-                for outcome in attempts(model, [BENCH], record, chosen.seconds):
+                for outcome in attempts(model, [command], record, chosen.seconds):
                     counts[outcome.kind] += 1
                     print(outcome.row, flush=True)
+    done = "are built" if chosen.show else "bench a step"
     print(
-        f"\n{checkout.name}: {counts[DONE]} of {counts.total()} bench a step, {counts[REFUSED]} are refused in one "
-        f"line that names them, {counts[BAD]} end otherwise"
+        f"\n{checkout.name}: {counts[DONE]} of {counts.total()} {done}, {counts[REFUSED]} are refused in one line that "
+        f"names them, {counts[BAD]} end otherwise"
     )
     return 1 if counts[BAD] or not counts else 0
 

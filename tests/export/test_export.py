@@ -27,9 +27,13 @@ import yaml
 from huggingface_hub import ModelCard
 from PIL import Image
 from run_files import save_edited
+from torch import Tensor, nn
+from torch.nn import functional
 
 from zoo.data import datasets
 from zoo.engine.evaluate import evaluate
+from zoo.errors import ResultError
+from zoo.export.check import Check, Reference, check
 from zoo.recipes.load import load_recipe
 from zoo.registry.merge import load_registry
 from zoo.render.marks import DISTURBED_NOTE, TEST_NOTE
@@ -254,7 +258,6 @@ def test_names_that_are_no_words_are_shown_as_they_are(benched, copied: Path, tm
     assert "was trained on noise with other classes" in output.stderr
     assert not (tmp_path / "out").exists()
     from zoo.export.card import card, config
-    from zoo.export.check import Check
     from zoo.export.formats import FORMATS
     from zoo.export.graph import normalisation
 
@@ -279,6 +282,27 @@ def test_what_answers_otherwise_is_not_written(benched, tmp_path: Path) -> None:
     output = benched.cli("export", benched.resnet20_liar, "--to", "torch-export", "--out", out)
     check_refused(output, "on 60 noise test images its logits differ from torch's by", "nothing is written")
     assert not out.exists()
+
+
+def test_rounding_in_large_logits_is_no_difference() -> None:
+    """Running statistics of one step make the logits of a deep network as large as these."""
+    torch.manual_seed(0)
+    grows = nn.Sequential(*(nn.Linear(64, 64) for _ in range(8)))
+    for part in grows:
+        part.weight.data.mul_(1000)
+    images = torch.rand(20, 3, 4, 4)
+
+    def exported(pixels: Tensor, factor: float = 1) -> Tensor:
+        rows = functional.pad(pixels.flatten(1), (0, 16))
+        return (grows.double()(rows.double()) * factor).float()
+
+    with torch.no_grad():
+        logits = grows(functional.pad(images.flatten(1), (0, 16)))
+    wanted = Reference("own", images, logits)
+    checked = check(exported, wanted, "grows")
+    assert 1e-4 < checked.difference < checked.bound
+    with pytest.raises(ResultError, match=r"grows: on 20 own test images its logits differ from torch's by"):
+        check(lambda pixels: exported(pixels, 1.0001), wanted, "grows")
 
 
 def test_mistakes(benched, copied: Path, tmp_path: Path) -> None:
