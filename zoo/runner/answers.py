@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -91,8 +91,16 @@ def finite(tensor: Tensor) -> bool:
 
 def unstored(module: nn.Module, fresh: nn.Module) -> str:
     """What of `module` is not stored and differs from that of `fresh`, in words; nothing where nothing is seen."""
+    for path, name, _, _ in hidden_state(module, fresh):
+        return f"; its {'.'.join(filter(None, (path, name)))} is not"
+    return ""
+
+
+def hidden_state(module: nn.Module, fresh: nn.Module) -> Iterator[tuple[str, str, object, object]]:
+    """Numbers and tensors outside of the state dict that differ: path of the layer, name, here and in `fresh`."""
     for (path, part), other in zip(module.named_modules(), fresh.modules(), strict=False):
-        plain = {name: value for name, value in vars(part).items() if not name.startswith("_") and name != "training"}
+        own = vars(part).keys() - vars(nn.Module()).keys()
+        plain = {name: vars(part)[name] for name in sorted(own)}
         plain |= {name: part._buffers[name] for name in getattr(part, "_non_persistent_buffers_set", ())}
         for name, value in plain.items():
             theirs = getattr(other, name, None)
@@ -101,8 +109,7 @@ def unstored(module: nn.Module, fresh: nn.Module) -> str:
             else:
                 differ = isinstance(value, int | float) and value != theirs
             if differ:
-                return f"; its {'.'.join(filter(None, (path, name)))} is not"
-    return ""
+                yield path, name, value, theirs
 
 
 def _described(answer: object) -> str:

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
+from zoo.runner.answers import hidden_state
 from zoo.testing import suite
 
 LARGE = 10_000  # what a counter may come to
@@ -85,15 +86,13 @@ def check_nothing_hidden(module: nn.Module, fresh: nn.Module, x: Tensor) -> None
         setattr(twin.get_submodule(path), name, number)
         return torch.cat([suite.forward(copy.deepcopy(twin).train(training), x) for training in (True, False)])
 
-    for (path, part), other in zip(module.named_modules(), fresh.modules(), strict=True):
-        for name in vars(part).keys() - vars(nn.Module()).keys():
-            after, before = vars(part)[name], vars(other).get(name)
-            if not isinstance(after, int | float) or after == before:
-                continue
-            with contextlib.suppress(AttributeError, ArithmeticError, IndexError, TypeError, ValueError):
-                now, later = answers(path, name, after), answers(path, name, type(after)(LARGE))
-                if not torch.equal(now, later) or not torch.equal(now, answers(path, name, before)):
-                    raise AssertionError(
-                        f"{'.'.join(filter(None, (path, name)))} changes in training and the answer with it, but it is "
-                        "not stored; make it a buffer (register_buffer)"
-                    )
+    for path, name, after, before in hidden_state(module, fresh):
+        if not isinstance(after, int | float):
+            continue
+        with contextlib.suppress(AttributeError, ArithmeticError, IndexError, TypeError, ValueError):
+            now, later = answers(path, name, after), answers(path, name, type(after)(LARGE))
+            if not torch.equal(now, later) or not torch.equal(now, answers(path, name, before)):
+                raise AssertionError(
+                    f"{'.'.join(filter(None, (path, name)))} changes in training and the answer with it, but it is "
+                    "not stored; make it a buffer (register_buffer)"
+                )
