@@ -52,9 +52,7 @@ def untouched(where: str, doing: str) -> Iterator[None]:
 
 
 def check_module(where: str, module: nn.Module) -> None:
-    """Raise :class:`RegistryError` where `module` has a training of its own, or hooks on its gradients, or where there
-    is nothing in it to train.
-    """
+    """Raise :class:`RegistryError` where `module` has a training of its own, or hooks on its gradients."""
     if isinstance(module, torch.jit.ScriptModule):
         raise RegistryError(f"{where}: is a ScriptModule, which takes no hooks; return the module that was compiled")
     for path, part in module.named_modules():
@@ -62,11 +60,7 @@ def check_module(where: str, module: nn.Module) -> None:
         has += [name for name, own in vars(part).items() if isinstance(own, torch.optim.Optimizer | LRScheduler)]
         if has:
             raise RegistryError(f"{where}: {_named(path, part)} has {has[0]!r}: ", *_ONE_RECIPE)
-    parameters = dict(module.named_parameters())
-    if not any(parameter.requires_grad for parameter in parameters.values()):
-        frozen = f"all its {len(parameters)} parameters are frozen" if parameters else "it has no parameters"
-        raise RegistryError(f"{where}: {frozen}, so there is nothing to train")
-    for name, parameter in parameters.items():
+    for name, parameter in module.named_parameters():
         if parameter.is_meta:
             raise RegistryError(
                 f"{where}: parameter {name!r} is on the device meta, without numbers; build it on the default device"

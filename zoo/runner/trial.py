@@ -136,6 +136,10 @@ class Trial:
         with guarded(self.where, "building"):  # which looks at torch's state itself, and seeds it
             module = self.build()
         check_module(self.where, module)
+        parameters = list(module.parameters())
+        if not any(parameter.requires_grad for parameter in parameters):
+            frozen = f"all its {len(parameters)} parameters are frozen" if parameters else "it has no parameters"
+            self._refuse(f"{frozen}, so there is nothing to train")
         return module
 
     def _laid_out(self, module: nn.Module) -> nn.Module:
