@@ -79,13 +79,18 @@ class RunBusyError(MachineError):
     """Another process holds the run; it is free once that process ends."""
 
 
-def out_of_memory(problem: Exception) -> MachineError | None:
-    """The error to report where `problem` is torch's ``OutOfMemoryError``, else None. Does not import torch."""
-    if type(problem).__name__ != "OutOfMemoryError":
+def out_of_memory(problem: BaseException) -> MachineError | None:
+    """The error to report where `problem` says that memory is full, of a device or the machine, else None.
+
+    Does not import torch, whose allocator of a CPU raises a RuntimeError.
+    """
+    if type(problem).__name__ == "OutOfMemoryError":
+        whose = "the device's"
+    elif isinstance(problem, MemoryError) or (isinstance(problem, RuntimeError) and "DefaultCPUAll" in str(problem)):
+        whose = "the machine's"
+    else:
         return None
-    return MachineError(
-        "the device's memory is full; lower batch_size with ", Option("set"), ", or choose a smaller model"
-    )
+    return MachineError(f"{whose} memory is full; lower batch_size with ", Option("set"), ", or choose a smaller model")
 
 
 def closest(name: str, choices: Iterable[str], n: int = 3) -> list[str]:

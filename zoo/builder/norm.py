@@ -153,9 +153,9 @@ def call_builder(
     kwargs |= optional or {}
     try:
         module = builder(*args, **kwargs)
-    except RegistryError:
+    except (RegistryError, KeyboardInterrupt):
         raise
-    except (Exception, SystemExit) as problem:
+    except BaseException as problem:  # sys.exit() too
         line = " ".join(f"{type(problem).__name__}: {problem}".split())
         left = {name: argument for name, argument in (optional or {}).items() if f"argument '{name}'" not in line}
         refused = "unexpected keyword" in line or "multiple values" in line

@@ -48,7 +48,7 @@ def bench(training: options.Training) -> None:
     if failures:
         if len(job.models) > 1:
             click.echo(f"zoo: {len(failures)} of {len(job.models)} models failed: {', '.join(failures)}", err=True)
-        raise SystemExit(2)
+        raise click.exceptions.Exit(2)
 
 
 def _beside(stored: Sequence[Stored], training: options.Training) -> list[Stored]:

@@ -22,7 +22,7 @@ from zoo.utils.gcpause import paused_gc
     help="Which columns a text, markdown or latex table has.",
 )  # fmt: skip
 @click.option(
-    "--seconds-to", type=click.FloatRange(0, 100, min_open=True), metavar="PERCENT",
+    "--seconds-to", type=options.Real(0, 100, min_open=True), metavar="PERCENT",
     help="Add the seconds of training until this accuracy on the selection split.",
 )  # fmt: skip
 @paused_gc()

@@ -99,7 +99,7 @@ def carry_out(
         except KeyboardInterrupt:
             again = options.again(*(["zoo"] if distributed.world_size == 1 else ["torchrun", "...", "-m", "zoo"]))
             lines.say(f"zoo: interrupted; every finished epoch is saved. To go on: {again}")
-            raise SystemExit(options.INTERRUPTED) from None
+            raise click.exceptions.Exit(options.INTERRUPTED) from None
 
 
 def _heading(job: Job, inputs: Inputs, runs: Sequence[Run]) -> str:
@@ -197,5 +197,5 @@ def carry_out_on_cluster(
             lines.say(f"zoo: {name}: {how}{sentence(message, options.worded)}")
     if missing := len(summary.failed) + len(summary.lost):
         lines.say(f"zoo: {missing} of {summary.runs} runs are not done; to go on: {options.again('zoo')}")
-        raise SystemExit(2)
+        raise click.exceptions.Exit(2)
     return [[Stored(load_result(run.folder.result), run.folder) for run in runs] for _, runs in steps]

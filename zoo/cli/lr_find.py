@@ -12,12 +12,12 @@ from zoo.cli.job import prepare_alone
 
 @click.command("lr-find")
 @options.step_options
-@click.option("--low", type=click.FloatRange(0, min_open=True), default=1e-4, show_default=True, help="First rate.")
-@click.option("--high", type=click.FloatRange(0, min_open=True), default=10.0, show_default=True, help="Last rate.")
+@click.option("--low", type=options.Real(0, 1e6, min_open=True), default=1e-4, show_default=True, help="First rate.")
+@click.option("--high", type=options.Real(0, 1e6, min_open=True), default=10.0, show_default=True, help="Last rate.")
 @click.option(
-    "--steps", type=click.IntRange(min=10), default=200, show_default=True, help="From the first to the last."
+    "--steps", type=click.IntRange(10, 100_000), default=200, show_default=True, help="From the first to the last."
 )
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
+@click.option("--seed", type=click.IntRange(0, options.LAST_SEED), default=0, show_default=True)
 @options.table_format
 @options.picture("lr-find.png")
 def lr_find(training: options.Training, low: float, high: float, steps: int, seed: int, style: str, out: Path) -> None:

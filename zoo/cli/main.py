@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 import time
+import traceback
 from types import FrameType
 from typing import NoReturn
 
@@ -39,6 +40,7 @@ from zoo.cli import (
 )
 from zoo.cli.options import INTERRUPTED
 from zoo.errors import Words, ZooError, out_of_memory, unknown
+from zoo.registry.foreign import described
 from zoo.utils.version import __version__
 
 GRACE = 5.0  # seconds in which torchrun ends the processes of one that failed
@@ -116,21 +118,40 @@ def main(arguments: list[str] | None = None) -> None:
         _fail(2, problem.format_message())
     except (click.Abort, KeyboardInterrupt):
         _fail(INTERRUPTED, "interrupted")
-    except BrokenPipeError:  # `zoo list | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(0)
-    except OSError as problem:
-        # Every file has a name; what has none is where the tables go, as in `zoo compare > table.txt` on a full disk.
-        if problem.filename is not None or problem.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO):
-            raise
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python tries again as it ends
-        _fail(2, f"the output cannot be written ({problem.strerror}); what is finished is stored")
-    except Exception as problem:
-        full = out_of_memory(problem)
-        if full is None or os.environ.get("ZOO_TRACEBACK"):
-            raise
-        _fail(full.exit_code, *full.parts)
+    except BaseException as problem:
+        _caught(problem)
+        raise
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _caught(problem: BaseException) -> None:
+    """The net under all readers and guards: exit with one line for what is no bug; a bug keeps its traceback."""
+    if os.environ.get("ZOO_TRACEBACK") or "_ZOO_COMPLETE" in os.environ:
+        return
+    *_, (frame, _) = traceback.walk_tb(problem.__traceback__)
+    if isinstance(problem, SystemExit) and frame.f_globals.get("__name__") == "click.core":  # of `zoo list | head`
+        _write_no_more()
+        sys.exit(0)
+    if full := out_of_memory(problem):
+        _fail(full.exit_code, *full.parts)
+    if isinstance(problem, OSError) and problem.filename is not None:
+        _fail(2, f"{problem.filename}: {problem.strerror or problem}; check that it is there, and its permissions")
+    # Every file has a name; what has none is where the tables go, as in `zoo compare > table.txt` on a full disk.
+    if isinstance(problem, OSError) and problem.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO):
+        _write_no_more()
+        _fail(2, f"the output cannot be written ({problem.strerror}); what is finished is stored")
+    if isinstance(problem, UnicodeEncodeError):
+        text = problem.object[problem.start : problem.end]
+        _fail(2, f"the output cannot be written: {problem.encoding} has no {text!a}; set PYTHONUTF8=1")
+    if isinstance(problem, RecursionError):
+        _fail(2, f"something is nested too deeply: {described(problem)}; make it flatter")
+    if not isinstance(problem, Exception):
+        _fail(2, f"code that is not zoo's ended the command: {described(problem)}; take that call out")
+
+
+def _write_no_more() -> None:
+    """What is left to print would fail again as Python ends."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _fail(code: int, *message: Words) -> NoReturn:

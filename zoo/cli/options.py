@@ -26,8 +26,20 @@ else:
     _Choice = click.Choice  # not generic in click 8.1
 
 RUNS = Path("runs")
+LAST_SEED = 2**32 - 1  # that NumPy takes
 Decorator = Callable[[Callable[..., None]], Callable[..., None]]
 INTERRUPTED = 128 + signal.SIGINT  # the exit code that shells expect
+
+
+class Real(click.FloatRange):
+    """A range of numbers, of which ``nan`` is none: it compares with nothing."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Raises ``click.BadParameter``."""
+        number = float(super().convert(value, param, ctx))
+        if number != number:
+            self.fail(f"{value!r} is no number", param, ctx)
+        return number
 
 
 def again(*start: str) -> str:
@@ -83,7 +95,7 @@ data_dir = click.option(
 device = click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
 baseline = click.option("--baseline", metavar="MODEL", help="Test every other model against this one.")
 margin = click.option(
-    "--margin", type=click.FloatRange(0, 100, min_open=True), metavar="POINTS",
+    "--margin", type=Real(0, 100, min_open=True), metavar="POINTS",
     help="Models that differ by less, with the certainty of a verdict, are equal.  [default: 1]",
 )  # fmt: skip
 allow_dirty = click.option(
@@ -115,6 +127,15 @@ def _trackers(ctx: click.Context, param: click.Parameter, text: str | None) -> t
     from zoo.track.trackers import parse
 
     return () if text is None else parse(text)
+
+
+def _workers(ctx: click.Context, param: click.Parameter, count: int) -> int:
+    """Each is a process. Raises ``click.BadParameter``."""
+    from zoo.utils.cpu import usable_cores
+
+    if count > (most := max(64, 2 * usable_cores())):
+        raise click.BadParameter(f"{count} processes are too many for this machine; give at most {most}")
+    return count
 
 
 CLUSTER = (
@@ -157,7 +178,7 @@ HOW = (  # for whatever runs a training step
         help="Who augments: batched tensor operations on the device, or albumentations in worker processes.",
     ),
     click.option(
-        "--workers", type=click.IntRange(min=0), default=2, show_default=True, help="Of the albumentations executor."
+        "--workers", type=click.IntRange(min=0), default=2, show_default=True, callback=_workers, help="Of the albumentations executor."
     ),
     click.option(
         "--compile", "compiled", is_flag=True, help="torch.compile the model; needs a C++ compiler on the CPU."
@@ -173,9 +194,10 @@ HOW = (  # for whatever runs a training step
     registry,
 )  # fmt: skip
 KEPT = (  # for what keeps its runs
-    click.option("--seeds", type=click.IntRange(min=1), help="Run seeds 0 to N-1.  [default: 1]"),
+    click.option("--seeds", type=click.IntRange(1, 10_000), help="Run seeds 0 to N-1.  [default: 1]"),
     click.option(
-        "--seed", "only_seeds", type=click.IntRange(min=0), multiple=True, help="Run just this seed (repeatable)."
+        "--seed", "only_seeds", type=click.IntRange(0, LAST_SEED), multiple=True,
+        help="Run just this seed (repeatable).",
     ),
     runs_folder,
     click.option(

@@ -9,6 +9,8 @@ import click
 
 from zoo.cli import options
 
+MAX_SIDE = 4096
+
 
 def _size(ctx: click.Context, param: click.Parameter, value: str | None) -> tuple[int, int] | None:
     """(height, width)."""
@@ -17,6 +19,8 @@ def _size(ctx: click.Context, param: click.Parameter, value: str | None) -> tupl
     match = re.fullmatch(r"([1-9]\d{0,4})x([1-9]\d{0,4})", value)
     if not match:
         raise click.BadParameter(f"{value!r} is no size in pixels; write it as WIDTHxHEIGHT, such as 32x32")
+    if max(int(match[1]), int(match[2])) > MAX_SIDE:
+        raise click.BadParameter(f"{value!r} is more than {MAX_SIDE} pixels a side, which no run was trained on")
     return int(match[2]), int(match[1])
 
 

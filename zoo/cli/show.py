@@ -9,7 +9,7 @@ from zoo.cli import options
 
 @click.command()
 @click.argument("model", shell_complete=options.complete_models)
-@click.option("--classes", type=click.IntRange(min=2), default=10, show_default=True, help="Classes to tell apart.")
+@click.option("--classes", type=click.IntRange(2, 10_000), default=10, show_default=True, help="Classes to tell apart.")
 @options.registry
 def show(model: str, classes: int, registry: str | None) -> None:
     """Show MODEL's layer table: type, output shape, parameters and sizes."""

@@ -13,7 +13,7 @@ from zoo.cli.job import prepare_alone, warn_of_load
 @click.command()
 @options.speed_options
 @click.option(
-    "--seconds", type=click.FloatRange(1), default=10.0, show_default=True,
+    "--seconds", type=options.Real(1, 86_400), default=10.0, show_default=True,
     help="Of training for each model, half in the real loop and half in the bare step.",
 )  # fmt: skip
 @options.table_format

@@ -76,7 +76,7 @@ def batch_size(training: options.Training, values: tuple[int, ...], lr_rule: str
     "--architecture", default="resnet18", show_default=True, help="Trained with `in` and then with `ln`; `zoo list`."
 )
 @click.option(
-    "--epochs", type=click.IntRange(min=2), default=40, show_default=True,
+    "--epochs", type=click.IntRange(2, 1_000_000), default=40, show_default=True,
     help="Of every step; the warm-up keeps its share.",
 )  # fmt: skip
 @options.table_format

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     "--over", default="optimizer.lr,optimizer.weight_decay", show_default=True, metavar="KEY,KEY",
     help="The recipe's numbers to be tuned.",
 )  # fmt: skip
-@click.option("--trials", type=click.IntRange(min=1), required=True, metavar="N", help="Trainings of each model.")
+@click.option("--trials", type=click.IntRange(1, 100_000), required=True, metavar="N", help="Trainings of each model.")
 @click.option(
     "--range", "ranges", multiple=True, metavar="KEY=LOW:HIGH[:log]",
     help="Where to look.  [default: around the recipe's own lr and weight decay]",
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     help="Stop a trial that is below the median of the finished ones at the same epoch, or none.",
 )  # fmt: skip
 @click.option(
-    "--tuning-seed", type=click.IntRange(min=0), default=0, show_default=True,
+    "--tuning-seed", type=click.IntRange(0, options.LAST_SEED), default=0, show_default=True,
     help="Of what is tried and of the trials' own training, which shares no seed with --seeds.",
 )  # fmt: skip
 @options.runs_folder
@@ -95,7 +95,7 @@ def tune(
             outcomes = work(job.models, search, TrialLines(lines), training.restart)
         except KeyboardInterrupt:
             lines.say(f"zoo: interrupted; every finished trial and epoch is saved. To go on: {options.again('zoo')}")
-            raise SystemExit(options.INTERRUPTED) from None
+            raise click.exceptions.Exit(options.INTERRUPTED) from None
     click.echo(render(outcomes, style, f"{job.data.name}, recipe {recipe.slug}, {recipe.precision}"), nl=False)
     for line in _next_commands(training, outcomes):
         click.echo(line, err=True)

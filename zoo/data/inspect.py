@@ -16,6 +16,7 @@ from zoo.errors import DataError
 from zoo.utils.files import write_named
 
 _CHUNK = 4096  # images at once: bounds the memory of the statistics
+_LARGEST = 100_000_000  # pixels of a contact sheet
 _SCALE = 2  # how much larger than life a contact sheet shows an image
 
 
@@ -85,7 +86,10 @@ def contact_sheet(dataset: Dataset, split: str, per_class: int, path: str | Path
     part = dataset.split(split)
     height, width = (side * _SCALE + 2 for side in part.images.shape[1:3])
     margin = 8 + 7 * max(map(len, dataset.classes))  # the default font is at most 7 pixels per letter
-    sheet = Image.new("RGB", (margin + per_class * width, dataset.num_classes * height), "white")
+    size = margin + per_class * width, dataset.num_classes * height
+    if size[0] * size[1] > _LARGEST:
+        raise DataError(f"a contact sheet of {size[0]}x{size[1]} pixels is too large; ask for fewer images per class")
+    sheet = Image.new("RGB", size, "white")
     draw = ImageDraw.Draw(sheet)
     for row, label in enumerate(dataset.classes):
         draw.text((4, row * height + height // 2 - 6), label, fill="black")

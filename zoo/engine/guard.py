@@ -5,16 +5,11 @@ from __future__ import annotations
 import contextlib
 import traceback
 from collections.abc import Iterator
-from pathlib import Path
-
-import torch
 
 from zoo.engine.reporter import Reporter
 from zoo.errors import Option, RegistryError, Words, ZooError, out_of_memory
-from zoo.registry.importing import STANDARD, installed_in
+from zoo.registry.foreign import described, foreign
 
-LONGEST = 300  # characters of another library's message
-_ZOO, _TORCH = Path(__file__).parents[1], Path(torch.__file__).parent
 _CALL = "_call_impl"  # in which torch calls a module's forward
 
 
@@ -24,13 +19,8 @@ def guarded(where: str, doing: str, *advice: Words) -> Iterator[None]:
 
     `where` names the model, `doing` what the block does with it, and `advice` what to do about it.
     """
-    try:
+    with foreign(lambda problem: failed(problem, where, doing, *advice)):
         yield
-    except (Exception, SystemExit) as problem:
-        failure = failed(problem, where, doing, *advice)
-        if failure is None:
-            raise
-        raise failure from problem
 
 
 def failed(problem: BaseException, where: str, doing: str, *advice: Words) -> RegistryError | None:
@@ -46,7 +36,7 @@ def failed(problem: BaseException, where: str, doing: str, *advice: Words) -> Re
         return None
     if isinstance(problem, OSError) and not any(frame.f_code.co_name == _CALL for frame, _ in frames):
         return None
-    if isinstance(problem, Exception) and (full := out_of_memory(problem)):
+    if full := out_of_memory(problem):
         return RegistryError(f"{where}: fails in {doing}: ", *full.parts)
     if not advice and frames and _is_of_compiler(problem, frames[-1][0].f_code.co_filename):
         advice = ("; leave out ", Option("compile"))
@@ -57,23 +47,3 @@ def _is_of_compiler(problem: BaseException, file: str) -> bool:
     """Whether torch.compile fails, or what it made; `file` is where `problem` arose."""
     of = type(problem).__module__.startswith(("torch._dynamo", "torch._inductor", "torch._functorch"))
     return of or any(part in file for part in ("torch/_dynamo/", "torch/_inductor/", "torchinductor_"))
-
-
-def described(problem: BaseException) -> str:
-    """Type, message and the last line of the user's own code that it passed, on one line."""
-    try:
-        text = " ".join(str(problem).split())
-    except Exception:  # a message that cannot be made either
-        text = ""
-    name = type(problem).__name__
-    line = f"{name}: {text}" if text else name
-    line = line if len(line) <= LONGEST else f"{line[:LONGEST]}..."
-    for frame, number in reversed(list(traceback.walk_tb(problem.__traceback__))):
-        file = Path(frame.f_code.co_filename)
-        if (
-            file.is_file()
-            and not any(file.is_relative_to(folder) for folder in (_ZOO, _TORCH))
-            and installed_in(file) != STANDARD
-        ):
-            return f"{line} ({file.name}:{number})"
-    return line

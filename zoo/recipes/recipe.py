@@ -55,7 +55,7 @@ class Content(Section):
 
     split: Split
     augment: Augment
-    epochs: Count
+    epochs: Annotated[Count, Field(le=1_000_000)]
     batch_size: Count
     drop_last: bool
     optimizer: Annotated[SGD | AdamW | Muon, Field(discriminator="name")]

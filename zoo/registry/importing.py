@@ -93,10 +93,17 @@ def installed_in(file: Path) -> Path | None:
 
 
 def import_anew(name: str) -> ModuleType:
-    """Import the module `name`. Where it is not loaded, files that were read before for one that was are read again."""
+    """Import the module `name`. Where it is not loaded, files that were read before for one that was are read again.
+
+    A module that is a script too sees no arguments: these are zoo's.
+    """
     if name not in sys.modules:
         _Finder.read.clear()
-    return importlib.import_module(name)
+    arguments, sys.argv = sys.argv, sys.argv[:1]
+    try:
+        return importlib.import_module(name)
+    finally:
+        sys.argv = arguments
 
 
 def is_recorded(module: str, file: Path) -> bool:

@@ -10,7 +10,6 @@ A broken plugin is reported, never raised: the rest of zoo works without it.
 
 from __future__ import annotations
 
-import importlib
 import importlib.util
 import os
 import re
@@ -23,6 +22,8 @@ from typing import Any
 
 from zoo.errors import RegistryError, ZooError
 from zoo.registry.entries import Origin, RegistryFile, read_registry_file, registry_file
+from zoo.registry.foreign import foreign, named
+from zoo.registry.importing import import_anew
 from zoo.utils import yamlfile
 
 REGISTRY_GROUP = "zoo.registry"
@@ -128,9 +129,14 @@ def _read(plugin: Plugin, how: Callable[[Plugin], Plugin]) -> Plugin:
     if plugin.problem:
         return plugin
     try:
-        return how(plugin)
+        with foreign(lambda problem: _raised(plugin, problem)):
+            return how(plugin)
     except ZooError as problem:
         return plugin.broken(problem)
+
+
+def _raised(plugin: Plugin, problem: BaseException) -> ZooError:
+    return problem if isinstance(problem, ZooError) else RegistryError(f"{plugin.value}: {named(problem)}")
 
 
 def _read_registry(plugin: Plugin) -> Plugin:
@@ -173,13 +179,10 @@ def _file(value: str) -> Path:
 
 def _imported(plugin: Plugin) -> RegistryFile:
     module_name, _, attribute = plugin.value.partition(":")
-    try:
-        module = importlib.import_module(module_name)
-        value: Any = module
-        for part in attribute.split("."):
-            value = getattr(value, part)
-    except (Exception, SystemExit) as problem:
-        raise RegistryError(f"{plugin.value}: {type(problem).__name__}: {problem}") from problem
+    module = import_anew(module_name)
+    value: Any = module
+    for part in attribute.split("."):
+        value = getattr(value, part)
     if isinstance(value, Path):
         return read_registry_file(value, LAYER, plugin.distribution)
     path = Path(getattr(module, "__file__", None) or module_name)

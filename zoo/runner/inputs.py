@@ -16,7 +16,7 @@ from zoo.data.loader import Augment, Batching, EvalLoader, TrainLoader, make_aug
 from zoo.data.split import stratified_holdout, stratified_subset
 from zoo.engine.evaluate import EVAL_BATCH
 from zoo.engine.machine import fresh_compiler
-from zoo.errors import Option, RecipeError
+from zoo.errors import Option, RecipeError, out_of_memory
 from zoo.recipes.recipe import Recipe
 from zoo.registry.entries import Layout
 from zoo.registry.model import Model
@@ -87,7 +87,7 @@ class Inputs:
                 augment = make_augment(specs, images.shape[1:3], self.settings.executor)
                 batch, _ = next(iter(EvalLoader(images, labels, augment, batch_size=SAMPLE)))
             except Exception as problem:  # whatever a transform makes of its arguments
-                line = " ".join(str(problem).split()) or type(problem).__name__
+                line = str(out_of_memory(problem) or " ".join(str(problem).split()) or type(problem).__name__)
                 raise RecipeError(f"{where}: {line}") from problem
             _, channels, height, width = batch.shape
             self._augments[name] = augment, (channels, height, width)

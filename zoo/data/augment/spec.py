@@ -17,6 +17,8 @@ from zoo.errors import RecipeError, unknown
 
 BORDER_MODES = {"constant": 0, "replicate": 1, "reflect": 2, "reflect_101": 4}
 """Names accepted for ``border_mode``, with OpenCV's numbers (``BORDER_WRAP``, 3, is reached by its number only)."""
+# What an argument whose name has this in it may be: pixels, but for factors. Images are made before a look at them.
+_LARGEST = {"height": 4096, "width": 4096, "size": 4096, "pad": 4096, "px": 4096, "scale": 64}
 
 
 @dataclass(frozen=True)
@@ -107,6 +109,10 @@ def _value(key: str, value: Any, where: str) -> Any:
         if value not in BORDER_MODES:
             raise unknown("border_mode", value, BORDER_MODES, where, f"use {', '.join(BORDER_MODES)}")
         return BORDER_MODES[value]
+    limit = next((most for part, most in _LARGEST.items() if part in key), None)
+    for number in value if isinstance(value, list) else [value]:
+        if limit is not None and isinstance(number, int | float) and not abs(number) <= limit:
+            raise RecipeError(f"{where}: {key}: {number:g} makes images that are too large; give at most {limit}")
     return tuple(value) if isinstance(value, list) else value
 
 
