@@ -69,7 +69,7 @@ def test_a_plugin_that_exits_is_skipped_with_one_line(inline_cli, tmp_path, monk
     (tmp_path / "site" / "plug_exit.py").write_text(END[how])
     (tmp_path / "site" / "plug_itself.py").write_text("IT = {}\nIT['norms'] = IT\n")
     monkeypatch.syspath_prepend(str(tmp_path / "site"))
-    monkeypatch.setattr(plugins, "_warned", set())
+    monkeypatch.setattr(plugins, "_said", set())
     output = inline_cli("list")
     assert output.returncode == 0
     assert "resnet18" in output.stdout
@@ -160,3 +160,13 @@ def test_a_reader_that_wants_no_more_ends_zoo_quietly(zoo_cli, arguments: str) -
         ["bash", "-c", command], env=zoo_cli.environment, cwd=zoo_cli.folder, capture_output=True, text=True
     )
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_module_that_is_a_script_sees_no_arguments_of_zoo(inline_cli, tmp_path, monkeypatch) -> None:
+    """argparse at its top would print its usage and exit."""
+    monkeypatch.setattr(sys, "argv", ["zoo", "show", "resnet20_mine"])
+    (tmp_path / "registry.yaml").write_text('norms: {mine: "my_norm:mine"}\n')
+    code = f"import argparse\nargparse.ArgumentParser().parse_args()\n{NORM}        super().__init__(1, num_channels)\n"
+    (tmp_path / "my_norm.py").write_text(code)
+    assert inline_cli("show", "resnet20_mine").returncode == 0
+    assert sys.argv == ["zoo", "show", "resnet20_mine"]

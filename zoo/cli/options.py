@@ -178,7 +178,8 @@ HOW = (  # for whatever runs a training step
         help="Who augments: batched tensor operations on the device, or albumentations in worker processes.",
     ),
     click.option(
-        "--workers", type=click.IntRange(min=0), default=2, show_default=True, callback=_workers, help="Of the albumentations executor."
+        "--workers", type=click.IntRange(min=0), default=2, show_default=True, callback=_workers,
+        help="Of the albumentations executor.",
     ),
     click.option(
         "--compile", "compiled", is_flag=True, help="torch.compile the model; needs a C++ compiler on the CPU."
