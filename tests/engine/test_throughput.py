@@ -38,7 +38,9 @@ class Slow(TrainLoader):
             yield batch
 
 
-def measured(delay: float, recipe: Recipe = RECIPE, scale: float = 1.0) -> tuple[Training, nn.Module]:
+def measured(
+    delay: float, recipe: Recipe = RECIPE, scale: float = 1.0, model: nn.Sequential | None = None
+) -> tuple[Training, nn.Module]:
     images = np.random.default_rng(0).integers(0, 256, (4000, 16, 16, 3), dtype=np.uint8)
     labels = np.arange(4000, dtype=np.int64) % 10
     transforms = [{"Normalize": {"mean": [0.5, 0.5, 0.5], "std": [0.2, 0.2, 0.2]}}]
@@ -49,9 +51,10 @@ def measured(delay: float, recipe: Recipe = RECIPE, scale: float = 1.0) -> tuple
         made.delay = delay
         return made
 
-    model = network()
-    model(torch.zeros(1, 3, 16, 16))  # the lazy layer takes its size
-    model[1].weight.data *= scale
+    if model is None:
+        model = network()
+        model(torch.zeros(1, 3, 16, 16))  # the lazy layer takes its size
+        model[1].weight.data *= scale
     found = measure_training(model, recipe, loader, device=CPU, layout="nchw", compiled=False, seconds=0.5)
     return found, model
 
@@ -93,3 +96,13 @@ def test_matrix_peak(monkeypatch: pytest.MonkeyPatch, precision: str) -> None:
     monkeypatch.setitem(throughput.PEAK_SIDE, "cpu", 256)
     assert precision in TYPES
     assert 1e8 < matrix_peak(CPU, precision) < 1e15
+
+
+def test_a_model_that_keeps_maps_and_has_a_compiled_part() -> None:
+    compiled = torch.jit.script(nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU()))
+    pool = nn.AdaptiveAvgPool2d(1)
+    maps: list[Tensor] = []
+    vars(pool)["kept"] = maps
+    pool.register_forward_hook(lambda pool, images, output: maps.append(output))
+    found, _ = measured(0.0, model=nn.Sequential(compiled, pool, nn.Flatten(), nn.Linear(4, 10)))
+    assert found.windows >= 19

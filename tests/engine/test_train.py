@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import threading
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -108,6 +109,26 @@ def test_resume_after_each_epoch_gives_the_same_bits(tmp_path: Path, kind: str) 
         assert same(again_model.state_dict(), model.state_dict())
         assert figures(again) == figures(whole)
         assert (again.progress.best_epoch, again.progress.resumes) == (whole.progress.best_epoch, 1)
+
+
+def test_resume_of_a_model_that_cannot_be_copied(tmp_path: Path) -> None:
+    def uncopied() -> nn.Module:
+        torch.manual_seed(0)
+        compiled = torch.jit.script(nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU()))
+        model = nn.Sequential(compiled, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 4))
+        vars(model)["lock"] = threading.Lock()
+        return model
+
+    states: dict[int, SavedState] = {}
+    wanted = recipe("selection.rule=last")
+    whole = run(
+        tmp_path,
+        wanted,
+        model=uncopied(),
+        reporter=Silent(lambda e: states.update({e: load_state(tmp_path / "state.pt")})),
+    )
+    again = run(tmp_path, wanted, model=uncopied(), state=states[1])
+    assert same(again.weights, whole.weights)
 
 
 def test_resume_takes_up_the_loss_scale(tmp_path: Path) -> None:

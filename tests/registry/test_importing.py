@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import py_compile
+import random
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +18,7 @@ from zoo.registry import importing
 from zoo.registry.fingerprint import definition
 from zoo.registry.locate import load_builder
 from zoo.registry.merge import Registry, load_registry
+from zoo.utils.seeding import seed_all
 
 NET = "from torch import nn\n\n\nclass Net(nn.Module):\n    def __init__(self, num_classes, in_channels):\n"
 FLAT = "        super().__init__()\n        self.fc = nn.Linear(in_channels, num_classes)\n"
@@ -202,3 +204,21 @@ def test_a_module_that_is_imported_after_it_was_hashed(tmp_path: Path) -> None:
     (folder / "late_helper.py").write_text(late.format(4))
     assert build(model).norm1.num_groups == 1  # as it was when it was hashed
     assert definition(model)["code"] == before["code"]
+
+
+def test_numbers_that_are_drawn_on_import_are_the_same_in_each_process(tmp_path: Path) -> None:
+    code = "import random\nimport numpy as np\nimport torch\nNOISE = random.random(), np.random.rand(), torch.rand(1)\n"
+    write(
+        tmp_path, {"late_helper.py": code + NET + FLAT + FORWARD, "registry.yaml": "models: {net: 'late_helper:Net'}\n"}
+    )
+    drawn = []
+    for seed in (1, 2):
+        seed_all(seed)
+        expected = torch.rand(1), random.random()
+        seed_all(seed)
+        entry = registry(tmp_path).resolve("net").entry
+        assert entry
+        load_builder(entry.builder, "net", entry.origin)
+        drawn.append(sys.modules.pop("late_helper").NOISE)
+        assert (torch.rand(1), random.random()) == expected
+    assert drawn[0] == drawn[1]

@@ -152,7 +152,7 @@ def _advice(parameters: Parameters, passed: Collection[str], positional: int) ->
     if refused:
         return did_you_mean(refused[0], parameters) or _all_of(parameters)
     if not missing:
-        return ""
+        return "" if positional else "; name a function that takes its arguments by name"
     for ours in ("num_classes", "in_channels"):
         if not positional and ours not in passed and _USUAL[ours].search(missing[0]):
             return f"; write `arguments: {{{ours}: {missing[0]}}}` in its entry"

@@ -101,11 +101,15 @@ def measure_training(
     batch = recipe.batch_size
 
     def copied() -> nn.Module:
-        twin = copy.deepcopy(model).to(memory_format=LAYOUTS[layout])
+        with torch.no_grad():  # else the parameters of a ScriptModule are copied as results of an operation
+            twin = copy.deepcopy(model)
+        for part, original in zip(twin.parameters(), model.parameters(), strict=True):
+            part.requires_grad_(original.requires_grad)
+        twin = twin.to(memory_format=LAYOUTS[layout])
         use_side_by_side(twin, device, recipe.precision, compiled)
         return twin
 
-    twin = copied().train()
+    twin, trained = copied().train(), copied()  # both before the first image, of which a hook may keep maps
     bare = TrainStep(
         twin, make_optimizer(twin, recipe.optimizer), recipe, device, distributed=SINGLE_PROCESS, compiled=compiled
     )
@@ -130,9 +134,10 @@ def measure_training(
     turns = _Turns(step, batch, device)
     # `model` and the twin, which has its gradients and its optimizer's state by now, are no part of one training.
     memory, held = (PeakMemory(device), torch.cuda.memory_allocated(device)) if device.type == "cuda" else (None, 0)
+    held -= sum(part.nbytes for part in [*trained.parameters(), *trained.buffers()])
     with scratch_folder("zoo-speed") as folder, contextlib.closing(loader(steps * batch)) as batches:
         train.train(
-            copied(),
+            trained,
             part,
             train.Batches(batches, None),
             device=device,

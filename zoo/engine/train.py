@@ -150,11 +150,13 @@ class _Session:
         if (state.best_weights is None) != (state.progress.best_epoch is None):
             raise ValueError("its best weights and their epoch do not go together")
         own = {name: part.state_dict() for name, part in self.parts.items()}
-        # After a step the optimizer has something of each parameter; it is taken with a copy of the model.
-        trial = make_optimizer(copy.deepcopy(self.model), self.recipe.optimizer)
+        # After a step the optimizer has something of each parameter. This one changes nothing that is not loaded next.
+        trial = make_optimizer(self.model, self.recipe.optimizer)
+        set_lr(trial, 0)
         for parameter in (parameter for group in trial.param_groups for parameter in group["params"]):
             parameter.grad = torch.zeros_like(parameter)
         trial.step()
+        trial.zero_grad()
         moments = trial.state_dict()["state"]
         saved = state.optimizer["state"]
         own["optimizer"] = {"state": {key: moments.get(key) for key in saved}}

@@ -36,10 +36,17 @@ class _Loader(SourceFileLoader):
     content: bytes | None = None
 
     def exec_module(self, module: ModuleType) -> None:
-        """Run the code. Its imports find the modules of its folder whenever it runs, as in a forward pass."""
+        """Run the code. Its imports find the modules of its folder whenever it runs, as in a forward pass.
+
+        Random numbers that it draws are the same in each process, and those after it do not depend on it.
+        """
+        from zoo.utils.seeding import same_random_numbers, seed_all
+
         if _Finder.current is not None:
             vars(module)["__builtins__"] = {**vars(builtins), "__import__": partial(_import, _Finder.current)}
-        super().exec_module(module)
+        with same_random_numbers():
+            seed_all(0)
+            super().exec_module(module)
 
     def get_code(self, fullname: str) -> CodeType:
         """The code of the file, or of what :func:`source` has read of it before."""
