@@ -189,10 +189,11 @@ def _unbiased(images: Tensor | None) -> float:
 def _generators(images: Tensor | None) -> list[object]:
     """The states of all that is seeded."""
     numpy = np.random.get_state(legacy=False)  # noqa: NPY002 the global one
+    drawn = numpy["state"]["key"].tobytes(), numpy["state"]["pos"], numpy["has_gauss"]
     on_gpu = (
         [torch.cuda.get_rng_state(images.device).numpy().tobytes()] if images is not None and images.is_cuda else []
     )
-    return [torch.get_rng_state().numpy().tobytes(), random.getstate(), str(numpy), *on_gpu]
+    return [torch.get_rng_state().numpy().tobytes(), random.getstate(), drawn, *on_gpu]
 
 
 def _calls(module: nn.Module, images: Tensor, kinds: Mapping[type, int]) -> list[Call]:
