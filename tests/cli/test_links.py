@@ -149,7 +149,8 @@ def test_a_study_that_is_a_link_is_refused(inline_cli, tmp_path: Path) -> None:
 
 def test_sweeping_follows_no_link_and_takes_nothing_of_others(tmp_path: Path, secret: Path) -> None:
     write_atomic(tmp_path / "a.txt", b"")
-    (tmp_path / ".a.txt.7.0123abcd.tmp").write_text("dead")
+    for name in (".a.txt.7.0123abcd.tmp", ".a.txt.7.01234567.tmp", ".a.txt.12345678.01234567.tmp"):
+        (tmp_path / name).write_text("dead")
     kept = (".a.txt.tmp", ".a.txt.7.tmp", "a.txt.7.0123abcd.tmp", ".a.txt.7.0123abcd.tmp~", ".a.txt.x.0123abcd.tmp")
     for name in kept:
         (tmp_path / name).write_text("mine")

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
+import errno
+import os
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +20,7 @@ from zoo.data.augment.spec import TransformSpec, build
 from zoo.data.datasets import Dataset, Split
 from zoo.engine.checkpoint import Progress, load_weights
 from zoo.engine.train import Diverged, Outcome
-from zoo.errors import RecipeError, ResultError
+from zoo.errors import RecipeError, ResultError, ZooError
 from zoo.recipes.recipe import Recipe
 from zoo.registry.merge import load_registry
 from zoo.registry.model import Model
@@ -376,3 +379,57 @@ def test_check_finds_mistakes_before_the_first_run(tmp_path: Path, models: list[
         check_all(recipe("split.holdout=64"))
     with pytest.raises(RecipeError, match=r"augment\.train"):
         check_all(recipe("augment.train=[Rotate: {limit: far}]"))
+
+
+# Faults in this process, one of each kind of call; tests/cli/test_every_call.py disturbs every call of every command
+
+
+def test_a_fault_at_each_kind_of_call_of_a_run(
+    models: list[Model], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, figure: Any
+) -> None:
+    """The call raises once, late in the run: one error or none, no damaged file, the same weights afterwards."""
+    wanted, data = recipe("epochs=1"), dataset()
+    reference = one(tmp_path / "reference", models[0], wanted, data)
+    weights = load_weights(stored(tmp_path / "reference", wanted, "tiny_bn") / "model.safetensors")
+    runs = planned_runs([models[0]], [0], wanted, data.name, tmp_path / "runs")
+    kinds = ((os, "open", 10), (os, "fsync", 6), (Path, "replace", 5), (Path, "unlink", 2))
+    for number, (owner, name, at) in enumerate(kinds):
+        error = (errno.ENOSPC, errno.EIO, errno.EDQUOT, errno.EROFS)[number % 4]
+        clear(runs)
+        original, calls = getattr(owner, name), Counter[str]()
+
+        def call(*arguments: Any, original: Any = original, calls: Any = calls, **more: Any) -> Any:
+            if str(tmp_path) in str(arguments[0]) or isinstance(arguments[0], int):
+                calls["done"] += 1
+                if calls["done"] == at:  # noqa: B023
+                    raise OSError(error, os.strerror(error), str(arguments[0]))  # noqa: B023
+            return original(*arguments, **more)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(owner, name, call)
+            with contextlib.suppress(ZooError):
+                bench(runs, Inputs(wanted, data, settings()), Silent())
+        assert calls["done"] >= at, f"{name} was not called {at} times"
+        (result,) = bench(runs, Inputs(wanted, data, settings()), Silent())
+        folder = runs[0].folder.path
+        assert result.test == reference.test
+        assert same(load_weights(folder / "model.safetensors"), weights)
+        names = {path.name for path in folder.iterdir()}
+        assert names == {"result.json", "history.csv", "model.safetensors", "predictions.npz"}, (name, at)
+        assert [path.name for path in folder.parent.iterdir()] == ["seed0"]
+        figure("faults of a run in one process, tried and held")
+
+
+def test_a_finished_run_has_no_state_and_what_was_left_is_swept(models: list[Model], tmp_path: Path) -> None:
+    """As an older version or a kill between the result and the removal leaves them."""
+    wanted, data = recipe("epochs=1"), dataset()
+    one(tmp_path, models[0], wanted, data)
+    folder = stored(tmp_path, wanted, "tiny_bn")
+    result = (folder / "result.json").read_bytes()
+    for name in ("state.pt", ".state.pt.99.0123abcd.tmp", ".result.json.99.tmp", "notes.tmp", ".mine.tmp"):
+        (folder / name).write_bytes(b"left")
+    one(tmp_path, models[0], wanted, data)
+    assert (folder / "result.json").read_bytes() == result
+    assert {path.name for path in folder.iterdir()} == {
+        "result.json", "history.csv", "model.safetensors", "predictions.npz", "notes.tmp", ".mine.tmp",
+    }  # fmt: skip

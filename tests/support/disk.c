@@ -104,6 +104,15 @@ int flock(int fd, int operation) {
     return NEXT(flock)(fd, operation);
 }
 
+#define FCNTL(name) \
+    int name(int fd, int command, ...) { \
+        va_list list; va_start(list, command); void *argument = va_arg(list, void *); va_end(list); \
+        int locks = command == F_SETLK || command == F_SETLKW || command == F_OFD_SETLK || command == F_OFD_SETLKW; \
+        if (locks && lacks("flock")) { errno = lacks("flock"); return -1; } \
+        return ((int (*)(int, int, void *))dlsym(RTLD_NEXT, #name))(fd, command, argument); }
+FCNTL(fcntl)
+FCNTL(fcntl64)
+
 int rename(const char *one, const char *other) {
     struct stat status;
     if (hit("rename", AT_FDCWD, other, 0)) return -1;

@@ -11,6 +11,7 @@ from pathlib import Path
 import wandb
 
 from zoo.track.tracker import Entry
+from zoo.utils.files import write_atomic
 
 RESULT = "zoo-result.json"
 
@@ -57,7 +58,7 @@ class WandB:
         self._run.summary.update({**metrics, "status": status})
         self._run.tags = (*(self._run.tags or ()), status)
         for name, text in files.items():  # W&B uploads what is in this folder
-            Path(self._run.dir, name).write_text(text)
+            write_atomic(Path(self._run.dir, name), text.encode())
         self._finish(0 if status == "finished" else 1)
 
     def close(self) -> None:

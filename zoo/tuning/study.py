@@ -200,14 +200,14 @@ def opened(folder: Path, space: Space, budget: Tuned) -> Iterator[Trials]:
 
     path = folder / FILE
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    with lock(path), warnings.catch_warnings():
+    with lock(path) as has_locks, warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # `multivariate`, since 2020
         folder.mkdir(parents=True, exist_ok=True)
         check_no_link(path)
         storage = None
         try:
             try:
-                storage = _storage(path)
+                storage = _storage(path, has_locks)
                 study = optuna.create_study(
                     storage=storage,
                     sampler=optuna.samplers.RandomSampler(),  # draws nothing: every trial is enqueued with its values
@@ -241,16 +241,18 @@ def discard(folder: Path) -> None:
                 path.unlink()
 
 
-def _storage(path: Path) -> optuna.storages.RDBStorage:
+def _storage(path: Path, has_locks: bool) -> optuna.storages.RDBStorage:
+    """The database at `path`. SQLite's own locks are left out where the disk has none: the study is locked by zoo."""
     import optuna
 
-    # The path is in no URL, where "?", "%" and braces mean something.
     if path.exists():
         try:
             open_file(path).close()
         except OSError as problem:
             raise ResultError(f"{path}: the trials cannot be read ({problem.strerror})") from problem
-    connect = functools.partial(sqlite3.connect, path, check_same_thread=False)
+    # Escaped as SQLite's URLs are; in SQLAlchemy's "?", "%" and braces mean something else.
+    address = f"{path.absolute().as_uri()}?nolock={int(not has_locks)}"
+    connect = functools.partial(sqlite3.connect, address, uri=True, check_same_thread=False)
     try:
         return optuna.storages.RDBStorage(f"sqlite:///{FILE}", {"creator": connect})
     except RuntimeError as problem:  # how Optuna says that another version of it made the file

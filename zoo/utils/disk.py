@@ -142,6 +142,6 @@ def remove(path: Path) -> None:
     """Remove a file or a folder with all that is in it, where it is there."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path, ignore_errors=True)
-    else:
+    elif os.path.lexists(path):
         with contextlib.suppress(OSError):
             path.unlink()

@@ -24,7 +24,7 @@ from zoo.errors import MachineError, Option, RegistryError, RunBusyError
 from zoo.utils.disk import open_own, put, remove, same_file, short, take, temporary_name
 
 ABANDONED = 3600.0  # seconds after which a temporary file is a dead process's, on a disk that has no locks
-_TEMPORARY = re.compile(r"\.(?P<name>.+)\.\d+(?P<token>\.[0-9a-f]{8})?\.(?P<kind>tmp|old)")
+_TEMPORARY = re.compile(r"\.(?P<name>.+?)\.\d+(?P<token>\.[0-9a-f]{8})?\.(?P<kind>tmp|old)")
 
 lost: set[Path] = set()  # folders whose lock another process has taken over
 

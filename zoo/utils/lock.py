@@ -29,8 +29,8 @@ _warned: set[Path] = set()
 
 
 @contextlib.contextmanager
-def lock(folder: Path) -> Iterator[None]:
-    """Hold `folder` against other zoo processes.
+def lock(folder: Path) -> Iterator[bool]:
+    """Hold `folder` against other zoo processes; False where the disk has no locks, and a file alone holds it.
 
     Raises :class:`RunBusyError` naming the process that holds it, and :class:`zoo.errors.MachineError` where the lock
     cannot be written or a link stands in its place.
@@ -45,7 +45,7 @@ def lock(folder: Path) -> Iterator[None]:
     if record:
         threading.Thread(target=_keep, args=(folder, path, record, ended), daemon=True).start()
     try:
-        yield
+        yield not record
     finally:
         ended.set()
         if not record and os.name != "posix":  # elsewhere an open file cannot be removed
