@@ -84,7 +84,7 @@ HABITS = {
         "is a ScriptModule",
     ),
     "extra state": ("class net(Net):\n    def get_extra_state(self): return {'k': 3}", "state dict has '_extra_state'"),
-    "to() without an answer": ("class net(Net):\n    def to(self, *args, **kwargs): return None", "fails in its trial"),
+    "to() without an answer": ("class net(Net):\n    def to(self, *args, **kwargs): return None", "fails in "),
     "not hashable": ("class net(Net):\n    def __eq__(self, other): return True", "unhashable type"),
     "another working directory": ("def net(**kwargs):\n    os.chdir('/')\n    return Net(**kwargs)", "os.chdir"),
     "on the device meta": (

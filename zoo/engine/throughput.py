@@ -82,6 +82,14 @@ class _Turns(Reporter):
         self.pairs.append((rate, count * self.batch_size / (time.perf_counter() - start)))
 
 
+def _copy_of(model: nn.Module) -> nn.Module:
+    with torch.no_grad():  # else the parameters of a ScriptModule are copied as results of an operation
+        twin = copy.deepcopy(model)
+    for part, original in zip(twin.parameters(), model.parameters(), strict=True):
+        part.requires_grad_(original.requires_grad)
+    return twin
+
+
 def measure_training(
     model: nn.Module,
     recipe: Recipe,
@@ -101,11 +109,7 @@ def measure_training(
     batch = recipe.batch_size
 
     def copied() -> nn.Module:
-        with torch.no_grad():  # else the parameters of a ScriptModule are copied as results of an operation
-            twin = copy.deepcopy(model)
-        for part, original in zip(twin.parameters(), model.parameters(), strict=True):
-            part.requires_grad_(original.requires_grad)
-        twin = twin.to(memory_format=LAYOUTS[layout])
+        twin = _copy_of(model).to(memory_format=LAYOUTS[layout])
         use_side_by_side(twin, device, recipe.precision, compiled)
         return twin
 

@@ -71,7 +71,8 @@ def check_models(
             with guarded(where_of(model), "building"), same_random_numbers():
                 module = inputs.build(model, 0, device)
                 check_model(model, module, settings.device, settings.distributed)
-            lines, share = notes.of(module), smallest // settings.distributed.world_size
+                lines = notes.of(module)
+            share = smallest // settings.distributed.world_size
             if to_do is None or model.name in to_do:
                 lines += try_on(model, inputs, share, module)
         except RegistryError as problem:
@@ -99,7 +100,7 @@ def try_on(model: Model, inputs: Inputs, smallest_batch: int, module: nn.Module 
     the recipe says (:mod:`zoo.builder.fairness`), stored otherwise than trained, or evaluated by its batch.
     """
     settings, device = inputs.settings, _device_here(inputs.settings)
-    ready = [module] if module else []
+    ready = [] if module is None else [module]
 
     def build() -> nn.Module:
         return ready.pop() if ready else inputs.build(model, 0, device)
