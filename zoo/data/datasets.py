@@ -63,6 +63,10 @@ class Dataset:
         """The test split."""
         return self.split("test")
 
+    def count(self, name: str) -> int:
+        """How many images the split `name` has; none is read."""
+        return len(self._arrays[f"{name}_labels"])
+
     def split(self, name: str) -> Split:
         """The split "train" or "test". Both properties come through here."""
         if name not in cache.SPLITS:

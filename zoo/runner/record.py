@@ -51,7 +51,7 @@ def describe_dataset(inputs: Inputs) -> DatasetPart:
         classes=list(dataset.classes),
         train_images=len(train_rows),
         holdout_images=len(holdout_rows),
-        test_images=len(dataset.test),
+        test_images=dataset.count("test"),
     )
 
 
