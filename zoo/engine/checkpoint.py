@@ -115,7 +115,7 @@ def load_state(path: Path) -> SavedState | None:
 
     Raises :class:`ResultError` for a damaged file or one of another version.
     """
-    if not path.is_file():
+    if not os.path.lexists(path):
         return None
     advice: Message = ("; add ", Option("restart"), " to start this run again")
     try:
@@ -176,6 +176,8 @@ def _misfit(saved: object, own: object, where: str) -> str | None:
             return f"{where} is no list of {len(own)}"
         inside = [(*pair, where) for pair in zip(saved, own, strict=True)]
     else:
+        if isinstance(own, bool):
+            return None if saved is own else f"{where} is not {own}"
         numbers = all(isinstance(part, int | float) and not isinstance(part, bool) for part in (saved, own))
         return None if numbers or type(saved) is type(own) else f"{where} is no {type(own).__name__}"
     return next((reason for parts in inside if (reason := _misfit(*parts))), None)
