@@ -179,5 +179,7 @@ def _misfit(saved: object, own: object, where: str) -> str | None:
         if isinstance(own, bool):
             return None if saved is own else f"{where} is not {own}"
         numbers = all(isinstance(part, int | float) and not isinstance(part, bool) for part in (saved, own))
+        if isinstance(saved, int) and abs(saved) >= 2**31:
+            return f"{where} is too large"
         return None if numbers or type(saved) is type(own) else f"{where} is no {type(own).__name__}"
     return next((reason for parts in inside if (reason := _misfit(*parts))), None)

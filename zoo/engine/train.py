@@ -159,6 +159,8 @@ class _Session:
         trial.zero_grad()
         moments = trial.state_dict()["state"]
         saved = state.optimizer["state"]
+        if not own["optimizer"]["state"].keys() <= saved.keys():
+            raise ValueError("the optimizer lacks something of a parameter")
         own["optimizer"] = {"state": {key: moments.get(key) for key in saved}}
         parts = {name: getattr(state, name) for name in own} | {"optimizer": {"state": saved}}
         if state.best_weights is not None:

@@ -72,8 +72,9 @@ class Content(Section):
 
 
 class StoredContent(Content):
-    """The shape of :meth:`Recipe.canonical` in a stored run. An older zoo may have had more keys, and other rules of
-    what fits together.
+    """The shape of :meth:`zoo.recipes.recipe.Recipe.canonical` in a stored run.
+
+    An older zoo may have had more keys, and other rules of what fits together.
     """
 
     model_config = ConfigDict(extra="allow")
