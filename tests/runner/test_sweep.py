@@ -392,7 +392,7 @@ def test_a_fault_at_each_kind_of_call_of_a_run(
     reference = one(tmp_path / "reference", models[0], wanted, data)
     weights = load_weights(stored(tmp_path / "reference", wanted, "tiny_bn") / "model.safetensors")
     runs = planned_runs([models[0]], [0], wanted, data.name, tmp_path / "runs")
-    kinds = ((os, "open", 10), (os, "fsync", 6), (Path, "replace", 5), (Path, "unlink", 2))
+    kinds = ((os, "open", 10), (os, "fsync", 6), (Path, "replace", 5))
     for number, (owner, name, at) in enumerate(kinds):
         error = (errno.ENOSPC, errno.EIO, errno.EDQUOT, errno.EROFS)[number % 4]
         clear(runs)
@@ -420,16 +420,21 @@ def test_a_fault_at_each_kind_of_call_of_a_run(
         figure("faults of a run in one process, tried and held")
 
 
-def test_a_finished_run_has_no_state_and_what_was_left_is_swept(models: list[Model], tmp_path: Path) -> None:
-    """As an older version or a kill between the result and the removal leaves them."""
+def test_a_run_writes_through_no_link_and_what_was_left_is_swept(models: list[Model], tmp_path: Path) -> None:
+    """A link in the place of a file is replaced by it. A state and temporaries are left by older versions and kills."""
     wanted, data = recipe("epochs=1"), dataset()
+    folder, secret = stored(tmp_path, wanted, "tiny_bn"), tmp_path / "id_ed25519"
+    folder.mkdir(parents=True)
+    secret.write_text("a private key")
+    files = {"history.csv", "model.safetensors", "predictions.npz"}
+    for name in files:
+        (folder / name).symlink_to(secret)
     one(tmp_path, models[0], wanted, data)
-    folder = stored(tmp_path, wanted, "tiny_bn")
+    assert secret.read_text() == "a private key"
+    assert {path.name for path in folder.iterdir() if not path.is_symlink()} == {*files, "result.json"}
     result = (folder / "result.json").read_bytes()
     for name in ("state.pt", ".state.pt.99.0123abcd.tmp", ".result.json.99.tmp", "notes.tmp", ".mine.tmp"):
         (folder / name).write_bytes(b"left")
     one(tmp_path, models[0], wanted, data)
     assert (folder / "result.json").read_bytes() == result
-    assert {path.name for path in folder.iterdir()} == {
-        "result.json", "history.csv", "model.safetensors", "predictions.npz", "notes.tmp", ".mine.tmp",
-    }  # fmt: skip
+    assert {path.name for path in folder.iterdir()} == {*files, "result.json", "notes.tmp", ".mine.tmp"}

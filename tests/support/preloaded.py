@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import functools
 import os
 import shutil
@@ -18,7 +19,9 @@ def library() -> Path:
     compiler = shutil.which("gcc") or shutil.which("cc") or shutil.which("clang")
     if compiler is None or not Path("/proc/self/fd").is_dir():
         pytest.skip("no C compiler here, or no Linux: no library can be preloaded")
-    path = Path(tempfile.mkdtemp(prefix="zoo-tests-")) / "disk.so"
+    folder = tempfile.mkdtemp(prefix="zoo-tests-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    path = Path(folder) / "disk.so"
     source = Path(__file__).with_name("disk.c")
     subprocess.run([compiler, "-shared", "-fPIC", "-O1", "-o", path, source, "-ldl"], check=True)
     return path

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -28,7 +29,10 @@ ALLOWED = {
 
 def writing_calls(path: Path) -> Iterator[str]:
     """The names of calls that may write a file."""
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    text = path.read_text(encoding="utf-8")
+    if not re.search(rf"\b({'|'.join(WRITING)}|open)\(", text):
+        return
+    for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.Call):
             name = getattr(node.func, "attr", getattr(node.func, "id", ""))
             words = [*node.args, *(key.value for key in node.keywords)]

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from zoo.errors import Option, RunBusyError
 from zoo.utils.disk import open_own, same_file, take, temporary_name
-from zoo.utils.files import cannot_write, lost
+from zoo.utils.files import cannot_write, lost, read_file
 
 TOUCH, STALE = 30.0, 300.0  # seconds
 WAIT = 2.0  # seconds in which another process may be removing the same dead lock
@@ -65,7 +65,7 @@ def dead_holder(folder: Path) -> int | None:
     there is no lock.
     """
     try:
-        words = _path(folder).read_text().split()
+        words = read_file(_path(folder), 1000).decode().split()
         process = int(words[0])
         if len(words) > 1:
             return None if _alive(_path(folder), " ".join(words), _age_here) else process
@@ -148,15 +148,9 @@ def _busy(folder: Path, holder: str) -> RunBusyError:
 def _read(path: Path) -> str:
     """The record of a lock; "" where it cannot be read."""
     try:
-        handle = open_own(path, os.O_RDONLY)
+        return read_file(path, 1000).decode(errors="replace")
     except OSError:
         return ""
-    try:
-        return os.read(handle, 1000).decode(errors="replace")
-    except OSError:
-        return ""
-    finally:
-        os.close(handle)
 
 
 def _alive(path: Path, record: str, age: Callable[[Path], float] | None = None) -> bool:
