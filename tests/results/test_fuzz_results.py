@@ -120,6 +120,8 @@ def test_row_9_every_damage_of_every_value(victim, figure) -> None:
 @pytest.mark.slow
 def test_row_9_commands_that_need_the_weights(module_inline, tiny, monkeypatch: pytest.MonkeyPatch, figure) -> None:
     """What still is a result after a damage goes on to evaluate, predict, explain, export and push."""
+    normal = "[Normalize: {mean: [0.5, 0.5, 0.5], std: [0.25, 0.25, 0.25]}]"
+    tiny = (*tiny, "--set", f"augment={{train: {normal}, eval: {normal}}}")
     module_inline.ok("bench", "resnet20_bn", *tiny)
     monkeypatch.chdir(module_inline.folder)
     run = find_run(Path(), "resnet20_bn")

@@ -298,6 +298,24 @@ def test_find_results(tmp_path: Path) -> None:
     )
 
 
+def test_a_folder_that_cannot_be_looked_into_is_not_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its runs were missing from every table, without a word."""
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "result.json").write_text("{}")
+    scan = os.scandir
+
+    def refuse(path: Any) -> Any:
+        if Path(path).name == "b":
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return scan(path)
+
+    assert len(find_results([tmp_path])) == 2
+    monkeypatch.setattr(os, "scandir", refuse)
+    with pytest.raises(ResultError, match="/b: its runs cannot be read \\(Permission denied\\)"):
+        find_results([tmp_path])
+
+
 def epoch_row(epoch: int, accuracy: float | None, train_seconds: float = 2.0) -> EpochRow:
     split = None if accuracy is None else "holdout"
     loss = None if accuracy is None else 1e-9

@@ -82,7 +82,7 @@ def places(content: Any, place: Place = ()) -> Iterator[Place]:
     """Where there is a value in `content`; of a list its first and last."""
     if place:
         yield place
-    keys = list(content) if isinstance(content, dict) else sorted({0, len(content) - 1} - {-1})
+    keys = list(content) if isinstance(content, dict) else sorted({0, len(content) - 1} & set(range(len(content))))
     for key in keys:
         if isinstance(content[key], dict | list):
             yield from places(content[key], (*place, key))

@@ -153,7 +153,7 @@ def _read_meta(folder: Path) -> dict[str, Any]:
                     raise _Damaged(f"{file}: checksum differs")
     except OSError as error:
         raise _Damaged(f"{Path(error.filename or folder).name}: {error.strerror}") from error
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise _Damaged("meta.json: not readable") from error
     return meta
 

@@ -7,7 +7,6 @@ downloads, and the libraries are imported only when such a name is resolved.
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from collections.abc import Callable, Mapping
@@ -17,6 +16,7 @@ from typing import Any
 from zoo.errors import RegistryError, unknown
 from zoo.registry.entries import Entry, ModelEntry, NormEntry, Origin
 from zoo.registry.model import BUILT_IN, Model, with_norm
+from zoo.utils.files import read_file, sha256
 
 # How a stem is made fit for small images, docs/external-models.md; part of each model's definition. Raise it when the
 # rule changes what is built.
@@ -93,6 +93,9 @@ def _named(library: str, name: str, names: list[str], version: str) -> tuple[str
     return entry.name, entry
 
 
+LARGEST = 2**20  # bytes of a config.json
+
+
 def _hub_folder(text: str) -> tuple[str, Entry]:
     folder = Path(os.path.normpath(Path(text).expanduser())) if text else None
     if folder is None or not folder.is_dir():
@@ -113,8 +116,6 @@ def _hub_folder(text: str) -> tuple[str, Entry]:
         raise RegistryError(f"{config}: model_args: {refused[0]!r} cannot be set here; take it out")
     arguments = {key: value for key, value in arguments.items() if key not in _OURS}
     _timm(architecture)
-    from zoo.utils.files import sha256
-
     # A path is where something lies, so it is no part of the definition; the hash is.
     kwargs = {"folder": folder.absolute(), "sha256": sha256(weights), "architecture": architecture}
     kwargs |= {"arguments": arguments, "stem_rule": STEM_RULE}
@@ -124,10 +125,13 @@ def _hub_folder(text: str) -> tuple[str, Entry]:
 
 
 def _read(config: Path) -> dict[str, Any]:
+    from pydantic_core import from_json
+
     try:
-        content = json.loads(config.read_text(encoding="utf-8"))
+        content: object = from_json(read_file(config, LARGEST), allow_inf_nan=False)
     except (OSError, ValueError) as problem:
-        raise RegistryError(f"{config}: cannot be read as JSON ({problem})") from problem
+        reason = getattr(problem, "strerror", None) or problem
+        raise RegistryError(f"{config}: cannot be read as JSON ({reason})") from problem
     if not isinstance(content, dict):
         raise RegistryError(f"{config}: expected a mapping, found {type(content).__name__}")
     return content

@@ -189,16 +189,26 @@ def _upgraded(content: dict[str, Any]) -> dict[str, Any]:
 def find_results(roots: Iterable[Path]) -> list[Path]:
     """All ``result.json`` under `roots` (folders, or such files themselves), sorted.
 
-    Raises :class:`ResultError` for a root that does not exist.
+    Raises :class:`ResultError` for a root that does not exist and for a folder that cannot be looked into: its runs
+    are not left out without a word.
     """
     paths: set[Path] = set()
+
+    def stop(problem: OSError) -> None:
+        if not isinstance(problem, FileNotFoundError):  # removed since
+            raise ResultError(f"{problem.filename}: its runs cannot be read ({problem.strerror})") from problem
+
     for root in roots:
         if not (root.is_file() or root.is_dir()):
             raise ResultError(
                 f"no runs in {root}: no such folder; give the folder that runs are kept in, or make some with "
                 "`zoo bench MODEL`"
             )
-        paths.update([root] if root.is_file() else root.rglob(FILE))
+        if root.is_file():
+            paths.add(root)
+            continue
+        for folder, names, files in os.walk(root, onerror=stop):
+            paths |= {Path(folder, FILE)} if FILE in files or FILE in names else set()
     return sorted(paths)
 
 
