@@ -185,6 +185,14 @@ def test_row_10_a_result_that_is_no_file_is_one_line_at_once(victim, what: str) 
         shutil.rmtree(path)
 
 
+@pytest.mark.parametrize("part", [b"0,", b"[],", b"{},", b"[0],", b'"a",'])
+def test_a_result_of_too_many_values_is_not_read(victim, part: bytes) -> None:
+    """The parser would end the process where its memory is gone."""
+    victim[0].write_bytes(b'{"schema_version": 1, "a": [' + part * (60 * 2**20 // len(part)) + b"0]}")
+    with little_memory(), pytest.raises(ResultError, match="cannot be read: more than 6,000,000 numbers"):
+        load_result(victim[0])
+
+
 def test_a_result_too_large_is_not_read(victim) -> None:
     path, _ = victim
     with path.open("wb") as file:

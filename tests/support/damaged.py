@@ -107,7 +107,7 @@ def damaged(content: Any, place: Place, kind: str, elsewhere: Path) -> str:
     else:
         target[last] = new
     if place[:2] == ("recipe", "content"):
-        with contextlib.suppress(ValueError, TypeError):
+        with contextlib.suppress(ValueError, TypeError, KeyError):
             content["recipe"]["fingerprint"] = fingerprint_of(content["recipe"]["content"])
     text = json.dumps(content)
     if twice is not None:

@@ -25,7 +25,9 @@ from zoo.utils.files import open_file, read_file, remove_leftovers, write_atomic
 from zoo.utils.gcpause import paused_gc
 
 FILE = "result.json"
-LARGEST = 64 * 2**20  # bytes of a result
+# Of a result: bytes, numbers, and lists, mappings and their keys. Each takes far more in memory, and there are three
+# matrices of the classes.
+LARGEST, NUMBERS, PARTS = 64 * 2**20, 6 * 10**6, 10**5
 MOST_IMAGES = 10**7  # that predictions are of
 EDITED = "the file was damaged or edited"
 EXPLAIN, EXPORT = "explain", "export"  # where `zoo explain` and `zoo export` write, in the run's folder
@@ -128,6 +130,8 @@ def load_result(path: Path) -> Result:
         text = read_file(path, LARGEST)
     except OSError as problem:
         raise ResultError(f"{path}: cannot be read: {problem.strerror}") from problem
+    if text.count(b",") > NUMBERS or sum(map(text.count, (b":", b"[", b"{"))) > PARTS:
+        raise ResultError(f"{path}: cannot be read: more than {NUMBERS:,} numbers or {PARTS:,} parts")
     try:
         with contextlib.suppress(ValidationError):
             return RESULT.validate_json(text)  # three times as fast as by way of a dictionary

@@ -9,6 +9,7 @@ from pydantic import (
     AliasChoices,
     AliasGenerator,
     ConfigDict,
+    FailFast,
     Field,
     TypeAdapter,
     field_validator,
@@ -83,7 +84,7 @@ class ModelPart(Part):
     image_size: tuple[Side, Side] | None = None
     batch_dependent: Count | None = None
     replaces: dict[Text, Text] = Field(default_factory=dict)
-    notes: list[Text] = Field(default_factory=list)
+    notes: Annotated[list[Text], FailFast()] = Field(default_factory=list)
 
 
 class DatasetPart(Part):
@@ -91,7 +92,7 @@ class DatasetPart(Part):
 
     name: Component
     fingerprint: Sha256
-    classes: Annotated[list[Text], Field(min_length=1)]
+    classes: Annotated[list[Text], Field(min_length=1), FailFast()]
     train_images: Whole
     holdout_images: Whole
     test_images: Whole
@@ -109,8 +110,8 @@ class Metrics(Part):
     accuracy: Share
     top5_accuracy: Share | None
     loss: Loss
-    per_class_accuracy: list[Share | None]
-    confusion: list[list[Whole]]
+    per_class_accuracy: Annotated[list[Share | None], FailFast()]
+    confusion: Annotated[list[Annotated[list[Whole], FailFast()]], FailFast()]
     ece: Loss
     brier: Loss | None
     extra: dict[Annotated[str, Field(pattern="^[A-Za-z_][A-Za-z0-9_.-]{0,63}$")], Number | None] = Field(
@@ -151,7 +152,7 @@ class SpeedPart(Part):
     """
 
     train_images_per_second: Speed | None
-    window_rates: list[Seconds]
+    window_rates: Annotated[list[Seconds], FailFast()]
     inference_images_per_second: Speed | None
     inference_batch_size: Count | None
     latency_p50: Speed | None

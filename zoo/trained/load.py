@@ -18,7 +18,7 @@ from zoo.engine.checkpoint import load_weights
 from zoo.engine.counts import count_macs
 from zoo.engine.guard import guarded
 from zoo.engine.memory_format import LAYOUTS
-from zoo.errors import DataError, Option, ResultError, UnknownNameError
+from zoo.errors import DataError, Option, ResultError, UnknownNameError, ZooError
 from zoo.recipes.tta import TestTimeAugmentation
 from zoo.registry.fingerprint import difference, is_same
 from zoo.registry.merge import Registry
@@ -54,18 +54,31 @@ class TrainedRun:
         rows: Sequence[int] | np.ndarray | None = None,
     ) -> EvalLoader:
         """Batches of (N, H, W, 3) uint8 `images` (`rows` of them) as the run evaluated its own: transforms, executor,
-        layout.
+        layout. Raises :class:`ResultError` where these transforms fail on such images.
         """
-        return EvalLoader(
-            images,
-            labels,
-            self.result.recipe.transforms("eval"),
-            batch_size=batch_size,
-            device=device,
-            executor=self.result.settings.executor,
-            indices=rows,
-            channels_last=self.result.settings.layout == "channels_last",
-        )
+
+        def load(images: np.ndarray, labels: np.ndarray, rows: Sequence[int] | np.ndarray | None) -> EvalLoader:
+            return EvalLoader(
+                images,
+                labels,
+                self.result.recipe.transforms("eval"),
+                batch_size=batch_size,
+                device=device,
+                executor=self.result.settings.executor,
+                indices=rows,
+                channels_last=self.result.settings.layout == "channels_last",
+            )
+
+        try:
+            next(iter(load(images[:1], labels[:1], None)))
+        except ZooError:
+            raise
+        except Exception as problem:  # whatever a transform makes of its arguments
+            line = " ".join(f"{type(problem).__name__}: {problem}".split())[:200]
+            raise ResultError(
+                f"{self.folder.result}: its recipe's transforms fail on these images: {line}"
+            ) from problem
+        return load(images, labels, rows)
 
     def check_size(self, model: nn.Module, image: Tensor, dataset: str) -> None:
         """Raises :class:`ResultError` where `image` (1, C, H, W) of `dataset` is not of the size of the run's own.
