@@ -17,7 +17,7 @@ from run_files import check_same, find_run
 
 from zoo.errors import MachineError, RunBusyError
 from zoo.utils import lock as locks
-from zoo.utils.files import lost, remove_leftovers, write_atomic
+from zoo.utils.files import lost, new_folder, remove_leftovers, write_atomic
 from zoo.utils.lock import dead_holder, lock
 
 HOLD = """
@@ -182,6 +182,33 @@ def test_a_rename_that_does_not_replace_is_done_in_two_steps(tmp_path: Path, mon
     monkeypatch.undo()
     remove_leftovers(tmp_path, locked=True)
     assert [(path.name, path.read_bytes()) for path in tmp_path.iterdir()] == [("state.pt", b"3")]
+
+
+KILLED_BETWEEN = """
+import os, signal, sys
+from pathlib import Path
+from zoo.utils import disk
+from zoo.utils.files import new_folder, write_new
+page, rename = Path(sys.argv[1]), Path.rename
+disk.exchange = lambda *_: False
+Path.rename = lambda one, other: os.kill(os.getpid(), signal.SIGKILL) if other == page else rename(one, other)
+with new_folder(page) as fresh:
+    write_new(fresh / "index.html", b"new")
+    disk.put(fresh, page)
+"""
+
+
+def test_a_page_whose_exchange_was_killed_in_the_middle_is_put_back(tmp_path: Path) -> None:
+    """Where the system cannot exchange names, a kill after the first of two renames leaves nothing at the place."""
+    page = tmp_path / "report"
+    page.mkdir()
+    (page / "index.html").write_text("old")
+    killed = subprocess.run([sys.executable, "-c", KILLED_BETWEEN, page], check=False)
+    assert killed.returncode == -signal.SIGKILL
+    assert {path.suffix for path in tmp_path.iterdir()} == {".old", ".tmp"}
+    with new_folder(page):  # as the next report begins
+        assert (page / "index.html").read_text() == "old"
+    assert list(tmp_path.iterdir()) == [page]
 
 
 LACKING = {"flock": errno.ENOTSUP, "fsync": errno.EINVAL, "rename": errno.EEXIST, "exchange": errno.EINVAL}

@@ -32,8 +32,8 @@ def export(run: TrainedRun, data: Dataset, to: str, licence: str) -> Export:
     """`run` in the format `to`, one of :data:`~zoo.export.formats.FORMATS`, checked on test images of its own `data`.
 
     Files: the model, ``config.json``, ``README.md`` (the model card; `licence` as the hub names it) and the recipe.
-    Raises :class:`ResultError` where the recipe's evaluation cannot be part of a graph, where the exporter fails, or
-    where the logits differ from the run's.
+    Raises :class:`zoo.errors.ResultError` where the recipe's evaluation cannot be part of a graph, where the exporter
+    fails, or where the logits differ from the run's.
     """
     chosen, constants = FORMATS[to], normalisation(run)
     wanted = checks.reference(run, data)
@@ -62,6 +62,6 @@ def _local(run: TrainedRun) -> bool:
 
 
 def write(files: Mapping[str, bytes], folder: Path) -> None:
-    """Put `files` into `folder`; each is whole or not there, the model last. Raises :class:`MachineError`."""
+    """Put `files` into `folder`; each is whole or not there, the model last. Raises as :func:`write_atomic` does."""
     for name, content in reversed(list(files.items())):
         write_atomic(folder / name, content)

@@ -78,8 +78,10 @@ def tune(models: Sequence[Model], search: Search, reporter: TuningReporter, rest
             identity = identity_of(model, search.inputs)
             check_identity(RunFolder(folder), model, trials.identity(identity), identity)
             done = trials.finished()
-            for trial in done:
-                _forget(RunFolder(folder / f"trial{trial.number}"))
+            for trial in done:  # what a kill left of it after it was finished, its lock as well
+                ended = RunFolder(folder / f"trial{trial.number}")
+                with lock(ended.path):
+                    _forget(ended)
             reporter.starts(model, search.trials, min(len(done), search.trials), folder)
             while len(trials.finished()) < search.trials:
                 _trial(trials, model, search, reporter)

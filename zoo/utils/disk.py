@@ -28,7 +28,7 @@ log = logging.getLogger("zoo")
 
 
 def temporary_name(path: Path, kind: str = "tmp") -> Path:
-    """A name beside `path` that nobody has; :func:`remove_leftovers` knows it."""
+    """A name beside `path` that nobody has; :func:`zoo.utils.files.remove_leftovers` knows it."""
     return path.with_name(f".{short(path.name)}.{os.getpid()}.{secrets.token_hex(4)}.{kind}")
 
 

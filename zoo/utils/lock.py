@@ -21,8 +21,9 @@ from zoo.errors import Option, RunBusyError
 from zoo.utils.disk import open_own, same_file, take, temporary_name
 from zoo.utils.files import cannot_write, lost, read_file
 
-TOUCH, STALE = 30.0, 300.0  # seconds
-WAIT = 2.0  # seconds in which another process may be removing the same dead lock
+TOUCH = 30.0  # seconds
+STALE = 300.0
+WAIT = 2.0  # in which another process may be removing the same dead lock
 
 log = logging.getLogger("zoo")
 _warned: set[Path] = set()
@@ -68,7 +69,9 @@ def dead_holder(folder: Path) -> int | None:
         words = read_file(_path(folder), 1000).decode().split()
         process = int(words[0])
         if len(words) > 1:
-            return None if _alive(_path(folder), " ".join(words), _age_here) else process
+            # By this machine's clock, since nothing is written here.
+            alive = _alive(_path(folder), " ".join(words), lambda path: time.time() - path.lstat().st_mtime)
+            return None if alive else process
         os.kill(process, 0)  # sends nothing
     except FileNotFoundError:
         raise
@@ -169,20 +172,10 @@ def _age(path: Path) -> float:
     probe = temporary_name(path)
     handle = open_own(probe, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
     try:
-        os.write(handle, b"now")
-        os.fsync(handle)
-    except OSError:  # the creation has a time as well
-        pass
+        return os.fstat(handle).st_mtime - path.lstat().st_mtime
     finally:
-        now = os.fstat(handle).st_mtime
         os.close(handle)
         probe.unlink(missing_ok=True)
-    return now - path.lstat().st_mtime
-
-
-def _age_here(path: Path) -> float:
-    """As :func:`_age`, by this machine's clock, where nothing may be written."""
-    return time.time() - path.lstat().st_mtime
 
 
 def _remove_dead(path: Path, holder: str) -> bool:
