@@ -170,3 +170,30 @@ def test_a_module_that_is_a_script_sees_no_arguments_of_zoo(inline_cli, tmp_path
     (tmp_path / "my_norm.py").write_text(code)
     assert inline_cli("show", "resnet20_mine").returncode == 0
     assert sys.argv == ["zoo", "show", "resnet20_mine"]
+
+
+def test_an_empty_host_is_not_every_address(inline_cli) -> None:
+    one_line(inline_cli("serve", "--host", ""), "--host", "give 127.0.0.1, or 0.0.0.0")
+
+
+@pytest.mark.parametrize("name", ["WORLD_SIZE", "RANK", "LOCAL_RANK"])
+@pytest.mark.parametrize("text", ["junk", "-1", "1.5", "9" * 20, "²"])
+def test_what_torchrun_never_sets_is_one_line(monkeypatch, name: str, text: str) -> None:
+    import torch
+
+    from zoo.errors import MachineError
+    from zoo.utils.distributed import join_process_group
+
+    monkeypatch.setenv(name, text)
+    with pytest.raises(MachineError, match=f"^{name}=.* is no number that torchrun sets; unset it"):
+        join_process_group(torch.device("cpu"))
+
+
+@pytest.mark.parametrize("text", ["", " ", "1"])
+def test_an_empty_world_size_is_one_process(monkeypatch, text: str) -> None:
+    import torch
+
+    from zoo.utils.distributed import SINGLE_PROCESS, join_process_group
+
+    monkeypatch.setenv("WORLD_SIZE", text)
+    assert join_process_group(torch.device("cpu"))[0] is SINGLE_PROCESS

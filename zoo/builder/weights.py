@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from zoo.errors import Option, RegistryError
 from zoo.registry.model import Pretrained
-from zoo.utils.files import sha256
+from zoo.utils.files import reachable, sha256
 
 if TYPE_CHECKING:
     from torch import nn
@@ -23,11 +23,12 @@ def find(place: Path) -> Pretrained:
 
     Raises :class:`RegistryError` where there are none.
     """
-    path = place / WEIGHTS if place.is_dir() else place
     where = Option("pretrained", str(place))
-    if not path.is_file():
-        what = f"has no {WEIGHTS}" if place.is_dir() else "no such file"
-        raise RegistryError(where, f": {what}; give a .safetensors file or the folder of a finished run")
+    with reachable(place, RegistryError):
+        path = place / WEIGHTS if place.is_dir() else place
+        if not path.is_file():
+            what = f"has no {WEIGHTS}" if place.is_dir() else "no such file"
+            raise RegistryError(where, f": {what}; give a .safetensors file or the folder of a finished run")
     if path.suffix != ".safetensors":
         raise RegistryError(where, ": is no .safetensors file; other kinds can carry code and are never loaded")
     return Pretrained(sha256(path), path)

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from zoo.errors import MachineError
+from zoo.errors import MachineError, ResultError
+from zoo.utils.files import reachable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -62,6 +63,8 @@ def prepare(training: Training, load_recipes: Callable[[], Sequence[Recipe]]) ->
     from zoo.track.trackers import check_installed
 
     check_installed(training.track)
+    with reachable(training.runs, ResultError):
+        training.runs.exists()
     cluster = parse(training.cluster, training.resources, training.slurm) if training.cluster else None
     models = _models(training)
     recipes = load_recipes()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import logging
 import os
 import signal
@@ -41,6 +42,7 @@ from zoo.cli import (
 from zoo.cli.options import INTERRUPTED
 from zoo.errors import Words, ZooError, out_of_memory, unknown
 from zoo.registry.foreign import described
+from zoo.utils.text import visible
 from zoo.utils.version import __version__
 
 GRACE = 5.0  # seconds in which torchrun ends the processes of one that failed
@@ -103,6 +105,8 @@ def main(arguments: list[str] | None = None) -> None:
     """
     signal.signal(signal.SIGTERM, _terminated)
     logging.getLogger("zoo").addFilter(_worded)
+    if isinstance(sys.stdout, io.TextIOWrapper):  # as Python's stderr is: a name that is not UTF-8 ends no table
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         code = cli.main(args=arguments, prog_name="zoo", standalone_mode=False)
     except ZooError as problem:
@@ -129,7 +133,10 @@ def _caught(problem: BaseException) -> None:
     if os.environ.get("ZOO_TRACEBACK") or "_ZOO_COMPLETE" in os.environ:
         return
     *_, (frame, _) = traceback.walk_tb(problem.__traceback__)
-    if isinstance(problem, SystemExit) and frame.f_globals.get("__name__") == "click.core":  # of `zoo list | head`
+    module = str(frame.f_globals.get("__name__"))
+    if isinstance(problem, SystemExit) and module.startswith("zoo."):  # of a process beside the first
+        return
+    if isinstance(problem, SystemExit) and module == "click.core":  # of `zoo list | head`
         _write_no_more()
         sys.exit(0)
     if full := out_of_memory(problem):
@@ -160,9 +167,10 @@ def _fail(code: int, *message: Words) -> NoReturn:
 
 
 def _worded(record: logging.LogRecord) -> bool:
-    """Put the errors inside a warning into the words of the command line; every warning passes."""
+    """Put the errors inside a warning into the words of the command line, on one line; every warning passes."""
     if isinstance(record.args, tuple):
         record.args = tuple(options.line(part.parts) if isinstance(part, ZooError) else part for part in record.args)
+    record.msg, record.args = visible(record.getMessage()), ()
     return True
 
 

@@ -16,6 +16,7 @@ import click
 
 from zoo.errors import Option, Words, ZooError, sentence
 from zoo.registry.merge import load_registry
+from zoo.utils.text import visible
 
 if TYPE_CHECKING:
     from zoo.recipes.recipe import Recipe
@@ -54,7 +55,7 @@ def worded(option: Option) -> str:
 
 def line(parts: Iterable[Words]) -> str:
     """A message as the command line words it, on one line."""
-    return " ".join(sentence(parts, worded).split())
+    return visible(" ".join(sentence(parts, worded).split()))
 
 
 def formats(*names: str) -> Decorator:

@@ -14,6 +14,7 @@ import numpy as np
 from zoo.data import cache, shapes10, test_sets
 from zoo.data.readers import archive, decode, image_folder, parquet
 from zoo.errors import DataError, Option, Words, unknown
+from zoo.utils.files import reachable
 
 DESCRIPTIONS = {
     "cifar10": "CIFAR-10, the original archive: 50,000 + 10,000 images of 32x32, 10 classes",
@@ -101,10 +102,11 @@ def search_path(data_dir: str | Path | None = None) -> list[Path]:
     Raises DataError where `data_dir` is no folder.
     """
     if data_dir is not None:
-        root = Path(data_dir).expanduser().absolute()
-        if not root.is_dir():
-            state = "no folder" if root.exists() else "not there"
-            raise DataError(Option("data_dir", str(root)), f" is {state}; name a folder")
+        with reachable(data_dir, DataError):
+            root = Path(data_dir).expanduser().absolute()
+            if not root.is_dir():
+                state = "no folder" if root.exists() else "not there"
+                raise DataError(Option("data_dir", str(root)), f" is {state}; name a folder")
         return [root]
     roots = [Path(root).expanduser().absolute() for root in os.environ.get("ZOO_DATA", "").split(os.pathsep) if root]
     return [*roots, cache.user_cache() / "data"]
@@ -164,10 +166,11 @@ def _resolve(name: str, data_dir: str | Path | None) -> _Undecoded:
     if name in archive.ARCHIVES:
         return _archive(name, roots, may_download=data_dir is None)
     if _is_path(name):
-        path = Path(name).expanduser().absolute()
-        if not path.is_dir():
-            state = "is a file, and a data set is a folder" if path.exists() else "does not exist"
-            raise DataError(f"data set {name!r}: {path} {state}; name a folder of parquet files or class folders")
+        with reachable(name, DataError):
+            path = Path(name).expanduser().absolute()
+            if not path.is_dir():
+                state = "is a file, and a data set is a folder" if path.exists() else "does not exist"
+                raise DataError(f"data set {name!r}: {path} {state}; name a folder of parquet files or class folders")
         return _folder(_own_name(path), path)
     if folder := _find_folder(name, roots):
         return _folder(name, folder)

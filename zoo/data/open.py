@@ -7,15 +7,17 @@ from pathlib import Path
 from zoo.data import datasets, test_sets
 from zoo.data.datasets import Dataset
 from zoo.data.test_sets import ShiftedSet
-from zoo.errors import Option, UnknownNameError, unknown
+from zoo.errors import DataError, Option, UnknownNameError, unknown
+from zoo.utils.files import reachable
 
 
 def test_only(name: str) -> str | None:
     """The test-only set called `name`, or the one in the folder of this path; None for anything else."""
     if canonical := test_sets.canonical(name):
         return canonical
-    folder = Path(name).expanduser()
-    return test_sets.kind(folder) if folder.is_dir() else None
+    with reachable(name, DataError):
+        folder = Path(name).expanduser()
+        return test_sets.kind(folder) if folder.is_dir() else None
 
 
 def open_images(name: str, data_dir: str | None) -> Dataset | ShiftedSet:

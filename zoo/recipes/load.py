@@ -13,6 +13,7 @@ from zoo.recipes import schema
 from zoo.recipes.catalogue import recipe_files, recipe_names
 from zoo.recipes.recipe import Recipe, put
 from zoo.utils import yamlfile
+from zoo.utils.files import reachable
 
 # The kinds of sections that have several: pydantic counts a kind among the keys that lead to an error, a file does not.
 TAGGED: dict[str, type[schema.Section]] = {
@@ -59,9 +60,10 @@ def with_values(recipe: Recipe, values: Mapping[str, Any], where: str) -> Recipe
 
 def _read(name: str, seen: tuple[Path, ...]) -> tuple[Path, dict[str, Any]]:
     if name.endswith((".yaml", ".yml")) or "/" in name:
-        path = Path(name).expanduser()
-        if not path.is_file():
-            raise RecipeError(f"recipe file {name} does not exist; recipes by name: {', '.join(recipe_names())}")
+        with reachable(name, RecipeError):
+            path = Path(name).expanduser()
+            if not path.is_file():
+                raise RecipeError(f"recipe file {name} does not exist; recipes by name: {', '.join(recipe_names())}")
     elif origin := (files := recipe_files()).get(name):
         path = origin.path
     else:

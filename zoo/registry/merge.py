@@ -30,6 +30,7 @@ from zoo.registry.entries import (
 )
 from zoo.registry.model import BUILT_IN, Model, is_built_in, replaced, with_norm
 from zoo.registry.trust import check_trusted
+from zoo.utils.files import reachable
 from zoo.utils.gcpause import paused_gc
 
 ENVIRONMENT_VARIABLE = "ZOO_REGISTRY"
@@ -220,12 +221,17 @@ def load_registry(extra: str | Path | None = None, folder: Path | None = None) -
     upper: tuple[tuple[Words, str | Path | None], ...] = (
         (f"${ENVIRONMENT_VARIABLE}", os.environ.get(ENVIRONMENT_VARIABLE)), (Option("registry"), extra),
     )  # fmt: skip
-    named = [(layer, place, Path(place).expanduser().resolve()) for layer, place in upper if place]
-    built_in, files = _lowest(folder or Path.cwd(), [path for _, _, path in named])
+    named = []
+    for layer, place in upper:
+        if place:
+            with reachable(place, RegistryError):
+                path = Path(place).expanduser().resolve()
+                if not path.is_file():
+                    raise RegistryError(layer, f": no such file: {place}; give the path of a registry.yaml")
+                named.append((layer, path))
+    built_in, files = _lowest(folder or Path.cwd(), [path for _, path in named])
     layers = [built_in, *(plugin.registry for plugin in plugins.sound(_plugins(built_in)) if plugin.registry), *files]
-    for layer, place, path in named:
-        if not path.is_file():
-            raise RegistryError(layer, f": no such file: {place}; give the path of a registry.yaml")
+    for layer, path in named:
         if all(path != file.path.resolve() for file in layers):
             layers.append(read_registry_file(path, layer))
     return Registry(layers)

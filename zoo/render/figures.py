@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from zoo.errors import Option, ResultError
 from zoo.utils.extras import require
-from zoo.utils.files import write_named
+from zoo.utils.files import reachable, write_named
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -41,8 +41,10 @@ def check_figure(path: Path) -> None:
             Option("out", str(path)),
             f": unknown kind of picture {path.suffix!r}; end the name in {', '.join(SUFFIXES)}",
         )
-    if not path.absolute().parent.is_dir():
-        raise ResultError(Option("out", str(path)), f": no folder {path.absolute().parent}; make it first")
+    with reachable(path, ResultError):
+        path.exists()  # a name may be too long
+        if not path.absolute().parent.is_dir():
+            raise ResultError(Option("out", str(path)), f": no folder {path.absolute().parent}; make it first")
     require("pictures need", ["matplotlib"], "report")
 
 

@@ -21,7 +21,7 @@ from pydantic_core import from_json, to_json
 
 from zoo.errors import MachineError, Option, ResultError
 from zoo.results.schema import RESULT, SCHEMA_VERSION, Finished, Result
-from zoo.utils.files import open_file, read_file, remove_leftovers, write_atomic
+from zoo.utils.files import open_file, reachable, read_file, remove_leftovers, write_atomic
 from zoo.utils.gcpause import paused_gc
 
 FILE = "result.json"
@@ -203,11 +203,12 @@ def find_results(roots: Iterable[Path]) -> list[Path]:
             raise ResultError(f"{problem.filename}: its runs cannot be read ({problem.strerror})") from problem
 
     for root in roots:
-        if not (root.is_file() or root.is_dir()):
-            raise ResultError(
-                f"no runs in {root}: no such folder; give the folder that runs are kept in, or make some with "
-                "`zoo bench MODEL`"
-            )
+        with reachable(root, ResultError):
+            if not (root.is_file() or root.is_dir()):
+                raise ResultError(
+                    f"no runs in {root}: no such folder; give the folder that runs are kept in, or make some with "
+                    "`zoo bench MODEL`"
+                )
         if root.is_file():
             paths.add(root)
             continue

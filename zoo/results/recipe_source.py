@@ -13,6 +13,7 @@ from zoo.recipes.recipe import Recipe, fingerprint_of, slug_of
 from zoo.results.folder import find_results, load_result
 from zoo.results.recipe_part import RecipePart
 from zoo.results.schema import Result
+from zoo.utils.files import reachable
 
 
 class DescribedRecipe(RecipePart):
@@ -46,8 +47,10 @@ def find(text: str, overrides: Sequence[str] = ()) -> DescribedRecipe:
     Raises :class:`RecipeError` for a wrong recipe or change, :class:`zoo.errors.UnknownNameError` for an unknown name,
     and :class:`ResultError` for runs that are missing, damaged, or of more than one recipe.
     """
-    path = Path(text).expanduser()
-    if text not in recipe_names() and (path.is_dir() or path.suffix == ".json"):
+    with reachable(text, RecipeError):
+        path = Path(text).expanduser()
+        is_folder, is_file = path.is_dir(), path.is_file()
+    if text not in recipe_names() and (is_folder or path.suffix == ".json"):
         if overrides:
             raise RecipeError(
                 f"{text}: ",
@@ -56,7 +59,7 @@ def find(text: str, overrides: Sequence[str] = ()) -> DescribedRecipe:
             )
         return _stored(path)
     # A comma begins another change only before `key=`, so that lists and mappings stay whole.
-    name, *changes = [text] if path.is_file() else re.split(r",(?=[A-Za-z_][\w.]*=)", text)
+    name, *changes = [text] if is_file else re.split(r",(?=[A-Za-z_][\w.]*=)", text)
     if name not in recipe_names() and re.fullmatch(r"[^/]+-[0-9a-f]{8}", name):
         raise RecipeError(
             f"{name}: is what tables call the recipe of stored runs; give their folder, as in runs/DATASET/{name}"

@@ -113,14 +113,15 @@ def join_process_group(device: torch.device) -> tuple[Distributed, torch.device]
     Outside torchrun it returns :data:`SINGLE_PROCESS` and `device`. Raises :class:`MachineError` where a machine has
     fewer GPUs than processes, or where the processes do not find each other.
     """
-    size = int(os.environ.get("WORLD_SIZE", "1"))
+    size, rank, local = (_number(name, least) for name, least in (("WORLD_SIZE", 1), ("RANK", 0), ("LOCAL_RANK", 0)))
     if size == 1:
         return SINGLE_PROCESS, device
+    if rank >= size:
+        raise MachineError(f"RANK={rank} is not below WORLD_SIZE={size}; start zoo with torchrun, or unset both")
     if device.type == "cuda":
-        local = int(os.environ["LOCAL_RANK"])
         if local >= torch.cuda.device_count():
             raise MachineError(
-                f"torchrun started {os.environ['LOCAL_WORLD_SIZE']} processes here, but there are "
+                f"torchrun started {os.environ.get('LOCAL_WORLD_SIZE', size)} processes here, but there are "
                 f"{torch.cuda.device_count()} GPUs; give ", Option("nproc_per_node", str(torch.cuda.device_count())),
             )  # fmt: skip
         device = torch.device("cuda", local)
@@ -132,6 +133,14 @@ def join_process_group(device: torch.device) -> tuple[Distributed, torch.device]
         raise MachineError(f"the {size} processes of torchrun do not find each other: {line}") from problem
     atexit.register(dist.destroy_process_group)
     return Distributed(dist.get_rank(), dist.get_world_size()), device
+
+
+def _number(name: str, least: int) -> int:
+    """What torchrun sets; `least` where it is not set, or to nothing. Raises :class:`MachineError`."""
+    text = os.environ.get(name, "").strip()
+    if text and not (text.isascii() and text.isdecimal() and least <= int(text[:9]) and len(text) < 9):
+        raise MachineError(f"{name}={text!r} is no number that torchrun sets; unset it, or start zoo with torchrun")
+    return int(text) if text else least
 
 
 def unsynchronised(module: nn.Module) -> nn.Module:

@@ -20,7 +20,7 @@ from io import BufferedReader
 from pathlib import Path
 from typing import BinaryIO
 
-from zoo.errors import MachineError, Option, RegistryError, RunBusyError
+from zoo.errors import MachineError, Option, RegistryError, RunBusyError, ZooError
 from zoo.utils.disk import open_own, put, remove, same_file, short, take, temporary_name
 
 ABANDONED = 3600.0  # seconds after which a temporary file is a dead process's, on a disk that has no locks
@@ -75,6 +75,20 @@ def write_new(path: Path, content: bytes) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with os.fdopen(open_own(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL), "wb") as file:
         file.write(content)
+
+
+@contextlib.contextmanager
+def reachable(place: object, error: type[ZooError]) -> Iterator[None]:
+    """Raise `error`, in one line, for what a look at the path `place` raises in the block.
+
+    Its name may be too long, its folder closed, the user in ``~user`` not there, a link may lead to itself.
+    """
+    try:
+        yield
+    except (OSError, RuntimeError, ValueError) as problem:
+        shown = str(place) if len(str(place)) <= 200 else f"{str(place)[:200]}..."
+        reason = getattr(problem, "strerror", None) or str(problem).rstrip(".")
+        raise error(f"{shown}: cannot be reached ({reason}); name another path") from problem
 
 
 def open_file(path: Path) -> BufferedReader:

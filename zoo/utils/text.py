@@ -6,3 +6,13 @@ import re
 
 # What moves a terminal's cursor, colours it or turns text round, and what UTF-8 cannot hold.
 CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+def visible(text: str) -> str:
+    """`text` with all that a terminal would act on, or could not show, as Python writes it: ``\\x1b``."""
+    return CONTROL.sub(lambda found: ascii(found[0])[1:-1], text)
+
+
+def markdown(text: str) -> str:
+    """`text` on one line of Markdown, in which none of it is a link, a tag, code, or the border of a cell."""
+    return re.sub(r"([|`\[]|<(?=[A-Za-z/!?]))", r"\\\1", visible(text))

@@ -15,7 +15,7 @@ from zoo.results.folder import Stored
 from zoo.results.history import load_history
 from zoo.utils.disk import put
 from zoo.utils.extras import require
-from zoo.utils.files import new_folder, write_new
+from zoo.utils.files import new_folder, reachable, write_new
 from zoo.utils.gcpause import paused_gc
 from zoo.utils.version import __version__
 from zoo.web import cells, charts, runpage
@@ -37,21 +37,22 @@ def check_out(out: Path) -> None:
     Raises :class:`ResultError`.
     """
     where = Option("out", str(out))
-    if not out.parent.is_dir():
-        raise ResultError(where, f": no folder {out.parent}; make it first")
-    if not (out.exists() or out.is_symlink()):
-        return
-    if not out.is_dir():
-        raise ResultError(where, ": is no folder; name another")
-    files = {path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_symlink() or not path.is_dir()}
-    if not files:
-        return
-    try:
-        written = set(json.loads((out / MANIFEST).read_text(encoding="utf-8"))["files"])
-    except (OSError, ValueError, KeyError, TypeError):
-        raise ResultError(where, ": holds files and is no zoo report; name another folder, or empty it") from None
-    if foreign := sorted(files - written - {MANIFEST}):
-        raise ResultError(where, f": holds {foreign[0]!r}, which is not of the report there; move it away")
+    with reachable(out, ResultError):
+        if not out.parent.is_dir():
+            raise ResultError(where, f": no folder {out.parent}; make it first")
+        if not (out.exists() or out.is_symlink()):
+            return
+        if not out.is_dir():
+            raise ResultError(where, ": is no folder; name another")
+        files = {path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_symlink() or not path.is_dir()}
+        if not files:
+            return
+        try:
+            written = set(json.loads((out / MANIFEST).read_text(encoding="utf-8"))["files"])
+        except (OSError, ValueError, KeyError, TypeError):
+            raise ResultError(where, ": holds files and is no zoo report; name another folder, or empty it") from None
+        if foreign := sorted(files - written - {MANIFEST}):
+            raise ResultError(where, f": holds {foreign[0]!r}, which is not of the report there; move it away")
 
 
 def write_report(runs: Sequence[Stored], out: Path, baseline: str | None = None, allow_dirty: bool = False) -> int:
@@ -60,7 +61,8 @@ def write_report(runs: Sequence[Stored], out: Path, baseline: str | None = None,
     Raises :class:`ResultError` for an `out` that is something else, and as :func:`zoo.comparison.groups.compare` does.
     """
     check_out(out.absolute())
-    place = out.resolve()  # what the user names may be a link
+    with reachable(out, ResultError):
+        place = out.resolve()  # what the user names may be a link
     try:
         with new_folder(place) as fresh:
             count = render(runs, fresh, baseline, allow_dirty)

@@ -17,6 +17,7 @@ from zoo.comparison.row import Row
 from zoo.errors import Option, ResultError
 from zoo.render.figures import COLOURS, MARKERS, check_figure, figure
 from zoo.render.marks import BATCH_MARK, mark_notes, which_seeds
+from zoo.utils.files import reachable
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -47,7 +48,8 @@ def outputs(out: Path, formats: Sequence[str]) -> list[Path]:
 
     Raises :class:`zoo.errors.ResultError` for an `out` that has a suffix already, and what that function raises.
     """
-    files = [out.with_name(f"{out.name}.{kind}") for kind in formats]
+    with reachable(out, ResultError):
+        files = [out.with_name(f"{out.name}.{kind}") for kind in formats]
     for kind in ("pdf", "svg", "png"):
         if out.name.lower().endswith(f".{kind}"):
             raise ResultError(

@@ -9,7 +9,7 @@ async function startRun() {
   }
   const trace = (key, factor, dash, colour) => ({
     x: columns.epoch, y: columns[key].map((value) => (value === null ? null : value * factor)), mode: columns.epoch.length < 3 ? "lines+markers" : "lines",
-    line: { dash, width: 2, color: zoo.colour(colour) }, name: key.startsWith("eval") ? columns.eval_split.find(Boolean) || "selection" : "training",
+    line: { dash, width: 2, color: zoo.colour(colour) }, name: key.startsWith("eval") ? zoo.plain(columns.eval_split.find(Boolean) || "selection") : "training",
     hovertemplate: "%{fullData.name}, epoch %{x}: %{y:.4~f}<extra></extra>",
   });
   const draw = () => {
