@@ -120,7 +120,7 @@ def main() -> None:
         if (trains and not whole) or words[0] == "serve":
             continue
         for what, value in values.items():
-            if not whole and random_of.random() > 0.12:
+            if not whole and random_of.random() > 0.04:
                 continue
             named = (value,) if isinstance(parameter, click.Argument) else (parameter.opts[0], value)
             # An argument goes before the others that are its like.
