@@ -99,10 +99,10 @@ def test_row_9_a_damaged_result_is_one_line(victim, figure) -> None:
     """3,938 of 49,668 such tries were tracebacks."""
     assert len(DAMAGES) == 27
     every = TABLES + PICTURES
-    count = attack(victim, sample(victim[1], 0.03), lambda number, reads: [every[number % len(every)]])
+    count = attack(victim, sample(victim[1], 0.02), lambda number, reads: [every[number % len(every)]])
     figure("damaged results", count.words)
     assert count.bad == []
-    assert count.tried > 300
+    assert count.tried > 200
 
 
 @pytest.mark.slow
@@ -185,7 +185,7 @@ def test_row_10_a_result_that_is_no_file_is_one_line_at_once(victim, what: str) 
         shutil.rmtree(path)
 
 
-@pytest.mark.parametrize("part", [b"0,", b"[],", b"{},", b"[0],", b'"a",'])
+@pytest.mark.parametrize("part", [b"0,", b"{},"])
 def test_a_result_of_too_many_values_is_not_read(victim, part: bytes) -> None:
     """The parser would end the process where its memory is gone."""
     victim[0].write_bytes(b'{"schema_version": 1, "a": [' + part * (60 * 2**20 // len(part)) + b"0]}")
