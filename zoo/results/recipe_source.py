@@ -27,7 +27,8 @@ class DescribedRecipe(RecipePart):
         """Whether an older zoo made it, so that this one cannot make a recipe with the same fingerprint of it."""
         content = {key: value for key, value in self.content.items() if key != "harness"}
         try:
-            recipe = Recipe(name=self.name, description=self.description, dataset=self.dataset, **content)
+            named = {"name": self.name, "description": self.description, "dataset": self.dataset}
+            recipe = Recipe.model_validate(named | content)
         except ValueError:
             return True
         return recipe.fingerprint != self.fingerprint
