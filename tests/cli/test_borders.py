@@ -91,7 +91,7 @@ HUGE = {
     "trials": (("tune", "resnet20_bn", "--recipe", "smoke", "--trials", "1000000000000"), "--trials", "x<=100000"),
     "steps": (("lr-find", "resnet20_bn", "--recipe", "smoke", "--steps", "1000000000000"), "--steps", "x<=100000"),
     "a rate": (("lr-find", "resnet20_bn", "--recipe", "smoke", "--high", "nan"), "--high", "no number"),
-    "seconds": (("speed", "resnet20_bn", "--recipe", "smoke", "--seconds", "inf"), "--seconds", "86400"),
+    "seconds": (("speed", "resnet20_bn", "--recipe", "smoke", "--seconds", "1e9"), "--seconds", "86400"),
     "margin": (("compare", "--margin", "nan"), "--margin", "no number"),
     "classes": (("show", "resnet20_bn", "--classes", "1000000000"), "--classes", "2<=x<=10000"),
     "size of pictures": (("predict", "run", "a.png", "--size", "99999x99999"), "99999x99999", "4096 pixels a side"),

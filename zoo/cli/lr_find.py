@@ -12,8 +12,8 @@ from zoo.cli.job import prepare_alone
 
 @click.command("lr-find")
 @options.step_options
-@click.option("--low", type=options.Real(0, 1e6, min_open=True), default=1e-4, show_default=True, help="First rate.")
-@click.option("--high", type=options.Real(0, 1e6, min_open=True), default=10.0, show_default=True, help="Last rate.")
+@click.option("--low", type=options.Real(0, min_open=True), default=1e-4, show_default=True, help="First rate.")
+@click.option("--high", type=options.Real(0, min_open=True), default=10.0, show_default=True, help="Last rate.")
 @click.option(
     "--steps", type=click.IntRange(10, 100_000), default=200, show_default=True, help="From the first to the last."
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
+import math
 import shlex
 import signal
 import sys
@@ -33,12 +34,12 @@ INTERRUPTED = 128 + signal.SIGINT  # the exit code that shells expect
 
 
 class Real(click.FloatRange):
-    """A range of numbers, of which ``nan`` is none: it compares with nothing."""
+    """A range of numbers, of which ``nan`` and ``inf`` are none."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
         """Raises ``click.BadParameter``."""
         number = float(super().convert(value, param, ctx))
-        if number != number:
+        if not math.isfinite(number):
             self.fail(f"{value!r} is no number", param, ctx)
         return number
 
