@@ -27,7 +27,7 @@ def describe(device: torch.device) -> dict[str, Any]:
         "python": platform.python_version(),
         **{name: metadata.version(name) for name in LIBRARIES},
         "os": f"{platform.system()} {platform.machine()}",
-        "cpu": cpu_name(),
+        "cpu": " ".join(cpu_name().split()),
         # Processors of one marketing name differ in this, and threefold in speed.
         "instructions": torch.backends.cpu.get_cpu_capability() + " with bf16" * native_bf16(torch.device("cpu")),
         "cores": usable_cores(),

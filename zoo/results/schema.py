@@ -17,27 +17,8 @@ from pydantic import (
 )
 
 from zoo.registry.entries import Layout
+from zoo.results import fields
 from zoo.results.disturbed import QUARTILED, disturbed
-from zoo.results.fields import (
-    Component,
-    Count,
-    Definition,
-    Flag,
-    Git,
-    Label,
-    Loss,
-    Number,
-    Scalar,
-    Seconds,
-    Seed,
-    Sha256,
-    Share,
-    Side,
-    Span,
-    Speed,
-    Text,
-    Whole,
-)
 from zoo.results.recipe_part import Part, RecipePart
 from zoo.utils.stats import Range, quartiles
 
@@ -72,30 +53,30 @@ class ModelPart(Part):
     `notes` says what was done to stem, norms and weights as the model was built (:mod:`zoo.builder.notes`).
     """
 
-    name: Text
-    label: Label
-    norm: Text | None
+    name: fields.Text
+    label: fields.Label
+    norm: fields.Text | None
     layout: Layout | None = None
-    definition: Definition
-    parameters: Whole
-    trainable_parameters: Whole
-    macs: Whole
-    activation_bytes: Whole | None
-    image_size: tuple[Side, Side] | None = None
-    batch_dependent: Count | None = None
-    replaces: dict[Text, Text] = Field(default_factory=dict)
-    notes: Annotated[list[Text], FailFast()] = Field(default_factory=list)
+    definition: fields.Definition
+    parameters: fields.Whole
+    trainable_parameters: fields.Whole
+    macs: fields.Whole
+    activation_bytes: fields.Whole | None
+    image_size: tuple[fields.Side, fields.Side] | None = None
+    batch_dependent: fields.Count | None = None
+    replaces: dict[fields.Text, fields.Text] = Field(default_factory=dict)
+    notes: Annotated[list[fields.Text], FailFast()] = Field(default_factory=list)
 
 
 class DatasetPart(Part):
     """Image counts as the run used them; `fingerprint` covers images and labels. No path: results travel."""
 
-    name: Component
-    fingerprint: Sha256
-    classes: Annotated[list[Text], Field(min_length=1), FailFast()]
-    train_images: Whole
-    holdout_images: Whole
-    test_images: Whole
+    name: fields.Component
+    fingerprint: fields.Sha256
+    classes: Annotated[list[fields.Text], Field(min_length=1), FailFast()]
+    train_images: fields.Whole
+    holdout_images: fields.Whole
+    test_images: fields.Whole
 
 
 class Metrics(Part):
@@ -105,16 +86,16 @@ class Metrics(Part):
     1950). `top5_accuracy` is None where there are five classes or fewer. `extra`: other metrics by their names.
     """
 
-    images: Count
-    correct: Whole
-    accuracy: Share
-    top5_accuracy: Share | None
-    loss: Loss
-    per_class_accuracy: Annotated[list[Share | None], FailFast()]
-    confusion: Annotated[list[Annotated[list[Whole], FailFast()]], FailFast()]
-    ece: Loss
-    brier: Loss | None
-    extra: dict[Annotated[str, Field(pattern="^[A-Za-z_][A-Za-z0-9_.-]{0,63}$")], Number | None] = Field(
+    images: fields.Count
+    correct: fields.Whole
+    accuracy: fields.Share
+    top5_accuracy: fields.Share | None
+    loss: fields.Loss
+    per_class_accuracy: Annotated[list[fields.Share | None], FailFast()]
+    confusion: Annotated[list[Annotated[list[fields.Whole], FailFast()]], FailFast()]
+    ece: fields.Loss
+    brier: fields.Loss | None
+    extra: dict[Annotated[str, Field(pattern="^[A-Za-z_][A-Za-z0-9_.-]{0,63}$")], fields.Number | None] = Field(
         default_factory=dict
     )
 
@@ -141,7 +122,7 @@ class SelectionPart(Part):
     split: Literal["holdout", "test"]
     rule: Literal["best", "last"]
     metric: Literal["accuracy", "loss"]
-    epoch: Count | None
+    epoch: fields.Count | None
 
 
 class SpeedPart(Part):
@@ -151,16 +132,16 @@ class SpeedPart(Part):
     are kept; older results lack them.
     """
 
-    train_images_per_second: Speed | None
-    window_rates: Annotated[list[Seconds], FailFast()]
-    inference_images_per_second: Speed | None
-    inference_batch_size: Count | None
-    latency_p50: Speed | None
-    latency_p90: Speed | None
-    latency_p99: Speed | None
-    inference_quartiles: Span | None = None
-    latency_quartiles: Span | None = None
-    peak_memory_bytes: Whole | None
+    train_images_per_second: fields.Speed | None
+    window_rates: Annotated[list[fields.Seconds], FailFast()]
+    inference_images_per_second: fields.Speed | None
+    inference_batch_size: fields.Count | None
+    latency_p50: fields.Speed | None
+    latency_p90: fields.Speed | None
+    latency_p99: fields.Speed | None
+    inference_quartiles: fields.Span | None = None
+    latency_quartiles: fields.Span | None = None
+    peak_memory_bytes: fields.Whole | None
 
     @property
     def quartiles(self) -> dict[str, Range]:
@@ -177,15 +158,15 @@ class SpeedPart(Part):
 class SettingsPart(Part):
     """What cannot change accuracy, beyond the last bits: recorded beside the recipe."""
 
-    device: Text
+    device: fields.Text
     layout: Layout
-    compiled: Flag
+    compiled: fields.Flag
     executor: Literal["batched", "albumentations"]
-    workers: Whole
-    deterministic: Flag
+    workers: fields.Whole
+    deterministic: fields.Flag
 
 
-def hardware(environment: Mapping[str, Scalar]) -> str:
+def hardware(environment: Mapping[str, fields.Scalar]) -> str:
     """The GPU, or the processor with its instruction set, cores and threads, in words; and how many processes."""
     kind = f" ({environment['instructions']})" if environment.get("instructions") else ""  # results of old do not tell
     machine = environment.get("gpu") or (
@@ -219,9 +200,9 @@ class BaseResult(Part):
 
     schema_version: Literal[2, 3] = 3
     status: Literal["finished", "diverged"]
-    diverged_epoch: Count | None
-    diverged_step: Count | None
-    seed: Seed
+    diverged_epoch: fields.Count | None
+    diverged_step: fields.Count | None
+    seed: fields.Seed
     model: ModelPart
     recipe: RecipePart
     dataset: DatasetPart
@@ -229,21 +210,21 @@ class BaseResult(Part):
     test: Metrics | None
     holdout: Metrics | None
     train: Metrics | None
-    running_train_loss: Loss | None
-    running_train_accuracy: Share | None
-    epochs_trained: Whole
-    epochs_to_90_percent_of_final: Count | None
+    running_train_loss: fields.Loss | None
+    running_train_accuracy: fields.Share | None
+    epochs_trained: fields.Whole
+    epochs_to_90_percent_of_final: fields.Count | None
     speed: SpeedPart
     settings: SettingsPart
-    environment: dict[Text, Scalar]
-    git: Git | None
-    started: Text
-    wall_seconds: Seconds
-    resumes: Whole
+    environment: dict[fields.Text, fields.Scalar]
+    git: fields.Git | None
+    started: fields.Text
+    wall_seconds: fields.Seconds
+    resumes: fields.Whole
 
     @field_validator("environment")
     @classmethod
-    def _moved_at_an_epoch(cls, environment: dict[str, Scalar]) -> dict[str, Scalar]:
+    def _moved_at_an_epoch(cls, environment: dict[str, fields.Scalar]) -> dict[str, fields.Scalar]:
         if not isinstance(environment.get("moved_after", 0), int):
             raise ValueError("moved_after: is no epoch")
         return environment
@@ -299,8 +280,8 @@ class Diverged(BaseResult):
     """A run whose loss or logits became infinite or NaN, in that step of that epoch, both from 1. It has no metrics."""
 
     status: Literal["diverged"]
-    diverged_epoch: Count
-    diverged_step: Count
+    diverged_epoch: fields.Count
+    diverged_step: fields.Count
     test: None
     holdout: None
     train: None
