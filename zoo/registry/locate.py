@@ -47,6 +47,8 @@ def _not_imported(module: str, where: str, folder: Path | None, problem: BaseExc
         return RegistryError(f"{where}: importing {module!r} failed: {named(problem)}")
     if problem.name is None or not (module == problem.name or module.startswith(problem.name + ".")):
         return RegistryError(f"{where}: importing {module!r} failed: {problem}; install it")
-    near = did_you_mean(module, [file.stem for file in folder.glob("*.py")] if folder else [])
+    near = did_you_mean(
+        module, [stem for file in folder.glob("*.py") if (stem := file.stem) != module] if folder else []
+    )
     place = f"in {folder} or installed" if folder else "installed"
     return RegistryError(f"{where}: no module {module!r} {place}{near}")
