@@ -19,7 +19,7 @@ from zoo.utils.files import open_file
 CIFAR10_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 IMAGE_COLUMNS = ("img", "image")
 LABEL_COLUMNS = ("label", "fine_label", "labels")
-_BATCH = 256  # rows that are read at once: a few bytes of a file can stand for any number of rows
+_BATCH = 64  # rows that are read at once: a few bytes of a file can stand for any number of rows
 
 
 def parquet_files(root: Path) -> dict[str, list[Path]]:
