@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -84,7 +85,7 @@ def tables(runs: Sequence[Stored], baseline: str | None = None, allow_dirty: boo
 def run_id(folder: Path, model: str, seed: int) -> str:
     """A name for a run's files, the same for the same folder: readable, and safe whatever the model is called."""
     readable = re.sub(r"[^A-Za-z0-9_]+", "-", model)[:60].strip("-")
-    return f"{readable}-seed{seed}-{hashlib.sha256(str(folder).encode()).hexdigest()[:10]}".lstrip("-")
+    return f"{readable}-seed{seed}-{hashlib.sha256(os.fsencode(folder)).hexdigest()[:10]}".lstrip("-")
 
 
 def architecture(result: Result) -> str:
