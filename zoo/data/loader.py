@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import multiprocessing
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -218,7 +219,7 @@ class _Albumentations:
     def __init__(self, dataset: _Batches, batching: Batching, target: _Target, workers: int):
         self.dataset, self.target, self.workers = dataset, target, workers
         self.sampler = _Sampler(batching)
-        check_shared_memory(batching.size * (4 * dataset.images[0].size + 8), workers)
+        check_shared_memory(batching.size * (4 * math.prod(dataset.images.shape[1:]) + 8), workers)
 
     def batches(self, order: np.ndarray, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
         if self.loader is None:
