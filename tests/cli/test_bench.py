@@ -229,9 +229,12 @@ def copy_run(folder: Path, seed: int, wrong: int, model: str) -> None:
     place.mkdir(parents=True, exist_ok=True)
     content = json.loads((folder / "result.json").read_text())
     content["model"]["name"], content["seed"], test = model, seed, content["test"]
-    label = max(range(10), key=lambda index: test["confusion"][index][index])
-    test["confusion"][label][label] -= wrong
-    test["confusion"][label][(label + 1) % 10] += wrong
+    matrix = np.array(test["confusion"])
+    hits = np.diag(np.diag(matrix))
+    label, predicted = divmod(int((hits if wrong > 0 else matrix - hits).argmax()), 10)
+    matrix[label][label] -= wrong
+    matrix[label][predicted if wrong < 0 else (label + 1) % 10] += wrong
+    test["confusion"] = matrix.tolist()
     test["correct"] -= wrong
     test["accuracy"] = test["correct"] / test["images"]
     content["git"] = None  # whatever the state of this checkout

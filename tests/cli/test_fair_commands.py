@@ -59,7 +59,7 @@ REFUSED = {
         code(forward="torch.manual_seed(0)"),
         ["running it changes the seed of all random numbers", "take that out of the model's code"],
     ),
-    "seed when imported": (code(top="torch.manual_seed(0)"), ["building it changes the seed", "(torch.manual_seed)"]),
+    "seed when built": (code(build="torch.manual_seed(0)"), ["building it changes the seed", "(torch.manual_seed)"]),
     "threads": (code(build="torch.set_num_threads(7)"), ["building it changes the number of threads", "to 7"]),
     "tf32": (
         code(top="torch.set_float32_matmul_precision('high')"),

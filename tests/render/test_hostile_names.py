@@ -10,6 +10,7 @@ import pytest
 from zoo.cli.options import line
 from zoo.errors import Option
 from zoo.render.document import as_csv, document
+from zoo.utils.text import markdown
 
 NAME = "a|b`c`<img src=x>[d](http://e)\n\x1b[31mf"
 
@@ -28,10 +29,27 @@ def test_latex_and_text_have_no_line_of_a_name() -> None:
 def test_markdown_shows_a_name_as_it_is() -> None:
     text = document(f"of {NAME}", [{"model": NAME, "p": "<0.001"}], [f"note of {NAME}"], "markdown")
     assert "\x1b" not in text
-    assert text.count(r"a\|b\`c\`\<img src=x>\[d](http://e)\n\x1b\[31mf") == 3
+    assert text.count(r"a\|b`c`\<img src=x>[d\](http://e)\n\x1b[31mf") == 3
     (row,) = [line for line in text.splitlines() if line.startswith("| a")]
     assert row.replace(r"\|", "").count("|") == 3
     assert "<0.001" in row
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("44.96 [43.99, 45.94]", "44.96 [43.99, 45.94]"),
+        ("code `x` of zoo's", "code `x` of zoo's"),
+        ("an `open end", r"an \`open end"),
+        ("[a](http://e)", r"[a\](http://e)"),
+        ("![a](http://e)", r"![a\](http://e)"),
+        ("[a][b]", r"[a\][b]"),
+        ("[a]: http://e", r"[a\]: http://e"),
+        ("<!-- x", r"\<!-- x"),
+    ],
+)
+def test_what_forms_a_link_a_tag_or_open_code_is_escaped_and_no_more(text: str, shown: str) -> None:
+    assert markdown(text) == shown
 
 
 @pytest.mark.parametrize("name", ["=HYPERLINK(1)", "+cmd", "-cmd|x", "@SUM(1)"])

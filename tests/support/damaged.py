@@ -183,9 +183,10 @@ def _alarm() -> Iterator[None]:
 
 @contextlib.contextmanager
 def little_memory() -> Iterator[None]:
-    """No more than :data:`MEMORY`, whatever a file says."""
+    """No more than :data:`MEMORY` over what the process has, whatever a file says."""
     before = resource.getrlimit(resource.RLIMIT_DATA)
-    resource.setrlimit(resource.RLIMIT_DATA, (MEMORY, before[1]))
+    held = int(Path("/proc/self/statm").read_text().split()[5]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_DATA, (held + MEMORY, before[1]))
     try:
         yield
     finally:

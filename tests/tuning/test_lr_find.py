@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import io
 import json
 import math
 import re
 
-import pandas as pd
 import pytest
+from csv_text import frame_of
 
 from zoo.data.datasets import Dataset
 from zoo.data.loader import EvalLoader, TrainLoader
@@ -69,7 +68,7 @@ def test_table_formats(cli) -> None:
     from zoo.render.lr_find import render
 
     found = [RangeTest("a_bn", 10, rates_of(1e-3, 1, 50), valley(50), 0.7)]
-    frame = pd.read_csv(io.StringIO(render(found, "csv", "title")), float_precision="round_trip")
+    frame = frame_of(render(found, "csv", "title"))
     assert frame["steepest_descent"][0] == found[0].steepest
     for style in ("text", "markdown", "latex"):
         text = render(found, style, "title")

@@ -14,5 +14,6 @@ def visible(text: str) -> str:
 
 
 def markdown(text: str) -> str:
-    """`text` on one line of Markdown, in which none of it is a link, a tag, code, or the border of a cell."""
-    return re.sub(r"([|`\[]|<(?=[A-Za-z/!?]))", r"\\\1", visible(text))
+    """`text` on one line of Markdown, in which none of it is a link, a tag, open code, or the border of a cell."""
+    marks = "[|`]" if text.count("`") % 2 else "[|]"
+    return re.sub(rf"({marks}|\](?=[(\[:])|<(?=[A-Za-z/!?]))", r"\\\1", visible(text))
