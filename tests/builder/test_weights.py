@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 
 from zoo.builder import notes
 from zoo.builder.construct import build
-from zoo.builder.weights import find
+from zoo.builder.weights import find, with_versions
 from zoo.errors import RegistryError, UnknownNameError
 from zoo.registry.fingerprint import definition
 from zoo.registry.merge import load_registry
@@ -161,3 +161,24 @@ def test_fine_tuned_runs_stand_beside_those_from_scratch(module_inline: Any, tin
     told = zoo.ok("evaluate", "runs", "--limit", "20").stdout
     assert all(one in told for one in runs)
     assert "differs" not in told
+
+
+class Versioned(torch.nn.Linear):
+    """Asks for the version of what it loads, as torchvision's MNASNet does; a file of weights has none."""
+
+    _version = 2
+
+    def _load_from_state_dict(self, state: Any, prefix: str, metadata: Any, *rest: Any) -> None:
+        if metadata.get("version") != 2:
+            raise ValueError(f"version should be 2 instead of {metadata.get('version')}")
+        super()._load_from_state_dict(state, prefix, metadata, *rest)
+
+
+def test_layers_that_ask_for_a_version_load_from_a_file(tmp_path: Path) -> None:
+    module, fresh = Versioned(2, 2), Versioned(2, 2)
+    save_file(module.state_dict(), tmp_path / "model.safetensors")
+    weights = load_file(tmp_path / "model.safetensors")
+    with pytest.raises(ValueError, match="instead of None"):
+        fresh.load_state_dict(weights)
+    fresh.load_state_dict(with_versions(fresh, weights))
+    assert torch.equal(fresh.weight, module.weight)

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import itertools
+import random
+from collections.abc import Callable
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -131,6 +134,44 @@ def test_activations_by_hand() -> None:
     assert count_activation_bytes(model, (3, 8, 8), CPU, "fp32") == image + 2 * plane + pooled
     assert all(map(torch.equal, before, model.parameters()))
     assert count_activation_bytes(model, (3, 8, 8), CPU, "bf16") < image + 2 * plane + pooled
+
+
+class OfRandomDepth(nn.Module):
+    """A convolution, dropout, and ten convolutions that are skipped where `draw` says so, each or all at once."""
+
+    def __init__(self, draw: Callable[[], bool], dropout: float = 0.0, at_once: bool = False) -> None:
+        super().__init__()
+        self.first, self.draw, self.at_once = nn.Conv2d(3, 8, 3, padding=1), draw, at_once
+        self.dropout = nn.Dropout(dropout)
+        self.blocks = nn.ModuleList(nn.Sequential(nn.Conv2d(8, 8, 3, padding=1), nn.ReLU()) for _ in range(10))
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.dropout(self.first(x))
+        if self.at_once and self.draw():
+            return x
+        for block in self.blocks:
+            if self.at_once or not self.draw():
+                x = x + block(x)
+        return x
+
+
+@pytest.mark.parametrize("draw", [random.random, np.random.random, lambda: torch.rand(())])
+def test_activations_of_a_network_of_random_depth_are_those_of_one_draw(draw) -> None:
+    plane, image = 8 * 8 * 8 * 4, 3 * 8 * 8 * 4
+    model = OfRandomDepth(lambda: bool(draw() < 0.5))
+    counts = {count_activation_bytes(model, (3, 8, 8), CPU, "fp32") for _ in range(5)}
+    assert len(counts) == 1, "the count depends on what was drawn before"
+    (count,) = counts
+    blocks, rest = divmod(count - image, 2 * plane)  # a block keeps its input and its output
+    assert 0 < blocks < 10
+    assert rest == 0
+
+
+def test_activations_are_never_negative() -> None:
+    """Dropout draws more numbers for more images, so that the depth differs between the two batches."""
+    for share in np.linspace(0.05, 0.95, 19):
+        model = OfRandomDepth(lambda share=share: bool(torch.rand(()) > share), dropout=0.1, at_once=True)
+        assert count_activation_bytes(model, (3, 8, 8), CPU, "fp32") > 0, share
 
 
 def test_parameters_all_and_trained() -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections import OrderedDict
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,10 +13,11 @@ from zoo.registry.model import Pretrained
 from zoo.utils.files import reachable, sha256
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
 
 
 WEIGHTS = "model.safetensors"
+_VERSIONS = "_metadata"  # where torch keeps the versions of a state dict's layers
 
 
 def find(place: Path) -> Pretrained:
@@ -91,3 +93,10 @@ def _head(module: nn.Module, num_classes: int) -> Iterable[str]:
     for path, part in module.named_modules():
         if id(part) in heads:
             yield from (f"{path}.{name}" for name, _ in part.named_parameters())
+
+
+def with_versions(module: nn.Module, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The `tensors` of a file as a state dict of `module`: with its layers' versions, which some of them ask for."""
+    state = OrderedDict(tensors)
+    setattr(state, _VERSIONS, getattr(module.state_dict(), _VERSIONS, None))
+    return state

@@ -9,6 +9,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from torch.utils.module_tracker import ModuleTracker
 
 from zoo.engine.evaluate import autocast
+from zoo.utils.seeding import same_random_numbers, seed_all
 
 
 class _Untracked(ModuleTracker):
@@ -45,12 +46,14 @@ def count_activation_bytes(
 ) -> int:
     """Bytes that autograd keeps between one image's forward and backward pass: what a norm costs in training memory.
 
-    Each storage counts once. The difference of two batches leaves out what does not grow with the batch (weights).
+    Each storage counts once. The difference of two batches leaves out what does not grow with the batch (weights). Both
+    draw the same random numbers, so that a network of random depth skips the same layers.
     `model` is trained no further: it stays in training mode, and its statistics are of these batches.
     """
     model.train()
+    weights = {tensor.untyped_storage().data_ptr() for tensor in (*model.parameters(), *model.buffers())}
 
-    def kept(batch: int) -> int:
+    def kept(batch: int, constant: bool = True) -> int:
         sizes: dict[int, int] = {}
 
         def count(tensor: Tensor) -> Tensor:
@@ -58,16 +61,22 @@ def count_activation_bytes(
             return tensor
 
         images = torch.zeros(batch, *image_shape, device=device)
-        with torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor), autocast(device, precision):
+        hooks = torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor)
+        with same_random_numbers(), hooks, autocast(device, precision):
+            seed_all(0)
             loss = model(images).sum()  # keeps the graph, so that no storage is given out twice while it is counted
         del loss
-        return sum(sizes.values())
+        return sum(size for place, size in sizes.items() if constant or place not in weights)
 
-    with torch.random.fork_rng([device] if device.type == "cuda" else []):
-        try:
-            return (kept(4) - kept(2)) // 2
-        except RuntimeError:  # a layer that needs more images, such as a BatchNorm of parts of the batch
-            return (kept(64) - kept(32)) // 32
+    def of_an_image(batch: int) -> int:
+        grown = kept(2 * batch) - kept(batch)
+        # Dropout draws more numbers for more images: what is random after it then skips other layers.
+        return grown // batch if grown >= 0 else kept(batch, constant=False) // batch
+
+    try:
+        return of_an_image(2)
+    except RuntimeError:  # a layer that needs more images, such as a BatchNorm of parts of the batch
+        return of_an_image(32)
 
 
 def count_parameters(model: nn.Module) -> tuple[int, int]:

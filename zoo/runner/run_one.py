@@ -10,6 +10,7 @@ from typing import Any
 from pydantic import ValidationError
 from torch import Tensor, nn
 
+from zoo.builder.weights import with_versions
 from zoo.engine import memory_format, speed, train
 from zoo.engine.checkpoint import Identity, SavedState, load_state, save_weights
 from zoo.engine.convolution import use_side_by_side
@@ -206,9 +207,9 @@ def evaluate_on_splits(ready: Ready, weights: dict[str, Tensor]) -> Evaluated | 
 def _evaluate_on_splits(ready: Ready, weights: dict[str, Tensor]) -> Evaluated | None:
     inputs, model, layout = ready.inputs, _built(ready.run, ready.inputs), ready.used.layout
     device, recipe = inputs.settings.device, inputs.recipe
-    model.load_state_dict(weights)
+    model.load_state_dict(with_versions(model, weights))
     images, labels = (tensor[:CHECKED] for tensor in next(iter(inputs.eval_loader(layout, "train"))))
-    ready.model.load_state_dict(weights)
+    ready.model.load_state_dict(with_versions(ready.model, weights))
     answers = [
         evaluate(part, [(images, labels)], device, recipe.precision, recipe.tta) for part in (model, ready.model)
     ]

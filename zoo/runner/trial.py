@@ -13,6 +13,7 @@ from safetensors.torch import load as parse
 from torch import Tensor, nn
 
 from zoo.builder.fairness import Parameters, check_evaluating, check_module, untouched
+from zoo.builder.weights import with_versions
 from zoo.engine.checkpoint import as_safetensors
 from zoo.engine.convolution import use_side_by_side
 from zoo.engine.counts import count_activation_bytes, count_macs
@@ -83,7 +84,7 @@ class Trial:
             self._refuse(problem)
 
         with self._doing("loading its stored weights"):
-            fresh.load_state_dict(stored)
+            fresh.load_state_dict(with_versions(fresh, stored))
         if not self._same(self._answers(self._laid_out(fresh), 0), answers):
             self._refuse(f"{NOT_STORED}{unstored(module, fresh)}")
         resumed = self._step_of(fresh)

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from zoo.builder.construct import IMAGE_SIZE, build
 from zoo.builder.definition import definition_of
+from zoo.builder.weights import with_versions
 from zoo.data.datasets import Dataset
 from zoo.data.loader import EvalLoader
 from zoo.engine.checkpoint import load_weights
@@ -121,7 +122,7 @@ class TrainedRun:
         for name, tensor in weights.items():
             if tensor.shape != wanted[name].shape:
                 raise self._misfit(f"{name!r} is {tuple(tensor.shape)}, expected {tuple(wanted[name].shape)}")
-        module.load_state_dict(weights, strict=True)
+        module.load_state_dict(with_versions(module, weights), strict=True)
         return module.to(device).to(memory_format=LAYOUTS[self.result.settings.layout]).eval()
 
     def _misfit(self, what: str) -> ResultError:
