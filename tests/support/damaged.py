@@ -24,7 +24,7 @@ from zoo.recipes.recipe import fingerprint_of
 
 MISSING, TWICE = "-- missing --", "-- twice --"
 LIMIT, HANGS = 20.0, 180.0  # seconds of one try: of the processor, and by the clock, on a machine that is busy
-MEMORY = 2 * 2**30  # bytes of all private memory
+MEMORY = 2 * 2**30  # bytes over what the process has
 
 
 def _deep(levels: int) -> list[Any]:
@@ -182,11 +182,11 @@ def _alarm() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def little_memory() -> Iterator[None]:
-    """No more than :data:`MEMORY` over what the process has, whatever a file says."""
+def little_memory(most: int = MEMORY) -> Iterator[None]:
+    """No more than `most` bytes over what the process has, whatever a file says."""
     before = resource.getrlimit(resource.RLIMIT_DATA)
     held = int(Path("/proc/self/statm").read_text().split()[5]) * resource.getpagesize()
-    resource.setrlimit(resource.RLIMIT_DATA, (held + MEMORY, before[1]))
+    resource.setrlimit(resource.RLIMIT_DATA, (held + most, before[1]))
     try:
         yield
     finally:

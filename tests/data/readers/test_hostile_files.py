@@ -6,7 +6,6 @@ import io
 import json
 import os
 import random
-import resource
 import struct
 import time
 import warnings
@@ -18,6 +17,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from damaged import little_memory
 from PIL import Image
 
 from zoo.data.datasets import load
@@ -26,20 +26,12 @@ from zoo.data.readers.decode import FORMATS, picture
 from zoo.errors import DataError
 
 pytestmark = pytest.mark.usefixtures("empty_cache")
-MEMORY = 2 << 30  # bytes over what the process has: what a reader must live with
-
-
-def held() -> int:
-    """Bytes of data that this process has."""
-    return int(Path("/proc/self/statm").read_text().split()[5]) * resource.getpagesize()
 
 
 @pytest.fixture(autouse=True)
 def _little_memory() -> Iterator[None]:
-    before = resource.getrlimit(resource.RLIMIT_DATA)
-    resource.setrlimit(resource.RLIMIT_DATA, (held() + MEMORY, before[1]))
-    yield
-    resource.setrlimit(resource.RLIMIT_DATA, before)
+    with little_memory():
+        yield
 
 
 def refused(call, *words: str) -> str:
@@ -144,13 +136,13 @@ def test_pixels_times_rows_are_bounded(tmp_path, files, monkeypatch) -> None:
 @pytest.mark.slow
 def test_rows_that_a_few_bytes_stand_for_are_not_all_in_memory(tmp_path, files) -> None:
     """Parquet repeats a value at no cost: 1,600 pictures of 500 kB are 800 MB."""
-    resource.setrlimit(resource.RLIMIT_DATA, (held() + (600 << 20), resource.getrlimit(resource.RLIMIT_DATA)[1]))
-    cell = files.encode(np.zeros((8, 8, 3), np.uint8)) + bytes(500_000)
-    image = pa.DictionaryArray.from_arrays(pa.array(np.zeros(1600, np.int8)), pa.array([cell], pa.binary()))
-    table = pa.table({"image": image, "label": np.arange(1600) % 2})
-    write_table(tmp_path / "d", table, store_schema=False)
-    assert (tmp_path / "d" / "train.parquet").stat().st_size < 1_000_000
-    assert len(load("d", tmp_path).train) == 1600
+    with little_memory(600 << 20):
+        cell = files.encode(np.zeros((8, 8, 3), np.uint8)) + bytes(500_000)
+        image = pa.DictionaryArray.from_arrays(pa.array(np.zeros(1600, np.int8)), pa.array([cell], pa.binary()))
+        table = pa.table({"image": image, "label": np.arange(1600) % 2})
+        write_table(tmp_path / "d", table, store_schema=False)
+        assert (tmp_path / "d" / "train.parquet").stat().st_size < 1_000_000
+        assert len(load("d", tmp_path).train) == 1600
 
 
 def write_table(folder: Path, table: pa.Table, **options: bool) -> None:
