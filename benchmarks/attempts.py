@@ -9,10 +9,11 @@ import multiprocessing
 import os
 import resource
 import shutil
+import subprocess
 import tempfile
 import time
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -48,7 +49,8 @@ MEMORY = 8 * 2**30  # bytes that a model's process may have
 class Outcome:
     """How a command ended for a model: done, refused in one line that names it, or anything else.
 
-    `line` is that line, or what was done to norms and stem; `parameters` are those of a benched model.
+    `line` is that line, or what was done to norms and stem; `parameters` are those of a benched model; `commit` is
+    the one of zoo's checkout, and is empty in lines written before it was kept.
     """
 
     model: str
@@ -57,6 +59,7 @@ class Outcome:
     line: str
     seconds: float
     parameters: int = 0
+    commit: str = ""
 
     @property
     def row(self) -> str:
@@ -74,9 +77,12 @@ class Record:
         self.file = file
         lines = file.read_text().splitlines() if file is not None and file.exists() else []
         self.outcomes = {(was["model"], was["command"]): Outcome(**was) for was in map(json.loads, lines)}
+        git = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--exclude=*"]
+        self.commit = subprocess.run(git, check=True, capture_output=True, text=True).stdout.strip()
 
     def add(self, outcome: Outcome) -> None:
-        """Keep it."""
+        """Keep it, with the commit of zoo's checkout."""
+        outcome = replace(outcome, commit=self.commit)
         self.outcomes[outcome.model, outcome.command] = outcome
         if self.file is not None:
             with self.file.open("a") as file:
