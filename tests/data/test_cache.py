@@ -6,16 +6,20 @@ import errno
 import json
 import logging
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from zoo.data import cache
 from zoo.data.datasets import Dataset, load
-from zoo.data.readers import parquet
+from zoo.data.listing import Listing, in_memory
+from zoo.data.readers import decode, image_folder, parquet
 from zoo.errors import DataError
 
 pytestmark = pytest.mark.usefixtures("empty_cache")
@@ -60,14 +64,13 @@ def test_fingerprint_is_of_the_content(parquet_set: Path) -> None:
     first = load(str(parquet_set))
     moved = parquet_set.rename(parquet_set.parent / "other")
     assert load(str(moved)).fingerprint == first.fingerprint
-    splits = {name: (first.split(name).images, first.split(name).labels) for name in ("train", "test")}
-    assert cache.fingerprint(cache.Decoded(("0", "1"), splits, "")) == first.fingerprint
-    assert cache.fingerprint(cache.Decoded(("a", "b"), splits, "")) != first.fingerprint
+    splits = {name: in_memory(first.split(name).images, first.split(name).labels) for name in ("train", "test")}
+    assert cache.fingerprint(Listing(("0", "1"), splits, "")) == first.fingerprint
+    assert cache.fingerprint(Listing(("a", "b"), splits, "")) != first.fingerprint
     images = first.test.images.copy()
     images[0, 0, 0, 0] ^= 1
-    assert cache.fingerprint(cache.Decoded(("0", "1"), splits | {"test": (images, first.test.labels)}, "")) != (
-        first.fingerprint
-    )
+    changed = splits | {"test": in_memory(images, first.test.labels)}
+    assert cache.fingerprint(Listing(("0", "1"), changed, "")) != first.fingerprint
 
 
 def test_changed_source_is_decoded_anew(image_set: Path) -> None:
@@ -142,7 +145,7 @@ def test_publishing_where_another_was_first(parquet_set: Path, empty_cache: Path
     """The race above, forced: the folder appears between the look and the rename."""
     data: list[Dataset] = []
 
-    def decode() -> cache.Decoded:
+    def decode() -> Listing:
         if not data:
             data.append(None)  # type: ignore[arg-type]
             cache.open_or_build("x", "k" * 64, decode)
@@ -185,7 +188,7 @@ def test_no_room_for_the_file(tmp_path: Path, files, empty_cache: Path) -> None:
     out = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     assert out.count("\n") == 1
     assert out.startswith(f"no disk space for the data cache {empty_cache}")
-    assert ": 1 MB are needed" in out
+    assert ": the decoded images need 49.2 kB (File too large)" in out
     assert "ZOO_CACHE" in out
     assert entries(empty_cache) == []
 
@@ -198,7 +201,8 @@ def test_no_disk_space(parquet_set: Path, empty_cache: Path, monkeypatch: pytest
 
     monkeypatch.setattr(cache.os, "fsync", full)
     with pytest.raises(
-        DataError, match=r"^no disk space for the data cache .*MB are needed; free some, or set ZOO_CACHE"
+        DataError,
+        match=r"^no disk space for the data cache .* need .* \(No space left on device\); free some, or set ZOO_CACHE",
     ):
         load(str(parquet_set))
     assert entries(empty_cache) == []
@@ -230,3 +234,106 @@ def test_read_only_cache(parquet_set: Path, empty_cache: Path) -> None:
     empty_cache.chmod(0o500)
     with pytest.raises(DataError, match=r"^cannot write the data cache .*Permission denied.*ZOO_CACHE"):
         load(str(parquet_set))
+
+
+def _solid(root: Path, colour: int) -> Path:
+    """Two classes of one uncompressed image each, with every time at zero, as archives with fixed times give them."""
+    for split in ("train", "test"):
+        for label in ("cat", "dog"):
+            (root / split / label).mkdir(parents=True)
+            Image.new("RGB", (8, 8), (colour, 0, 0)).save(root / split / label / "0.bmp")
+    for path in root.rglob("*"):
+        os.utime(path, ns=(0, 0))
+    return root
+
+
+def test_case_22_one_cache_two_folders(tmp_path: Path) -> None:
+    """Folders of one name whose files have equal names, sizes and times: the second had the first one's pixels."""
+    first, second = (load(str(_solid(tmp_path / version / "pets", colour))) for version, colour in (("a", 7), ("b", 9)))
+    assert first.name == second.name == "pets"
+    assert (first.train.images[0, 0, 0, 0], second.train.images[0, 0, 0, 0]) == (7, 9)
+    assert first.fingerprint != second.fingerprint
+    assert first.folder != second.folder
+
+
+def test_another_folder_in_the_same_place_is_decoded_anew(tmp_path: Path) -> None:
+    """A mount or a container layer puts other files of equal names, sizes and times where the first were."""
+    place = tmp_path / "pets"
+    first = load(str(_solid(place, 7)))
+    place.rename(tmp_path / "aside")
+    assert load(str(_solid(place, 9))).train.images[0, 0, 0, 0] == 9
+    assert first.train.images[0, 0, 0, 0] == 7
+
+
+def test_content_changed_in_place_with_its_time_put_back_is_decoded_anew(tmp_path: Path) -> None:
+    path = _solid(tmp_path / "pets", 7) / "train" / "cat" / "0.bmp"
+    load(str(tmp_path / "pets"))
+    path.write_bytes((_solid(tmp_path / "other", 9) / "train" / "cat" / "0.bmp").read_bytes())
+    os.utime(path, ns=(0, 0))
+    assert load(str(tmp_path / "pets")).train.images[0, 0, 0, 0] == 9
+
+
+def test_a_link_to_a_folder_shares_its_entry(tmp_path: Path) -> None:
+    (tmp_path / "link").mkdir()
+    (tmp_path / "link" / "pets").symlink_to(_solid(tmp_path / "pets", 7))
+    assert load(str(tmp_path / "link" / "pets")).folder == load(str(tmp_path / "pets")).folder
+
+
+def test_large_parquet_is_known_by_its_place(parquet_set: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(decode, "_HASH_LIMIT", 100)
+    first = load(str(parquet_set))
+    shutil.copytree(parquet_set, parquet_set.parent / "copy" / "tiny")
+    second = load(str(parquet_set.parent / "copy" / "tiny"))
+    assert second.folder != first.folder
+    assert second.fingerprint == first.fingerprint
+
+
+def test_duplicates_are_counted_as_the_cache_is_made(tmp_path: Path, files, monkeypatch: pytest.MonkeyPatch) -> None:
+    images = files.pictures(5)
+    files.write_parquet(tmp_path / "d" / "train.parquet", [*images, images[0], images[0]], [0, 1, 0, 1, 0, 0, 1])
+    files.write_parquet(
+        tmp_path / "d" / "test.parquet", [images[2], images[2], files.pictures(1, seed=9)[0]], [0, 1, 1]
+    )
+    assert load(str(tmp_path / "d")).duplicates == cache.Duplicates(train=2, test=1, shared=2)
+    monkeypatch.setattr(cache, "count_duplicates", lambda *_: pytest.fail("counted again"))
+    assert load(str(tmp_path / "d")).duplicates == cache.Duplicates(train=2, test=1, shared=2)
+
+
+def test_the_real_images_have_no_duplicate(zoo_data: Path, session_cache: Path, monkeypatch) -> None:
+    monkeypatch.setenv("ZOO_CACHE", str(session_cache))
+    assert load("cifar10-jpeg", zoo_data).duplicates == cache.Duplicates(0, 0, 0)
+
+
+def test_an_entry_of_an_earlier_format_is_rebuilt(parquet_set: Path, caplog: pytest.LogCaptureFixture) -> None:
+    data = load(str(parquet_set))
+    meta = json.loads((data.folder / "meta.json").read_text())
+    meta |= {"format": cache.FORMAT - 1}
+    for key in ("left_out", "duplicates", "check"):
+        del meta[key]
+    meta["check"] = cache._meta_check(meta)
+    (data.folder / "meta.json").write_text(json.dumps(meta))
+    assert load(str(parquet_set)) == data
+    assert f"(format {cache.FORMAT - 1}, this version writes {cache.FORMAT}), rebuilding" in caplog.text
+
+
+def test_a_disk_too_small_is_refused_before_anything_is_decoded(
+    image_set: Path, empty_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=1_600))
+    monkeypatch.setattr(image_folder, "decode_blocks", lambda *_: pytest.fail("decoded"))
+    with pytest.raises(DataError) as caught:
+        load(str(image_set))
+    folder = str(empty_cache / "decoded" / "photos-")
+    assert str(caught.value).startswith(f"no disk space for the data cache {folder}")
+    assert "the decoded images need 1.7 kB (1.6 kB are free); free some, or set ZOO_CACHE" in str(caught.value)
+    assert entries(empty_cache) == []
+
+
+def test_what_a_large_dataset_takes_is_a_line_before_it_is_decoded(
+    image_set: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cache, "_LARGE", 1_000)
+    with caplog.at_level(logging.INFO, logger="zoo"):
+        load(str(image_set))
+    assert len(caplog.messages) == 1
+    assert caplog.messages[0].startswith("decoding 10 images of 9x6 pixels block by block: 1.7 kB on the disk of ")

@@ -10,46 +10,48 @@ import pytest
 from zoo.data import shapes10
 from zoo.data.cache import fingerprint
 from zoo.data.datasets import load
+from zoo.data.listing import Listing
 
 PINNED = "ec3f3faf9bdfd57f4de3685cdb22f942753293f27db66c90181ec12175a07506"
 
 
 @pytest.fixture(scope="module")
-def generated() -> tuple[shapes10.Decoded, float]:
+def generated() -> tuple[Listing, float]:
     start = time.process_time()  # of this process alone, whatever else runs
     decoded = shapes10.generate()
     return decoded, time.process_time() - start
 
 
-def test_fingerprint_is_pinned(generated: tuple[shapes10.Decoded, float]) -> None:
+def test_fingerprint_is_pinned(generated: tuple[Listing, float]) -> None:
     assert fingerprint(generated[0]) == PINNED
     assert load("shapes10").fingerprint == PINNED
 
 
-def test_shape_and_balance(generated: tuple[shapes10.Decoded, float]) -> None:
+def test_shape_and_balance(generated: tuple[Listing, float]) -> None:
     for split, count in (("train", 5000), ("test", 1000)):
-        images, labels = generated[0].splits[split]
+        part = generated[0].splits[split]
+        (images,), labels = part.blocks(), part.labels
         assert images.shape == (count, 32, 32, 3)
         assert images.dtype == np.uint8
         assert labels.dtype == np.int64
         assert np.bincount(labels).tolist() == [count // 10] * 10
 
 
-def test_generation_is_quick(generated: tuple[shapes10.Decoded, float]) -> None:
+def test_generation_is_quick(generated: tuple[Listing, float]) -> None:
     assert generated[1] < 10  # seconds; 1.4 measured on an idle core
 
 
-def test_images_differ_within_and_across_splits(generated: tuple[shapes10.Decoded, float]) -> None:
-    everything = np.concatenate([images for images, _ in generated[0].splits.values()])
+def test_images_differ_within_and_across_splits(generated: tuple[Listing, float]) -> None:
+    everything = np.concatenate([block for part in generated[0].splits.values() for block in part.blocks()])
     assert len({image.tobytes() for image in everything}) == 6000
 
 
-def test_mean_colour_does_not_give_the_class_away(generated: tuple[shapes10.Decoded, float]) -> None:
+def test_mean_colour_does_not_give_the_class_away(generated: tuple[Listing, float]) -> None:
     """A nearest-mean classifier on colour statistics of the image is near chance (10 %)."""
     features = {}
-    for split, (images, labels) in generated[0].splits.items():
-        pixels = images.reshape(len(images), -1, 3) / 255
-        features[split] = np.concatenate([pixels.mean(1), pixels.std(1)], axis=1), labels
+    for split, part in generated[0].splits.items():
+        pixels = np.concatenate(list(part.blocks())).reshape(len(part.labels), -1, 3) / 255
+        features[split] = np.concatenate([pixels.mean(1), pixels.std(1)], axis=1), part.labels
     train, labels = features["train"]
     centres = np.stack([train[labels == c].mean(0) for c in range(10)])
     test, test_labels = features["test"]

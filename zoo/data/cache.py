@@ -4,10 +4,12 @@ One folder per data set and source content, ``<user cache>/decoded/<name>-<key16
 
     train_images.npy  (N, H, W, 3) uint8      test_images.npy   (M, H, W, 3) uint8
     train_labels.npy  (N,) int64              test_labels.npy   (M,) int64
-    meta.json         format version, size and SHA-256 of each array file, fingerprint, classes, source
+    meta.json         format version, size and SHA-256 of each array file, fingerprint, classes, source,
+                      files left out by suffix, exact duplicates
 
-A folder is written under a temporary name beside its place, flushed and renamed, so that a reader sees a whole folder
-or none, and of two processes that build the same one the first wins and the second uses it.
+Images are written block by block as they are decoded: no split is ever whole in memory. A folder is written under a
+temporary name beside its place, flushed and renamed, so that a reader sees a whole folder or none, and of two processes
+that build the same one the first wins and the second uses it.
 ``$ZOO_CACHE`` names another folder than the user cache of the operating system.
 """
 
@@ -19,25 +21,27 @@ import hashlib
 import io
 import json
 import logging
-import math
 import os
 import re
 import shutil
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
+from zoo.data.listing import SPLITS, Listing, Part
 from zoo.errors import DataError
 from zoo.utils.disk import put
 from zoo.utils.files import new_folder, remove_leftovers, write_new
+from zoo.utils.memory import size
 
-FORMAT = 2  # 1 had 16 bits a channel clipped instead of scaled, and no picture turned by its EXIF data
-SPLITS = ("train", "test")
+FORMAT = 3  # 1 had 16 bits a channel clipped instead of scaled, and no EXIF rotation; 2 did not count duplicates
 _BLOCK = 1 << 22  # bytes per write: large enough for full disk speed
+_LARGE = 1_000_000_000  # bytes of decoded images that a line announces: writing them takes a while
 _STALE = 24 * 3600  # seconds after which a temporary folder can only be the rest of a killed process
 _NO_SPACE = {errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)}
 
@@ -45,15 +49,12 @@ log = logging.getLogger("zoo")
 
 
 @dataclass(frozen=True)
-class Decoded:
-    """A whole data set in memory, as a source returns it.
+class Duplicates:
+    """Images that equal another one, byte for byte: earlier ones of their split, and test images that train has."""
 
-    `splits` maps "train" and "test" to (images (N, H, W, 3) uint8, labels (N,) int64).
-    """
-
-    classes: tuple[str, ...]
-    splits: dict[str, tuple[np.ndarray, np.ndarray]]
-    source: str
+    train: int = 0
+    test: int = 0
+    shared: int = 0
 
 
 @dataclass(frozen=True)
@@ -64,6 +65,8 @@ class Entry:
     classes: tuple[str, ...]
     fingerprint: str
     arrays: dict[str, np.ndarray]
+    left_out: dict[str, int]
+    duplicates: Duplicates
 
 
 class _Damaged(Exception):
@@ -79,30 +82,61 @@ def user_cache() -> Path:
     return Path(platformdirs.user_cache_dir("zoo", appauthor=False))
 
 
-def fingerprint(decoded: Decoded) -> str:
+def fingerprint(listing: Listing) -> str:
     """SHA-256 (hex) over class names, and shape, labels and pixels of both splits: the identity of the content."""
-    digest = hashlib.sha256(json.dumps(["zoo-data", 1, list(decoded.classes)]).encode())
+    content = _Content(listing.classes)
     for split in SPLITS:
-        images, labels = decoded.splits[split]
-        digest.update(f"{split}{images.shape}".encode())
-        digest.update(np.ascontiguousarray(labels, dtype="<i8").data)
-        digest.update(np.ascontiguousarray(images, dtype=np.uint8).data)
-    return digest.hexdigest()
+        for _ in content.blocks(split, listing.splits[split]):
+            pass
+    return content.digest.hexdigest()
 
 
-def open_or_build(name: str, key: str, decode: Callable[[], Decoded]) -> Entry:
-    """The cached data set `name` for source content `key`, decoded now if it is absent or damaged.
+class _Content:
+    """What is taken from the images of a dataset as they pass: the fingerprint and a hash of each image.
 
-    Raises DataError when the cache cannot be written, and whatever `decode` raises.
+    The splits pass in the order of :data:`SPLITS`.
+    """
+
+    def __init__(self, classes: tuple[str, ...]) -> None:
+        self.digest = hashlib.sha256(json.dumps(["zoo-data", 1, list(classes)]).encode())
+        self.hashes: dict[str, bytearray] = {}
+
+    def blocks(self, split: str, part: Part) -> Iterator[np.ndarray]:
+        """The blocks of `part`, contiguous."""
+        self.digest.update(f"{split}{part.shape}".encode())
+        self.digest.update(np.ascontiguousarray(part.labels, dtype="<i8").data)
+        hashes = self.hashes[split] = bytearray()
+        for block in map(np.ascontiguousarray, part.blocks()):
+            self.digest.update(block.data)
+            hashes += hash_images(block)
+            yield block
+
+
+def hash_images(images: Iterable[np.ndarray]) -> bytes:
+    """16 bytes of each image's hash, one after the other."""
+    return b"".join(hashlib.blake2b(np.ascontiguousarray(image).data, digest_size=16).digest() for image in images)
+
+
+def count_duplicates(hashes: Mapping[str, bytes | bytearray]) -> Duplicates:
+    """Exact duplicates within and across splits, by the hashes of :func:`hash_images`."""
+    train, test = (np.frombuffer(hashes[split], dtype="V16") for split in SPLITS)
+    distinct = np.unique(train)
+    return Duplicates(len(train) - len(distinct), len(test) - len(np.unique(test)), int(np.isin(test, distinct).sum()))
+
+
+def open_or_build(name: str, key: str, read: Callable[[], Listing]) -> Entry:
+    """The cached dataset `name` for source content `key`, decoded now if it is absent or damaged.
+
+    Raises DataError when the cache cannot be written, and whatever `read` and its blocks raise.
     """
     folder = user_cache() / "decoded" / f"{re.sub(r'[^A-Za-z0-9._-]', '_', name)}-{key[:16]}"
     if entry := _open_if_good(folder):
         return entry
-    decoded = decode()
+    listing = read()
     try:
-        return _write(folder, decoded)
+        return _write(folder, listing)
     except OSError as error:
-        raise _cannot_write(folder, decoded, error) from error
+        raise _cannot_write(folder, listing, error) from error
 
 
 def damage(folder: Path) -> str | None:
@@ -134,7 +168,8 @@ def _open(folder: Path) -> Entry:
         labels = np.load(folder / f"{split}_labels.npy", allow_pickle=False)
         labels.flags.writeable = False
         arrays[f"{split}_labels"] = labels
-    return Entry(folder, tuple(meta["classes"]), meta["fingerprint"], arrays)
+    duplicates = Duplicates(**meta["duplicates"])
+    return Entry(folder, tuple(meta["classes"]), meta["fingerprint"], arrays, meta["left_out"], duplicates)
 
 
 def _read_meta(folder: Path) -> dict[str, Any]:
@@ -163,20 +198,24 @@ def _meta_check(meta: dict[str, Any]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _write(folder: Path, decoded: Decoded) -> Entry:
+def _write(folder: Path, listing: Listing) -> Entry:
     folder.parent.mkdir(parents=True, exist_ok=True)
     _remove_stale(folder.parent)
+    _check_room(folder, listing)
     with new_folder(folder) as temporary:
-        files = {}
+        files, content = {}, _Content(listing.classes)
         for split in SPLITS:
-            images, labels = decoded.splits[split]
-            files[f"{split}_images.npy"] = _write_array(temporary / f"{split}_images.npy", images)
-            files[f"{split}_labels.npy"] = _write_array(temporary / f"{split}_labels.npy", labels)
+            part = listing.splits[split]
+            images, labels = (f"{split}_{kind}.npy" for kind in ("images", "labels"))
+            files[images] = _write_array(temporary / images, part.shape, np.uint8, content.blocks(split, part))
+            files[labels] = _write_array(temporary / labels, part.labels.shape, np.int64, [part.labels])
         meta: dict[str, Any] = {
             "format": FORMAT,
-            "fingerprint": fingerprint(decoded),
-            "classes": list(decoded.classes),
-            "source": decoded.source,
+            "fingerprint": content.digest.hexdigest(),
+            "classes": list(listing.classes),
+            "source": listing.source,
+            "left_out": dict(listing.left_out),
+            "duplicates": asdict(count_duplicates(content.hashes)),
             "files": files,
         }
         meta["check"] = _meta_check(meta)
@@ -200,19 +239,28 @@ def _publish(temporary: Path, folder: Path) -> Entry:
     raise OSError(errno.EIO, "what was written does not read back the same", str(folder))
 
 
-def _write_array(path: Path, array: np.ndarray) -> dict[str, Any]:
+def _write_array(
+    path: Path, shape: tuple[int, ...], kind: npt.DTypeLike, blocks: Iterable[np.ndarray]
+) -> dict[str, Any]:
     """Write one ``.npy`` file; its size and SHA-256. (``np.save`` loses the error number when a disk is full.)"""
-    array = np.ascontiguousarray(array)
     header = io.BytesIO()
-    np.lib.format.write_array_header_1_0(header, np.lib.format.header_data_from_array_1_0(array))
-    digest = hashlib.sha256(header.getvalue())
+    np.lib.format.write_array_header_1_0(
+        header, {"descr": np.lib.format.dtype_to_descr(np.dtype(kind)), "fortran_order": False, "shape": shape}
+    )
+    digest, rows = hashlib.sha256(header.getvalue()), 0
     with path.open("wb") as stream:
         stream.write(header.getvalue())
-        body = array.reshape(-1).view(np.uint8).data
-        for start in range(0, len(body), _BLOCK):
-            block = body[start : start + _BLOCK]
-            digest.update(block)
-            stream.write(block)
+        for block in blocks:
+            if block.shape[1:] != shape[1:] or block.dtype != kind:
+                raise ValueError(f"{path.name}: a block of {block.dtype} {block.shape} for {shape}")
+            rows += len(block)
+            body = block.reshape(-1).view(np.uint8).data
+            for start in range(0, len(body), _BLOCK):
+                piece = body[start : start + _BLOCK]
+                digest.update(piece)
+                stream.write(piece)
+        if rows != shape[0]:
+            raise ValueError(f"{path.name}: {rows} rows for {shape}")
         return {"bytes": stream.tell(), "sha256": digest.hexdigest()}
 
 
@@ -228,11 +276,26 @@ def _remove_stale(parent: Path) -> None:
                 shutil.rmtree(path, ignore_errors=True)
 
 
-def _cannot_write(folder: Path, decoded: Decoded, error: OSError) -> DataError:
-    elsewhere = (
-        "set ZOO_CACHE to a folder with room" if error.errno in _NO_SPACE else "set ZOO_CACHE to a writable folder"
-    )
+def _check_room(folder: Path, listing: Listing) -> None:
+    """Refuse what the disk has no room for; a line says what a large dataset takes. No image has been decoded yet."""
+    need, free = sum(part.nbytes for part in listing.splits.values()), shutil.disk_usage(folder.parent).free
+    if need > free:
+        raise OSError(errno.ENOSPC, f"{size(free)} are free", str(folder))
+    if need > _LARGE:
+        count = sum(len(part.labels) for part in listing.splits.values())
+        height, width = listing.splits["train"].size
+        log.info(
+            "decoding %s images of %dx%d pixels block by block: %s on the disk of %s, where %s are free",
+            f"{count:,}", width, height, size(need), folder, size(free),
+        )  # fmt: skip
+
+
+def _cannot_write(folder: Path, listing: Listing, error: OSError) -> DataError:
     if error.errno in _NO_SPACE:
-        need = math.ceil(sum(array.nbytes for pair in decoded.splits.values() for array in pair) / 1e6)
-        return DataError(f"no disk space for the data cache {folder}: {need} MB are needed; free some, or {elsewhere}")
-    return DataError(f"cannot write the data cache {folder} ({error.strerror or error}); {elsewhere}")
+        need = size(sum(part.nbytes for part in listing.splits.values()))
+        return DataError(
+            f"no disk space for the data cache {folder}: the decoded images need {need} ({error.strerror}); "
+            "free some, or set ZOO_CACHE to a folder on another disk"
+        )
+    reason = error.strerror or str(error)
+    return DataError(f"cannot write the data cache {folder} ({reason}); set ZOO_CACHE to a writable folder")

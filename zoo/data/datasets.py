@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from zoo.data import cache, shapes10, test_sets
+from zoo.data.listing import SPLITS, Listing
 from zoo.data.readers import archive, decode, image_folder, parquet
 from zoo.errors import DataError, Option, Words, unknown
 from zoo.utils.files import reachable
@@ -39,7 +40,8 @@ class Split:
 class Dataset:
     """A dataset, opened. `fingerprint` is the SHA-256 (hex) of class names, labels and pixels; `source` is for people.
 
-    `folder` is the checked cache folder that the memory maps are of.
+    `folder` is the checked cache folder that the memory maps are of. `left_out` counts, by suffix, files that are not
+    part of it.
     """
 
     name: str
@@ -48,6 +50,8 @@ class Dataset:
     source: str
     folder: Path
     _arrays: dict[str, np.ndarray] = field(repr=False, compare=False)
+    left_out: dict[str, int] = field(default_factory=dict)
+    duplicates: cache.Duplicates = field(default_factory=cache.Duplicates)
 
     @property
     def num_classes(self) -> int:
@@ -70,8 +74,8 @@ class Dataset:
 
     def split(self, name: str) -> Split:
         """The split "train" or "test". Both properties come through here."""
-        if name not in cache.SPLITS:
-            raise unknown("split", name, cache.SPLITS, f"data set {self.name}", "there are 'train' and 'test'")
+        if name not in SPLITS:
+            raise unknown("split", name, SPLITS, f"data set {self.name}", "there are 'train' and 'test'")
         return Split(self._arrays[f"{name}_images"], self._arrays[f"{name}_labels"])
 
 
@@ -93,7 +97,7 @@ class _Undecoded:
     name: str
     source: str
     key: Callable[[], str]
-    decode: Callable[[], cache.Decoded]
+    read: Callable[[], Listing]
 
 
 def search_path(data_dir: str | Path | None = None) -> list[Path]:
@@ -122,8 +126,11 @@ def load(name: str, data_dir: str | Path | None = None) -> Dataset:
     with decode.readable(Path(name)):
         undecoded = _resolve(name, data_dir)
         key = undecoded.key()
-    entry = cache.open_or_build(undecoded.name, key, lambda: decode.check(undecoded.decode(), undecoded.name))
-    return Dataset(undecoded.name, entry.classes, entry.fingerprint, undecoded.source, entry.folder, entry.arrays)
+    entry = cache.open_or_build(undecoded.name, key, lambda: decode.check(undecoded.read(), undecoded.name))
+    return Dataset(
+        undecoded.name, entry.classes, entry.fingerprint, undecoded.source, entry.folder, entry.arrays,
+        entry.left_out, entry.duplicates,
+    )  # fmt: skip
 
 
 def available(data_dir: str | Path | None = None) -> list[Available]:

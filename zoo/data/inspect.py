@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
-from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +10,7 @@ import numpy as np
 
 from zoo.data import cache
 from zoo.data.datasets import Dataset, Split
+from zoo.data.listing import SPLITS
 from zoo.errors import DataError
 from zoo.utils.files import write_named
 
@@ -46,15 +45,16 @@ def verify(dataset: Dataset) -> dict[str, Any]:
     hashes = {}
     for name, split in _splits(dataset).items():
         mean, std = channel_statistics(split.images)
-        hashes[name] = Counter(hashlib.blake2b(image.tobytes(), digest_size=16).digest() for image in split.images)
+        hashes[name] = cache.hash_images(split.images)
         counts = np.bincount(split.labels, minlength=dataset.num_classes)
         report["splits"][name] |= {
             "per_class": {label: int(count) for label, count in zip(dataset.classes, counts, strict=True)},
             "mean": mean.tolist(),
             "std": std.tolist(),
-            "duplicates": len(split) - len(hashes[name]),
         }
-    report["shared"] = sum(count for key, count in hashes["test"].items() if key in hashes["train"])
+    duplicates = cache.count_duplicates(hashes)
+    report["splits"]["train"]["duplicates"], report["splits"]["test"]["duplicates"] = duplicates.train, duplicates.test
+    report["shared"] = duplicates.shared
     report["cache_problem"] = cache.damage(dataset.folder)
     report["cache_ok"] = report["cache_problem"] is None
     return report
@@ -109,4 +109,4 @@ def contact_sheet(dataset: Dataset, split: str, per_class: int, path: str | Path
 
 
 def _splits(dataset: Dataset) -> dict[str, Split]:
-    return {name: dataset.split(name) for name in cache.SPLITS}
+    return {name: dataset.split(name) for name in SPLITS}

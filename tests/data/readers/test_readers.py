@@ -209,7 +209,7 @@ def test_splits_and_shards_of_different_size(tmp_path: Path, files: SimpleNamesp
     files.write_parquet(tmp_path / "d" / "test.parquet", list(files.pictures(2, (9, 9))), [0, 1])
     fails(lambda: load("d", tmp_path), "train and test images differ in size (8x8 and 9x9 pixels)")
     files.write_parquet(tmp_path / "d" / "train-extra.parquet", list(files.pictures(2, (9, 9))), [0, 1])
-    fails(lambda: load("d", tmp_path), "train.parquet", "differ in size (9x9 and 8x8 pixels)")
+    fails(lambda: load("d", tmp_path), "train.parquet row 0: image of 8x8 pixels, but the first image has 9x9")
 
 
 def test_cifar_names_promise_size_and_classes(tmp_path: Path, files: SimpleNamespace) -> None:

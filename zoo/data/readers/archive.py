@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from zoo.data.cache import SPLITS, Decoded, user_cache
+from zoo.data.cache import user_cache
+from zoo.data.listing import SPLITS, Listing, in_memory
 from zoo.data.readers.decode import hash_files, readable
 from zoo.errors import DataError
 from zoo.utils.disk import put
@@ -48,7 +49,7 @@ def archive_key(path: Path) -> str:
     return hash_files(path.parent, [path])
 
 
-def read_archive(path: Path, name: str) -> Decoded:
+def read_archive(path: Path, name: str) -> Listing:
     """`path` is the archive or the folder it unpacks to; torchvision checks the MD5 of each file before it is read."""
     if path.is_dir():
         return _read_unpacked(path, name)
@@ -73,7 +74,7 @@ def read_archive(path: Path, name: str) -> Decoded:
         ) from error
 
 
-def _read_unpacked(folder: Path, name: str, shown: Path | None = None) -> Decoded:
+def _read_unpacked(folder: Path, name: str, shown: Path | None = None) -> Listing:
     splits = {}
     reader = _reader(name)
     with readable(folder):
@@ -85,8 +86,8 @@ def _read_unpacked(folder: Path, name: str, shown: Path | None = None) -> Decode
                 raise DataError(
                     f"{bad}: missing, truncated or corrupted (MD5); delete {folder} and fetch it again"
                 ) from error
-            splits[split] = (np.ascontiguousarray(content.data), np.array(content.targets, dtype=np.int64))
-    return Decoded(tuple(content.classes), splits, f"CIFAR archive {shown or folder}")
+            splits[split] = in_memory(np.ascontiguousarray(content.data), np.array(content.targets, dtype=np.int64))
+    return Listing(tuple(content.classes), splits, f"CIFAR archive {shown or folder}")
 
 
 def _first_bad(folder: Path, reader: Any) -> Path:

@@ -12,11 +12,12 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
+from stat import S_ISREG
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from zoo.data.cache import SPLITS, Decoded
+from zoo.data.listing import SPLITS, Listing
 from zoo.errors import DataError
 from zoo.utils.files import open_file
 from zoo.utils.memory import usable_memory
@@ -28,9 +29,8 @@ if TYPE_CHECKING:
 FORMATS = ("PNG", "JPEG", "BMP", "WEBP", "PPM")  # of pictures, whatever their files are called
 CLASSES = 10_000  # confusions are counted for each pair
 PIXELS = 120_000_000  # of one picture; cameras of 108 million exist
-# Bytes; a larger source is known by size, time and path, since reading it would take seconds.
-_HASH_LIMIT = 1_000_000_000
-_BATCH = 256  # images per piece of work
+_HASH_LIMIT = 1_000_000_000  # bytes; a larger source is not read for its key, which would take seconds
+_BATCH, _BLOCK = 256, 1 << 24  # images, and bytes of them, per piece of work
 _SMALL = 64 * 64  # pixels; below it, two threads took twice the time of one to hand the interpreter to each other
 
 
@@ -133,43 +133,50 @@ def _turn(image: Image) -> Transpose | None:
     return turns.get(orientation) if isinstance(orientation, int) else None
 
 
-def decode_all(rows: Iterable[Path | bytes], count: int, where: Callable[[int], str], side: int | None) -> np.ndarray:
-    """Decode `count` pictures, large ones in threads (Pillow releases the interpreter meanwhile): (N, H, W, 3) uint8.
-
-    `where(i)` names row i in a message. All pictures must be as large as the first one, which must be `side` square
-    if `side` is given. No picture is decoded before its pixels, times `count`, are known to fit into memory.
-    """
-    most = min(PIXELS, usable_memory() // 2 // (3 * count))
-    remaining = enumerate(rows)
-    start, row = next(remaining)
+def first_size(row: Path | bytes, where: str, side: int | None) -> tuple[int, int]:
+    """(height, width) of a split's first picture, which all others must have; it must be `side` square if given."""
     with _quiet():
-        first = np.asarray(_picture(row, where(start), most))
-        shape = (side, side, 3) if side else first.shape
-        images = np.empty((count, *shape), dtype=np.uint8)
+        image = _picture(row, where, min(PIXELS, usable_memory() // 6))
+    if side and image.size != (side, side):
+        size, wanted = f"{image.width}x{image.height}", f"{side}x{side}"
+        raise DataError(
+            f"{where}: image of {size} pixels, but the name of the data set promises {wanted} pixels; rename the folder"
+        )
+    return image.height, image.width
 
-        def work(part: Sequence[tuple[int, Path | bytes]]) -> None:
-            for i, row in part:
-                image = np.asarray(_picture(row, where(i), max(_SMALL, 2 * shape[0] * shape[1]))) if i else first
-                if image.shape != shape:
-                    size, wanted = (f"{s[1]}x{s[0]} pixels" for s in (image.shape, shape))
-                    rule = "the name of the data set promises" if side else "the first image has"
+
+def decode_blocks(
+    rows: Iterable[Path | bytes], size: tuple[int, int], where: Callable[[int], str]
+) -> Iterator[np.ndarray]:
+    """Decode pictures of one `size` (height, width), large ones in threads (Pillow releases the interpreter meanwhile).
+
+    Yields (n, height, width, 3) uint8 of a few MB, in order. `where(i)` names row i in a message.
+    """
+    pixels, remaining = size[0] * size[1], enumerate(rows)
+
+    def work(part: Sequence[tuple[int, Path | bytes]]) -> np.ndarray:
+        images = np.empty((len(part), *size, 3), dtype=np.uint8)
+        with _quiet():
+            for place, (i, row) in enumerate(part):
+                image = _picture(row, where(i), max(_SMALL, 2 * pixels))
+                if image.size[::-1] != size:
+                    other, first = f"{image.width}x{image.height}", f"{size[1]}x{size[0]}"
                     raise DataError(
-                        f"{where(i)}: image of {size}, but {rule} {wanted}; all must have one size, resize them"
+                        f"{where(i)}: image of {other} pixels, but the first image has {first} pixels; "
+                        "all must have one size, resize them"
                     )
-                images[i] = image
+                images[place] = np.asarray(image)
+        return images
 
-        pixels = shape[0] * shape[1]
-        threads = 1 if pixels < _SMALL else max(1, min(16, os.cpu_count() or 1, PIXELS // pixels))
-        pool = ThreadPoolExecutor(max_workers=threads)
-        parts = iter(lambda: list(islice(remaining, _BATCH)), [])
-        try:
-            work([(start, row)])
-            while group := list(islice(parts, threads)):
-                for _ in pool.map(work, group):
-                    pass
-        finally:
-            pool.shutdown(cancel_futures=True)
-    return images
+    threads = 1 if pixels < _SMALL else max(1, min(16, os.cpu_count() or 1, PIXELS // pixels))
+    length = max(1, min(_BATCH, _BLOCK // (3 * pixels)))
+    parts = iter(lambda: list(islice(remaining, length)), [])
+    pool = ThreadPoolExecutor(max_workers=threads)
+    try:
+        while group := list(islice(parts, threads)):
+            yield from pool.map(work, group)
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def short(text: str, limit: int = 120) -> str:
@@ -188,46 +195,61 @@ def check_labels(labels: np.ndarray, count: int, where: str) -> None:
         )
 
 
-def check(decoded: Decoded, name: str) -> Decoded:
+def check(listing: Listing, name: str) -> Listing:
     """Raise DataError where the class count or the image size is not what the name promises, or the splits differ.
 
     So it does for more than :data:`CLASSES`, and for names that cannot be shown.
     """
-    if len(decoded.classes) > CLASSES:
+    if len(listing.classes) > CLASSES:
         raise DataError(
-            f"{decoded.source}: {len(decoded.classes):,} classes, more than the {CLASSES:,} that are supported"
+            f"{listing.source}: {len(listing.classes):,} classes, more than the {CLASSES:,} that are supported"
         )
-    if strange := [label for label in decoded.classes if not label or CONTROL.search(label)]:
-        raise DataError(f"{decoded.source}: the class name {strange[0]!r} is not plain UTF-8 text; rename it")
+    if strange := [label for label in listing.classes if not label or CONTROL.search(label)]:
+        raise DataError(f"{listing.source}: the class name {strange[0]!r} is not plain UTF-8 text; rename it")
     wanted, side = expected(name)
-    (train, labels), (test, test_labels) = (decoded.splits[split] for split in SPLITS)
-    if wanted is not None and (wanted != len(decoded.classes) or len(np.unique(labels)) != wanted):
-        count = len(np.unique(labels)) if wanted == len(decoded.classes) else len(decoded.classes)
+    train, test = (listing.splits[split] for split in SPLITS)
+    if wanted is not None and (wanted != len(listing.classes) or len(np.unique(train.labels)) != wanted):
+        count = len(np.unique(train.labels)) if wanted == len(listing.classes) else len(listing.classes)
         raise DataError(
-            f"{decoded.source}: {count} classes, but {name!r} has {wanted}; rename the folder or mend its labels"
+            f"{listing.source}: {count} classes, but {name!r} has {wanted}; rename the folder or mend its labels"
         )
-    if train.shape[1:] != test.shape[1:]:
-        sizes = " and ".join(f"{images.shape[2]}x{images.shape[1]}" for images in (train, test))
-        raise DataError(f"{decoded.source}: train and test images differ in size ({sizes} pixels); resize them")
-    if side is not None and train.shape[1:3] != (side, side):
-        size = f"{train.shape[2]}x{train.shape[1]}"
-        raise DataError(f"{decoded.source}: images of {size} pixels, but {name!r} has {side}x{side}; rename the folder")
-    check_labels(labels, len(decoded.classes), "train")
-    check_labels(test_labels, len(decoded.classes), "test")
-    return decoded
+    if train.size != test.size:
+        sizes = " and ".join(f"{part.size[1]}x{part.size[0]}" for part in (train, test))
+        raise DataError(f"{listing.source}: train and test images differ in size ({sizes} pixels); resize them")
+    if side is not None and train.size != (side, side):
+        size = f"{train.size[1]}x{train.size[0]}"
+        raise DataError(f"{listing.source}: images of {size} pixels, but {name!r} has {side}x{side}; rename the folder")
+    check_labels(train.labels, len(listing.classes), "train")
+    check_labels(test.labels, len(listing.classes), "test")
+    return listing
 
 
 def hash_files(root: Path, paths: Sequence[Path]) -> str:
-    """SHA-256 (hex) over names and bytes of files; over size, time and path where they are over 1 GB together."""
+    """SHA-256 (hex) over names and bytes of files; :func:`hash_states` where they are over 1 GB together."""
     digest = hashlib.sha256()
     with readable(root):
-        large = sum(path.stat().st_size for path in paths) > _HASH_LIMIT
+        if sum(path.stat().st_size for path in paths) > _HASH_LIMIT:
+            return hash_states(root, paths)
         for path in paths:
             digest.update(os.fsencode(path.relative_to(root).as_posix()) + b"\0")
-            if large:
-                stat = path.stat()
-                digest.update(os.fsencode(f"{path.absolute()} {stat.st_size} {stat.st_mtime_ns}"))
-            else:
-                with open_file(path) as stream:
-                    digest.update(hashlib.file_digest(stream, "sha256").digest())
+            with open_file(path) as stream:
+                digest.update(hashlib.file_digest(stream, "sha256").digest())
+    return digest.hexdigest()
+
+
+def hash_states(root: Path, paths: Iterable[Path]) -> str:
+    """SHA-256 (hex) over the absolute path of `root` and what the system records of each file below it, unread.
+
+    Reading 60,000 small files would take too long. Size and modification time can be equal in another folder, or in
+    the same one at another time (archives with fixed times, container layers): inode and time of change are not, since
+    no program sets them. Copies of one content therefore have a key each.
+    """
+    with readable(root):
+        digest = hashlib.sha256(os.fsencode(root.resolve()) + b"\0")
+        for path in paths:
+            status = path.stat()
+            if not S_ISREG(status.st_mode):
+                raise DataError(f"{path}: is no regular file; remove it")
+            state = (status.st_size, status.st_mtime_ns, status.st_ino, status.st_ctime_ns)
+            digest.update(os.fsencode(path.relative_to(root).as_posix()) + f"\0{state}\n".encode())
     return digest.hexdigest()

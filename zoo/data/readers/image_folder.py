@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
-import os
+from functools import partial
 from pathlib import Path
-from stat import S_ISREG
 
 import numpy as np
 
-from zoo.data.cache import SPLITS, Decoded
-from zoo.data.readers.decode import decode_all, expected, readable
+from zoo.data.listing import SPLITS, Listing, Part
+from zoo.data.readers.decode import decode_blocks, expected, first_size, hash_states, readable
 from zoo.errors import DataError
 
 IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".webp", ".ppm"}
@@ -32,21 +30,12 @@ def image_files(root: Path, split: str) -> dict[str, list[Path]]:
 
 
 def image_folder_key(root: Path) -> str:
-    """A hash over relative path, size and time of every picture: reading 60,000 small files would take too long."""
-    digest = hashlib.sha256()
-    with readable(root):
-        for split in SPLITS:
-            for folder in image_files(root, split).values():
-                for path in folder:
-                    stat = path.stat()
-                    if not S_ISREG(stat.st_mode):
-                        raise DataError(f"{path}: is no regular file; remove it")
-                    line = f"{path.relative_to(root).as_posix()}\0{stat.st_size}\0{stat.st_mtime_ns}\n"
-                    digest.update(os.fsencode(line))
-    return digest.hexdigest()
+    """What identifies the folder's content in the cache; no picture is read for it."""
+    by_class = [image_files(root, split) for split in SPLITS]
+    return hash_states(root, (path for classes in by_class for paths in classes.values() for path in paths))
 
 
-def read_image_folder(root: Path, name: str) -> Decoded:
+def read_image_folder(root: Path, name: str) -> Listing:
     """A folder with train/<class>/*.png (or jpg, ...) and test/<class>/*; classes are train's folder names, sorted."""
     _, side = expected(name)
     by_class = {split: image_files(root, split) for split in SPLITS}
@@ -64,6 +53,10 @@ def read_image_folder(root: Path, name: str) -> Decoded:
         if not paths:
             raise DataError(f"{root / split}: no class folders in it; expected {split}/<class>/")
         labels = np.array([classes.index(c) for c, folder in by_class[split].items() for _ in folder], dtype=np.int64)
-        images = decode_all(paths, len(paths), [str(path) for path in paths].__getitem__, side)
-        splits[split] = (images, labels)
-    return Decoded(classes, splits, f"image folder {root}")
+        splits[split] = _part(paths, labels, side)
+    return Listing(classes, splits, f"image folder {root}")
+
+
+def _part(paths: list[Path], labels: np.ndarray, side: int | None) -> Part:
+    size = first_size(paths[0], str(paths[0]), side)
+    return Part(labels, size, partial(decode_blocks, paths, size, lambda i: str(paths[i])))

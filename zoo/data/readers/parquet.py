@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from zoo.data.cache import SPLITS, Decoded
-from zoo.data.readers.decode import check_labels, decode_all, expected, readable, short
+from zoo.data.listing import SPLITS, Listing, Part
+from zoo.data.readers.decode import check_labels, decode_blocks, expected, first_size, readable, short
 from zoo.errors import DataError, Option
 from zoo.utils.files import open_file
+from zoo.utils.memory import usable_memory
 
 CIFAR10_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 IMAGE_COLUMNS = ("img", "image")
@@ -46,7 +48,7 @@ def parquet_files(root: Path) -> dict[str, list[Path]]:
     return files
 
 
-def read_parquet(root: Path, name: str) -> Decoded:
+def read_parquet(root: Path, name: str) -> Listing:
     """A folder of train-*.parquet and test-*.parquet: image column `img` or `image` (struct of bytes and path, or plain
     bytes), label column `label`, `fine_label` or `labels`.
 
@@ -59,23 +61,12 @@ def read_parquet(root: Path, name: str) -> Decoded:
             advice = "fetch that file, or pass another folder with "
             raise DataError(f"{root}: no {split}-*.parquet in it; {advice}", Option("data_dir"))
     _, side = expected(name)
-    splits, names = {}, []
-    for split in SPLITS:
-        images, labels = [], []
-        for path in files[split]:
-            shard_images, shard_labels, shard_names = _read_shard(path, side)
-            images.append(shard_images)
-            labels.append(shard_labels)
-            names.append(shard_names)
-            if shard_images.shape[1:] != images[0].shape[1:]:
-                sizes = " and ".join(f"{array.shape[2]}x{array.shape[1]}" for array in (images[0], shard_images))
-                raise DataError(
-                    f"{path}: its images and those of {files[split][0].name} differ in size ({sizes} pixels)"
-                )
-        splits[split] = (np.concatenate(images) if len(images) > 1 else images[0], np.concatenate(labels))
+    shards = {split: [_list_shard(path) for path in files[split]] for split in SPLITS}
+    names = [shard.names for split in SPLITS for shard in shards[split]]
     if any(other != names[0] for other in names):
         raise DataError(f"{root}: its parquet files name different classes; fetch all of them from one version")
-    return Decoded(_class_names(names[0], splits["train"][1], name, root), splits, f"parquet files in {root}")
+    splits = {split: _part(shards[split], side) for split in SPLITS}
+    return Listing(_class_names(names[0], splits["train"].labels, name, root), splits, f"parquet files in {root}")
 
 
 def _class_names(names: tuple[str, ...] | None, labels: np.ndarray, name: str, root: Path) -> tuple[str, ...]:
@@ -93,22 +84,83 @@ def _runs(present: np.ndarray) -> str:
     return ", ".join(map(str, present[:5])) + (", ..." if len(present) > 5 else "")
 
 
-def _read_shard(path: Path, side: int | None) -> tuple[np.ndarray, np.ndarray, tuple[str, ...] | None]:
-    import pyarrow.parquet as pq
+@dataclass(frozen=True)
+class _Shard:
+    """One file: its columns of images and of labels, its labels (N,) int64, the class names that it has."""
 
-    labels: list[np.ndarray] = []
-    with readable(path), open_file(path) as stream, _whole(path):
-        file = pq.ParquetFile(stream, page_checksum_verification=True)
+    path: Path
+    columns: tuple[str, str]
+    labels: np.ndarray
+    names: tuple[str, ...] | None
+
+    def where(self, row: int) -> str:
+        """How a message names a row."""
+        return f"{self.path} row {row}"
+
+    def pictures(self) -> Iterator[bytes]:
+        """The encoded images, a few rows at a time."""
+        with _open(self.path) as file:
+            for start, column in _cells(self.path, file, self.columns[0], len(self.labels)):
+                if hasattr(column, "field"):
+                    column = column.flatten()[column.type.get_field_index("bytes")]
+                advice = "no image bytes (a bare path is not enough); fetch the file with its images"
+                _check_complete(self.path, start, column, advice)
+                yield from column.to_pylist()
+
+
+def _part(shards: Sequence[_Shard], side: int | None) -> Part:
+    first = next(shards[0].pictures())
+    size = first_size(first, shards[0].where(0), side)
+
+    def blocks() -> Iterator[np.ndarray]:
+        for shard in shards:
+            yield from decode_blocks(shard.pictures(), size, shard.where)
+
+    return Part(np.concatenate([shard.labels for shard in shards]), size, blocks)
+
+
+def _list_shard(path: Path) -> _Shard:
+    with _open(path) as file:
         columns, count = _columns(path, file.schema_arrow), file.metadata.num_rows
         names = _hub_names(file.schema_arrow.metadata, columns[1])
         if count < 1:
             raise DataError(f"{path}: no rows in it; fetch it again")
-        rows = _rows(path, file.iter_batches(_BATCH, columns=list(columns)), columns, count, labels)
-        images = decode_all(rows, count, lambda i: f"{path} row {i}", side)
+        if 8 * count > (memory := usable_memory() // 8):
+            raise DataError(f"{path}: {count:,} rows, more than the {memory // 8:,} whose labels fit into memory")
+        labels = []
+        for start, column in _cells(path, file, columns[1], count):
+            _check_complete(path, start, column, "no label; correct the file")
+            labels.append(column.to_numpy().astype(np.int64))
     every_label = np.concatenate(labels)
     if names is not None:
         check_labels(every_label, len(names), str(path))
-    return images, every_label, names
+    return _Shard(path, columns, every_label, names)
+
+
+@contextmanager
+def _open(path: Path) -> Iterator[Any]:
+    """A parquet file, each page of which is checked."""
+    import pyarrow.parquet as pq
+
+    with readable(path), open_file(path) as stream, _whole(path):
+        yield pq.ParquetFile(stream, page_checksum_verification=True)
+
+
+def _cells(path: Path, file: Any, name: str, count: int) -> Iterator[tuple[int, Any]]:
+    """The column `name` in batches, each with the number of its first row. There must be `count` rows."""
+    start = 0
+    for batch in file.iter_batches(_BATCH, columns=[name]):
+        yield start, batch.column(name)
+        start += len(batch)
+        if start > count:
+            break
+    if start != count:
+        raise DataError(f"{path}: damaged, its rows are not the {count} that it names; fetch it again")
+
+
+def _check_complete(path: Path, start: int, column: Any, lacks: str) -> None:
+    if column.null_count:
+        raise DataError(f"{path} row {start + column.is_null().to_pylist().index(True)}: {lacks}")
 
 
 @contextmanager
@@ -121,31 +173,6 @@ def _whole(path: Path) -> Iterator[None]:
     except Exception as problem:  # Arrow's own, OSError, UnicodeDecodeError of a name ...
         reason = short((str(problem).splitlines() or [type(problem).__name__])[0])
         raise DataError(f"{path}: truncated or corrupted parquet file ({reason}); fetch it again") from problem
-
-
-def _rows(
-    path: Path, batches: Iterator[Any], columns: tuple[str, str], count: int, labels: list[np.ndarray]
-) -> Iterator[bytes]:
-    """The encoded images of a shard, batch by batch; `labels` gets those of each batch. There must be `count`."""
-    start = 0
-    for batch in batches:
-        pictures, numbers = (batch.column(column) for column in columns)
-        if hasattr(pictures, "field"):
-            pictures = pictures.flatten()[pictures.type.get_field_index("bytes")]
-        for column, lacks in (
-            (numbers, "no label; correct the file"),
-            (pictures, "no image bytes (a bare path is not enough); fetch the file with its images"),
-        ):
-            if column.null_count:
-                row = start + column.is_null().to_pylist().index(True)
-                raise DataError(f"{path} row {row}: {lacks}")
-        labels.append(numbers.to_numpy().astype(np.int64))
-        start += len(batch)
-        if start > count:
-            break
-        yield from pictures.to_pylist()
-    if start != count:
-        raise DataError(f"{path}: damaged, its rows are not the {count} that it names; fetch it again")
 
 
 def _columns(path: Path, schema: Any) -> tuple[str, str]:
