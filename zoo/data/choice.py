@@ -1,0 +1,67 @@
+"""What the user chooses of a dataset that leaves a choice; most leave none."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Literal
+
+from zoo.errors import DataError, Option
+
+TestSplit = Literal["test", "validation", "val", "dev", "valid"]
+VALIDATION: tuple[TestSplit, ...] = ("validation", "val", "dev", "valid")
+NAMES = ("train", "test", *VALIDATION)  # of splits, as files and folders have them
+
+
+@dataclass(frozen=True)
+class Choice:
+    """`test_split` is tested on; `split` is the share of each class that trains, where there are no splits.
+
+    The columns are those of parquet files. `image_size`, (height, width), is not the user's but the recipe's: images of
+    another size are resized to it. Raises DataError for a share that leaves a side empty.
+    """
+
+    test_split: TestSplit = "test"
+    split: float | None = None
+    image_column: str | None = None
+    label_column: str | None = None
+    image_size: tuple[int, int] | None = None
+
+    def __post_init__(self) -> None:
+        if self.split is not None and not 0 < self.split < 1:
+            raise DataError(Option("split", str(self.split)), ": no share between 0 and 1; 0.8 is usual")
+
+    @property
+    def options(self) -> tuple[Option, ...]:
+        """What was chosen, as the options that choose it."""
+        chosen = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "image_size"}
+        return tuple(Option(name, str(value)) for name, value in chosen.items() if value != getattr(_NOTHING, name))
+
+    def refuse(self, where: str, *names: str) -> None:
+        """Raise DataError where one of the options `names` (all, without any) was chosen; `where` says why not."""
+        for option in self.options:
+            if not names or option.name in names:
+                raise DataError(f"{where}; take out ", option)
+
+
+_NOTHING = Choice()
+
+
+def splits_for(where: Path, there: Collection[str], choice: Choice, other: str = "") -> dict[str, str]:
+    """The names of the splits that train and test, among those that are `there`; `other` names what else is.
+
+    Raises DataError, naming the splits that are there and the option that chooses one, where one is missing.
+    """
+    wanted: dict[str, str] = {"train": "train", "test": choice.test_split}
+    missing = [name for name in wanted.values() if name not in there]
+    if not missing:
+        return wanted
+    names = " and ".join(name for name in NAMES if name in there)
+    found = f"{where}: no {' and no '.join(missing)} split in it, only {names}{other}; "
+    others = [name for name in VALIDATION if name in there and name not in wanted.values()]
+    if missing == [choice.test_split] and "test" in there:
+        raise DataError(found, "take out ", Option("test_split", choice.test_split), " to test on test")
+    if missing == [choice.test_split] and others:
+        raise DataError(found, "to test on that one give ", Option("test_split", others[0]))
+    raise DataError(found, f"add the {' and the '.join(missing)} files")
