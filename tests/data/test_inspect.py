@@ -10,7 +10,8 @@ import pytest
 from PIL import Image
 
 from zoo.data.datasets import load
-from zoo.data.inspect import channel_statistics, contact_sheet, describe, verify
+from zoo.data.inspect import contact_sheet, describe, verify
+from zoo.data.statistics import channels
 from zoo.errors import DataError
 
 
@@ -25,10 +26,16 @@ def test_statistics_of_the_real_images(zoo_data: Path) -> None:
 
 
 def test_statistics_equal_the_definition(files: SimpleNamespace) -> None:
-    images = files.pictures(50)
-    mean, std = channel_statistics(images)
-    assert mean == pytest.approx((images / 255).mean((0, 1, 2)), abs=1e-12)
-    assert std == pytest.approx((images / 255).std((0, 1, 2)), abs=1e-12)
+    images = files.pictures(50) // np.arange(1, 51, dtype=np.uint8)[:, None, None, None]
+    measured, shares = channels(images), images / 255
+    mean, std, squares = shares.mean((0, 1, 2)), shares.std((0, 1, 2)), (shares**2).mean((1, 2))
+    assert measured.mean == pytest.approx(mean, abs=1e-12)
+    assert measured.std == pytest.approx(std, abs=1e-12)
+    assert measured.mean_error == pytest.approx(shares.mean((1, 2)).std(0), abs=1e-12)
+    # One image more moves the variance by its mean square less twice its mean times that of all.
+    assert measured.std_error == pytest.approx((squares - 2 * mean * shares.mean((1, 2))).std(0) / 2 / std, abs=1e-12)
+    rows = np.array([3, 1, 40])
+    assert channels(images, rows) == channels(images[rows])
 
 
 def test_verify_finds_duplicates_and_damage(tmp_path: Path, files: SimpleNamespace) -> None:

@@ -11,10 +11,10 @@ import numpy as np
 from zoo.data import cache
 from zoo.data.datasets import Dataset, Split
 from zoo.data.listing import SPLITS
+from zoo.data.statistics import channels
 from zoo.errors import DataError
 from zoo.utils.files import write_named
 
-_CHUNK = 4096  # images at once: bounds the memory of the statistics
 _LARGEST = 100_000_000  # pixels of a contact sheet
 _SCALE = 2  # how much larger than life a contact sheet shows an image
 
@@ -44,13 +44,13 @@ def verify(dataset: Dataset) -> dict[str, Any]:
     report = describe(dataset)
     hashes = {}
     for name, split in _splits(dataset).items():
-        mean, std = channel_statistics(split.images)
+        measured = channels(split.images)
         hashes[name] = cache.hash_images(split.images)
         counts = np.bincount(split.labels, minlength=dataset.num_classes)
         report["splits"][name] |= {
             "per_class": {label: int(count) for label, count in zip(dataset.classes, counts, strict=True)},
-            "mean": mean.tolist(),
-            "std": std.tolist(),
+            "mean": list(measured.mean),
+            "std": list(measured.std),
         }
     duplicates = cache.count_duplicates(hashes)
     report["splits"]["train"]["duplicates"], report["splits"]["test"]["duplicates"] = duplicates.train, duplicates.test
@@ -58,19 +58,6 @@ def verify(dataset: Dataset) -> dict[str, Any]:
     report["cache_problem"] = cache.damage(dataset.folder)
     report["cache_ok"] = report["cache_problem"] is None
     return report
-
-
-def channel_statistics(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(mean, std), each (3,) float64, of (N, H, W, 3) uint8 as values in 0..1; exact, by histogram."""
-    histogram = np.zeros((3, 256), dtype=np.int64)
-    for start in range(0, len(images), _CHUNK):
-        chunk = images[start : start + _CHUNK]
-        for channel in range(3):
-            histogram[channel] += np.bincount(chunk[..., channel].ravel(), minlength=256)
-    values = np.arange(256) / 255
-    total = histogram.sum(axis=1)
-    mean = histogram @ values / total
-    return mean, np.sqrt(histogram @ values**2 / total - mean**2)
 
 
 def contact_sheet(dataset: Dataset, split: str, per_class: int, path: str | Path) -> Path:

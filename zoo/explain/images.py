@@ -34,7 +34,7 @@ def augmented(subject: Subject, path: Path, count: int) -> Picture:
     else:
         images, labels, split = subject.images, subject.labels, "test"
     rows = one_of_each(labels, np.arange(len(labels)), count)
-    specs = parse(subject.run.result.recipe.transforms("train"), "the run's training transforms")
+    specs = parse(subject.run.result.transforms("train"), "the run's training transforms")
     draws, how = _draws(subject, images, labels, rows, specs)
     cells = [
         [Cell(np.asarray(images[row]), shorten(subject.classes[labels[row]])), *(Cell(draw[i]) for draw in draws)]

@@ -27,7 +27,7 @@ def normalisation(run: TrainedRun) -> Normalisation:
     Raises :class:`ResultError` where it does anything but one ``Normalize`` with fixed constants.
     """
     where = f"{run.folder.path}: its recipe {run.result.recipe.name!r}"
-    specs = parse(run.result.recipe.transforms("eval"), where)
+    specs = parse(run.result.transforms("eval"), where)
     advice = "an export holds Normalize only; train with `augment.eval` of one Normalize, on images of the right size"
     if other := [spec.name for spec in specs if spec.name != "Normalize"]:
         raise ResultError(f"{where} evaluates with {' and '.join(other)}, and {advice}")

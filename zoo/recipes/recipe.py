@@ -23,7 +23,6 @@ from zoo.recipes.schema import (
     Ema,
     Lookahead,
     Loss,
-    Mirror,
     Muon,
     OneCycle,
     Plateau,
@@ -33,6 +32,7 @@ from zoo.recipes.schema import (
     Shift,
     Split,
     Step,
+    Switch,
     Tuned,
 )
 from zoo.recipes.tta import TestTimeAugmentation
@@ -66,8 +66,9 @@ class Content(Section):
     ema: Ema | None = None
     lookahead: Lookahead | None = None
     clip_grad_norm: Positive | None = None
-    mirror_evaluation: Mirror | None = None
+    mirror_evaluation: Switch | None = None
     shifted_evaluation: Shift | None = None  # pixels
+    other_evaluation_size: Switch | None = None  # whether training and evaluation may be at different sizes
     tuned: Tuned | None = None
 
 

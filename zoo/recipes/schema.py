@@ -10,6 +10,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
+from zoo.recipes import normalize
+
 
 def _no_bool(value: Any) -> Any:
     if isinstance(value, bool):  # pydantic would read true as 1
@@ -24,7 +26,7 @@ NonNegative = Annotated[Real, Field(ge=0, allow_inf_nan=False)]
 Fraction = Annotated[Real, Field(ge=0, lt=1)]
 OpenFraction = Annotated[Real, Field(gt=0, lt=1)]
 Count = Annotated[Whole, Field(gt=0)]
-Mirror = Annotated[Literal[True] | None, BeforeValidator(lambda value: None if value is False else value)]
+Switch = Annotated[Literal[True] | None, BeforeValidator(lambda value: None if value is False else value)]
 Shift = Annotated[Whole, Field(gt=0, le=8)]
 Transforms = list[dict[str, dict[str, Any]]]
 
@@ -49,12 +51,18 @@ class Augment(Section):
     train: Transforms
     eval: Transforms
 
+    @property
+    def computes_normalization(self) -> bool:
+        """Whether one of them has ``Normalize: {from: train}``."""
+        return normalize.FROM_TRAIN in self.train + self.eval
+
     @model_validator(mode="after")
     def _one_key_each(self) -> Augment:
         for name in ("train", "eval"):
             for step in getattr(self, name):
                 if len(step) != 1:
                     raise ValueError(f"{name}: each item is one transform and its arguments, found {sorted(step)}")
+                normalize.check(step, name)
                 try:
                     json.dumps(step, allow_nan=False)
                 except (TypeError, ValueError) as problem:

@@ -46,6 +46,7 @@ Whole = Annotated[int, Field(strict=True, ge=0, lt=2**53)]  # a float still tell
 Count = Annotated[int, Field(strict=True, ge=1, lt=2**53)]
 Seed = Annotated[int, Field(strict=True, ge=0, lt=2**63)]
 Share = Annotated[float, Field(strict=True, ge=0, le=1)]
+Scale = Annotated[float, Field(strict=True, gt=0, le=1)]
 Loss = Annotated[float, Field(strict=True, ge=0, le=1e50)]
 Speed = Annotated[float, Field(strict=True, ge=1e-15, le=1e15)]
 Seconds = Annotated[float, Field(strict=True, ge=0, le=1e15)]

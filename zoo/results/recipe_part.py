@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import functools
 import json
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
+from zoo.recipes import normalize
 from zoo.recipes.load import one_line
 from zoo.recipes.recipe import StoredContent, fingerprint_of, slug_of
 from zoo.recipes.schema import Tuned
@@ -55,10 +56,15 @@ class RecipePart(Part):
         """How long the recipe trains."""
         return self.typed.epochs
 
-    def transforms(self, phase: Literal["train", "eval"]) -> list[dict[str, dict[str, Any]]]:
-        """What is done to an image in that phase; :mod:`zoo.data.augment.spec` reads it."""
+    def transforms(self, phase: Literal["train", "eval"]) -> list[normalize.Step]:
+        """What is done to an image in that phase, as the recipe has it."""
         augment = self.typed.augment
         return augment.train if phase == "train" else augment.eval
+
+    @property
+    def computes_normalization(self) -> bool:
+        """Whether a ``Normalize`` has the constants of the images trained on."""
+        return self.typed.augment.computes_normalization
 
     @property
     def tta(self) -> TestTimeAugmentation:

@@ -16,8 +16,10 @@ from pydantic import (
     model_validator,
 )
 
+from zoo.recipes import normalize
 from zoo.registry.entries import Layout
 from zoo.results import fields
+from zoo.results.dataset_part import DatasetPart
 from zoo.results.disturbed import QUARTILED, disturbed
 from zoo.results.recipe_part import Part, RecipePart
 from zoo.utils.stats import Range, quartiles
@@ -66,17 +68,6 @@ class ModelPart(Part):
     batch_dependent: fields.Count | None = None
     replaces: dict[fields.Text, fields.Text] = Field(default_factory=dict)
     notes: Annotated[list[fields.Text], FailFast()] = Field(default_factory=list)
-
-
-class DatasetPart(Part):
-    """Image counts as the run used them; `fingerprint` covers images and labels. No path: results travel."""
-
-    name: fields.Component
-    fingerprint: fields.Sha256
-    classes: Annotated[list[fields.Text], Field(min_length=1), FailFast()]
-    train_images: fields.Whole
-    holdout_images: fields.Whole
-    test_images: fields.Whole
 
 
 class Metrics(Part):
@@ -235,6 +226,17 @@ class BaseResult(Part):
             if part and len(part.confusion) != len(self.dataset.classes):
                 raise ValueError(f"metrics of {len(part.confusion)} classes, but the data set has other classes")
         return self
+
+    @model_validator(mode="after")
+    def _has_its_normalization(self) -> BaseResult:
+        if self.recipe.computes_normalization and self.dataset.normalization is None:
+            raise ValueError("dataset.normalization: null, but the recipe computes it")
+        return self
+
+    def transforms(self, phase: Literal["train", "eval"]) -> list[normalize.Step]:
+        """What was done to an image in that phase; :mod:`zoo.data.augment.spec` reads it."""
+        steps, computed = self.recipe.transforms(phase), self.dataset.normalization
+        return steps if computed is None else normalize.filled(steps, computed.mean, computed.std)
 
     @property
     def caveats(self) -> Caveats:

@@ -107,7 +107,7 @@ def try_on(model: Model, inputs: Inputs, smallest_batch: int, module: nn.Module 
 
     trial = Trial(
         where_of(model), build, inputs.recipe, device, inputs.layout(model),
-        inputs.shape, inputs.dataset.num_classes, smallest_batch, settings.distributed.world_size,
+        inputs.train_shape, inputs.dataset.num_classes, smallest_batch, settings.distributed.world_size,
         settings.allow_batch_dependent, settings.compiled, functools.partial(other_classes, model),
     )  # fmt: skip
     if model.norm and model.norm.conv and not is_built_in(model.norm.origin):
@@ -158,8 +158,14 @@ def check_data(inputs: Inputs) -> None:
             Option("set", f"batch_size={max(1, images // 10)}"),
         )
     check_batches(images, recipe.batch_size, recipe.drop_last, inputs.settings.distributed)
-    inputs.augment("train")
     _, height, width = inputs.shape
+    if inputs.train_shape != inputs.shape and not recipe.other_evaluation_size:
+        trained = "x".join(map(str, reversed(inputs.train_shape[1:])))
+        raise RecipeError(
+            f"recipe {recipe.name!r} trains on images of {trained} and evaluates on {width}x{height}; begin both lists "
+            "of `augment` with the same Resize, or allow it with ",
+            Option("set", "other_evaluation_size=true"),
+        )
     if recipe.tta.shift >= min(height, width):
         raise RecipeError(
             f"recipe {recipe.name!r}: shifted_evaluation: {recipe.tta.shift} pixels are too many for images of "

@@ -14,12 +14,15 @@ from zoo.data.augment.spec import parse
 from zoo.data.datasets import Dataset
 from zoo.data.loader import Augment, Batching, EvalLoader, TrainLoader, make_augment
 from zoo.data.split import stratified_holdout, stratified_subset
+from zoo.data.statistics import channels
 from zoo.engine.evaluate import EVAL_BATCH
 from zoo.engine.machine import fresh_compiler
 from zoo.errors import Option, RecipeError, out_of_memory
+from zoo.recipes import normalize
 from zoo.recipes.recipe import Recipe
 from zoo.registry.entries import Layout
 from zoo.registry.model import Model
+from zoo.results.dataset_part import Normalization
 from zoo.runner.settings import Settings
 from zoo.utils.seeding import derive, seed_all
 
@@ -64,6 +67,24 @@ class Inputs:
             rows = rows[stratified_subset(labels[rows], split.train, split.seed)]
         return rows, holdout
 
+    @cached_property
+    def normalization(self) -> Normalization | None:
+        """What ``Normalize: {from: train}`` stands for; None where the recipe does not have it.
+
+        It is of the rows that are trained on, before any transform. The held-out images are left out: they choose in
+        place of the test images, so that nothing else may be learnt from them. Raises :class:`RecipeError` where a
+        channel has one value throughout.
+        """
+        if not self.recipe.augment.computes_normalization:
+            return None
+        measured = channels(self.dataset.train.images, self.rows[0])
+        if 0 in measured.std:
+            raise RecipeError(
+                f"recipe {self.recipe.name!r}: Normalize: from: train: all pixels of a channel have one value in the "
+                f"{len(self.rows[0])} images trained on; give `mean` and `std` as numbers"
+            )
+        return Normalization(mean=measured.mean, std=measured.std)
+
     @property
     def selection_images(self) -> int:
         """Images by which an epoch is chosen; 0 where the recipe holds none out."""
@@ -74,6 +95,11 @@ class Inputs:
         """(C, H, W) of one image as the model gets it, after the recipe's evaluation transforms."""
         return self.augment("eval")[1]
 
+    @property
+    def train_shape(self) -> Shape:
+        """The same after its training transforms, which differs only where the recipe asks for that."""
+        return self.augment("train")[1]
+
     def augment(self, name: Literal["train", "eval"]) -> tuple[Augment, Shape]:
         """The recipe's transform list `name`, tried on a few images, and the shape (C, H, W) that it gives them.
 
@@ -81,7 +107,10 @@ class Inputs:
         """
         if name not in self._augments:
             where, few = f"recipe {self.recipe.name!r}: augment.{name}", slice(SAMPLE)
-            specs = parse(getattr(self.recipe.augment, name), where)
+            steps, computed = getattr(self.recipe.augment, name), self.normalization
+            if computed is not None:
+                steps = normalize.filled(steps, computed.mean, computed.std)
+            specs = parse(steps, where)
             images, labels = self.dataset.train.images[few], self.dataset.train.labels[few]
             try:
                 augment = make_augment(specs, images.shape[1:3], self.settings.executor)

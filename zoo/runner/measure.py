@@ -64,7 +64,7 @@ def faster_layout(model: Model, inputs: Inputs) -> tuple[Layout, float] | None:
     """
     settings = inputs.settings
     with machine_faults(model.name, settings, AGAIN, "training in two layouts"):
-        return memory_format.faster_layout(inputs.build(model, 0), inputs.recipe, settings.device, inputs.shape)
+        return memory_format.faster_layout(inputs.build(model, 0), inputs.recipe, settings.device, inputs.train_shape)
 
 
 def train(model: Model, inputs: Inputs, layout: Layout, seconds: float) -> tuple[nn.Module, throughput.Training]:
@@ -95,7 +95,7 @@ def measure(model: Model, inputs: Inputs, layout: Layout, *, seconds: float, pea
     Raises what building the model and reading the data raise, and as
     :func:`~zoo.runner.settings.machine_faults` does for what the machine or the model's code does.
     """
-    recipe, settings, device, shape = inputs.recipe, inputs.settings, inputs.settings.device, inputs.shape
+    recipe, settings, device, shape = inputs.recipe, inputs.settings, inputs.settings.device, inputs.train_shape
     with machine_faults(model.name, settings, AGAIN, "measuring its speed"):
         module, trained = train(model, inputs, layout, seconds)
         module = module.to(memory_format=memory_format.LAYOUTS[layout])

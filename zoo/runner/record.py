@@ -12,8 +12,9 @@ from zoo.engine import speed, train
 from zoo.engine.counts import count_activation_bytes, count_macs, count_parameters
 from zoo.engine.evaluate import Evaluation
 from zoo.registry.model import Model
+from zoo.results.dataset_part import DatasetPart
 from zoo.results.fields import Definition
-from zoo.results.schema import DatasetPart, Metrics, ModelPart, SpeedPart
+from zoo.results.schema import Metrics, ModelPart, SpeedPart
 from zoo.runner.inputs import Inputs
 
 
@@ -52,6 +53,7 @@ def describe_dataset(inputs: Inputs) -> DatasetPart:
         train_images=len(train_rows),
         holdout_images=len(holdout_rows),
         test_images=dataset.count("test"),
+        normalization=inputs.normalization,
     )
 
 

@@ -22,6 +22,7 @@ from zoo.engine.memory import PeakMemory
 from zoo.engine.reporter import Reporter
 from zoo.errors import RegistryError
 from zoo.results import schema
+from zoo.results.dataset_part import DatasetPart
 from zoo.results.fields import Experiment
 from zoo.results.folder import RunFolder, in_words, save_predictions, save_result
 from zoo.results.history import epochs_to, save_history
@@ -46,7 +47,7 @@ class Ready:
     model: nn.Module
     part: schema.ModelPart
     recipe: RecipePart
-    dataset: schema.DatasetPart
+    dataset: DatasetPart
     batches: train.Batches
     used: schema.SettingsPart
     identity: Identity
@@ -225,7 +226,7 @@ def _evaluate_on_splits(ready: Ready, weights: dict[str, Tensor]) -> Evaluated |
     test = evaluation("test")
     if not all(part.finite for part in (trained, holdout, test) if part):  # fp16 can overflow on some images only
         return None
-    inference = speed.measure_inference(model, device, recipe.precision, layout, inputs.shape)
+    inference = speed.measure_inference(model, device, recipe.precision, layout, inputs.train_shape)
     # The same images again, which were in a larger batch above, and so in the precision that the table is of.
     rounded = evaluate(
         model, [(images * (1 + ROUNDING[recipe.precision]), labels)], device, recipe.precision, recipe.tta

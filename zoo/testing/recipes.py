@@ -6,7 +6,9 @@ import numpy as np
 
 from zoo.data.augment.reference import ReferenceAugment
 from zoo.data.augment.spec import parse
+from zoo.data.statistics import channels
 from zoo.recipes.load import load_recipe
+from zoo.recipes.normalize import filled
 from zoo.testing import suite
 
 
@@ -31,8 +33,10 @@ def _transforms(recipe: str, image_size: int) -> None:
     loaded = load_recipe(recipe)
     g = np.random.default_rng(0)
     images = g.integers(0, 256, (8, image_size, image_size, 3), dtype=np.uint8)
+    measured = channels(images)
     for which in ("train", "eval"):
-        augment = ReferenceAugment(parse(getattr(loaded.augment, which), f"recipe {recipe}, augment.{which}"))
+        steps = filled(getattr(loaded.augment, which), measured.mean, measured.std)
+        augment = ReferenceAugment(parse(steps, f"recipe {recipe}, augment.{which}"))
         augmented = [augment(image, seed=0, epoch=0, position=position) for position, image in enumerate(images)]
         if not all(np.isfinite(image).all() for image in augmented):
             raise AssertionError(f"augment.{which} gives values that are not finite")

@@ -62,7 +62,7 @@ class TrainedRun:
             return EvalLoader(
                 images,
                 labels,
-                self.result.recipe.transforms("eval"),
+                self.result.transforms("eval"),
                 batch_size=batch_size,
                 device=device,
                 executor=self.result.settings.executor,

@@ -85,7 +85,7 @@ def image_size(run: TrainedRun) -> Size | None:
     name = run.result.dataset.name
     if side := shapes10.SIZE if name == "shapes10" else decode.expected(name)[1]:
         return side, side
-    specs = parse(run.result.recipe.transforms("eval"), str(run.folder.path))
+    specs = parse(run.result.transforms("eval"), str(run.folder.path))
     if specs and specs[0].name == "Resize":
         return None
     device = torch.device("cpu")

@@ -1,0 +1,32 @@
+"""The dataset of a stored run: what it is, and what of it the run used."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import FailFast, Field
+
+from zoo.results import fields
+from zoo.results.recipe_part import Part
+
+
+class Normalization(Part):
+    """What ``Normalize: {from: train}`` stood for: of the images trained on, R, G, B, values from 0 to 1."""
+
+    mean: tuple[fields.Share, fields.Share, fields.Share]
+    std: tuple[fields.Scale, fields.Scale, fields.Scale]
+
+
+class DatasetPart(Part):
+    """Image counts as the run used them; `fingerprint` covers images and labels. No path: results travel.
+
+    `normalization` is None where the recipe does not ask for it.
+    """
+
+    name: fields.Component
+    fingerprint: fields.Sha256
+    classes: Annotated[list[fields.Text], Field(min_length=1), FailFast()]
+    train_images: fields.Whole
+    holdout_images: fields.Whole
+    test_images: fields.Whole
+    normalization: Normalization | None = None
