@@ -30,9 +30,11 @@ FROM_TRAIN = "augment={train: [HorizontalFlip: {p: 0.5}, Normalize: {from: train
 
 
 def dataset(images: np.ndarray = IMAGES, test_images: np.ndarray = TEST_IMAGES, **arrays: np.ndarray) -> Dataset:
-    labels = {"train_labels": LABELS.astype(np.int64), "test_labels": TEST_LABELS.astype(np.int64)}
-    images_of = {"train_images": images, "test_images": test_images}
-    return Dataset("tiny", tuple("abcd"[:CLASSES]), "d" * 64, "made here", Path("/nowhere"), labels | images_of | arrays)
+    arrays = {
+        "train_images": images, "train_labels": LABELS.astype(np.int64),
+        "test_images": test_images, "test_labels": TEST_LABELS.astype(np.int64),
+    } | arrays  # fmt: skip
+    return Dataset("tiny", tuple("abcd"[:CLASSES]), "d" * 64, "made here", Path("/nowhere"), arrays)
 
 
 def inputs(wanted: Recipe, images: Dataset | None = None, executor: Any = "auto") -> Inputs:
@@ -111,7 +113,8 @@ def test_constants_are_those_of_the_images_trained_on(executor: str) -> None:
     rows, holdout = wanted.rows
     pixels = IMAGES[rows].astype(np.float64) / 255
     computed = wanted.normalization
-    assert len(holdout) == HOLDOUT and computed
+    assert len(holdout) == HOLDOUT
+    assert computed is not None
     np.testing.assert_allclose(computed.mean, pixels.mean((0, 1, 2)), rtol=1e-12)
     np.testing.assert_allclose(computed.std, pixels.std((0, 1, 2)), rtol=1e-12)
     batch = torch.cat([images for images, _ in wanted.train_loader("nchw", 0).epoch(0)])
