@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import pickle
 import random
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 
+from zoo.data.augment.batched import Pixels
 from zoo.data.loader import Batching, EvalLoader, TrainLoader
 from zoo.errors import RecipeError, UnknownNameError
 from zoo.utils.distributed import SINGLE_PROCESS, Distributed
@@ -234,6 +236,55 @@ def test_a_memory_map_will_do(tmp_path, images, labels):
     for executor in EXECUTORS:
         expected = collect(make(images, labels, executor=executor))[0]
         assert torch.equal(collect(make(mapped, labels, executor=executor))[0], expected)
+
+
+@pytest.mark.parametrize("channels_last", [False, True])
+@pytest.mark.parametrize("batch_size", [8, 20])
+@pytest.mark.parametrize(
+    "transforms", [EVA6S8, [{"Resize": {"height": 20, "width": 24}}, {"Rotate": {"limit": 9}}, NORMALIZE]]
+)
+def test_images_read_from_the_map_give_the_same_batches(
+    transforms, batch_size, channels_last, tmp_path, images, labels, monkeypatch
+):
+    """Training and evaluation on a map larger than memory: no split is copied, and a large batch is made in parts."""
+
+    def batches():
+        options = {"channels_last": channels_last, "indices": np.arange(3, 48)}
+        train = make(mapped, labels, transforms, batch_size=batch_size, drop_last=False, **options)
+        test = EvalLoader(mapped, labels, transforms, batch_size=batch_size, **options)
+        return list(train.epoch(2)) + list(test), (train, test)
+
+    np.save(tmp_path / "images.npy", images)
+    mapped = np.load(tmp_path / "images.npy", mmap_mode="r")
+    expected, _ = batches()
+    monkeypatch.setattr("zoo.data.augment.batched._room", lambda _: 1000)
+    monkeypatch.setattr("zoo.data.loader.PIXELS_AT_ONCE", 9 * 32 * 32)
+    got, loaders = batches()
+    assert all(loader._executor.pixels.resident is None for loader in loaders)
+    for (x, y), (wanted_x, wanted_y) in zip(got, expected, strict=True):
+        assert torch.equal(x, wanted_x)
+        assert torch.equal(y, wanted_y)
+        assert x.stride() == wanted_x.stride()
+
+
+def test_a_process_that_is_not_forked_maps_the_file_itself(tmp_path, images, labels):
+    np.save(tmp_path / "images.npy", images)
+    mapped = np.load(tmp_path / "images.npy", mmap_mode="r")
+    dataset = make(mapped, labels, executor="albumentations")._executor.dataset
+    sent = pickle.dumps(dataset)
+    assert len(sent) < 20_000 < images.nbytes
+    key = (0, 0, np.arange(5))
+    assert torch.equal(pickle.loads(sent)[key][0], dataset[key][0])
+    part = make(mapped[10:30], labels[10:30], executor="albumentations")._executor.dataset
+    assert torch.equal(pickle.loads(pickle.dumps(part))[key][0], part[key][0])
+
+
+def test_what_stays_resident_follows_from_the_memory(monkeypatch):
+    monkeypatch.setattr("zoo.data.augment.batched.usable_memory", lambda: 4 << 30)
+    large, small = np.broadcast_to(np.uint8(0), (2, 512, 512, 3)), np.zeros((9, 32, 32, 3), np.uint8)
+    cpu = torch.device("cpu")
+    assert Pixels(large, np.zeros(2000, np.int64), cpu).resident is None  # 2.1 GB of the 4
+    assert Pixels(small, np.arange(9), cpu).resident is not None
 
 
 def test_refusals(images, labels):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import mmap
 import multiprocessing
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -13,15 +14,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from zoo.data.augment.batched import BatchedAugment, NoBatchedForm, pack
+from zoo.data.augment.batched import BatchedAugment, NoBatchedForm, Pixels
+from zoo.data.augment.ops import Params
 from zoo.data.augment.reference import ReferenceAugment
 from zoo.data.augment.spec import TransformSpec, parse
-from zoo.data.workers import AHEAD, WAIT, check_shared_memory, killed_worker, next_batch
+from zoo.data.workers import AHEAD, WAIT, check_shared_memory, killed_worker, next_batch, one_thread
 from zoo.errors import RecipeError, unknown
 from zoo.utils.distributed import SINGLE_PROCESS, Distributed
 from zoo.utils.seeding import derive
 
-AT_ONCE = 256  # images
+AT_ONCE, PIXELS_AT_ONCE = 256, 1 << 25  # images augmented together: small batches up to the first, never the second
 EXECUTORS = ("auto", "batched", "albumentations")
 Augment = BatchedAugment | ReferenceAugment
 Rows = Sequence[int] | np.ndarray
@@ -167,22 +169,22 @@ def _executor(
     images: np.ndarray, labels: np.ndarray, augment: Augment, batching: Batching, target: _Target, rows: Rows | None,
     workers: int = 0,
 ) -> _Batched | _Albumentations:  # fmt: skip
-    labels, rows = np.asarray(labels, dtype=np.int64), None if rows is None else np.asarray(rows)
+    labels, rows = np.asarray(labels, dtype=np.int64), np.arange(len(images)) if rows is None else np.asarray(rows)
     if isinstance(augment, BatchedAugment):
-        resident = pack(images, target.device, rows)
-        return _Batched(resident, labels if rows is None else labels[rows], augment, batching, target)
-    batches = _Batches(images, labels, np.arange(len(images)) if rows is None else rows, augment, batching.seed)
+        return _Batched(Pixels(images, rows, target.device), labels[rows], augment, batching, target)
+    batches = _Batches(images, labels, rows, augment, batching.seed)
     return _Albumentations(batches, batching, target, workers)
 
 
 class _Batched:
-    """Images resident on the device, packed; per batch a handful of tensor operations and no Python per image."""
+    """Images packed on the device; per batch a handful of tensor operations and no Python per image."""
 
     def __init__(
-        self, resident: Tensor, labels: np.ndarray, augment: BatchedAugment, batching: Batching, target: _Target
+        self, pixels: Pixels, labels: np.ndarray, augment: BatchedAugment, batching: Batching, target: _Target
     ):
-        self.resident, self.augment, self.batching, self.target = resident, augment, batching, target
+        self.pixels, self.augment, self.batching, self.target = pixels, augment, batching, target
         self.labels = torch.tensor(labels, device=target.device)
+        self.most = max(1, PIXELS_AT_ONCE // pixels.each)
 
     def batches(self, order: np.ndarray, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
         # The only copies to the device of an epoch; from pinned memory they wait for nothing, and nothing below does.
@@ -192,12 +194,21 @@ class _Batched:
         labels = self.labels.index_select(0, index)
         # Small batches are made several at once: an operation on 64 images takes nearly as long as one on 256.
         shares = self.batching.shares(len(order))
-        while group := list(itertools.islice(shares, max(1, AT_ONCE // self.batching.size))):
-            columns = {name: _rows(column, group) for name, column in params.items()}
-            images = self.target.put(self.augment.run(self.resident, _rows(index, group), columns))
+        while group := list(itertools.islice(shares, max(1, min(AT_ONCE, self.most) // self.batching.size))):
+            images = self._augmented(group, order, index, params)
             sizes = [rows.stop - rows.start for rows in group]
             for rows, x in zip(group, torch.split(images, sizes), strict=True):
                 yield x, labels[rows]
+
+    def _augmented(self, group: Sequence[slice], order: np.ndarray, index: Tensor, params: Params) -> Tensor:
+        start, stop = group[0].start, group[-1].stop
+        if len(group) == 1 and stop - start > self.most:
+            middle = (start + stop) // 2
+            halves = slice(start, middle), slice(middle, stop)
+            return torch.cat([self._augmented([half], order, index, params) for half in halves])
+        packed, positions = self.pixels.at(np.concatenate([order[rows] for rows in group]), _rows(index, group))
+        columns = {name: _rows(column, group) for name, column in params.items()}
+        return self.target.put(self.augment.run(packed, positions, columns))
 
     def _to_device(self, tensor: Tensor) -> Tensor:
         device = self.target.device
@@ -243,7 +254,7 @@ class _Albumentations:
             timeout=WAIT if self.workers else 0,
             multiprocessing_context="fork" if fork else None,
             pin_memory=self.target.device.type == "cuda",
-            worker_init_fn=_one_thread,
+            worker_init_fn=one_thread,
             generator=torch.Generator(),  # it draws a seed that nothing here uses; without this, from the global state
         )
 
@@ -281,6 +292,18 @@ class _Batches(torch.utils.data.Dataset[tuple[Tensor, Tensor]]):
     def __init__(self, images: np.ndarray, labels: np.ndarray, rows: np.ndarray, augment: ReferenceAugment, seed: int):
         self.images, self.labels, self.rows, self.augment, self.seed = images, labels, rows, augment, seed
 
+    def __getstate__(self) -> dict[str, Any]:
+        """For a process that is not forked: a mapped file by its name, which the process maps itself."""
+        state = dict(vars(self))
+        if isinstance(self.images, np.memmap) and isinstance(self.images.base, mmap.mmap):
+            state["images"] = self.images.filename
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        if not isinstance(self.images, np.ndarray):
+            self.images = np.load(self.images, mmap_mode="r", allow_pickle=False)
+
     def __getitem__(self, key: tuple[int, int, np.ndarray]) -> tuple[Tensor, Tensor]:
         epoch, start, order = key
         rows = self.rows[order]
@@ -289,11 +312,3 @@ class _Batches(torch.utils.data.Dataset[tuple[Tensor, Tensor]]):
             for offset, row in enumerate(rows)
         ]
         return torch.from_numpy(np.stack(batch)), torch.from_numpy(self.labels[rows])
-
-
-def _one_thread(worker: int) -> None:
-    """Workers are the parallelism; more threads inside each would only fight over the cores."""
-    import cv2
-
-    torch.set_num_threads(1)
-    cv2.setNumThreads(0)

@@ -8,6 +8,7 @@ import traceback
 from collections.abc import Iterator
 from pathlib import Path
 
+import torch
 from torch import Tensor
 
 from zoo.errors import MachineError, Option
@@ -33,6 +34,14 @@ def check_shared_memory(batch: int, workers: int) -> None:
             f"{free / 1e6:.0f} MB free; enlarge it (in a container, its shm size) or give ",
             Option("workers", str(enough)),
         )
+
+
+def one_thread(worker: int) -> None:
+    """Workers are the parallelism; more threads inside each would only fight over the cores."""
+    import cv2
+
+    torch.set_num_threads(1)
+    cv2.setNumThreads(0)
 
 
 def next_batch(batches: Iterator[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:

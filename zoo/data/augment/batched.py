@@ -21,6 +21,7 @@ from zoo.data.augment.filters import Normalize, Resize, Rotate
 from zoo.data.augment.ops import AlternatingFlip, Crop, Draw, Flip, Holes, Op, Pad, Params, Plan, to_packed, to_planes
 from zoo.data.augment.spec import TransformSpec, build
 from zoo.errors import RecipeError
+from zoo.utils.memory import usable_memory
 
 OPS: dict[str, type[Op]] = {
     "PadIfNeeded": Pad,
@@ -35,6 +36,9 @@ OPS: dict[str, type[Op]] = {
     "Resize": Resize,
     "Normalize": Normalize,
 }
+
+
+_SLICE = 1 << 23  # pixels that are packed at a time
 
 
 class NoBatchedForm(RecipeError):
@@ -64,13 +68,35 @@ def pack(images: np.ndarray, device: torch.device | str = "cpu", rows: np.ndarra
     """
     count = len(images) if rows is None else len(rows)
     packed = torch.empty(count, *images.shape[1:3], dtype=torch.int32, device=device)
-    for start in range(0, count, 8192):
-        stop = min(start + 8192, count)
+    step = max(1, _SLICE // (images.shape[1] * images.shape[2]))
+    for start in range(0, count, step):
+        stop = min(start + step, count)
         part = images[start:stop] if rows is None else images[rows[start:stop]]
         four = np.zeros((*part.shape[:3], 4), dtype=np.uint8)
         four[..., :3] = part
         packed[start:stop] = torch.from_numpy(four.view("<i4")[..., 0])
     return packed
+
+
+class Pixels:
+    """The packed images of `rows`: resident on the device where they fit, else read from the map for each batch."""
+
+    def __init__(self, images: np.ndarray, rows: np.ndarray, device: torch.device):
+        self.images, self.rows, self.device = images, rows, device
+        self.each = images.shape[1] * images.shape[2]  # pixels of an image
+        fits = 4 * self.each * len(rows) <= _room(device)
+        self.resident = pack(images, device, rows) if fits else None
+
+    def at(self, positions: np.ndarray, index: Tensor) -> tuple[Tensor, Tensor]:
+        """Packed images, and which of them are those at `positions` among the rows; `index`: these on the device."""
+        if self.resident is not None:
+            return self.resident, index
+        return pack(self.images, self.device, self.rows[positions]), torch.arange(len(index), device=self.device)
+
+
+def _room(device: torch.device) -> int:
+    """Bytes for the resident images of one split, of which training and evaluation have one each."""
+    return torch.cuda.mem_get_info(device)[0] // 2 if device.type == "cuda" else usable_memory() // 4
 
 
 class BatchedAugment:
