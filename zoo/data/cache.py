@@ -5,7 +5,7 @@ One folder per data set and source content, ``<user cache>/decoded/<name>-<key16
     train_images.npy  (N, H, W, 3) uint8      test_images.npy   (M, H, W, 3) uint8
     train_labels.npy  (N,) int64              test_labels.npy   (M,) int64
     meta.json         format version, size and SHA-256 of each array file, fingerprint, classes, source,
-                      files left out by suffix, exact duplicates
+                      files left out by suffix, exact duplicates, sizes that images were resized from
 
 Images are written block by block as they are decoded: no split is ever whole in memory. A folder is written under a
 temporary name beside its place, flushed and renamed, so that a reader sees a whole folder or none, and of two processes
@@ -21,6 +21,7 @@ import hashlib
 import io
 import json
 import logging
+import math
 import os
 import re
 import shutil
@@ -33,7 +34,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from zoo.data.listing import SPLITS, Listing, Part
+from zoo.data.listing import SPLITS, Listing, Part, Size
 from zoo.errors import DataError
 from zoo.utils.disk import put
 from zoo.utils.files import new_folder, remove_leftovers, write_new
@@ -58,6 +59,15 @@ class Duplicates:
 
 
 @dataclass(frozen=True)
+class Resized:
+    """What images that were resized as they were decoded had been: `count` sizes (height, width), by their pixels."""
+
+    count: int
+    smallest: Size
+    largest: Size
+
+
+@dataclass(frozen=True)
 class Entry:
     """One cache folder, opened: `arrays` maps "train_images", ... to read-only arrays (images are memory maps)."""
 
@@ -67,6 +77,7 @@ class Entry:
     arrays: dict[str, np.ndarray]
     left_out: dict[str, int]
     duplicates: Duplicates
+    resized: Resized | None
 
 
 class _Damaged(Exception):
@@ -168,8 +179,10 @@ def _open(folder: Path) -> Entry:
         labels = np.load(folder / f"{split}_labels.npy", allow_pickle=False)
         labels.flags.writeable = False
         arrays[f"{split}_labels"] = labels
-    duplicates = Duplicates(**meta["duplicates"])
-    return Entry(folder, tuple(meta["classes"]), meta["fingerprint"], arrays, meta["left_out"], duplicates)
+    duplicates, resized = Duplicates(**meta["duplicates"]), meta["resized"]
+    if resized is not None:
+        resized = Resized(resized["count"], tuple(resized["smallest"]), tuple(resized["largest"]))
+    return Entry(folder, tuple(meta["classes"]), meta["fingerprint"], arrays, meta["left_out"], duplicates, resized)
 
 
 def _read_meta(folder: Path) -> dict[str, Any]:
@@ -215,12 +228,21 @@ def _write(folder: Path, listing: Listing) -> Entry:
             "classes": list(listing.classes),
             "source": listing.source,
             "left_out": dict(listing.left_out),
+            "resized": _resized(listing),
             "duplicates": asdict(count_duplicates(content.hashes)),
             "files": files,
         }
         meta["check"] = _meta_check(meta)
         write_new(temporary / "meta.json", json.dumps(meta, indent=1).encode())
         return _publish(temporary, folder)
+
+
+def _resized(listing: Listing) -> dict[str, Any] | None:
+    """:class:`Resized` as plain data, once all images are decoded; None where they had the size that was wanted."""
+    sizes = sorted(set().union(*(part.sizes for part in listing.splits.values())), key=math.prod)
+    if not sizes or sizes == [listing.splits["train"].size]:
+        return None
+    return asdict(Resized(len(sizes), sizes[0], sizes[-1]))
 
 
 def _publish(temporary: Path, folder: Path) -> Entry:

@@ -41,7 +41,7 @@ class Dataset:
     """A dataset, opened. `fingerprint` is the SHA-256 (hex) of class names, labels and pixels; `source` is for people.
 
     `folder` is the checked cache folder that the memory maps are of. `left_out` counts, by suffix, files that are not
-    part of it.
+    part of it. `resized` is None where no image was resized as it was decoded.
     """
 
     name: str
@@ -52,6 +52,7 @@ class Dataset:
     _arrays: dict[str, np.ndarray] = field(repr=False, compare=False)
     left_out: dict[str, int] = field(default_factory=dict)
     duplicates: cache.Duplicates = field(default_factory=cache.Duplicates)
+    resized: cache.Resized | None = None
 
     @property
     def num_classes(self) -> int:
@@ -129,7 +130,7 @@ def load(name: str, data_dir: str | Path | None = None) -> Dataset:
     entry = cache.open_or_build(undecoded.name, key, lambda: decode.check(undecoded.read(), undecoded.name))
     return Dataset(
         undecoded.name, entry.classes, entry.fingerprint, undecoded.source, entry.folder, entry.arrays,
-        entry.left_out, entry.duplicates,
+        entry.left_out, entry.duplicates, entry.resized,
     )  # fmt: skip
 
 

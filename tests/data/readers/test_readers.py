@@ -201,7 +201,10 @@ def test_wrong_image_size_names_row_and_size(tmp_path: Path, files: SimpleNamesp
     images = [*files.pictures(2), *files.pictures(1, (8, 16))]
     files.write_parquet(tmp_path / "d" / "train.parquet", images, [0, 1, 0])
     files.write_parquet(tmp_path / "d" / "test.parquet", images, [0, 1, 0])
-    fails(lambda: load("d", tmp_path), "row 2: image of 16x8 pixels, but the first image has 8x8 pixels")
+    fails(
+        lambda: load("d", tmp_path),
+        "row 2: image of 16x8 pixels, but the first image has 8x8; all must have one size; the recipe key image_size",
+    )
 
 
 def test_splits_and_shards_of_different_size(tmp_path: Path, files: SimpleNamespace) -> None:

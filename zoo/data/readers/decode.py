@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from zoo.data.listing import SPLITS, Listing
+from zoo.data.listing import SPLITS, Listing, Size, resized
 from zoo.errors import DataError
 from zoo.utils.files import open_file
 from zoo.utils.memory import usable_memory
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 FORMATS = ("PNG", "JPEG", "BMP", "WEBP", "PPM")  # of pictures, whatever their files are called
 CLASSES = 10_000  # confusions are counted for each pair
 PIXELS = 120_000_000  # of one picture; cameras of 108 million exist
+RESIZE = "all must have one size; the recipe key image_size resizes them as they are decoded, as in image_size: 64"
 _HASH_LIMIT = 1_000_000_000  # bytes; a larger source is not read for its key, which would take seconds
 _BATCH, _BLOCK = 256, 1 << 24  # images, and bytes of them, per piece of work
 _SMALL = 64 * 64  # pixels; below it, two threads took twice the time of one to hand the interpreter to each other
@@ -133,42 +134,48 @@ def _turn(image: Image) -> Transpose | None:
     return turns.get(orientation) if isinstance(orientation, int) else None
 
 
-def first_size(row: Path | bytes, where: str, side: int | None) -> tuple[int, int]:
-    """(height, width) of a split's first picture, which all others must have; it must be `side` square if given."""
+def first_size(row: Path | bytes, where: str, side: int | None, wanted: Size | None = None) -> Size:
+    """(height, width) of a split's images when decoded: `wanted`, else that of its first picture, which is decoded.
+
+    That must be `side` square if given.
+    """
     with _quiet():
         image = _picture(row, where, min(PIXELS, usable_memory() // 6))
     if side and image.size != (side, side):
-        size, wanted = f"{image.width}x{image.height}", f"{side}x{side}"
+        size, promised = f"{image.width}x{image.height}", f"{side}x{side}"
         raise DataError(
-            f"{where}: image of {size} pixels, but the name of the data set promises {wanted} pixels; rename the folder"
+            f"{where}: image of {size} pixels, but the name of the data set promises {promised} pixels; rename the "
+            "folder"
         )
-    return image.height, image.width
+    return wanted or (image.height, image.width)
 
 
 def decode_blocks(
-    rows: Iterable[Path | bytes], size: tuple[int, int], where: Callable[[int], str]
+    rows: Iterable[Path | bytes], size: Size, where: Callable[[int], str], sizes: set[Size] | None = None
 ) -> Iterator[np.ndarray]:
-    """Decode pictures of one `size` (height, width), large ones in threads (Pillow releases the interpreter meanwhile).
+    """Decode pictures to `size` (height, width), large ones in threads (Pillow releases the interpreter meanwhile).
 
-    Yields (n, height, width, 3) uint8 of a few MB, in order. `where(i)` names row i in a message.
+    Yields (n, height, width, 3) uint8 of a few MB, in order. `where(i)` names row i in a message. `sizes` gets the
+    pictures' own sizes, and those of another size are resized; without it they are refused.
     """
     pixels, remaining = size[0] * size[1], enumerate(rows)
+    most = max(_SMALL, 2 * pixels) if sizes is None else min(PIXELS, usable_memory() // 6)
 
     def work(part: Sequence[tuple[int, Path | bytes]]) -> np.ndarray:
         images = np.empty((len(part), *size, 3), dtype=np.uint8)
         with _quiet():
             for place, (i, row) in enumerate(part):
-                image = _picture(row, where(i), max(_SMALL, 2 * pixels))
-                if image.size[::-1] != size:
-                    other, first = f"{image.width}x{image.height}", f"{size[1]}x{size[0]}"
-                    raise DataError(
-                        f"{where(i)}: image of {other} pixels, but the first image has {first} pixels; "
-                        "all must have one size, resize them"
-                    )
-                images[place] = np.asarray(image)
+                image = _picture(row, where(i), most)
+                own = (image.height, image.width)
+                if sizes is not None:
+                    sizes.add(own)
+                elif own != size:
+                    other, first = f"{own[1]}x{own[0]}", f"{size[1]}x{size[0]}"
+                    raise DataError(f"{where(i)}: image of {other} pixels, but the first image has {first}; {RESIZE}")
+                images[place] = np.asarray(image if own == size else resized(image, size))
         return images
 
-    threads = 1 if pixels < _SMALL else max(1, min(16, os.cpu_count() or 1, PIXELS // pixels))
+    threads = 1 if most <= 2 * _SMALL else max(1, min(16, os.cpu_count() or 1, usable_memory() // 2 // (6 * most)))
     length = max(1, min(_BATCH, _BLOCK // (3 * pixels)))
     parts = iter(lambda: list(islice(remaining, length)), [])
     pool = ThreadPoolExecutor(max_workers=threads)
@@ -206,7 +213,7 @@ def check(listing: Listing, name: str) -> Listing:
         )
     if strange := [label for label in listing.classes if not label or CONTROL.search(label)]:
         raise DataError(f"{listing.source}: the class name {strange[0]!r} is not plain UTF-8 text; rename it")
-    wanted, side = expected(name)
+    wanted, _ = expected(name)
     train, test = (listing.splits[split] for split in SPLITS)
     if wanted is not None and (wanted != len(listing.classes) or len(np.unique(train.labels)) != wanted):
         count = len(np.unique(train.labels)) if wanted == len(listing.classes) else len(listing.classes)
@@ -215,10 +222,7 @@ def check(listing: Listing, name: str) -> Listing:
         )
     if train.size != test.size:
         sizes = " and ".join(f"{part.size[1]}x{part.size[0]}" for part in (train, test))
-        raise DataError(f"{listing.source}: train and test images differ in size ({sizes} pixels); resize them")
-    if side is not None and train.size != (side, side):
-        size = f"{train.size[1]}x{train.size[0]}"
-        raise DataError(f"{listing.source}: images of {size} pixels, but {name!r} has {side}x{side}; rename the folder")
+        raise DataError(f"{listing.source}: train and test images differ in size ({sizes} pixels); {RESIZE}")
     check_labels(train.labels, len(listing.classes), "train")
     check_labels(test.labels, len(listing.classes), "test")
     return listing
