@@ -17,6 +17,7 @@ import pytest
 from PIL import Image
 
 from zoo.data import cache
+from zoo.data.content import Duplicates, fingerprint
 from zoo.data.datasets import Dataset, load
 from zoo.data.listing import Listing, in_memory
 from zoo.data.readers import decode, image_folder, parquet
@@ -65,12 +66,12 @@ def test_fingerprint_is_of_the_content(parquet_set: Path) -> None:
     moved = parquet_set.rename(parquet_set.parent / "other")
     assert load(str(moved)).fingerprint == first.fingerprint
     splits = {name: in_memory(first.split(name).images, first.split(name).labels) for name in ("train", "test")}
-    assert cache.fingerprint(Listing(("0", "1"), splits, "")) == first.fingerprint
-    assert cache.fingerprint(Listing(("a", "b"), splits, "")) != first.fingerprint
+    assert fingerprint(Listing(("0", "1"), splits, "")) == first.fingerprint
+    assert fingerprint(Listing(("a", "b"), splits, "")) != first.fingerprint
     images = first.test.images.copy()
     images[0, 0, 0, 0] ^= 1
     changed = splits | {"test": in_memory(images, first.test.labels)}
-    assert cache.fingerprint(Listing(("0", "1"), changed, "")) != first.fingerprint
+    assert fingerprint(Listing(("0", "1"), changed, "")) != first.fingerprint
 
 
 def test_changed_source_is_decoded_anew(image_set: Path) -> None:
@@ -294,14 +295,14 @@ def test_duplicates_are_counted_as_the_cache_is_made(tmp_path: Path, files, monk
     files.write_parquet(
         tmp_path / "d" / "test.parquet", [images[2], images[2], files.pictures(1, seed=9)[0]], [0, 1, 1]
     )
-    assert load(str(tmp_path / "d")).duplicates == cache.Duplicates(train=2, test=1, shared=2)
+    assert load(str(tmp_path / "d")).duplicates == Duplicates(train=2, test=1, shared=2)
     monkeypatch.setattr(cache, "count_duplicates", lambda *_: pytest.fail("counted again"))
-    assert load(str(tmp_path / "d")).duplicates == cache.Duplicates(train=2, test=1, shared=2)
+    assert load(str(tmp_path / "d")).duplicates == Duplicates(train=2, test=1, shared=2)
 
 
 def test_the_real_images_have_no_duplicate(zoo_data: Path, session_cache: Path, monkeypatch) -> None:
     monkeypatch.setenv("ZOO_CACHE", str(session_cache))
-    assert load("cifar10-jpeg", zoo_data).duplicates == cache.Duplicates(0, 0, 0)
+    assert load("cifar10-jpeg", zoo_data).duplicates == Duplicates(0, 0, 0)
 
 
 def test_an_entry_of_an_earlier_format_is_rebuilt(parquet_set: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from zoo.data import shapes10
-from zoo.data.cache import fingerprint
+from zoo.data.content import fingerprint
 from zoo.data.datasets import load
 from zoo.data.listing import Listing
 

@@ -21,12 +21,11 @@ import hashlib
 import io
 import json
 import logging
-import math
 import os
 import re
 import shutil
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -34,7 +33,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from zoo.data.listing import SPLITS, Listing, Part, Size
+from zoo.data.content import Content, Duplicates, Resized, count_duplicates
+from zoo.data.listing import SPLITS, Listing
 from zoo.errors import DataError
 from zoo.utils.disk import put
 from zoo.utils.files import new_folder, remove_leftovers, write_new
@@ -47,24 +47,6 @@ _STALE = 24 * 3600  # seconds after which a temporary folder can only be the res
 _NO_SPACE = {errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)}
 
 log = logging.getLogger("zoo")
-
-
-@dataclass(frozen=True)
-class Duplicates:
-    """Images that equal another one, byte for byte: earlier ones of their split, and test images that train has."""
-
-    train: int = 0
-    test: int = 0
-    shared: int = 0
-
-
-@dataclass(frozen=True)
-class Resized:
-    """What images that were resized as they were decoded had been: `count` sizes (height, width), by their pixels."""
-
-    count: int
-    smallest: Size
-    largest: Size
 
 
 @dataclass(frozen=True)
@@ -91,48 +73,6 @@ def user_cache() -> Path:
     import platformdirs
 
     return Path(platformdirs.user_cache_dir("zoo", appauthor=False))
-
-
-def fingerprint(listing: Listing) -> str:
-    """SHA-256 (hex) over class names, and shape, labels and pixels of both splits: the identity of the content."""
-    content = _Content(listing.classes)
-    for split in SPLITS:
-        for _ in content.blocks(split, listing.splits[split]):
-            pass
-    return content.digest.hexdigest()
-
-
-class _Content:
-    """What is taken from the images of a dataset as they pass: the fingerprint and a hash of each image.
-
-    The splits pass in the order of :data:`SPLITS`.
-    """
-
-    def __init__(self, classes: tuple[str, ...]) -> None:
-        self.digest = hashlib.sha256(json.dumps(["zoo-data", 1, list(classes)]).encode())
-        self.hashes: dict[str, bytearray] = {}
-
-    def blocks(self, split: str, part: Part) -> Iterator[np.ndarray]:
-        """The blocks of `part`, contiguous."""
-        self.digest.update(f"{split}{part.shape}".encode())
-        self.digest.update(np.ascontiguousarray(part.labels, dtype="<i8").data)
-        hashes = self.hashes[split] = bytearray()
-        for block in map(np.ascontiguousarray, part.blocks()):
-            self.digest.update(block.data)
-            hashes += hash_images(block)
-            yield block
-
-
-def hash_images(images: Iterable[np.ndarray]) -> bytes:
-    """16 bytes of each image's hash, one after the other."""
-    return b"".join(hashlib.blake2b(np.ascontiguousarray(image).data, digest_size=16).digest() for image in images)
-
-
-def count_duplicates(hashes: Mapping[str, bytes | bytearray]) -> Duplicates:
-    """Exact duplicates within and across splits, by the hashes of :func:`hash_images`."""
-    train, test = (np.frombuffer(hashes[split], dtype="V16") for split in SPLITS)
-    distinct = np.unique(train)
-    return Duplicates(len(train) - len(distinct), len(test) - len(np.unique(test)), int(np.isin(test, distinct).sum()))
 
 
 def open_or_build(name: str, key: str, read: Callable[[], Listing]) -> Entry:
@@ -216,7 +156,7 @@ def _write(folder: Path, listing: Listing) -> Entry:
     _remove_stale(folder.parent)
     _check_room(folder, listing)
     with new_folder(folder) as temporary:
-        files, content = {}, _Content(listing.classes)
+        files, content = {}, Content(listing.classes)
         for split in SPLITS:
             part = listing.splits[split]
             images, labels = (f"{split}_{kind}.npy" for kind in ("images", "labels"))
@@ -228,21 +168,13 @@ def _write(folder: Path, listing: Listing) -> Entry:
             "classes": list(listing.classes),
             "source": listing.source,
             "left_out": dict(listing.left_out),
-            "resized": _resized(listing),
+            "resized": asdict(resized) if (resized := Resized.of(listing)) else None,
             "duplicates": asdict(count_duplicates(content.hashes)),
             "files": files,
         }
         meta["check"] = _meta_check(meta)
         write_new(temporary / "meta.json", json.dumps(meta, indent=1).encode())
         return _publish(temporary, folder)
-
-
-def _resized(listing: Listing) -> dict[str, Any] | None:
-    """:class:`Resized` as plain data, once all images are decoded; None where they had the size that was wanted."""
-    sizes = sorted(set().union(*(part.sizes for part in listing.splits.values())), key=math.prod)
-    if not sizes or sizes == [listing.splits["train"].size]:
-        return None
-    return asdict(Resized(len(sizes), sizes[0], sizes[-1]))
 
 
 def _publish(temporary: Path, folder: Path) -> Entry:

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from zoo.data import cache, shapes10, test_sets
+from zoo.data.content import Duplicates, Resized
 from zoo.data.listing import SPLITS, Listing
 from zoo.data.readers import archive, decode, image_folder, parquet
 from zoo.errors import DataError, Option, Words, unknown
@@ -51,8 +52,8 @@ class Dataset:
     folder: Path
     _arrays: dict[str, np.ndarray] = field(repr=False, compare=False)
     left_out: dict[str, int] = field(default_factory=dict)
-    duplicates: cache.Duplicates = field(default_factory=cache.Duplicates)
-    resized: cache.Resized | None = None
+    duplicates: Duplicates = field(default_factory=Duplicates)
+    resized: Resized | None = None
 
     @property
     def num_classes(self) -> int:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from zoo.data import cache
+from zoo.data.content import count_duplicates, hash_images
 from zoo.data.datasets import Dataset, Split
 from zoo.data.listing import SPLITS
 from zoo.data.statistics import channels
@@ -45,14 +46,14 @@ def verify(dataset: Dataset) -> dict[str, Any]:
     hashes = {}
     for name, split in _splits(dataset).items():
         measured = channels(split.images)
-        hashes[name] = cache.hash_images(split.images)
+        hashes[name] = hash_images(split.images)
         counts = np.bincount(split.labels, minlength=dataset.num_classes)
         report["splits"][name] |= {
             "per_class": {label: int(count) for label, count in zip(dataset.classes, counts, strict=True)},
             "mean": list(measured.mean),
             "std": list(measured.std),
         }
-    duplicates = cache.count_duplicates(hashes)
+    duplicates = count_duplicates(hashes)
     report["splits"]["train"]["duplicates"], report["splits"]["test"]["duplicates"] = duplicates.train, duplicates.test
     report["shared"] = duplicates.shared
     report["cache_problem"] = cache.damage(dataset.folder)
