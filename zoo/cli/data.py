@@ -1,26 +1,75 @@
-"""`zoo data list|verify|show`."""
+"""`zoo data list|verify|show|clear`."""
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from zoo.cli import options
+from zoo.utils.text import visible
 
-HELP = "Find, check and look at data sets."
+if TYPE_CHECKING:
+    from zoo.data.copies import Copy
+
+HELP = "Find, check and look at datasets, and clear their decoded copies."
 
 
 @click.command("list")
 @options.data_dir
 def list_(data_dir: str | None) -> None:
-    """Show the data sets there are and where each was found."""
+    """Show the datasets there are and where each was found, and their decoded copies in the cache with the size."""
+    from zoo.data.copies import copies, place
     from zoo.data.datasets import available
 
     for dataset in available(data_dir):
         click.echo(f"{dataset.name:<14}{dataset.description}")
         click.echo(f"{'':<14}{dataset.location or options.line(dataset.hint)}")
+    if decoded := copies():
+        click.echo(f"\n{_total(decoded)} in {place()}; `zoo data clear` removes them:")
+        _show_copies(decoded)
+
+
+@click.command()
+@click.argument("names", nargs=-1, metavar="[NAME]...")
+@click.option("--yes", "-y", is_flag=True, help="Do not ask.")
+def clear(names: tuple[str, ...], yes: bool) -> None:
+    """Remove decoded copies of datasets from the cache.
+
+    NAME is a dataset's name or a copy's, as `zoo data list` shows them; without it all copies are removed. Those in
+    use stay. The dataset itself is not touched, and is decoded again when it is next used.
+    """
+    from zoo.data.copies import choose, copies, place, remove
+
+    chosen = choose(names, copies())
+    _show_copies(chosen)
+    if not (free := [copy for copy in chosen if not copy.in_use]):
+        click.echo(f"nothing to remove from {place()}")
+        return
+    if not yes:
+        if not sys.stdin.isatty():
+            raise click.UsageError(f"nobody to ask whether to remove {_total(free)} from {place()}; add --yes")
+        click.confirm(f"remove {_total(free)} from {place()}?", abort=True)
+    for copy in free:
+        remove(copy)
+    click.echo(f"removed {_total(free)} from {place()}")
+
+
+def _show_copies(copies: list[Copy]) -> None:
+    from zoo.utils.memory import size
+
+    width = max((len(copy.folder.name) for copy in copies), default=0)
+    for copy in copies:
+        in_use = ", in use" if copy.in_use else ""
+        click.echo(f"{visible(copy.folder.name):<{width}}  {size(copy.bytes):>10}  {visible(copy.source)}{in_use}")
+
+
+def _total(copies: list[Copy]) -> str:
+    from zoo.utils.memory import size
+
+    return f"{len(copies)} decoded cop{'y' if len(copies) == 1 else 'ies'} ({size(sum(copy.bytes for copy in copies))})"
 
 
 @click.command()
@@ -59,4 +108,4 @@ def _print(facts: dict[str, Any]) -> None:
     click.echo(yaml.safe_dump(facts, sort_keys=False, allow_unicode=True, width=120), nl=False)
 
 
-commands = {"list": list_, "verify": verify, "show": show}
+commands = {"list": list_, "verify": verify, "show": show, "clear": clear}
