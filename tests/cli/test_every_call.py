@@ -28,8 +28,9 @@ from web_runs import make_run
 
 from zoo.data.cache import damage
 from zoo.engine.checkpoint import load_state, load_weights
-from zoo.results.folder import load_predictions, load_result
+from zoo.results.folder import load_result
 from zoo.results.history import load_history
+from zoo.results.predictions import load_predictions
 
 KILL = 0
 FAULTS = (errno.ENOSPC, errno.EIO, errno.EDQUOT, errno.EROFS)

@@ -16,7 +16,7 @@ from PIL import Image
 from run_files import find_run, save_edited, snapshot
 
 from zoo.data import datasets
-from zoo.results.folder import load_predictions
+from zoo.results.predictions import load_predictions
 
 SIDE, COUNT = 24, 30  # of the image folder
 PLAIN = "[{Normalize: {mean: [0.5, 0.5, 0.5], std: [0.25, 0.25, 0.25]}}]"

@@ -13,7 +13,7 @@ import pytest
 
 from zoo.recipes.load import load_recipe
 from zoo.recipes.recipe import Recipe
-from zoo.results.folder import RunFolder, find_results, load_all, save_result
+from zoo.results.folder import RunFolder, find_results, load_stored, save_result
 from zoo.results.recipe_part import RecipePart
 from zoo.results.schema import Result
 
@@ -39,7 +39,7 @@ def made(module_inline) -> SimpleNamespace:
     (other,) = tune(1, "mini_ln")  # another budget
     bn_recipe, ln_recipe, other_recipe = (load_recipe(str(cli.folder / one["path"])) for one in (bn, ln, other))
     cli.ok("bench", "mini_bn", "--layout", "nchw", "--recipe", bn["path"])
-    (real,) = load_all(find_results([cli.folder / "runs"]))
+    (real,) = map(load_stored, find_results([cli.folder / "runs"]))
     assert real.result.recipe.fingerprint == bn_recipe.fingerprint
     for model, seed, recipe, correct in (
         ("mini_bn", 1, bn_recipe, 520),
@@ -123,7 +123,7 @@ def test_two_seeds_have_a_difference_and_no_verdict(made) -> None:
 
 def test_tuned_verdicts_are_of_these_tuned_values_only(made, tmp_path: Path) -> None:
     """`--tuned` verdicts: seeds after one tuning are no replicates of it; 8 to 28 % were false."""
-    runs = load_all(find_results([made.cli.folder / "runs"]))
+    runs = [load_stored(path) for path in find_results([made.cli.folder / "runs"])]
     for model, wanted in zip(("mini_bn", "mini_ln"), made.said, strict=True):
         recipe = load_recipe(str(made.cli.folder / wanted["path"]))
         real = next(run.result for run in runs if run.result.recipe.fingerprint == recipe.fingerprint)

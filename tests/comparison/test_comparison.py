@@ -28,8 +28,9 @@ from zoo.errors import ResultError, UnknownNameError
 from zoo.render.comparison import ELSEWHERE, render
 from zoo.render.document import FORMATS
 from zoo.render.power import render_power
-from zoo.results.folder import RunFolder, Stored, save_predictions
+from zoo.results.folder import RunFolder, Stored
 from zoo.results.history import EpochRow, save_history
+from zoo.results.predictions import save_predictions
 from zoo.results.schema import Result
 from zoo.utils.stats import student_interval
 from zoo.utils.text import visible

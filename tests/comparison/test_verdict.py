@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from zoo.comparison.verdict import ALPHA, FLIPS, MIN_SEEDS, Sample, Verdict, judge, variance_of_flips
-from zoo.results.folder import load_predictions
+from zoo.results.predictions import load_predictions
 
 sys.path.append(str(Path(__file__).parents[2] / "benchmarks"))
 import verdicts as simulation

@@ -14,8 +14,9 @@ import pytest
 from damaged import Count, little_memory, zoo
 from web_runs import history, make_run
 
-from zoo.results.folder import RunFolder, load_predictions
+from zoo.results.folder import RunFolder
 from zoo.results.history import load_history, save_history
+from zoo.results.predictions import load_predictions
 
 CELLS = (
     "", "x", "-1", "0", "1", "nan", "inf", "-inf", "1e400", "1e308", "5e-324", "0.5", "9" * 5000, "true", "\x1b[2J",

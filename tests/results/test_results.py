@@ -20,8 +20,10 @@ from zoo.cli.options import worded
 from zoo.errors import MachineError, ResultError, sentence
 from zoo.recipes.load import load_recipe
 from zoo.recipes.recipe import fingerprint_of
-from zoo.results.folder import RunFolder, find_results, load_predictions, load_result, save_predictions, save_result
+from zoo.results.folder import RunFolder, find_results, load_result, save_result
 from zoo.results.history import EpochRow, epochs_to, load_history, save_history, seconds_to
+from zoo.results.metrics import Metrics
+from zoo.results.predictions import load_predictions, save_predictions
 from zoo.results.recipe_part import RecipePart
 from zoo.results.schema import (
     FORMER_NAMES,
@@ -29,7 +31,6 @@ from zoo.results.schema import (
     DatasetPart,
     Diverged,
     Finished,
-    Metrics,
     ModelPart,
     Result,
     SelectionPart,

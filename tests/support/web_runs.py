@@ -11,8 +11,9 @@ from made_results import MACHINE, SETTINGS, finished, speed
 
 from zoo.recipes.load import load_recipe
 from zoo.recipes.recipe import fingerprint_of
-from zoo.results.folder import RunFolder, save_predictions, save_result
+from zoo.results.folder import RunFolder, save_result
 from zoo.results.history import EpochRow, save_history
+from zoo.results.predictions import save_predictions
 
 CLASSES = ["airplane", "bird", "cat"]
 IMAGES = 300

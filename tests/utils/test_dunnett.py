@@ -10,7 +10,7 @@ import scipy.integrate
 import scipy.stats
 from scipy import special
 
-from zoo.utils.dunnett import critical_value, step_down
+from zoo.utils.dunnett import critical_values, step_down
 
 
 @pytest.mark.parametrize(
@@ -21,13 +21,13 @@ from zoo.utils.dunnett import critical_value, step_down
 def test_critical_values_are_those_of_the_tables(
     rows: int, baseline: int, df: int, level: float, critical: float
 ) -> None:
-    assert critical_value((baseline,) * rows, baseline, df, level) == pytest.approx(critical, abs=0.006)
+    assert critical_values((baseline,) * rows, 1, baseline, df, level) == [pytest.approx(critical, abs=0.006)]
 
 
 def test_critical_values_agree_with_adaptive_integration() -> None:
     """The definition, integrated to 1e-9: over the baseline's mean and the standard deviation."""
     sizes, baseline, df = (3, 5, 9), 4, 14
-    critical = critical_value(sizes, baseline, df, 0.012)
+    (critical,) = critical_values(sizes, 1, baseline, df, 0.012)
 
     def density(spread: float, mean: float) -> float:
         inside = 1.0
@@ -52,7 +52,7 @@ def test_one_row_is_students_t(df: int) -> None:
     for statistic in (0.0, 1.0, -2.5, 6.0):
         (p_value,) = step_down([statistic], [3], 5, df)
         assert p_value == pytest.approx(2 * special.stdtr(df, -abs(statistic)), abs=2e-6)
-    assert critical_value((3,), 5, df, 0.05) == pytest.approx(special.stdtrit(df, 0.975), abs=1e-4)
+    assert critical_values((3,), 1, 5, df, 0.05) == [pytest.approx(special.stdtrit(df, 0.975), abs=1e-4)]
 
 
 def test_the_largest_of_several_rows_has_scipys_single_step_p_value() -> None:

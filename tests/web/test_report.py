@@ -296,7 +296,7 @@ def test_json_in_a_script_cannot_end_it() -> None:
 def test_confusions_of_many_classes_are_the_commonest_alone() -> None:
     import numpy as np
 
-    from zoo.results.schema import Metrics
+    from zoo.results.metrics import Metrics
 
     size = 30
     confusion = np.eye(size, dtype=int) * 9

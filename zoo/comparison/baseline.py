@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import functools
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
 from zoo.comparison.verdict import MIN_SEEDS, Sample, judge, variance_of_flips
 from zoo.errors import Option, ResultError
-from zoo.results.folder import Tested, load_predictions
+from zoo.results.folder import Tested
+from zoo.results.predictions import load_predictions
 from zoo.results.schema import Finished, batch_dependence
 from zoo.utils.stats import ALPHA, images_p_value
 
@@ -76,11 +81,18 @@ def differences(
     `margin`: the difference in accuracy below which models count as equal.
     Raises :class:`ResultError` for predictions that are damaged or of other images.
     """
+
+    @functools.cache
+    def theirs() -> _Answers | None:
+        (run,) = base.values()
+        return _answers(run) if run.folder.predictions.is_file() else None
+
     reasons = [
-        _why_not(base, other, lost, words) for other, lost, words in zip(others, diverged, uncommitted, strict=True)
+        _why_not(len(base), theirs, other, lost, words)
+        for other, lost, words in zip(others, diverged, uncommitted, strict=True)
     ]
     complete = [index for index, reason in enumerate(reasons) if reason is None]
-    samples = [_accuracies(seeds, index in complete) for index, seeds in enumerate(others)]
+    samples = [_accuracies(seeds, reason is None) for seeds, reason in zip(others, reasons, strict=True)]
     rows = [
         replace(row, batch_dependent=batch_dependence(run.result for seeds in (base, other) for run in seeds.values()))
         for other, row in zip(
@@ -140,10 +152,10 @@ def _accuracies(seeds: Seeds, tested: bool) -> Sample:
     if not tested:
         return Sample(accuracies, 0.0)
     images = next(iter(seeds.values())).result.test.images
-    stored = [run for run in seeds.values() if run.folder.predictions.is_file()][:2]
+    stored = list(itertools.islice((run for run in seeds.values() if run.folder.predictions.is_file()), 2))
     floor = variance_of_flips(images)
     if len(stored) == 2:
-        ours, theirs = _correct(*stored)
+        ours, theirs = _correct(*map(_answers, stored))
         floor = variance_of_flips(images, max(1, int((ours != theirs).sum())) / images)
     return Sample(accuracies, floor)
 
@@ -187,32 +199,41 @@ def withheld(base: bool, other: bool) -> str | None:
     return f"{UNCOMMITTED}{'' if other else ' of the baseline'}; no verdict"
 
 
-def _why_not(base: Seeds, other: Seeds, diverged: bool, uncommitted: str | None) -> str | None:
+def _why_not(
+    base: int, theirs: Callable[[], _Answers | None], other: Seeds, diverged: bool, uncommitted: str | None
+) -> str | None:
     """The same as :func:`why_not` of stored runs; of one seed each, whether the two networks differ."""
-    reason = why_not(len(base), len(other), diverged, uncommitted)
-    if not diverged and len(base) == len(other) == 1:
-        (ours,), (theirs,) = other.values(), base.values()
-        if ours.folder.predictions.is_file() and theirs.folder.predictions.is_file():
-            mine, its = _correct(ours, theirs)
+    reason = why_not(base, len(other), diverged, uncommitted)
+    if not diverged and base == len(other) == 1:
+        (ours,) = other.values()
+        if ours.folder.predictions.is_file() and (read := theirs()) is not None:
+            mine, its = _correct(_answers(ours), read)
             if images_p_value(int((mine & ~its).sum()), int((its & ~mine).sum())) < ALPHA:
                 return f"these two runs differ; {reason}"
     return reason
 
 
-def _correct(first: Tested, second: Tested) -> tuple[np.ndarray, np.ndarray]:
+class _Answers(NamedTuple):
+    """For each test image its label and whether the run that has the file `path` classified it right."""
+
+    path: Path
+    labels: np.ndarray
+    correct: np.ndarray
+
+
+def _answers(run: Tested) -> _Answers:
+    path = run.folder.predictions
+    predictions = load_predictions(path, ("label", "predicted"))
+    correct: np.ndarray = np.equal(predictions["label"], predictions["predicted"])
+    if np.count_nonzero(correct) != run.result.test.correct:
+        raise ResultError(
+            f"{path}: is not of the run in {run.folder.result}; give ", Option("restart"), " to run it again"
+        )
+    return _Answers(path, predictions["label"], correct)
+
+
+def _correct(first: _Answers, second: _Answers) -> tuple[np.ndarray, np.ndarray]:
     """For each test image whether each of two runs classified it right."""
-    answers, labels = [], []
-    for run in (first, second):
-        predictions = load_predictions(run.folder.predictions)
-        correct: np.ndarray = np.equal(predictions["label"], predictions["predicted"])
-        if int(correct.sum()) != run.result.test.correct:
-            raise ResultError(
-                f"{run.folder.predictions}: is not of the run in {run.folder.result}; give ",
-                Option("restart"),
-                " to run it again",
-            )
-        answers.append(correct)
-        labels.append(predictions["label"].tolist())
-    if labels[0] != labels[1]:
-        raise ResultError(f"{first.folder.predictions} and {second.folder.predictions} are of other images")
-    return answers[0], answers[1]
+    if not np.array_equal(first.labels, second.labels):
+        raise ResultError(f"{first.path} and {second.path} are of other images")
+    return first.correct, second.correct

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -193,31 +193,35 @@ class _Run(Stored):
 def _once(runs: Iterable[Stored], once_each: bool) -> list[_Run]:
     """A copy of a run would look like a second seed that agrees."""
     kept: dict[tuple[str, ...], _Run] = {}
-    runs = list(runs)
+    runs, texts, machines = list(runs), dict[int, str](), dict[tuple[object, ...], str]()
     fuller: dict[tuple[str, ...], set[str]] = defaultdict(set)
+
+    def who(result: Result) -> tuple[str, str, str, str]:
+        definition = result.model.definition  # of many runs the same object
+        text = texts.get(id(definition)) or texts.setdefault(id(definition), json.dumps(definition, sort_keys=True))
+        return result.dataset.fingerprint, result.recipe.fingerprint, result.model.name, text
+
     for result in (run.result for run in runs):
         if (shorter := core(result.model.definition)) != result.model.definition:
-            fuller[_who(result, shorter)].add(_who(result, result.model.definition)[-1])
+            *others, definition = who(result)
+            fuller[*others, json.dumps(shorter, sort_keys=True)].add(definition)
     for run in runs:
         result = run.result
-        *who, definition = _who(result, result.model.definition)
+        *others, definition = who(result)
         # An older definition says less, and is the same model's where only one that says more agrees with it.
-        if len(agreeing := fuller.get((*who, definition), set[str]())) == 1:
+        if len(agreeing := fuller.get((*others, definition), set[str]())) == 1:
             (definition,) = agreeing
-        candidate = _Run(result, run.folder, definition, _machine(result))
-        where = "any machine" if once_each else candidate.machine
-        first = kept.setdefault((*who, definition, where, str(result.seed)), candidate).result
+        parts = id(result.environment), id(result.settings), result.model.layout
+        machine = machines.get(parts) or machines.setdefault(parts, _machine(result))
+        candidate = _Run(result, run.folder, definition, machine)
+        where = "any machine" if once_each else machine
+        first = kept.setdefault((*others, definition, where, str(result.seed)), candidate).result
         if first is not result and first != result:
             raise ResultError(
                 f"two different runs of {result.model.name} seed {result.seed} under recipe {result.recipe.name} "
                 f"(started {first.started} and {result.started}); compare their folders one at a time"
             )
     return list(kept.values())
-
-
-def _who(result: Result, definition: Mapping[str, object]) -> tuple[str, ...]:
-    content = json.dumps(definition, sort_keys=True)
-    return result.dataset.fingerprint, result.recipe.fingerprint, result.model.name, content
 
 
 def _group_name(result: Result) -> tuple[str, ...]:
@@ -273,10 +277,12 @@ def _by_machine(runs: Sequence[_Run]) -> list[tuple[Sequence[_Run], str]]:
     ran on several. The machine is the one of most seeds that were tested, or of most where all diverged.
     """
     if len({run.result.seed for run in runs}) < len(runs):
-        machines = dict.fromkeys(run.machine for run in runs)
-        return [([run for run in runs if run.machine == machine], machine) for machine in machines]
-    names = [run.machine for run in runs if run.result.test] or [run.machine for run in runs]
-    return [(runs, max(dict.fromkeys(names), key=names.count))]
+        machines: dict[str, list[_Run]] = defaultdict(list)
+        for run in runs:
+            machines[run.machine].append(run)
+        return [(there, machine) for machine, there in machines.items()]
+    names = Counter([run.machine for run in runs if run.result.test] or [run.machine for run in runs])
+    return [(runs, max(names, key=names.__getitem__))]
 
 
 def _ranked(rows: Iterable[Row]) -> list[Row]:

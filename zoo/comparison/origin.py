@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 
@@ -45,17 +47,28 @@ class Code:
         return ", ".join(parts)
 
 
+def codes_of(results: Sequence[Result]) -> list[Code]:
+    """The code that made each of `results`."""
+    codes: dict[tuple[int, int], Code] = {}  # many runs have the same objects
+    parts = [(id(result.environment), id(result.git)) for result in results]
+    return [
+        codes.get(part) or codes.setdefault(part, Code.of(result)) for part, result in zip(parts, results, strict=True)
+    ]
+
+
 def words_of(results: Iterable[Result]) -> dict[Code, str]:
     """The codes that made `results`, that of the first run first, in words; what all share is left out."""
-    codes = dict.fromkeys(map(Code.of, sorted(results, key=lambda result: result.started)))
-    names = [name for name, _ in {version for code in codes for version in code.versions}]
-    unlike = {name for name in names if names.count(name) > 1}
+    codes = dict.fromkeys(codes_of(sorted(results, key=lambda result: result.started)))
+    names = Counter(name for name, _ in {version for code in codes for version in code.versions})
+    unlike = {name for name, count in names.items() if count > 1}
     return {code: code.words(unlike) for code in codes}
 
 
 def numbered(rows: Sequence[Row]) -> tuple[list[Row], dict[str, str]]:
     """`rows` with the number of the code of each seed, and what the numbers mean; that of the first run is 1."""
-    words = words_of(run.result for row in rows for run in row.runs)
+    results = [run.result for row in rows for run in row.runs]
+    words = words_of(results)
     numbers = {code: str(number) for number, code in enumerate(words, 1)}
-    numbered_rows = [replace(row, code=[numbers[Code.of(run.result)] for run in row.runs]) for row in rows]
+    each = iter([numbers[code] for code in codes_of(results)])
+    numbered_rows = [replace(row, code=list(itertools.islice(each, len(row.runs)))) for row in rows]
     return numbered_rows, {numbers[code]: text for code, text in words.items()}

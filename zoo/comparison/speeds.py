@@ -39,7 +39,7 @@ def speeds_of(timed: Sequence[Stored], seconds_to: float | None) -> Speeds:
     medians: dict[str, float | None] = {}
     quartiles: dict[str, Range] = {}
     left_out: dict[str, int] = {}
-    parts = [(run.result.speed, run.result.speed.quartiles, run.result.speed.disturbed) for run in timed]
+    parts = [(run.result.speed, run.result.speed.quartiles, set(run.result.speed.disturbed)) for run in timed]
     for name in SPEEDS:
         having = [
             (median, spans.get(name), name in marked)

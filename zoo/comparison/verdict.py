@@ -10,6 +10,7 @@ The levels were chosen by ``python benchmarks/verdicts.py``, which prints the ra
 
 from __future__ import annotations
 
+import functools
 import math
 import statistics
 from collections.abc import Sequence
@@ -17,7 +18,7 @@ from dataclasses import dataclass
 
 from scipy import special
 
-from zoo.utils.dunnett import critical_value, step_down
+from zoo.utils.dunnett import critical_values, step_down
 from zoo.utils.stats import ALPHA
 
 MIN_SEEDS = 3  # fewer leave a row's own test one degree of freedom
@@ -39,12 +40,12 @@ class Sample:
     accuracies: tuple[float, ...]
     floor: float
 
-    @property
+    @functools.cached_property
     def mean(self) -> float:
         """The mean accuracy."""
         return statistics.fmean(self.accuracies)
 
-    @property
+    @functools.cached_property
     def variance(self) -> float:
         """The variance of one run, at least :attr:`floor`."""
         mean = self.mean
@@ -167,7 +168,7 @@ def seeds_needed(difference: float, spread: float, rows: int) -> int:
         error = spread * math.sqrt(2 / seeds)
         own = float(special.stdtrit(2 * (seeds - 1), 1 - _own_level(seeds) / 2))
         freedom = (rows + 1) * (seeds - 1)
-        pooled = critical_value((seeds,) * rows, seeds, freedom, POOLED_LEVEL)
+        (pooled,) = critical_values((seeds,) * rows, 1, seeds, freedom, POOLED_LEVEL)
         return max(Bound(error, freedom, pooled).detectable, Bound(error, 2 * (seeds - 1), own).detectable)
 
     high = MIN_SEEDS
@@ -188,14 +189,12 @@ def _critical_values(
     ratios: Sequence[float], corrected: Sequence[float], sizes: Sequence[int], baseline: int, freedom: int, level: float
 ) -> list[float]:
     """For each row the bound of the step that decided about it: its own, or that of the first row that failed."""
-    remaining, bound, failed = sorted(sizes), 0.0, False
+    order = sorted(range(len(ratios)), key=lambda row: -abs(ratios[row]))
+    failed = next((step for step, row in enumerate(order) if corrected[row] >= level), len(order))
+    steps = critical_values([sizes[row] for row in order], failed + 1, baseline, freedom, level)
     bounds = [0.0] * len(ratios)
-    for row in sorted(range(len(ratios)), key=lambda row: -abs(ratios[row])):
-        if not failed:
-            bound = critical_value(tuple(remaining), baseline, freedom, level)
-            failed = corrected[row] >= level
-        bounds[row] = bound
-        remaining.remove(sizes[row])
+    for step, row in enumerate(order):
+        bounds[row] = steps[min(step, len(steps) - 1)]
     return bounds
 
 

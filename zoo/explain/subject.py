@@ -17,8 +17,8 @@ from zoo.engine.evaluate import EVAL_BATCH, Evaluation, evaluate
 from zoo.engine.machine import exact_float32
 from zoo.errors import DataError, ResultError
 from zoo.render.marks import marks_of, percent
-from zoo.results.folder import load_predictions
 from zoo.results.history import EpochRow, load_history
+from zoo.results.predictions import load_predictions
 from zoo.trained.load import TrainedRun
 
 NEAR_TIES = 0.002  # of all images: what another processor or batch size may round to another class

@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 
 from zoo.comparison.groups import Group
-from zoo.comparison.origin import Code, words_of
+from zoo.comparison.origin import Code, codes_of, words_of
 from zoo.comparison.row import Row
 from zoo.results.schema import Result
 
@@ -32,24 +32,27 @@ def code_notes(group: Group) -> list[str]:
         several = " (in brackets its seeds)" * any(len(set(row.code)) > 1 for row in group.rows)
         meaning = "; ".join(f"{code}: {words}" for code, words in group.code.items())
         return [f"Different code made these runs, numbered in the column code{several}. {meaning}."]
-    return model_code_notes([run.result for row in group.rows for run in row.runs])
+    return _of_one_code("".join(group.code.values()), [run.result for row in group.rows for run in row.runs])
 
 
 def model_code_notes(results: Sequence[Result]) -> list[str]:
     """The note of a table without numbers: the models and seeds of each code."""
     words = words_of(results)
     if len(words) == 1:
-        alike = "".join(words.values())
-        changed = any(result.uncommitted or result.moved_after is not None for result in results)
-        return [f"All of these runs were made by {alike}."] * changed
+        return _of_one_code("".join(words.values()), results)
     seeds: dict[Code, dict[str, set[int]]] = defaultdict(lambda: defaultdict(set))
-    for result in results:
-        seeds[Code.of(result)][result.model.name].add(result.seed)
+    for code, result in zip(codes_of(results), results, strict=True):
+        seeds[code][result.model.name].add(result.seed)
     models = {
         code: ", ".join(f"{name} ({_listed(numbers)})" for name, numbers in seeds[code].items()) for code in words
     }
     meaning = "; ".join(f"{text}: {models[code]}" for code, text in words.items())
     return [f"Different code made these runs, here with models and seeds. {meaning}."] * bool(words)
+
+
+def _of_one_code(words: str, results: Iterable[Result]) -> list[str]:
+    changed = any(result.uncommitted or result.moved_after is not None for result in results)
+    return [f"All of these runs were made by {words}."] * changed
 
 
 def _listed(seeds: Iterable[int]) -> str:

@@ -4,31 +4,28 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import io
 import json
+import operator
 import os
 import re
 import shutil
-import zipfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from pydantic import ValidationError
 from pydantic_core import from_json, to_json
 
 from zoo.errors import MachineError, Option, ResultError
 from zoo.results.schema import RESULT, SCHEMA_VERSION, Finished, Result
-from zoo.utils.files import open_file, reachable, read_file, remove_leftovers, write_atomic
+from zoo.utils.files import reachable, read_file, remove_leftovers, write_atomic
 from zoo.utils.gcpause import paused_gc
 
 FILE = "result.json"
 # Of a result: bytes, numbers, and lists, mappings and their keys. Each takes far more in memory, and there are three
 # matrices of the classes.
 LARGEST, NUMBERS, PARTS = 64 * 2**20, 6 * 10**6, 10**5
-MOST_IMAGES = 10**7  # that predictions are of
 EDITED = "the file was damaged or edited"
 EXPLAIN, EXPORT = "explain", "export"  # where `zoo explain` and `zoo export` write, in the run's folder
 
@@ -114,8 +111,16 @@ def load_stored(path: Path) -> Stored:
 
 @paused_gc()
 def load_all(paths: Iterable[Path]) -> list[Stored]:
-    """The runs of many ``result.json``. Raises as :func:`load_result` does."""
-    return [load_stored(path) for path in paths]
+    """The runs of many ``result.json``, each without what no table shows (:meth:`BaseResult.thin`).
+
+    Raises as :func:`load_result` does.
+    """
+    runs = []
+    for path in paths:
+        run = load_stored(path)
+        run.result.thin()
+        runs.append(run)
+    return runs
 
 
 def save_result(path: Path, result: Result) -> None:
@@ -130,7 +135,7 @@ def load_result(path: Path) -> Result:
         text = read_file(path, LARGEST)
     except OSError as problem:
         raise ResultError(f"{path}: cannot be read: {problem.strerror}") from problem
-    if text.count(b",") > NUMBERS or sum(map(text.count, (b":", b"[", b"{"))) > PARTS:
+    if len(text) > PARTS and (text.count(b",") > NUMBERS or sum(map(text.count, (b":", b"[", b"{"))) > PARTS):
         raise ResultError(f"{path}: cannot be read: more than {NUMBERS:,} numbers or {PARTS:,} parts")
     try:
         with contextlib.suppress(ValidationError):
@@ -196,71 +201,37 @@ def find_results(roots: Iterable[Path]) -> list[Path]:
     Raises :class:`ResultError` for a root that does not exist and for a folder that cannot be looked into: its runs
     are not left out without a word.
     """
-    paths: set[Path] = set()
-
-    def stop(problem: OSError) -> None:
-        if not isinstance(problem, FileNotFoundError):  # removed since
-            raise ResultError(f"{problem.filename}: its runs cannot be read ({problem.strerror})") from problem
-
-    for root in roots:
+    paths: list[Path] = []
+    for root in (given := list(roots)):
         with reachable(root, ResultError):
             if not (root.is_file() or root.is_dir()):
                 raise ResultError(
                     f"no runs in {root}: no such folder; give the folder that runs are kept in, or make some with "
                     "`zoo bench MODEL`"
                 )
-        if root.is_file():
-            paths.add(root)
+            is_file = root.is_file()
+        paths += [root] if is_file else _under(root)
+    return paths if len(given) == 1 else sorted(set(paths))
+
+
+def _under(root: Path) -> Iterator[Path]:
+    """All ``result.json`` under the folder `root`, in the order of their paths; links to folders are not followed."""
+    folders, waiting = [os.fspath(root)], list[os.DirEntry[str]]()
+    while folders or waiting:
+        if waiting:
+            entry = waiting.pop()
+            if entry.name == FILE:
+                yield Path(entry.path)
+            if not entry.is_dir(follow_symlinks=False):
+                continue
+            folders.append(entry.path)
+        try:
+            with os.scandir(folders.pop()) as entries:
+                waiting += sorted(entries, key=operator.attrgetter("name"), reverse=True)
+        except FileNotFoundError:  # removed since
             continue
-        for folder, names, files in os.walk(root, onerror=stop):
-            paths |= {Path(folder, FILE)} if FILE in files or FILE in names else set()
-    return sorted(paths)
-
-
-def save_predictions(path: Path, labels: np.ndarray, predicted: np.ndarray, confidence: np.ndarray) -> None:
-    """Write per-image predictions, (N,) each, in the order of the test split."""
-    content = io.BytesIO()
-    np.savez_compressed(
-        content,
-        label=labels.astype(np.int16),
-        predicted=predicted.astype(np.int16),
-        confidence=confidence.astype(np.float32),
-    )
-    write_atomic(path, content.getbuffer())
-
-
-def load_predictions(path: Path) -> dict[str, np.ndarray]:
-    """What :func:`save_predictions` wrote: ``label``, ``predicted``, ``confidence``. Raises :class:`ResultError`."""
-    kinds = {"label": "<i2", "predicted": "<i2", "confidence": "<f4"}
-    try:
-        with open_file(path) as file:
-            if os.fstat(file.fileno()).st_size > LARGEST:
-                raise ValueError
-            with zipfile.ZipFile(file) as archive:
-                arrays = {name: _array(archive, f"{name}.npy", np.dtype(kind)) for name, kind in kinds.items()}
-        if len({array.shape for array in arrays.values()}) > 1:
-            raise ValueError
-    except Exception as problem:
-        reason = getattr(problem, "strerror", None) or "damaged or edited"
-        raise ResultError(f"{path}: the predictions cannot be read ({reason})") from problem
-    return arrays
-
-
-def _array(archive: zipfile.ZipFile, name: str, kind: np.dtype[Any]) -> np.ndarray:
-    """One array of a file of predictions. What it says of itself is compared with its size before its numbers are
-    read: neither is true of a file that was made to fill the memory.
-    """
-    with archive.open(name) as part:
-        if np.lib.format.read_magic(part) != (1, 0):
-            raise ValueError
-        (count,), _, dtype = np.lib.format.read_array_header_1_0(part)
-        if (
-            dtype != kind
-            or count > MOST_IMAGES
-            or archive.getinfo(name).file_size != part.tell() + count * kind.itemsize
-        ):
-            raise ValueError
-        return np.frombuffer(bytearray(part.read()), kind)
+        except OSError as problem:
+            raise ResultError(f"{problem.filename}: its runs cannot be read ({problem.strerror})") from problem
 
 
 def make_output(folder: Path | None, own: Path, option: str = "out") -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Mapping
 from typing import Annotated, Final, Literal, NamedTuple
 
@@ -12,6 +13,7 @@ from pydantic import (
     FailFast,
     Field,
     TypeAdapter,
+    WrapValidator,
     field_validator,
     model_validator,
 )
@@ -21,7 +23,9 @@ from zoo.registry.entries import Layout
 from zoo.results import fields
 from zoo.results.dataset_part import DatasetPart
 from zoo.results.disturbed import QUARTILED, disturbed
+from zoo.results.metrics import Metrics
 from zoo.results.recipe_part import Part, RecipePart
+from zoo.results.shared import Shared
 from zoo.utils.stats import Range, quartiles
 
 # 2 added train, epochs to 90 %, top5_accuracy, brier, activation_bytes and deterministic; 3 renamed what is here.
@@ -59,7 +63,7 @@ class ModelPart(Part):
     label: fields.Label
     norm: fields.Text | None
     layout: Layout | None = None
-    definition: fields.Definition
+    definition: Annotated[fields.Definition, WrapValidator(Shared())]
     parameters: fields.Whole
     trainable_parameters: fields.Whole
     macs: fields.Whole
@@ -68,43 +72,6 @@ class ModelPart(Part):
     batch_dependent: fields.Count | None = None
     replaces: dict[fields.Text, fields.Text] = Field(default_factory=dict)
     notes: Annotated[list[fields.Text], FailFast()] = Field(default_factory=list)
-
-
-class Metrics(Part):
-    """Of one split; shares from 0 to 1, losses in nats. `confusion`: the row is the label, the column the prediction.
-
-    `ece`: 15 equal bins (Guo, 2017). `brier`: squared error of the probabilities, summed over classes, 0 to 2 (Brier,
-    1950). `top5_accuracy` is None where there are five classes or fewer. `extra`: other metrics by their names.
-    """
-
-    images: fields.Count
-    correct: fields.Whole
-    accuracy: fields.Share
-    top5_accuracy: fields.Share | None
-    loss: fields.Loss
-    per_class_accuracy: Annotated[list[fields.Share | None], FailFast()]
-    confusion: Annotated[list[Annotated[list[fields.Whole], FailFast()]], FailFast()]
-    ece: fields.Loss
-    brier: fields.Loss | None
-    extra: dict[Annotated[str, Field(pattern="^[A-Za-z_][A-Za-z0-9_.-]{0,63}$")], fields.Number | None] = Field(
-        default_factory=dict
-    )
-
-    @model_validator(mode="after")
-    def _adds_up(self) -> Metrics:
-        classes = len(self.confusion)
-        if {len(self.per_class_accuracy), *map(len, self.confusion)} != {classes}:
-            raise ValueError("the confusion matrix has other classes than its own columns or the accuracies by class")
-        counts = [sum(row) for row in self.confusion]
-        hits = [row[label] for label, row in enumerate(self.confusion)]
-        if (sum(counts), sum(hits)) != (self.images, self.correct):
-            raise ValueError(
-                f"{self.correct} correct of {self.images} images, but the confusion matrix says {sum(hits)} of "
-                f"{sum(counts)}"
-            )
-        if abs(self.accuracy - self.correct / self.images) > 1e-12:
-            raise ValueError(f"accuracy {self.accuracy}, but {self.correct} of {self.images} images are correct")
-        return self
 
 
 class SelectionPart(Part):
@@ -134,7 +101,7 @@ class SpeedPart(Part):
     latency_quartiles: fields.Span | None = None
     peak_memory_bytes: fields.Whole | None
 
-    @property
+    @functools.cached_property
     def quartiles(self) -> dict[str, Range]:
         """The quartiles of each median that has them, by its name here."""
         spans = (quartiles(self.window_rates), self.inference_quartiles, self.latency_quartiles)
@@ -195,9 +162,9 @@ class BaseResult(Part):
     diverged_step: fields.Count | None
     seed: fields.Seed
     model: ModelPart
-    recipe: RecipePart
-    dataset: DatasetPart
-    selection: SelectionPart
+    recipe: Annotated[RecipePart, WrapValidator(Shared())]
+    dataset: Annotated[DatasetPart, WrapValidator(Shared())]
+    selection: Annotated[SelectionPart, WrapValidator(Shared())]
     test: Metrics | None
     holdout: Metrics | None
     train: Metrics | None
@@ -206,9 +173,9 @@ class BaseResult(Part):
     epochs_trained: fields.Whole
     epochs_to_90_percent_of_final: fields.Count | None
     speed: SpeedPart
-    settings: SettingsPart
-    environment: dict[fields.Text, fields.Scalar]
-    git: fields.Git | None
+    settings: Annotated[SettingsPart, WrapValidator(Shared())]
+    environment: Annotated[dict[fields.Text, fields.Scalar], WrapValidator(Shared())]
+    git: Annotated[fields.Git | None, WrapValidator(Shared())]
     started: fields.Text
     wall_seconds: fields.Seconds
     resumes: fields.Whole
@@ -223,8 +190,9 @@ class BaseResult(Part):
     @model_validator(mode="after")
     def _of_the_same_classes(self) -> BaseResult:
         for part in (self.test, self.holdout, self.train):
-            if part and len(part.confusion) != len(self.dataset.classes):
-                raise ValueError(f"metrics of {len(part.confusion)} classes, but the data set has other classes")
+            if part and len(part.per_class_accuracy) != len(self.dataset.classes):
+                count = len(part.per_class_accuracy)
+                raise ValueError(f"metrics of {count} classes, but the data set has other classes")
         return self
 
     @model_validator(mode="after")
@@ -237,6 +205,14 @@ class BaseResult(Part):
         """What was done to an image in that phase; :mod:`zoo.data.augment.spec` reads it."""
         steps, computed = self.recipe.transforms(phase), self.dataset.normalization
         return steps if computed is None else normalize.filled(steps, computed.mean, computed.std)
+
+    def thin(self) -> None:
+        """Forget what no table shows, the lists by class and by window, once what tables make of them is there."""
+        for part in (self.test, self.holdout, self.train):
+            if part:
+                vars(part).update(confusion=[], per_class_accuracy=[])
+        _ = self.speed.quartiles
+        vars(self.speed).update(window_rates=[])
 
     @property
     def caveats(self) -> Caveats:

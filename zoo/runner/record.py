@@ -14,7 +14,8 @@ from zoo.engine.evaluate import Evaluation
 from zoo.registry.model import Model
 from zoo.results.dataset_part import DatasetPart
 from zoo.results.fields import Definition
-from zoo.results.schema import Metrics, ModelPart, SpeedPart
+from zoo.results.metrics import Metrics
+from zoo.results.schema import ModelPart, SpeedPart
 from zoo.runner.inputs import Inputs
 
 

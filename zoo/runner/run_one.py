@@ -24,8 +24,9 @@ from zoo.errors import RegistryError
 from zoo.results import schema
 from zoo.results.dataset_part import DatasetPart
 from zoo.results.fields import Experiment
-from zoo.results.folder import RunFolder, in_words, save_predictions, save_result
+from zoo.results.folder import RunFolder, in_words, save_result
 from zoo.results.history import epochs_to, save_history
+from zoo.results.predictions import save_predictions
 from zoo.results.recipe_part import RecipePart
 from zoo.results.run import Run
 from zoo.runner.answers import NOT_STORED, same_answers, unstored

@@ -93,22 +93,34 @@ def reachable(place: object, error: type[ZooError]) -> Iterator[None]:
 
 def open_file(path: Path) -> BufferedReader:
     """Open the regular file `path` to read it. Anything else, such as a pipe that nobody writes to, is an OSError."""
-    handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
-    kind = os.fstat(handle).st_mode
-    if not stat.S_ISREG(kind):
-        os.close(handle)
-        number = errno.EISDIR if stat.S_ISDIR(kind) else errno.EINVAL
-        raise OSError(number, os.strerror(number) if stat.S_ISDIR(kind) else "it is no regular file", str(path))
+    handle, _ = _open_regular(path)
     return os.fdopen(handle, "rb")
 
 
 def read_file(path: Path, limit: int) -> bytes:
     """The content of the regular file `path`; one of more than `limit` bytes is an OSError, as all others are."""
-    with open_file(path) as file:
-        size = os.fstat(file.fileno()).st_size
+    handle, size = _open_regular(path)
+    try:
         if size > limit:
             raise OSError(errno.EFBIG, f"larger than {limit:,} bytes", str(path))
-        return file.read(size)
+        content = os.read(handle, size)
+        while len(content) < size and (more := os.read(handle, size - len(content))):
+            content += more
+        return content
+    finally:
+        os.close(handle)
+
+
+def _open_regular(path: Path) -> tuple[int, int]:
+    """The regular file `path`, opened to be read, and its size."""
+    handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    status = os.fstat(handle)
+    if not stat.S_ISREG(status.st_mode):
+        os.close(handle)
+        number = errno.EISDIR if stat.S_ISDIR(status.st_mode) else errno.EINVAL
+        why = os.strerror(number) if stat.S_ISDIR(status.st_mode) else "it is no regular file"
+        raise OSError(number, why, str(path))
+    return handle, status.st_size
 
 
 @contextlib.contextmanager

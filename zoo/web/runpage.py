@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import heapq
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,8 +12,8 @@ from pathlib import Path
 import yaml
 
 from zoo.render.marks import disturbed_mark
-from zoo.results.folder import EXPLAIN
-from zoo.results.schema import Metrics
+from zoo.results.folder import EXPLAIN, load_result
+from zoo.results.metrics import Metrics
 from zoo.utils.disk import open_own
 from zoo.web.cells import QUALITY, SPEED, SUMMARY, Column, number, percent, spread
 from zoo.web.data import Page
@@ -33,19 +34,29 @@ class Confusions:
     pairs: list[tuple[str, str, int, float]]
 
 
+def tested(page: Page) -> Metrics | None:
+    """The metrics of the test set with the confusions, which only the run's own file has. Raises ResultError."""
+    return load_result(page.stored.folder.result).test
+
+
 def confusions(metrics: Metrics, classes: list[str]) -> Confusions:
     """The matrix of `metrics` with the names of `classes`."""
-    matrix = metrics.confusion
-    shares = [[(count, count / (sum(row) or 1)) for count in row] for row in matrix]
+    images = metrics.images_by_class
     pairs = [
-        (classes[label], classes[predicted], count, share)
-        for label, row in enumerate(shares)
-        for predicted, (count, share) in enumerate(row)
-        if label != predicted and count
+        (classes[label], classes[predicted], count, count / images[label])
+        for label, predicted, count in metrics.counts
+        if label != predicted
     ]
-    pairs.sort(key=lambda pair: (-pair[2], pair[0], pair[1]))
-    rows = list(zip(classes, shares, strict=True)) if len(classes) <= MATRIX_CLASSES else None
-    return Confusions(classes, rows, pairs[:COMMONEST])
+    commonest = heapq.nsmallest(COMMONEST, pairs, key=lambda pair: (-pair[2], pair[0], pair[1]))
+    return Confusions(classes, _matrix(metrics, classes) if len(classes) <= MATRIX_CLASSES else None, commonest)
+
+
+def _matrix(metrics: Metrics, classes: list[str]) -> list[tuple[str, list[tuple[int, float]]]]:
+    rows = [[(0, 0.0)] * len(classes) for _ in classes]
+    images = metrics.images_by_class
+    for label, predicted, count in metrics.counts:
+        rows[label][predicted] = count, count / images[label]
+    return list(zip(classes, rows, strict=True))
 
 
 def per_class(metrics: Metrics, classes: list[str]) -> list[tuple[str, float | None]]:
