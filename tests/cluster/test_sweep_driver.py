@@ -15,6 +15,7 @@ from zoo.cli.options import worded
 from zoo.cluster import request as requests
 from zoo.cluster.request import Sweep, TaskEnd, make_request, work
 from zoo.cluster.sweep import Ticket, marks_in, sweep
+from zoo.data.choice import NOTHING
 from zoo.data.datasets import load
 from zoo.engine.machine import choose_device
 from zoo.errors import ResultError, sentence
@@ -86,7 +87,7 @@ def three(place, tmp_path, zoo_cache, monkeypatch):
     runs = planned_runs([model], range(3), recipe, data.name, tmp_path / "runs")
     heard = Heard()
     with marks_in(tmp_path / "runs") as marks:
-        shared = Sweep(None, "./images", None, 1, str(marks))
+        shared = Sweep(None, "./images", None, NOTHING, 1, str(marks))
         yield (
             [
                 Ticket(run, recipe.epochs, make_request(number, run, inputs, shared), heard)

@@ -18,9 +18,11 @@ from PIL import Image
 
 from zoo.data import cache
 from zoo.data.content import Duplicates, fingerprint
+from zoo.data.choice import NOTHING
 from zoo.data.datasets import Dataset, load
 from zoo.data.listing import Listing, in_memory
 from zoo.data.readers import decode, image_folder, parquet
+from zoo.data.readers.parquet_files import find_parquet
 from zoo.errors import DataError
 
 pytestmark = pytest.mark.usefixtures("empty_cache")
@@ -81,7 +83,7 @@ def test_changed_source_is_decoded_anew(image_set: Path) -> None:
     os.utime(path, ns=(1, 1))
     second = load(str(image_set))
     assert second.fingerprint != first.fingerprint
-    assert np.array_equal(second.train.images[0], second.train.images[3])
+    assert len(np.unique(first.train.images, axis=0)) == len(np.unique(second.train.images, axis=0)) + 1
 
 
 def _flip(path: Path) -> None:
@@ -150,7 +152,7 @@ def test_publishing_where_another_was_first(parquet_set: Path, empty_cache: Path
         if not data:
             data.append(None)  # type: ignore[arg-type]
             cache.open_or_build("x", "k" * 64, decode)
-        return parquet.read_parquet(parquet_set, "tiny")
+        return parquet.read_parquet(find_parquet(parquet_set), "tiny", NOTHING)
 
     entry = cache.open_or_build("x", "k" * 64, decode)
     assert entries(empty_cache) == [entry.folder.name]

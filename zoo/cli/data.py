@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from zoo.cli import options
+from zoo.data.choice import Choice
 from zoo.utils.text import visible
 
 if TYPE_CHECKING:
@@ -75,12 +76,13 @@ def _total(copies: list[Copy]) -> str:
 @click.command()
 @click.argument("dataset")
 @options.data_dir
-def verify(dataset: str, data_dir: str | None) -> None:
+@options.choice_options
+def verify(dataset: str, data_dir: str | None, choice: Choice) -> None:
     """Check DATASET: counts, statistics, fingerprint, duplicates within and across splits."""
     from zoo.data import inspect
     from zoo.data.datasets import load
 
-    _print(inspect.verify(load(dataset, data_dir)))
+    _print(inspect.verify(load(dataset, data_dir, choice)))
 
 
 @click.command()
@@ -91,12 +93,13 @@ def verify(dataset: str, data_dir: str | None) -> None:
     "--out", type=click.Path(dir_okay=False, path_type=Path), help="The PNG file.  [default: DATASET-SPLIT.png]"
 )
 @options.data_dir
-def show(dataset: str, split: str, per_class: int, out: Path | None, data_dir: str | None) -> None:
+@options.choice_options
+def show(dataset: str, split: str, per_class: int, out: Path | None, data_dir: str | None, choice: Choice) -> None:
     """Describe DATASET and write a contact sheet, one row per class."""
     from zoo.data import inspect
     from zoo.data.datasets import load
 
-    loaded = load(dataset, data_dir)
+    loaded = load(dataset, data_dir, choice)
     _print(inspect.describe(loaded))
     path = inspect.contact_sheet(loaded, split, per_class, out or Path(f"{loaded.name}-{split}.png"))
     click.echo(f"wrote {path}")

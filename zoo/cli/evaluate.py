@@ -10,6 +10,7 @@ from pathlib import Path
 import click
 
 from zoo.cli import options
+from zoo.data.choice import Choice
 
 
 def _names(ctx: click.Context, param: click.Parameter, value: str | None) -> tuple[str, ...] | None:
@@ -72,6 +73,7 @@ CONDITIONS = (
 @click.command()
 @click.argument("runs", nargs=-1, required=True, metavar="RUN...", type=click.Path(path_type=Path))
 @options.gather("under", Conditions, CONDITIONS)
+@options.choice_options
 @options.baseline
 @options.allow_dirty
 @options.margin
@@ -81,6 +83,7 @@ CONDITIONS = (
 def evaluate(
     runs: tuple[Path, ...],
     under: Conditions,
+    choice: Choice,
     baseline: str | None,
     allow_dirty: bool,
     margin: float | None,
@@ -96,8 +99,7 @@ def evaluate(
     from zoo.comparison.verdict import MARGIN
     from zoo.data import test_sets
     from zoo.data.augment import corrupt as corruption
-    from zoo.data.datasets import Dataset
-    from zoo.data.open import open_images, test_only
+    from zoo.data.open import test_only
     from zoo.errors import unknown
     from zoo.registry.merge import load_registry
 
@@ -117,7 +119,7 @@ def evaluate(
     from zoo.render.code import model_code_notes
     from zoo.render.robustness import render
     from zoo.trained import robustness, tables
-    from zoo.trained.load import check_classes, check_own, open_runs
+    from zoo.trained.load import open_runs, open_test
 
     say = functools.partial(click.echo, err=True)
     configure_threads()
@@ -129,13 +131,10 @@ def evaluate(
     modes = (robustness.RUNNING, robustness.BATCH)
     passes = [robustness.Pass(size, mode) for size in under.batch_sizes or () for mode in modes] or [robustness.Pass()]
     work = []
-    for name in [dataset] if dataset else dict.fromkeys(run.result.dataset.name for run in opened):
-        data = open_images(name, under.data_dir)
-        members = [run for run in opened if dataset or run.result.dataset.name == name]
+    for fingerprint in [None] if dataset else dict.fromkeys(run.result.dataset.fingerprint for run in opened):
+        members = [run for run in opened if dataset or run.result.dataset.fingerprint == fingerprint]
+        data = open_test(members, dataset, under.data_dir, choice)
         for run in members:
-            check_classes(run, data.name, data.classes)
-            if dataset is None and isinstance(data, Dataset):
-                check_own(run, data)
             run.load(target)  # weights that do not fit are noticed before the first long evaluation
         own = data.corruptions if isinstance(data, test_sets.ShiftedSet) else ()
         chosen = corruption.choose(corrupt or ["all"], own, data.source) if own else (corrupt or ())

@@ -175,7 +175,10 @@ def carry_out_on_cluster(
     distinct = {runs[0].folder: (inputs, runs) for inputs, runs in steps}.values()  # two steps may be one recipe
     done_before, total = 0, sum(len(runs) for _, runs in distinct)
     with marks_in(training.runs) as marks:
-        shared = Sweep(training.registry, job.dataset_name, training.data_dir, resources.cpu, str(marks.absolute()))
+        shared = Sweep(
+            training.registry, job.dataset_name, training.data_dir, training.choice, resources.cpu,
+            str(marks.absolute()),
+        )  # fmt: skip
         for inputs, runs in distinct:
             reporter = reporter_of(inputs)
             for run, (state, epoch) in zip(runs, look(runs, inputs), strict=True):

@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from zoo.cli import options
+from zoo.data.choice import Choice
 from zoo.utils.extras import require
 
 NEEDS = ("matplotlib", "captum", "jinja2")
@@ -31,6 +32,7 @@ NEEDS = ("matplotlib", "captum", "jinja2")
     help="Other test images with the same classes, as for `zoo evaluate`.  [default: the run's own]",
 )  # fmt: skip
 @options.data_dir
+@options.choice_options
 @options.device
 @options.registry
 def explain(
@@ -40,6 +42,7 @@ def explain(
     images: int,
     dataset: str | None,
     data_dir: str | None,
+    choice: Choice,
     device: str,
     registry: str | None,
 ) -> None:
@@ -54,8 +57,6 @@ def explain(
     if layers is not None and not names:
         raise click.BadParameter("expected names with commas between them", param_hint="--layers")
 
-    from zoo.data.datasets import Dataset
-    from zoo.data.open import open_images
     from zoo.engine.guard import guarded
     from zoo.engine.machine import choose_device, configure_threads
     from zoo.explain.make import choose_layers
@@ -63,15 +64,12 @@ def explain(
     from zoo.explain.subject import open_subject
     from zoo.registry.merge import load_registry
     from zoo.results.folder import EXPLAIN, make_output
-    from zoo.trained.load import check_classes, check_own, open_run
+    from zoo.trained.load import open_run, open_test
 
     configure_threads()
     target = choose_device(device)
     trained = open_run(run, load_registry(registry))
-    data = open_images(dataset or trained.result.dataset.name, data_dir)
-    check_classes(trained, data.name, data.classes)
-    if dataset is None and isinstance(data, Dataset):
-        check_own(trained, data)
+    data = open_test([trained], dataset, data_dir, choice)
     with guarded(str(trained.folder.path), "evaluation"):
         subject = open_subject(trained, data, target)
         chosen = choose_layers(subject, names)

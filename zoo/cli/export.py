@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from zoo.cli import options
+from zoo.data.choice import Choice
 from zoo.errors import DataError
 from zoo.utils.extras import require
 
@@ -38,6 +39,7 @@ dataset = click.option(
 @licence
 @dataset
 @options.data_dir
+@options.choice_options
 @options.registry
 def export(
     run: Path,
@@ -46,6 +48,7 @@ def export(
     licence: str,
     dataset: str | None,
     data_dir: str | None,
+    choice: Choice,
     registry: str | None,
 ) -> None:
     """Write the model of one finished run for other programs, with a model card.
@@ -59,7 +62,7 @@ def export(
     from zoo.export.make import write
     from zoo.results.folder import EXPORT, make_output
 
-    trained, exported = prepare(run, to, licence, dataset, data_dir, registry)
+    trained, exported = prepare(run, to, licence, dataset, data_dir, choice, registry)
     folder = make_output(out, trained.folder.path / EXPORT / to)
     write(exported.files, folder)
     click.echo(f"{trained.model.name} seed {trained.result.seed} as {to}: {exported.check.line}")
@@ -67,28 +70,30 @@ def export(
 
 
 def prepare(
-    run: Path, to: str, licence: str, dataset: str | None, data_dir: str | None, registry: str | None
+    run: Path,
+    to: str,
+    licence: str,
+    dataset: str | None,
+    data_dir: str | None,
+    choice: Choice,
+    registry: str | None,
 ) -> tuple[TrainedRun, Export]:
     """The run, and its export in memory, checked on its own test images or those of `dataset`."""
     from zoo.data.datasets import Dataset
-    from zoo.data.open import open_images
     from zoo.engine.guard import guarded
     from zoo.engine.machine import configure_threads
     from zoo.export.graph import normalisation
     from zoo.export.make import export as make
     from zoo.registry.merge import load_registry
-    from zoo.trained.load import check_classes, check_own, open_run
+    from zoo.trained.load import open_run, open_test
 
     configure_threads()
     trained = open_run(run, load_registry(registry))
     normalisation(trained)  # a recipe that cannot be exported is told before data is looked for
-    data = open_images(dataset or trained.result.dataset.name, data_dir)
+    data = open_test([trained], dataset, data_dir, choice)
     if not isinstance(data, Dataset):  # none that a run is trained on
         raise DataError(
             f"{data.name} is no data set with a training and a test split; an export is checked on such a one"
         )
-    check_classes(trained, data.name, data.classes)
-    if dataset is None:
-        check_own(trained, data)
     with guarded(str(trained.folder.path), "export"):
         return trained, make(trained, data, to, licence)

@@ -83,7 +83,9 @@ def prepare(training: Training, load_recipes: Callable[[], Sequence[Recipe]]) ->
     distributed, device = join_process_group(device)
     if cluster and distributed.world_size > 1:
         raise click.UsageError("--cluster spreads runs and torchrun splits one; use one of them")
-    dataset = distributed.main_first(lambda: load(training.dataset or recipes[0].dataset, training.data_dir))
+    dataset = distributed.main_first(
+        lambda: load(training.dataset or recipes[0].dataset, training.data_dir, training.choice)
+    )
     configure_threads()
     configure_allocator(device)
     if training.compiled:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
+from zoo.data.choice import NAMES, Choice
 from zoo.errors import Option, Words, ZooError, sentence
 from zoo.registry.merge import load_registry
 from zoo.utils.text import visible
@@ -167,12 +168,25 @@ ANY_LAYOUT = click.option(
     "--layout", type=click.Choice(["auto", "nchw", "channels_last"]),
     help="Of images in memory; auto: whichever trains faster.  [default: zoo bench's]",
 )  # fmt: skip
+CHOICE = (  # of what a dataset leaves open: the fields of Choice
+    click.option(
+        "--test-split", type=click.Choice(NAMES[1:]), default="test", show_default=True,
+        help="The split of the dataset to test on.",
+    ),
+    click.option(
+        "--split", type=Real(0, 1, min_open=True, max_open=True), metavar="SHARE",
+        help="Class folders without train and test: train on this share of each class, test on the rest.",
+    ),
+    click.option("--image-column", metavar="NAME", help="Of parquet files that have several."),
+    click.option("--label-column", metavar="NAME", help="Of parquet files that have several."),
+)  # fmt: skip
 HOW = (  # for whatever runs a training step
     click.option(
         "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change the recipe: optimizer.lr=0.1 ..."
     ),
     click.option("--dataset", metavar="NAME|DIR", help="What to train on.  [default: the recipe's own]"),
     data_dir,
+    *CHOICE,
     device,
     LAYOUT,
     click.option(
@@ -236,6 +250,7 @@ class Training:
     deterministic: bool
     allow_batch_dependent: bool
     registry: str | None
+    choice: Choice
     models: tuple[str, ...] = ()
     recipe: str = ""
     seeds: int | None = None
@@ -294,8 +309,15 @@ def gather(name: str, record: type, offered: Sequence[Decorator]) -> Decorator:
     return decorate
 
 
-training_options = gather("training", Training, WHAT + HOW + KEPT + CLUSTER)
-study_options = gather("training", Training, HOW + KEPT + CLUSTER)  # for a command that sets models and recipe itself
-step_options = gather("training", Training, WHAT + HOW)  # for a command that keeps no runs
-speed_options = gather("training", Training, WHAT + tuple(ANY_LAYOUT if option is LAYOUT else option for option in HOW))
+def _training(offered: Sequence[Decorator]) -> Decorator:
+    """Gives a command that trains the options `offered`, as its parameter `training`."""
+    choice = gather("choice", Choice, ())
+    return lambda command: choice(gather("training", Training, offered)(command))
+
+
+choice_options = gather("choice", Choice, CHOICE)
+training_options = _training(WHAT + HOW + KEPT + CLUSTER)
+study_options = _training(HOW + KEPT + CLUSTER)  # for a command that sets models and recipe itself
+step_options = _training(WHAT + HOW)  # for a command that keeps no runs
+speed_options = _training(WHAT + tuple(ANY_LAYOUT if option is LAYOUT else option for option in HOW))
 selection_options = gather("selection", Selection, SELECTION)

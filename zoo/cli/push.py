@@ -8,6 +8,7 @@ import click
 
 from zoo.cli import options
 from zoo.cli.export import dataset, licence, prepare
+from zoo.data.choice import Choice
 from zoo.utils.extras import require
 
 
@@ -20,6 +21,7 @@ from zoo.utils.extras import require
 @licence
 @dataset
 @options.data_dir
+@options.choice_options
 @options.registry
 def push(
     run: Path,
@@ -30,6 +32,7 @@ def push(
     licence: str,
     dataset: str | None,
     data_dir: str | None,
+    choice: Choice,
     registry: str | None,
 ) -> None:
     """Upload one finished run to a model repository of the Hugging Face hub.
@@ -47,7 +50,7 @@ def push(
 
     check_repo(repo_id)
     token = "" if dry_run or to_folder else find_token()
-    trained, exported = prepare(run, "safetensors", licence, dataset, data_dir, registry)
+    trained, exported = prepare(run, "safetensors", licence, dataset, data_dir, choice, registry)
     click.echo(f"{trained.model.name} seed {trained.result.seed}: {exported.check.line}")
     for name, content in exported.files.items():
         click.echo(f"  {name}  {len(content):,} bytes")

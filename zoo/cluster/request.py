@@ -10,6 +10,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from zoo.data.choice import Choice
 from zoo.errors import MachineError, Message, Option, RunBusyError, ZooError, out_of_memory
 from zoo.utils.lock import STALE
 from zoo.utils.version import __version__
@@ -65,7 +66,7 @@ class TaskEnd:
 
 @dataclass(frozen=True)
 class Sweep:
-    """What all runs of a sweep share. Workers find models and data by `registry`, `dataset` and `data_dir`.
+    """What all runs of a sweep share. Workers find models and data by `registry`, `dataset`, `data_dir` and `choice`.
 
     Workers note what they started in the folder `marks`, an absolute path; one that lacks it does not share the runs.
     """
@@ -73,6 +74,7 @@ class Sweep:
     registry: str | None
     dataset: str
     data_dir: str | None
+    choice: Choice
     threads: int
     marks: str
 
@@ -144,7 +146,7 @@ def _run(request: Request, node: str) -> None:
     if request.pretrained:
         model = starting_from(model, find(Path(request.pretrained)))
     settings = Settings(device=choose_device(request.device), **request.settings)
-    inputs = Inputs(Recipe(**request.recipe), load(sweep.dataset, sweep.data_dir), settings)
+    inputs = Inputs(Recipe(**request.recipe), load(sweep.dataset, sweep.data_dir, sweep.choice), settings)
     identity = identity_of(model, inputs)
     for part, words in (("definition", f"another {request.model}"), ("dataset", f"another {sweep.dataset}")):
         if identity.get(part) != request.identity.get(part):

@@ -36,7 +36,7 @@ class Choice:
     def options(self) -> tuple[Option, ...]:
         """What was chosen, as the options that choose it."""
         chosen = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "image_size"}
-        return tuple(Option(name, str(value)) for name, value in chosen.items() if value != getattr(_NOTHING, name))
+        return tuple(Option(name, str(value)) for name, value in chosen.items() if value != getattr(NOTHING, name))
 
     def refuse(self, where: str, *names: str) -> None:
         """Raise DataError where one of the options `names` (all, without any) was chosen; `where` says why not."""
@@ -45,11 +45,11 @@ class Choice:
                 raise DataError(f"{where}; take out ", option)
 
 
-_NOTHING = Choice()
+NOTHING = Choice()
 
 
-def splits_for(where: Path, there: Collection[str], choice: Choice, other: str = "") -> dict[str, str]:
-    """The names of the splits that train and test, among those that are `there`; `other` names what else is.
+def splits_for(where: Path, there: Collection[str], choice: Choice, others: str = "") -> dict[str, str]:
+    """The names of the splits that train and test, among those that are `there`; `others` lists what is no split.
 
     Raises DataError, naming the splits that are there and the option that chooses one, where one is missing.
     """
@@ -57,11 +57,14 @@ def splits_for(where: Path, there: Collection[str], choice: Choice, other: str =
     missing = [name for name in wanted.values() if name not in there]
     if not missing:
         return wanted
-    names = " and ".join(name for name in NAMES if name in there)
-    found = f"{where}: no {' and no '.join(missing)} split in it, only {names}{other}; "
-    others = [name for name in VALIDATION if name in there and name not in wanted.values()]
+    names = [name for name in NAMES if name in there]
+    has = f", only {' and '.join(names)}" if names else ""
+    has += f" ({others}: no split's name)" if others else ""
+    found = f"{where}: no {' and no '.join(missing)} split in it{has}; "
+    validation = [name for name in VALIDATION if name in there and name not in wanted.values()]
     if missing == [choice.test_split] and "test" in there:
         raise DataError(found, "take out ", Option("test_split", choice.test_split), " to test on test")
-    if missing == [choice.test_split] and others:
-        raise DataError(found, "to test on that one give ", Option("test_split", others[0]))
-    raise DataError(found, f"add the {' and the '.join(missing)} files")
+    if missing == [choice.test_split] and validation:
+        raise DataError(found, "to test on that one give ", Option("test_split", validation[0]))
+    add = "name files or folders train and test" if missing[1:] else f"add the {missing[0]} files"
+    raise DataError(found, add)

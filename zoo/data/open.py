@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from zoo.data import datasets, test_sets
+from zoo.data.choice import NOTHING, Choice
 from zoo.data.datasets import Dataset
 from zoo.data.test_sets import ShiftedSet
 from zoo.errors import DataError, Option, UnknownNameError, unknown
@@ -20,14 +21,16 @@ def test_only(name: str) -> str | None:
         return test_sets.kind(folder) if folder.is_dir() else None
 
 
-def open_images(name: str, data_dir: str | None) -> Dataset | ShiftedSet:
+def open_images(name: str, data_dir: str | None, choice: Choice = NOTHING) -> Dataset | ShiftedSet:
     """A dataset of any kind, by name or by folder."""
+    if canonical := test_only(name):
+        choice.refuse(f"{canonical} has test images only")
     if canonical := test_sets.canonical(name):
         return test_sets.open_set(canonical, datasets.search_path(data_dir))
     if canonical := test_only(name):
         return test_sets.open_folder(Path(name).expanduser().absolute(), canonical)
     try:
-        return datasets.load(name, data_dir)
+        return datasets.load(name, data_dir, choice)
     except UnknownNameError as problem:
         places = " and ".join(map(str, datasets.search_path(data_dir)))
         names = [row.name for row in datasets.available(data_dir)]

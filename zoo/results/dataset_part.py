@@ -6,6 +6,7 @@ from typing import Annotated
 
 from pydantic import FailFast, Field
 
+from zoo.data.choice import Choice, TestSplit
 from zoo.results import fields
 from zoo.results.recipe_part import Part
 
@@ -20,7 +21,8 @@ class Normalization(Part):
 class DatasetPart(Part):
     """Image counts as the run used them; `fingerprint` covers images and labels. No path: results travel.
 
-    `normalization` is None where the recipe does not ask for it.
+    `normalization` is None where the recipe does not ask for it. What was chosen of a folder that leaves a choice is
+    kept (:class:`zoo.data.choice.Choice`); older results lack it.
     """
 
     name: fields.Component
@@ -30,3 +32,12 @@ class DatasetPart(Part):
     holdout_images: fields.Whole
     test_images: fields.Whole
     normalization: Normalization | None = None
+    test_split: TestSplit = "test"
+    split: Annotated[float, Field(strict=True, gt=0, lt=1)] | None = None
+    image_column: fields.Text | None = None
+    label_column: fields.Text | None = None
+
+    @property
+    def choice(self) -> Choice:
+        """What opens the same data again."""
+        return Choice(self.test_split, self.split, self.image_column, self.label_column)

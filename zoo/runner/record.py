@@ -55,6 +55,10 @@ def describe_dataset(inputs: Inputs) -> DatasetPart:
         holdout_images=len(holdout_rows),
         test_images=dataset.count("test"),
         normalization=inputs.normalization,
+        test_split=dataset.choice.test_split,
+        split=dataset.choice.split,
+        image_column=dataset.choice.image_column,
+        label_column=dataset.choice.label_column,
     )
 
 

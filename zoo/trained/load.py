@@ -13,8 +13,11 @@ from torch import Tensor, nn
 from zoo.builder.construct import IMAGE_SIZE, build
 from zoo.builder.definition import definition_of
 from zoo.builder.weights import with_versions
+from zoo.data.choice import Choice
 from zoo.data.datasets import Dataset
 from zoo.data.loader import EvalLoader
+from zoo.data.open import open_images
+from zoo.data.test_sets import ShiftedSet
 from zoo.engine.checkpoint import load_weights
 from zoo.engine.counts import count_macs
 from zoo.engine.guard import guarded
@@ -199,6 +202,24 @@ def _open(path: Path, result: Finished, registry: Registry) -> TrainedRun:
             Option("registry"),
         )
     return TrainedRun(folder, result, model)
+
+
+def open_test(
+    runs: Sequence[TrainedRun], dataset: str | None, data_dir: str | None, choice: Choice
+) -> Dataset | ShiftedSet:
+    """The images that all `runs` were tested on, or those of another `dataset` with the same classes.
+
+    Raises as :func:`check_classes` and :func:`check_own` do.
+    """
+    own = runs[0].result.dataset
+    if dataset is None:
+        choice.refuse(f"{runs[0].folder.path}: its own images are those that it was tested on")
+    data = open_images(dataset or own.name, data_dir, choice if dataset else own.choice)
+    for run in runs:
+        check_classes(run, data.name, data.classes)
+        if dataset is None and isinstance(data, Dataset):
+            check_own(run, data)
+    return data
 
 
 def check_classes(run: TrainedRun, name: str, classes: Sequence[str]) -> None:

@@ -82,7 +82,7 @@ def test_pillow_opens_only_what_zoo_reads(tmp_path, files, monkeypatch, figure) 
     program.chmod(0o755)
     monkeypatch.setenv("PATH", f"{program.parent}{os.pathsep}{os.environ['PATH']}")
     kinds = others()
-    assert {"EPS", "GIF", "TIFF", "DDS", "BLP"} <= set(kinds)
+    assert {"EPS", "ICO", "JPEG2000", "DDS", "BLP"} <= set(kinds)
     for content in kinds.values():
         path = tmp_path / "a.png"
         path.write_bytes(content)
@@ -227,7 +227,7 @@ def test_class_folders_that_are_not_utf8(image_set) -> None:
 
 
 def seeds_of_pictures() -> list[bytes]:
-    """Small pictures of every format that is read, in its modes, animated, turned by EXIF, of 16 bits."""
+    """Small pictures of every format that is read, in its modes, animated, turned by EXIF, compressed, of 16 bits."""
     contents, noise = [], np.random.default_rng(0).integers(0, 256, (8, 9, 3), dtype=np.uint8)
     exif = Image.Exif()
     exif[0x0112] = 6
@@ -243,7 +243,11 @@ def seeds_of_pictures() -> list[bytes]:
                 continue
             contents.append(stream.getvalue())
     frames = [Image.fromarray(noise), Image.fromarray(255 - noise)]
-    for kind in ("PNG", "WEBP"):
+    for kind in ("raw", "tiff_lzw", "tiff_adobe_deflate", "jpeg", "packbits", "group4"):
+        stream = io.BytesIO()
+        Image.fromarray(noise).convert("1" if kind == "group4" else "RGB").save(stream, "TIFF", compression=kind)
+        contents.append(stream.getvalue())
+    for kind in ("PNG", "WEBP", "TIFF", "GIF"):
         stream = io.BytesIO()
         frames[0].save(stream, kind, save_all=True, append_images=frames[1:])
         contents.append(stream.getvalue())

@@ -26,7 +26,8 @@ from zoo.utils.text import CONTROL
 if TYPE_CHECKING:
     from PIL.Image import Image, Transpose
 
-FORMATS = ("PNG", "JPEG", "BMP", "WEBP", "PPM")  # of pictures, whatever their files are called
+FORMATS = ("PNG", "JPEG", "BMP", "WEBP", "PPM", "TIFF", "GIF")  # of pictures, whatever their files are called
+_MODES = {"1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr", "I", "I;16", "I;16B", "I;16L", "I;16N"}
 CLASSES = 10_000  # confusions are counted for each pair
 PIXELS = 120_000_000  # of one picture; cameras of 108 million exist
 RESIZE = "all must have one size; the recipe key image_size resizes them as they are decoded, as in image_size: 64"
@@ -109,8 +110,12 @@ def _whole(where: str) -> Iterator[None]:
 def _rgb(image: Image, where: str) -> Image:
     from PIL import Image
 
-    if image.mode == "F":
+    if image.format != "MPO" and getattr(image, "is_animated", False):  # of a camera's MPO the first is the image
+        raise DataError(f"{where}: more than one image in it (frames or pages); save the one that is meant as PNG")
+    if image.mode == "F" or (image.mode == "I" and image.format == "TIFF"):
         raise DataError(f"{where}: 32-bit pixels have no fixed range; save it with 8 bits a channel")
+    if image.mode not in _MODES:
+        raise DataError(f"{where}: pixels in {image.mode}, which cannot be converted; save it as RGB")
     image.load()
     if (turn := _turn(image)) is not None:
         image = image.transpose(turn)

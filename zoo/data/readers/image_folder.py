@@ -1,62 +1,214 @@
-"""A folder of pictures: train/<class>/* and test/<class>/*."""
+"""A folder of images: train/<class>/* and test/<class>/*, or <class>/* alone."""
 
 from __future__ import annotations
 
+import hashlib
+import math
+import os
+import random
+import re
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 
-from zoo.data.listing import SPLITS, Listing, Part
+from zoo.data.choice import NAMES, Choice, splits_for
+from zoo.data.listing import Listing, Part
 from zoo.data.readers.decode import decode_blocks, expected, first_size, hash_states, readable
-from zoo.errors import DataError
+from zoo.errors import DataError, Option
 
-IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".webp", ".ppm"}
-
-
-def is_image_folder(root: Path) -> bool:
-    """Whether `root` has train/<class>/ and test/<class>/ folders."""
-    with readable(root):
-        return all((root / split).is_dir() and any(p.is_dir() for p in (root / split).iterdir()) for split in SPLITS)
-
-
-def image_files(root: Path, split: str) -> dict[str, list[Path]]:
-    """Picture files by class folder, both in order of name."""
-    with readable(root / split):
-        folders = sorted(p for p in (root / split).iterdir() if p.is_dir() and not p.name.startswith("."))
-        return {
-            folder.name: sorted(p for p in folder.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES) for folder in folders
-        }
+IMAGE_SUFFIXES = {
+    ".png", ".jpg", ".jpeg", ".jfif", ".bmp", ".webp", ".ppm", ".pgm", ".pbm", ".pnm", ".tif", ".tiff", ".gif",
+}  # fmt: skip
+# What systems leave behind; so are names that begin with a dot.
+_LEFTOVERS = {"__macosx", "thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r", "$recycle.bin", "@eadir"}
+_LIKE_A_SPLIT = re.compile("(train|test|val|valid|dev)(ing|ation|elopment)?([-_ .0-9].*)?", re.IGNORECASE)
+_PLAIN = re.compile(r"\.[a-z0-9]{1,10}")
+_SHOWN = 5  # of a list of names in a message
 
 
-def image_folder_key(root: Path) -> str:
-    """What identifies the folder's content in the cache; no picture is read for it."""
-    by_class = [image_files(root, split) for split in SPLITS]
-    return hash_states(root, (path for classes in by_class for paths in classes.values() for path in paths))
+@dataclass(frozen=True)
+class ImageFolder:
+    """Which files train and test: `files` has, by "train" and "test", their paths below `places`, "<class>/<name>" with
+    "/" on every system. `left_out` counts what is not read, by suffix or by folder.
+    """
 
+    root: Path
+    places: dict[str, Path]
+    files: dict[str, list[str]]
+    left_out: Counter[str]
 
-def read_image_folder(root: Path, name: str) -> Listing:
-    """A folder with train/<class>/*.png (or jpg, ...) and test/<class>/*; classes are train's folder names, sorted."""
-    _, side = expected(name)
-    by_class = {split: image_files(root, split) for split in SPLITS}
-    classes = tuple(by_class["train"])
-    if extra := sorted(set(by_class["test"]) - set(classes)):
-        raise DataError(
-            f"{root / 'test' / extra[0]}: a class that {root / 'train'} does not have; {len(classes)} are there"
-        )
-    splits = {}
-    for split in SPLITS:
-        for label, paths in by_class[split].items():
-            if not paths:
-                raise DataError(f"{root / split / label}: no images in it ({', '.join(sorted(IMAGE_SUFFIXES))})")
-        paths = [path for folder in by_class[split].values() for path in folder]
-        if not paths:
-            raise DataError(f"{root / split}: no class folders in it; expected {split}/<class>/")
-        labels = np.array([classes.index(c) for c, folder in by_class[split].items() for _ in folder], dtype=np.int64)
-        splits[split] = _part(paths, labels, side)
-    return Listing(classes, splits, f"image folder {root}")
+    @property
+    def source(self) -> str:
+        """For people."""
+        return f"image folder {self.root}"
+
+    def key(self) -> str:
+        """What identifies the content in the cache; no image is read for it."""
+        digest = hashlib.sha256(ascii(sorted(self.left_out.items())).encode())
+        for split, names in self.files.items():
+            digest.update(f"{split} {hash_states(self.root, (self.places[split] / name for name in names))}".encode())
+        return digest.hexdigest()
+
+    def read(self, name: str) -> Listing:
+        """The listing of the dataset `name`; classes are the names of the folders that train, sorted.
+
+        Rows are in an order that depends on the names alone: sorted as text, then shuffled.
+        """
+        _, side = expected(name)
+        classes = sorted({_class_of(file) for file in self.files["train"]})
+        numbers = {label: number for number, label in enumerate(classes)}
+        splits = {}
+        for split, files in self.files.items():
+            rows = sorted(files)
+            random.Random(0).shuffle(rows)
+            labels = np.array([numbers[_class_of(file)] for file in rows], dtype=np.int64)
+            splits[split] = _part([self.places[split] / file for file in rows], labels, side)
+        return Listing(tuple(classes), splits, self.source, self.left_out)
 
 
 def _part(paths: list[Path], labels: np.ndarray, side: int | None) -> Part:
     size = first_size(paths[0], str(paths[0]), side)
     return Part(labels, size, partial(decode_blocks, paths, size, lambda i: str(paths[i])))
+
+
+def find_images(root: Path, choice: Choice) -> ImageFolder | None:
+    """The images below `root`, by split; None where there are neither split folders nor class folders.
+
+    Raises DataError where a split or a class is missing, and where the choice does not fit.
+    """
+    with readable(root):
+        splits = split_folders(root)
+        if choice.split is not None and splits not in ([], ["train"]):
+            choice.refuse(f"{root}: has the splits {' and '.join(splits)}", "split")
+        if choice.split is not None or not splits:
+            return _divided(root, root / "train" if splits else root, choice)
+        if splits == ["train"] and choice.test_split == "test":
+            raise DataError(
+                f"{root}: no test split in it, only train; to keep a part of each class for the test give ",
+                Option("split", "0.8"),
+            )
+        names = splits_for(root, splits, choice)
+        places = {split: root / name for split, name in names.items()}
+        left_out: Counter[str] = Counter()
+        by_class = {split: _images(place, left_out) for split, place in places.items()}
+        _check(places, by_class)
+        for entry in _visible(root):
+            if entry.is_dir() and entry.name not in names.values() and _LIKE_A_SPLIT.fullmatch(entry.name):
+                left_out[f"{entry.name}/"] = sum(1 for name in _walk(Path(entry.path)) if _is_image(name))
+        return ImageFolder(root, places, {split: _flat(found) for split, found in by_class.items()}, +left_out)
+
+
+def split_folders(root: Path) -> list[str]:
+    """The splits of `root` whose folders have class folders."""
+    return [name for name in NAMES if (root / name).is_dir() and any(entry.is_dir() for entry in _visible(root / name))]
+
+
+def _divided(root: Path, place: Path, choice: Choice) -> ImageFolder | None:
+    """The class folders in `place`, each divided by the names of its files."""
+    left_out: Counter[str] = Counter()
+    by_class = {label: names for label, names in _images(place, left_out).items() if names}
+    like_splits = [label for label in by_class if _LIKE_A_SPLIT.fullmatch(label)]
+    if len(like_splits) > 1:
+        raise DataError(
+            f"{root}: the folders {_listed(like_splits)} are no splits by their names; rename them to train and test"
+        )
+    if inner := [label for label in by_class if split_folders(place / label)]:
+        raise DataError(f"{root}: no data set itself, but its folder {inner[0]} is; name ", _named(root / inner[0]))
+    if len(by_class) == 1:
+        (only,) = by_class
+        raise DataError(
+            f"{place}: one folder of images ({only}), and a classifier needs two classes or more; if the folders in it "
+            "are the classes, name ",
+            _named(place / only),
+        )
+    if not by_class:
+        choice.refuse(f"{root}: has no class folders to divide", "split")
+        return None
+    if choice.split is None:
+        raise DataError(
+            f"{root}: {len(by_class):,} class folders ({_listed(list(by_class))}) without train and test; "
+            "to train on 80 % of each class and test on the rest give ",
+            Option("split", "0.8"),
+        )
+    choice.refuse(f"{root}: has no splits", "test_split")
+    files: dict[str, list[str]] = {"train": [], "test": []}
+    for names in by_class.values():
+        ordered = sorted(names, key=lambda name: hashlib.sha256(os.fsencode(name)).digest())
+        count = max(1, min(math.floor(choice.split * len(names) + 0.5), len(names) - 1))
+        files["train"] += ordered[:count]
+        files["test"] += ordered[count:]
+    if not files["test"]:
+        raise DataError(f"{root}: each class has a single image, so none is left for the test; add images")
+    return ImageFolder(root, {"train": place, "test": place}, files, +left_out)
+
+
+def _named(folder: Path) -> Option:
+    return Option("dataset", str(folder))
+
+
+def _check(places: dict[str, Path], by_class: dict[str, dict[str, list[str]]]) -> None:
+    """Raise DataError where a class has no image to train on, or the test has none at all."""
+    train, test = by_class["train"], by_class["test"]
+    if extra := sorted(set(test) - set(train)):
+        raise DataError(
+            f"{places['test'] / extra[0]}: a class that {places['train']} does not have; {len(train)} are there"
+        )
+    if empty := [label for label, names in train.items() if not names]:
+        raise DataError(f"{places['train'] / empty[0]}: no images in it ({', '.join(sorted(IMAGE_SUFFIXES))})")
+    if len(train) < 2:
+        raise DataError(f"{places['train']}: one class folder ({', '.join(train)}); a classifier needs two or more")
+    if not any(test.values()):
+        raise DataError(f"{places['test']}: no images in its class folders ({', '.join(sorted(IMAGE_SUFFIXES))})")
+
+
+def _images(folder: Path, left_out: Counter[str]) -> dict[str, list[str]]:
+    """The paths below `folder` of the images of each class folder, sub-folders included; the rest is counted."""
+    by_class: dict[str, list[str]] = {entry.name: [] for entry in _visible(folder) if entry.is_dir()}
+    for name in _walk(folder):
+        if _class_of(name) in by_class and "/" in name and _is_image(name):
+            by_class[_class_of(name)].append(name)
+        else:
+            left_out[suffix if _PLAIN.fullmatch(suffix := _suffix(name)) else "other files"] += 1
+    return dict(sorted(by_class.items()))
+
+
+def _walk(folder: Path, prefix: str = "", above: tuple[tuple[int, int], ...] = ()) -> Iterator[str]:
+    """The files below `folder` as paths with "/", through links too, each folder once on the way down."""
+    status = folder.stat()
+    if (here := (status.st_dev, status.st_ino)) in above:
+        return  # a link that leads back
+    for entry in _visible(folder):
+        if entry.is_dir():
+            yield from _walk(Path(entry.path), f"{prefix}{entry.name}/", (*above, here))
+        else:
+            yield f"{prefix}{entry.name}"
+
+
+def _visible(folder: Path) -> Iterator[os.DirEntry[str]]:
+    """What lies in `folder`, leftovers of systems aside."""
+    with os.scandir(folder) as entries:
+        yield from (entry for entry in entries if entry.name[0] != "." and entry.name.casefold() not in _LEFTOVERS)
+
+
+def _class_of(name: str) -> str:
+    return name.partition("/")[0]
+
+
+def _suffix(name: str) -> str:
+    return os.path.splitext(name)[1].lower()  # noqa: PTH122 - a million names
+
+
+def _is_image(name: str) -> bool:
+    return _suffix(name) in IMAGE_SUFFIXES
+
+
+def _flat(by_class: dict[str, list[str]]) -> list[str]:
+    return [name for names in by_class.values() for name in names]
+
+
+def _listed(names: list[str]) -> str:
+    return ", ".join(names[:_SHOWN]) + ", ..." * (len(names) > _SHOWN)

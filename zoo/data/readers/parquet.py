@@ -3,70 +3,45 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from zoo.data.choice import Choice
 from zoo.data.listing import SPLITS, Listing, Part
 from zoo.data.readers.decode import check_labels, decode_blocks, expected, first_size, readable, short
+from zoo.data.readers.parquet_files import ParquetFiles
 from zoo.errors import DataError, Option
 from zoo.utils.files import open_file
 from zoo.utils.memory import usable_memory
 
 CIFAR10_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
-IMAGE_COLUMNS = ("img", "image")
-LABEL_COLUMNS = ("label", "fine_label", "labels")
+_FINE = "fine_label"
+# Of images and of labels: usual names, and how the hub's metadata calls such a column.
+_COLUMNS = {"image": (("img", "image"), "Image"), "label": (("label", _FINE, "coarse_label", "labels"), "ClassLabel")}
 _BATCH = 64  # rows that are read at once: a few bytes of a file can stand for any number of rows
 
 
-def parquet_files(root: Path) -> dict[str, list[Path]]:
-    """Parquet files below `root` by split, by the start of the file's name or by its folder's name; empty if none.
-
-    Raises DataError where a split lies in more than one folder, or a shard of "-of-N" is missing.
-    """
-    files: dict[str, list[Path]] = {}
-    with readable(root):
-        for path in sorted(root.rglob("*.parquet")):
-            if any(part.startswith(".") for part in path.relative_to(root).parts):
-                continue
-            for split in SPLITS:
-                if re.match(rf"{split}([-_.]|$)", path.name) or (path.parent != root and path.parent.name == split):
-                    files.setdefault(split, []).append(path)
-                    break
-    for split, paths in files.items():
-        if len(folders := sorted({path.parent for path in paths})) > 1:
-            raise DataError(
-                f"{root}: {split} files in {folders[0]} and in {folders[1]}; name the one folder that is meant"
-            )
-        if (total := re.search(r"-of-(\d+)", paths[0].name)) and int(total[1]) != len(paths):
-            raise DataError(f"{root}: {len(paths)} of {int(total[1])} {split} shards are there; fetch the missing ones")
-    return files
-
-
-def read_parquet(root: Path, name: str) -> Listing:
-    """A folder of train-*.parquet and test-*.parquet: image column `img` or `image` (struct of bytes and path, or plain
-    bytes), label column `label`, `fine_label` or `labels`.
+def read_parquet(tables: ParquetFiles, name: str, choice: Choice) -> Listing:
+    """The listing of the dataset `name` in those of `tables` that train and test: a column of images (struct of bytes
+    and path, or plain bytes) and one of labels.
 
     Class names come from the hub's metadata in the file; without it they are CIFAR-10's for a name of that family, else
     the numbers.
     """
-    files = parquet_files(root)
-    for split in SPLITS:
-        if split not in files:
-            advice = "fetch that file, or pass another folder with "
-            raise DataError(f"{root}: no {split}-*.parquet in it; {advice}", Option("data_dir"))
-    _, side = expected(name)
-    shards = {split: [_list_shard(path) for path in files[split]] for split in SPLITS}
+    (classes, side), root, files = expected(name), tables.root, tables.chosen(choice)
+    fine = classes == 100  # of the two label columns that CIFAR-100 has, one has so many classes
+    shards = {split: [_list_shard(path, choice, fine) for path in files[split]] for split in SPLITS}
     names = [shard.names for split in SPLITS for shard in shards[split]]
     if any(other != names[0] for other in names):
         raise DataError(f"{root}: its parquet files name different classes; fetch all of them from one version")
     splits = {split: _part(shards[split], side) for split in SPLITS}
-    return Listing(_class_names(names[0], splits["train"].labels, name, root), splits, f"parquet files in {root}")
+    labels = _class_names(names[0], splits["train"].labels, name, root)
+    return Listing(labels, splits, f"parquet files in {root}", tables.left_out(choice))
 
 
 def _class_names(names: tuple[str, ...] | None, labels: np.ndarray, name: str, root: Path) -> tuple[str, ...]:
@@ -119,10 +94,13 @@ def _part(shards: Sequence[_Shard], side: int | None) -> Part:
     return Part(np.concatenate([shard.labels for shard in shards]), size, blocks)
 
 
-def _list_shard(path: Path) -> _Shard:
+def _list_shard(path: Path, choice: Choice, fine: bool) -> _Shard:
     with _open(path) as file:
-        columns, count = _columns(path, file.schema_arrow), file.metadata.num_rows
-        names = _hub_names(file.schema_arrow.metadata, columns[1])
+        features = _hub_features(file.schema_arrow.metadata)
+        if fine and choice.label_column is None and _FINE in file.schema_arrow.names:
+            choice = replace(choice, label_column=_FINE)
+        columns, count = _columns(path, file.schema_arrow, features, choice), file.metadata.num_rows
+        names = _hub_names(features, columns[1])
         if count < 1:
             raise DataError(f"{path}: no rows in it; fetch it again")
         if 8 * count > (memory := usable_memory() // 8):
@@ -175,35 +153,59 @@ def _whole(path: Path) -> Iterator[None]:
         raise DataError(f"{path}: truncated or corrupted parquet file ({reason}); fetch it again") from problem
 
 
-def _columns(path: Path, schema: Any) -> tuple[str, str]:
+def _columns(path: Path, schema: Any, features: dict[str, Any], choice: Choice) -> tuple[str, str]:
     """The image column and the label column, each there once and of the right type."""
     import pyarrow as pa
 
-    chosen = []
-    for kind, names in (("image", IMAGE_COLUMNS), ("label", LABEL_COLUMNS)):
-        have = [name for name in names if name in schema.names]
-        if not have:
-            there = short(", ".join(schema.names))
-            raise DataError(f"{path}: no {kind} column ({' or '.join(names)}) among {there}; rename it")
-        if schema.names.count(have[0]) > 1:
-            raise DataError(f"{path}: two columns are called {have[0]!r}; rename one")
-        chosen.append(have[0])
-    image, label = (schema.field(name).type for name in chosen)
+    asked = (choice.image_column, choice.label_column)
+    image_name, label_name = (
+        _column(path, kind, schema.names, features, name) for kind, name in zip(_COLUMNS, asked, strict=True)
+    )
+    image, label = (schema.field(name).type for name in (image_name, label_name))
     cells = image
     if pa.types.is_struct(image):
         cells = image.field("bytes").type if image.get_field_index("bytes") >= 0 else None
     if cells is None or not (pa.types.is_binary(cells) or pa.types.is_large_binary(cells)):
         kinds = f"{short(str(image))}, expected encoded images (struct of bytes and path)"
-        raise DataError(f"{path}: column {chosen[0]!r} holds {kinds}")
+        raise DataError(f"{path}: column {image_name!r} holds {kinds}")
     if not pa.types.is_integer(label):
-        raise DataError(f"{path}: column {chosen[1]!r} holds {short(str(label))}, expected integers 0..n-1")
-    return chosen[0], chosen[1]
+        raise DataError(f"{path}: column {label_name!r} holds {short(str(label))}, expected integers 0..n-1")
+    return image_name, label_name
 
 
-def _hub_names(metadata: dict[bytes, bytes] | None, label_column: str) -> tuple[str, ...] | None:
+def _column(path: Path, kind: str, there: list[str], features: dict[str, Any], asked: str | None) -> str:
+    """The name of the image or the label column: the one that was `asked` for, else the only one."""
+    names, feature = _COLUMNS[kind]
+    of_hub = [name for name in there if isinstance(part := features.get(name), dict) and part.get("_type") == feature]
+    have = [asked] if asked in there else [name for name in dict.fromkeys(there) if name in (*names, *of_hub)]
+    option = f"{kind}_column"
+    if not have or (asked is not None and asked not in there):
+        what = f"{' or '.join(names)}" if asked is None else asked
+        raise DataError(
+            f"{path}: no {kind} column ({what}) among {short(', '.join(there))}; name it with ", Option(option)
+        )
+    if len(have) > 1:
+        raise DataError(
+            f"{path}: {len(have)} {kind} columns ({short(', '.join(have))}); choose one with ", Option(option, have[0])
+        )
+    if there.count(have[0]) > 1:
+        raise DataError(f"{path}: two columns are called {have[0]!r}; rename one")
+    return have[0]
+
+
+def _hub_features(metadata: dict[bytes, bytes] | None) -> dict[str, Any]:
+    """What the hub's metadata in the file says of each column."""
+    try:
+        features = json.loads((metadata or {})[b"huggingface"])["info"]["features"]
+    except (KeyError, TypeError, ValueError, RecursionError):
+        return {}
+    return features if isinstance(features, dict) else {}
+
+
+def _hub_names(features: dict[str, Any], label_column: str) -> tuple[str, ...] | None:
     """The class names in the metadata; None where there are none: they are then made up from the numbers."""
     try:
-        names = json.loads((metadata or {})[b"huggingface"])["info"]["features"][label_column]["names"]
-    except (KeyError, TypeError, ValueError, RecursionError):
+        names = features[label_column]["names"]
+    except (KeyError, TypeError):
         return None
     return tuple(map(str, names)) if isinstance(names, list) and names else None

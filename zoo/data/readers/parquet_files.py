@@ -1,0 +1,127 @@
+"""Which parquet files are which split: by exact names, every shard once."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+from zoo.data.choice import NAMES, Choice, splits_for
+from zoo.data.readers.decode import hash_files, readable, short
+from zoo.errors import DataError
+from zoo.utils.text import visible
+
+# train.parquet, train-00000-of-00002.parquet, the same with the hub's hash of old, train-0.parquet; and 0000.parquet or
+# part-0.parquet in a folder train. " (1)" and the like are what browsers and desktops call a second copy.
+_NUMBER = r"(?P<number>[0-9]{1,9})(?:-of-(?P<total>[0-9]{1,9}))?"
+_END = r"(?:-[0-9a-f]{16})?(?: ?\([0-9]+\)| copy| - Copy)?\.parquet"
+_FILE = re.compile(rf"(?P<split>{'|'.join(NAMES)})(?:[-_]{_NUMBER})?{_END}")
+_FILE_IN_FOLDER = re.compile(rf"(?:part-)?{_NUMBER}{_END}")
+_SHOWN = 3  # of a list of files or numbers in a message
+
+
+@dataclass(frozen=True)
+class _File:
+    path: Path
+    number: int | None
+    total: int | None
+
+
+@dataclass(frozen=True)
+class ParquetFiles:
+    """The parquet files below a folder: those of each split, and `others`, of no split by their names."""
+
+    root: Path
+    splits: dict[str, list[_File]]
+    others: tuple[Path, ...]
+
+    def chosen(self, choice: Choice) -> dict[str, list[Path]]:
+        """The files that train and test, in the order of their numbers.
+
+        Raises DataError where a split is missing or lies in two folders, and for a shard that is missing or there
+        twice.
+        """
+        others = _listed([path.name for path in self.others])
+        names = splits_for(self.root, self.splits, choice, others)
+        return {split: self._shards(name) for split, name in names.items()}
+
+    def key(self, choice: Choice) -> str:
+        """What identifies the content in the cache."""
+        files = [path for paths in self.chosen(choice).values() for path in paths]
+        return f"{hash_files(self.root, files)} {sorted(self.left_out(choice))!a}"
+
+    def left_out(self, choice: Choice) -> Counter[str]:
+        """The names of the files that neither train nor test."""
+        used = ("train", choice.test_split)
+        unused = [file.path for name, files in self.splits.items() if name not in used for file in files]
+        return Counter(visible(path.relative_to(self.root).as_posix()) for path in sorted([*unused, *self.others]))
+
+    def _shards(self, name: str) -> list[Path]:
+        files = self.splits[name]
+        if len(folders := sorted({file.path.parent for file in files})) > 1:
+            raise DataError(
+                f"{self.root}: {name} files in {folders[0]} and in {folders[1]}; name the one folder that is meant"
+            )
+        if problem := _problem(files):
+            raise DataError(f"{self.root}: {name} {problem}")
+        return [file.path for file in sorted(files, key=lambda file: file.number or 0)]
+
+
+def find_parquet(root: Path) -> ParquetFiles:
+    """The parquet files below `root`, hidden ones aside."""
+    splits: dict[str, list[_File]] = {}
+    others = []
+    with readable(root):
+        for path in sorted(root.rglob("*.parquet")):
+            if any(part.startswith(".") for part in path.relative_to(root).parts):
+                continue
+            folder = path.parent.name if path.parent != root else ""
+            if match := _FILE.fullmatch(path.name):
+                split = match["split"]
+            elif folder in NAMES and (match := _FILE_IN_FOLDER.fullmatch(path.name)):
+                split = folder
+            else:
+                others.append(path)
+                continue
+            number, total = (None if text is None else int(text) for text in match.group("number", "total"))
+            splits.setdefault(split, []).append(_File(path, number, total))
+    return ParquetFiles(root, splits, tuple(others))
+
+
+def _problem(files: list[_File]) -> str | None:
+    """What is wrong with the shards of one split, and what to do."""
+    names: dict[int | None, list[str]] = {}
+    for file in files:
+        names.setdefault(file.number, []).append(file.path.name)
+    totals = {file.total for file in files}
+    if len(totals) > 1 or (None in names and len(names) > 1):
+        several = [members[0] for members in names.values()]
+        return f"files are of more than one set ({_listed(several)}); put each set into a folder of its own"
+    if None in names:
+        return f"is there {_times(len(files))} ({_listed(names[None])}); leave the one that is meant" * (len(files) > 1)
+    numbers = {number for number in names if number is not None}
+    count = totals.pop() or max(numbers) + 1
+    missing = list(islice((str(number) for number in range(count) if number not in numbers), _SHOWN + 1))
+    plural = ("shards", "are") if len(missing) > 1 else ("shard", "is")
+    faults = [f"{plural[0]} {_listed(missing)} of {count} {plural[1]} missing"] if missing else []
+    faults += [
+        f"shard {number} is there {_times(len(members))} ({_listed(members)})"
+        for number, members in names.items()
+        if len(members) > 1
+    ][:_SHOWN]
+    faults += [f"shard {number} is beyond the {count}" for number in sorted(numbers) if number >= count][:1]
+    return (
+        f"{', '.join(faults)}; {'fetch what is missing' if missing else 'leave one file of each'}" if faults else None
+    )
+
+
+def _times(count: int) -> str:
+    return "twice" if count == 2 else f"{count} times"
+
+
+def _listed(names: Sequence[str]) -> str:
+    """The first of `names`, for a message."""
+    return short(", ".join(names[:_SHOWN])) + (", ..." if len(names) > _SHOWN else "")
