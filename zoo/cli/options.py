@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from zoo.data.choice import NAMES, Choice
+from zoo.data.choice import COLUMNS, NAMES, Choice
 from zoo.errors import Option, Words, ZooError, sentence
 from zoo.registry.merge import load_registry
 from zoo.utils.text import visible
@@ -170,15 +170,13 @@ ANY_LAYOUT = click.option(
 )  # fmt: skip
 CHOICE = (  # of what a dataset leaves open: the fields of Choice
     click.option(
-        "--test-split", type=click.Choice(NAMES[1:]), default="test", show_default=True,
-        help="The split of the dataset to test on.",
+        "--test-split", type=click.Choice(NAMES[1:]), default="test", show_default=True, help="Test on this split."
     ),
     click.option(
         "--split", type=Real(0, 1, min_open=True, max_open=True), metavar="SHARE",
         help="Class folders without train and test: train on this share of each class, test on the rest.",
     ),
-    click.option("--image-column", metavar="NAME", help="Of parquet files that have several."),
-    click.option("--label-column", metavar="NAME", help="Of parquet files that have several."),
+    *(click.option(f"--{kind}-column", metavar="NAME", help="Of parquet files with several.") for kind in COLUMNS),
 )  # fmt: skip
 HOW = (  # for whatever runs a training step
     click.option(
@@ -311,8 +309,7 @@ def gather(name: str, record: type, offered: Sequence[Decorator]) -> Decorator:
 
 def _training(offered: Sequence[Decorator]) -> Decorator:
     """Gives a command that trains the options `offered`, as its parameter `training`."""
-    choice = gather("choice", Choice, ())
-    return lambda command: choice(gather("training", Training, offered)(command))
+    return lambda command: gather("choice", Choice, ())(gather("training", Training, offered)(command))
 
 
 choice_options = gather("choice", Choice, CHOICE)

@@ -11,6 +11,7 @@ from zoo.errors import DataError, Option
 
 TestSplit = Literal["test", "validation", "val", "dev", "valid"]
 VALIDATION: tuple[TestSplit, ...] = ("validation", "val", "dev", "valid")
+COLUMNS = ("image", "label")  # of parquet files
 NAMES = ("train", "test", *VALIDATION)  # of splits, as files and folders have them
 
 
