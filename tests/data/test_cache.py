@@ -17,8 +17,8 @@ import pytest
 from PIL import Image
 
 from zoo.data import cache
-from zoo.data.content import Duplicates, fingerprint
 from zoo.data.choice import NOTHING
+from zoo.data.content import Duplicates, fingerprint
 from zoo.data.datasets import Dataset, load
 from zoo.data.listing import Listing, in_memory
 from zoo.data.readers import decode, image_folder, parquet

@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 
 from zoo.data import cache, shapes10, test_sets
-from zoo.data.content import Duplicates, Resized
 from zoo.data.choice import NOTHING, Choice
+from zoo.data.content import Duplicates, Resized
 from zoo.data.listing import SPLITS, Listing
 from zoo.data.readers import archive, decode, foreign, image_folder, parquet, parquet_files
 from zoo.errors import DataError, Option, Words, unknown
