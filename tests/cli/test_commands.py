@@ -125,7 +125,7 @@ def test_data_verify(inline_cli):
 
 
 def test_data_show(inline_cli, tmp_path):
-    output = inline_cli.ok("data", "show", "shapes10", "--split", "test", "--per-class", "4", "--out", "new/sheet.png")
+    output = inline_cli.ok("data", "show", "shapes10", "--part", "test", "--per-class", "4", "--out", "new/sheet.png")
     assert output.stdout.splitlines()[-1] == "wrote new/sheet.png"
     with Image.open(tmp_path / "new" / "sheet.png") as sheet:
         sheet.load()

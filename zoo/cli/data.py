@@ -87,21 +87,21 @@ def verify(dataset: str, data_dir: str | None, choice: Choice) -> None:
 
 @click.command()
 @click.argument("dataset")
-@click.option("--split", type=click.Choice(["train", "test"]), default="train", show_default=True)
+@click.option("--part", type=click.Choice(["train", "test"]), default="train", show_default=True)
 @click.option("--per-class", type=click.IntRange(min=1), default=10, show_default=True, help="Images of each class.")
 @click.option(
-    "--out", type=click.Path(dir_okay=False, path_type=Path), help="The PNG file.  [default: DATASET-SPLIT.png]"
+    "--out", type=click.Path(dir_okay=False, path_type=Path), help="The PNG file.  [default: DATASET-PART.png]"
 )
 @options.data_dir
 @options.choice_options
-def show(dataset: str, split: str, per_class: int, out: Path | None, data_dir: str | None, choice: Choice) -> None:
+def show(dataset: str, part: str, per_class: int, out: Path | None, data_dir: str | None, choice: Choice) -> None:
     """Describe DATASET and write a contact sheet, one row per class."""
     from zoo.data import inspect
     from zoo.data.datasets import load
 
     loaded = load(dataset, data_dir, choice)
     _print(inspect.describe(loaded))
-    path = inspect.contact_sheet(loaded, split, per_class, out or Path(f"{loaded.name}-{split}.png"))
+    path = inspect.contact_sheet(loaded, part, per_class, out or Path(f"{loaded.name}-{part}.png"))
     click.echo(f"wrote {path}")
 
 
