@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from zoo.comparison.baseline import differences, withheld
 from zoo.comparison.row import QUALITY, Row
@@ -39,4 +39,4 @@ class Against:
             QUALITY,
             self.margin,
         )
-        return bases + [replace(row.over(bases[0]), against=shift) for row, shift in zip(others, shifts, strict=True)]
+        return bases + [row.beside(bases[0], shift) for row, shift in zip(others, shifts, strict=True)]

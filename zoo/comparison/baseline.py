@@ -5,9 +5,9 @@ from __future__ import annotations
 import functools
 import itertools
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -49,8 +49,8 @@ class Difference:
 
     A verdict needs :data:`zoo.comparison.verdict.MIN_SEEDS` seeds of both, and nothing that withholds it: a seed that
     diverged, or uncommitted changes that are not allowed. Only such rows have `interval`, `p_value` and `detectable`
-    (see :class:`zoo.comparison.verdict.Verdict`), and `quality`, other metrics. `batch_dependent` is that of the row or
-    of the baseline, see :class:`zoo.results.schema.ModelPart`.
+    (see :class:`zoo.comparison.verdict.Verdict`), and :attr:`quality`, other metrics. `batch_dependent` is that of the
+    row or of the baseline, see :class:`zoo.results.schema.ModelPart`.
     """
 
     baseline: str
@@ -61,8 +61,18 @@ class Difference:
     p_value: float | None
     detectable: float | None
     verdict: str
-    quality: dict[str, Shift]
     batch_dependent: int | None = None
+    shifts: Callable[[], dict[str, Shift]] = field(default=dict, repr=False, compare=False)  # :attr:`quality`
+
+    @property
+    def quality(self) -> dict[str, Shift]:
+        """The shifts of the other metrics, by name; those of the whole table are worked out when one is asked for."""
+        return self.shifts()
+
+    def record(self) -> dict[str, Any]:
+        """All of it as plain data."""
+        content = {part.name: getattr(self, part.name) for part in fields(self) if part.name != "shifts"}
+        return content | {"quality": {name: asdict(shift) for name, shift in self.quality.items()}}
 
 
 def differences(
@@ -93,19 +103,20 @@ def differences(
     ]
     complete = [index for index, reason in enumerate(reasons) if reason is None]
     samples = [_accuracies(seeds, reason is None) for seeds, reason in zip(others, reasons, strict=True)]
-    rows = [
-        replace(row, batch_dependent=batch_dependence(run.result for seeds in (base, other) for run in seeds.values()))
-        for other, row in zip(
-            others, against(baseline, _accuracies(base, bool(complete)), samples, reasons, margin), strict=True
-        )
-    ]
-    if not complete:
-        return rows
+    rows = against(baseline, _accuracies(base, bool(complete)), samples, reasons, margin)
+    batches = [batch_dependence(run.result for seeds in (base, other) for run in seeds.values()) for other in others]
     columns = len(quality) + 1  # all of them are tested, and the accuracy
-    shifts = {name: _shifts(base, others, complete, metric, columns) for name, metric in quality.items()}
+
+    @functools.cache
+    def shifts() -> dict[str, dict[int, Shift]]:
+        return {name: _shifts(base, others, complete, metric, columns) for name, metric in quality.items()}
+
+    def of_row(index: int) -> dict[str, Shift]:
+        return {name: by_row[index] for name, by_row in shifts().items() if index in by_row}
+
     return [
-        replace(row, quality={name: by_row[index] for name, by_row in shifts.items() if index in by_row})
-        for index, row in enumerate(rows)
+        replace(row, batch_dependent=batch, shifts=functools.partial(of_row, index))
+        for index, (row, batch) in enumerate(zip(rows, batches, strict=True))
     ]
 
 
@@ -138,7 +149,6 @@ def against(
                 p_value=verdict.p_value if verdict else None,
                 detectable=verdict.detectable if verdict else None,
                 verdict=verdict.words(margin, less) if verdict else str(reason),
-                quality={},
             )
         )
     return rows

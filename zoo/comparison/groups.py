@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -153,13 +153,12 @@ def _mixed(groups: Sequence[Sequence[_Run]], seconds_to: float | None) -> Group:
     ]
     keys = dict.fromkeys(key for fields in described for key in fields)
     unlike = [key for key in keys if len({fields.get(key, "-") for fields in described}) > 1]
-    rows, code = numbered(
-        [
-            replace(row, differs={key: fields.get(key, "-") for key in unlike})
-            for runs, fields in zip(groups, described, strict=True)
-            for row in _rows(runs, letters, seconds_to)
-        ]
-    )
+    numbers, code = _numbers([run for runs in groups for run in runs])
+    rows = [
+        replace(row, differs={key: fields.get(key, "-") for key in unlike})
+        for runs, fields in zip(groups, described, strict=True)
+        for row in _rows(runs, letters, numbers, seconds_to)
+    ]
 
     def common(key: str) -> str:
         words = {fields.get(key, "-") for fields in described}
@@ -233,7 +232,8 @@ def _group(
 ) -> Group:
     first = runs[0].result
     letters: dict[str, str] = {}
-    rows, code = numbered(_rows(runs, letters, seconds_to, budget))
+    numbers, code = _numbers(runs)
+    rows = _rows(runs, letters, numbers, seconds_to, budget)
     if against is not None and any(row.model == against.baseline for row in rows):
         rows = against.tested(rows, f"{first.recipe.name} on {first.dataset.name}")
     return Group(
@@ -253,8 +253,18 @@ def _group(
     )
 
 
+def _numbers(runs: Sequence[_Run]) -> tuple[dict[int, str], dict[str, str]]:
+    """The number of the code of each run, by the identity of its result, and what the numbers mean."""
+    numbers, code = numbered([run.result for run in runs])
+    return {id(run.result): number for run, number in zip(runs, numbers, strict=True)}, code
+
+
 def _rows(
-    runs: Sequence[_Run], letters: dict[str, str], seconds_to: float | None, budget: dict[str, Any] | None = None
+    runs: Sequence[_Run],
+    letters: dict[str, str],
+    numbers: Mapping[int, str],
+    seconds_to: float | None,
+    budget: dict[str, Any] | None = None,
 ) -> list[Row]:
     """The rows of a group; a machine that has no letter yet is given the next of `letters`."""
     # Not merged by name alone: an edited norm is another model, and a model may have been tuned twice.
@@ -264,7 +274,8 @@ def _rows(
     rows = []
     for members, machine in itertools.chain.from_iterable(map(_by_machine, by_model.values())):
         timed = [run for run in members if run.machine == machine]
-        row = row_of(members, timed, letters.setdefault(machine, _letter(len(letters))), seconds_to)
+        letter = letters.get(machine) or letters.setdefault(machine, _letter(len(letters)))
+        row = row_of(members, timed, letter, [numbers[id(run.result)] for run in members], seconds_to)
         if budget is not None:
             content = flatten(members[0].result.recipe.content)
             row = replace(row, differs={key: f"{content[key]:g}" for key in budget["over"]})

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import itertools
 from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
-from zoo.comparison.row import Row
 from zoo.registry.importing import LIBRARIES
 from zoo.results.schema import Result
 
@@ -64,11 +62,8 @@ def words_of(results: Iterable[Result]) -> dict[Code, str]:
     return {code: code.words(unlike) for code in codes}
 
 
-def numbered(rows: Sequence[Row]) -> tuple[list[Row], dict[str, str]]:
-    """`rows` with the number of the code of each seed, and what the numbers mean; that of the first run is 1."""
-    results = [run.result for row in rows for run in row.runs]
+def numbered(results: Sequence[Result]) -> tuple[list[str], dict[str, str]]:
+    """The number of the code that made each of `results`, and what the numbers mean; that of the first run is 1."""
     words = words_of(results)
     numbers = {code: str(number) for number, code in enumerate(words, 1)}
-    each = iter([numbers[code] for code in codes_of(results)])
-    numbered_rows = [replace(row, code=list(itertools.islice(each, len(row.runs)))) for row in rows]
-    return numbered_rows, {numbers[code]: text for code, text in words.items()}
+    return [numbers[code] for code in codes_of(results)], {numbers[code]: text for code, text in words.items()}

@@ -88,7 +88,7 @@ class Row:
     # seeds there; `elsewhere` is how many more seeds the accuracies are of.
     machine: str
     elsewhere: int
-    code: list[str] = field(default_factory=list)  # by seed: the number of its code in the group
+    code: list[str]  # by seed: the number of its code in the group
     against: Difference | None = None  # None for the baseline itself, and where none was asked for
     # The training speed over the baseline's, on one machine and if neither was disturbed, and half the interquartile
     # range of that ratio.
@@ -116,28 +116,30 @@ class Row:
             run.result.seed: Tested(run.result, run.folder) for run in self.runs if isinstance(run.result, Finished)
         }
 
-    def over(self, base: Row) -> Row:
-        """This row with its training speed over that of `base`, where the two can be compared."""
+    def beside(self, base: Row, against: Difference) -> Row:
+        """This row with its difference from `base`, and its training speed over that where the two can be compared."""
         name = "train_images_per_second"
         ours, theirs = self.train_images_per_second, base.train_images_per_second
         span, its = self.quartiles.get(name), base.quartiles.get(name)
-        if self.machine != base.machine or name in self.disturbed + base.disturbed:
-            return self
-        if ours is None or theirs is None or span is None or its is None:
-            return self
-        relative, error = ratio(ours, span, theirs, its)
-        return dataclasses.replace(self, relative_speed=relative, relative_speed_error=error)
+        speeds: dict[str, float] = {}
+        comparable = self.machine == base.machine and name not in self.disturbed + base.disturbed
+        if comparable and ours is not None and theirs is not None and span is not None and its is not None:
+            relative, error = ratio(ours, span, theirs, its)
+            speeds = {"relative_speed": relative, "relative_speed_error": error}
+        return dataclasses.replace(self, against=against, **speeds)
 
     def record(self) -> dict[str, Any]:
         """The row as plain data, without its runs."""
-        record = dataclasses.asdict(dataclasses.replace(self, runs=[]))
-        del record["runs"]
-        return record
+        record = {part.name: getattr(self, part.name) for part in dataclasses.fields(self) if part.name != "runs"}
+        return record | {"against": self.against.record() if self.against else None}
 
 
-def row_of(runs: Sequence[Stored], timed: Sequence[Stored], machine: str, seconds_to: float | None) -> Row:
+def row_of(
+    runs: Sequence[Stored], timed: Sequence[Stored], machine: str, code: list[str], seconds_to: float | None
+) -> Row:
     """The row of `runs`, which are those of one model, one per seed; `timed` are those on the `machine` of that letter.
 
+    `code` has the number of the code of each run.
     `seconds_to` is an accuracy, 0 to 1. Raises :class:`zoo.errors.ResultError` for damaged histories.
     """
     results = [run.result for run in runs]
@@ -193,5 +195,6 @@ def row_of(runs: Sequence[Stored], timed: Sequence[Stored], machine: str, second
         batch_dependent=batch_dependence(results),
         machine=machine,
         elsewhere=len(runs) - len(timed),
+        code=code,
         runs=list(runs),
     )

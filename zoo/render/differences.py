@@ -54,7 +54,7 @@ def notes(compared: Sequence[Difference], columns: int = 1) -> list[str]:
 
 def fields(against: Difference | None) -> dict[str, object]:
     """All but the other metrics and the mark, without nesting; None is the baseline's own."""
-    left_out = ("interval", "quality", "batch_dependent")
+    left_out = ("interval", "shifts", "batch_dependent")
     names = [field.name for field in dataclasses.fields(Difference) if field.name not in left_out]
     low, high = (against.interval if against else None) or (None, None)
     numbers: dict[str, object] = {name: getattr(against, name, None) for name in names}

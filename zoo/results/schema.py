@@ -63,7 +63,7 @@ class ModelPart(Part):
     label: fields.Label
     norm: fields.Text | None
     layout: Layout | None = None
-    definition: Annotated[fields.Definition, WrapValidator(Shared())]
+    definition: fields.Definition
     parameters: fields.Whole
     trainable_parameters: fields.Whole
     macs: fields.Whole
@@ -143,6 +143,10 @@ class Caveats(NamedTuple):
     replaces: tuple[tuple[str, str], ...] = ()
 
 
+_FORGOTTEN: list[float] = []
+_NAMES: set[str] = set()
+
+
 class BaseResult(Part):
     """What a finished and a diverged run have in common; a metric that was not measured is null.
 
@@ -161,7 +165,7 @@ class BaseResult(Part):
     diverged_epoch: fields.Count | None
     diverged_step: fields.Count | None
     seed: fields.Seed
-    model: ModelPart
+    model: Annotated[ModelPart, WrapValidator(Shared())]
     recipe: Annotated[RecipePart, WrapValidator(Shared())]
     dataset: Annotated[DatasetPart, WrapValidator(Shared())]
     selection: Annotated[SelectionPart, WrapValidator(Shared())]
@@ -208,11 +212,13 @@ class BaseResult(Part):
 
     def thin(self) -> None:
         """Forget what no table shows, the lists by class and by window, once what tables make of them is there."""
-        for part in (self.test, self.holdout, self.train):
-            if part:
-                vars(part).update(confusion=[], per_class_accuracy=[])
         _ = self.speed.quartiles
-        vars(self.speed).update(window_rates=[])
+        vars(self.speed).update(window_rates=_FORGOTTEN)
+        splits = [part for part in (self.test, self.holdout, self.train) if part]
+        for part in splits:
+            vars(part).update(confusion=_FORGOTTEN, per_class_accuracy=_FORGOTTEN)
+        for part in (self, self.speed, *splits):  # pydantic's sets of names are half of what a run takes in memory
+            object.__setattr__(part, "__pydantic_fields_set__", _NAMES)
 
     @property
     def caveats(self) -> Caveats:
