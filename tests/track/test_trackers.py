@@ -24,7 +24,7 @@ from zoo.registry.merge import load_registry
 from zoo.results.folder import RunFolder, find_results, load_result
 from zoo.results.run import Run
 from zoo.track.reporter import Tracked, run_id
-from zoo.web.live import unfinished
+from zoo.web.watch import Watch
 
 COMMITTED = Path(__file__).parents[2] / "benchmarks/results/cifar10-jpeg/laptop-9c06139e/resnet20_bn/seed0"
 ALL = "tensorboard,mlflow,wandb"
@@ -198,7 +198,9 @@ def test_nothing_of_theirs_is_a_run(benched):
     """Neither results nor unfinished runs are found in what trackers keep beside the runs."""
     runs = benched.folder / "runs"
     assert find_results([runs]) == [run_folder(benched.folder) / "result.json"]
-    assert unfinished([runs], {}) == ([], None)
+    watch = Watch([runs])
+    watch.look()
+    assert [path for path, seen in watch.seen.items() if seen.result is None] == []
     assert "resnet20_ln" in benched.output.stdout  # and stdout is the table, from its first line on
     assert benched.output.stdout.startswith("shapes10, recipe smoke-")
     assert [line for line in benched.output.lines if line.startswith("tracked by")] == [

@@ -100,7 +100,7 @@ def test_filters(page, built: Path) -> None:
     every = len(shown())
     choose(page, "norm", "ln")
     assert shown() == ["resnet20_ln"]
-    assert page.find_element("id", "count").text == f"1 of {every} rows shown."
+    assert page.find_element("id", "count").text == f"1 of {every} rows match."
     click(page, "#filters button[type=reset]")
     wait(page, "document.getElementById('count').textContent === ''")
     choose(page, "recipe", EVA)

@@ -49,7 +49,7 @@ def test_page(stored: Path) -> None:
     ]  # fmt: skip
     assert ">1.50 ± 0.05<" in pages["index"]
     bars = re.findall(r"--share:([\d.]+)", pages["speed"])
-    assert bars[:2] == ["1.0000", "1.0000"]  # of the first row: the inference and the latency, not the training speed
+    assert bars[:2] == ["1.0", "1.0"]  # of the first row: the inference and the latency, not the training speed
 
 
 def test_no_front_rests_on_a_disturbed_speed(stored: Path) -> None:

@@ -22,7 +22,9 @@ from web_runs import LAPTOP, history, make_run
 from zoo.results.folder import RunFolder
 from zoo.results.history import save_history
 from zoo.web import live as live_module
-from zoo.web.live import Site, unfinished
+from zoo.web.live import Builder
+from zoo.web.live import unfinished as unfinished_of
+from zoo.web.watch import Watch
 
 
 @contextlib.contextmanager
@@ -96,8 +98,8 @@ def test_new_epochs_and_results_appear_without_a_reload(page, zoo_cli, tmp_path:
         other = RunFolder.of(runs, "cifar10-jpeg", LAPTOP, "resnet20_gn", 1)
         other.path.mkdir(parents=True)
         save_history(other.history, history(2))
-        link = wait(page, "document.querySelector('#running th a')?.href")
-        assert "stopped" in page.find_element("id", "running").text
+        link = wait(page, "document.querySelector('#stopped th a')?.href")
+        assert "stopped" in page.find_element("id", "stopped").text
         page.get(link)
         drawn = "document.getElementById('chart')?.data?.[0]?.y?.length"
         wait(page, f"{drawn} === 2")
@@ -211,14 +213,16 @@ def test_row_10_an_error_of_one_run_leaves_the_others_live(zoo_cli, tmp_path: Pa
 
 def test_row_10_what_passes_by_is_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     make_run(tmp_path / "runs", "bn")
-    site = Site([tmp_path / "runs"], tmp_path / "site", None)
-    monkeypatch.setattr(live_module, "OFTEN", 0.0)
+    builder = Builder([tmp_path / "runs"], tmp_path / "site", None)
     make_run(tmp_path / "runs", "ln")
     with monkeypatch.context() as patch:
-        patch.setattr(live_module, "render", lambda *_: 1 / 0)
-        assert "the page could not be made anew: ZeroDivisionError" in site.news()["problem"]
-    site._again = 0.0
-    assert site.news() == {"edition": 2, "running": [], "problem": None}
+        patch.setattr(live_module, "tables", lambda *_: 1 / 0)
+        builder.watch._again = 0.0
+        (words,) = builder.refresh().problem
+        assert "the page could not be made anew: ZeroDivisionError" in words
+    builder._when = 0.0
+    news = builder.refresh()
+    assert (news.edition, news.problem) == (2, None)
 
 
 ROWS = "document.querySelectorAll('section.board tbody tr').length"
@@ -259,21 +263,32 @@ def test_a_server_that_was_started_again(page, zoo_cli, tmp_path: Path) -> None:
     assert all("live.json" in message and "ERR_CONNECTION_REFUSED" in message for message in refused)
 
 
+def unfinished(runs: Path, epochs: dict[tuple[str, str], int]) -> dict[str, Any]:
+    """The news of unfinished runs under `runs`."""
+    watch = Watch([runs])
+    watch.look()
+    about, problem = unfinished_of(watch.seen, epochs)
+    assert problem is None
+    return about
+
+
 def test_a_killed_process_is_not_at_work(tmp_path: Path) -> None:
     folder = RunFolder.of(tmp_path, "cifar10-jpeg", LAPTOP, "resnet20_ln", 0).path
     folder.mkdir(parents=True)
     save_history(RunFolder(folder).history, history(2))
     lock = folder.with_name(".seed0.lock")
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
-        for text, told in ((str(process.pid), "running"), ("", "running"), ("9" * 30, "running")):
+        for text in (str(process.pid), "", "9" * 30):
             lock.write_text(text)
-            assert unfinished([tmp_path], {})[0][0]["state"] == told
+            about = unfinished(tmp_path, {})
+            assert ([run["state"] for run in about["running"]], about["stopped"]) == (["running"], [])
     lock.write_text(str(process.pid))
-    ((run,), problem) = unfinished([tmp_path], {("cifar10-jpeg", LAPTOP): 40})
+    (run,) = unfinished(tmp_path, {("cifar10-jpeg", LAPTOP): 40})["stopped"]
     assert run["state"].startswith(f"no process {process.pid} on this machine")
-    assert (run["epoch"], run["epochs"], problem) == (2, 40, None)
+    assert (run["epoch"], run["epochs"]) == (2, 40)
     lock.unlink()
-    assert unfinished([tmp_path], {})[0][0]["state"].startswith("stopped")
+    (run,) = unfinished(tmp_path, {})["stopped"]
+    assert run["state"].startswith("stopped")
 
 
 def test_trials_of_a_tuning_are_no_runs_of_a_bench(tmp_path: Path) -> None:
@@ -282,16 +297,18 @@ def test_trials_of_a_tuning_are_no_runs_of_a_bench(tmp_path: Path) -> None:
         (model / name).mkdir(parents=True)
         (model / f".{name}.lock").write_text("")
         save_history(RunFolder(model / name).history, history(2))
-    found, problem = unfinished([tmp_path], {})
-    assert [(run["seed"], run["state"]) for run in found] == [(12, "running")]
-    assert problem is None
+    about = unfinished(tmp_path, {})
+    assert [(run["seed"], run["state"]) for run in about["running"]] == [(12, "running")]
+    assert about["counts"] == {"running": 1, "stopped": 0}
 
 
 def test_before_the_first_result(zoo_cli, tmp_path: Path) -> None:
     (tmp_path / "runs").mkdir()
     with serving(zoo_cli) as (_, _, port):
         assert b"No finished run yet" in ask(port, "/")[1]
-        assert json.loads(ask(port, "/live.json")[1]) == {"edition": 1, "running": [], "problem": None}
+        assert json.loads(ask(port, "/live.json")[1]) == {
+            "edition": 1, "running": [], "stopped": [], "counts": {"running": 0, "stopped": 0}, "problem": None,
+        }  # fmt: skip
 
 
 @pytest.mark.parametrize(

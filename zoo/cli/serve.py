@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 import click
@@ -32,15 +33,15 @@ def serve(runs: tuple[Path, ...], port: int, host: str, baseline: str | None, al
     check_packages()
 
     from zoo.utils.files import scratch_folder
-    from zoo.web.live import Site
     from zoo.web.server import make_server
+    from zoo.web.site import Site
 
     with scratch_folder("zoo-serve") as folder:
         try:
             site = Site(
                 runs or [options.RUNS], folder, baseline, lambda problem: options.line(problem.parts), allow_dirty
             )
-            with make_server(site, host, port) as server:
+            with contextlib.closing(site), make_server(site, host, port) as server:
                 click.echo(f"http://{host}:{server.server_address[1]}/  (Ctrl-C ends it)")
                 server.serve_forever()
         except KeyboardInterrupt:

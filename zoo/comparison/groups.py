@@ -211,7 +211,7 @@ def _once(runs: Iterable[Stored], once_each: bool) -> list[_Run]:
         if len(agreeing := fuller.get((*others, definition), set[str]())) == 1:
             (definition,) = agreeing
         parts = id(result.environment), id(result.settings), result.model.layout
-        machine = machines.get(parts) or machines.setdefault(parts, _machine(result))
+        machine = machines.get(parts) or machines.setdefault(parts, machine_of(result))
         candidate = _Run(result, run.folder, definition, machine)
         where = "any machine" if once_each else machine
         first = kept.setdefault((*others, definition, where, str(result.seed)), candidate).result
@@ -306,7 +306,7 @@ def _letter(number: int) -> str:
     return (_letter(first - 1) if first else "") + chr(ord("a") + last)
 
 
-def _machine(result: Result) -> str:
+def machine_of(result: Result) -> str:
     """All that a speed depends on, in words; the memory layout where it is not the one that the registry asks for."""
     settings = result.settings
     layout = f", {settings.layout}" if result.model.layout not in (None, settings.layout) else ""

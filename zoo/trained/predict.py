@@ -13,7 +13,6 @@ from PIL import Image, ImageOps
 
 from zoo.data import shapes10
 from zoo.data.augment.spec import parse
-from zoo.data.loader import PIXELS_AT_ONCE
 from zoo.data.readers import decode
 from zoo.data.readers.image_folder import IMAGE_SUFFIXES
 from zoo.engine.counts import count_macs
@@ -119,9 +118,8 @@ def predict(run: TrainedRun, files: Sequence[Path], size: Size | None, device: t
     exact_float32()  # as when the run was tested
     model, checked = run.load(device), False
     images = ((file, *read(file, size)) for file in files)
-    for (height, width, _), same in itertools.groupby(images, key=lambda image: image[1].shape):
-        count = max(1, min(EVAL_BATCH[device.type], PIXELS_AT_ONCE // (height * width)))
-        while batch := list(itertools.islice(same, count)):
+    for _, same in itertools.groupby(images, key=lambda image: image[1].shape):
+        while batch := list(itertools.islice(same, EVAL_BATCH[device.type])):
             loader = _loader(run, np.stack([pixels for _, pixels, _ in batch]), device)
             if not checked:
                 run.check_size(model, next(iter(loader))[0][:1], "these pictures")

@@ -5,29 +5,40 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
-from zoo.comparison.groups import Group, compare
-from zoo.comparison.row import Row
+from zoo.comparison.groups import Group, compare, machine_of
+from zoo.comparison.row import Row, row_of
+from zoo.render.headings import headings
 from zoo.results.folder import RunFolder, Stored
 from zoo.results.schema import Result
 
 
 @dataclass(frozen=True)
 class Page:
-    """One run with a page of its own. `alone` is the run as the only row of a table, `machine` its machine in words."""
+    """One run with a page of its own."""
 
     id: str
     stored: Stored
-    alone: Row
-    machine: str
 
     @property
     def result(self) -> Result:
         """The run's result."""
         return self.stored.result
+
+    @cached_property
+    def alone(self) -> Row:
+        """The run as the only row of a table."""
+        return row_of([self.stored], [self.stored], "a", None)
+
+    @property
+    def machine(self) -> str:
+        """Its machine in words."""
+        return machine_of(self.result)
 
     @property
     def where(self) -> str:
@@ -49,27 +60,43 @@ class Line:
 
 @dataclass(frozen=True)
 class Table:
-    """One group of :func:`zoo.comparison.groups.compare`. `content` is the recipe's, `id` an anchor in the page."""
+    """One group of :func:`zoo.comparison.groups.compare`. `content` is the recipe's; `id` is an anchor in the page, the
+    same whatever other tables there are. `apart`: what tells it from the others, see :mod:`zoo.render.headings`.
+    """
 
     id: str
     group: Group
     lines: list[Line]
     slug: str
     content: Mapping[str, object]
+    apart: str
 
     @property
     def runs(self) -> list[Page]:
         """All runs, row by row."""
         return [run for line in self.lines for run in line.runs]
 
-    def on(self, machine: str) -> Group:
-        """The group of the rows whose speeds are of the `machine` of that letter."""
-        return replace(self.group, rows=[row for row in self.group.rows if row.machine == machine])
+    @cached_property
+    def by_machine(self) -> dict[str, list[Line]]:
+        """The lines by the letter of the machine whose speeds they have."""
+        lines: dict[str, list[Line]] = defaultdict(list)
+        for line in self.lines:
+            lines[line.row.machine].append(line)
+        return {letter: lines[letter] for letter in self.group.machines if letter in lines}
 
-    @property
+    def on(self, lines: Sequence[Line]) -> Group:
+        """The group with the rows of these `lines` alone."""
+        return replace(self.group, rows=[line.row for line in lines])
+
+    @cached_property
     def compared(self) -> bool:
         """Whether rows have a difference from a baseline."""
         return any(line.row.against for line in self.lines)
+
+    @cached_property
+    def parted(self) -> bool:
+        """Whether the speeds in it are of several machines."""
+        return len(self.group.machines) > 1 or any(line.row.elsewhere for line in self.lines)
 
 
 def tables(runs: Sequence[Stored], baseline: str | None = None, allow_dirty: bool = False) -> list[Table]:
@@ -79,7 +106,7 @@ def tables(runs: Sequence[Stored], baseline: str | None = None, allow_dirty: boo
     """
     groups = compare(runs, baseline, allow_dirty=allow_dirty)
     groups.sort(key=lambda group: (group.dataset, -sum(len(row.runs) for row in group.rows)))
-    return [_table(f"table-{number}", group) for number, group in enumerate(groups, 1)]
+    return [_table(group, apart) for group, apart in zip(groups, headings(groups), strict=True)]
 
 
 def run_id(folder: Path, model: str, seed: int) -> str:
@@ -93,13 +120,7 @@ def architecture(result: Result) -> str:
     return result.model.definition.get("architecture", {}).get("name", "–")
 
 
-def _page(run: Stored) -> Page:
-    (group,) = compare([run])
-    (machine,) = group.machines.values()
-    return Page(run_id(run.folder.path, run.result.model.name, run.result.seed), run, group.rows[0], machine)
-
-
-def _table(anchor: str, group: Group) -> Table:
+def _table(group: Group, apart: str) -> Table:
     # The scale is from the smallest to the largest accuracy that any interval of the table reaches.
     ends = [min(max(end, 0.0), 1.0) for row in group.rows if row.interval for end in row.interval] or [0.0, 1.0]
     low, width = min(ends), (max(ends) - min(ends)) or 1.0
@@ -114,7 +135,14 @@ def _table(anchor: str, group: Group) -> Table:
         return start, mean, end
 
     lines = [
-        Line(row, [_page(run) for run in row.runs], architecture(row.runs[0].result), band(row)) for row in group.rows
+        Line(
+            row,
+            [Page(run_id(run.folder.path, run.result.model.name, run.result.seed), run) for run in row.runs],
+            architecture(row.runs[0].result),
+            band(row),
+        )
+        for row in group.rows
     ]
     recipe = group.rows[0].runs[0].result.recipe
-    return Table(anchor, group, lines, recipe.slug, recipe.content)
+    anchor = hashlib.sha256(f"{group.dataset_fingerprint} {group.recipe_fingerprint}".encode()).hexdigest()[:10]
+    return Table(f"table-{anchor}", group, lines, recipe.slug, recipe.content, apart)

@@ -1,203 +1,288 @@
-"""What a served page asks for every two seconds: unfinished runs, and whether finished results have changed."""
+"""The page of results that change, made anew by a process of its own: no request waits for it."""
 
 from __future__ import annotations
 
-import contextlib
-import os
 import re
 import shutil
-import threading
+import signal
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any
 
-from zoo.errors import MachineError, ResultError, UnknownNameError, ZooError, did_you_mean
-from zoo.results.folder import EXPLAIN, FILE, RunFolder, Stored, find_results, load_stored
+from zoo.errors import MachineError, Message, ResultError, ZooError, did_you_mean
+from zoo.results.folder import RunFolder, Stored, load_all
 from zoo.results.history import load_history
 from zoo.utils.gcpause import paused_gc
 from zoo.utils.lock import dead_holder
 from zoo.web.charts import curve
-from zoo.web.data import run_id, tables
-from zoo.web.writer import render
+from zoo.web.data import Table, run_id, tables
+from zoo.web.runpage import others
+from zoo.web.watch import SHARE, SOON, Seen, Watch
+from zoo.web.writer import OVERVIEWS, File, Writer, fixed_files
 
-OFTEN = 1.0  # seconds: however many pages ask, the folders are not searched more often
+LISTED = 20  # runs that are trained, and runs that were stopped, in the news: those of the newest epochs
+POINTS = 30  # of a curve in the news
+PAGES = "pages"  # the folder of the files that are of no edition
+SETTLE = 0.05  # seconds in which what is written together is there
 
 
-class Site:
-    """The page of `roots` as files under `folder`, made anew when results change. Its methods may run in threads.
+@dataclass(frozen=True)
+class News:
+    """`edition` rises with each new page. `running` and `stopped`: runs without a result, the newest of so many as
+    `counts` has. `histories`: the files of all their curves, by the run's id. `problem`: what is wrong.
+    """
+
+    edition: int
+    running: list[dict[str, Any]] = field(default_factory=list)
+    stopped: list[dict[str, Any]] = field(default_factory=list)
+    counts: dict[str, int] = field(default_factory=dict)
+    histories: dict[str, str] = field(default_factory=dict)
+    problem: Message | None = None
+
+
+class Builder:
+    """The page of `roots` as files under `folder`: those on all runs in a folder for each edition, others beside it.
 
     The first build raises :class:`ZooError`. A run that cannot be read or shown later on stays as it was, and the
-    others go on; what is wrong stands in :meth:`news`. `word` makes a text of an error.
+    others go on; what is wrong stands in the news.
     """
 
     def __init__(
-        self,
-        roots: Sequence[Path],
-        folder: Path,
-        baseline: str | None,
-        word: Callable[[ZooError], str] = str,
-        allow_dirty: bool = False,
+        self, roots: Sequence[Path], folder: Path, baseline: str | None, allow_dirty: bool = False, edition: int = 0
     ) -> None:
-        self.roots, self.folder, self.baseline, self.word = roots, folder, baseline, word
-        self.allow_dirty = allow_dirty
-        self._lock = threading.Lock()
-        self._edition = 0
-        self._problem: str | None = None
-        self._epochs: dict[tuple[str, str], int] = {}
-        self._seen: dict[str, tuple[int, int]] = {}
-        self._again = 0.0  # when to look again; an error that passes by is tried again
-        self._runs: dict[Path, Stored] = {}  # that the page shows
-        self._files: set[str] = set()
-        self._waits: str | None = None
-        state = _state(self.roots)
-        self._build({path: load_stored(path) for path in find_results(self.roots)}, [])
-        self._seen = state
+        self.folder, self.baseline, self.allow_dirty, self.edition = folder, baseline, allow_dirty, edition
+        self.watch = Watch(roots)
+        self._first = True
+        self._runs: dict[str, Stored] = {}  # that the page shows, by their folders
+        self._pages: dict[str, tuple[Stored, tuple[str, ...]]] = {}  # by a run's id what its page was made of
+        self._late: list[str] = []  # pages of the edition that are still to be written
+        self._tables: list[Table] = []
+        self._again: set[str] = set()  # folders of which something could not be read or shown
+        self._when = self._next = 0.0  # to try them again, and to look at unfinished runs
+        self._problem: ZooError | None = None
+        self._waits: ZooError | None = None  # for the baseline
+        self._epochs: dict[tuple[str, str], int] = {}  # of the recipes of finished runs, by dataset and recipe folder
+        self._unfinished: tuple[dict[str, Any], ZooError | None] = ({}, None)
+        for file in fixed_files():
+            self._put(PAGES, file)
+        self._build(self.watch.look())
+        self._first = False
 
-    def read(self, name: str) -> bytes | None:
-        """A file of the newest page, by its name from the page's folder on; None for anything else."""
-        with self._lock:
-            if name.endswith(".html"):
-                self._refresh()
-            # Looked up among the names that were written, so that no name leads out of the folder.
-            return (self.folder / str(self._edition) / name).read_bytes() if name in self._files else None
-
-    def news(self) -> dict[str, Any]:
-        """`edition` rises with each new page; `running`: runs without a result; `problem`: one line or None."""
-        with self._lock:
-            self._refresh()
-            running: list[dict[str, Any]] = []
-            try:
-                running, unreadable = unfinished(self.roots, self._epochs)
-            except Exception as problem:
-                unreadable = self._words(problem)
-            return {"edition": self._edition, "running": running, "problem": self._problem or unreadable or self._waits}
-
-    def _refresh(self) -> None:
-        if (begun := time.monotonic()) < self._again:
-            return
+    def refresh(self) -> News:
+        """Look for changes, make anew what they concern, and give the news. Raises nothing."""
+        begun = time.monotonic()
+        changed: set[str] = set()
         try:
-            state = _state(self.roots)
-            if state != self._seen:
-                faults: list[Exception] = []
-                self._build(self._read(faults), faults)
-                self._problem = next(map(self._words, faults), None)
-                if not faults:  # else it is tried again
-                    self._seen = state
+            changed = self.watch.look()
+            self._again |= {path for path in changed if path in self._runs or self._has_result(path)}
+            if self._again and (changed or begun >= self._when):
+                self._build(self._again)
+            elif not self._again:
+                self._problem = None
         except Exception as problem:
-            self._problem = self._words(problem)
-        now = time.monotonic()
-        self._again = now + max(OFTEN, 20 * (now - begun) if self._problem else 0)
+            self._problem = _in_words(problem)
+        if self._again or self._problem:
+            self._when = time.monotonic() + max(SOON, 20 * (time.monotonic() - begun))
+        if changed or begun >= self._next:
+            begun = time.monotonic()
+            self._unfinished = unfinished(self.watch.seen, self._epochs)
+            self._next = time.monotonic() + max(SOON, (time.monotonic() - begun) / SHARE)
+        return self.news
 
-    def _words(self, problem: Exception) -> str:
-        if isinstance(problem, ZooError):
-            return self.word(problem)
-        return " ".join(f"the page could not be made anew: {type(problem).__name__}: {problem}".split())[:300]
+    @property
+    def news(self) -> News:
+        """What a page asks for."""
+        about, unreadable = self._unfinished
+        problem = self._problem or unreadable or self._waits
+        return News(self.edition, **about, problem=problem.parts if problem else None)
+
+    def finish(self) -> None:
+        """Write the pages of the edition for which the news did not wait."""
+        writer = Writer(self._baseline(self._runs), self.edition)
+        while self._late:
+            self._put(str(self.edition), writer.overview(self._late.pop(), self._tables))
+        shutil.rmtree(self.folder / str(self.edition - 2), ignore_errors=True)  # the last one may still be read
 
     @paused_gc()
-    def _read(self, faults: list[Exception]) -> dict[Path, Stored]:
-        """The results as they are now, or as they were where one cannot be read."""
-        runs = {}
-        for path in find_results(self.roots):
+    def _build(self, folders: Iterable[str]) -> None:
+        """Read the results in `folders` again, and make a new edition, unless nothing came of it."""
+        faults: dict[str, ZooError] = {}
+        runs = self._read(folders, faults)
+        shown = self._fitting(runs, faults)
+        writer = Writer(self._baseline(runs), self.edition + 1)
+        by_folder = {str(run.folder.path): folder for folder, run in runs.items()}
+        pages = {run.id: (table, line, run) for table in shown for line in table.lines for run in line.runs}
+        try:
+            for name, (table, line, run) in pages.items():
+                made = (run.stored, (table.id, *(other.id for other in others(line, run))))
+                folder = by_folder[str(run.stored.folder.path)]
+                before = self._pages.get(name)
+                if before and before[0] is run.stored and before[1] == made[1] and folder not in folders:
+                    continue
+                problems: list[ZooError] = []
+                try:
+                    for file in writer.run(table, line, run, None if self._first else problems):
+                        self._put(PAGES, file)
+                except ResultError as problem:  # its file was damaged since
+                    if self._first:
+                        raise
+                    problems.append(problem)
+                if problems:
+                    faults[folder] = problems[0]
+                self._pages[name] = made
+            if self._first or runs != self._runs or not faults.keys() >= set(folders):
+                self._put(str(self.edition + 1), writer.overview("index", shown))
+                self.finish()  # of the edition before
+                self.edition, self._late = self.edition + 1, list(OVERVIEWS[1:])
+        except OSError as problem:
+            raise MachineError(f"{self.folder}: the page cannot be written ({problem.strerror})") from problem
+        self._runs, self._tables, self._waits = runs, shown, None
+        results = [run.result for run in runs.values()]
+        self._epochs = {(result.dataset.name, result.recipe.slug): result.recipe.epochs for result in results}
+        if self.baseline is not None and self._baseline(runs) is None:
+            nearest = did_you_mean(self.baseline, {result.model.name for result in results})
+            self._waits = ZooError(f"no finished run of the baseline {self.baseline!r} yet{nearest}")
+        self._again, self._problem = set(faults), next(iter(faults.values()), None)
+        for name in self._pages.keys() - pages.keys():
+            for gone in (f"runs/{name}.html", f"data/{name}.js"):
+                (self.folder / PAGES / gone).unlink(missing_ok=True)
+            shutil.rmtree(self.folder / PAGES / "pictures" / name, ignore_errors=True)
+            del self._pages[name]
+
+    def _read(self, folders: Iterable[str], faults: dict[str, ZooError]) -> dict[str, Stored]:
+        """The runs of the page with the results in `folders` as they are now, or as they were where one is damaged."""
+        runs = dict(self._runs)
+        for folder in sorted(folders):
+            if not self._has_result(folder):
+                runs.pop(folder, None)
+                continue
             try:
-                runs[path] = load_stored(path)
+                (run,) = load_all([RunFolder(Path(folder)).result])
             except ResultError as problem:
-                faults.append(problem)
-                if path in self._runs:
-                    runs[path] = self._runs[path]
+                if self._first:
+                    raise
+                faults[folder] = problem
+            else:
+                if run != runs.get(folder):  # the same object stands for the same result
+                    runs[folder] = run
         return runs
 
-    def _fitting(self, runs: dict[Path, Stored], baseline: str | None, faults: list[Exception]) -> dict[Path, Stored]:
-        """Of `runs` those that can be compared: of two that contradict each other the one that the page has."""
-        kept = {path: run for path, run in runs.items() if path in self._runs}
-        for path in runs.keys() - kept.keys():
-            try:
-                tables([*kept.values(), runs[path]], baseline, self.allow_dirty)
-            except UnknownNameError:  # the baseline comes later
-                pass
-            except ResultError as problem:
-                faults.append(problem)
-                continue
-            kept[path] = runs[path]
-        return kept
-
-    def _render(
-        self, runs: dict[Path, Stored], fresh: Path, baseline: str | None, faults: list[Exception] | None
-    ) -> None:
-        shutil.rmtree(fresh, ignore_errors=True)  # of a build that failed
-        fresh.mkdir(parents=True)
-        render(list(runs.values()), fresh, baseline, self.allow_dirty, self._edition + 1, faults)
-
-    def _build(self, runs: dict[Path, Stored], faults: list[Exception]) -> None:
-        if self._edition and runs == self._runs and faults:
-            return
-        names = {run.result.model.name for run in runs.values()}
-        # A baseline that is not done yet is no mistake here: its bench may be at work.
-        baseline = self.baseline if self.baseline in names else None
-        fresh = self.folder / str(self._edition + 1)
+    def _fitting(self, runs: dict[str, Stored], faults: dict[str, ZooError]) -> list[Table]:
+        """The tables of `runs`. New ones that contradict others are taken out of it, and found by halves."""
+        fresh = [folder for folder, run in runs.items() if run is not self._runs.get(folder)]
         try:
+            return self._tables_of(runs)
+        except ResultError:
+            if self._first or not fresh:
+                raise
+        kept = {folder: self._runs.get(folder, run) for folder, run in runs.items()}
+        kept = {folder: run for folder, run in kept.items() if folder in self._runs}
+        parts = [fresh]
+        while parts:
+            part = parts.pop()
+            trial = kept | {folder: runs[folder] for folder in part}
             try:
-                self._render(runs, fresh, baseline, None)
-            except ResultError:
-                if not self._edition:
-                    raise
-                runs = self._fitting(runs, baseline, faults)
-                if runs == self._runs and faults:
-                    return
-                self._render(runs, fresh, baseline, faults)
-        except OSError as problem:
-            raise MachineError(f"{fresh}: the page cannot be written ({problem.strerror})") from problem
-        self._waits = None
-        if self.baseline is not None and baseline is None:
-            self._waits = f"no finished run of the baseline {self.baseline!r} yet{did_you_mean(self.baseline, names)}"
-        self._files = {path.relative_to(fresh).as_posix() for path in fresh.rglob("*") if path.is_file()}
-        self._edition += 1
-        shutil.rmtree(self.folder / str(self._edition - 2), ignore_errors=True)  # the last one may still be read
-        self._runs = runs
-        self._epochs = {
-            (run.result.dataset.name, run.result.recipe.slug): run.result.recipe.epochs for run in runs.values()
-        }
+                self._tables_of(trial)
+                kept = trial
+            except ResultError as problem:
+                if len(part) == 1:
+                    faults[part[0]] = problem
+                else:
+                    parts += [part[len(part) // 2 :], part[: len(part) // 2]]
+        runs.clear()
+        runs |= kept
+        return self._tables_of(runs)
+
+    def _tables_of(self, runs: Mapping[str, Stored]) -> list[Table]:
+        return tables(list(runs.values()), self._baseline(runs), self.allow_dirty)
+
+    def _baseline(self, runs: Mapping[str, Stored]) -> str | None:
+        """None while it is not done: that is no mistake here, its bench may be at work."""
+        return self.baseline if any(run.result.model.name == self.baseline for run in runs.values()) else None
+
+    def _has_result(self, folder: str) -> bool:
+        return folder in self.watch.seen and self.watch.seen[folder].result is not None
+
+    def _put(self, place: str, file: File) -> None:
+        """A whole file for whoever reads it; after a crash of the machine nobody does."""
+        name, content = file
+        path = self.folder / place / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        fresh = path.with_name(f"{path.name}.tmp")
+        fresh.write_bytes(content)
+        fresh.replace(path)
 
 
-def unfinished(roots: Sequence[Path], epochs: dict[tuple[str, str], int]) -> tuple[list[dict[str, Any]], str | None]:
-    """The runs under `roots` with an epoch or a process but no result, and what could not be read of them.
+def keep_fresh(
+    connection: Connection, roots: Sequence[Path], folder: Path, baseline: str | None, allow_dirty: bool, edition: int
+) -> None:
+    """What the process does: send the first news, or why there are none, then news whenever they change."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the server ends it
+    try:
+        builder = Builder(roots, folder, baseline, allow_dirty, edition)
+    except ZooError as problem:
+        connection.send(problem)
+        return
+    sent: News | None = None
+    while True:
+        if (news := builder.refresh()) != sent:
+            if sent is None:
+                builder.finish()
+            connection.send(news)
+            sent = news
+        builder.finish()
+        if connection in wait([connection, *builder.watch.handles], SOON):
+            return  # the server is gone
+        time.sleep(SETTLE)
+
+
+def unfinished(
+    seen: Mapping[str, Seen], epochs: Mapping[tuple[str, str], int]
+) -> tuple[dict[str, Any], ZooError | None]:
+    """Of what was `seen` the runs with an epoch or a process but no result, as :class:`News` has them, and what could
+    not be read of them. Trials of a tuning are none.
 
     `epochs`: how many the recipes of finished runs have, by dataset and recipe folder.
     """
-    runs, problem = [], None
-    for folder in sorted(_begun(roots)):
-        run = RunFolder(folder)
-        try:
-            rows = load_history(run.history) if run.history.is_file() else []
-        except ResultError as fault:
-            if run.history.is_file():  # else it was restarted between the two looks
-                problem = str(fault)
-            continue
-        dataset, recipe, model, seed = folder.absolute().parts[-4:]
-        number = int(seed.removeprefix("seed"))
-        runs.append({
-            "id": run_id(folder, model, number), "model": model, "norm": "", "seed": number,
-            "dataset": dataset, "recipe": recipe, "state": _state_of(folder),
-            "epoch": rows[-1].epoch if rows else 0, "epochs": epochs.get((dataset, recipe), 0), "curve": curve(rows),
-        })  # fmt: skip
-    return runs, problem
-
-
-def _begun(roots: Sequence[Path]) -> set[Path]:
-    """Folders of a bench's runs with a history or a lock and no result; trials of a tuning are none."""
-    folders = set()
-    for root in roots:
-        for folder, names, files in os.walk(root):
-            if "history.csv" in files:
-                folders.add(Path(folder))
-            folders |= {Path(folder, name) for name in names if f".{name}.lock" in files}
-    return {
-        folder
-        for folder in folders
-        if re.fullmatch("seed[0-9]+", folder.absolute().name)
-        and not (folder / FILE).is_file()
-        and len(folder.absolute().parts) > 4
+    begun = {
+        Path(path).absolute(): run.history
+        for path, run in seen.items()
+        if run.result is None and re.fullmatch("seed[0-9]+", Path(path).absolute().name)
     }
+    folders = sorted((path for path in begun if len(path.parts) > 4), key=lambda path: begun[path] or (0, 0))
+    states = {folder: _state_of(folder) for folder in reversed(folders)}
+    parts = {
+        "running": [folder for folder, state in states.items() if state == "running"],
+        "stopped": [folder for folder, state in states.items() if state != "running"],
+    }
+    about: dict[str, Any] = {"counts": {name: len(part) for name, part in parts.items()}, "histories": {}}
+    problem: ZooError | None = None
+    for name, part in parts.items():
+        about[name] = []
+        for folder in part:
+            dataset, recipe, model, seed = folder.parts[-4:]
+            number = int(seed.removeprefix("seed"))
+            run = RunFolder(folder)
+            identity = run_id(folder, model, number)
+            about["histories"][identity] = str(run.history)
+            if len(about[name]) == LISTED:
+                continue
+            try:
+                rows = load_history(run.history) if run.history.is_file() else []
+            except ResultError as fault:
+                problem = fault if run.history.is_file() else problem  # else it was restarted between the two looks
+                continue
+            accuracies = curve(rows)["eval_accuracy"]
+            about[name].append({
+                "id": identity, "model": model, "norm": "", "seed": number, "dataset": dataset, "recipe": recipe,
+                "state": states[folder], "epoch": len(rows), "epochs": epochs.get((dataset, recipe), 0),
+                "accuracy": next((share for share in reversed(accuracies) if share is not None), None),
+                "curve": [None if share is None else round(share, 4) for share in accuracies[-POINTS:]],
+            })  # fmt: skip
+    return about, problem
 
 
 def _state_of(folder: Path) -> str:
@@ -211,12 +296,8 @@ def _state_of(folder: Path) -> str:
     return f"no process {process} on this machine; if it was killed, the same `zoo bench` goes on"
 
 
-def _state(roots: Sequence[Path]) -> dict[str, tuple[int, int]]:
-    """All results with time and size, and the pictures beside them."""
-    state = {}
-    for path in find_results(roots):
-        for seen in (path, path.parent / EXPLAIN):
-            with contextlib.suppress(OSError):  # gone since, or never explained
-                status = seen.stat()
-                state[str(seen)] = (status.st_mtime_ns, status.st_size)
-    return state
+def _in_words(problem: Exception) -> ZooError:
+    if isinstance(problem, ZooError):
+        return problem
+    words = f"the page could not be made anew: {type(problem).__name__}: {problem}"
+    return ZooError(" ".join(words.split())[:300])

@@ -4,33 +4,39 @@ from __future__ import annotations
 
 import contextlib
 import heapq
+import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import yaml
+from markupsafe import Markup
 
 from zoo.render.marks import disturbed_mark
 from zoo.results.folder import EXPLAIN, load_result
 from zoo.results.metrics import Metrics
 from zoo.utils.disk import open_own
 from zoo.web.cells import QUALITY, SPEED, SUMMARY, Column, number, percent, spread
-from zoo.web.data import Page
+from zoo.web.data import Line, Page
 
 MATRIX_CLASSES = 20  # a matrix of more cannot be read; the commonest confusions can
 COMMONEST = 20
+NEIGHBOURS = 10  # seeds before and after a run that its page leads to
+_DUMPER: type[yaml.SafeDumper | yaml.CSafeDumper] = getattr(yaml, "CSafeDumper", yaml.SafeDumper)  # six times as fast
 
 
 @dataclass(frozen=True)
 class Confusions:
-    """`rows`: the label, then per predicted class its count and share of the row; None for more than 20 classes.
+    """`rows`: the label, and a cell for each predicted class, its count shaded by its share of the row.
 
-    `pairs`: the commonest mistakes as (label, predicted, count, share of the label's images).
+    For more than 20 classes None, and instead `pairs`: the commonest mistakes as (label, predicted, count, share of the
+    label's images).
     """
 
     names: list[str]
-    rows: list[tuple[str, list[tuple[int, float]]]] | None
+    rows: list[tuple[str, Markup]] | None
     pairs: list[tuple[str, str, int, float]]
 
 
@@ -42,21 +48,24 @@ def tested(page: Page) -> Metrics | None:
 def confusions(metrics: Metrics, classes: list[str]) -> Confusions:
     """The matrix of `metrics` with the names of `classes`."""
     images = metrics.images_by_class
+    if len(classes) <= MATRIX_CLASSES:
+        return Confusions(classes, _matrix(metrics, classes, images), [])
     pairs = [
         (classes[label], classes[predicted], count, count / images[label])
         for label, predicted, count in metrics.counts
         if label != predicted
     ]
-    commonest = heapq.nsmallest(COMMONEST, pairs, key=lambda pair: (-pair[2], pair[0], pair[1]))
-    return Confusions(classes, _matrix(metrics, classes) if len(classes) <= MATRIX_CLASSES else None, commonest)
+    return Confusions(classes, None, heapq.nsmallest(COMMONEST, pairs, key=lambda pair: (-pair[2], pair[0], pair[1])))
 
 
-def _matrix(metrics: Metrics, classes: list[str]) -> list[tuple[str, list[tuple[int, float]]]]:
-    rows = [[(0, 0.0)] * len(classes) for _ in classes]
-    images = metrics.images_by_class
+def _matrix(metrics: Metrics, classes: list[str], images: Sequence[int]) -> list[tuple[str, Markup]]:
+    """Its cells are written here: they are most of a page, and numbers alone."""
+    rows = [['<td class="miss" style="--share:0">0</td>'] * len(classes) for _ in classes]
     for label, predicted, count in metrics.counts:
-        rows[label][predicted] = count, count / images[label]
-    return list(zip(classes, rows, strict=True))
+        share = count / images[label]
+        kind = ("hit" if label == predicted else "miss") + " strong" * (share > 0.6) + " full" * (share > 0.78)
+        rows[label][predicted] = f'<td class="{kind}" style="--share:{share:.4f}">{count:d}</td>'
+    return [(name, Markup("".join(row))) for name, row in zip(classes, rows, strict=True)]
 
 
 def per_class(metrics: Metrics, classes: list[str]) -> list[tuple[str, float | None]]:
@@ -110,7 +119,21 @@ def provenance(page: Page) -> list[tuple[str, str]]:
 
 def as_yaml(content: Mapping[str, object]) -> str:
     """A recipe or a definition as it would be written by hand."""
-    return yaml.safe_dump(dict(content), sort_keys=False, allow_unicode=True, default_flow_style=None, width=100)
+    return _as_yaml(json.dumps(content))
+
+
+@lru_cache(maxsize=1000)
+def _as_yaml(content: str) -> str:
+    """Written once for all runs that share it: it takes longer than the rest of their pages."""
+    return yaml.dump(
+        json.loads(content), Dumper=_DUMPER, sort_keys=False, allow_unicode=True, default_flow_style=None, width=100
+    )
+
+
+def others(line: Line, run: Page) -> list[Page]:
+    """The other seeds in the run's row, the nearest of many."""
+    place = line.runs.index(run)
+    return [other for other in line.runs[max(0, place - NEIGHBOURS) : place + NEIGHBOURS + 1] if other is not run]
 
 
 def pictures(page: Page) -> Iterator[tuple[Path, bytes]]:

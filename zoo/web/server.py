@@ -13,7 +13,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import unquote, urlsplit
 
 from zoo.errors import MachineError, Option
-from zoo.web.live import Site
+from zoo.web.site import Site
 
 # Whatever a name or a label holds, the page runs and loads only what this server has; plotly writes style elements.
 POLICY = "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; frame-ancestors 'none'"

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import datetime
+import itertools
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from zoo.errors import MachineError, Option, ResultError
-from zoo.render import comparison, differences, marks
-from zoo.render.code import code_of
+from zoo.errors import MachineError, Option, ResultError, ZooError
+from zoo.render import comparison, marks
 from zoo.render.figures import COLOURS
 from zoo.results.folder import Stored
 from zoo.results.history import load_history
@@ -18,12 +21,16 @@ from zoo.utils.extras import require
 from zoo.utils.files import new_folder, reachable, write_new
 from zoo.utils.gcpause import paused_gc
 from zoo.utils.version import __version__
-from zoo.web import cells, charts, runpage
-from zoo.web.data import tables
+from zoo.web import boards, cells, charts, runpage
+from zoo.web.data import Line, Page, Table, tables
+
+if TYPE_CHECKING:
+    import jinja2
 
 MANIFEST = "zoo-report.json"  # marks a folder as a report, and names its files
 _HERE = Path(__file__).parent
-_PAGES = ("index", "tradeoffs", "curves", "speed")
+OVERVIEWS = ("index", "speed", "tradeoffs", "curves")
+File = tuple[str, bytes]  # of a page: its name from the page's folder on, and its content
 
 
 def check_packages() -> None:
@@ -65,7 +72,7 @@ def write_report(runs: Sequence[Stored], out: Path, baseline: str | None = None,
         place = out.resolve()  # what the user names may be a link
     try:
         with new_folder(place) as fresh:
-            count = render(runs, fresh, baseline, allow_dirty)
+            count = _render(runs, fresh, baseline, allow_dirty)
             put(fresh, place)
     except OSError as problem:
         advice = "; choose another ", Option("out")
@@ -73,56 +80,69 @@ def write_report(runs: Sequence[Stored], out: Path, baseline: str | None = None,
     return count
 
 
-@paused_gc()
-def render(
-    runs: Sequence[Stored],
-    folder: Path,
-    baseline: str | None = None,
-    allow_dirty: bool = False,
-    edition: int = 0,
-    faults: list[Exception] | None = None,
-) -> int:
-    """Write all files of the page into the empty `folder`. A page of an `edition` asks its server for a newer one.
+@dataclass(frozen=True)
+class Writer:
+    """Makes the files of a page as (name, content). A page of an `edition` asks its server for a newer one."""
 
-    Where there are `faults`, histories that cannot be read are added to them. Raises OSError.
-    """
-    import jinja2
-    from plotly.offline import get_plotlyjs
+    baseline: str | None = None
+    edition: int = 0
 
-    boards = tables(runs, baseline, allow_dirty)
-    files: list[str] = []
+    @cached_property
+    def _environment(self) -> jinja2.Environment:
+        import jinja2
 
-    def add(name: str, content: str | bytes) -> None:
-        write_new(folder / name, content if isinstance(content, bytes) else content.encode())
-        files.append(name)
+        environment = jinja2.Environment(
+            loader=jinja2.FileSystemLoader(_HERE / "templates"), autoescape=True, undefined=jinja2.StrictUndefined,
+            trim_blocks=True, lstrip_blocks=True,
+        )  # fmt: skip
+        environment.filters |= {"percent": cells.percent, "script_json": charts.script_json, "yaml": runpage.as_yaml}
+        environment.globals |= {
+            "runpage": runpage, "has_curve": charts.has_curve, "colours": COLOURS, "marks": marks, "limits": boards,
+            "comparison": comparison, "baseline": self.baseline, "edition": self.edition, "version": __version__,
+            "built": f"{datetime.datetime.now(datetime.UTC):%d %B %Y, %H:%M} UTC",
+        }  # fmt: skip
+        return environment
 
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(_HERE / "templates"), autoescape=True, undefined=jinja2.StrictUndefined,
-        trim_blocks=True, lstrip_blocks=True,
-    )  # fmt: skip
-    environment.filters |= {"percent": cells.percent, "script_json": charts.script_json, "yaml": runpage.as_yaml}
-    environment.globals |= {
-        "cells": cells, "runpage": runpage, "has_curve": charts.has_curve, "colours": COLOURS, "marks": marks,
-        "comparison": comparison, "code_of": code_of, "differences": differences, "tables": boards,
-        "baseline": baseline, "edition": edition, "version": __version__,
-        "built": f"{datetime.datetime.now(datetime.UTC):%d %B %Y, %H:%M} UTC",
-    }  # fmt: skip
-    data = {
-        "tradeoffs": charts.tradeoffs(boards),
-        "curves": {"runs": charts.curve_list(boards), "first": charts.first_choice(boards)},
-    }
-    add("plotly.min.js", get_plotlyjs())
-    for path in sorted((_HERE / "static").iterdir()):
-        add(f"static/{path.name}", path.read_bytes())
-    for name in _PAGES:
-        add(f"{name}.html", environment.get_template(f"{name}.html").render(page=name, up="", data=data.get(name)))
-    template = environment.get_template("run.html")
-    pages = [(table, line, run) for table in boards for line in table.lines for run in line.runs]
-    for table, line, run in pages:
+    def overview(self, name: str, shown: Sequence[Table]) -> File:
+        """The page `name`, of :data:`OVERVIEWS`, on all tables `shown`."""
+        content: dict[str, object] = {"tables": shown}
+        if name == "index":
+            content = self._leaderboards(shown)
+        elif name == "speed":
+            content = {"boards": [board for table in shown for board in boards.speed_boards(table)]}
+        elif name == "tradeoffs":
+            content["data"] = charts.tradeoffs(shown)
+        elif name == "curves":
+            content["data"] = {"runs": charts.curve_list(shown), "first": charts.first_choice(shown)}
+        page = self._environment.get_template(f"{name}.html").render(page=name, up="", **content)
+        return f"{name}.html", page.encode()
+
+    def _leaderboards(self, shown: Sequence[Table]) -> dict[str, object]:
+        lines = [line for table in shown for line in table.lines]
+        names = {
+            "dataset": ("Data set", {table.group.dataset for table in shown}),
+            "recipe": ("Recipe", {table.slug for table in shown}),
+            "norm": ("Norm", {line.row.norm or "–" for line in lines}),
+            "architecture": ("Architecture", {line.architecture for line in lines}),
+        }
+        # A list of thousands helps nobody: the search finds them.
+        fewer = {name: choice for name, choice in names.items() if len(choice[1]) <= boards.CHOICES}
+        return {
+            "boards": [boards.leaderboard(table) for table in shown],
+            "choices": [(name, title, sorted(kinds)) for name, (title, kinds) in fewer.items()],
+            "kinds": {line.row.interval_kind for line in lines},
+            "count": sum(len(line.runs) for line in lines),
+        }  # fmt: skip
+
+    def run(self, table: Table, line: Line, run: Page, faults: list[ZooError] | None = None) -> Iterator[File]:
+        """The page of one run of `line` in `table`, its curve and its pictures.
+
+        Where there are `faults`, a history that cannot be read is added to them.
+        """
         shown = []
         for number, (picture, content) in enumerate(runpage.pictures(run), 1):
             name = f"pictures/{run.id}/{number}.png"
-            add(name, content)
+            yield name, content
             shown.append({"file": name, "caption": runpage.caption(picture)})
         if charts.has_curve(run):
             try:
@@ -132,8 +152,34 @@ def render(
                     raise
                 faults.append(problem)
                 history = charts.curve([])
-            add(f"data/{run.id}.js", charts.script_call("zoo.curve", run.id, history))
-        add(f"runs/{run.id}.html", template.render(page="run", up="../", table=table, line=line, run=run, shown=shown))
+            yield f"data/{run.id}.js", charts.script_call("zoo.curve", run.id, history).encode()
+        page = self._environment.get_template("run.html").render(
+            page="run", up="../", table=table, run=run, others=runpage.others(line, run), shown=shown,
+            edition="any" if self.edition else 0,  # it outlives editions
+        )  # fmt: skip
+        yield f"runs/{run.id}.html", page.encode()
+
+
+def fixed_files() -> Iterator[File]:
+    """What is the same in every page: scripts and styles."""
+    from plotly.offline import get_plotlyjs
+
+    yield "plotly.min.js", get_plotlyjs().encode()
+    for path in sorted((_HERE / "static").iterdir()):
+        yield f"static/{path.name}", path.read_bytes()
+
+
+@paused_gc()
+def _render(runs: Sequence[Stored], folder: Path, baseline: str | None, allow_dirty: bool) -> int:
+    """Write all files of the page into the empty `folder`. Raises OSError."""
+    shown = tables(runs, baseline, allow_dirty)
+    writer = Writer(baseline)
+    pages = [(table, line, run) for table in shown for line in table.lines for run in line.runs]
+    files = []
+    overviews = (writer.overview(name, shown) for name in OVERVIEWS)
+    for name, content in itertools.chain(fixed_files(), overviews, *(writer.run(*page) for page in pages)):
+        write_new(folder / name, content)
+        files.append(name)
     manifest = {"version": __version__, "files": sorted(files)}
     write_new(folder / MANIFEST, json.dumps(manifest, indent=1).encode() + b"\n")
     return len(pages)

@@ -63,10 +63,7 @@ function startCurves() {
     const factor = figure.endsWith("accuracy") ? 100 : 1;
     const wanted = picked.filter(about);
     const mine = (turn += 1);
-    const loaded = await Promise.all(wanted.map((id) => {
-      const running = live().find((run) => run.id === id);
-      return running ? running.curve : zoo.load(id).catch(() => null);
-    }));
+    const loaded = await Promise.all(wanted.map((id) => zoo.load(id).catch(() => null)));
     if (mine !== turn) return;
     // What of a drawing rests on speeds bears their mark.
     const timed = against === "seconds" || figure === "train_images_per_second";

@@ -4,6 +4,7 @@
 
 const up = document.querySelector("script[src$='static/live.js']").getAttribute("src").replace("static/live.js", "");
 let edition = document.documentElement.dataset.edition; // of what is shown
+let shown = ""; // of unfinished runs
 
 function sparkline(values) {
   const space = "http://www.w3.org/2000/svg";
@@ -20,25 +21,34 @@ function sparkline(values) {
   return svg;
 }
 
-function showRunning(runs) {
-  const section = document.getElementById("running");
-  if (!section) return;
-  section.hidden = runs.length === 0;
-  section.querySelector("tbody").replaceChildren(...runs.map((run) => {
-    const row = document.createElement("tr");
-    const cell = (text, kind = "") => Object.assign(document.createElement("td"), { textContent: text, className: kind });
-    const model = Object.assign(document.createElement("th"), { scope: "row", className: "model" });
-    model.append(Object.assign(document.createElement("a"), { href: `curves.html#runs=${run.id}`, textContent: run.model }),
-      Object.assign(document.createElement("span"), { className: "label", textContent: run.state }));
-    const accuracy = run.curve.eval_accuracy.findLast((value) => value !== null);
-    const curve = cell("");
-    if (run.epoch > 1) curve.append(sparkline(run.curve.eval_accuracy));
-    row.dataset.run = run.id;
-    row.append(model, cell(`${run.dataset}, ${run.recipe}`), cell(run.seed, "number"),
-      cell(run.epochs ? `${run.epoch} / ${run.epochs}` : run.epoch, "number epoch"),
-      cell(accuracy === undefined ? "–" : (100 * accuracy).toFixed(2), "number"), curve);
-    return row;
-  }));
+function showUnfinished(news) {
+  for (const kind of ["running", "stopped"]) {
+    const section = document.getElementById(kind);
+    if (!section) return;
+    const runs = news[kind], more = section.querySelector(".more");
+    section.hidden = runs.length === 0;
+    section.querySelector("tbody").replaceChildren(...runs.map(rowOf));
+    more.hidden = news.counts[kind] <= runs.length;
+    more.textContent = `The newest ${runs.length} of ${grouped(news.counts[kind])}.`;
+  }
+  const line = document.getElementById("unfinished");
+  const { running, stopped } = news.counts;
+  line.hidden = !running && !stopped;
+  line.replaceChildren(...[["running", `${grouped(running)} in progress`], ["stopped", `${grouped(stopped)} stopped`]]
+    .filter(([kind]) => news.counts[kind]).flatMap(([kind, text], place) => [place ? ", " : "", element("a", text, "", { href: `#${kind}` })]), ".");
+}
+
+function rowOf(run) {
+  const row = document.createElement("tr");
+  const model = element("th", "", "model", { scope: "row" });
+  model.append(element("a", run.model, "", { href: `curves.html#runs=${run.id}` }), element("span", run.state, "label"));
+  const curve = element("td");
+  if (run.epoch > 1) curve.append(sparkline(run.curve));
+  row.dataset.run = run.id;
+  row.append(model, element("td", `${run.dataset}, ${run.recipe}`), element("td", run.seed, "number"),
+    element("td", run.epochs ? `${run.epoch} / ${run.epochs}` : run.epoch, "number epoch"),
+    element("td", run.accuracy === null ? "–" : (100 * run.accuracy).toFixed(2), "number"), curve);
+  return row;
 }
 
 function notice(text) {
@@ -85,15 +95,22 @@ async function replaceContent() {
   edition = fresh.documentElement.dataset.edition;
 }
 
+const newest = (news) => [...news.running, ...news.stopped];
+
 async function ask() {
   try {
     const news = await (await fetch(`${up}live.json`, { cache: "no-store" })).json();
     const replaced = String(news.edition) !== edition;
-    if (replaced) await replaceContent();
-    const changed = replaced || JSON.stringify(news.running) !== JSON.stringify(zoo.live || []);
-    zoo.live = news.running;
+    if (replaced) {
+      await replaceContent();
+      if (edition === "any") edition = String(news.edition); // the page of a run is of no edition
+    }
+    const changed = replaced || JSON.stringify([newest(news), news.counts]) !== shown;
+    shown = JSON.stringify([newest(news), news.counts]);
+    for (const run of newest(news)) if (run.epoch !== zoo.live?.find((other) => other.id === run.id)?.epoch) delete zoo.curves[run.id];
+    zoo.live = newest(news);
     if (changed) {
-      showRunning(news.running);
+      showUnfinished(news);
       dispatchEvent(new Event("zoo-live"));
     }
     notice(news.problem || "");
