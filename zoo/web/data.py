@@ -33,7 +33,7 @@ class Page:
     @cached_property
     def alone(self) -> Row:
         """The run as the only row of a table."""
-        return row_of([self.stored], [self.stored], "a", None)
+        return row_of([self.stored], [self.stored], "a", ["1"], None)
 
     @property
     def machine(self) -> str:
