@@ -194,7 +194,7 @@ For 32x32 images. Parameters with `bn` and 10 classes, trained or not; most norm
     yield from _table(("recipe", "what"), descriptions)
     yield f"{marks.TEST_NOTE}\n\n## Data sets\n"
     yield from _table(("data set", "what"), ((f"`{name}`", text) for name, text in DESCRIPTIONS.items()))
-    yield """`--dataset` also takes any hub-style folder of parquet files and any folder of images. `zoo data list` says
+    yield """`--dataset` also takes [your own images](datasets.md): class folders or parquet files. `zoo data list` says
 which sets were found (in `--data-dir`, `$ZOO_DATA`, the user cache) and what to do about the others. Test-only sets
 (CIFAR-10.1, CIFAR-10-C) are for [`zoo evaluate`](measuring.md#robustness).
 

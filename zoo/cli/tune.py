@@ -115,6 +115,7 @@ def _check_ends(space: Space, inputs: Inputs) -> None:
 def _next_commands(training: options.Training, outcomes: Sequence[Tuning]) -> Iterator[str]:
     """The commands that bench the tuned recipes, and the one that compares the runs."""
     places = ["--data-dir", training.data_dir] if training.data_dir else []
+    places += training.choice.arguments
     places += ["--registry", training.registry] if training.registry else []
     kept = [] if training.runs == options.RUNS else [str(training.runs)]
     for outcome in outcomes:

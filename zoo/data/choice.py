@@ -20,7 +20,7 @@ class Choice:
     """`test_split` is tested on; `split` is the share of each class that trains, where there are no splits.
 
     The columns are those of parquet files. `image_size`, (height, width), is not the user's but the recipe's: images of
-    another size are resized to it. Raises DataError for a share that leaves a side empty.
+    another size are resized to it. Raises DataError for a share that leaves a side empty and for another split's name.
     """
 
     test_split: TestSplit = "test"
@@ -32,12 +32,19 @@ class Choice:
     def __post_init__(self) -> None:
         if self.split is not None and not 0 < self.split < 1:
             raise DataError(Option("split", str(self.split)), ": no share between 0 and 1; 0.8 is usual")
+        if self.test_split not in NAMES[1:]:
+            raise DataError(Option("test_split", str(self.test_split)), f": none of {', '.join(NAMES[1:])}")
 
     @property
     def options(self) -> tuple[Option, ...]:
         """What was chosen, as the options that choose it."""
         chosen = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "image_size"}
         return tuple(Option(name, str(value)) for name, value in chosen.items() if value != getattr(NOTHING, name))
+
+    @property
+    def arguments(self) -> list[str]:
+        """The same as words of a command."""
+        return [word for option in self.options for word in (f"--{option.name.replace('_', '-')}", str(option.value))]
 
     def refuse(self, where: str, *names: str) -> None:
         """Raise DataError where one of the options `names` (all, without any) was chosen; `where` says why not."""

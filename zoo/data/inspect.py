@@ -21,7 +21,7 @@ _SCALE = 2  # how much larger than life a contact sheet shows an image
 
 
 def describe(dataset: Dataset) -> dict[str, Any]:
-    """Name, source, fingerprint, class names, and per split the number and size of images. Reads no pixels."""
+    """Name, source, fingerprint, class names, number and size of images by split, files left out. Reads no pixels."""
     return {
         "name": dataset.name,
         "source": dataset.source,
@@ -32,6 +32,7 @@ def describe(dataset: Dataset) -> dict[str, Any]:
             name: {"images": len(split), "height": split.images.shape[1], "width": split.images.shape[2]}
             for name, split in _splits(dataset).items()
         },
+        **({"left out": dict(dataset.left_out)} if dataset.left_out else {}),
     }
 
 

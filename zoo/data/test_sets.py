@@ -172,7 +172,9 @@ def _images(path: Path, count: int) -> np.ndarray:
     images = _load(path)
     if images.shape != (count, SIDE, SIDE, 3) or images.dtype != np.uint8:
         wanted = f"uint8 ({count}, {SIDE}, {SIDE}, 3), as there are labels"
-        raise DataError(f"{path}: {_form(images)}, expected {wanted}; fetch the file again, or remove it")
+        raise DataError(
+            f"{path}: {_form(images)}, expected {wanted}; fetch the file again, or take it out of the folder"
+        )
     return images
 
 

@@ -182,7 +182,7 @@ def _command(result: Result) -> str:
     used = result.settings
     words = [
         "zoo", "bench", registry_name(result.model.name), "--recipe", f"./{RECIPE}",
-        "--dataset", result.dataset.name, "--seed", str(result.seed),
+        "--dataset", result.dataset.name, *result.dataset.choice.arguments, "--seed", str(result.seed),
         "--layout", used.layout, "--executor", used.executor,
     ]  # fmt: skip
     words += [f"--{name}" for name, on in (("compile", used.compiled), ("deterministic", used.deterministic)) if on]

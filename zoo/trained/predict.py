@@ -14,7 +14,7 @@ from PIL import Image, ImageOps
 from zoo.data import shapes10
 from zoo.data.augment.spec import parse
 from zoo.data.readers import decode
-from zoo.data.readers.image_folder import IMAGE_SUFFIXES
+from zoo.data.readers.image_folder import IMAGE_SUFFIXES, is_image, walk
 from zoo.engine.counts import count_macs
 from zoo.engine.evaluate import EVAL_BATCH, evaluate
 from zoo.engine.machine import exact_float32
@@ -55,7 +55,7 @@ def expand(paths: Iterable[Path]) -> list[Path]:
             files.append(path)
             continue
         with decode.readable(path):
-            below = sorted(file for file in path.rglob("*") if file.suffix.lower() in IMAGE_SUFFIXES and file.is_file())
+            below = sorted(path / name for name in walk(path) if is_image(name))
         if not below:
             raise DataError(f"{path}: no images below it ({', '.join(sorted(IMAGE_SUFFIXES))})")
         files += below

@@ -380,7 +380,9 @@ def test_download_goes_into_the_cache_and_is_checked(
 def test_truncated_archive(small_cifar: Path) -> None:
     path = small_cifar / "cifar-10-python.tar.gz"
     path.write_bytes(path.read_bytes()[:1000])
-    fails(lambda: load("cifar10", small_cifar), str(path), "truncated or corrupted", "delete it")
+    line = fails(lambda: load("cifar10", small_cifar), str(path), "is not the published archive, or truncated")
+    assert "delete" not in line
+    assert line.endswith('a version of your own comes in as "Your own images" in the docs shows')
 
 
 def test_corrupted_file_of_the_unpacked_folder(small_cifar: Path, tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ import numpy as np
 from zoo.data.cache import user_cache
 from zoo.data.listing import SPLITS, Listing, in_memory
 from zoo.data.readers.decode import hash_files, readable
+from zoo.data.readers.foreign import PAGE
 from zoo.errors import DataError
 from zoo.utils.disk import put
 from zoo.utils.files import new_folder
@@ -22,6 +23,7 @@ ARCHIVES = {  # name: (archive, the folder it unpacks to)
     "cifar10": ("cifar-10-python.tar.gz", "cifar-10-batches-py"),
     "cifar100": ("cifar-100-python.tar.gz", "cifar-100-python"),
 }
+_ADVICE = f"move it elsewhere and fetch the archive again; a version of your own comes in as {PAGE} shows"
 
 
 def _reader(name: str) -> Any:
@@ -59,7 +61,7 @@ def read_archive(path: Path, name: str) -> Listing:
         good = check_integrity(path, _reader(name).tgz_md5)
     if not good:
         raise DataError(
-            f"{path}: truncated or corrupted (its MD5 is not {_reader(name).tgz_md5}); delete it and fetch it again"
+            f"{path}: is not the published archive, or truncated (its MD5 is not {_reader(name).tgz_md5}); {_ADVICE}"
         )
     parent = user_cache() / "decoded"
     try:
@@ -83,9 +85,7 @@ def _read_unpacked(folder: Path, name: str, shown: Path | None = None) -> Listin
                 content = reader(folder.parent, train=split == "train", download=False)
             except RuntimeError as error:  # torchvision's word for a file that is missing or has another MD5
                 bad = _first_bad(folder, reader)
-                raise DataError(
-                    f"{bad}: missing, truncated or corrupted (MD5); delete {folder} and fetch it again"
-                ) from error
+                raise DataError(f"{bad}: missing, truncated, or not the published file (MD5); {_ADVICE}") from error
             splits[split] = in_memory(np.ascontiguousarray(content.data), np.array(content.targets, dtype=np.int64))
     return Listing(tuple(content.classes), splits, f"CIFAR archive {shown or folder}")
 

@@ -258,7 +258,7 @@ def hash_states(root: Path, paths: Iterable[Path]) -> str:
         for path in paths:
             status = path.stat()
             if not S_ISREG(status.st_mode):
-                raise DataError(f"{path}: is no regular file; remove it")
+                raise DataError(f"{path}: is no regular file; take it out of the folder")
             state = (status.st_size, status.st_mtime_ns, status.st_ino, status.st_ctime_ns)
             digest.update(os.fsencode(path.relative_to(root).as_posix()) + f"\0{state}\n".encode())
     return digest.hexdigest()

@@ -21,10 +21,10 @@ _FORMATS = {
     "HDF5 files": r".*\.(h5|hdf5|he5)",
     "TFRecord files": r".*\.tfrecords?([-.].*)?",
     "Arrow files": r".*\.(arrow|feather)",
-    "LMDB files": r".*\.(mdb|lmdb)",
     "a table": r".*\.(csv|tsv|jsonl?|xlsx?)",
     "images outside class folders": r".*\.(png|jpe?g|bmp|webp|p[pgbn]m|tiff?|gif)",
 }
+PAGE = '"Your own images" in the docs'
 _PATTERNS = {kind: re.compile(pattern, re.IGNORECASE) for kind, pattern in _FORMATS.items()}
 
 
@@ -55,7 +55,4 @@ def _files(folder: Path) -> Sequence[Path]:
 def _advice(kind: str) -> str:
     if kind == "an archive":
         return "unpack it and name the folder that it makes"
-    return (
-        "write them as an image folder or as parquet files, in three lines of Python that "
-        "docs/datasets.md (Your own images) shows"
-    )
+    return f"write them as an image folder or as parquet files, in three lines of Python that {PAGE} shows"

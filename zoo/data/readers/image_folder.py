@@ -17,6 +17,7 @@ import numpy as np
 
 from zoo.data.choice import NAMES, Choice, splits_for
 from zoo.data.listing import Listing, Part
+from zoo.data.readers import foreign
 from zoo.data.readers.decode import decode_blocks, expected, first_size, hash_states, readable
 from zoo.errors import DataError, Option
 
@@ -98,7 +99,7 @@ def find_images(root: Path, choice: Choice) -> ImageFolder | None:
         _check(places, by_class)
         for entry in _visible(root):
             if entry.is_dir() and entry.name not in names.values() and _LIKE_A_SPLIT.fullmatch(entry.name):
-                left_out[f"{entry.name}/"] = sum(1 for name in _walk(Path(entry.path)) if _is_image(name))
+                left_out[f"{entry.name}/"] = sum(1 for name in walk(Path(entry.path)) if is_image(name))
         return ImageFolder(root, places, {split: _flat(found) for split, found in by_class.items()}, +left_out)
 
 
@@ -113,14 +114,15 @@ def _divided(root: Path, place: Path, choice: Choice) -> ImageFolder | None:
     by_class = {label: names for label, names in _images(place, left_out).items() if names}
     like_splits = [label for label in by_class if _LIKE_A_SPLIT.fullmatch(label)]
     if len(like_splits) > 1:
-        raise DataError(
+        loose = foreign.known(place / "train") if "train" in like_splits else None
+        raise loose or DataError(
             f"{root}: the folders {_listed(like_splits)} are no splits by their names; rename them to train and test"
         )
     if inner := [label for label in by_class if split_folders(place / label)]:
         raise DataError(f"{root}: no data set itself, but its folder {inner[0]} is; name ", _named(root / inner[0]))
     if len(by_class) == 1:
         (only,) = by_class
-        raise DataError(
+        raise foreign.known(place) or DataError(
             f"{place}: one folder of images ({only}), and a classifier needs two classes or more; if the folders in it "
             "are the classes, name ",
             _named(place / only),
@@ -168,22 +170,22 @@ def _check(places: dict[str, Path], by_class: dict[str, dict[str, list[str]]]) -
 def _images(folder: Path, left_out: Counter[str]) -> dict[str, list[str]]:
     """The paths below `folder` of the images of each class folder, sub-folders included; the rest is counted."""
     by_class: dict[str, list[str]] = {entry.name: [] for entry in _visible(folder) if entry.is_dir()}
-    for name in _walk(folder):
-        if _class_of(name) in by_class and "/" in name and _is_image(name):
+    for name in walk(folder):
+        if _class_of(name) in by_class and "/" in name and is_image(name):
             by_class[_class_of(name)].append(name)
         else:
             left_out[suffix if _PLAIN.fullmatch(suffix := _suffix(name)) else "other files"] += 1
     return dict(sorted(by_class.items()))
 
 
-def _walk(folder: Path, prefix: str = "", above: tuple[tuple[int, int], ...] = ()) -> Iterator[str]:
+def walk(folder: Path, prefix: str = "", above: tuple[tuple[int, int], ...] = ()) -> Iterator[str]:
     """The files below `folder` as paths with "/", through links too, each folder once on the way down."""
     status = folder.stat()
     if (here := (status.st_dev, status.st_ino)) in above:
         return  # a link that leads back
     for entry in _visible(folder):
         if entry.is_dir():
-            yield from _walk(Path(entry.path), f"{prefix}{entry.name}/", (*above, here))
+            yield from walk(Path(entry.path), f"{prefix}{entry.name}/", (*above, here))
         else:
             yield f"{prefix}{entry.name}"
 
@@ -202,7 +204,8 @@ def _suffix(name: str) -> str:
     return os.path.splitext(name)[1].lower()  # noqa: PTH122 - a million names
 
 
-def _is_image(name: str) -> bool:
+def is_image(name: str) -> bool:
+    """Whether a file of this name is read as an image of a dataset."""
     return _suffix(name) in IMAGE_SUFFIXES
 
 
