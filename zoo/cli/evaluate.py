@@ -117,7 +117,9 @@ def evaluate(
 
     from zoo.engine.machine import choose_device, configure_threads
     from zoo.render.code import model_code_notes
+    from zoo.render.marks import mark_notes
     from zoo.render.robustness import render
+    from zoo.results.schema import Caveats
     from zoo.trained import robustness, tables
     from zoo.trained.load import open_runs, open_test
 
@@ -146,7 +148,8 @@ def evaluate(
     ]
     margin = MARGIN if margin is None else margin / 100
     contrasts = [] if baseline is None else tables.contrasts(records, baseline, diverged, margin, allow_dirty)
-    notes = model_code_notes([run.result for run in opened]) + [
+    notes = model_code_notes([run.result for run in opened])
+    notes += mark_notes(*(Caveats("", None, unusual=run.result.caveats.unusual) for run in opened)) + [
         f"{result.model.name} seed {result.seed} diverged at epoch {result.diverged_epoch}: no weights to evaluate."
         for result in diverged
     ]

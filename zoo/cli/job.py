@@ -76,6 +76,7 @@ def prepare(training: Training, load_recipes: Callable[[], Sequence[Recipe]]) ->
     from zoo.engine.memory import configure_allocator
     from zoo.runner.inputs import Inputs
     from zoo.runner.settings import Settings
+    from zoo.runner.unusual import first_line
     from zoo.utils.distributed import join_process_group
 
     elsewhere = cluster is not None and _is_elsewhere(training.device, recipes)
@@ -97,6 +98,8 @@ def prepare(training: Training, load_recipes: Callable[[], Sequence[Recipe]]) ->
         distributed, training.allow_batch_dependent,
     )  # fmt: skip
     inputs = [Inputs(recipe.with_precision(precision), dataset, settings) for recipe in recipes]
+    if distributed.is_main:
+        click.echo(first_line(inputs), err=True)
     return Job(training, models, dataset, settings, inputs, cluster)
 
 

@@ -102,7 +102,8 @@ class Row:
     def caveats(self) -> Caveats:
         """What marks the row's accuracies."""
         replaces = dict.fromkeys(pair for run in self.runs for pair in run.result.model.replaces.items())
-        return Caveats(self.selection, self.batch_dependent, tuple(replaces))
+        unusual = dict.fromkeys(pair for run in self.runs for pair in run.result.dataset.notes)
+        return Caveats(self.selection, self.batch_dependent, tuple(replaces), tuple(unusual))
 
     @property
     def uncommitted(self) -> bool:

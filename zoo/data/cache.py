@@ -5,7 +5,8 @@ One folder per data set and source content, ``<user cache>/decoded/<name>-<key16
     train_images.npy  (N, H, W, 3) uint8      test_images.npy   (M, H, W, 3) uint8
     train_labels.npy  (N,) int64              test_labels.npy   (M,) int64
     meta.json         format version, size and SHA-256 of each array file, fingerprint, classes, source,
-                      files left out by suffix, exact duplicates, sizes that images were resized from
+                      files left out by suffix, exact duplicates, sizes that images were resized from,
+                      statistics of the channels of train
 
 Images are written block by block as they are decoded: no split is ever whole in memory. A folder is written under a
 temporary name beside its place, flushed and renamed, so that a reader sees a whole folder or none, and of two processes
@@ -35,12 +36,13 @@ import numpy.typing as npt
 
 from zoo.data.content import Content, Duplicates, Resized, count_duplicates
 from zoo.data.listing import SPLITS, Listing
+from zoo.data.statistics import Channels
 from zoo.errors import DataError
 from zoo.utils.disk import put
 from zoo.utils.files import new_folder, remove_leftovers, write_new
 from zoo.utils.memory import size
 
-FORMAT = 3  # 1 had 16 bits a channel clipped instead of scaled, and no EXIF rotation; 2 did not count duplicates
+FORMAT = 4  # 1 had 16 bits a channel clipped and no EXIF rotation; 2 and 3 lacked duplicates or statistics
 _BLOCK = 1 << 22  # bytes per write: large enough for full disk speed
 _LARGE = 1_000_000_000  # bytes of decoded images that a line announces: writing them takes a while
 _STALE = 24 * 3600  # seconds after which a temporary folder can only be the rest of a killed process
@@ -60,6 +62,7 @@ class Entry:
     left_out: dict[str, int]
     duplicates: Duplicates
     resized: Resized | None
+    channels: Channels
 
 
 class _Damaged(Exception):
@@ -122,7 +125,10 @@ def _open(folder: Path) -> Entry:
     duplicates, resized = Duplicates(**meta["duplicates"]), meta["resized"]
     if resized is not None:
         resized = Resized(resized["count"], tuple(resized["smallest"]), tuple(resized["largest"]))
-    return Entry(folder, tuple(meta["classes"]), meta["fingerprint"], arrays, meta["left_out"], duplicates, resized)
+    return Entry(
+        folder, tuple(meta["classes"]), meta["fingerprint"], arrays, meta["left_out"], duplicates, resized,
+        Channels(*map(tuple, meta["channels"].values())),
+    )  # fmt: skip
 
 
 def _read_meta(folder: Path) -> dict[str, Any]:
@@ -170,6 +176,7 @@ def _write(folder: Path, listing: Listing) -> Entry:
             "left_out": dict(listing.left_out),
             "resized": asdict(resized) if (resized := Resized.of(listing)) else None,
             "duplicates": asdict(count_duplicates(content.hashes)),
+            "channels": asdict(content.sums.channels()),
             "files": files,
         }
         meta["check"] = _meta_check(meta)

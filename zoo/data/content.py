@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from zoo.data.listing import SPLITS, Listing, Part, Size
+from zoo.data.statistics import Sums
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,7 @@ def fingerprint(listing: Listing) -> str:
 
 
 class Content:
-    """What is taken from the images of a dataset as they pass: the fingerprint and a hash of each image.
+    """What is taken from the images of a dataset as they pass: the fingerprint, a hash of each image, statistics of train.
 
     The splits pass in the order of :data:`SPLITS`.
     """
@@ -57,6 +58,7 @@ class Content:
     def __init__(self, classes: tuple[str, ...]) -> None:
         self.digest = hashlib.sha256(json.dumps(["zoo-data", 1, list(classes)]).encode())
         self.hashes: dict[str, bytearray] = {}
+        self.sums = Sums()
 
     def blocks(self, split: str, part: Part) -> Iterator[np.ndarray]:
         """The blocks of `part`, contiguous."""
@@ -66,6 +68,8 @@ class Content:
         for block in map(np.ascontiguousarray, part.blocks()):
             self.digest.update(block.data)
             hashes += hash_images(block)
+            if split == "train":
+                self.sums.add(block)
             yield block
 
 

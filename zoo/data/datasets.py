@@ -16,6 +16,7 @@ from zoo.data.choice import NOTHING, Choice
 from zoo.data.content import Duplicates, Resized
 from zoo.data.listing import SPLITS, Listing
 from zoo.data.readers import archive, decode, foreign, image_folder, parquet, parquet_files
+from zoo.data.statistics import Channels
 from zoo.errors import DataError, Option, Words, unknown
 from zoo.utils.files import reachable
 
@@ -56,6 +57,7 @@ class Dataset:
     duplicates: Duplicates = field(default_factory=Duplicates)
     resized: Resized | None = None
     choice: Choice = NOTHING
+    channels: Channels | None = None
 
     @property
     def num_classes(self) -> int:
@@ -135,7 +137,7 @@ def load(name: str, data_dir: str | Path | None = None, choice: Choice = NOTHING
     entry = cache.open_or_build(undecoded.name, key, lambda: decode.check(undecoded.read(), undecoded.name))
     return Dataset(
         undecoded.name, entry.classes, entry.fingerprint, undecoded.source, entry.folder, entry.arrays,
-        entry.left_out, entry.duplicates, entry.resized, choice,
+        entry.left_out, entry.duplicates, entry.resized, choice, entry.channels,
     )  # fmt: skip
 
 

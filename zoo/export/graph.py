@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
-from zoo.data.augment.spec import build, parse
+from zoo.data.augment.spec import build, normalization_of, parse
 from zoo.errors import ResultError
 from zoo.trained.load import TrainedRun
 
@@ -35,13 +34,11 @@ def normalisation(run: TrainedRun) -> Normalisation:
         raise ResultError(f"{where} normalises {len(specs)} times, and {advice}")
     if not specs:
         return Normalisation((0.0,) * 3, (1 / 255,) * 3)
-    transform = build(specs[0], where)
-    if transform.normalization != "standard" or transform.p < 1:
+    transform, constants = build(specs[0], where), normalization_of(specs[0])
+    if constants is None or transform.p < 1:
         kind = f"normalization {transform.normalization!r}" if transform.p == 1 else f"p {transform.p}"
         raise ResultError(f"{where} evaluates with Normalize of {kind}, and {advice} with normalization 'standard'")
-    unit = transform.max_pixel_value / 255
-    mean, std = (np.broadcast_to(np.multiply(value, unit), 3).tolist() for value in (transform.mean, transform.std))
-    return Normalisation(tuple(mean), tuple(std))
+    return Normalisation(*constants)
 
 
 class Graph(nn.Module):

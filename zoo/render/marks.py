@@ -84,12 +84,16 @@ def marks_of(caveats: Caveats) -> str:
 
 
 def mark_notes(*caveats: Caveats) -> list[str]:
-    """What the marks of accuracies with these `caveats` say, and which parts are not the built-in ones."""
+    """What the marks of accuracies with these `caveats` say, which parts are not the built-in ones, and what is unusual
+    about the data.
+    """
     sizes = sorted({caveat.batch_dependent for caveat in caveats if caveat.batch_dependent is not None})
     packages = [replaced(*pair) for pair in sorted({pair for caveat in caveats for pair in caveat.replaces})]
+    unusual = dict.fromkeys(pair for caveat in caveats for pair in caveat.unusual)
     batches = f"({' or '.join(map(str, sizes))} images), so the accuracy holds for such batches alone"
     marked = [f"{BATCH_MARK} batch-dependent: {HINTS[BATCH_MARK]} {batches}."] * bool(sizes)
-    return selection_notes(*(caveat.selection for caveat in caveats)) + marked + packages
+    notes = selection_notes(*(caveat.selection for caveat in caveats)) + marked + packages
+    return notes + [f"{name}: {words}." for name, words in unusual]
 
 
 def interval_notes(kinds: Collection[str | None], warning: str) -> list[str]:

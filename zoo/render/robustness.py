@@ -14,7 +14,7 @@ from zoo.render.document import LEFT, RECORDS, document
 from zoo.render.marks import SEEDS_NOTE, mark_notes, marks_of, percent, seed_words
 from zoo.trained.robustness import BATCH, RUNNING, Record
 from zoo.trained.tables import Contrast, Kind, Line, Metric, Table, by, experiment, seed_means, tables
-from zoo.utils.stats import student_interval, wilson_interval
+from zoo.utils.stats import half_of_draw, student_interval
 
 STYLES = ("text", "markdown", "csv", "json")
 WORDS = (*LEFT, "mode", "column")
@@ -224,6 +224,5 @@ def _limits(table: Table) -> str:
 
 def _binomial(table: Table) -> str:
     images = table.records[0].images
-    low, high = wilson_interval(images // 2, images)
-    half = math.ceil(1000 * (high - low) / 2) / 10
+    half = math.ceil(1000 * half_of_draw(images)) / 10
     return f"The draw of {images:,} images alone leaves up to ± {half:.1f} points (binomial, 95 %)."

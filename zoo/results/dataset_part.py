@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Annotated
 
 from pydantic import FailFast, Field
@@ -21,8 +22,9 @@ class Normalization(Part):
 class DatasetPart(Part):
     """Image counts as the run used them; `fingerprint` covers images and labels. No path: results travel.
 
-    `normalization` is None where the recipe does not ask for it. What was chosen of a folder that leaves a choice is
-    kept (:class:`zoo.data.choice.Choice`); older results lack it.
+    `normalization` is None where the recipe does not ask for it. `unusual` says what is unusual about the data
+    (:mod:`zoo.runner.unusual`). What was chosen of a folder that leaves a choice is kept
+    (:class:`zoo.data.choice.Choice`). Older results lack all three.
     """
 
     name: fields.Component
@@ -32,6 +34,7 @@ class DatasetPart(Part):
     holdout_images: fields.Whole
     test_images: fields.Whole
     normalization: Normalization | None = None
+    unusual: Annotated[list[fields.Text], FailFast()] = Field(default_factory=list)
     test_split: TestSplit = "test"
     split: Annotated[float, Field(strict=True, gt=0, lt=1)] | None = None
     image_column: fields.Text | None = None
@@ -41,3 +44,8 @@ class DatasetPart(Part):
     def choice(self) -> Choice:
         """What opens the same data again."""
         return Choice(self.test_split, self.split, self.image_column, self.label_column)
+
+    @property
+    def notes(self) -> Iterator[tuple[str, str]]:
+        """What is unusual, with the name of the dataset."""
+        return ((self.name, words) for words in self.unusual)

@@ -134,13 +134,14 @@ def hardware(environment: Mapping[str, fields.Scalar]) -> str:
 
 
 class Caveats(NamedTuple):
-    """What marks an accuracy or is noted of it: the split that chose the weights, and of :class:`ModelPart` its
-    `batch_dependent` and the items of `replaces`.
+    """What marks an accuracy or is noted of it: the split that chose the weights, of :class:`ModelPart` its
+    `batch_dependent` and the items of `replaces`, and what is `unusual` about the dataset, by its name.
     """
 
     selection: str
     batch_dependent: int | None
     replaces: tuple[tuple[str, str], ...] = ()
+    unusual: tuple[tuple[str, str], ...] = ()
 
 
 _FORGOTTEN: list[float] = []
@@ -223,7 +224,8 @@ class BaseResult(Part):
     @property
     def caveats(self) -> Caveats:
         """What marks the run's accuracies."""
-        return Caveats(self.selection.split, self.model.batch_dependent, tuple(self.model.replaces.items()))
+        replaces = tuple(self.model.replaces.items())
+        return Caveats(self.selection.split, self.model.batch_dependent, replaces, tuple(self.dataset.notes))
 
     @property
     def commit(self) -> str | None:

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from zoo.builder.construct import build
-from zoo.data.augment.spec import parse
+from zoo.data.augment.spec import TransformSpec, parse
 from zoo.data.datasets import Dataset
 from zoo.data.loader import Augment, Batching, EvalLoader, TrainLoader, make_augment
 from zoo.data.split import stratified_holdout, stratified_subset
@@ -100,6 +100,13 @@ class Inputs:
         """The same after its training transforms, which differs only where the recipe asks for that."""
         return self.augment("train")[1]
 
+    def specs(self, name: Literal["train", "eval"]) -> tuple[TransformSpec, ...]:
+        """The recipe's transform list `name`, checked, with all numbers. Raises as :meth:`augment` does."""
+        steps, computed = getattr(self.recipe.augment, name), self.normalization
+        if computed is not None:
+            steps = normalize.filled(steps, computed.mean, computed.std)
+        return parse(steps, f"recipe {self.recipe.name!r}: augment.{name}")
+
     def augment(self, name: Literal["train", "eval"]) -> tuple[Augment, Shape]:
         """The recipe's transform list `name`, tried on a few images, and the shape (C, H, W) that it gives them.
 
@@ -107,10 +114,7 @@ class Inputs:
         """
         if name not in self._augments:
             where, few = f"recipe {self.recipe.name!r}: augment.{name}", slice(SAMPLE)
-            steps, computed = getattr(self.recipe.augment, name), self.normalization
-            if computed is not None:
-                steps = normalize.filled(steps, computed.mean, computed.std)
-            specs = parse(steps, where)
+            specs = self.specs(name)
             images, labels = self.dataset.train.images[few], self.dataset.train.labels[few]
             try:
                 augment = make_augment(specs, images.shape[1:3], self.settings.executor)

@@ -17,6 +17,7 @@ from zoo.results.fields import Definition
 from zoo.results.metrics import Metrics
 from zoo.results.schema import ModelPart, SpeedPart
 from zoo.runner.inputs import Inputs
+from zoo.runner.unusual import unusual
 
 
 def describe_model(
@@ -59,6 +60,7 @@ def describe_dataset(inputs: Inputs) -> DatasetPart:
         split=dataset.choice.split,
         image_column=dataset.choice.image_column,
         label_column=dataset.choice.label_column,
+        unusual=unusual(inputs),
     )
 
 

@@ -41,6 +41,12 @@ def wilson_interval(hits: int, n: int, level: float = 0.95) -> tuple[float, floa
     return min(share, max(0.0, centre - half)), max(share, min(1.0, centre + half))
 
 
+def half_of_draw(images: int) -> float:
+    """How far an accuracy may be off by the draw of that many test images alone: the most, with a level of 95 %."""
+    low, high = wilson_interval(images // 2, images)
+    return (high - low) / 2
+
+
 def quartiles(values: Sequence[float]) -> Range | None:
     """The lower and the upper quartile of `values`; None of fewer than two."""
     if len(values) < 2:

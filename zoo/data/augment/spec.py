@@ -13,6 +13,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+
 from zoo.errors import RecipeError, unknown
 
 BORDER_MODES = {"constant": 0, "replicate": 1, "reflect": 2, "reflect_101": 4}
@@ -68,6 +70,15 @@ def build(spec: TransformSpec, where: str = "transforms") -> Any:
             return cls(**kwargs)
     except (ValueError, TypeError, UserWarning) as error:
         raise RecipeError(f"{where}: {spec.name}: {_one_line(error)}") from None
+
+
+def normalization_of(spec: TransformSpec) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
+    """Mean and std of a ``Normalize`` with constants for each channel, of values from 0 to 1; None for all else."""
+    if spec.name != "Normalize" or (transform := build(spec)).normalization != "standard":
+        return None
+    unit = transform.max_pixel_value / 255
+    mean, std = (np.broadcast_to(np.multiply(value, unit), 3).tolist() for value in (transform.mean, transform.std))
+    return tuple(mean), tuple(std)
 
 
 def transform_class(name: str, where: str = "transforms") -> type:

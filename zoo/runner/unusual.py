@@ -1,0 +1,108 @@
+"""What is unusual about the data of a run: in the first line of a bench, in the result and under every table."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from itertools import chain
+
+import numpy as np
+
+from zoo.data.augment.spec import normalization_of
+from zoo.data.datasets import Dataset
+from zoo.data.statistics import Channels
+from zoo.results.balance import is_unbalanced
+from zoo.runner.inputs import Inputs
+from zoo.utils.stats import half_of_draw
+from zoo.utils.text import visible
+
+LISTED, LONGEST = 5, 40  # names of classes or files, and their characters
+FEW = 0.05  # a test set whose draw alone leaves more than this much of accuracy open is small
+# Standard errors between two splits of a dataset: constants that are further away are not its own.
+ERRORS = 4
+RANGES = {0.0, 0.5}  # the means of constants that shift the range of pixels and are of no dataset
+
+
+def first_line(inputs: Sequence[Inputs]) -> str:
+    """Images of both splits, size, classes and what is unusual about the data, of runs of one dataset."""
+    data = inputs[0].dataset
+    facts = (
+        f"{data.name}: {data.count('train'):,} training and {data.count('test'):,} test images of "
+        f"{_pixels(*data.train.images.shape[1:3])}, {data.num_classes:,} classes"
+    )
+    return visible("; ".join([facts, *dict.fromkeys(chain.from_iterable(map(unusual, inputs)))]))
+
+
+def unusual(inputs: Inputs) -> list[str]:
+    """Each thing that is unusual about the dataset, and about the recipe on this dataset, in words."""
+    return [visible(words) for words in (*_of_dataset(inputs.dataset), *_of_recipe(inputs))]
+
+
+def _of_dataset(data: Dataset) -> Iterator[str]:
+    if data.left_out:
+        total = sum(data.left_out.values())
+        kinds = [f"{kind} ({count:,})" for kind, count in sorted(data.left_out.items())]
+        yield f"{total:,} file{'s' * (total != 1)} left out: {_listed(kinds)}"
+    counts = {name: np.bincount(data.split(name).labels, minlength=data.num_classes) for name in ("train", "test")}
+    for name, words in (("train", "training"), ("test", "test")):
+        if missing := [label for label, count in zip(data.classes, counts[name], strict=True) if not count]:
+            yield f"no {words} image in {len(missing):,} of {data.num_classes:,} classes: {_listed(missing)}"
+    twice = data.duplicates
+    if twice.shared:
+        yield f"{twice.shared:,} of the {data.count('test'):,} test images are also training images"
+    for count, words in ((twice.train, "training"), (twice.test, "test")):
+        if count:
+            yield f"{count:,} {words} image{'s are copies' if count > 1 else ' is a copy'} of others"
+    if data.resized and data.resized.count > 1:
+        least, most = (_pixels(*size) for size in (data.resized.smallest, data.resized.largest))
+        wanted = _pixels(*data.train.images.shape[1:3])
+        yield f"images of {data.resized.count:,} sizes, {least} to {most}, resized to {wanted}"
+    images = counts["test"]
+    if is_unbalanced(images.tolist()):
+        yield (
+            f"unbalanced test set: {100 * images.max() / images.sum():.1f} % of its images are of class "
+            f"{_listed([data.classes[images.argmax()]])}"
+        )
+    if images.sum() and (half := half_of_draw(int(images.sum()))) > FEW:
+        yield f"few test images: their draw alone leaves up to ± {100 * half:.1f} points open (binomial, 95 %)"
+
+
+def _of_recipe(inputs: Inputs) -> Iterator[str]:
+    data, (_, *trained), (_, *tested) = inputs.dataset, inputs.train_shape, inputs.shape
+    if trained != tested:
+        small, large = (_pixels(*size) for size in (trained, tested))
+        yield f"trained on images of {small} and evaluated on {large}; speeds are of {small}, MACs of {large}"
+    if data.channels is None or inputs.normalization:
+        return
+    error = math.sqrt(1 / data.count("train") + 1 / data.count("test"))
+    for spec in (*inputs.specs("train"), *inputs.specs("eval")):
+        constants = normalization_of(spec)
+        if constants and not RANGES.issuperset(constants[0]) and _of_another(*constants, data.channels, error):
+            yield (
+                f"normalisation constants of another dataset: mean {_numbers(constants[0])} and std "
+                f"{_numbers(constants[1])}, but the training images have mean {_numbers(data.channels.mean)} and std "
+                f"{_numbers(data.channels.std)}; `Normalize: {{from: train}}` computes them"
+            )
+            return
+
+
+def _of_another(mean: Sequence[float], std: Sequence[float], own: Channels, error: float) -> bool:
+    """Whether one of the constants is further from the dataset's `own` than those of two of its splits would be.
+
+    `error` times the standard error that one image leaves is that of the difference between the splits.
+    """
+    pairs = zip((*mean, *std), (*own.mean, *own.std), (*own.mean_error, *own.std_error), strict=True)
+    return any(abs(constant - computed) > ERRORS * error * single for constant, computed, single in pairs)
+
+
+def _pixels(height: int, width: int) -> str:
+    return f"{width}x{height}"
+
+
+def _numbers(values: Sequence[float]) -> str:
+    return ", ".join(f"{value:.3f}" for value in values)
+
+
+def _listed(names: Sequence[str]) -> str:
+    shown = [name if len(name) <= LONGEST else f"{name[:LONGEST]}..." for name in names[:LISTED]]
+    return ", ".join(shown) + (f" and {len(names) - LISTED:,} more" if len(names) > LISTED else "")
