@@ -1,7 +1,9 @@
-"""What recipes assume of a dataset: one size of images, and constants of normalisation that are its own."""
+"""What is unusual about a dataset, and what recipes assume of it: one size of images, constants that are its own."""
 
 from __future__ import annotations
 
+import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +12,9 @@ import pytest
 import torch
 from tiny_training import CLASSES, CPU, HOLDOUT, IMAGES, LABELS, TEST_IMAGES, TEST_LABELS, Silent, recipe
 
-from zoo.data.datasets import Dataset
+from zoo.data.content import Duplicates, Resized
+from zoo.data.datasets import Dataset, load
+from zoo.data.statistics import channels
 from zoo.errors import RecipeError, ResultError
 from zoo.export.card import config
 from zoo.export.graph import normalisation
@@ -24,6 +28,7 @@ from zoo.runner.inputs import Inputs
 from zoo.runner.runs import planned_runs
 from zoo.runner.settings import Settings
 from zoo.runner.sweep import bench
+from zoo.runner.unusual import first_line, unusual
 from zoo.trained.load import TrainedRun, open_run
 
 FROM_TRAIN = "augment={train: [HorizontalFlip: {p: 0.5}, Normalize: {from: train}], eval: [Normalize: {from: train}]}"
@@ -43,6 +48,133 @@ def inputs(wanted: Recipe, images: Dataset | None = None, executor: Any = "auto"
 
 def of_size(side: int, count: int = 64) -> np.ndarray:
     return np.random.default_rng(1).integers(0, 256, (count, side, side, 3), dtype=np.uint8)
+
+
+# What is unusual
+
+
+def balanced(train: int = 64, test: int = 1000, **changes: Any) -> Dataset:
+    """A dataset of four classes with nothing unusual, and `changes` of it."""
+    noise = np.random.default_rng(2)
+    arrays = {"images": noise.integers(0, 256, (train, 8, 8, 3), dtype=np.uint8)}
+    data = dataset(
+        arrays["images"], noise.integers(0, 256, (test, 8, 8, 3), dtype=np.uint8), train_labels=np.arange(train) % 4,
+        test_labels=np.arange(test) % 4,
+    )  # fmt: skip
+    return replace(data, channels=channels(arrays["images"]), **changes)
+
+
+def said(data: Dataset, *overrides: str) -> list[str]:
+    return unusual(inputs(recipe(*overrides), data))
+
+
+def test_of_a_dataset_with_nothing_unusual_the_first_line_gives_images_size_and_classes() -> None:
+    assert said(balanced()) == []
+    line = "tiny: 64 training and 1,000 test images of 8x8, 4 classes"
+    assert first_line([inputs(recipe(), balanced()), inputs(recipe("epochs=4"), balanced())]) == line
+    left_out = balanced(left_out={".gif": 2})
+    several = [inputs(recipe(), left_out), inputs(recipe("epochs=4"), left_out)]
+    assert first_line(several) == f"{line}; 2 files left out: .gif (2)"
+
+
+def test_files_left_out_are_counted_by_suffix() -> None:
+    assert said(balanced(left_out={".tif": 32, "val/": 200, ".bmp": 1})) == [
+        "233 files left out: .bmp (1), .tif (32), val/ (200)"
+    ]
+    assert said(balanced(left_out={"x\x1b[31m.tif": 1})) == ["1 file left out: x\\x1b[31m.tif (1)"]
+    many = {f".{number}": 1 for number in range(9)}
+    assert said(balanced(left_out=many)) == ["9 files left out: .0 (1), .1 (1), .2 (1), .3 (1), .4 (1) and 4 more"]
+
+
+def test_two_of_three_classes_without_a_test_image() -> None:
+    labels = balanced().test.labels
+    only = replace(balanced(), _arrays=balanced()._arrays | {"test_labels": np.full_like(labels, 2)})
+    assert said(only) == [
+        "no test image in 3 of 4 classes: a, b, d",
+        "unbalanced test set: 100.0 % of its images are of class c",
+    ]
+    assert only.train.labels.tolist() == balanced().train.labels.tolist()
+    some = replace(balanced(), _arrays=balanced()._arrays | {"train_labels": np.arange(64) % 3})
+    assert said(some) == ["no training image in 1 of 4 classes: d"]
+
+
+@pytest.mark.parametrize("classes", [100, 1000])
+def test_of_many_classes_some_are_named(classes: int) -> None:
+    names = tuple(f"{'x' * 50}{number}" for number in range(classes))
+    data = replace(balanced(train=classes), classes=names)
+    labels = {"train_labels": np.arange(classes), "test_labels": np.arange(1000) % (classes // 2)}
+    words = said(replace(data, _arrays=data._arrays | labels))
+    assert words[0].startswith(f"no test image in {classes // 2} of {classes:,} classes: {'x' * 40}..., ")
+    assert words[0].endswith(f" and {classes // 2 - 5} more")
+
+
+def test_test_images_that_are_training_images() -> None:
+    assert said(balanced(duplicates=Duplicates(train=3, test=1, shared=24))) == [
+        "24 of the 1,000 test images are also training images",
+        "3 training images are copies of others",
+        "1 test image is a copy of others",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("counts", "share"),
+    [
+        ([250, 250, 250, 250], None),
+        ([300, 250, 200, 250], None),
+        ([301, 250, 200, 249], "30.1 % of its images are of class a"),
+        ([332, 333, 330, 5], "33.3 % of its images are of class b"),  # the rare class may always be wrong
+        ([995, 5, 0, 0], "99.5 % of its images are of class a"),
+    ],
+)
+def test_accuracy_where_the_rare_class_is_always_wrong_is_of_an_unbalanced_set(
+    counts: list[int], share: str | None
+) -> None:
+    labels = {"test_labels": np.repeat(np.arange(4), counts)}
+    words = said(replace(balanced(), _arrays=balanced()._arrays | labels))
+    assert [line for line in words if "unbalanced" in line] == ([f"unbalanced test set: {share}"] if share else [])
+
+
+@pytest.mark.parametrize(("images", "half"), [(40, "14.8"), (380, "5.0"), (400, None)])
+def test_a_small_test_set(images: int, half: str | None) -> None:
+    words = f"few test images: their draw alone leaves up to ± {half} points open (binomial, 95 %)"
+    assert said(balanced(test=images)) == [words] * (half is not None)
+
+
+def test_images_of_several_sizes() -> None:
+    assert said(balanced(resized=Resized(3, (20, 30), (480, 640)))) == [
+        "images of 3 sizes, 30x20 to 640x480, resized to 8x8"
+    ]
+    assert said(balanced(resized=Resized(1, (16, 16), (16, 16)))) == []
+
+
+CIFAR10 = "[{Normalize: {mean: [0.4914, 0.4822, 0.4465], std: [0.247, 0.2435, 0.2616]}}]"
+
+
+def test_constants_of_another_dataset() -> None:
+    # Noise has a mean of 0.5 and a deviation of 0.29.
+    (words,) = said(balanced(), f"augment.eval={CIFAR10}")
+    assert words.startswith("normalisation constants of another dataset: mean 0.491, 0.482, 0.447 and std 0.247, ")
+    assert words.endswith("`Normalize: {from: train}` computes them")
+    assert said(balanced(), f"augment.train={CIFAR10}") == [words]
+    assert len(said(balanced(), "augment.train=[Normalize: {}]")) == 1  # ImageNet's
+    own = balanced().channels
+    close = f"{{mean: {[value + 0.001 for value in own.mean]}, std: {list(own.std)}}}"
+    assert said(balanced(), f"augment.train=[Normalize: {close}]", f"augment.eval=[Normalize: {close}]") == []
+    mean, std = ([255 * value for value in values] for values in (own.mean, own.std))
+    levels = f"{{mean: {mean}, std: {std}, max_pixel_value: 1}}"
+    assert said(balanced(), f"augment.eval=[Normalize: {levels}]") == []
+    assert said(balanced(), FROM_TRAIN) == []
+    assert said(balanced(), "augment.eval=[Normalize: {normalization: image}]") == []
+
+
+@pytest.mark.parametrize("name", recipe_names())
+def test_nothing_is_unusual_about_the_built_in_data_under_recipes_that_suit_it(name: str) -> None:
+    root = os.environ.get("ZOO_DATA", "")
+    if name != "smoke" and not (Path(root) / "cifar10-jpeg").is_dir():
+        pytest.skip("no cifar10-jpeg in ZOO_DATA: no real images to test on")
+    data = load("shapes10") if name == "smoke" else load("cifar10-jpeg", root)
+    assert data.duplicates == Duplicates(0, 0, 0)
+    assert unusual(inputs(load_recipe(name), data)) == []
 
 
 # Sizes

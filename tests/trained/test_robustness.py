@@ -165,6 +165,7 @@ def fake_run(module: nn.Module, shapes: Dataset, **changes: Any) -> Any:
         test=part(accuracy=0.5),
         commit=None,
         uncommitted=False,
+        transforms=lambda phase: [],
     )
     result.__dict__.update(changes)
     return FakeRun(part(path=Path("runs/m/seed0")), result, part(name="m"), module)

@@ -50,7 +50,7 @@ def fingerprint(listing: Listing) -> str:
 
 
 class Content:
-    """What is taken from the images of a dataset as they pass: the fingerprint, a hash of each image, statistics of train.
+    """What is taken from the images of a dataset as they pass: fingerprint, hashes of images, statistics of train.
 
     The splits pass in the order of :data:`SPLITS`.
     """
