@@ -1,0 +1,98 @@
+"""What is unusual about a dataset: the first line of a bench, and a note wherever its runs are shown."""
+
+from __future__ import annotations
+
+import html
+import json
+import re
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import zoo
+from zoo.results.folder import find_results, load_result
+
+RECIPE = """extends: smoke
+dataset: ./photos
+split: {holdout: 8, seed: 0, train: null}
+augment: {train: [Normalize: {from: train}], eval: [Normalize: {from: train}]}
+epochs: 1
+batch_size: 16
+"""
+WORDS = [
+    "no test image in 1 of 3 classes: c",
+    "5 of the 20 test images are also training images",
+    "unbalanced test set: 90.0 % of its images are of class a",
+    "few test images: their draw alone leaves up to ± 20.1 points open (binomial, 95 %)",
+]
+NOTES = [f"photos: {words}." for words in WORDS]
+
+
+@pytest.fixture(scope="module")
+def benched(module_inline) -> SimpleNamespace:
+    """A run on images of three classes, none of the test images of c, and five of a among the training images."""
+    noise, folder = np.random.default_rng(0), module_inline.folder
+    images = noise.integers(0, 256, (62, 16, 16, 3), dtype=np.uint8)
+    rows = {("train", "a"): range(14), ("train", "b"): range(14, 28), ("train", "c"): range(28, 42)}
+    rows |= {("test", "a"): [*range(5), *range(42, 55)], ("test", "b"): range(55, 57)}
+    for (split, label), numbers in rows.items():
+        (folder / "photos" / split / label).mkdir(parents=True)
+        for number in numbers:
+            Image.fromarray(images[number]).save(folder / "photos" / split / label / f"{number}.png")
+    (folder / "mine.yaml").write_text(RECIPE)
+    output = module_inline.ok("bench", "resnet20_bn", "--recipe", "./mine.yaml", "--layout", "nchw")
+    return SimpleNamespace(cli=module_inline, output=output, folder=folder)
+
+
+def test_the_first_line_has_images_size_classes_and_what_is_unusual(benched: SimpleNamespace) -> None:
+    first, *others = benched.output.lines
+    assert first == f"photos: 42 training and 20 test images of 16x16, 3 classes; {'; '.join(WORDS)}"
+    assert not any(words in line for line in others for words in WORDS)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [("bench", "--dry-run"), ("study", "batch-size", "--values", "8,16", "--dry-run"), ("lr-find", "--steps", "10")],
+    ids=" ".join,
+)
+def test_every_command_that_trains_has_the_line(benched: SimpleNamespace, command: tuple[str, ...]) -> None:
+    output = benched.cli(*command, "resnet20_bn", "--recipe", "./mine.yaml", "--layout", "nchw")
+    assert output.lines[0] == benched.output.lines[0]
+
+
+def test_the_result_has_it_and_every_output_has_a_note(benched: SimpleNamespace) -> None:
+    cli, folder = benched.cli, benched.folder
+    (path,) = find_results([folder / "runs"])
+    assert load_result(path).dataset.unusual == WORDS
+    assert "\n".join(NOTES) in benched.output.stdout
+    for style in ("text", "markdown", "latex"):
+        lines = [line.removeprefix("% ") for line in cli.ok("compare", "runs", "--format", style).stdout.splitlines()]
+        assert set(NOTES) <= set(lines), style
+    (group,) = json.loads(cli.ok("compare", "runs", "--format", "json").stdout)
+    assert set(NOTES) <= set(group["notes"])
+    notebook = html.unescape(zoo.compare(folder / "runs")._repr_html_())
+    assert all(note in notebook for note in NOTES)
+    evaluated = cli.ok("evaluate", "runs").stdout
+    assert all(note in evaluated for note in NOTES)
+    cli.ok("report", "--out", "page")
+    pages = [
+        "index.html",
+        "tradeoffs.html",
+        *(f"runs/{page.name}" for page in (folder / "page" / "runs").glob("*.html")),
+    ]
+    for page in pages:
+        text = html.unescape((folder / "page" / page).read_text(encoding="utf-8"))
+        assert all(note in text.encode().decode("unicode_escape", "ignore") or note in text for note in NOTES), page
+
+
+def test_a_model_card_has_it_and_states_the_constants(benched: SimpleNamespace) -> None:
+    (path,) = find_results([benched.folder / "runs"])
+    computed = load_result(path).dataset.normalization
+    benched.cli.ok("export", path.parent, "--to", "safetensors", "--out", "exported")
+    card = (benched.folder / "exported" / "README.md").read_text(encoding="utf-8")
+    assert all(f"- {note}" in card for note in NOTES)
+    facts = json.loads((benched.folder / "exported" / "config.json").read_text())
+    assert (facts["mean"], facts["std"]) == (list(computed.mean), list(computed.std))
+    assert re.search(r"Normalize:\s*\{?\s*from: train", (benched.folder / "exported" / "recipe.yaml").read_text())
