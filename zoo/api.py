@@ -27,7 +27,8 @@ INTEGERS = (
     "inference_batch_size", "peak_memory_bytes", "cores", "threads",
 )  # fmt: skip
 FLOATS = (
-    "accuracy", "top5_accuracy", "loss", "ece", "brier", "holdout_accuracy", "train_accuracy",
+    "accuracy", "top5_accuracy", "loss", "ece", "brier", "balanced_accuracy", "largest_class_share", "holdout_accuracy",
+    "train_accuracy",
     "train_images_per_second", "inference_images_per_second", "latency_p50", "latency_p90", "latency_p99",
     "train_images_per_second_low", "train_images_per_second_high", "inference_images_per_second_low",
     "inference_images_per_second_high", "latency_p50_low", "latency_p50_high",
@@ -210,6 +211,7 @@ def _flat(stored: Stored) -> dict[str, Any]:
     return {
         "dataset": result.dataset.name,
         "dataset_fingerprint": result.dataset.fingerprint,
+        "unusual": "; ".join(result.dataset.unusual),
         "recipe": result.recipe.name,
         "fingerprint": result.recipe.fingerprint,
         "precision": result.recipe.precision,
@@ -225,6 +227,8 @@ def _flat(stored: Stored) -> dict[str, Any]:
         "status": result.status,
         "diverged_epoch": result.diverged_epoch,
         **{name: getattr(test, name, None) for name in ("accuracy", "top5_accuracy", "loss", "ece", "brier")},
+        "balanced_accuracy": test.balance.accuracy if test and test.balance else None,
+        "largest_class_share": test.balance.largest_class if test and test.balance else None,
         "holdout_accuracy": result.holdout.accuracy if result.holdout else None,
         "train_accuracy": result.train.accuracy if result.train else None,
         "epochs": result.epochs_trained,

@@ -87,12 +87,31 @@ def test_the_result_has_it_and_every_output_has_a_note(benched: SimpleNamespace)
         assert all(note in text.encode().decode("unicode_escape", "ignore") or note in text for note in NOTES), page
 
 
+def test_balanced_accuracy_stands_beside_the_accuracy(benched: SimpleNamespace) -> None:
+    (path,) = find_results([benched.folder / "runs"])
+    test = load_result(path).test
+    right = [test.confusion[label][label] for label in range(2)]
+    balanced = f"{100 * (right[0] / 18 + right[1] / 2) / 2:.2f}"
+    assert (
+        f"test accuracy {100 * test.accuracy:.2f} %, balanced {balanced} %, largest class 90.00 % ("
+        in benched.output.stderr
+    )
+    for style in ("text", "markdown", "latex"):
+        assert f"{balanced} " in benched.cli.ok("compare", "runs", "--format", style).stdout
+    benched.cli.ok("report", "--out", "board")
+    index = (benched.folder / "board" / "index.html").read_text(encoding="utf-8")
+    assert f'data-key="balanced_accuracy" data-value="{float(balanced) / 100:.4f}'.rstrip("0") in index
+    (run,) = (benched.folder / "board" / "runs").glob("*.html")
+    assert f"<dt>balanced %</dt><dd>{balanced}</dd>" in run.read_text(encoding="utf-8")
+
+
 def test_a_model_card_has_it_and_states_the_constants(benched: SimpleNamespace) -> None:
     (path,) = find_results([benched.folder / "runs"])
     computed = load_result(path).dataset.normalization
     benched.cli.ok("export", path.parent, "--to", "safetensors", "--out", "exported")
     card = (benched.folder / "exported" / "README.md").read_text(encoding="utf-8")
     assert all(f"- {note}" in card for note in NOTES)
+    assert re.search(r"balanced accuracy \(mean over classes\) +\| \d+\.\d\d %", card)
     facts = json.loads((benched.folder / "exported" / "config.json").read_text())
     assert (facts["mean"], facts["std"]) == (list(computed.mean), list(computed.std))
     assert re.search(r"Normalize:\s*\{?\s*from: train", (benched.folder / "exported" / "recipe.yaml").read_text())

@@ -44,6 +44,7 @@ def carry_out(
     from zoo.runner.checks import check
     from zoo.runner.runs import planned_runs
     from zoo.runner.sweep import bench, clear
+    from zoo.runner.unusual import first_line
     from zoo.track.trackers import open_trackers
 
     training, distributed = job.training, job.settings.distributed
@@ -64,6 +65,8 @@ def carry_out(
     track = training.track if distributed.is_main else ()
     shown = Gathered(quiet=False) if job.cluster else make_reporter(quiet=not distributed.is_main)
     with shown as lines, open_trackers(track, training.runs, lines.say) as trackers:
+        if any(runs for _, runs in steps):
+            lines.say(first_line(job.inputs))
         reporter_of = _tracked(lines, trackers) if track else lambda inputs: lines
         replacements = {pair for model in job.models for pair in model.replacements.items()}
         for part, package in sorted(replacements):
@@ -134,6 +137,7 @@ def show_estimates(job: Job, steps: Steps, failures: Failures | None = None) -> 
     from zoo.runner.checks import check_models
     from zoo.runner.estimate import estimate
     from zoo.runner.runs import models_of
+    from zoo.runner.unusual import first_line
 
     for inputs, runs in steps:
         check_models(models_of(runs), inputs, failures)
@@ -142,6 +146,7 @@ def show_estimates(job: Job, steps: Steps, failures: Failures | None = None) -> 
     steps = [(inputs, [run for run in runs if run.model.name not in (failures or ())]) for inputs, runs in steps]
     if not any(runs for _, runs in steps):
         return
+    click.echo(first_line(job.inputs), err=True)
     if job.settings.device.type == "cuda" and not torch.cuda.is_available():
         environment = describe(torch.device("cpu")) | {"gpu": "a GPU of the cluster"}
     else:

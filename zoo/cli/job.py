@@ -76,7 +76,6 @@ def prepare(training: Training, load_recipes: Callable[[], Sequence[Recipe]]) ->
     from zoo.engine.memory import configure_allocator
     from zoo.runner.inputs import Inputs
     from zoo.runner.settings import Settings
-    from zoo.runner.unusual import first_line
     from zoo.utils.distributed import join_process_group
 
     elsewhere = cluster is not None and _is_elsewhere(training.device, recipes)
@@ -98,8 +97,6 @@ def prepare(training: Training, load_recipes: Callable[[], Sequence[Recipe]]) ->
         distributed, training.allow_batch_dependent,
     )  # fmt: skip
     inputs = [Inputs(recipe.with_precision(precision), dataset, settings) for recipe in recipes]
-    if distributed.is_main:
-        click.echo(first_line(inputs), err=True)
     return Job(training, models, dataset, settings, inputs, cluster)
 
 
@@ -111,9 +108,12 @@ def prepare_alone(command: str, training: Training, load_recipe: Callable[[], Re
     job = prepare(training, lambda: [load_recipe()])
 
     from zoo.runner.checks import check_models
+    from zoo.runner.unusual import first_line
 
     job.settings.distributed.check_single(f"`{command}`")
-    echo_notes(check_models(job.models, job.inputs[0]), lambda line: click.echo(line, err=True))
+    notes = check_models(job.models, job.inputs[0])
+    click.echo(first_line(job.inputs), err=True)
+    echo_notes(notes, lambda line: click.echo(line, err=True))
     return job
 
 

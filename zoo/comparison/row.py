@@ -38,6 +38,9 @@ QUALITY: dict[str, Metric] = {
 }
 
 
+BALANCE = ("balanced_accuracy", "largest_class_share")
+
+
 @dataclass(frozen=True)
 class Row:
     """One model under one recipe. Accuracy and its 95 % interval are fractions of the test set; speeds are medians.
@@ -96,6 +99,9 @@ class Row:
     relative_speed_error: float | None = None
     # In a mixed table what this row's runs were made with, in one of tuned recipes the values found for the model.
     differs: dict[str, str] = field(default_factory=dict)
+    # On an unbalanced test set, see :class:`zoo.results.balance.Balance`; None on others.
+    balanced_accuracy: float | None = None
+    largest_class_share: float | None = None
     runs: list[Stored] = field(default_factory=list, repr=False)  # one per seed, in the order of `seeds`
 
     @property
@@ -130,8 +136,10 @@ class Row:
         return dataclasses.replace(self, against=against, **speeds)
 
     def record(self) -> dict[str, Any]:
-        """The row as plain data, without its runs."""
-        record = {part.name: getattr(self, part.name) for part in dataclasses.fields(self) if part.name != "runs"}
+        """The row as plain data, without its runs, and without what only rows on unbalanced test sets have."""
+        names = [part.name for part in dataclasses.fields(self) if part.name not in ("runs", *BALANCE)]
+        names += [name for name in BALANCE if getattr(self, name) is not None]
+        record = {name: getattr(self, name) for name in names}
         return record | {"against": self.against.record() if self.against else None}
 
 
@@ -162,6 +170,10 @@ def row_of(
             means[name] = statistics.fmean(numbers)
             if len(numbers) > 1:
                 intervals[name] = student_interval(numbers, resolution=metric.step(tested[0]))
+    balances = [balance for result in tested if (balance := result.test.balance)]
+    if len(balances) > 1:
+        shares = [balance.accuracy for balance in balances]
+        intervals[BALANCE[0]] = student_interval(shares, resolution=_share_of_test(tested[0]))
 
     speeds = speeds_of(timed, seconds_to)
     memory = [run.result.speed.peak_memory_bytes for run in timed if run.result.speed.peak_memory_bytes is not None]
@@ -197,5 +209,7 @@ def row_of(
         machine=machine,
         elsewhere=len(runs) - len(timed),
         code=code,
+        balanced_accuracy=statistics.fmean(balance.accuracy for balance in balances) if balances else None,
+        largest_class_share=balances[0].largest_class if balances else None,
         runs=list(runs),
     )

@@ -114,6 +114,9 @@ def _figures(run: TrainedRun) -> Iterator[tuple[str, str]]:
     interval = ends(wilson_interval(test.correct, test.images))
     accuracy = f"{percent(test.accuracy)} %{_mark(result)} of {test.images:,} images (95 % Wilson interval {interval})"
     yield f"test accuracy{f' ({augmented})' if (augmented := run.tta.words) else ''}", accuracy
+    if test.balance:
+        yield "balanced accuracy (mean over classes)", f"{percent(test.balance.accuracy)} %"
+        yield "accuracy of always predicting the largest class", f"{percent(test.balance.largest_class)} %"
     if test.top5_accuracy is not None:
         yield "top-5 accuracy", f"{percent(test.top5_accuracy)} %"
     yield "cross-entropy", f"{test.loss:.4f} nats"

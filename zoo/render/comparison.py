@@ -42,6 +42,11 @@ SPEEDS = {
     "p50 ms": ("latency_p50", "{:.2f}", 1e3),
     "p99 ms": ("latency_p99", "{:.2f}", 1e3),
 }
+# On unbalanced test sets, beside the accuracy.
+BALANCE = {
+    "balanced %": ("balanced_accuracy", "{:.2f}", 100),
+    "largest class %": ("largest_class_share", "{:.2f}", 100),
+}
 RELATIVE = "x baseline"  # the column of relative training speeds
 
 
@@ -62,11 +67,13 @@ def rows_of(group: Group, view: str) -> list[dict[str, str]]:
     rows = []
     compared = any(row.against for row in group.rows)
     parted = len(group.machines) > 1 or any(row.elsewhere for row in group.rows)
+    balance = BALANCE if is_unbalanced(group.rows) else {}
     for row in group.rows:
         cells = {
             "model": row.model,
             "norm": row.norm or "-",
             "test accuracy %": accuracy_of(row) + marks_of(row.caveats),
+            **{title: metric(row, *how) for title, how in balance.items()},
             "seeds": seed_words(row.seeds),
             **(differences.cells(row.against, row.selection) if compared else {}),
             **VIEWS[view](row, compared),
@@ -113,10 +120,7 @@ def _summary(row: Row, compared: bool) -> dict[str, str]:
 
 def _quality(row: Row, compared: bool) -> dict[str, str]:
     cells = {"worst seed %": worst_seed(row)}
-    cells |= {
-        title: number(getattr(row, name), shape, factor) + plus_minus(row, name, shape, factor)
-        for title, (name, shape, factor) in METRICS.items()
-    }
+    cells |= {title: metric(row, *how) for title, how in METRICS.items()}
     return cells | {"activations KiB": number(row.activation_bytes, "{:,.0f}", 1 / 2**10)}
 
 
@@ -158,6 +162,16 @@ def _shift(row: Row, name: str, shape: str, factor: float) -> str:
     return f"{text} (p {p_value(shift.p_value)})"
 
 
+def is_unbalanced(rows: Sequence[Row]) -> bool:
+    """Whether `rows` have the metrics of unbalanced test sets."""
+    return any(row.largest_class_share is not None for row in rows)
+
+
+def metric(row: Row, name: str, shape: str, factor: float = 1.0) -> str:
+    """A metric of `row` with its interval over seeds."""
+    return number(getattr(row, name), shape, factor) + plus_minus(row, name, shape, factor)
+
+
 def plus_minus(row: Row, name: str, shape: str, factor: float = 1.0) -> str:
     """The interval over seeds of a metric of quality, to be written after it; empty where the row has none."""
     return f" {half_width(row.intervals[name], shape, factor)}" if name in row.intervals else ""
@@ -166,7 +180,7 @@ def plus_minus(row: Row, name: str, shape: str, factor: float = 1.0) -> str:
 def notes_of(group: Group, view: str) -> list[str]:
     """The lines below the table of `group` in this `view`."""
     notes = interval_notes({row.interval_kind for row in group.rows}, "seeds vary too, so no winner is claimed")
-    notes += test_notes(group, view)
+    notes += test_notes(group, view) + balance_notes(group.rows)
     if group.mixed:
         notes.append(
             f"The last {len(group.rows[0].differs)} columns: all that the runs differ in besides model and seed."
@@ -210,6 +224,15 @@ def speed_notes(group: Group, shown: bool = True) -> list[str]:
             "where the machines differ or a speed was disturbed."
         )
     return notes
+
+
+def balance_notes(rows: Sequence[Row]) -> list[str]:
+    """What stands beside the accuracies of `rows` on unbalanced test sets."""
+    note = (
+        "balanced %: mean over classes with test images of the share classified correctly. largest class %: the "
+        "accuracy of always predicting that class."
+    )
+    return [note] * is_unbalanced(rows)
 
 
 def test_notes(group: Group, view: str) -> list[str]:

@@ -153,7 +153,10 @@ def _outcome(result: Result) -> str:
     if result.status == "diverged":
         return f"diverged at epoch {result.diverged_epoch}, step {result.diverged_step}"
     selected = " selection: test" * (result.selection.split == "test")
-    return f"test accuracy {percent(result.test.accuracy)} %{marks_of(result.caveats)}{selected}"
+    beside, balance = "", result.test.balance
+    if balance:
+        beside = f", balanced {percent(balance.accuracy)} %, largest class {percent(balance.largest_class)} %"
+    return f"test accuracy {percent(result.test.accuracy)} %{marks_of(result.caveats)}{beside}{selected}"
 
 
 def _saved(row: EpochRow, rose_from: float | None) -> str:

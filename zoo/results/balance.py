@@ -3,8 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 UNBALANCED = 1.5  # times as many images in the largest class as in the smallest
+
+
+class Balance(NamedTuple):
+    """Beside an accuracy on an unbalanced test set: the mean over classes of the share that is classified correctly,
+    classes without an image left out (the mean of the recalls, as scikit-learn's ``balanced_accuracy_score``; Brodersen
+    et al., 2010), and the share of images in the largest class.
+    """
+
+    accuracy: float
+    largest_class: float
 
 
 def is_unbalanced(images: Sequence[int]) -> bool:

@@ -213,6 +213,8 @@ class BaseResult(Part):
 
     def thin(self) -> None:
         """Forget what no table shows, the lists by class and by window, once what tables make of them is there."""
+        if self.test:
+            _ = self.test.balance
         _ = self.speed.quartiles
         vars(self.speed).update(window_rates=_FORGOTTEN)
         splits = [part for part in (self.test, self.holdout, self.train) if part]

@@ -97,11 +97,12 @@ def leaderboard(table: Table) -> Board:
     ]  # fmt: skip
     summary, quality = cells.with_relative(cells.SUMMARY, table.compared), cells.QUALITY_OF_ROWS
     columns = [(column, "summary") for column in summary] + [(column, "quality") for column in quality]
-    versions = len(group.code) > 1
+    versions, balance = len(group.code) > 1, cells.balance(group.rows)
     heads = [
         Head("model", "model", "model", "ascending"),
         Head("norm", "norm", "", "ascending"),
         Head("accuracy", "test accuracy %", "number accuracy"),
+        *map(_head, balance),
         Head("seeds", "seeds", "seeds"),
         *_COMPARED * table.compared,
         *(_head(column, view) for column, view in columns),
@@ -114,6 +115,7 @@ def leaderboard(table: Table) -> Board:
         return [
             *_named(line),
             _accuracy(line),
+            *(Cell(column.value(row), column.text(row)) for column in balance),
             _seeds(line),
             *(_difference(row) if table.compared else ()),
             *(Cell(column.ranked(row), column.text(row)) for column, _ in columns),

@@ -18,7 +18,7 @@ from zoo.render.marks import disturbed_mark
 from zoo.results.folder import EXPLAIN, load_result
 from zoo.results.metrics import Metrics
 from zoo.utils.disk import open_own
-from zoo.web.cells import QUALITY, SPEED, SUMMARY, Column, number, percent, spread
+from zoo.web.cells import QUALITY, SPEED, SUMMARY, Column, balance, number, percent, spread
 from zoo.web.data import Line, Page
 
 MATRIX_CLASSES = 20  # a matrix of more cannot be read; the commonest confusions can
@@ -82,6 +82,7 @@ def figures(page: Page) -> list[tuple[str, list[tuple[str, str]]]]:
 
     interval = spread(row.interval, row.interval_kind)
     accuracy = [("test %", percent(row.accuracy) + (f" ({interval})" if interval else ""))]
+    accuracy += cells(balance([row]))
     if result.holdout:
         accuracy.append(("held-out %", percent(result.holdout.accuracy)))
     speed = cells(SPEED)
