@@ -25,9 +25,13 @@ def stored(found: Result) -> Stored:
 
 def rare(seed: int = 0, hits: tuple[int, int] = (9_950, 0), images: tuple[int, int] = (9_950, 50)) -> Result:
     """A run tested on so many images of each of two classes, so many of which it classified correctly."""
-    return result(seed=seed, correct=sum(hits), test__confusion=[
-        [hits[0], images[0] - hits[0]], [images[1] - hits[1], hits[1]],
-    ], test__per_class_accuracy=[hit / count if count else None for hit, count in zip(hits, images, strict=True)])  # fmt: skip
+    counts = list(zip(hits, images, strict=True))
+    rows = [[hit, count - hit] for hit, count in counts]
+    changes = {
+        "test__confusion": [rows[0], rows[1][::-1]],
+        "test__per_class_accuracy": [hit / count if count else None for hit, count in counts],
+    }
+    return result(seed=seed, correct=sum(hits), **changes)
 
 
 def test_accuracy_of_99_5_percent_where_the_rare_class_is_always_wrong() -> None:
