@@ -128,12 +128,13 @@ class Row:
         name = "train_images_per_second"
         ours, theirs = self.train_images_per_second, base.train_images_per_second
         span, its = self.quartiles.get(name), base.quartiles.get(name)
-        speeds: dict[str, float] = {}
-        comparable = self.machine == base.machine and name not in self.disturbed + base.disturbed
-        if comparable and ours is not None and theirs is not None and span is not None and its is not None:
-            relative, error = ratio(ours, span, theirs, its)
-            speeds = {"relative_speed": relative, "relative_speed_error": error}
-        return dataclasses.replace(self, against=against, **speeds)
+        row = dataclasses.replace(self, against=against)
+        if self.machine != base.machine or name in self.disturbed + base.disturbed:
+            return row
+        if ours is None or theirs is None or span is None or its is None:
+            return row
+        relative, error = ratio(ours, span, theirs, its)
+        return dataclasses.replace(row, relative_speed=relative, relative_speed_error=error)
 
     def record(self) -> dict[str, Any]:
         """The row as plain data, without its runs, and without what only rows on unbalanced test sets have."""
