@@ -69,6 +69,12 @@ class Evaluation:
         flat = np.bincount(self.labels.numpy() * classes + self.predicted, minlength=classes * classes)
         return flat.reshape(classes, classes)
 
+    def pairs(self) -> np.ndarray:
+        """Label, prediction and count of all pairs of classes that occur, in ascending order: (pairs, 3)."""
+        classes = self.logits.shape[1]
+        flat, counts = np.unique(self.labels.numpy() * classes + self.predicted, return_counts=True)
+        return np.stack([flat // classes, flat % classes, counts], axis=1)
+
     def expected_calibration_error(self, bins: int = ECE_BINS) -> float:
         """Mean gap between confidence and accuracy over equal-width bins of confidence, weighted by their counts.
 

@@ -14,18 +14,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic import JsonValue, ValidationError
 from pydantic_core import from_json, to_json
 
 from zoo.errors import MachineError, Option, ResultError
+from zoo.results.metrics import MATRIX_CLASSES
 from zoo.results.schema import RESULT, SCHEMA_VERSION, Finished, Result
 from zoo.utils.files import reachable, read_file, remove_leftovers, write_atomic
 from zoo.utils.gcpause import paused_gc
 
 FILE = "result.json"
 # Of a result: bytes, numbers, and lists, mappings and their keys. Each takes far more in memory, and there are three
-# matrices of the classes.
-LARGEST, NUMBERS, PARTS = 64 * 2**20, 6 * 10**6, 10**5
+# matrices of the classes, or lists of their pairs.
+LARGEST, NUMBERS, PARTS = 64 * 2**20, 6 * 10**6, 10**6
 EDITED = "the file was damaged or edited"
 EXPLAIN, EXPORT = "explain", "export"  # where `zoo explain` and `zoo export` write, in the run's folder
 
@@ -124,9 +125,19 @@ def load_all(paths: Iterable[Path]) -> list[Stored]:
 
 
 def save_result(path: Path, result: Result) -> None:
-    """Write `result` as indented JSON, whole or not at all."""
-    text = json.dumps(result.model_dump(mode="json"), indent=1, allow_nan=False)
-    write_atomic(path, text.encode() + b"\n")
+    """Write `result` as JSON, whole or not at all."""
+    write_atomic(path, _text(result.model_dump(mode="json")).encode() + b"\n")
+
+
+def _text(content: JsonValue, indent: str = "\n ") -> str:
+    """`content` as JSON with a line for each key; a list stands on one line, but for a few lists or mappings in it."""
+    if isinstance(content, dict) and content:
+        parts = [f"{json.dumps(key)}: {_text(part, indent + ' ')}" for key, part in content.items()]
+        return f"{{{indent}{f',{indent}'.join(parts)}{indent[:-1]}}}"
+    parted = isinstance(content, list) and any(isinstance(part, dict | list) for part in content)
+    if isinstance(content, list) and parted and len(content) <= MATRIX_CLASSES:
+        return f"[{indent}{f',{indent}'.join(_text(part, indent + ' ') for part in content)}{indent[:-1]}]"
+    return json.dumps(content, allow_nan=False, separators=(",", ":"))
 
 
 def load_result(path: Path) -> Result:

@@ -13,12 +13,15 @@ from zoo.results import fields
 from zoo.results.balance import Balance, is_unbalanced
 from zoo.results.recipe_part import Part
 
+MATRIX_CLASSES = 20  # of whose confusions a matrix can be read; of more it cannot, and the commonest pairs can
+
 
 class Metrics(Part):
     """Of one split; shares from 0 to 1, losses in nats.
 
-    `confusion`: a row for each label, a column for each prediction; or (label, prediction, count) of all pairs that
-    occur, in ascending order, where these are fewer numbers. :attr:`counts` reads both.
+    `confusion`: a row for each label, a column for each prediction. Of more than :data:`MATRIX_CLASSES` classes it is
+    (label, prediction, count) of all pairs that occur, in ascending order, where these are fewer numbers.
+    :attr:`counts` reads both.
     `ece`: 15 equal bins (Guo, 2017). `brier`: squared error of the probabilities, summed over classes, 0 to 2 (Brier,
     1950). `top5_accuracy` is None where there are five classes or fewer. `extra`: other metrics by their names.
     """

@@ -217,9 +217,9 @@ class BaseResult(Part):
             _ = self.test.balance
         _ = self.speed.quartiles
         vars(self.speed).update(window_rates=_FORGOTTEN)
-        splits = [part for part in (self.test, self.holdout, self.train) if part]
-        for part in splits:
-            vars(part).update(confusion=_FORGOTTEN, per_class_accuracy=_FORGOTTEN)
+        splits = [split for split in (self.test, self.holdout, self.train) if split]
+        for split in splits:
+            vars(split).update(confusion=_FORGOTTEN, per_class_accuracy=_FORGOTTEN)
         for part in (self, self.speed, *splits):  # pydantic's sets of names are half of what a run takes in memory
             object.__setattr__(part, "__pydantic_fields_set__", _NAMES)
 

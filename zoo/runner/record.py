@@ -5,6 +5,7 @@ from __future__ import annotations
 import statistics
 from dataclasses import fields
 
+import numpy as np
 from torch import nn
 
 from zoo.builder import notes
@@ -14,7 +15,7 @@ from zoo.engine.evaluate import Evaluation
 from zoo.registry.model import Model
 from zoo.results.dataset_part import DatasetPart
 from zoo.results.fields import Definition
-from zoo.results.metrics import Metrics
+from zoo.results.metrics import MATRIX_CLASSES, Metrics
 from zoo.results.schema import ModelPart, SpeedPart
 from zoo.runner.inputs import Inputs
 from zoo.runner.unusual import unusual
@@ -77,8 +78,11 @@ def describe_speed(outcome: train.Outcome, inference: speed.Inference | None, pe
 
 def metrics_of(evaluation: Evaluation) -> Metrics:
     """The metrics of one split."""
-    confusion = evaluation.confusion()
-    counts, hits = confusion.sum(1), confusion.diagonal()
+    pairs, classes = evaluation.pairs(), evaluation.logits.shape[1]
+    right = pairs[pairs[:, 0] == pairs[:, 1]]
+    counts, hits = (np.bincount(some[:, 0], some[:, 2], classes).astype(int) for some in (pairs, right))
+    # A matrix that can be read stays one, so that the form does not turn with the accuracy.
+    confusion = pairs if classes > MATRIX_CLASSES and pairs.size < classes**2 else evaluation.confusion()
     return Metrics(
         images=int(counts.sum()),
         correct=int(hits.sum()),

@@ -16,13 +16,13 @@ from markupsafe import Markup
 
 from zoo.render.marks import disturbed_mark
 from zoo.results.folder import EXPLAIN, load_result
-from zoo.results.metrics import Metrics
+from zoo.results.metrics import MATRIX_CLASSES, Metrics
 from zoo.utils.disk import open_own
 from zoo.web.cells import QUALITY, SPEED, SUMMARY, Column, balance, number, percent, spread
 from zoo.web.data import Line, Page
 
-MATRIX_CLASSES = 20  # a matrix of more cannot be read; the commonest confusions can
 COMMONEST = 20
+LISTED = 100  # classes whose accuracies are all shown
 NEIGHBOURS = 10  # seeds before and after a run that its page leads to
 _DUMPER: type[yaml.SafeDumper | yaml.CSafeDumper] = getattr(yaml, "CSafeDumper", yaml.SafeDumper)  # six times as fast
 
@@ -69,8 +69,13 @@ def _matrix(metrics: Metrics, classes: list[str], images: Sequence[int]) -> list
 
 
 def per_class(metrics: Metrics, classes: list[str]) -> list[tuple[str, float | None]]:
-    """Class name and accuracy, in the data set's order."""
-    return list(zip(classes, metrics.per_class_accuracy, strict=True))
+    """Class name and accuracy, in the dataset's order; of more than :data:`LISTED` classes the lowest."""
+    accuracies = list(zip(classes, metrics.per_class_accuracy, strict=True))
+    if len(classes) <= LISTED:
+        return accuracies
+    return heapq.nsmallest(
+        COMMONEST, [pair for pair in accuracies if pair[1] is not None], key=lambda pair: pair[1] or 0
+    )
 
 
 def figures(page: Page) -> list[tuple[str, list[tuple[str, str]]]]:
