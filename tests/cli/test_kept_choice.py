@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-
 AUGMENT = "[{Normalize: {mean: [0.5, 0.5, 0.5], std: [0.25, 0.25, 0.25]}}]"  # which can be exported
 BENCH = ("bench", "resnet20_bn", "--set", f"augment.train={AUGMENT}", "--set", f"augment.eval={AUGMENT}", "--split")
 

@@ -115,7 +115,7 @@ DATA = [
     Mistake("data folder empty", (*BENCH, "--dataset", "./photos"), ("photos", "no data set in it", "train-*.parquet"),
             {"photos/.keep": ""}),
     Mistake("data folder of something else", ("data", "show", "./photos"),
-            ("photos", "no data set in it", "train/<class>/"),
+            ("photos", "images outside class folders (a.png)", "train/<class>/"),
             {"photos/a.png": "x", "photos/notes.txt": "x"}),
     Mistake("data not there", ("data", "verify", "cifar10-jpeg", "--data-dir", "empty"),
             ("'cifar10-jpeg'", "looked in {here}/empty", "ZOO_DATA", "--data-dir"), {"empty/.keep": ""}),
@@ -286,7 +286,10 @@ def test_missing_shard(inline_cli, tmp_path):
     folder = tmp_path / "photos"
     folder.mkdir()
     (folder / "train-00000-of-00002.parquet").write_bytes(b"PAR1")
-    check(inline_cli("data", "verify", "./photos"), [str(folder), "1 of 2 train shards", "fetch the missing"])
+    check(
+        inline_cli("data", "verify", "./photos"),
+        [str(folder), "train shard 1 of 2 is missing", "fetch what is missing"],
+    )
 
 
 def test_there_are_enough():

@@ -10,10 +10,11 @@ from zoo.data.readers.decode import readable
 from zoo.errors import DataError, Option
 from zoo.utils.text import visible
 
+_ARCHIVE, _LOOSE = "an archive", "images outside class folders"
 # By the name of a file; the first that fits says what it is.
 _FORMATS = {
     "MNIST's IDX files": r".*[-.](ubyte|idx)(\.gz)?",
-    "an archive": r".*\.(zip|tar|tgz|tbz2?|txz|7z|rar|tar\.(gz|bz2|xz|zst))",
+    _ARCHIVE: r".*\.(zip|tar|tgz|tbz2?|txz|7z|rar|tar\.(gz|bz2|xz|zst))",
     "NumPy arrays": r".*\.np[yz]",
     "MATLAB files": r".*\.mat",
     "CIFAR's binary files": r".*\.bin",
@@ -22,7 +23,7 @@ _FORMATS = {
     "TFRecord files": r".*\.tfrecords?([-.].*)?",
     "Arrow files": r".*\.(arrow|feather)",
     "a table": r".*\.(csv|tsv|jsonl?|xlsx?)",
-    "images outside class folders": r".*\.(png|jpe?g|bmp|webp|p[pgbn]m|tiff?|gif)",
+    _LOOSE: r".*\.(png|jpe?g|bmp|webp|p[pgbn]m|tiff?|gif)",
 }
 PAGE = '"Your own images" in the docs'
 _PATTERNS = {kind: re.compile(pattern, re.IGNORECASE) for kind, pattern in _FORMATS.items()}
@@ -53,6 +54,8 @@ def _files(folder: Path) -> Sequence[Path]:
 
 
 def _advice(kind: str) -> str:
-    if kind == "an archive":
+    if kind == _ARCHIVE:
         return "unpack it and name the folder that it makes"
+    if kind == _LOOSE:
+        return f"sort them into train/<class>/ and test/<class>/, as {PAGE} shows"
     return f"write them as an image folder or as parquet files, in three lines of Python that {PAGE} shows"

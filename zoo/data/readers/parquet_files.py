@@ -45,8 +45,9 @@ class ParquetFiles:
         twice.
         """
         others = _listed([path.name for path in self.others])
+        shards = {name: self._shards(name) for name in ("train", choice.test_split) if name in self.splits}
         names = splits_for(self.root, self.splits, choice, others)
-        return {split: self._shards(name) for split, name in names.items()}
+        return {split: shards[name] for split, name in names.items()}
 
     def key(self, choice: Choice) -> str:
         """What identifies the content in the cache."""
