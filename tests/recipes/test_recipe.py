@@ -145,6 +145,7 @@ def test_eva6s8_is_what_the_reference_ran() -> None:
         "lookahead": None,
         "mirror_evaluation": None,
         "shifted_evaluation": None,
+        "image_size": None,
         "other_evaluation_size": None,
         "tuned": None,
         "clip_grad_norm": None,
@@ -197,6 +198,7 @@ def test_eva6s8_has_98_batches_of_cifar10() -> None:
         "clip_grad_norm=1",
         "mirror_evaluation=true",
         "shifted_evaluation=1",
+        "image_size=64",
         "other_evaluation_size=true",
         "augment.eval=[{Normalize: {from: train}}]",
         "optimizer={name: muon, lr: 0.2, momentum: 0.9, nesterov: true, adamw_lr_scale: 0.1, betas: [0.9, 0.95], "

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from zoo.cli import options
+from zoo.cli.predict import size_of
 from zoo.data.choice import Choice
 from zoo.utils.text import visible
 
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
     from zoo.data.copies import Copy
 
 HELP = "Find, check and look at datasets, and clear their decoded copies."
+image_size = click.option(
+    "--image-size", callback=size_of, metavar="WxH", help="Resize images, as the recipe key image_size does."
+)
 
 
 @click.command("list")
@@ -76,6 +80,7 @@ def _total(copies: list[Copy]) -> str:
 @click.command()
 @click.argument("dataset")
 @options.data_dir
+@image_size
 @options.choice_options
 def verify(dataset: str, data_dir: str | None, choice: Choice) -> None:
     """Check DATASET: counts, statistics, fingerprint, duplicates within and across splits."""
@@ -93,6 +98,7 @@ def verify(dataset: str, data_dir: str | None, choice: Choice) -> None:
     "--out", type=click.Path(dir_okay=False, path_type=Path), help="The PNG file.  [default: DATASET-PART.png]"
 )
 @options.data_dir
+@image_size
 @options.choice_options
 def show(dataset: str, part: str, per_class: int, out: Path | None, data_dir: str | None, choice: Choice) -> None:
     """Describe DATASET and write a contact sheet, one row per class."""

@@ -134,8 +134,9 @@ def evaluate(
     modes = (robustness.RUNNING, robustness.BATCH)
     passes = [robustness.Pass(size, mode) for size in under.batch_sizes or () for mode in modes] or [robustness.Pass()]
     work = []
-    for fingerprint in [None] if dataset else dict.fromkeys(run.result.dataset.fingerprint for run in opened):
-        members = [run for run in opened if dataset or run.result.dataset.fingerprint == fingerprint]
+    images = [run.result.recipe.image_size if dataset else run.result.dataset.fingerprint for run in opened]
+    for same in dict.fromkeys(images):
+        members = [run for run, of in zip(opened, images, strict=True) if of == same]
         data = open_test(members, dataset, under.data_dir, choice)
         for run in members:
             run.load(target)  # weights that do not fit are noticed before the first long evaluation

@@ -181,7 +181,7 @@ def carry_out_on_cluster(
     done_before, total = 0, sum(len(runs) for _, runs in distinct)
     with marks_in(training.runs) as marks:
         shared = Sweep(
-            training.registry, job.dataset_name, training.data_dir, training.choice, resources.cpu,
+            training.registry, job.dataset_name, training.data_dir, job.data.choice, resources.cpu,
             str(marks.absolute()),
         )  # fmt: skip
         for inputs, runs in distinct:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import click
@@ -83,9 +83,8 @@ def prepare(training: Training, load_recipes: Callable[[], Sequence[Recipe]]) ->
     distributed, device = join_process_group(device)
     if cluster and distributed.world_size > 1:
         raise click.UsageError("--cluster spreads runs and torchrun splits one; use one of them")
-    dataset = distributed.main_first(
-        lambda: load(training.dataset or recipes[0].dataset, training.data_dir, training.choice)
-    )
+    choice = replace(training.choice, image_size=recipes[0].image_size)
+    dataset = distributed.main_first(lambda: load(training.dataset or recipes[0].dataset, training.data_dir, choice))
     configure_threads()
     configure_allocator(device)
     if training.compiled:

@@ -12,7 +12,7 @@ from zoo.cli import options
 MAX_SIDE = 4096
 
 
-def _size(ctx: click.Context, param: click.Parameter, value: str | None) -> tuple[int, int] | None:
+def size_of(ctx: click.Context, param: click.Parameter, value: str | None) -> tuple[int, int] | None:
     """(height, width)."""
     if value is None:
         return None
@@ -30,7 +30,7 @@ def _size(ctx: click.Context, param: click.Parameter, value: str | None) -> tupl
 @click.option("--top", type=click.IntRange(min=1), default=3, show_default=True, metavar="K", help="So many classes.")
 @options.formats("text", "json", "csv")
 @click.option(
-    "--size", callback=_size, metavar="WxH",
+    "--size", callback=size_of, metavar="WxH",
     help="Of the images that the run was trained on, where zoo cannot tell.",
 )  # fmt: skip
 @options.device
@@ -48,7 +48,8 @@ def predict(
 
     RUN is a run's folder, IMAGE a picture's file or a folder of pictures, of any size. They are converted to RGB, cut
     to the largest central part of the shape that the run was trained on, and resized to it (bicubic); where that
-    happened the output says so. Transforms, precision and views are those of the run's test.
+    happened the output says so. Where the run's recipe has image_size, the whole image is resized, as its dataset was.
+    Transforms, precision and views are those of the run's test.
     """
     from zoo.engine.guard import guarded
     from zoo.engine.machine import choose_device, configure_threads

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
@@ -14,7 +14,7 @@ import numpy as np
 from zoo.data import cache, shapes10, test_sets
 from zoo.data.choice import NOTHING, Choice
 from zoo.data.content import Duplicates, Resized
-from zoo.data.listing import SPLITS, Listing
+from zoo.data.listing import SPLITS, Listing, to_size
 from zoo.data.readers import archive, decode, foreign, image_folder, parquet, parquet_files
 from zoo.data.statistics import Channels
 from zoo.errors import DataError, Option, Words, unknown
@@ -134,7 +134,14 @@ def load(name: str, data_dir: str | Path | None = None, choice: Choice = NOTHING
     with decode.readable(Path(name)):
         undecoded = _resolve(name, data_dir, choice)
         key = hashlib.sha256(f"{undecoded.key()} {choice!a}".encode()).hexdigest()
-    entry = cache.open_or_build(undecoded.name, key, lambda: decode.check(undecoded.read(), undecoded.name))
+
+    def read() -> Listing:
+        listing = decode.check(undecoded.read(), undecoded.name)
+        if (size := choice.image_size) is None:
+            return listing
+        return replace(listing, splits={split: to_size(part, size) for split, part in listing.splits.items()})
+
+    entry = cache.open_or_build(undecoded.name, key, read)
     return Dataset(
         undecoded.name, entry.classes, entry.fingerprint, undecoded.source, entry.folder, entry.arrays,
         entry.left_out, entry.duplicates, entry.resized, choice, entry.channels,
@@ -240,7 +247,7 @@ def _folder(name: str, path: Path, choice: Choice) -> _Undecoded:
     tables = parquet_files.find_parquet(path)
     if not tables.splits and (images := image_folder.find_images(path, choice)):
         choice.refuse(f"{path}: an image folder has no columns", "image_column", "label_column")
-        return _Undecoded(name, images.source, images.key, partial(images.read, name))
+        return _Undecoded(name, images.source, images.key, partial(images.read, name, choice.image_size))
     if not tables.splits and not tables.others:
         raise foreign.refusal(path)
     choice.refuse(f"{path}: parquet files have splits of their own", "split")

@@ -6,12 +6,8 @@ import math
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 import numpy as np
-
-if TYPE_CHECKING:
-    from PIL.Image import Image
 
 SPLITS = ("train", "test")
 Size = tuple[int, int]  # (height, width)
@@ -51,23 +47,26 @@ class Listing:
     left_out: Counter[str] = field(default_factory=Counter)
 
 
-def in_memory(images: np.ndarray, labels: np.ndarray, size: Size | None = None) -> Part:
-    """A split whose images, (N, H, W, 3) uint8, are in memory already; resized to `size` where they have another."""
+def in_memory(images: np.ndarray, labels: np.ndarray) -> Part:
+    """A split whose images, (N, H, W, 3) uint8, are in memory already."""
     height, width = images.shape[1:3]
-    if size is None or size == (height, width):
-        return Part(labels, (height, width), lambda: iter((images,)))
+    return Part(labels, (height, width), lambda: iter((images,)))
+
+
+def to_size(part: Part, size: Size) -> Part:
+    """`part` with its images resized to `size`."""
+    if part.size == size:
+        return part
 
     def blocks() -> Iterator[np.ndarray]:
-        from PIL import Image
+        for block in part.blocks():
+            yield from (resized(image, size)[None] for image in block)
 
-        for image in images:
-            yield np.asarray(resized(Image.fromarray(image), size))[None]
-
-    return Part(labels, size, blocks, {(height, width)})
+    return Part(part.labels, size, blocks, {part.size})
 
 
-def resized(image: Image, size: Size) -> Image:
-    """The whole of `image` in another size and shape, by Pillow's bilinear filter, which averages where it shrinks."""
-    from PIL.Image import Resampling
+def resized(image: np.ndarray, size: Size) -> np.ndarray:
+    """The whole of (H, W, 3) uint8 in another size and shape, by Pillow's bilinear filter, antialiased."""
+    from PIL.Image import Resampling, fromarray
 
-    return image.resize((size[1], size[0]), Resampling.BILINEAR)
+    return np.asarray(fromarray(image).resize((size[1], size[0]), Resampling.BILINEAR))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from zoo.data import datasets, test_sets
@@ -26,9 +27,9 @@ def open_images(name: str, data_dir: str | None, choice: Choice = NOTHING) -> Da
     if canonical := test_only(name):
         choice.refuse(f"{canonical} has test images only")
     if canonical := test_sets.canonical(name):
-        return test_sets.open_set(canonical, datasets.search_path(data_dir))
+        return replace(test_sets.open_set(canonical, datasets.search_path(data_dir)), size=choice.image_size)
     if canonical := test_only(name):
-        return test_sets.open_folder(Path(name).expanduser().absolute(), canonical)
+        return replace(test_sets.open_folder(Path(name).expanduser().absolute(), canonical), size=choice.image_size)
     try:
         return datasets.load(name, data_dir, choice)
     except UnknownNameError as problem:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
+from zoo.data.listing import Size, in_memory, to_size
 from zoo.data.readers.decode import check_labels, readable
 from zoo.data.readers.parquet import CIFAR10_CLASSES
 from zoo.errors import DataError, Option, Words
@@ -47,7 +48,8 @@ CIFAR100_CLASSES = tuple(_FINE.split())  # by number: their order is that of the
 @dataclass(frozen=True)
 class ShiftedSet:
     """A test-only set, opened; `source` is for people. `files` maps each corruption, or None where the images are not
-    corrupted, to the file of its images; `labels`, (N,) int64, are equal for every corruption and severity.
+    corrupted, to the file of its images; `labels`, (N,) int64, are equal for every corruption and severity. Images are
+    resized to `size`, where given.
     """
 
     name: str
@@ -55,6 +57,7 @@ class ShiftedSet:
     source: str
     files: dict[str | None, Path] = field(repr=False)
     labels: np.ndarray = field(repr=False, compare=False)
+    size: Size | None = None
 
     @property
     def corruptions(self) -> tuple[str, ...]:
@@ -62,13 +65,16 @@ class ShiftedSet:
         return tuple(name for name in self.files if name is not None)
 
     def part(self, corruption: str | None = None, severity: int = 1) -> np.ndarray:
-        """The images of one severity, 1 to 5: (N, 32, 32, 3) uint8, a read-only memory map.
+        """The images of one severity, 1 to 5: (N, 32, 32, 3) uint8, a read-only memory map; resized ones in memory.
 
         Raises DataError for a file that is damaged or of the wrong shape.
         """
         count = len(self.labels)
         images = _images(self.files[corruption], count * (SEVERITIES if corruption else 1))
-        return images[(severity - 1) * count : severity * count]
+        images = images[(severity - 1) * count : severity * count]
+        if self.size is None:
+            return images
+        return np.concatenate(list(to_size(in_memory(images, self.labels), self.size).blocks()))
 
 
 def canonical(name: str) -> str | None:

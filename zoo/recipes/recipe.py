@@ -21,6 +21,7 @@ from zoo.recipes.schema import (
     Cosine,
     Count,
     Ema,
+    ImageSize,
     Lookahead,
     Loss,
     Muon,
@@ -68,6 +69,7 @@ class Content(Section):
     clip_grad_norm: Positive | None = None
     mirror_evaluation: Switch | None = None
     shifted_evaluation: Shift | None = None  # pixels
+    image_size: ImageSize | None = None  # to which images are resized as they are decoded
     other_evaluation_size: Switch | None = None  # whether training and evaluation may be at different sizes
     tuned: Tuned | None = None
 

@@ -19,6 +19,14 @@ def _no_bool(value: Any) -> Any:
     return value
 
 
+def _two_sides(value: Any) -> Any:
+    if isinstance(value, int) and not isinstance(value, bool):
+        return value, value
+    if not isinstance(value, list | tuple) or len(value) != 2:
+        raise ValueError("expected a number of pixels, or [height, width]")
+    return tuple(value)
+
+
 Real = Annotated[float, BeforeValidator(_no_bool)]
 Whole = Annotated[int, BeforeValidator(_no_bool)]
 Positive = Annotated[Real, Field(gt=0, allow_inf_nan=False)]
@@ -28,6 +36,8 @@ OpenFraction = Annotated[Real, Field(gt=0, lt=1)]
 Count = Annotated[Whole, Field(gt=0)]
 Switch = Annotated[Literal[True] | None, BeforeValidator(lambda value: None if value is False else value)]
 Shift = Annotated[Whole, Field(gt=0, le=8)]
+Side = Annotated[Whole, Field(gt=0, le=4096)]
+ImageSize = Annotated[tuple[Side, Side], BeforeValidator(_two_sides)]  # (height, width)
 Transforms = list[dict[str, dict[str, Any]]]
 
 

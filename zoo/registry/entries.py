@@ -116,7 +116,7 @@ RECIPE_KEYS = frozenset({
     "recipe", "recipes", "dataset", "split", "augment", "augmentation", "transforms", "epochs", "batch_size",
     "drop_last", "optimizer", "optimiser", "lr", "learning_rate", "momentum", "weight_decay", "schedule", "scheduler",
     "lr_scheduler", "warmup", "loss", "criterion", "label_smoothing", "ema", "lookahead", "clip_grad_norm", "precision",
-    "mirror_evaluation", "shifted_evaluation", "selection", "tuned",
+    "mirror_evaluation", "shifted_evaluation", "image_size", "other_evaluation_size", "selection", "tuned",
 })  # fmt: skip
 _ONE_RECIPE: tuple[Words, ...] = (
     "a model cannot bring its own recipe, all models of a table share one; "

@@ -62,6 +62,11 @@ class RecipePart(Part):
         return augment.train if phase == "train" else augment.eval
 
     @property
+    def image_size(self) -> tuple[int, int] | None:
+        """(height, width) to which images were resized as they were decoded; None where they were left as they are."""
+        return self.typed.image_size
+
+    @property
     def computes_normalization(self) -> bool:
         """Whether a ``Normalize`` has the constants of the images trained on."""
         return self.typed.augment.computes_normalization

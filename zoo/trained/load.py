@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -209,12 +209,14 @@ def open_test(
 ) -> Dataset | ShiftedSet:
     """The images that all `runs` were tested on, or those of another `dataset` with the same classes.
 
+    They are resized as the recipe of the `runs` says, which must be the same for all.
     Raises as :func:`check_classes` and :func:`check_own` do.
     """
     own = runs[0].result.dataset
     if dataset is None:
         choice.refuse(f"{runs[0].folder.path}: its own images are those that it was tested on")
-    data = open_images(dataset or own.name, data_dir, choice if dataset else own.choice)
+    opening = replace(choice if dataset else own.choice, image_size=runs[0].result.recipe.image_size)
+    data = open_images(dataset or own.name, data_dir, opening)
     for run in runs:
         check_classes(run, data.name, data.classes)
         if dataset is None and isinstance(data, Dataset):

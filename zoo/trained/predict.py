@@ -13,6 +13,8 @@ from PIL import Image, ImageOps
 
 from zoo.data import shapes10
 from zoo.data.augment.spec import parse
+from zoo.data.listing import resized
+from zoo.data.loader import PIXELS_AT_ONCE
 from zoo.data.readers import decode
 from zoo.data.readers.image_folder import IMAGE_SUFFIXES, is_image, walk
 from zoo.engine.counts import count_macs
@@ -62,27 +64,31 @@ def expand(paths: Iterable[Path]) -> list[Path]:
     return files
 
 
-def read(file: Path, size: Size | None) -> tuple[np.ndarray, Size | None]:
+def read(file: Path, size: Size | None, whole: bool = False) -> tuple[np.ndarray, Size | None]:
     """The image as (H, W, 3) uint8, and its own size where that is another than `size`; None takes it as it is.
 
     It is read as those of datasets (:func:`zoo.data.readers.decode.picture`). Where it has another size, the largest
-    central part of the wanted shape is resized with Pillow's bicubic filter. Raises :class:`DataError`, naming the
-    file, for what is no image.
+    central part of the wanted shape is resized with Pillow's bicubic filter, or the `whole` of it as datasets are.
+    Raises :class:`DataError`, naming the file, for what is no image.
     """
     image = decode.picture(file, str(file))
     own = (image.height, image.width)
     if size is None or own == size:
         return np.asarray(image), None
+    if whole:
+        return resized(np.asarray(image), size), own
     return np.asarray(ImageOps.fit(image, (size[1], size[0]), Image.Resampling.BICUBIC)), own
 
 
 def image_size(run: TrainedRun) -> Size | None:
     """The size of the images that `run` was trained on; None where its recipe resizes whatever it gets.
 
-    The result does not store it. A dataset's name can imply it; else it is the square size whose multiply-accumulates
+    The recipe may name it, or a dataset's name imply it; else it is the square size whose multiply-accumulates
     are those of the result. Raises :class:`ResultError` where no size or more than one fits.
     """
     name = run.result.dataset.name
+    if run.result.recipe.image_size:
+        return run.result.recipe.image_size
     if side := shapes10.SIZE if name == "shapes10" else decode.expected(name)[1]:
         return side, side
     specs = parse(run.result.transforms("eval"), str(run.folder.path))
@@ -117,9 +123,10 @@ def predict(run: TrainedRun, files: Sequence[Path], size: Size | None, device: t
     """
     exact_float32()  # as when the run was tested
     model, checked = run.load(device), False
-    images = ((file, *read(file, size)) for file in files)
-    for _, same in itertools.groupby(images, key=lambda image: image[1].shape):
-        while batch := list(itertools.islice(same, EVAL_BATCH[device.type])):
+    images = ((file, *read(file, size, whole=run.result.recipe.image_size is not None)) for file in files)
+    for (height, width, _), same in itertools.groupby(images, key=lambda image: image[1].shape):
+        count = max(1, min(EVAL_BATCH[device.type], PIXELS_AT_ONCE // (height * width)))
+        while batch := list(itertools.islice(same, count)):
             loader = _loader(run, np.stack([pixels for _, pixels, _ in batch]), device)
             if not checked:
                 run.check_size(model, next(iter(loader))[0][:1], "these pictures")

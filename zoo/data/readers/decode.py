@@ -177,7 +177,7 @@ def decode_blocks(
                 elif own != size:
                     other, first = f"{own[1]}x{own[0]}", f"{size[1]}x{size[0]}"
                     raise DataError(f"{where(i)}: image of {other} pixels, but the first image has {first}; {RESIZE}")
-                images[place] = np.asarray(image if own == size else resized(image, size))
+                images[place] = np.asarray(image) if own == size else resized(np.asarray(image), size)
         return images
 
     threads = 1 if most <= 2 * _SMALL else max(1, min(16, os.cpu_count() or 1, usable_memory() // 2 // (6 * most)))

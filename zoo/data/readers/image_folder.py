@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from zoo.data.choice import NAMES, Choice, splits_for
-from zoo.data.listing import Listing, Part
+from zoo.data.listing import Listing, Part, Size
 from zoo.data.readers import foreign
 from zoo.data.readers.decode import decode_blocks, expected, first_size, hash_states, readable
 from zoo.errors import DataError, Option
@@ -54,10 +54,11 @@ class ImageFolder:
             digest.update(f"{split} {hash_states(self.root, (self.places[split] / name for name in names))}".encode())
         return digest.hexdigest()
 
-    def read(self, name: str) -> Listing:
+    def read(self, name: str, image_size: Size | None) -> Listing:
         """The listing of the dataset `name`; classes are the names of the folders that train, sorted.
 
-        Rows are in an order that depends on the names alone: sorted as text, then shuffled.
+        Images are resized to `image_size`, if given. Rows are in an order that depends on the names alone: sorted as
+        text, then shuffled.
         """
         _, side = expected(name)
         classes = sorted({_class_of(file) for file in self.files["train"]})
@@ -67,13 +68,14 @@ class ImageFolder:
             rows = sorted(files)
             random.Random(0).shuffle(rows)
             labels = np.array([numbers[_class_of(file)] for file in rows], dtype=np.int64)
-            splits[split] = _part([self.places[split] / file for file in rows], labels, side)
+            splits[split] = _part([self.places[split] / file for file in rows], labels, side, image_size)
         return Listing(tuple(classes), splits, self.source, self.left_out)
 
 
-def _part(paths: list[Path], labels: np.ndarray, side: int | None) -> Part:
-    size = first_size(paths[0], str(paths[0]), side)
-    return Part(labels, size, partial(decode_blocks, paths, size, lambda i: str(paths[i])))
+def _part(paths: list[Path], labels: np.ndarray, side: int | None, image_size: Size | None) -> Part:
+    size, sizes = first_size(paths[0], str(paths[0]), side, image_size), set[Size]()
+    seen = sizes if image_size else None
+    return Part(labels, size, partial(decode_blocks, paths, size, lambda i: str(paths[i]), seen), sizes)
 
 
 def find_images(root: Path, choice: Choice) -> ImageFolder | None:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from zoo.data.choice import Choice
-from zoo.data.listing import SPLITS, Listing, Part
+from zoo.data.listing import SPLITS, Listing, Part, Size
 from zoo.data.readers.decode import check_labels, decode_blocks, expected, first_size, readable, short
 from zoo.data.readers.parquet_files import ParquetFiles
 from zoo.errors import DataError, Option
@@ -39,7 +39,7 @@ def read_parquet(tables: ParquetFiles, name: str, choice: Choice) -> Listing:
     names = [shard.names for split in SPLITS for shard in shards[split]]
     if any(other != names[0] for other in names):
         raise DataError(f"{root}: its parquet files name different classes; fetch all of them from one version")
-    splits = {split: _part(shards[split], side) for split in SPLITS}
+    splits = {split: _part(shards[split], side, choice.image_size) for split in SPLITS}
     labels = _class_names(names[0], splits["train"].labels, name, root)
     return Listing(labels, splits, f"parquet files in {root}", tables.left_out(choice))
 
@@ -83,15 +83,15 @@ class _Shard:
                 yield from column.to_pylist()
 
 
-def _part(shards: Sequence[_Shard], side: int | None) -> Part:
+def _part(shards: Sequence[_Shard], side: int | None, image_size: Size | None) -> Part:
     first = next(shards[0].pictures())
-    size = first_size(first, shards[0].where(0), side)
+    size, sizes = first_size(first, shards[0].where(0), side, image_size), set[Size]()
 
     def blocks() -> Iterator[np.ndarray]:
         for shard in shards:
-            yield from decode_blocks(shard.pictures(), size, shard.where)
+            yield from decode_blocks(shard.pictures(), size, shard.where, sizes if image_size else None)
 
-    return Part(np.concatenate([shard.labels for shard in shards]), size, blocks)
+    return Part(np.concatenate([shard.labels for shard in shards]), size, blocks, sizes)
 
 
 def _list_shard(path: Path, choice: Choice, fine: bool) -> _Shard:
