@@ -25,7 +25,7 @@ from zoo.data.datasets import Dataset, load
 from zoo.data.test_sets import ShiftedSet
 from zoo.engine.counts import count_macs
 from zoo.engine.evaluate import BatchStatistics, evaluate
-from zoo.errors import DataError, RegistryError, ResultError
+from zoo.errors import DataError, Option, RegistryError, ResultError
 from zoo.registry.merge import load_registry
 from zoo.render.robustness import render
 from zoo.results.recipe_part import RecipePart
@@ -133,6 +133,19 @@ def test_other_test_images_can_be_corrupted(tmp_path: Path) -> None:
     clean, noisy = conditions(data, ["noise"], [5])
     assert np.array_equal(clean.load()[0], data.part())
     assert np.array_equal(noisy.load()[0], corrupt(data.part(), "noise", 5))
+
+
+def test_test_images_larger_than_memory_are_copied_by_nobody(shapes: Dataset, monkeypatch) -> None:
+    """The map itself is evaluated; a copy, which a corruption needs, is refused with the number that fits."""
+    monkeypatch.setattr("zoo.trained.robustness.usable_memory", lambda: 4_000_000)
+    clean, foggy = conditions(shapes, ["fog"], [1])
+    assert np.shares_memory(clean.load()[0], shapes.test.images)
+    wanted = r"1,000 test images of 32x32 pixels, changed, take 3\.07 MB of memory, of which 2 MB are for"
+    with pytest.raises(DataError, match=wanted) as caught:
+        foggy.load()
+    limit = next(part.value for part in caught.value.parts if isinstance(part, Option))
+    _, foggy = conditions(shapes, ["fog"], [1], int(limit))
+    assert len(foggy.load()[0]) == int(limit) == 651
 
 
 # --- runs ---

@@ -23,7 +23,7 @@ from zoo.errors import RecipeError, unknown
 from zoo.utils.distributed import SINGLE_PROCESS, Distributed
 from zoo.utils.seeding import derive
 
-AT_ONCE, PIXELS_AT_ONCE = 256, 1 << 25  # images augmented together: small batches up to the first, never the second
+AT_ONCE, PIXELS_AT_ONCE = 256, 1 << 23  # images augmented together: small batches up to the first, never the second
 EXECUTORS = ("auto", "batched", "albumentations")
 Augment = BatchedAugment | ReferenceAugment
 Rows = Sequence[int] | np.ndarray

@@ -19,7 +19,8 @@ from zoo.export.formats import Exported
 from zoo.trained.load import TrainedRun
 from zoo.utils.files import scratch_folder, write_new
 
-IMAGES = 512  # at most; each class has its share
+IMAGES = 512  # at most, and at most so many pixels; each class has its share
+PIXELS = 1 << 25
 BOUND, SHARE = 1e-4, 1e-5  # a logit's, in fp32, or so much of the largest logit where that is more
 SEED = 0  # the same images whatever the run
 
@@ -58,7 +59,8 @@ def reference(run: TrainedRun, data: Dataset) -> Reference:
     """Up to :data:`IMAGES` test images of `data`, the run's own set, evaluated. Raises :class:`ResultError`."""
     device = torch.device("cpu")
     images, labels = data.test.images, data.test.labels
-    rows = stratified_subset(labels, min(IMAGES, len(labels)), SEED)
+    few = max(1, PIXELS // (images.shape[1] * images.shape[2]))
+    rows = stratified_subset(labels, min(IMAGES, len(labels), few), SEED)
     loader = run.loader(images, labels, EVAL_BATCH["cpu"], device, rows)
     model = run.load(device)
     run.check_size(model, next(iter(loader))[0][:1], data.name)

@@ -18,8 +18,10 @@ from zoo.data.test_sets import ShiftedSet
 from zoo.engine.evaluate import EVAL_BATCH, BatchStatistics, Evaluation, evaluate
 from zoo.engine.guard import guarded
 from zoo.engine.machine import exact_float32
+from zoo.errors import DataError, Option
 from zoo.results.schema import Caveats
 from zoo.trained.load import TrainedRun
+from zoo.utils.memory import size, usable_memory
 from zoo.utils.seeding import derive
 
 RUNNING, BATCH = "eval", "batch statistics"
@@ -120,8 +122,12 @@ def conditions(
 
     def images(corruption: str | None, severity: int) -> np.ndarray:
         if isinstance(data, ShiftedSet) and data.corruptions:
-            return data.part(corruption, severity)[rows]
-        clean = data.part() if isinstance(data, ShiftedSet) else data.test.images
+            clean, corruption = data.part(corruption, severity), None
+        else:
+            clean = data.part() if isinstance(data, ShiftedSet) else data.test.images
+        if corruption is None and len(rows) == len(clean):
+            return clean  # mapped, for it may be larger than memory
+        _check_room(data.name, clean, len(rows))
         return clean[rows] if corruption is None else corrupt(clean, corruption, severity, rows)
 
     def of(corruption: str | None = None, severity: int = 1) -> Condition:
@@ -135,6 +141,18 @@ def conditions(
             data.part(name)  # a damaged file is noticed before the first long evaluation
     corrupted = [of(name, severity) for name in corruptions for severity in severities]
     return corrupted if isinstance(data, ShiftedSet) and data.corruptions else [of(), *corrupted]
+
+
+def _check_room(name: str, images: np.ndarray, count: int) -> None:
+    """Raise :class:`zoo.errors.DataError` where a copy of `count` of the `images` would take half of the memory."""
+    each, room = int(np.prod(images.shape[1:])), usable_memory() // 2
+    if count * each > room:
+        height, width = images.shape[1:3]
+        raise DataError(
+            f"{name}: {count:,} test images of {width}x{height} pixels, changed, take {size(count * each)} of memory, "
+            f"of which {size(room)} are for them; give ",
+            Option("limit", str(max(1, room // each))),
+        )
 
 
 def evaluate_runs(
