@@ -74,7 +74,11 @@ def test_a_parquet_shard_twice_and_one_missing_is_refused(shard) -> None:
         (["train-00000-of-00002", "train-00001-of-00003"], "train files are of more than one set"),
         (["train-00000-of-00001", "train-00001-of-00001"], "train shard 1 is beyond the 1"),
         (["train-00000-of-999999999"], "train shards 1, 2, 3, ... of 999999999 are missing"),
-        (["a/train-00000-of-00002", "b/train-00001-of-00002"], "train files in DIR/a and in DIR/b; name the one"),
+        (
+            ["a/train-00000-of-00002", "b/train-00001-of-00002"],
+            "test files in DIR and train files in DIR/a; name the one",
+        ),
+        (["a/train", "b/train/0000"], "test files in DIR and train files in DIR/a; name the one"),
     ],
 )
 def test_every_shard_is_there_once(shard, names: list[str], told: str) -> None:
@@ -229,6 +233,25 @@ def test_cifar100_means_its_fine_labels(tmp_path: Path, files: SimpleNamespace) 
     assert "2 classes, but 'cifar100-small' has 100" in refused(tmp_path / "cifar100-small")
     two_columns(tmp_path / "cifar100-other", files, "img", "fine_label", "coarse_label")
     assert "4 classes, but 'cifar100-other' has 100" in refused(tmp_path / "cifar100-other")
+
+
+def test_splits_of_two_sets_are_not_mixed(shard) -> None:
+    shard("a/train.parquet")
+    folder = shard("b/test.parquet")
+    assert refused(folder) == "DIR: train files in DIR/a and test files in DIR/b; name the one folder that is meant"
+    (folder / "b" / "test.parquet").rename(folder / "a" / "test.parquet")
+    assert len(load(str(folder)).train) == 2
+    shard("b/train-0.parquet")
+    assert refused(folder) == "DIR: test files in DIR/a and train files in DIR/b; name the one folder that is meant"
+
+
+def test_many_files_of_no_split_are_counted_in_one_line(shard) -> None:
+    for name in ["train", *(f"validation-{number}" for number in range(3)), *(f"extra-{n:02}" for n in range(20))]:
+        shard(f"{name}.parquet")
+    (shard("test.parquet") / "folder.parquet").mkdir()
+    left_out = load(str(shard("test.parquet"))).left_out
+    names = {f"extra-{number:02}.parquet": 1 for number in range(8)}
+    assert left_out == names | {"validation-*.parquet": 3, "more parquet files": 12}
 
 
 # --- image folders ---

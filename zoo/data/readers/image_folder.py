@@ -20,6 +20,7 @@ from zoo.data.listing import Listing, Part, Size
 from zoo.data.readers import foreign
 from zoo.data.readers.decode import decode_blocks, expected, first_size, hash_states, readable
 from zoo.errors import DataError, Option
+from zoo.utils.text import visible
 
 IMAGE_SUFFIXES = {
     ".png", ".jpg", ".jpeg", ".jfif", ".bmp", ".webp", ".ppm", ".pgm", ".pbm", ".pnm", ".tif", ".tiff", ".gif",
@@ -101,7 +102,7 @@ def find_images(root: Path, choice: Choice) -> ImageFolder | None:
         _check(places, by_class)
         for entry in _visible(root):
             if entry.is_dir() and entry.name not in names.values() and _LIKE_A_SPLIT.fullmatch(entry.name):
-                left_out[f"{entry.name}/"] = sum(1 for name in walk(Path(entry.path)) if is_image(name))
+                left_out[visible(f"{entry.name}/")] = sum(1 for name in walk(Path(entry.path)) if is_image(name))
         return ImageFolder(root, places, {split: _flat(found) for split, found in by_class.items()}, +left_out)
 
 

@@ -20,12 +20,15 @@ _NUMBER = r"(?P<number>[0-9]{1,9})(?:-of-(?P<total>[0-9]{1,9}))?"
 _END = r"(?:-[0-9a-f]{16})?(?: ?\([0-9]+\)| copy| - Copy)?\.parquet"
 _FILE = re.compile(rf"(?P<split>{'|'.join(NAMES)})(?:[-_]{_NUMBER})?{_END}")
 _FILE_IN_FOLDER = re.compile(rf"(?:part-)?{_NUMBER}{_END}")
-_SHOWN = 3  # of a list of files or numbers in a message
+_SHOWN, _NAMED = 3, 8  # of a list of files or numbers in a message, and in what is left out
 
 
 @dataclass(frozen=True)
 class _File:
+    """One file; `home` is the folder that a set's splits share, whether or not each has a folder of its own."""
+
     path: Path
+    home: Path
     number: int | None
     total: int | None
 
@@ -45,9 +48,22 @@ class ParquetFiles:
         twice.
         """
         others = _listed([path.name for path in self.others])
-        shards = {name: self._shards(name) for name in ("train", choice.test_split) if name in self.splits}
+        used = {name: self.splits[name] for name in ("train", choice.test_split) if name in self.splits}
+        homes = {file.home: name for name, files in used.items() for file in files}
+        if len(homes) > 1:
+            one, other = sorted(homes)[:2]
+            raise DataError(
+                f"{self.root}: {homes[one]} files in {one} and {homes[other]} files in {other}; name the one folder "
+                "that is meant"
+            )
+        for name, files in used.items():
+            if problem := _problem(files):
+                raise DataError(f"{self.root}: {name} {problem}")
         names = splits_for(self.root, self.splits, choice, others)
-        return {split: shards[name] for split, name in names.items()}
+        return {
+            split: [file.path for file in sorted(used[name], key=lambda file: file.number or 0)]
+            for split, name in names.items()
+        }
 
     def key(self, choice: Choice) -> str:
         """What identifies the content in the cache."""
@@ -55,20 +71,12 @@ class ParquetFiles:
         return f"{hash_files(self.root, files)} {sorted(self.left_out(choice))!a}"
 
     def left_out(self, choice: Choice) -> Counter[str]:
-        """The names of the files that neither train nor test."""
-        used = ("train", choice.test_split)
-        unused = [file.path for name, files in self.splits.items() if name not in used for file in files]
-        return Counter(visible(path.relative_to(self.root).as_posix()) for path in sorted([*unused, *self.others]))
-
-    def _shards(self, name: str) -> list[Path]:
-        files = self.splits[name]
-        if len(folders := sorted({file.path.parent for file in files})) > 1:
-            raise DataError(
-                f"{self.root}: {name} files in {folders[0]} and in {folders[1]}; name the one folder that is meant"
-            )
-        if problem := _problem(files):
-            raise DataError(f"{self.root}: {name} {problem}")
-        return [file.path for file in sorted(files, key=lambda file: file.number or 0)]
+        """The files that neither train nor test, by name: the first of them, and splits of several files as one."""
+        unused = {name: files for name, files in self.splits.items() if name not in ("train", choice.test_split)}
+        counts = Counter({f"{name}-*.parquet": len(files) for name, files in unused.items() if len(files) > 1})
+        others = sorted([*self.others, *(files[0].path for files in unused.values() if len(files) == 1)])
+        counts.update(visible(path.relative_to(self.root).as_posix()) for path in others[:_NAMED])
+        return counts + Counter({"more parquet files": len(others[_NAMED:])})
 
 
 def find_parquet(root: Path) -> ParquetFiles:
@@ -77,9 +85,10 @@ def find_parquet(root: Path) -> ParquetFiles:
     others = []
     with readable(root):
         for path in sorted(root.rglob("*.parquet")):
-            if any(part.startswith(".") for part in path.relative_to(root).parts):
+            if any(part.startswith(".") for part in path.relative_to(root).parts) or path.is_dir():
                 continue
             folder = path.parent.name if path.parent != root else ""
+            home = path.parent.parent if folder in NAMES else path.parent
             if match := _FILE.fullmatch(path.name):
                 split = match["split"]
             elif folder in NAMES and (match := _FILE_IN_FOLDER.fullmatch(path.name)):
@@ -88,7 +97,7 @@ def find_parquet(root: Path) -> ParquetFiles:
                 others.append(path)
                 continue
             number, total = (None if text is None else int(text) for text in match.group("number", "total"))
-            splits.setdefault(split, []).append(_File(path, number, total))
+            splits.setdefault(split, []).append(_File(path, home, number, total))
     return ParquetFiles(root, splits, tuple(others))
 
 
