@@ -115,3 +115,14 @@ def test_a_model_card_has_it_and_states_the_constants(benched: SimpleNamespace) 
     facts = json.loads((benched.folder / "exported" / "config.json").read_text())
     assert (facts["mean"], facts["std"]) == (list(computed.mean), list(computed.std))
     assert re.search(r"Normalize:\s*\{?\s*from: train", (benched.folder / "exported" / "recipe.yaml").read_text())
+
+
+def test_zoo_evaluate_has_both_on_unbalanced_images(benched: SimpleNamespace) -> None:
+    (path,) = find_results([benched.folder / "runs"])
+    balance = load_result(path).test.balance
+    text = benched.cli.ok("evaluate", "runs").stdout
+    assert re.search(r"same +balanced % +largest class % +loss", text)
+    assert re.search(rf" yes +{100 * balance.accuracy:.2f} +90.00 ", text)
+    assert "balanced %: mean over classes with test images" in text
+    (record,) = json.loads(benched.cli.ok("evaluate", "runs", "--format", "json").stdout)
+    assert (record["balanced_accuracy"], record["largest_class_share"]) == (balance.accuracy, 0.9)

@@ -12,6 +12,7 @@ import pytest
 import torch
 from tiny_training import CLASSES, CPU, HOLDOUT, IMAGES, LABELS, TEST_IMAGES, TEST_LABELS, Silent, recipe
 
+from zoo.data.choice import Choice
 from zoo.data.content import Duplicates, Resized
 from zoo.data.datasets import Dataset, load
 from zoo.data.statistics import channels
@@ -138,6 +139,13 @@ def test_accuracy_where_the_rare_class_is_always_wrong_is_of_an_unbalanced_set(
 def test_a_small_test_set(images: int, half: str | None) -> None:
     words = f"few test images: their draw alone leaves up to ± {half} points open (binomial, 95 %)"
     assert said(balanced(test=images)) == [words] * (half is not None)
+
+
+def test_a_choice_of_splits() -> None:
+    assert said(balanced(choice=Choice(test_split="validation"))) == ["tested on the split validation"]
+    assert said(balanced(choice=Choice(split=0.8))) == [
+        "split by zoo: 80 % of each class are trained on, the others are test images"
+    ]
 
 
 def test_images_of_several_sizes() -> None:

@@ -78,6 +78,11 @@ class Dataset:
         """How many images the split `name` has; none is read."""
         return len(self._arrays[f"{name}_labels"])
 
+    def images_by_class(self, name: str) -> list[int]:
+        """How many images of each class the split `name` has; none is read."""
+        counts: list[int] = np.bincount(self._arrays[f"{name}_labels"], minlength=self.num_classes).tolist()
+        return counts
+
     def split(self, name: str) -> Split:
         """The split "train" or "test". Both properties come through here."""
         if name not in SPLITS:

@@ -75,6 +75,12 @@ class Evaluation:
         flat, counts = np.unique(self.labels.numpy() * classes + self.predicted, return_counts=True)
         return np.stack([flat // classes, flat % classes, counts], axis=1)
 
+    def recalls(self) -> list[float | None]:
+        """The accuracy on the images of each class; None where a class has no image."""
+        labels, classes = self.labels.numpy(), self.logits.shape[1]
+        images, hits = (np.bincount(some, minlength=classes) for some in (labels, labels[labels == self.predicted]))
+        return [hit / count if count else None for hit, count in zip(hits.tolist(), images.tolist(), strict=True)]
+
     def expected_calibration_error(self, bins: int = ECE_BINS) -> float:
         """Mean gap between confidence and accuracy over equal-width bins of confidence, weighted by their counts.
 

@@ -67,7 +67,7 @@ def rows_of(group: Group, view: str) -> list[dict[str, str]]:
     rows = []
     compared = any(row.against for row in group.rows)
     parted = len(group.machines) > 1 or any(row.elsewhere for row in group.rows)
-    balance = BALANCE if is_unbalanced(group.rows) else {}
+    balance = BALANCE if any(row.largest_class_share for row in group.rows) else {}
     for row in group.rows:
         cells = {
             "model": row.model,
@@ -162,11 +162,6 @@ def _shift(row: Row, name: str, shape: str, factor: float) -> str:
     return f"{text} (p {p_value(shift.p_value)})"
 
 
-def is_unbalanced(rows: Sequence[Row]) -> bool:
-    """Whether `rows` have the metrics of unbalanced test sets."""
-    return any(row.largest_class_share is not None for row in rows)
-
-
 def metric(row: Row, name: str, shape: str, factor: float = 1.0) -> str:
     """A metric of `row` with its interval over seeds."""
     return number(getattr(row, name), shape, factor) + plus_minus(row, name, shape, factor)
@@ -180,7 +175,7 @@ def plus_minus(row: Row, name: str, shape: str, factor: float = 1.0) -> str:
 def notes_of(group: Group, view: str) -> list[str]:
     """The lines below the table of `group` in this `view`."""
     notes = interval_notes({row.interval_kind for row in group.rows}, "seeds vary too, so no winner is claimed")
-    notes += test_notes(group, view) + balance_notes(group.rows)
+    notes += test_notes(group, view) + marks.balance_notes(row.largest_class_share for row in group.rows)
     if group.mixed:
         notes.append(
             f"The last {len(group.rows[0].differs)} columns: all that the runs differ in besides model and seed."
@@ -224,15 +219,6 @@ def speed_notes(group: Group, shown: bool = True) -> list[str]:
             "where the machines differ or a speed was disturbed."
         )
     return notes
-
-
-def balance_notes(rows: Sequence[Row]) -> list[str]:
-    """What stands beside the accuracies of `rows` on unbalanced test sets."""
-    note = (
-        "balanced %: mean over classes with test images of the share classified correctly. largest class %: the "
-        "accuracy of always predicting that class."
-    )
-    return [note] * is_unbalanced(rows)
 
 
 def test_notes(group: Group, view: str) -> list[str]:

@@ -27,6 +27,10 @@ HINTS = {
     TEST_MARK: "the test set chose these weights",
     BATCH_MARK: "predictions depend on the other images of the evaluation batch",
 }
+BALANCE_NOTE = (
+    "balanced %: mean over classes with test images of the share classified correctly. largest class %: the accuracy "
+    "of always predicting that class."
+)
 SEEDS_NOTE = "Several seeds: mean ± 95 % interval over seeds (Student t)."
 
 
@@ -94,6 +98,11 @@ def mark_notes(*caveats: Caveats) -> list[str]:
     marked = [f"{BATCH_MARK} batch-dependent: {HINTS[BATCH_MARK]} {batches}."] * bool(sizes)
     notes = selection_notes(*(caveat.selection for caveat in caveats)) + marked + packages
     return notes + [f"{name}: {words}." for name, words in unusual]
+
+
+def balance_notes(largest: Iterable[float | None]) -> list[str]:
+    """What stands beside accuracies on unbalanced test sets, of which alone the share of the `largest` class is."""
+    return [BALANCE_NOTE] if any(share is not None for share in largest) else []
 
 
 def interval_notes(kinds: Collection[str | None], warning: str) -> list[str]:

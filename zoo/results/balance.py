@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -16,6 +17,13 @@ class Balance(NamedTuple):
 
     accuracy: float
     largest_class: float
+
+    @classmethod
+    def of(cls, images: Sequence[int], recalls: Sequence[float | None]) -> Balance | None:
+        """That of so many `images` of each class and the share of each that is right; None of a balanced set."""
+        if not is_unbalanced(images):
+            return None
+        return cls(statistics.fmean(share for share in recalls if share is not None), max(images) / sum(images))
 
 
 def is_unbalanced(images: Sequence[int]) -> bool:

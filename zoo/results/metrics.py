@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import functools
 import itertools
-import statistics
 from typing import Annotated
 
 from pydantic import FailFast, Field, model_validator
 
 from zoo.results import fields
-from zoo.results.balance import Balance, is_unbalanced
+from zoo.results.balance import Balance
 from zoo.results.recipe_part import Part
 
 MATRIX_CLASSES = 20  # of whose confusions a matrix can be read; of more it cannot, and the commonest pairs can
@@ -65,11 +64,7 @@ class Metrics(Part):
     @functools.cached_property
     def balance(self) -> Balance | None:
         """What stands beside the accuracy where the classes have unlike numbers of images; None where they have not."""
-        images = self.images_by_class
-        if not is_unbalanced(images):
-            return None
-        recalls = [share for share in self.per_class_accuracy if share is not None]
-        return Balance(statistics.fmean(recalls), max(images) / self.images)
+        return Balance.of(self.images_by_class, self.per_class_accuracy)
 
     @model_validator(mode="after")
     def _adds_up(self) -> Metrics:

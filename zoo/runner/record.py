@@ -5,7 +5,6 @@ from __future__ import annotations
 import statistics
 from dataclasses import fields
 
-import numpy as np
 from torch import nn
 
 from zoo.builder import notes
@@ -79,17 +78,15 @@ def describe_speed(outcome: train.Outcome, inference: speed.Inference | None, pe
 def metrics_of(evaluation: Evaluation) -> Metrics:
     """The metrics of one split."""
     pairs, classes = evaluation.pairs(), evaluation.logits.shape[1]
-    right = pairs[pairs[:, 0] == pairs[:, 1]]
-    counts, hits = (np.bincount(some[:, 0], some[:, 2], classes).astype(int) for some in (pairs, right))
     # A matrix that can be read stays one, so that the form does not turn with the accuracy.
     confusion = pairs if classes > MATRIX_CLASSES and pairs.size < classes**2 else evaluation.confusion()
     return Metrics(
-        images=int(counts.sum()),
-        correct=int(hits.sum()),
+        images=len(evaluation.labels),
+        correct=int(pairs[pairs[:, 0] == pairs[:, 1], 2].sum()),
         accuracy=evaluation.accuracy,
         top5_accuracy=evaluation.top5_accuracy,
         loss=evaluation.loss,
-        per_class_accuracy=[int(hit) / int(count) if count else None for hit, count in zip(hits, counts, strict=True)],
+        per_class_accuracy=evaluation.recalls(),
         confusion=confusion.tolist(),
         ece=evaluation.expected_calibration_error(),
         brier=evaluation.brier,

@@ -6,10 +6,9 @@ import math
 from collections.abc import Iterator, Sequence
 from itertools import chain
 
-import numpy as np
-
 from zoo.data.augment.spec import normalization_of
 from zoo.data.datasets import Dataset
+from zoo.data.listing import SPLITS
 from zoo.data.statistics import Channels
 from zoo.results.balance import is_unbalanced
 from zoo.runner.inputs import Inputs
@@ -43,7 +42,11 @@ def _of_dataset(data: Dataset) -> Iterator[str]:
         total = sum(data.left_out.values())
         kinds = [f"{kind} ({count:,})" for kind, count in sorted(data.left_out.items())]
         yield f"{total:,} file{'s' * (total != 1)} left out: {_listed(kinds)}"
-    counts = {name: np.bincount(data.split(name).labels, minlength=data.num_classes) for name in ("train", "test")}
+    if data.choice.test_split != "test":
+        yield f"tested on the split {data.choice.test_split}"
+    if data.choice.split is not None:
+        yield f"split by zoo: {100 * data.choice.split:g} % of each class are trained on, the others are test images"
+    counts = {name: data.images_by_class(name) for name in SPLITS}
     for name, words in (("train", "training"), ("test", "test")):
         if missing := [label for label, count in zip(data.classes, counts[name], strict=True) if not count]:
             yield f"no {words} image in {len(missing):,} of {data.num_classes:,} classes: {_listed(missing)}"
@@ -57,13 +60,13 @@ def _of_dataset(data: Dataset) -> Iterator[str]:
         least, most = (_pixels(*size) for size in (data.resized.smallest, data.resized.largest))
         wanted = _pixels(*data.train.images.shape[1:3])
         yield f"images of {data.resized.count:,} sizes, {least} to {most}, resized to {wanted}"
-    images = counts["test"]
-    if is_unbalanced(images.tolist()):
+    images, largest = counts["test"], max(counts["test"])
+    if is_unbalanced(images):
         yield (
-            f"unbalanced test set: {100 * images.max() / images.sum():.1f} % of its images are of class "
-            f"{_listed([data.classes[images.argmax()]])}"
+            f"unbalanced test set: {100 * largest / sum(images):.1f} % of its images are of class "
+            f"{_listed([data.classes[images.index(largest)]])}"
         )
-    if images.sum() and (half := half_of_draw(int(images.sum()))) > FEW:
+    if (half := half_of_draw(sum(images))) > FEW:
         yield f"few test images: their draw alone leaves up to ± {100 * half:.1f} points open (binomial, 95 %)"
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -19,6 +19,7 @@ from zoo.engine.evaluate import EVAL_BATCH, BatchStatistics, Evaluation, evaluat
 from zoo.engine.guard import guarded
 from zoo.engine.machine import exact_float32
 from zoo.errors import DataError, Option
+from zoo.results.balance import Balance
 from zoo.results.schema import Caveats
 from zoo.trained.load import TrainedRun
 from zoo.utils.memory import size, usable_memory
@@ -64,9 +65,16 @@ class Record:
     same_as_stored: bool | None
     missing: str | None
     gap: float | None = None
+    balanced_accuracy: float | None = None  # this and the next: on an unbalanced test set
+    largest_class_share: float | None = None
     batch_dependent: int | None = None
     commit: str | None = None  # of zoo's code, and whether that had changes that are in no commit
     uncommitted: bool = False
+
+    def record(self) -> dict[str, object]:
+        """It as plain data, without what only records on unbalanced test sets have."""
+        left_out = [name for name in ("balanced_accuracy", "largest_class_share") if getattr(self, name) is None]
+        return {name: value for name, value in asdict(self).items() if name not in left_out}
 
     @property
     def caveats(self) -> Caveats:
@@ -238,6 +246,8 @@ def _record(run: TrainedRun, condition: Condition, pixels: _Pixels, measured: _M
     own = condition.fingerprint == result.dataset.fingerprint and condition.whole and condition.corruption is None
     if own and evaluation and measured.mode == RUNNING:
         same = evaluation.accuracy == result.test.accuracy
+    images = np.bincount(pixels.labels, minlength=len(result.dataset.classes)).tolist()
+    balance = Balance.of(images, evaluation.recalls()) if evaluation else None
     return Record(
         model=run.model.name,
         norm=result.model.norm,
@@ -264,6 +274,8 @@ def _record(run: TrainedRun, condition: Condition, pixels: _Pixels, measured: _M
         brier=evaluation.brier if evaluation else None,
         same_as_stored=same,
         missing=measured.missing,
+        balanced_accuracy=balance.accuracy if balance else None,
+        largest_class_share=balance.largest_class if balance else None,
         batch_dependent=result.model.batch_dependent,
         commit=result.commit,
         uncommitted=result.uncommitted,

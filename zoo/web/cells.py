@@ -14,8 +14,6 @@ from zoo.render.comparison import (
     METRICS,
     RELATIVE,
     SPEEDS,
-    balance_notes,
-    is_unbalanced,
     plus_minus,
     relative_speed,
     speed,
@@ -102,7 +100,7 @@ def balance(rows: Sequence[Row]) -> list[Column]:
     columns = [
         Column(key, title, shape, factor, hint=_OF_BALANCE[key]) for title, (key, shape, factor) in BALANCE.items()
     ]
-    return columns if is_unbalanced(rows) else []
+    return columns if any(row.largest_class_share for row in rows) else []
 
 
 def with_relative(columns: Sequence[Column], compared: bool) -> list[Column]:
@@ -140,7 +138,12 @@ def largest(rows: Sequence[Row], columns: Sequence[Column]) -> dict[str, float]:
 def notes(group: Group) -> list[str]:
     """What the marks, verdicts and code of the table of `group` say."""
     marked = marks.mark_notes(*(row.caveats for row in group.rows))
-    return test_notes(group, "summary") + balance_notes(group.rows) + marked + code_notes(group)
+    return (
+        test_notes(group, "summary")
+        + marks.balance_notes(row.largest_class_share for row in group.rows)
+        + marked
+        + code_notes(group)
+    )
 
 
 def number(value: float | None, shape: str, factor: float = 1.0) -> str:
