@@ -14,6 +14,7 @@ import pytest
 from zoo.registry.model import BUILT_IN
 
 BENCH = ("bench", "resnet20_bn", "--recipe", "smoke")
+SMALL = "[{Resize: {height: 8, width: 9}}]"
 MY_NORM = 'norms:\n  mine: "my_norm:mine"\n'
 VIEWER = """from torch import nn
 
@@ -187,8 +188,10 @@ ENGINE = [
     change("nesterov without momentum", "optimizer={name: muon, lr: 0.1, momentum: 0, nesterov: true, "
            "adamw_lr_scale: 0.1, betas: [0.9, 0.95], weight_decay: 0, decay_norm_and_bias: false}", "nesterov",
            "momentum"),
+    change("images of two sizes", f"augment.eval={SMALL}", "trains on images of 16x16 and evaluates on 9x8",
+           "--set other_evaluation_size=true"),
     Mistake("shift of small images",
-            (*BENCH, "--set", "shifted_evaluation=8", "--set", "augment.eval=[{Resize: {height: 8, width: 9}}]"),
+            (*BENCH, "--set", "shifted_evaluation=8", *(f"--set=augment.{part}={SMALL}" for part in ("train", "eval"))),
             ("shifted_evaluation", "8 pixels", "9x8", "shifted_evaluation=null")),
     change("batch size", "batch_size=5000", "batch_size 5000", "3200 training images"),
     change("holdout", "split.holdout=6000", "9200 images", "shapes10 has 5000", "lower split.holdout"),

@@ -66,7 +66,7 @@ def _of_dataset(data: Dataset) -> Iterator[str]:
             f"unbalanced test set: {100 * largest / sum(images):.1f} % of its images are of class "
             f"{_listed([data.classes[images.index(largest)]])}"
         )
-    if (half := half_of_draw(sum(images))) > FEW:
+    if largest and (half := half_of_draw(sum(images))) > FEW:
         yield f"few test images: their draw alone leaves up to ± {100 * half:.1f} points open (binomial, 95 %)"
 
 
