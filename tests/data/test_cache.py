@@ -339,4 +339,14 @@ def test_what_a_large_dataset_takes_is_a_line_before_it_is_decoded(
     with caplog.at_level(logging.INFO, logger="zoo"):
         load(str(image_set))
     assert len(caplog.messages) == 1
-    assert caplog.messages[0].startswith("decoding 10 images of 9x6 pixels block by block: 1.7 kB on the disk of ")
+    assert caplog.messages[0].startswith("decoding 10 images of 9x6 pixels: 1.7 kB of the ")
+    assert "the 2.16 kB that they take in memory" in caplog.messages[0]
+
+
+def test_decoding_that_takes_long_says_how_far_it_is(
+    image_set: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cache, "_SILENT", -1)
+    with caplog.at_level(logging.INFO, logger="zoo"):
+        load(str(image_set))
+    assert caplog.messages == ["decoded 6 of 6 train images", "decoded 4 of 4 test images"]

@@ -92,7 +92,7 @@ def test_ten_gigabytes_are_read_and_trained_for_ten_steps_in_four(tmp_path: Path
 
     try:
         output = zoo("bench", "resnet20_bn", "--recipe", "ten.yaml", "--dataset", "./large")
-        assert "decoding 13,000 images of 512x512 pixels block by block: 10.2 GB on the disk of " in output
+        assert "decoding 13,000 images of 512x512 pixels: 10.2 GB of the " in output
         (copy,) = (cache / "decoded").iterdir()
         assert (copy / "train_images.npy").stat().st_size == 12_000 * 512 * 512 * 3 + 128
         (result,) = (tmp_path / "runs").rglob("result.json")

@@ -26,7 +26,7 @@ import os
 import re
 import shutil
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -35,16 +35,17 @@ import numpy as np
 import numpy.typing as npt
 
 from zoo.data.content import Content, Duplicates, Resized, count_duplicates
-from zoo.data.listing import SPLITS, Listing
+from zoo.data.listing import SPLITS, Listing, Part
 from zoo.data.statistics import Channels
 from zoo.errors import DataError
 from zoo.utils.disk import put
 from zoo.utils.files import new_folder, remove_leftovers, write_new
-from zoo.utils.memory import size
+from zoo.utils.memory import size, usable_memory
 
 FORMAT = 4  # 1 had 16 bits a channel clipped and no EXIF rotation; 2 and 3 lacked duplicates or statistics
 _BLOCK = 1 << 22  # bytes per write: large enough for full disk speed
 _LARGE = 1_000_000_000  # bytes of decoded images that a line announces: writing them takes a while
+_SILENT = 10.0  # seconds
 _STALE = 24 * 3600  # seconds after which a temporary folder can only be the rest of a killed process
 _NO_SPACE = {errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)}
 
@@ -166,7 +167,8 @@ def _write(folder: Path, listing: Listing) -> Entry:
         for split in SPLITS:
             part = listing.splits[split]
             images, labels = (f"{split}_{kind}.npy" for kind in ("images", "labels"))
-            files[images] = _write_array(temporary / images, part.shape, np.uint8, content.blocks(split, part))
+            blocks = _watched(content.blocks(split, part), split, part)
+            files[images] = _write_array(temporary / images, part.shape, np.uint8, blocks)
             files[labels] = _write_array(temporary / labels, part.labels.shape, np.int64, [part.labels])
         meta: dict[str, Any] = {
             "format": FORMAT,
@@ -182,6 +184,17 @@ def _write(folder: Path, listing: Listing) -> Entry:
         meta["check"] = _meta_check(meta)
         write_new(temporary / "meta.json", json.dumps(meta, indent=1).encode())
         return _publish(temporary, folder)
+
+
+def _watched(blocks: Iterator[np.ndarray], split: str, part: Part) -> Iterator[np.ndarray]:
+    """The `blocks` of `part`; a line says how far it is where they take long."""
+    done, last = 0, time.monotonic()
+    for block in blocks:
+        yield block
+        done += len(block)
+        if time.monotonic() - last > _SILENT:
+            last = time.monotonic()
+            log.info("decoded %s of %s %s images", f"{done:,}", f"{len(part.labels):,}", split)
 
 
 def _publish(temporary: Path, folder: Path) -> Entry:
@@ -246,8 +259,10 @@ def _check_room(folder: Path, listing: Listing) -> None:
         count = sum(len(part.labels) for part in listing.splits.values())
         height, width = listing.splits["train"].size
         log.info(
-            "decoding %s images of %dx%d pixels block by block: %s on the disk of %s, where %s are free",
-            f"{count:,}", width, height, size(need), folder, size(free),
+            "decoding %s images of %dx%d pixels: %s of the %s free at %s; batches are read from there where the %s "
+            "that they take in memory do not fit (it has %s)",
+            f"{count:,}", width, height, size(need), size(free), folder, size(4 * count * height * width),
+            size(usable_memory()),
         )  # fmt: skip
 
 
