@@ -113,7 +113,7 @@ DATA = [
     Mistake("data set of bench", (*BENCH, "--dataset", "shapes11"), ("'shapes11'", "did you mean 'shapes10'")),
     Mistake("data folder missing", (*BENCH, "--dataset", "./photos"), ("./photos", "does not exist", "parquet",
             "class folders")),
-    Mistake("data folder empty", (*BENCH, "--dataset", "./photos"), ("photos", "no data set in it", "train-*.parquet"),
+    Mistake("data folder empty", (*BENCH, "--dataset", "./photos"), ("photos", "no dataset in it", "train-*.parquet"),
             {"photos/.keep": ""}),
     Mistake("data folder of something else", ("data", "show", "./photos"),
             ("photos", "images outside class folders (a.png)", "train/<class>/"),

@@ -309,7 +309,7 @@ def test_image_folder_mistakes(image_set: Path, files: SimpleNamespace) -> None:
 
 def test_folder_without_data(tmp_path: Path) -> None:
     (tmp_path / "nothing").mkdir()
-    fails(lambda: load(str(tmp_path / "nothing")), str(tmp_path / "nothing"), "no data set in it", "train-*.parquet")
+    fails(lambda: load(str(tmp_path / "nothing")), str(tmp_path / "nothing"), "no dataset in it", "train-*.parquet")
 
 
 # --- CIFAR archives ---

@@ -330,12 +330,15 @@ def test_class_folders_are_divided_by_the_names_of_their_files(tmp_path: Path, c
         ),
         (
             ["pets/train/a", "pets/train/b", "pets/test/a"],
-            "no data set itself, but its folder pets is; name --dataset DIR",
+            "no dataset itself, but its folder pets is; name --dataset DIR",
         ),
         (["one/a", "one/b"], "one folder of images (one), and a classifier needs two classes or more"),
         (["train/images/a", "train/images/b", "test/images/a"], "DIR/train: one class folder (images); a classifier"),
         (["train/a", "train/b", "test/c"], "DIR/test/c: a class that DIR/train does not have; 2 are there"),
-        (["train", "test"], "DIR/train: holds images outside class folders (0.png); sort them into train/<class>/"),
+        (
+            ["train", "test"],
+            "DIR/train: holds images outside class folders (0.png); sort the images into train/<class>/",
+        ),
         (["train/a", "test/a"], "DIR/train: one class folder (a); a classifier needs two or more"),
     ],
 )

@@ -32,9 +32,9 @@ _PATTERNS = {kind: re.compile(pattern, re.IGNORECASE) for kind, pattern in _FORM
 def refusal(path: Path) -> DataError:
     """The error for the file or the folder `path`, which is no dataset that zoo reads."""
     if path.suffix.lower() == ".parquet" and path.is_file():
-        return DataError(f"{path}: is a file, and a data set is a folder; name ", Option("dataset", str(path.parent)))
+        return DataError(f"{path}: is a file, and a dataset is a folder; name ", Option("dataset", str(path.parent)))
     expected = "train-*.parquet and test-*.parquet, or images in train/<class>/ and test/<class>/"
-    state = "is a file, and a data set is a folder of" if path.is_file() else "no data set in it; expected"
+    state = "is a file, and a dataset is a folder of" if path.is_file() else "no dataset in it; expected"
     return known(path) or DataError(f"{path}: {state} {expected}")
 
 
@@ -43,9 +43,12 @@ def known(path: Path) -> DataError | None:
     with readable(path):
         files = [path] if path.is_file() else _files(path)
         files = files or [file for folder in sorted(path.iterdir()) if folder.is_dir() for file in _files(folder)]
+    one = path.is_file()
     for kind, pattern in _PATTERNS.items():
-        if names := [file.name for file in files if pattern.fullmatch(file.name)]:
-            return DataError(f"{path}: holds {kind} ({visible(names[0])}); {_advice(kind)}")
+        names = [file.name for file in files if pattern.fullmatch(file.name)]
+        if names and not (one and kind == _LOOSE):
+            verb, which = "is" if one and kind == _ARCHIVE else "holds", "" if one else f" ({visible(names[0])})"
+            return DataError(f"{path}: {verb} {kind}{which}; {_advice(kind)}")
     return None
 
 
@@ -57,5 +60,5 @@ def _advice(kind: str) -> str:
     if kind == _ARCHIVE:
         return "unpack it and name the folder that it makes"
     if kind == _LOOSE:
-        return f"sort them into train/<class>/ and test/<class>/, as {PAGE} shows"
-    return f"write them as an image folder or as parquet files, in three lines of Python that {PAGE} shows"
+        return f"sort the images into train/<class>/ and test/<class>/, as {PAGE} shows"
+    return f"write its images as an image folder or as parquet files, in three lines of Python that {PAGE} shows"

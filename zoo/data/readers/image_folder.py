@@ -122,7 +122,7 @@ def _divided(root: Path, place: Path, choice: Choice) -> ImageFolder | None:
             f"{root}: the folders {_listed(like_splits)} are no splits by their names; rename them to train and test"
         )
     if inner := [label for label in by_class if split_folders(place / label)]:
-        raise DataError(f"{root}: no data set itself, but its folder {inner[0]} is; name ", _named(root / inner[0]))
+        raise DataError(f"{root}: no dataset itself, but its folder {inner[0]} is; name ", _named(root / inner[0]))
     if len(by_class) == 1:
         (only,) = by_class
         raise foreign.known(place) or DataError(
