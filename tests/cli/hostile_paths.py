@@ -90,7 +90,7 @@ def ended(*arguments: str) -> str | None:
     """Why the end of a command is none that zoo plans; None where it is."""
     sys.argv = ["zoo", *arguments]
     out, err = io.StringIO(), io.StringIO()
-    signal.alarm(20)
+    signal.alarm(90)  # an explanation works here, and takes its time on a busy machine
     try:
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
             cli.main(list(arguments), prog_name="zoo", standalone_mode=False)

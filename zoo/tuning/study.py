@@ -184,6 +184,8 @@ class Trials:
                 or any(span != ranges.get(key) for key, span in trial.distributions.items())
                 or any(not 0 <= accuracy <= 1 for accuracy in accuracies)
                 or len(trial.values or []) != (trial.state.name == "COMPLETE")
+                or (trial.datetime_start is None and trial.state.name != "WAITING")
+                or (trial.datetime_complete is None) != waits
             ):
                 raise ValueError(f"trial {number} is none of this study")
 
