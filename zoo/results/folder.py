@@ -112,7 +112,7 @@ def load_stored(path: Path) -> Stored:
 
 @paused_gc()
 def load_all(paths: Iterable[Path]) -> list[Stored]:
-    """The runs of many ``result.json``, each without what no table shows (:meth:`BaseResult.thin`).
+    """The runs of many ``result.json``, each without what no table shows (:meth:`zoo.results.schema.BaseResult.thin`).
 
     Raises as :func:`load_result` does.
     """

@@ -72,8 +72,12 @@ def write_named(path: Path, content: bytes | memoryview) -> None:
 
 def write_new(path: Path, content: bytes) -> None:
     """Write a file into a folder of :func:`new_folder`, which nobody else has yet. Raises OSError."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with os.fdopen(open_own(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL), "wb") as file:
+    try:
+        handle = open_own(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
+    except FileNotFoundError:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle = open_own(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
+    with os.fdopen(handle, "wb") as file:
         file.write(content)
 
 
