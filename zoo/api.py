@@ -10,13 +10,14 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, SupportsIndex, overload
 
-from zoo.errors import ResultError, unknown
+from zoo.errors import ResultError, UnknownNameError, unknown
 
 if TYPE_CHECKING:
     import pandas as pd
     from torch import nn
 
     from zoo.comparison.groups import Group
+    from zoo.results.choice import Choice
     from zoo.results.folder import Stored
 
 Roots = str | Path | Iterable[str | Path]
@@ -167,17 +168,26 @@ def read_runs(
     Raises :class:`zoo.errors.ResultError` for no or damaged runs, :class:`zoo.errors.UnknownNameError` for a choice
     that no run meets.
     """
+    from zoo.results.choice import Choice
     from zoo.results.folder import find_results, load_all
 
     roots = [Path(root) for root in ([runs] if isinstance(runs, str | Path) else runs)]
     paths = find_results(roots)
     if not paths:
         raise ResultError(f"no result.json under {', '.join(map(str, roots))}; `zoo bench MODEL` makes runs")
-    stored = load_all(paths)
-    stored = _chosen(stored, "data set", dataset, [(run.result.dataset.name,) for run in stored])
+    choice = Choice(dataset, recipe, (model,) if isinstance(model, str) else tuple(model))
+    try:
+        return _of(choice, load_all(paths, choice))
+    except UnknownNameError:  # which names all runs
+        return _of(choice, load_all(paths))
+
+
+def _of(choice: Choice, stored: list[Stored]) -> list[Stored]:
+    """Those of `stored` that are of the `choice`. Raises :class:`zoo.errors.UnknownNameError` where none is."""
+    stored = _chosen(stored, "data set", choice.dataset, [(run.result.dataset.name,) for run in stored])
     recipes = [(run.result.recipe.name, run.result.recipe.slug) for run in stored]
-    stored = _chosen(stored, "recipe", recipe, recipes)
-    shown = _shown(stored, model)
+    stored = _chosen(stored, "recipe", choice.recipe, recipes)
+    shown = _shown(stored, choice.models)
     return [run for run in stored if shown(run.result.model.name)]
 
 

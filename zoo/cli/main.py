@@ -42,6 +42,7 @@ from zoo.cli import (
 from zoo.cli.options import INTERRUPTED
 from zoo.errors import Words, ZooError, out_of_memory, unknown
 from zoo.registry.foreign import described
+from zoo.utils import waiting
 from zoo.utils.text import visible
 from zoo.utils.version import __version__
 
@@ -107,6 +108,7 @@ def main(arguments: list[str] | None = None) -> None:
     logging.getLogger("zoo").addFilter(_worded)
     if isinstance(sys.stdout, io.TextIOWrapper):  # as Python's stderr is: a name that is not UTF-8 ends no table
         sys.stdout.reconfigure(errors="backslashreplace")
+    waiting.terminal = sys.stderr if sys.stderr.isatty() else None
     try:
         code = cli.main(args=arguments, prog_name="zoo", standalone_mode=False)
     except ZooError as problem:

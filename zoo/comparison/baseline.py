@@ -17,6 +17,7 @@ from zoo.results.folder import Tested
 from zoo.results.predictions import load_predictions
 from zoo.results.schema import Finished, batch_dependence
 from zoo.utils.stats import ALPHA, images_p_value
+from zoo.utils.waiting import watched
 
 Seeds = Mapping[int, Tested]  # the finished runs of one row of a table
 UNCOMMITTED = "uncommitted changes"
@@ -102,7 +103,10 @@ def differences(
         for other, lost, words in zip(others, diverged, uncommitted, strict=True)
     ]
     complete = [index for index, reason in enumerate(reasons) if reason is None]
-    samples = [_accuracies(seeds, reason is None) for seeds, reason in zip(others, reasons, strict=True)]
+    samples = [
+        _accuracies(seeds, reason is None)
+        for seeds, reason in watched(list(zip(others, reasons, strict=True)), "models tested")
+    ]
     rows = against(baseline, _accuracies(base, bool(complete)), samples, reasons, margin)
     batches = [batch_dependence(run.result for seeds in (base, other) for run in seeds.values()) for other in others]
     columns = len(quality) + 1  # all of them are tested, and the accuracy

@@ -20,6 +20,7 @@ from zoo.registry.fingerprint import core
 from zoo.results.folder import Stored
 from zoo.results.schema import Result
 from zoo.utils.gcpause import paused_gc
+from zoo.utils.waiting import watched
 
 
 @dataclass(frozen=True)
@@ -272,7 +273,7 @@ def _rows(
     for run in sorted(runs, key=lambda run: (run.result.model.name, run.result.seed)):
         by_model[run.result.model.name, run.definition, run.result.recipe.fingerprint].append(run)
     rows = []
-    for members, machine in itertools.chain.from_iterable(map(_by_machine, by_model.values())):
+    for members, machine in itertools.chain.from_iterable(map(_by_machine, watched(by_model.values(), "models"))):
         timed = [run for run in members if run.machine == machine]
         letter = letters.get(machine) or letters.setdefault(machine, _letter(len(letters)))
         row = row_of(members, timed, letter, [numbers[id(run.result)] for run in members], seconds_to)

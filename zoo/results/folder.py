@@ -18,10 +18,12 @@ from pydantic import JsonValue, ValidationError
 from pydantic_core import from_json, to_json
 
 from zoo.errors import MachineError, Option, ResultError
+from zoo.results.choice import ALL, Choice
 from zoo.results.metrics import MATRIX_CLASSES
 from zoo.results.schema import RESULT, SCHEMA_VERSION, Finished, Result
 from zoo.utils.files import reachable, read_file, remove_leftovers, write_atomic
 from zoo.utils.gcpause import paused_gc
+from zoo.utils.waiting import watched
 
 FILE = "result.json"
 # Of a result: bytes, numbers, and lists, mappings and their keys. Each takes far more in memory, and there are three
@@ -111,16 +113,18 @@ def load_stored(path: Path) -> Stored:
 
 
 @paused_gc()
-def load_all(paths: Iterable[Path]) -> list[Stored]:
+def load_all(paths: Iterable[Path], choice: Choice = ALL) -> list[Stored]:
     """The runs of many ``result.json``, each without what no table shows (:meth:`zoo.results.schema.BaseResult.thin`).
 
-    Raises as :func:`load_result` does.
+    Files that cannot be of the `choice` are not checked and left out; others may be left in. Raises as
+    :func:`load_result` does.
     """
     runs = []
-    for path in paths:
-        run = load_stored(path)
-        run.result.thin()
-        runs.append(run)
+    for path in watched(paths, "runs read"):
+        if choice.may_have(text := _content(path)):
+            result = _checked(path, text)
+            result.thin()
+            runs.append(Stored(result, RunFolder(path.parent)))
     return runs
 
 
@@ -142,10 +146,17 @@ def _text(content: JsonValue, indent: str = "\n ") -> str:
 
 def load_result(path: Path) -> Result:
     """Read one ``result.json``. Raises :class:`ResultError` for a damaged file or a newer schema, and nothing else."""
+    return _checked(path, _content(path))
+
+
+def _content(path: Path) -> bytes:
     try:
-        text = read_file(path, LARGEST)
+        return read_file(path, LARGEST)
     except OSError as problem:
         raise ResultError(f"{path}: cannot be read: {problem.strerror}") from problem
+
+
+def _checked(path: Path, text: bytes) -> Result:
     if len(text) > PARTS and (text.count(b",") > NUMBERS or sum(map(text.count, (b":", b"[", b"{"))) > PARTS):
         raise ResultError(f"{path}: cannot be read: more than {NUMBERS:,} numbers or {PARTS:,} parts")
     try:
@@ -221,7 +232,7 @@ def find_results(roots: Iterable[Path]) -> list[Path]:
                     "`zoo bench MODEL`"
                 )
             is_file = root.is_file()
-        paths += [root] if is_file else _under(root)
+        paths += [root] if is_file else watched(_under(root), "runs found")
     return paths if len(given) == 1 else sorted(set(paths))
 
 

@@ -10,7 +10,7 @@ from zoo.errors import Option, RecipeError, ResultError
 from zoo.recipes.catalogue import recipe_names
 from zoo.recipes.load import load_recipe
 from zoo.recipes.recipe import Recipe, fingerprint_of, slug_of
-from zoo.results.folder import find_results, load_result
+from zoo.results.folder import find_results, load_all
 from zoo.results.recipe_part import RecipePart
 from zoo.results.schema import Result
 from zoo.utils.files import reachable
@@ -81,11 +81,10 @@ def described(result: Result, description: str) -> DescribedRecipe:
 
 
 def _stored(root: Path) -> DescribedRecipe:
-    results = {path: load_result(path) for path in find_results([root])}
-    if not results:
+    runs = load_all(find_results([root]))
+    if not runs:
         raise ResultError(f"no result.json under {root}; a run has one as soon as it is done")
-    slugs = sorted({result.recipe.slug for result in results.values()})
+    slugs = sorted({run.result.recipe.slug for run in runs})
     if len(slugs) > 1:
         raise ResultError(f"{root} has runs of {len(slugs)} recipes; give the folder of one: {', '.join(slugs)}")
-    path, result = next(iter(results.items()))
-    return described(result, f"as stored in {path}")
+    return described(runs[0].result, f"as stored in {runs[0].folder.result}")
