@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib.axes
+import matplotlib.figure
 import matplotlib.text
 import pytest
 from made_results import OTHER, OTHER_SLUG, STANDARD_SLUG, compare, result
@@ -18,9 +19,9 @@ from made_results import OTHER, OTHER_SLUG, STANDARD_SLUG, compare, result
 from zoo.api import read_runs
 from zoo.comparison.groups import Group
 from zoo.comparison.groups import compare as group_runs
-from zoo.errors import ResultError
+from zoo.errors import ResultError, UnknownNameError
 from zoo.render.plots import bars, batch_size, curves, pareto
-from zoo.render.plots.sheet import inches_of, labels, only_group, outputs, sheet, style, wrapped
+from zoo.render.plots.sheet import fitting, inches_of, labels, only_group, outputs, sheet, style, wrapped
 from zoo.results.folder import RunFolder, Stored, save_result
 from zoo.results.history import EpochRow, save_history
 from zoo.studies.batch_size import by_size
@@ -355,3 +356,98 @@ def test_many_lines_differ_and_a_legend_covers_no_axes(tmp_path: Path) -> None:
     assert below.y0 >= 0
     assert below.x1 <= whole.x1
     assert axes.bbox.height > 0.8 * 160  # not squeezed: the figure grew
+
+
+# Many models
+
+LONG = (
+    "ResNet-20 with a norm whose label is a sentence and goes on for longer than a column of a paper is wide, variant"
+)
+
+
+@pytest.fixture
+def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """Every figure that is written, held against :func:`boxes_apart` as it is."""
+    figures: list[Any] = []
+    real = matplotlib.figure.Figure.draw
+
+    def draw(self: Any, renderer: Any) -> None:
+        real(self, renderer)
+        if self not in figures:  # the first time, the layout is still to come
+            figures.append(self)
+        else:
+            boxes_apart(self)
+
+    monkeypatch.setattr(matplotlib.figure.Figure, "draw", draw)
+    return figures
+
+
+def boxes_apart(figure: Any) -> None:
+    """No legend lies over axes, their titles or the heading, and none leaves the figure."""
+    heading = figure._suptitle.get_window_extent()
+    for box in [legend.get_window_extent() for legend in figure.legends]:
+        assert figure.bbox.y0 <= box.y0
+        assert box.x1 <= figure.bbox.x1 + 1
+        assert not box.overlaps(heading)
+        for axes in figure.axes:
+            assert not box.overlaps(axes.get_tightbbox())
+    for axes in figure.axes:
+        assert axes.bbox.height > 0.4 * figure.dpi
+        assert not axes.bbox.overlaps(heading)
+
+
+@pytest.mark.parametrize(("models", "columns"), [(1, 1), (12, 2), (60, 1)])
+def test_curves_and_pareto_of_60_models_have_no_legend_over_their_axes(
+    tmp_path: Path, drawn: list[Any], models: int, columns: int
+) -> None:
+    """The legend of 60 models lay over the axes; now a figure holds 24, and says which."""
+    labels_of = {f"m{number}_bn": f"{LONG} {number}" for number in range(models)}
+    runs = [
+        store(tmp_path, name, 0, 9000 - number, model__label=label, model__parameters=10**6 - 10**4 * number)
+        for number, (name, label) in enumerate(labels_of.items())
+    ]
+    group = only_group(group_runs(runs))
+    sizes = [run for name in labels_of for run in batches({2: 0.1, 8: 0.1}, model__name=name, model__label=LONG)]
+    choices = [
+        curves.draw(group, False, columns, tmp_path / "a.png"),
+        pareto.draw(group, ("speed", "parameters"), columns, tmp_path / "b.png"),
+        bars.draw(group, columns, tmp_path / "c.png"),
+        batch_size.draw(*by_size(sizes), columns, tmp_path / "d.png"),
+    ]
+    words = "those on the Pareto front, and the best"
+    best = "24 of 60 models: the best"
+    assert choices == ([best, f"24 of 60 models: {words}", "", best] if models == 60 else [""] * 4)
+    for figure, choice in zip(drawn, choices, strict=True):
+        assert choice in " ".join(figure._suptitle.get_text().split())
+    assert [len(figure.legends[0].get_texts()) for figure in drawn[:2]] == [min(models, 24) + 1, min(models, 24)]
+
+
+def test_a_figure_takes_the_best_the_front_or_the_neighbours_of_a_baseline() -> None:
+    group = only_group(
+        compare([result(f"m{n}_bn", 0, 9000 - n, model__parameters=10**6 - (n == 50) * 10**5) for n in range(60)])
+    )
+    shown, words = fitting(group, None)
+    assert [row.model for row in shown.rows] == [f"m{n}_bn" for n in range(24)]
+    assert words == "24 of 60 models: the best"
+    front = [group.rows[place] for place in pareto.front_of(group.rows, "parameters")]
+    assert [row.model for row in front] == ["m50_bn", "m0_bn"]
+    shown, _ = fitting(group, None, first=front)
+    assert [row.model for row in shown.rows] == [*(f"m{n}_bn" for n in range(23)), "m50_bn"]
+    for near, start in (("m0_bn", 0), ("m30_bn", 18), ("m59_bn", 36)):
+        shown, words = fitting(group, near)
+        assert [row.model for row in shown.rows] == [f"m{n}_bn" for n in range(start, start + 24)]
+        assert words == f"24 of 60 models: those nearest to {near}"
+    with pytest.raises(UnknownNameError, match="did you mean 'm5_bn'"):
+        fitting(group, "m5_bm")
+
+
+def test_what_a_figure_leaves_out_is_said_on_stderr(inline_cli) -> None:
+    for number in range(25):
+        store(inline_cli.folder / "runs", f"m{number}_bn", 0, 9000 - number)
+    assert inline_cli.ok("plot", "curves", "--format", "svg,pdf").lines == [
+        "24 of 25 models: the best; choose others with --model or --baseline",
+        "wrote curves.svg, curves.pdf",
+    ]
+    assert inline_cli.ok("plot", "curves", "--model", "m1_bn").lines == ["wrote curves.pdf"]
+    (line, _) = inline_cli.ok("plot", "curves", "--baseline", "m24_bn").lines
+    assert line.startswith("24 of 25 models: those nearest to m24_bn;")

@@ -14,7 +14,7 @@ from zoo.cli import options
 if TYPE_CHECKING:
     from zoo.results.folder import Stored
 
-Draw = Callable[[Path], None]
+Draw = Callable[..., str]  # gives what is left out
 HELP = "Figures for papers, of stored runs: pdf, svg, png, over one or two columns."
 FORMATS = ("pdf", "svg", "png")
 
@@ -44,17 +44,24 @@ def _plot(name: str) -> Callable[[Callable[..., Draw]], Callable[..., None]]:
             "--columns", type=click.Choice(["1", "2"]), default="1", show_default=True,
             help="Over how many columns of a paper: 3.3 or 6.9 inches wide.",
         ),
+        click.option(
+            "--baseline", "near", metavar="MODEL",
+            help="Where a figure cannot hold all models: those nearest to MODEL in accuracy, not the best.",
+        ),
     )  # fmt: skip
 
     def decorate(prepare: Callable[..., Draw]) -> Callable[..., None]:
         @functools.wraps(prepare)
-        def plot(selection: options.Selection, out: Path, formats: Sequence[str], columns: str, **own: Any) -> None:
+        def plot(
+            selection: options.Selection, out: Path, formats: Sequence[str], columns: str, near: str | None, **own: Any
+        ) -> None:
             from zoo.render.plots.sheet import outputs
 
             files = outputs(out, formats)  # checked before anything is read
             draw = prepare(selection.read(), int(columns), **own)
-            for file in files:
-                draw(file)
+            choices = [draw(file, near=near) for file in files]
+            if choices[0]:
+                click.echo(f"{choices[0]}; choose others with --model or --baseline", err=True)
             click.echo(f"wrote {', '.join(map(str, files))}", err=True)
 
         return options.offer(plot, offered)

@@ -15,6 +15,7 @@ from typing import Any
 from zoo.errors import MachineError, Message, ResultError, ZooError, did_you_mean
 from zoo.results.folder import RunFolder, Stored, load_all
 from zoo.results.history import load_history
+from zoo.results.schema import Result
 from zoo.utils.gcpause import paused_gc
 from zoo.utils.lock import dead_holder
 from zoo.web.charts import curve
@@ -57,7 +58,7 @@ class Builder:
         self.watch = Watch(roots)
         self._first = True
         self._runs: dict[str, Stored] = {}  # that the page shows, by their folders
-        self._pages: dict[str, tuple[Stored, tuple[str, ...]]] = {}  # by a run's id what its page was made of
+        self._pages: dict[str, tuple[Result, tuple[str, ...]]] = {}  # by a run's id what its page was made of
         self._late: list[str] = []  # pages of the edition that are still to be written
         self._tables: list[Table] = []
         self._again: set[str] = set()  # folders of which something could not be read or shown
@@ -117,10 +118,10 @@ class Builder:
         pages = {run.id: (table, line, run) for table in shown for line in table.lines for run in line.runs}
         try:
             for name, (table, line, run) in pages.items():
-                made = (run.stored, (table.id, *(other.id for other in others(line, run))))
+                made = (run.result, (table.id, *(other.id for other in others(line, run))))
                 folder = by_folder[str(run.stored.folder.path)]
                 before = self._pages.get(name)
-                if before and before[0] is run.stored and before[1] == made[1] and folder not in folders:
+                if before and before[0] is run.result and before[1] == made[1] and folder not in folders:
                     continue
                 problems: list[ZooError] = []
                 try:

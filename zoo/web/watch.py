@@ -52,11 +52,10 @@ class Watch:
     def look(self) -> set[str]:
         """The folders of runs in which something changed since the last look."""
         reported = self._reports.read() if self._reports else set()
-        begun = time.monotonic()
-        if reported is None or len(reported) > MANY or begun >= self._again:
+        if reported is None or len(reported) > MANY or time.monotonic() >= self._again:
+            begun = time.process_time()
             before, self.seen = self.seen, self._all(self.roots)
-            ended = time.monotonic()
-            self._again = ended + max(SOON, (ended - begun) / SHARE)
+            self._again = time.monotonic() + max(SOON, (time.process_time() - begun) / SHARE)
             return {path for path in before.keys() | self.seen.keys() if before.get(path) != self.seen.get(path)}
         changed = set()
         for folder in reported:

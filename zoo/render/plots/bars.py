@@ -15,6 +15,7 @@ from zoo.render.plots.sheet import (
     WIDTHS,
     about,
     check_rows,
+    fitting,
     inches_of,
     interval_words,
     labels,
@@ -26,22 +27,25 @@ from zoo.render.plots.sheet import (
 SIZE = 7  # points, of the text above a bar
 SPACE = 0.2  # inches, between a name, its figure and the edges
 BAR = 0.11  # inches
+BARS = 60  # of one figure: more than a page of paper holds
 
 
-def draw(group: Group, columns: int, path: Path) -> None:
+def draw(group: Group, columns: int, path: Path, near: str | None = None) -> str:
     """Horizontal bars of test accuracy in the order of the table, above each its name and its figure.
 
-    What diverged says so. An axis that does not start at 0 says so in its label. `columns`: 1 or 2 of a paper. Raises
-    as :func:`zoo.render.figures.figure` does.
+    What diverged says so. An axis that does not start at 0 says so in its label. `columns`: 1 or 2 of a paper. Gives
+    what is left out, as :func:`zoo.render.plots.sheet.fitting` says it, which also takes `near`. Raises as that and
+    :func:`zoo.render.figures.figure` do.
     """
     check_rows(group)
+    group, choice = fitting(group, near, BARS)
     common, names = labels(group.rows)
     names = [
         wrapped(name, WIDTHS[columns] - inches_of(beside(row), SIZE) - SPACE, size=SIZE)
         for name, row in zip(names, group.rows, strict=True)
     ]
     start, end = limits(group.rows)
-    heading = [about(group, common), interval_words(group.rows), *notes_of(group.rows)]
+    heading = [about(group, common), *filter(None, [choice]), interval_words(group.rows), *notes_of(group.rows)]
     heights = [BAR + 0.1 + 0.13 * (name.count("\n") + 1) for name in names]
     with sheet(path, columns, 0.5 + sum(heights), heading) as (image, _):
         axes = image.subplots()
@@ -62,6 +66,7 @@ def draw(group: Group, columns: int, path: Path) -> None:
         axes.grid(False, axis="y")
         words = marked("test accuracy (%)", group.selection)
         axes.set_xlabel(words if start == 0 else f"{words}; the axis starts at {start:g}, not at 0")
+    return choice
 
 
 def limits(rows: list[Row]) -> tuple[float, float]:

@@ -6,19 +6,25 @@ from collections import defaultdict
 from collections.abc import Mapping
 from pathlib import Path
 
-from zoo.comparison.groups import Group
+from zoo.comparison.groups import Group, only
 from zoo.comparison.row import Row
 from zoo.render.marks import marked
-from zoo.render.plots.sheet import check_rows, interval_words, labels, notes_of, sheet, style
+from zoo.render.plots.sheet import check_rows, fitting, interval_words, labels, notes_of, sheet, style
 
 
-def draw(about: str, groups: Mapping[int, Group], columns: int, path: Path) -> None:
+def draw(about: str, groups: Mapping[int, Group], columns: int, path: Path, near: str | None = None) -> str:
     """One line per model, large batches on the left; `about` says what the runs are of.
 
-    Raises as :func:`zoo.render.plots.sheet.check_rows` and :func:`zoo.render.figures.figure` do.
+    Models are chosen by their accuracy at the largest batch. Gives what is left out, as
+    :func:`zoo.render.plots.sheet.fitting` says it, which also takes `near`. Raises as that,
+    :func:`zoo.render.plots.sheet.check_rows` and :func:`zoo.render.figures.figure` do.
     """
     for group in groups.values():
         check_rows(group)
+    kept, choice = fitting(groups[max(groups)], near)
+    if choice:
+        models_shown = {row.model for row in kept.rows}
+        groups = dict(zip(groups, only(groups.values(), models_shown.__contains__), strict=True))
     models: dict[str, dict[int, Row]] = defaultdict(dict)
     for size, group in groups.items():
         for row in group.rows:
@@ -29,6 +35,7 @@ def draw(about: str, groups: Mapping[int, Group], columns: int, path: Path) -> N
     first = next(iter(groups.values()))
     gone = [f"{row.model} at {size}" for rows in models.values() for size, row in rows.items() if row.diverged]
     heading = [
+        *filter(None, [choice]),
         f"{about}{', ' * bool(common)}{common}",
         interval_words(every),
         *([f"diverged: {', '.join(gone)}"] if gone else []),
@@ -55,3 +62,4 @@ def draw(about: str, groups: Mapping[int, Group], columns: int, path: Path) -> N
         axes.set_xlabel("training batch size")
         axes.set_ylabel(marked("test error (%)", first.selection))
         legend(handles)
+    return choice

@@ -11,7 +11,7 @@ from zoo.comparison.row import Row
 from zoo.errors import ResultError
 from zoo.render.comparison import diverged_of
 from zoo.render.marks import marked
-from zoo.render.plots.sheet import about, check_rows, labels, notes_of, sheet, style
+from zoo.render.plots.sheet import about, check_rows, fitting, labels, notes_of, sheet, style
 from zoo.results.folder import Stored
 from zoo.results.history import EpochRow, load_history
 
@@ -76,13 +76,15 @@ def _history(run: Stored) -> list[EpochRow]:
     return history
 
 
-def draw(group: Group, rates: bool, columns: int, path: Path) -> None:
+def draw(group: Group, rates: bool, columns: int, path: Path, near: str | None = None) -> str:
     """One line per row of `group`, in the order of the table; thin and pale below it the running train accuracy.
 
-    `rates` adds the learning rate below. `columns`: 1 or 2 of a paper. Raises as :func:`curve_of` and
+    `rates` adds the learning rate below. `columns`: 1 or 2 of a paper. Gives what is left out, as
+    :func:`zoo.render.plots.sheet.fitting` says it, which also takes `near`. Raises as that, :func:`curve_of` and
     :func:`zoo.render.figures.figure` do.
     """
     check_rows(group)
+    group, choice = fitting(group, near)
     common, names = labels(group.rows)
     curves = [curve_of(row) for row in group.rows]
     split = {"holdout": "held-out", "test": "test"}[group.selection]
@@ -90,6 +92,7 @@ def draw(group: Group, rates: bool, columns: int, path: Path) -> None:
     entries = [*map(_entry, names, group.rows, curves), "running train accuracy, augmented images"]
     heading = [
         about(group, common),
+        *filter(None, [choice]),
         f"{split} accuracy" + (", mean over seeds; band: lowest to highest seed" if several else ", 1 seed"),
         *notes_of(group.rows),
     ]
@@ -122,6 +125,7 @@ def draw(group: Group, rates: bool, columns: int, path: Path) -> None:
         bottom.set_xlabel("epoch")
         bottom.xaxis.get_major_locator().set_params(integer=True)
         legend(handles)
+    return choice
 
 
 def _entry(name: str, row: Row, curve: Curve) -> str:

@@ -11,7 +11,7 @@ from zoo.comparison.row import Row
 from zoo.errors import Option, ResultError
 from zoo.render.comparison import diverged_of
 from zoo.render.marks import disturbed_mark, disturbed_notes, marked
-from zoo.render.plots.sheet import about, check_rows, interval_words, labels, notes_of, sheet, style
+from zoo.render.plots.sheet import about, check_rows, fitting, interval_words, labels, notes_of, sheet, style
 from zoo.utils.stats import pareto_front
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ def check(group: Group, costs: Sequence[str]) -> None:
         return
     letters = sorted({row.machine for row in rows})
     if len(letters) > 1:
-        machines = "; ".join(f"{letter}: {group.machines[letter]}" for letter in letters)
+        machines = "; ".join(f"{letter}: {group.machines[letter]}" for letter in letters[:6])
         raise ResultError(
             f"speeds compare only on one machine, and these runs are of {len(letters)} ({machines}); "
             "name the folders of one, or leave speed out with ",
@@ -44,13 +44,16 @@ def check(group: Group, costs: Sequence[str]) -> None:
         raise ResultError(f"{missing[0]} has no training speed; leave speed out with ", Option("cost", "parameters"))
 
 
-def draw(group: Group, costs: Sequence[str], columns: int, path: Path) -> None:
+def draw(group: Group, costs: Sequence[str], columns: int, path: Path, near: str | None = None) -> str:
     """A panel for each of `costs` (of :data:`COSTS`), beside each other over two columns, else below each other.
 
-    Raises as :func:`check` and :func:`zoo.render.figures.figure` do.
+    Gives what is left out, as :func:`zoo.render.plots.sheet.fitting` says it, which also takes `near`. Raises as that,
+    :func:`check` and :func:`zoo.render.figures.figure` do.
     """
     check(group, costs)
     check_rows(group)
+    best = [group.rows[place] for cost in costs for place in front_of(group.rows, cost)]
+    group, choice = fitting(group, near, first=best, what="those on the Pareto front, and the best")
     rows = [row for row in group.rows if row.accuracy is not None]
     gone = [row.model for row in group.rows if row.accuracy is None]
     common, names = labels(rows)
@@ -60,6 +63,7 @@ def draw(group: Group, costs: Sequence[str], columns: int, path: Path) -> None:
     apart = " of the models of which no seed diverged" if any(row.diverged for row in rows) else ""
     heading = [
         about(group, common),
+        *filter(None, [choice]),
         f"{interval_words(rows)}; filled: Pareto front of the means{apart}",
         *([f"speed on {group.machines[rows[0].machine]}; across: its quartiles"] if "speed" in costs else []),
         *([f"diverged, not shown: {', '.join(gone)}"] if gone else []),
@@ -76,6 +80,21 @@ def draw(group: Group, costs: Sequence[str], columns: int, path: Path) -> None:
         for axes in panels[:1] if beside else panels:
             axes.set_ylabel(marked("test accuracy (%)", group.selection))
         legend(handles)
+    return choice
+
+
+def front_of(rows: Sequence[Row], cost: str) -> list[int]:
+    """The places of the `rows` on the Pareto front of one cost.
+
+    A row of which a seed diverged is on none: its mean is of the seeds that went well. Nor is a disturbed speed.
+    """
+    speed = cost == "speed"
+    points = []
+    for row in rows:
+        place = row.train_images_per_second if speed else row.parameters / 1e6
+        apart = row.diverged or row.accuracy is None or place is None or (speed and SPEED in row.disturbed)
+        points.append(None if apart else (place or 0.0, 100 * (row.accuracy or 0.0)))
+    return pareto_front(points, smaller=not speed)
 
 
 def _panel(axes: Axes, rows: Sequence[Row], cost: str) -> list[Line2D]:
@@ -86,12 +105,7 @@ def _panel(axes: Axes, rows: Sequence[Row], cost: str) -> list[Line2D]:
     axes.set_xlabel("train img/s (more is better)" if speed else "parameters (millions, fewer is better)")
     spans = [row.quartiles.get(SPEED) if speed else None for row in rows]
     _scale(axes, [*costs, *(end for span in spans for end in span or ())])
-    # A row of which a seed diverged is on no front: its mean is of the seeds that went well. Nor is a disturbed speed.
-    points = [
-        None if row.diverged or (speed and SPEED in row.disturbed) else (place, gain)
-        for row, place, gain in zip(rows, costs, gains, strict=True)
-    ]
-    best = pareto_front(points, smaller=not speed)
+    best = front_of(rows, cost)
     if len(best) > 1:  # the most that is had at a cost: to the right of a point by parameters, to its left by speed
         axes.step(
             [costs[i] for i in best], [gains[i] for i in best], where="pre" if speed else "post",

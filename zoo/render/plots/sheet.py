@@ -6,15 +6,18 @@ A legend stands below the axes, so that it covers no data, and the figure grows 
 from __future__ import annotations
 
 import contextlib
+import itertools
 import textwrap
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from zoo.comparison.groups import Group
 from zoo.comparison.origin import words_of
 from zoo.comparison.row import Row
-from zoo.errors import Option, ResultError
+from zoo.errors import Option, ResultError, unknown
 from zoo.render.figures import COLOURS, MARKERS, check_figure, figure
 from zoo.render.marks import BATCH_MARK, mark_notes, which_seeds
 from zoo.utils.files import reachable
@@ -40,6 +43,7 @@ PAPER: dict[Any, Any] = {
 HEADING_SIZE = 7  # points
 LINE = 0.14  # inches, of a line of heading or legend
 HANDLE = 0.45  # inches, of a legend's line and the space after it
+MODELS = 24  # of which one figure with a legend holds lines or points
 STYLES = ("-", (0, (4, 1.5)), (0, (1, 1)))  # once through the colours, lines change their dashes
 
 
@@ -86,13 +90,36 @@ def only_group(groups: Sequence[Group]) -> Group:
 
 def check_rows(group: Group) -> None:
     """Raises :class:`ResultError` for a model that stands in several rows of `group`: one would hide another."""
-    names = [row.model for row in group.rows]
-    for name in names:
-        if names.count(name) > 1:
+    for name, count in Counter(row.model for row in group.rows).items():
+        if count > 1:
             raise ResultError(
-                f"{name} stands in {names.count(name)} rows of {group.slug} (one seed on several machines, or another "
+                f"{name} stands in {count} rows of {group.slug} (one seed on several machines, or another "
                 "definition); name the folder of one of them"
             )
+
+
+def fitting(
+    group: Group, near: str | None, most: int = MODELS, first: Sequence[Row] = (), what: str = "the best"
+) -> tuple[Group, str]:
+    """`group` with no more than `most` rows, and where it has more, what a heading says of the choice.
+
+    The rows that are nearest in rank to the model `near`; without one those of `first` and the best, which `what` says.
+    Raises :class:`zoo.errors.UnknownNameError` where no row is of the model `near`.
+    """
+    rows, names = group.rows, [row.model for row in group.rows]
+    if near is not None and near not in names:
+        raise unknown("baseline", near, names, "the compared results", "")
+    if len(rows) <= most:
+        return group, ""
+    if near is not None:
+        start = min(max(0, names.index(near) - most // 2), len(rows) - most)
+        chosen, what = {*range(start, start + most)}, f"those nearest to {near}"
+    else:
+        places = {id(row): place for place, row in enumerate(rows)}
+        ranked = dict.fromkeys([*(places[id(row)] for row in first), *range(len(rows))])
+        chosen = {*itertools.islice(ranked, most)}
+    shown = replace(group, rows=[row for place, row in enumerate(rows) if place in chosen])
+    return shown, f"{most} of {len(rows):,} models: {what}"
 
 
 def labels(rows: Sequence[Row]) -> tuple[str, list[str]]:
