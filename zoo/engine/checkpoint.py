@@ -176,10 +176,10 @@ def _misfit(saved: object, own: object, where: str) -> str | None:
             return f"{where} is no list of {len(own)}"
         inside = [(*pair, where) for pair in zip(saved, own, strict=True)]
     else:
-        if isinstance(own, bool):
-            return None if saved is own else f"{where} is not {own}"
-        numbers = all(isinstance(part, int | float) and not isinstance(part, bool) for part in (saved, own))
+        if isinstance(own, bool | str):  # a setting, which a training does not change
+            return None if saved == own and type(saved) is type(own) else f"{where} is not {own}"
         if isinstance(saved, int) and abs(saved) >= 2**31:
             return f"{where} is too large"
-        return None if numbers or type(saved) is type(own) else f"{where} is no {type(own).__name__}"
+        kinds = (int, float) if type(own) is float else (type(own),)
+        return None if type(saved) in kinds else f"{where} is no {type(own).__name__}"
     return next((reason for parts in inside if (reason := _misfit(*parts))), None)
