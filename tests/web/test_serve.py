@@ -160,7 +160,7 @@ def test_a_damaged_result_leaves_the_page_and_is_told(zoo_cli, tmp_path: Path) -
         assert b"resnet20_ln" in ask(port, "/")[1]
         make_run(tmp_path / "runs", "gn")
         other.result.write_bytes(good)
-        assert news(2, "")["problem"] is None
+        until(port, lambda told: told["edition"] > 1 and told["problem"] is None)
         assert b"baseline" in ask(port, "/")[1]
 
 
