@@ -18,7 +18,7 @@ from PIL import Image
 
 from zoo.data import cache
 from zoo.data.choice import NOTHING
-from zoo.data.content import Duplicates, fingerprint
+from zoo.data.content import Content, Duplicates
 from zoo.data.datasets import Dataset, load
 from zoo.data.listing import Listing, in_memory
 from zoo.data.readers import decode, image_folder, parquet
@@ -60,6 +60,13 @@ def test_folder_holds_what_the_docs_say(parquet_set: Path, empty_cache: Path) ->
     assert meta["classes"] == ["0", "1"]
     assert set(meta["files"]) == {f"{s}_{p}.npy" for s in ("train", "test") for p in ("images", "labels")}
     assert np.array_equal(np.load(data.folder / "train_images.npy"), data.train.images)
+
+
+def fingerprint(listing: Listing) -> str:
+    content = Content(listing.classes)
+    for split in ("train", "test"):
+        assert list(content.blocks(split, listing.splits[split]))
+    return content.digest.hexdigest()
 
 
 def test_fingerprint_is_of_the_content(parquet_set: Path) -> None:

@@ -33,8 +33,8 @@ def list_(data_dir: str | None) -> None:
         click.echo(f"{dataset.name:<14}{dataset.description}")
         click.echo(f"{'':<14}{dataset.location or options.line(dataset.hint)}")
     if decoded := copies():
-        click.echo(f"\n{_total(decoded)} in {place()}; `zoo data clear` removes them:")
-        _show_copies(decoded)
+        click.echo()
+        click.echo(f"{_show_copies(decoded)} in {place()}; `zoo data clear` removes them")
 
 
 @click.command()
@@ -46,34 +46,31 @@ def clear(names: tuple[str, ...], yes: bool) -> None:
     NAME is a dataset's name or a copy's, as `zoo data list` shows them; without it all copies are removed. Those in
     use stay. The dataset itself is not touched, and is decoded again when it is next used.
     """
-    from zoo.data.copies import choose, copies, place, remove
+    from zoo.data.copies import copies, place, remove
 
-    chosen = choose(names, copies())
-    _show_copies(chosen)
-    if not (free := [copy for copy in chosen if not copy.in_use]):
+    chosen = copies(names)
+    free = [copy for copy in chosen if not copy.in_use]
+    _show_copies([copy for copy in chosen if copy.in_use])
+    if not free:
         click.echo(f"nothing to remove from {place()}")
         return
+    what = f"{_show_copies(free)} from {place()}"
+    if not yes and not sys.stdin.isatty():
+        raise click.UsageError(f"nobody to ask whether to remove {what}; add --yes")
     if not yes:
-        if not sys.stdin.isatty():
-            raise click.UsageError(f"nobody to ask whether to remove {_total(free)} from {place()}; add --yes")
-        click.confirm(f"remove {_total(free)} from {place()}?", abort=True)
+        click.confirm(f"remove {what}?", abort=True)
     for copy in free:
         remove(copy)
-    click.echo(f"removed {_total(free)} from {place()}")
+    click.echo(f"removed {what}")
 
 
-def _show_copies(copies: list[Copy]) -> None:
+def _show_copies(copies: list[Copy]) -> str:
+    """Print them, one a line; the total."""
     from zoo.utils.memory import size
 
-    width = max((len(copy.folder.name) for copy in copies), default=0)
     for copy in copies:
         in_use = ", in use" if copy.in_use else ""
-        click.echo(f"{visible(copy.folder.name):<{width}}  {size(copy.bytes):>10}  {visible(copy.source)}{in_use}")
-
-
-def _total(copies: list[Copy]) -> str:
-    from zoo.utils.memory import size
-
+        click.echo(f"{copy.folder.name:<30}  {size(copy.bytes):>10}  {visible(copy.source)}{in_use}")
     return f"{len(copies)} decoded cop{'y' if len(copies) == 1 else 'ies'} ({size(sum(copy.bytes for copy in copies))})"
 
 

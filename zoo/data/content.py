@@ -40,15 +40,6 @@ class Resized:
         return cls(len(sizes), sizes[0], sizes[-1])
 
 
-def fingerprint(listing: Listing) -> str:
-    """SHA-256 (hex) over class names, and shape, labels and pixels of both splits: the identity of the content."""
-    content = Content(listing.classes)
-    for split in SPLITS:
-        for _ in content.blocks(split, listing.splits[split]):
-            pass
-    return content.digest.hexdigest()
-
-
 class Content:
     """What is taken from the images of a dataset as they pass: fingerprint, hashes of images, statistics of train.
 

@@ -5,14 +5,15 @@ from __future__ import annotations
 import contextlib
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
 from zoo.data.cache import user_cache
 from zoo.data.listing import SPLITS
+from zoo.data.readers.decode import readable
 from zoo.errors import DataError, unknown
-from zoo.utils.files import new_folder, read_file, remove_leftovers
+from zoo.utils.files import new_folder, read_file
 
 _FILES = {"meta.json", *(f"{split}_{kind}.npy" for split in SPLITS for kind in ("images", "labels"))}
 _META = 64 << 20  # bytes, at most
@@ -20,16 +21,17 @@ _META = 64 << 20  # bytes, at most
 
 @dataclass(frozen=True)
 class Copy:
-    """A decoded copy. `name` is the dataset's, as far as a folder's name can hold it; `source` what was decoded.
-
-    `in_use`: a process has its images mapped. Only Linux tells.
-    """
+    """A decoded copy. `source` is what was decoded; `in_use`: a process has its images mapped (only Linux tells)."""
 
     folder: Path
-    name: str
     bytes: int
     source: str
     in_use: bool
+
+    @property
+    def names(self) -> set[str]:
+        """What it is called by: the dataset's name, as far as a folder's can hold it, and the folder's."""
+        return {self.folder.name, self.folder.name.rpartition("-")[0]}
 
 
 def place() -> Path:
@@ -37,46 +39,31 @@ def place() -> Path:
     return user_cache() / "decoded"
 
 
-def copies() -> list[Copy]:
-    """Every decoded copy, by name. A folder that holds anything else is none. Raises DataError."""
-    try:
+def copies(names: Collection[str] = ()) -> list[Copy]:
+    """Every decoded copy, or those of these `names`, in order. A folder that holds anything else is none.
+
+    Raises DataError, and :class:`zoo.errors.UnknownNameError` for a name that none has.
+    """
+    with readable(place()):
         folders = sorted(path for path in place().iterdir() if _is_copy(path)) if place().is_dir() else []
         mapped = _mapped_folders()
-        return [
-            Copy(
-                folder,
-                folder.name.rpartition("-")[0],
-                sum(file.stat().st_size for file in folder.iterdir()),
-                _source(folder),
-                str(folder.resolve()) in mapped,
-            )
+        there = [
+            Copy(folder, sum(file.stat().st_size for file in folder.iterdir()), _source(folder),
+                 str(folder.resolve()) in mapped)
             for folder in folders
-        ]
-    except OSError as error:
-        raise DataError(f"cannot read {error.filename or place()} ({error.strerror}); check its permissions") from error
-
-
-def choose(names: Iterable[str], there: list[Copy]) -> list[Copy]:
-    """The copies with one of these `names`, of a dataset or of a folder; all without any.
-
-    Raises :class:`zoo.errors.UnknownNameError`.
-    """
-    wanted = set(names)
-    known = {name for copy in there for name in (copy.name, copy.folder.name)}
-    if missing := sorted(wanted - known):
-        hint = f"there are {', '.join(sorted({copy.name for copy in there}))}" if there else "there are none"
-        raise unknown("decoded copy", missing[0], known, str(place()), hint)
-    return [copy for copy in there if not wanted or wanted & {copy.name, copy.folder.name}]
+        ]  # fmt: skip
+    known = set().union(*(copy.names for copy in there))
+    for name in names:
+        if name not in known:
+            raise unknown("decoded copy", name, known, str(place()), f"there are {', '.join(sorted(known)) or 'none'}")
+    return [copy for copy in there if not names or copy.names & set(names)]
 
 
 def remove(copy: Copy) -> None:
     """Remove a copy, at once for whoever looks for it. Raises DataError."""
     try:
-        with new_folder(copy.folder) as aside:
+        with new_folder(copy.folder) as aside, contextlib.suppress(FileNotFoundError):  # another process was first
             copy.folder.rename(aside / "old")
-        remove_leftovers(copy.folder.parent)
-    except FileNotFoundError:
-        pass  # another process was first
     except OSError as error:
         raise DataError(f"cannot remove {copy.folder} ({error.strerror}); end what uses it") from error
 
@@ -89,10 +76,8 @@ def _is_copy(path: Path) -> bool:
 
 
 def _source(folder: Path) -> str:
-    with contextlib.suppress(OSError, ValueError, RecursionError):
-        meta = json.loads(read_file(folder / "meta.json", _META))
-        if isinstance(meta, dict) and isinstance(source := meta.get("source"), str):
-            return source
+    with contextlib.suppress(OSError, ValueError, RecursionError, KeyError, TypeError):
+        return str(json.loads(read_file(folder / "meta.json", _META))["source"])
     return "damaged"
 
 
@@ -102,5 +87,5 @@ def _mapped_folders() -> set[str]:
     for maps in Path("/proc").glob("[0-9]*/maps"):
         with contextlib.suppress(OSError):
             lines = maps.read_text(errors="surrogateescape").splitlines()
-            folders |= {path.rpartition("/")[0] for line in lines if (path := line.partition("/")[2])}
-    return {f"/{folder}" for folder in folders}
+            folders |= {f"/{path.rpartition('/')[0]}" for line in lines if (path := line.partition("/")[2])}
+    return folders
