@@ -172,6 +172,8 @@ def test_constants_of_another_dataset() -> None:
     levels = f"{{mean: {mean}, std: {std}, max_pixel_value: 1}}"
     assert said(balanced(), f"augment.eval=[Normalize: {levels}]") == []
     assert said(balanced(), FROM_TRAIN) == []
+    assert said(balanced(), FROM_TRAIN, "split.train=8") == []
+    assert len(said(balanced(), FROM_TRAIN, f"augment.eval={CIFAR10}")) == 1
     assert said(balanced(), "augment.eval=[Normalize: {normalization: image}]") == []
 
 

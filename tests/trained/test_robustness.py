@@ -172,7 +172,7 @@ def fake_run(module: nn.Module, shapes: Dataset, **changes: Any) -> Any:
             fingerprint="f" * 64,
             content=STANDARD | {"augment": {"train": [], "eval": []}},
         ),
-        dataset=part(name="shapes10", fingerprint=shapes.fingerprint, classes=list(shapes.classes)),
+        dataset=part(name="shapes10", fingerprint=shapes.fingerprint, classes=list(shapes.classes), notes=[]),
         selection=part(split="holdout"),
         settings=part(executor="batched", layout="nchw"),
         test=part(accuracy=0.5),

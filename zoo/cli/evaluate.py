@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,7 +14,7 @@ from zoo.cli import options
 from zoo.data.choice import Choice
 
 if TYPE_CHECKING:
-    from zoo.results.schema import Diverged, Finished
+    pass
 
 
 def _names(ctx: click.Context, param: click.Parameter, value: str | None) -> tuple[str, ...] | None:
@@ -120,6 +120,7 @@ def evaluate(
         )
 
     from zoo.engine.machine import choose_device, configure_threads
+    from zoo.render.code import model_code_notes
     from zoo.render.robustness import render
     from zoo.trained import robustness, tables
     from zoo.trained.load import open_runs, open_test
@@ -150,27 +151,13 @@ def evaluate(
     ]
     margin = MARGIN if margin is None else margin / 100
     contrasts = [] if baseline is None else tables.contrasts(records, baseline, diverged, margin, allow_dirty)
-    notes = _notes([run.result for run in opened], diverged)
+    notes = model_code_notes([run.result for run in opened]) + [
+        f"{result.model.name} seed {result.seed} diverged at epoch {result.diverged_epoch}: no weights to evaluate."
+        for result in diverged
+    ]
     if baseline is not None and not contrasts:
         notes.append(f"Nothing to test against {baseline}: no other model of its recipe was evaluated on other images.")
     if style in ("csv", "json"):
         for note in notes:
             say(note)
     click.echo(render(records, style, notes, contrasts), nl=False)
-
-
-def _notes(results: Sequence[Finished], diverged: Sequence[Diverged]) -> list[str]:
-    """The code that trained the evaluated runs, what is unusual about their data, and which runs have no weights."""
-    from zoo.render.code import model_code_notes
-    from zoo.render.marks import mark_notes
-    from zoo.results.schema import Caveats
-
-    unusual = mark_notes(*(Caveats("", None, unusual=result.caveats.unusual) for result in results))
-    return (
-        model_code_notes(results)
-        + unusual
-        + [
-            f"{result.model.name} seed {result.seed} diverged at epoch {result.diverged_epoch}: no weights to evaluate."
-            for result in diverged
-        ]
-    )

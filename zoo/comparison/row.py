@@ -108,7 +108,7 @@ class Row:
     def caveats(self) -> Caveats:
         """What marks the row's accuracies."""
         replaces = dict.fromkeys(pair for run in self.runs for pair in run.result.model.replaces.items())
-        unusual = dict.fromkeys(pair for run in self.runs for pair in run.result.dataset.notes)
+        unusual = dict.fromkeys(note for run in self.runs for note in run.result.dataset.notes)
         return Caveats(self.selection, self.batch_dependent, tuple(replaces), tuple(unusual))
 
     @property

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 
 from zoo.data import cache
-from zoo.data.content import count_duplicates, hash_images
 from zoo.data.datasets import Dataset, Split
 from zoo.data.listing import SPLITS
 from zoo.data.statistics import channels
@@ -44,19 +43,16 @@ def verify(dataset: Dataset) -> dict[str, Any]:
     images that are also in train), `cache_ok`, `cache_problem` (None, or what is wrong).
     """
     report = describe(dataset)
-    hashes = {}
     for name, split in _splits(dataset).items():
         measured = channels(split.images)
-        hashes[name] = hash_images(split.images)
         counts = dataset.images_by_class(name)
         report["splits"][name] |= {
             "per_class": dict(zip(dataset.classes, counts, strict=True)),
             "mean": list(measured.mean),
             "std": list(measured.std),
+            "duplicates": getattr(dataset.duplicates, name),
         }
-    duplicates = count_duplicates(hashes)
-    report["splits"]["train"]["duplicates"], report["splits"]["test"]["duplicates"] = duplicates.train, duplicates.test
-    report["shared"] = duplicates.shared
+    report["shared"] = dataset.duplicates.shared
     report["cache_problem"] = cache.damage(dataset.folder)
     report["cache_ok"] = report["cache_problem"] is None
     return report

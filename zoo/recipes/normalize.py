@@ -13,9 +13,3 @@ def filled(steps: Iterable[Step], mean: Sequence[float], std: Sequence[float]) -
     """`steps` with the constants, one for each channel of values from 0 to 1, in place of :data:`FROM_TRAIN`."""
     computed: Step = {"Normalize": {"mean": list(mean), "std": list(std)}}
     return [computed if step == FROM_TRAIN else step for step in steps]
-
-
-def check(step: Step, where: str) -> None:
-    """Raise ValueError, which begins with `where`, for a ``Normalize`` with ``from`` that is not :data:`FROM_TRAIN`."""
-    if "from" in step.get("Normalize", {}) and step != FROM_TRAIN:
-        raise ValueError(f"{where}: `from` of Normalize is train, without other arguments")

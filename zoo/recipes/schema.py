@@ -72,7 +72,8 @@ class Augment(Section):
             for step in getattr(self, name):
                 if len(step) != 1:
                     raise ValueError(f"{name}: each item is one transform and its arguments, found {sorted(step)}")
-                normalize.check(step, name)
+                if "from" in step.get("Normalize", {}) and step != normalize.FROM_TRAIN:
+                    raise ValueError(f"{name}: `from` of Normalize is train, without other arguments")
                 try:
                     json.dumps(step, allow_nan=False)
                 except (TypeError, ValueError) as problem:

@@ -43,10 +43,9 @@ SPEEDS = {
     "p99 ms": ("latency_p99", "{:.2f}", 1e3),
 }
 # On unbalanced test sets, beside the accuracy.
-BALANCE = {
-    "balanced %": ("balanced_accuracy", "{:.2f}", 100),
-    "largest class %": ("largest_class_share", "{:.2f}", 100),
-}
+BALANCE = {title: (name, "{:.2f}", 100) for title, name in (
+    ("balanced accuracy %", "balanced_accuracy"), ("largest class %", "largest_class_share"),
+)}  # fmt: skip
 RELATIVE = "x baseline"  # the column of relative training speeds
 
 
@@ -175,7 +174,7 @@ def plus_minus(row: Row, name: str, shape: str, factor: float = 1.0) -> str:
 def notes_of(group: Group, view: str) -> list[str]:
     """The lines below the table of `group` in this `view`."""
     notes = interval_notes({row.interval_kind for row in group.rows}, "seeds vary too, so no winner is claimed")
-    notes += test_notes(group, view) + marks.balance_notes(row.largest_class_share for row in group.rows)
+    notes += test_notes(group, view)
     if group.mixed:
         notes.append(
             f"The last {len(group.rows[0].differs)} columns: all that the runs differ in besides model and seed."

@@ -27,10 +27,6 @@ HINTS = {
     TEST_MARK: "the test set chose these weights",
     BATCH_MARK: "predictions depend on the other images of the evaluation batch",
 }
-BALANCE_NOTE = (
-    "balanced %: mean over classes with test images of the share classified correctly. largest class %: the accuracy "
-    "of always predicting that class."
-)
 SEEDS_NOTE = "Several seeds: mean ± 95 % interval over seeds (Student t)."
 
 
@@ -93,16 +89,11 @@ def mark_notes(*caveats: Caveats) -> list[str]:
     """
     sizes = sorted({caveat.batch_dependent for caveat in caveats if caveat.batch_dependent is not None})
     packages = [replaced(*pair) for pair in sorted({pair for caveat in caveats for pair in caveat.replaces})]
-    unusual = dict.fromkeys(pair for caveat in caveats for pair in caveat.unusual)
+    unusual = dict.fromkeys(note for caveat in caveats for note in caveat.unusual)
     batches = f"({' or '.join(map(str, sizes))} images), so the accuracy holds for such batches alone"
     marked = [f"{BATCH_MARK} batch-dependent: {HINTS[BATCH_MARK]} {batches}."] * bool(sizes)
     notes = selection_notes(*(caveat.selection for caveat in caveats)) + marked + packages
-    return notes + [f"{name}: {words}." for name, words in unusual]
-
-
-def balance_notes(largest: Iterable[float | None]) -> list[str]:
-    """What stands beside accuracies on unbalanced test sets, of which alone the share of the `largest` class is."""
-    return [BALANCE_NOTE] if any(share is not None for share in largest) else []
+    return notes + list(unusual)
 
 
 def interval_notes(kinds: Collection[str | None], warning: str) -> list[str]:

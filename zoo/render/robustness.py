@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import statistics
 from collections.abc import Callable, Sequence
@@ -10,7 +11,7 @@ from zoo.comparison.baseline import FINEST
 from zoo.recipes.recipe import slug_of
 from zoo.render import differences
 from zoo.render.document import LEFT, RECORDS, document
-from zoo.render.marks import SEEDS_NOTE, balance_notes, mark_notes, marks_of, percent, seed_words
+from zoo.render.marks import SEEDS_NOTE, mark_notes, marks_of, percent, seed_words
 from zoo.trained.robustness import BATCH, RUNNING, Record
 from zoo.trained.tables import Contrast, Kind, Line, Metric, Table, by, experiment, seed_means, tables
 from zoo.utils.stats import half_of_draw, student_interval
@@ -32,7 +33,7 @@ def render(records: Sequence[Record], style: str, notes: Sequence[str] = (), con
     `contrasts` are a second table below each of them; for programs, records of their own below the others.
     """
     if style in RECORDS:
-        return RECORDS[style]([*(record.record() for record in records), *map(_record, contrasts)])
+        return RECORDS[style]([*map(dataclasses.asdict, records), *map(_record, contrasts)])
     blocks = []
     for table in tables(records):
         first = table.records[0]
@@ -41,7 +42,6 @@ def render(records: Sequence[Record], style: str, notes: Sequence[str] = (), con
             f"{slug_of(first.recipe, first.recipe_fingerprint)}, {first.precision}"
         )
         rows, below = LAYOUTS[table.kind](table)
-        below += balance_notes(record.largest_class_share for record in table.records)
         below += mark_notes(*(record.caveats for record in table.records))
         blocks.append(document(title, rows, below, style, left=WORDS))
         if own := [contrast for contrast in contrasts if experiment(contrast.records[0]) == experiment(first)]:
@@ -180,12 +180,11 @@ def _cells(table: Table, members: Sequence[Record]) -> Cells:
 
 
 def _others(members: Sequence[Record]) -> Cells:
-    unbalanced = any(record.largest_class_share is not None for record in members)
-    balance = {
-        "balanced %": _mean(members, lambda r: r.balanced_accuracy),
-        "largest class %": _mean(members[:1], lambda r: r.largest_class_share),
-    }
-    return (balance if unbalanced else {}) | {
+    balance: Cells = {}
+    if any(record.largest_class_share for record in members):
+        balance["balanced accuracy %"] = _mean(members, lambda r: r.balanced_accuracy)
+        balance["largest class %"] = _mean(members[:1], lambda r: r.largest_class_share)
+    return balance | {
         "loss": _mean(members, lambda r: r.loss, "{:.3f}", 1, FINEST),
         "top-5 %": _mean(members, lambda r: r.top5_accuracy),
         "ECE": _mean(members, lambda r: r.ece, "{:.3f}", 1, FINEST),

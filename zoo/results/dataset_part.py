@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Annotated
 
 from pydantic import FailFast, Field
@@ -46,6 +45,6 @@ class DatasetPart(Part):
         return Choice(self.test_split, self.split, self.image_column, self.label_column)
 
     @property
-    def notes(self) -> Iterator[tuple[str, str]]:
-        """What is unusual, with the name of the dataset."""
-        return ((self.name, words) for words in self.unusual)
+    def notes(self) -> list[str]:
+        """What is unusual, as notes below a table that may have several datasets."""
+        return [f"{self.name}: {words}." for words in self.unusual]

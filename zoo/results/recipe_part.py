@@ -67,11 +67,6 @@ class RecipePart(Part):
         return self.typed.image_size
 
     @property
-    def computes_normalization(self) -> bool:
-        """Whether a ``Normalize`` has the constants of the images trained on."""
-        return self.typed.augment.computes_normalization
-
-    @property
     def tta(self) -> TestTimeAugmentation:
         """What of each image is shown to the model in evaluation."""
         return TestTimeAugmentation.of(self.content)

@@ -135,13 +135,13 @@ def hardware(environment: Mapping[str, fields.Scalar]) -> str:
 
 class Caveats(NamedTuple):
     """What marks an accuracy or is noted of it: the split that chose the weights, of :class:`ModelPart` its
-    `batch_dependent` and the items of `replaces`, and what is `unusual` about the dataset, by its name.
+    `batch_dependent` and the items of `replaces`, and the notes on what is `unusual` about the dataset.
     """
 
     selection: str
     batch_dependent: int | None
     replaces: tuple[tuple[str, str], ...] = ()
-    unusual: tuple[tuple[str, str], ...] = ()
+    unusual: tuple[str, ...] = ()
 
 
 _FORGOTTEN: list[float] = []
@@ -202,7 +202,7 @@ class BaseResult(Part):
 
     @model_validator(mode="after")
     def _has_its_normalization(self) -> BaseResult:
-        if self.recipe.computes_normalization and self.dataset.normalization is None:
+        if self.recipe.typed.augment.computes_normalization and self.dataset.normalization is None:
             raise ValueError("dataset.normalization: null, but the recipe computes it")
         return self
 

@@ -71,14 +71,13 @@ class Inputs:
     def normalization(self) -> Normalization | None:
         """What ``Normalize: {from: train}`` stands for; None where the recipe does not have it.
 
-        It is of the rows that are trained on, before any transform. The held-out images are left out: they choose in
-        place of the test images, so that nothing else may be learnt from them. Raises :class:`RecipeError` where a
-        channel has one value throughout.
+        It is of the rows trained on, before any transform: held-out images choose, so nothing else is learnt from
+        them. Raises :class:`RecipeError` where a channel has one value throughout.
         """
         if not self.recipe.augment.computes_normalization:
             return None
         measured = channels(self.dataset.train.images, self.rows[0])
-        if 0 in measured.std:
+        if min(measured.std) < 1e-6:  # of rounding
             raise RecipeError(
                 f"recipe {self.recipe.name!r}: Normalize: from: train: all pixels of a channel have one value in the "
                 f"{len(self.rows[0])} images trained on; give `mean` and `std` as numbers"

@@ -9,8 +9,8 @@ from itertools import chain
 from zoo.data.augment.spec import normalization_of
 from zoo.data.datasets import Dataset
 from zoo.data.listing import SPLITS
-from zoo.data.statistics import Channels
-from zoo.results.balance import is_unbalanced
+from zoo.recipes.normalize import FROM_TRAIN
+from zoo.results.metrics import is_unbalanced
 from zoo.runner.inputs import Inputs
 from zoo.utils.stats import half_of_draw
 from zoo.utils.text import visible
@@ -50,10 +50,9 @@ def _of_dataset(data: Dataset) -> Iterator[str]:
     for name, words in (("train", "training"), ("test", "test")):
         if missing := [label for label, count in zip(data.classes, counts[name], strict=True) if not count]:
             yield f"no {words} image in {len(missing):,} of {data.num_classes:,} classes: {_listed(missing)}"
-    twice = data.duplicates
-    if twice.shared:
-        yield f"{twice.shared:,} of the {data.count('test'):,} test images are also training images"
-    for count, words in ((twice.train, "training"), (twice.test, "test")):
+    if shared := data.duplicates.shared:
+        yield f"{shared:,} of the {data.count('test'):,} test images are also training images"
+    for count, words in ((data.duplicates.train, "training"), (data.duplicates.test, "test")):
         if count:
             yield f"{count:,} {words} image{'s are copies' if count > 1 else ' is a copy'} of others"
     if data.resized and data.resized.count > 1:
@@ -62,10 +61,8 @@ def _of_dataset(data: Dataset) -> Iterator[str]:
         yield f"images of {data.resized.count:,} sizes, {least} to {most}, resized to {wanted}"
     images, largest = counts["test"], max(counts["test"])
     if is_unbalanced(images):
-        yield (
-            f"unbalanced test set: {100 * largest / sum(images):.1f} % of its images are of class "
-            f"{_listed([data.classes[images.index(largest)]])}"
-        )
+        name = _listed([data.classes[images.index(largest)]])
+        yield f"unbalanced test set: {100 * largest / sum(images):.1f} % of its images are of class {name}"
     if largest and (half := half_of_draw(sum(images))) > FEW:
         yield f"few test images: their draw alone leaves up to ± {100 * half:.1f} points open (binomial, 95 %)"
 
@@ -75,27 +72,21 @@ def _of_recipe(inputs: Inputs) -> Iterator[str]:
     if trained != tested:
         small, large = (_pixels(*size) for size in (trained, tested))
         yield f"trained on images of {small} and evaluated on {large}; speeds are of {small}, MACs of {large}"
-    if data.channels is None or inputs.normalization:
-        return
+    own, augment = data.channels, inputs.recipe.augment
+    # Times the standard error that one image leaves: that of the difference between two splits of this dataset.
     error = math.sqrt(1 / data.count("train") + 1 / data.count("test"))
-    for spec in (*inputs.specs("train"), *inputs.specs("eval")):
+    for step, spec in zip(augment.train + augment.eval, inputs.specs("train") + inputs.specs("eval"), strict=True):
         constants = normalization_of(spec)
-        if constants and not RANGES.issuperset(constants[0]) and _of_another(*constants, data.channels, error):
+        if own is None or constants is None or step == FROM_TRAIN or RANGES.issuperset(constants[0]):
+            continue
+        pairs = zip(sum(constants, ()), own.mean + own.std, own.mean_error + own.std_error, strict=True)
+        if any(abs(constant - computed) > ERRORS * error * single for constant, computed, single in pairs):
             yield (
                 f"normalisation constants of another dataset: mean {_numbers(constants[0])} and std "
-                f"{_numbers(constants[1])}, but the training images have mean {_numbers(data.channels.mean)} and std "
-                f"{_numbers(data.channels.std)}; `Normalize: {{from: train}}` computes them"
+                f"{_numbers(constants[1])}, but the training images have mean {_numbers(own.mean)} and std "
+                f"{_numbers(own.std)}; `Normalize: {{from: train}}` computes them"
             )
             return
-
-
-def _of_another(mean: Sequence[float], std: Sequence[float], own: Channels, error: float) -> bool:
-    """Whether one of the constants is further from the dataset's `own` than those of two of its splits would be.
-
-    `error` times the standard error that one image leaves is that of the difference between the splits.
-    """
-    pairs = zip((*mean, *std), (*own.mean, *own.std), (*own.mean_error, *own.std_error), strict=True)
-    return any(abs(constant - computed) > ERRORS * error * single for constant, computed, single in pairs)
 
 
 def _pixels(height: int, width: int) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
@@ -19,7 +19,7 @@ from zoo.engine.evaluate import EVAL_BATCH, BatchStatistics, Evaluation, evaluat
 from zoo.engine.guard import guarded
 from zoo.engine.machine import exact_float32
 from zoo.errors import DataError, Option
-from zoo.results.balance import Balance
+from zoo.results.metrics import Balance
 from zoo.results.schema import Caveats
 from zoo.trained.load import TrainedRun
 from zoo.utils.memory import size, usable_memory
@@ -70,16 +70,12 @@ class Record:
     batch_dependent: int | None = None
     commit: str | None = None  # of zoo's code, and whether that had changes that are in no commit
     uncommitted: bool = False
-
-    def record(self) -> dict[str, object]:
-        """It as plain data, without what only records on unbalanced test sets have."""
-        left_out = [name for name in ("balanced_accuracy", "largest_class_share") if getattr(self, name) is None]
-        return {name: value for name, value in asdict(self).items() if name not in left_out}
+    unusual: list[str] = field(default_factory=list)  # notes on the data that it was trained and tested on
 
     @property
     def caveats(self) -> Caveats:
         """What marks the accuracies."""
-        return Caveats(self.selection, self.batch_dependent)
+        return Caveats(self.selection, self.batch_dependent, unusual=tuple(self.unusual))
 
 
 @dataclass(frozen=True)
@@ -279,6 +275,7 @@ def _record(run: TrainedRun, condition: Condition, pixels: _Pixels, measured: _M
         batch_dependent=result.model.batch_dependent,
         commit=result.commit,
         uncommitted=result.uncommitted,
+        unusual=result.dataset.notes,
     )
 
 

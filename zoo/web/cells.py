@@ -7,19 +7,9 @@ from dataclasses import dataclass
 
 from zoo.comparison.groups import Group
 from zoo.comparison.row import Row
-from zoo.render import marks
+from zoo.render import comparison, marks
 from zoo.render.code import code_notes
-from zoo.render.comparison import (
-    BALANCE,
-    METRICS,
-    RELATIVE,
-    SPEEDS,
-    plus_minus,
-    relative_speed,
-    speed,
-    test_notes,
-    worst_seed,
-)
+from zoo.render.comparison import METRICS, RELATIVE, SPEEDS, plus_minus, relative_speed, speed, test_notes, worst_seed
 
 
 @dataclass(frozen=True)
@@ -89,17 +79,9 @@ SUMMARY = (
 )
 
 
-_OF_BALANCE = {  # a hint
-    "balanced_accuracy": "mean over classes of the share classified correctly",
-    "largest_class_share": "the accuracy of always predicting the largest class of the test set",
-}
-
-
 def balance(rows: Sequence[Row]) -> list[Column]:
     """What stands beside the accuracies of `rows` where their test set is unbalanced; nothing elsewhere."""
-    columns = [
-        Column(key, title, shape, factor, hint=_OF_BALANCE[key]) for title, (key, shape, factor) in BALANCE.items()
-    ]
+    columns = [Column(key, title, shape, factor) for title, (key, shape, factor) in comparison.BALANCE.items()]
     return columns if any(row.largest_class_share for row in rows) else []
 
 
@@ -138,12 +120,7 @@ def largest(rows: Sequence[Row], columns: Sequence[Column]) -> dict[str, float]:
 def notes(group: Group) -> list[str]:
     """What the marks, verdicts and code of the table of `group` say."""
     marked = marks.mark_notes(*(row.caveats for row in group.rows))
-    return (
-        test_notes(group, "summary")
-        + marks.balance_notes(row.largest_class_share for row in group.rows)
-        + marked
-        + code_notes(group)
-    )
+    return test_notes(group, "summary") + marked + code_notes(group)
 
 
 def number(value: float | None, shape: str, factor: float = 1.0) -> str:
