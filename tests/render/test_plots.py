@@ -383,7 +383,7 @@ def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 
 
 def boxes_apart(figure: Any) -> None:
-    """No legend lies over axes, their titles or the heading, and none leaves the figure."""
+    """No legend and no heading lies over axes or their titles, and none leaves the figure."""
     heading = figure._suptitle.get_window_extent()
     for box in [legend.get_window_extent() for legend in figure.legends]:
         assert figure.bbox.y0 <= box.y0
@@ -393,7 +393,7 @@ def boxes_apart(figure: Any) -> None:
             assert not box.overlaps(axes.get_tightbbox())
     for axes in figure.axes:
         assert axes.bbox.height > 0.4 * figure.dpi
-        assert not axes.bbox.overlaps(heading)
+        assert not axes.get_tightbbox().overlaps(heading)
 
 
 @pytest.mark.parametrize(("models", "columns"), [(1, 1), (12, 2), (60, 1)])

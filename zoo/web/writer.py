@@ -93,7 +93,7 @@ class Writer:
 
         environment = jinja2.Environment(
             loader=jinja2.FileSystemLoader(_HERE / "templates"), autoescape=True, undefined=jinja2.StrictUndefined,
-            trim_blocks=True, lstrip_blocks=True,
+            trim_blocks=True, lstrip_blocks=True, auto_reload=False,
         )  # fmt: skip
         environment.filters |= {"percent": cells.percent, "script_json": charts.script_json, "yaml": runpage.as_yaml}
         environment.globals |= {

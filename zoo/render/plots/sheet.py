@@ -42,6 +42,7 @@ PAPER: dict[Any, Any] = {
 }
 HEADING_SIZE = 7  # points
 LINE = 0.14  # inches, of a line of heading or legend
+BETWEEN = 0.055  # inches, of entries of a legend
 HANDLE = 0.45  # inches, of a legend's line and the space after it
 MODELS = 24  # of which one figure with a legend holds lines or points
 STYLES = ("-", (0, (4, 1.5)), (0, (1, 1)))  # once through the colours, lines change their dashes
@@ -205,7 +206,8 @@ def sheet(
     heights = [
         sum(text.count("\n") + 1 for text in shown[start : start + deep]) for start in range(0, len(shown), deep or 1)
     ]
-    with figure(path, width, body + LINE * (len(lines) + max(heights, default=0) + bool(shown))) as image:
+    height = body + LINE * (len(lines) + max(heights, default=0) + bool(shown)) + BETWEEN * deep
+    with figure(path, width, height) as image:
         import matplotlib
 
         matplotlib.rcParams.update(PAPER)  # `figure` puts back what was, after it has written the file
