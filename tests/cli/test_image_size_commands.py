@@ -47,6 +47,8 @@ def test_all_commands_open_the_data_in_the_size_of_the_recipe(inline_cli: Any, t
     kept, order = load_predictions(run / "predictions.npz"), sorted_rows(inline_cli.folder / "photos")
     assert [int(row["label"]) for row in csv.DictReader(io.StringIO(answers))] == kept["predicted"][order].tolist()
     inline_cli.ok("export", run, "--to", "safetensors", "--data-dir", ".")
+    card = (run / "export" / "safetensors" / "README.md").read_text()
+    assert "Images of another size were stretched to it by Pillow's bilinear filter." in card
     verified = inline_cli.ok("data", "verify", "./photos", "--image-size", "24x16").stdout
     assert f"fingerprint: {stored['dataset']['fingerprint']}" in verified
 

@@ -85,12 +85,13 @@ def _header(run: TrainedRun, licence: str) -> dict[str, Any]:
 def _sections(run: TrainedRun, facts: Mapping[str, Any], chosen: Format, check: Check) -> Iterator[str]:
     result = run.result
     height, width = facts["input_size"]
+    stretched = result.recipe.image_size and " Images of another size were stretched to it by Pillow's bilinear filter."
     yield f"# {_text(result.model.name)}, {_text(result.dataset.name)}"
     yield (
         f"{_text(result.model.label)}: {result.model.parameters:,} parameters, trained by zoo "
         f"{_text(str(facts['zoo_version']))} on {_text(result.dataset.name)}. It takes images of {width}x{height} "
         f"pixels, float32 (N, 3, {height}, {width}) from 0 to 1, and answers the logits of {facts['num_classes']} "
-        f"classes: {', '.join(_code(name) for name in result.dataset.classes)}."
+        f"classes: {', '.join(_code(name) for name in result.dataset.classes)}.{stretched or ''}"
     )
     yield "## Use"
     yield f"```python\n{chosen.usage}```"

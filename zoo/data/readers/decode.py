@@ -180,7 +180,7 @@ def decode_blocks(
                 images[place] = np.asarray(image) if own == size else resized(np.asarray(image), size)
         return images
 
-    threads = 1 if most <= 2 * _SMALL else max(1, min(16, os.cpu_count() or 1, usable_memory() // 2 // (6 * most)))
+    threads = 1 if most < 2 * _SMALL else max(1, min(16, os.cpu_count() or 1, usable_memory() // 2 // (6 * most)))
     length = max(1, min(_BATCH, _BLOCK // (3 * pixels)))
     parts = iter(lambda: list(islice(remaining, length)), [])
     pool = ThreadPoolExecutor(max_workers=threads)
