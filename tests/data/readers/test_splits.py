@@ -294,7 +294,7 @@ def test_class_folders_are_divided_by_the_names_of_their_files(tmp_path: Path, c
     counts = {"cat": 10, "dog": 5, "eel": 2, "fox": 1}
     levels = classes(tmp_path / "pets", counts)
     assert refused(tmp_path / "pets") == (
-        "DIR: 4 class folders (cat, dog, eel, fox) without train and test; to train on 80 % of each class and test on "
+        "DIR: 4 class folders (cat, dog, eel, ...) without train and test; to train on 80 % of each class and test on "
         "the rest give --split 0.8"
     )
     dataset = load(str(tmp_path / "pets"), None, Choice(split=0.8))
@@ -363,11 +363,19 @@ def test_files_left_out_are_counted(image_set: Path, files: SimpleNamespace) -> 
     tiff = image_set / "train" / "ant" / "0.png"
     Image.open(tiff).save(tiff.with_suffix(".TIF"))
     tiff.unlink()
-    for name in ("train/ant/a.heic", "train/ant/b.HEIC", "train/bee/more.txt", "test/labels.csv", "train/odd. name"):
+    for name in (
+        "train/ant/a.heic",
+        "train/ant/b.HEIC",
+        "train/bee/more.txt",
+        "test/ant/labels.csv",
+        "train/bee/odd. name",
+    ):
         (image_set / name).write_bytes(b"x")
-    (image_set / "README.md").write_text("not a file of a class")
+    for name in ("README.md", "train/classes.txt"):
+        (image_set / name).write_text("not a file of a class")
+    shutil.copy(image_set / "train" / "bee" / "0.png", image_set / "train" / "loose.png")
     after = load(str(image_set))
-    assert after.left_out == {".heic": 2, ".txt": 1, ".csv": 1, "other files": 1}
+    assert after.left_out == {".heic": 2, ".txt": 1, ".csv": 1, "other files": 1, ".png": 1}
     assert len(after.train) == 6
     assert np.array_equal(np.sort(after.train.images, axis=None), np.sort(before.train.images, axis=None))
 

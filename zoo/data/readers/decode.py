@@ -198,6 +198,11 @@ def short(text: str, limit: int = 120) -> str:
     return text if len(text) <= limit else text[: limit - 3] + "..."
 
 
+def listed(names: Sequence[str]) -> str:
+    """The first three of `names`, for a message."""
+    return short(", ".join(names[:3])) + ", ..." * (len(names) > 3)
+
+
 def check_labels(labels: np.ndarray, count: int, where: str) -> None:
     """Raise DataError for the first label outside 0..count-1."""
     if len(wrong := np.flatnonzero((labels < 0) | (labels >= count))):

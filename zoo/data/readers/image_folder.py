@@ -18,7 +18,7 @@ import numpy as np
 from zoo.data.choice import NAMES, Choice, splits_for
 from zoo.data.listing import Listing, Part, Size
 from zoo.data.readers import foreign
-from zoo.data.readers.decode import decode_blocks, expected, first_size, hash_states, readable
+from zoo.data.readers.decode import decode_blocks, expected, first_size, hash_states, listed, readable
 from zoo.errors import DataError, Option
 from zoo.utils.text import visible
 
@@ -29,7 +29,6 @@ IMAGE_SUFFIXES = {
 _LEFTOVERS = {"__macosx", "thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r", "$recycle.bin", "@eadir"}
 _LIKE_A_SPLIT = re.compile("(train|test|val|valid|dev)(ing|ation|elopment)?([-_ .0-9].*)?", re.IGNORECASE)
 _PLAIN = re.compile(r"\.[a-z0-9]{1,10}")
-_SHOWN = 5  # of a list of names in a message
 
 
 @dataclass(frozen=True)
@@ -103,7 +102,8 @@ def find_images(root: Path, choice: Choice) -> ImageFolder | None:
         for entry in _visible(root):
             if entry.is_dir() and entry.name not in names.values() and _LIKE_A_SPLIT.fullmatch(entry.name):
                 left_out[visible(f"{entry.name}/")] = sum(1 for name in walk(Path(entry.path)) if is_image(name))
-        return ImageFolder(root, places, {split: _flat(found) for split, found in by_class.items()}, +left_out)
+        files = {split: [name for names in found.values() for name in names] for split, found in by_class.items()}
+        return ImageFolder(root, places, files, +left_out)
 
 
 def split_folders(root: Path) -> list[str]:
@@ -119,23 +119,24 @@ def _divided(root: Path, place: Path, choice: Choice) -> ImageFolder | None:
     if len(like_splits) > 1:
         loose = foreign.known(place / "train") if "train" in like_splits else None
         raise loose or DataError(
-            f"{root}: the folders {_listed(like_splits)} are no splits by their names; rename them to train and test"
+            f"{root}: the folders {listed(like_splits)} are no splits by their names; rename them to train and test"
         )
     if inner := [label for label in by_class if split_folders(place / label)]:
-        raise DataError(f"{root}: no dataset itself, but its folder {inner[0]} is; name ", _named(root / inner[0]))
+        name = Option("dataset", str(root / inner[0]))
+        raise DataError(f"{root}: no dataset itself, but its folder {inner[0]} is; name ", name)
     if len(by_class) == 1:
         (only,) = by_class
         raise foreign.known(place) or DataError(
             f"{place}: one folder of images ({only}), and a classifier needs two classes or more; if the folders in it "
             "are the classes, name ",
-            _named(place / only),
+            Option("dataset", str(place / only)),
         )
     if not by_class:
         choice.refuse(f"{root}: has no class folders to divide", "split")
         return None
     if choice.split is None:
         raise DataError(
-            f"{root}: {len(by_class):,} class folders ({_listed(list(by_class))}) without train and test; "
+            f"{root}: {len(by_class):,} class folders ({listed(list(by_class))}) without train and test; "
             "to train on 80 % of each class and test on the rest give ",
             Option("split", "0.8"),
         )
@@ -149,10 +150,6 @@ def _divided(root: Path, place: Path, choice: Choice) -> ImageFolder | None:
     if not files["test"]:
         raise DataError(f"{root}: each class has a single image, so none is left for the test; add images")
     return ImageFolder(root, {"train": place, "test": place}, files, +left_out)
-
-
-def _named(folder: Path) -> Option:
-    return Option("dataset", str(folder))
 
 
 def _check(places: dict[str, Path], by_class: dict[str, dict[str, list[str]]]) -> None:
@@ -171,12 +168,15 @@ def _check(places: dict[str, Path], by_class: dict[str, dict[str, list[str]]]) -
 
 
 def _images(folder: Path, left_out: Counter[str]) -> dict[str, list[str]]:
-    """The paths below `folder` of the images of each class folder, sub-folders included; the rest is counted."""
+    """The paths below `folder` of the images of each class folder, sub-folders included.
+
+    What else is in class folders, and images outside them, is counted.
+    """
     by_class: dict[str, list[str]] = {entry.name: [] for entry in _visible(folder) if entry.is_dir()}
     for name in walk(folder):
-        if _class_of(name) in by_class and "/" in name and is_image(name):
+        if is_image(name) and "/" in name:
             by_class[_class_of(name)].append(name)
-        else:
+        elif is_image(name) or "/" in name:
             left_out[suffix if _PLAIN.fullmatch(suffix := _suffix(name)) else "other files"] += 1
     return dict(sorted(by_class.items()))
 
@@ -210,11 +210,3 @@ def _suffix(name: str) -> str:
 def is_image(name: str) -> bool:
     """Whether a file of this name is read as an image of a dataset."""
     return _suffix(name) in IMAGE_SUFFIXES
-
-
-def _flat(by_class: dict[str, list[str]]) -> list[str]:
-    return [name for names in by_class.values() for name in names]
-
-
-def _listed(names: list[str]) -> str:
-    return ", ".join(names[:_SHOWN]) + ", ..." * (len(names) > _SHOWN)

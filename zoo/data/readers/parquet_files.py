@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
 from zoo.data.choice import NAMES, Choice, splits_for
-from zoo.data.readers.decode import hash_files, readable, short
+from zoo.data.readers.decode import hash_files, listed, readable
 from zoo.errors import DataError
 from zoo.utils.text import visible
 
@@ -20,7 +19,7 @@ _NUMBER = r"(?P<number>[0-9]{1,9})(?:-of-(?P<total>[0-9]{1,9}))?"
 _END = r"(?:-[0-9a-f]{16})?(?: ?\([0-9]+\)| copy| - Copy)?\.parquet"
 _FILE = re.compile(rf"(?P<split>{'|'.join(NAMES)})(?:[-_]{_NUMBER})?{_END}")
 _FILE_IN_FOLDER = re.compile(rf"(?:part-)?{_NUMBER}{_END}")
-_SHOWN, _NAMED = 3, 8  # of a list of files or numbers in a message, and in what is left out
+_NAMED = 8  # files in what is left out
 
 
 @dataclass(frozen=True)
@@ -47,7 +46,7 @@ class ParquetFiles:
         Raises DataError where a split is missing or lies in two folders, and for a shard that is missing or there
         twice.
         """
-        others = _listed([path.name for path in self.others])
+        others = listed([path.name for path in self.others])
         used = {name: self.splits[name] for name in ("train", choice.test_split) if name in self.splits}
         homes = {file.home: name for name, files in used.items() for file in files}
         if len(homes) > 1:
@@ -109,19 +108,19 @@ def _problem(files: list[_File]) -> str | None:
     totals = {file.total for file in files}
     if len(totals) > 1 or (None in names and len(names) > 1):
         several = [members[0] for members in names.values()]
-        return f"files are of more than one set ({_listed(several)}); put each set into a folder of its own"
+        return f"files are of more than one set ({listed(several)}); put each set into a folder of its own"
     if None in names:
-        return f"is there {_times(len(files))} ({_listed(names[None])}); leave the one that is meant" * (len(files) > 1)
+        return f"is there {_times(len(files))} ({listed(names[None])}); leave the one that is meant" * (len(files) > 1)
     numbers = {number for number in names if number is not None}
     count = totals.pop() or max(numbers) + 1
-    missing = list(islice((str(number) for number in range(count) if number not in numbers), _SHOWN + 1))
+    missing = list(islice((str(number) for number in range(count) if number not in numbers), 4))
     plural = ("shards", "are") if len(missing) > 1 else ("shard", "is")
-    faults = [f"{plural[0]} {_listed(missing)} of {count} {plural[1]} missing"] if missing else []
+    faults = [f"{plural[0]} {listed(missing)} of {count} {plural[1]} missing"] if missing else []
     faults += [
-        f"shard {number} is there {_times(len(members))} ({_listed(members)})"
+        f"shard {number} is there {_times(len(members))} ({listed(members)})"
         for number, members in names.items()
         if len(members) > 1
-    ][:_SHOWN]
+    ][:3]
     faults += [f"shard {number} is beyond the {count}" for number in sorted(numbers) if number >= count][:1]
     return (
         f"{', '.join(faults)}; {'fetch what is missing' if missing else 'leave one file of each'}" if faults else None
@@ -130,8 +129,3 @@ def _problem(files: list[_File]) -> str | None:
 
 def _times(count: int) -> str:
     return "twice" if count == 2 else f"{count} times"
-
-
-def _listed(names: Sequence[str]) -> str:
-    """The first of `names`, for a message."""
-    return short(", ".join(names[:_SHOWN])) + (", ..." if len(names) > _SHOWN else "")
