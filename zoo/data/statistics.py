@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 PIXELS = 1 << 18  # at once: bounds the memory
+RGB = tuple[float, float, float]
 
 
 @dataclass(frozen=True)
@@ -17,10 +18,10 @@ class Channels:
     the square root of N.
     """
 
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-    mean_error: tuple[float, ...]
-    std_error: tuple[float, ...]
+    mean: RGB
+    std: RGB
+    mean_error: RGB
+    std_error: RGB
 
 
 class Sums:
@@ -46,7 +47,7 @@ class Sums:
         variances = aa - a * a, bb - b * b + 4 * a * (a * (aa - a * a) - (ab - a * b))
         errors = [np.sqrt(np.maximum(variance, 0)) for variance in variances]
         errors[1] /= 2 * np.where(std > 0, std, np.inf)
-        return Channels(*(tuple(numbers.tolist()) for numbers in (a, std, *errors)))
+        return Channels(*((red, green, blue) for red, green, blue in np.stack([a, std, *errors]).tolist()))
 
 
 def channels(images: np.ndarray, rows: np.ndarray | None = None) -> Channels:
