@@ -62,7 +62,7 @@ RECIPE = """
 extends: smoke
 split: {holdout: 500, seed: 0, train: null}
 augment:
-  train: [&resize {Resize: {height: 32, width: 32}}, &norm {Normalize: {mean: [0.5, 0.5, 0.5], std: [0.2, 0.2, 0.2]}}]
+  train: [&resize {Resize: {height: 16, width: 16}}, &norm {Normalize: {mean: [0.5, 0.5, 0.5], std: [0.2, 0.2, 0.2]}}]
   eval: [*resize, *norm]
 epochs: 1
 batch_size: 1150
