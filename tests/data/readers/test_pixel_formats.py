@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import struct
 import zlib
@@ -130,3 +131,12 @@ def test_every_suffix_of_an_image_is_read(tmp_path: Path, files: SimpleNamespace
                 (tmp_path / "set" / split / label / f"x{suffix}").write_bytes(saved(RGB, kind))
     dataset = load(str(tmp_path / "set"))
     assert (len(dataset.train), dataset.left_out) == (2 * len(kinds), {})
+
+
+def test_nothing_is_logged_of_a_damaged_tiff(capfd: pytest.CaptureFixture[str]) -> None:
+    """libtiff writes on the descriptor of stderr by itself."""
+    whole = saved(RGB, "TIFF", compression="jpeg")
+    for place in range(8, len(whole), 5):
+        with contextlib.suppress(DataError):
+            picture(whole[:place] + b"\xff" + whole[place + 1 :], "here")
+    assert capfd.readouterr().err == ""

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import ctypes
+import functools
 import hashlib
+import importlib
 import io
+import logging
 import os
 import re
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import islice
 from pathlib import Path
 from stat import S_ISREG
@@ -62,6 +66,16 @@ def _quiet() -> Iterator[None]:
         yield
 
 
+@functools.cache
+def _hush() -> None:
+    """What Pillow and its libtiff log of a file goes to stderr by default, beside zoo's one line."""
+    logging.getLogger("PIL").setLevel(logging.CRITICAL)
+    with suppress(OSError, AttributeError):  # where libtiff is no library of its own
+        libtiff = ctypes.CDLL(importlib.import_module("PIL._imaging").__file__)
+        libtiff.TIFFSetErrorHandler(None)
+        libtiff.TIFFSetWarningHandler(None)
+
+
 def picture(source: Path | bytes, where: str) -> Image:
     """The picture in a file, or of these bytes, turned as its EXIF data says, in RGB.
 
@@ -76,6 +90,7 @@ def _picture(source: Path | bytes, where: str, limit: int) -> Image:
     """As :func:`picture`, of at most `limit` pixels. Of all that Pillow reads, EPS would start Ghostscript."""
     from PIL import Image, UnidentifiedImageError
 
+    _hush()
     with (
         readable(Path(where)),
         io.BytesIO(source) if isinstance(source, bytes) else open_file(source) as stream,
