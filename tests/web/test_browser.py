@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +15,13 @@ from web_browser import resize, wait
 from web_runs import EVA, RECIPE, make_run, make_runs
 
 from zoo.recipes.recipe import fingerprint_of
+from zoo.results.folder import find_results, load_all
+from zoo.web import boards
+from zoo.web.writer import write_report
+
+sys.path.append(str(Path(__file__).parents[2] / "benchmarks"))
+
+import scale
 
 HOSTILE = "<script>window.hacked=1</script><img src=x onerror=window.hacked=1>\"'&amp;"
 PAGES = ("index.html", "tradeoffs.html", "curves.html", "speed.html")
@@ -235,6 +243,95 @@ def test_hostile_names_are_text(page, built: Path) -> None:
     assert page.execute_script("return [window.hacked ?? 0, document.querySelectorAll('img').length]") == [0, 0]
 
 
+@pytest.fixture(scope="module")
+def bounded(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The page of 12 rows in one table and of 5 tables more, where a page holds 6 rows and 3 tables."""
+    runs, out = tmp_path_factory.mktemp("many") / "runs", tmp_path_factory.mktemp("page") / "report"
+    for number in range(12):
+        make_run(runs, f"m{number}", 0, 240 - number)
+    for rate in range(5):
+        content = RECIPE | {"optimizer": RECIPE["optimizer"] | {"lr": 0.2 + rate}}
+        make_run(runs, f"r{rate}", 0, 200, recipe__content=content)
+    with pytest.MonkeyPatch.context() as patch:
+        for name, most in (("ROWS", 8), ("FEWEST", 1), ("TABLES", 3), ("LISTED", 4)):
+            patch.setattr(boards, name, most)
+        write_report(load_all(find_results([runs])), out)
+    return out
+
+
+def shown(page: Any) -> list[str]:
+    script = "return [...document.querySelectorAll('#tables tbody th.model a')].map(link => link.textContent)"
+    return page.execute_script(script)
+
+
+def test_the_first_rows_and_all_of_them(page, bounded: Path) -> None:
+    """All rows were in the document: each sort of 10,000 took 4 s."""
+    page.get((bounded / "index.html").as_uri())
+    first = [f"resnet20_m{number}" for number in range(6)]
+    assert shown(page)[:6] == first
+    assert len(shown(page)) == 8
+    assert "The first 6 of 12 rows." in page.find_element("css selector", ".board .more").text
+    click(page, "section.board th[data-key=accuracy] button")
+    click(page, "section.board th[data-key=accuracy] button")  # of all rows the worst
+    assert shown(page)[:6] == [f"resnet20_m{number}" for number in range(11, 5, -1)]
+    page.find_element("css selector", "#filters input[name=text]").send_keys("m11")
+    assert shown(page) == ["resnet20_m11"]
+    assert page.find_element("id", "count").text == "1 of 17 rows match."
+    click(page, "#filters button[type=reset]")
+    wait(page, "document.getElementById('count').textContent === ''")
+    page.execute_script("document.querySelector('button.whole').click()")
+    assert shown(page)[:12] == [f"resnet20_m{number}" for number in range(11, -1, -1)]
+    parts = """return [...document.querySelectorAll('section.board:first-child tbody tr:nth-child({}) *')].map(part => [
+        part.tagName,
+        part.className, part.title, part.scope, part.href, part.ariaLabel, part.ariaHidden, part.textContent.trim(),
+        part.style.getPropertyValue('--mean').trim(),
+        ...Object.values(part.dataset).map((text) => isNaN(text) ? text : Number(text))])"""
+    made = page.execute_script(parts.format(12))
+    page.refresh()  # what the script makes is what the template writes
+    assert made == page.execute_script(parts.format(1))
+
+
+def test_a_table_is_found_by_the_list_the_search_and_its_address(page, bounded: Path) -> None:
+    page.get((bounded / "index.html").as_uri())
+    titles = "[...document.querySelectorAll('#tables h2')].map(title => title.textContent.split(' laptop')[0])"
+    assert len(page.execute_script(f"return {titles}")) == 3
+    listed = page.find_elements("css selector", ".contents a")
+    assert len(listed) == 4
+    click(page, "#listed button")
+    links = {link.text.split(" laptop")[0]: link for link in page.find_elements("css selector", ".contents a")}
+    assert len(links) == 6
+    name = "cifar10-jpeg, learning rate 4.2"
+    address = links[name].get_attribute("href")
+    links[name].click()
+    wait(page, f"{titles}.includes('{name}')")
+    page.get("about:blank")
+    page.get(address)
+    assert name in page.execute_script(f"return {titles}")
+    click(page, "#filters button[type=reset]")
+    page.find_element("css selector", "#filters input[name=text]").send_keys("rate 3.2")
+    assert shown(page) == ["resnet20_r3"]
+    (run,) = (bounded / "runs").glob("resnet20_r4-*")
+    page.get(run.as_uri())
+    click(page, ".crumbs a")
+    assert wait(page, f"{titles}.includes('{name}')")
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_titles_filters_and_models_stay_in_sight(page, built: Path, width: int) -> None:
+    resize(page, width)
+    page.get((built / "index.html").as_uri())
+    page.execute_script("document.documentElement.style.scrollBehavior = 'auto'; scrollTo(0, document.querySelector"
+                        "('section.board tbody').getBoundingClientRect().top + scrollY - 80)")  # fmt: skip
+    top = "document.querySelector('{}').getBoundingClientRect().top"
+    bar = "document.getElementById('filters').getBoundingClientRect().bottom"
+    wait(page, f"Math.abs({top.format('section.board thead')} - {bar}) < 2")
+    assert page.execute_script(f"return {top.format('#filters')}") == 0
+    left = "document.querySelector('section.board tbody th.model').getBoundingClientRect().left"
+    before = page.execute_script(f"return {left}")
+    page.execute_script("document.querySelector('section.board .scroll').scrollLeft = 200")
+    assert page.execute_script(f"return {left}") == before
+
+
 def test_what_is_not_in_the_folder_is_told(page, built: Path, tmp_path: Path) -> None:
     copy = shutil.copytree(built, tmp_path / "copy")
     for file in (copy / "data").iterdir():
@@ -283,3 +380,39 @@ def test_five_hundred_runs(page, zoo_cli, tmp_path: Path, figure: Callable[..., 
            f"curves page in {curves[1]:.2f} s, first {curves[0]:.2f} s")  # fmt: skip
     assert built < 20
     assert max(board[1], curves[1]) < 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("shape", ["one table", "N/10 tables"])
+def test_the_page_at_10_000_runs(page, zoo_cli, shape: str, figure: Callable[..., None]) -> None:
+    """4 s for each sort or cleared filter; no column titles after the first screen."""
+    scale.make(zoo_cli.folder / "runs", 10_000, shape)
+    zoo_cli.ok("report")
+    address = (zoo_cli.folder / "report" / "index.html").as_uri()
+    for _ in range(2):
+        page.get("about:blank")
+        page.get(address)
+    (painted,) = page.execute_script(
+        "return performance.getEntriesByName('first-contentful-paint').map(e => e.startTime)"
+    )
+    elements = "document.querySelectorAll('*').length"
+    whole = page.execute_script(f"return {elements}")
+    field = "const field = document.querySelector('#filters [name=text]'); field.value = '{}';"
+    field += "field.dispatchEvent(new Event('input', {{ bubbles: true }}))"
+    took = {}
+    for name, code in {
+        "sort": "document.querySelector('section.board th[data-key=parameters] button').click()",
+        "sort by name": "document.querySelector('section.board th[data-key=model] button').click()",
+        "filter": field.format("ln"),
+        "cleared": field.format(""),
+    }.items():
+        script = (
+            f"const begun = performance.now(); {code}; document.body.offsetHeight; return performance.now() - begun"
+        )
+        took[name] = page.execute_script(script) / 1000
+    whole = max(whole, page.execute_script(f"return {elements}"))
+    times = ", ".join(f"{name} {seconds:.2f} s" for name, seconds in took.items())
+    figure(f"the page of 10,000 runs, {shape}", f"painted in {painted / 1000:.2f} s, {times}, {whole:,} elements")
+    assert painted < 2000
+    assert max(took.values()) < 0.3
+    assert whole < 15_000

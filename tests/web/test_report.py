@@ -14,7 +14,7 @@ from zoo.comparison.groups import compare
 from zoo.render.comparison import ELSEWHERE, VIEWS
 from zoo.render.marks import HINTS, TEST_NOTE
 from zoo.results.folder import find_results, load_all
-from zoo.web import cells
+from zoo.web import cells, charts
 from zoo.web.charts import script_call, script_json, tradeoffs
 from zoo.web.data import tables
 from zoo.web.runpage import clock, confusions
@@ -313,3 +313,16 @@ def test_confusions_of_many_classes_are_the_commonest_alone() -> None:
 @pytest.mark.parametrize(("seconds", "told"), [(4.4, "4 s"), (61, "1 min 01 s"), (3725, "1 h 02 min")])
 def test_clock(seconds: float, told: str) -> None:
     assert clock(seconds) == told
+
+
+def test_a_chart_holds_the_best_and_the_fronts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of many models, on as many machines, in a time that grows with their number."""
+    monkeypatch.setattr(charts, "POINTS", 3)
+    for number in range(8):
+        size = {"model__parameters": 270_000 - 1000 * (number == 6)}
+        make_run(tmp_path, f"m{number}", 0, 240 - number, environment__cpu=f"CPU {number % 4}", **size)
+    (table,) = tradeoffs(tables(load_all(find_results([tmp_path]))))["tables"]
+    assert [point["model"] for point in table["points"]] == [f"resnet20_m{number}" for number in (0, 1, 2, 6)]
+    assert table["fronts"]["parameters"]["all"] == [3, 0]
+    assert sorted(table["machines"]) == sorted({point["machine"] for point in table["points"]})
+    assert table["notes"] == ["Drawn are the 3 most accurate of 8 models, and those on a front."]

@@ -6,13 +6,16 @@ import contextlib
 import http.client
 import json
 import os
+import re
 import select
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -22,8 +25,12 @@ from web_runs import LAPTOP, history, make_run
 from zoo.results.folder import RunFolder
 from zoo.results.history import save_history
 from zoo.web import live as live_module
+from zoo.web import site as site_module
+from zoo.web import watch as watch_module
+from zoo.web.data import run_id
 from zoo.web.live import Builder
 from zoo.web.live import unfinished as unfinished_of
+from zoo.web.site import Site
 from zoo.web.watch import Watch
 
 
@@ -325,3 +332,142 @@ def test_mistakes_are_one_line(inline_cli, tmp_path: Path, options: tuple[str, .
     assert (output.returncode, output.stdout) == (2, "")
     (line,) = output.lines
     assert all(word in line for word in ("zoo: ", *words))
+
+
+# Thousands of runs
+
+
+def test_requests_do_not_wait_for_the_page_to_be_made(zoo_cli, tmp_path: Path) -> None:
+    """At 10,000 runs no request was answered for 50 s after each run that ended, not even one for a script."""
+    run = make_run(tmp_path / "runs")
+    with serving(zoo_cli) as (process, _, port):
+        (maker,) = [pid for pid in children(process.pid) if "spawn_main" in command(pid)]
+        page = re.search(r"runs/[\w-]+\.html", ask(port, "/")[1].decode())
+        os.kill(maker, signal.SIGSTOP)  # as long as making the page may ever take
+        try:
+            os.utime(run.result)
+            begun = time.monotonic()
+            for path in ("/", f"/{page[0]}", "/static/page.js", "/live.json"):
+                assert ask(port, path)[0] == 200
+            assert time.monotonic() - begun < 5
+        finally:
+            os.kill(maker, signal.SIGCONT)
+
+
+def children(process: int) -> list[int]:
+    return [int(pid) for pid in Path(f"/proc/{process}/task/{process}/children").read_text().split()]
+
+
+def command(process: int) -> str:
+    return Path(f"/proc/{process}/cmdline").read_text()
+
+
+def test_a_process_that_was_killed_is_started_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(site_module, "PATIENCE", 0.1)
+    make_run(tmp_path / "runs")
+    with contextlib.closing(Site([tmp_path / "runs"], tmp_path / "site", None)) as site:
+        assert site.news()["problem"] is None
+        site._process.kill()
+        make_run(tmp_path / "runs", "ln")
+        end = time.monotonic() + 60
+        while b"resnet20_ln" not in (site.read("index.html") or b"") or site.news()["problem"]:
+            assert time.monotonic() < end
+            time.sleep(0.1)
+
+
+def test_only_pages_of_changed_runs_are_made_again(tmp_path: Path) -> None:
+    runs = [make_run(tmp_path / "runs", norm, seed) for norm in ("bn", "ln") for seed in range(2)]
+    builder = Builder([tmp_path / "runs"], tmp_path / "site", None)
+
+    def pages() -> dict[str, int]:
+        return {path.name: path.stat().st_mtime_ns for path in (tmp_path / "site" / "pages" / "runs").iterdir()}
+
+    before = pages()
+    make_run(tmp_path / "runs", "ln", 2)
+    builder.watch._again = 0.0
+    assert builder.refresh().edition == 2
+    kept = [name for name, written in pages().items() if before.get(name) == written]
+    assert len(before) == 4
+    assert len(pages()) == 5
+    assert sorted(name[: len("resnet20_bn")] for name in kept) == ["resnet20_bn", "resnet20_bn"]  # ln has another seed
+    assert builder.refresh().edition == 2  # nothing changed
+
+    (runs[0].path / "explain").mkdir()
+    (runs[0].path / "explain" / "map.png").write_bytes(b"\x89PNG picture")
+    builder.watch._again = 0.0
+    assert builder.refresh().edition == 3
+    assert len(list((tmp_path / "site" / "pages" / "pictures").rglob("*.png"))) == 1
+    runs[0].result.unlink()
+    builder.watch._again = 0.0
+    builder.refresh()
+    assert len(pages()) == 4
+
+
+def test_300_unfinished_runs_are_listed_in_part(tmp_path: Path) -> None:
+    """They put the leaderboard 22,797 pixels down, and 7.4 MB were sent every two seconds."""
+    make_run(tmp_path / "runs")
+    for number in range(300):
+        run = RunFolder.of(tmp_path / "runs", "cifar10-jpeg", LAPTOP, f"resnet20_m{number}", 0)
+        run.path.mkdir(parents=True)
+        save_history(run.history, history(200))
+        if number % 3 == 0:
+            run.path.with_name(".seed0.lock").write_text("")
+    with contextlib.closing(Site([tmp_path / "runs"], tmp_path / "site", None)) as site:
+        news = site.news()
+        assert news["counts"] == {"running": 100, "stopped": 200}
+        assert len(news["running"]) == len(news["stopped"]) == live_module.LISTED
+        assert len(json.dumps(news)) < 40_000
+        last = run_id(run.path, run.path.parent.name, 0)
+        curve = site.read(f"data/{last}.js").decode()  # on demand, of runs that are not listed too
+        assert curve.startswith(f'zoo.curve("{last}",')
+        assert '"epoch":[1,2,' in curve
+
+
+@pytest.mark.parametrize("reports", [True, False])
+def test_what_changed_is_known_without_reading_what_did_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reports: bool
+) -> None:
+    """By the system's reports alone, and by looks at all folders alone."""
+    if not reports:
+        monkeypatch.setattr(watch_module, "sys", SimpleNamespace(platform="other"))
+    elif sys.platform != "linux":
+        pytest.skip("only Linux reports")
+    runs = tmp_path / "runs"
+    first = make_run(runs, "bn")
+    watch = Watch([runs])
+    assert watch.look() == {str(first.path)}
+
+    def look() -> set[str]:
+        watch._again = float("inf") if reports else 0.0
+        return watch.look()
+
+    assert look() == set()
+    second = make_run(tmp_path / "elsewhere", "ln")
+    place = runs / second.path.relative_to(tmp_path / "elsewhere")
+    place.parent.mkdir(parents=True, exist_ok=True)
+    shutil.move(second.path, place)
+    assert look() == {str(place)}
+    os.utime(first.result)
+    assert look() == {str(first.path)}
+    place.with_name(".seed0.lock").write_text("")
+    assert look() == {str(place)}
+    assert watch.seen[str(place)].locked
+    (first.path / "notes.txt").write_text("nothing of a run's")
+    assert look() == set()
+    shutil.rmtree(place)
+    assert look() == {str(place)}
+    shutil.rmtree(runs / "cifar10-jpeg")
+    assert look() == {str(first.path)}
+    assert watch.seen == {}
+
+
+def test_one_of_two_runs_that_contradict_each_other_is_found_among_many(tmp_path: Path) -> None:
+    make_run(tmp_path / "runs", "bn")
+    builder = Builder([tmp_path / "runs"], tmp_path / "site", None)
+    for number in range(8):
+        make_run(tmp_path / "runs", f"m{number}")
+    make_run(tmp_path / "runs" / "copy", "bn", correct=200)
+    builder.watch._again = 0.0
+    news = builder.refresh()
+    assert "two different runs of resnet20_bn seed 0" in news.problem[0]
+    assert len(builder._runs) == 9

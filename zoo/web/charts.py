@@ -17,11 +17,12 @@ from zoo.render.marks import DISTURBED_MARK, DISTURBED_NOTE, disturbed_mark, mar
 from zoo.results.history import EpochRow
 from zoo.utils.stats import pareto_front
 from zoo.web.cells import SUMMARY, Column, percent, spread
-from zoo.web.data import Page, Table
+from zoo.web.data import Line, Page, Table
 
 # The MARKERS of the static figures in plotly's words.
 SYMBOLS = ("circle", "square", "diamond", "triangle-up", "triangle-down", "cross", "x", "star")
 AXES = [column for column in SUMMARY if column.key != "latency_p99"]
+POINTS = 200  # of one chart: those on a front, and the most accurate of the others
 _OWN = ("parameters", "macs")  # of the model, whatever the machine
 
 
@@ -58,51 +59,65 @@ def tradeoffs(tables: Sequence[Table]) -> dict[str, Any]:
 
 def _points(table: Table) -> dict[str, Any]:
     lines = [line for line in table.lines if line.row.accuracy is not None]
-    machines = table.group.machines
-    points = [
-        {
-            "model": line.row.model,
-            "norm": line.row.norm or "–",
-            "machine": line.row.machine,
-            "accuracy": line.row.accuracy,
-            "interval": line.row.interval,
-            "marks": marks_of(line.row.caveats),
-            "text": f"{percent(line.row.accuracy)}{marks_of(line.row.caveats)} "
-            f"{spread(line.row.interval, line.row.interval_kind)}",
-            "diverged": bool(line.row.diverged),
-            "page": line.runs[0].id,
-            **{axis.key: axis.value(line.row) for axis in AXES},
-            "disturbed": line.row.disturbed,
-            "quartiles": line.row.quartiles,
-            "texts": {axis.key: axis.text(line.row) for axis in AXES},
-        }
-        for line in lines
-    ]
-
-    def front(axis: Column, machine: str | None = None) -> list[int]:
-        """A row of which a seed diverged is on no front, since its mean is of the seeds that went well; nor is one
-        whose speed something disturbed.
-        """
-
-        def point(row: Row) -> tuple[float, float] | None:
-            x, drawn = axis.ranked(row), not row.diverged and machine in (None, row.machine)
-            return (x, row.accuracy) if drawn and x is not None and row.accuracy is not None else None
-
-        return pareto_front([point(line.row) for line in lines], smaller=axis.smaller)
-
+    best = lines[:POINTS]
+    letters = dict.fromkeys(line.row.machine for line in best)
+    fronts = {
+        axis.key: {"all": _front(axis, lines)}
+        if axis.key in _OWN
+        else {letter: _front(axis, table.by_machine[letter]) for letter in letters}
+        for axis in AXES
+    }
+    ringed = [line for by_machine in fronts.values() for front in by_machine.values() for line in front]
+    shown = list({id(line): line for line in [*best, *ringed]}.values())
+    places = {id(line): place for place, line in enumerate(shown)}
+    left_out = f"Drawn are the {POINTS} most accurate of {len(lines):,} models, and those on a front."
     return {
         "id": table.id,
         "dataset": table.group.dataset,
         "recipe": table.slug,
-        "notes": mark_notes(*(line.row.caveats for line in lines)),
-        "machines": machines,
-        "points": points,
-        "missing": [line.row.model for line in table.lines if line.row.accuracy is None],
+        "notes": [left_out] * (len(lines) > POINTS) + mark_notes(*(line.row.caveats for line in lines)),
+        "machines": {letter: words for letter, words in table.group.machines.items() if letter in letters},
+        "points": [_point(line) for line in shown],
+        "missing": [line.row.model for line in table.lines if line.row.accuracy is None][:POINTS],
         "fronts": {
-            axis.key: {"all": front(axis)} if axis.key in _OWN else {name: front(axis, name) for name in machines}
-            for axis in AXES
+            key: {letter: [places[id(line)] for line in front] for letter, front in by_machine.items()}
+            for key, by_machine in fronts.items()
         },
     }
+
+
+def _point(line: Line) -> dict[str, Any]:
+    row = line.row
+    marks = marks_of(row.caveats)
+    return {
+        "model": row.model,
+        "norm": row.norm or "–",
+        "machine": row.machine,
+        "accuracy": row.accuracy,
+        "interval": row.interval,
+        "marks": marks,
+        "text": f"{percent(row.accuracy)}{marks} {spread(row.interval, row.interval_kind)}",
+        "diverged": bool(row.diverged),
+        "page": line.runs[0].id,
+        **{axis.key: axis.value(row) for axis in AXES},
+        "disturbed": row.disturbed,
+        "quartiles": row.quartiles,
+        "texts": {axis.key: axis.text(row) for axis in AXES},
+    }
+
+
+def _front(axis: Column, lines: Sequence[Line]) -> list[Line]:
+    """Those of `lines` on the Pareto front of `axis`.
+
+    A row of which a seed diverged is on none, since its mean is of the seeds that went well; nor is one whose speed
+    something disturbed.
+    """
+
+    def point(row: Row) -> tuple[float, float] | None:
+        x = None if row.diverged else axis.ranked(row)
+        return None if x is None or row.accuracy is None else (x, row.accuracy)
+
+    return [lines[place] for place in pareto_front([point(line.row) for line in lines], smaller=axis.smaller)]
 
 
 def curve(rows: Sequence[EpochRow]) -> dict[str, list[Any]]:

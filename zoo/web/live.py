@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 import signal
+import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,6 +17,7 @@ from zoo.errors import MachineError, Message, ResultError, ZooError, did_you_mea
 from zoo.results.folder import RunFolder, Stored, load_all
 from zoo.results.history import load_history
 from zoo.results.schema import Result
+from zoo.utils import waiting
 from zoo.utils.gcpause import paused_gc
 from zoo.utils.lock import dead_holder
 from zoo.web.charts import curve
@@ -117,7 +119,7 @@ class Builder:
         by_folder = {str(run.folder.path): folder for folder, run in runs.items()}
         pages = {run.id: (table, line, run) for table in shown for line in table.lines for run in line.runs}
         try:
-            for name, (table, line, run) in pages.items():
+            for name, (table, line, run) in waiting.watched(pages.items(), "pages written"):
                 made = (run.result, (table.id, *(other.id for other in others(line, run))))
                 folder = by_folder[str(run.stored.folder.path)]
                 before = self._pages.get(name)
@@ -156,7 +158,7 @@ class Builder:
     def _read(self, folders: Iterable[str], faults: dict[str, ZooError]) -> dict[str, Stored]:
         """The runs of the page with the results in `folders` as they are now, or as they were where one is damaged."""
         runs = dict(self._runs)
-        for folder in sorted(folders):
+        for folder in waiting.watched(sorted(folders), "runs read"):
             if not self._has_result(folder):
                 runs.pop(folder, None)
                 continue
@@ -222,11 +224,13 @@ def keep_fresh(
 ) -> None:
     """What the process does: send the first news, or why there are none, then news whenever they change."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the server ends it
+    waiting.terminal = sys.stderr if sys.stderr.isatty() else None
     try:
         builder = Builder(roots, folder, baseline, allow_dirty, edition)
     except ZooError as problem:
         connection.send(problem)
         return
+    waiting.terminal = None  # from here on nobody waits
     sent: News | None = None
     while True:
         if (news := builder.refresh()) != sent:

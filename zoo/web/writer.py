@@ -21,6 +21,7 @@ from zoo.utils.extras import require
 from zoo.utils.files import new_folder, reachable, write_new
 from zoo.utils.gcpause import paused_gc
 from zoo.utils.version import __version__
+from zoo.utils.waiting import watched
 from zoo.web import boards, cells, charts, runpage
 from zoo.web.data import Line, Page, Table, tables
 
@@ -177,7 +178,8 @@ def _render(runs: Sequence[Stored], folder: Path, baseline: str | None, allow_di
     pages = [(table, line, run) for table in shown for line in table.lines for run in line.runs]
     files = []
     overviews = (writer.overview(name, shown) for name in OVERVIEWS)
-    for name, content in itertools.chain(fixed_files(), overviews, *(writer.run(*page) for page in pages)):
+    written = (file for page in watched(pages, "pages written") for file in writer.run(*page))
+    for name, content in itertools.chain(fixed_files(), overviews, written):
         write_new(folder / name, content)
         files.append(name)
     manifest = {"version": __version__, "files": sorted(files)}
