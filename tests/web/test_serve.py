@@ -33,6 +33,10 @@ from zoo.web.live import unfinished as unfinished_of
 from zoo.web.site import Site
 from zoo.web.watch import Watch
 
+sys.path.append(str(Path(__file__).parents[2] / "benchmarks"))
+
+import scale
+
 
 @contextlib.contextmanager
 def serving(cli: Any, *options: str) -> Iterator[tuple[subprocess.Popen[str], str, int]]:
@@ -471,3 +475,47 @@ def test_one_of_two_runs_that_contradict_each_other_is_found_among_many(tmp_path
     news = builder.refresh()
     assert "two different runs of resnet20_bn seed 0" in news.problem[0]
     assert len(builder._runs) == 9
+
+
+@pytest.mark.slow
+def test_zoo_serve_at_10_000_runs(zoo_cli, figure: Callable[..., None]) -> None:
+    """50 s of CPU to start and after each run that ends, in which nothing was answered; 30 % of a core when idle."""
+    runs = zoo_cli.folder / "runs"
+    scale.make(runs, 10_000, "one table")
+    template = next(runs.rglob("result.json")).parent
+    with serving(zoo_cli) as (process, _, port):
+        page = "/" + re.search(r"runs/[\w-]+\.html", ask(port, "/")[1].decode())[0]
+        pids = [process.pid, *children(process.pid)]
+
+        def cpu() -> float:
+            fields = [Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split() for pid in pids]
+            return sum(int(field[11]) + int(field[12]) for field in fields) / os.sysconf("SC_CLK_TCK")
+
+        before, begun = cpu(), time.monotonic()
+        while time.monotonic() < begun + 60:
+            live(port)  # as an open page does
+            time.sleep(2)
+        idle = (cpu() - before) / (time.monotonic() - begun)
+
+        place = template.parents[1] / "new_ln" / "seed0"
+        place.mkdir(parents=True)
+        record = json.loads((template / "result.json").read_text())
+        record["model"]["name"] = "new_ln"
+        (place / "fresh").write_text(json.dumps(record))
+        (place / "fresh").replace(place / "result.json")
+        ended, slowest, shown = time.monotonic(), 0.0, None
+        while shown is None or time.monotonic() < ended + 6:
+            assert time.monotonic() < ended + 60
+            for path in ("/", page, "/static/page.js", "/live.json"):
+                asked = time.monotonic()
+                status, body, _ = ask(port, path)
+                slowest = max(slowest, time.monotonic() - asked)
+                assert status == 200
+                if path == "/" and shown is None and b"new_ln" in body:
+                    shown = time.monotonic() - ended
+            time.sleep(0.05)
+    figure("zoo serve of 10,000 runs", f"idle {100 * idle:.1f} % of a core; a run that ended shown in {shown:.1f} s, "
+           f"the slowest answer meanwhile in {slowest:.3f} s")  # fmt: skip
+    assert idle < 0.02
+    assert shown < 3
+    assert slowest < 0.2

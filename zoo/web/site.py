@@ -8,7 +8,6 @@ import re
 import threading
 import time
 from collections.abc import Callable, Sequence
-from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +38,7 @@ class Site:
         self._folder, self._word = folder, word
         self._news = News(0)
         self._closed = False
-        self._connection = self._start()
+        self._start()
         threading.Thread(target=self._listen, daemon=True).start()
 
     def close(self) -> None:
@@ -68,21 +67,20 @@ class Site:
         record = {key: part for key, part in vars(news).items() if key != "histories"}
         return record | {"problem": news.problem and self._word(ZooError(*news.problem))}
 
-    def _start(self) -> Connection:
+    def _start(self) -> None:
         """Start the process; its first news are waited for."""
         context = multiprocessing.get_context("spawn")
-        connection, other = context.Pipe()
+        self._connection, other = context.Pipe()
         self._process = context.Process(target=keep_fresh, args=(other, *self._what, self._news.edition), daemon=True)
         self._process.start()
         other.close()
         try:
-            first = connection.recv()
+            first = self._connection.recv()
         except EOFError:
             raise MachineError("the process that makes the page ended; start `zoo serve` again") from None
         if isinstance(first, ZooError):
             raise first
         self._news = first
-        return connection
 
     def _listen(self) -> None:
         while not self._closed:
@@ -95,7 +93,7 @@ class Site:
                 self._news = News(**{**vars(self._news), "problem": problem.parts})
                 time.sleep(PATIENCE)
                 try:
-                    self._connection = self._start()
+                    self._start()
                     break
                 except ZooError as reason:
                     problem = reason

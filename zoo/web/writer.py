@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 MANIFEST = "zoo-report.json"  # marks a folder as a report, and names its files
 _HERE = Path(__file__).parent
-OVERVIEWS = ("index", "speed", "tradeoffs", "curves")
+OVERVIEWS: tuple[str, ...] = ("index", "speed", "tradeoffs", "curves")
 File = tuple[str, bytes]  # of a page: its name from the page's folder on, and its content
 
 
