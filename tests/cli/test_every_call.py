@@ -121,6 +121,8 @@ def check_undamaged(folder: Path, before: Path, after: Path) -> None:
             continue
         if path.name in READERS:
             READERS[path.name](path)
+        elif inside.parts[:2] == ("cache", "decoded"):  # another entry in each copy of the images
+            assert damage(folder.joinpath(*inside.parts[:3])) is None
         elif "report" not in inside.parts and not path.name.startswith("study.db"):
             contents = [(place / inside).read_bytes() for place in (before, after) if (place / inside).is_file()]
             assert path.read_bytes() in contents, f"{inside} is damaged"
