@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import heapq
-import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 
 import yaml
@@ -24,6 +22,7 @@ from zoo.web.data import Line, Page
 COMMONEST = 20
 LISTED = 100  # classes whose accuracies are all shown
 NEIGHBOURS = 10  # seeds before and after a run that its page leads to
+_written: dict[int, tuple[Mapping[str, object], str]] = {}  # with its object, so that no other has the number
 _DUMPER: type[yaml.SafeDumper | yaml.CSafeDumper] = getattr(yaml, "CSafeDumper", yaml.SafeDumper)  # six times as fast
 
 
@@ -124,16 +123,16 @@ def provenance(page: Page) -> list[tuple[str, str]]:
 
 
 def as_yaml(content: Mapping[str, object]) -> str:
-    """A recipe or a definition as it would be written by hand."""
-    return _as_yaml(json.dumps(content))
+    """A recipe or a definition as it would be written by hand.
 
-
-@lru_cache(maxsize=1000)
-def _as_yaml(content: str) -> str:
-    """Written once for all runs that share it: it takes longer than the rest of their pages."""
-    return yaml.dump(
-        json.loads(content), Dumper=_DUMPER, sort_keys=False, allow_unicode=True, default_flow_style=None, width=100
-    )
+    Written once for all runs that share the object: it takes longer than the rest of their pages.
+    """
+    if id(content) not in _written:
+        text: str = yaml.dump(
+            dict(content), Dumper=_DUMPER, sort_keys=False, allow_unicode=True, default_flow_style=None, width=100
+        )
+        _written[id(content)] = (content, text)
+    return _written[id(content)][1]
 
 
 def others(line: Line, run: Page) -> list[Page]:

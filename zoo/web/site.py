@@ -8,6 +8,7 @@ import re
 import threading
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -90,7 +91,7 @@ class Site:
             except (EOFError, OSError):
                 problem: ZooError = MachineError("the process that makes the page ended, and is started again")
             while not self._closed:
-                self._news = News(**{**vars(self._news), "problem": problem.parts})
+                self._news = replace(self._news, problem=problem.parts)
                 time.sleep(PATIENCE)
                 try:
                     self._start()
