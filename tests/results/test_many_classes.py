@@ -68,7 +68,7 @@ def test_results_grow_with_the_square_of_the_classes(tmp_path: Path) -> None:
     """1,000 classes gave a file of 21 MB and 3 million lines."""
     path = saved(tmp_path, many())
     assert path.stat().st_size < 200_000
-    assert path.read_text().count("\n") < 200
+    assert path.read_text().count("\n") < 1_000
     assert load_result(path) == many()
 
 
