@@ -194,7 +194,7 @@ def _watched(blocks: Iterator[np.ndarray], split: str, part: Part) -> Iterator[n
         done += len(block)
         if time.monotonic() - last > _SILENT:
             last = time.monotonic()
-            log.info("decoded %s of %s %s images", f"{done:,}", f"{len(part.labels):,}", split)
+            log.warning("decoded %s of %s %s images", f"{done:,}", f"{len(part.labels):,}", split)
 
 
 def _publish(temporary: Path, folder: Path) -> Entry:
@@ -258,7 +258,7 @@ def _check_room(folder: Path, listing: Listing) -> None:
     if need > _LARGE:
         count = sum(len(part.labels) for part in listing.splits.values())
         height, width = listing.splits["train"].size
-        log.info(
+        log.warning(
             "decoding %s images of %dx%d pixels: %s of the %s free at %s; batches are read from there where the %s "
             "that they take in memory do not fit (it has %s)",
             f"{count:,}", width, height, size(need), size(free), folder, size(4 * count * height * width),

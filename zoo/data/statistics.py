@@ -34,8 +34,11 @@ class Sums:
         """Add (N, H, W, 3) uint8."""
         step = max(1, PIXELS // (images.shape[1] * images.shape[2]))
         for start in range(0, len(images), step):
-            pixels = images[start : start + step] / 255
-            a, b = pixels.mean((1, 2)), np.square(pixels).mean((1, 2))
+            pixels = images[start : start + step].reshape(-1, images.shape[1] * images.shape[2], 3)
+            planes = [pixels[..., channel].astype(np.uint32) for channel in range(3)]  # four times faster than at once
+            a = np.stack([plane.mean(1) for plane in planes], 1) / 255
+            squares = [np.einsum("np,np->n", plane, plane, dtype=np.int64) for plane in planes]
+            b = np.stack(squares, 1) / (255**2 * pixels.shape[1])
             self._moments += np.stack([moment.sum(0) for moment in (a, b, a * a, b * b, a * b)])
             self._images += len(a)
 
