@@ -6,15 +6,11 @@ import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
 from zoo.cli import options
 from zoo.data.choice import Choice
-
-if TYPE_CHECKING:
-    pass
 
 
 def _names(ctx: click.Context, param: click.Parameter, value: str | None) -> tuple[str, ...] | None:

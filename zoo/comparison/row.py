@@ -99,7 +99,7 @@ class Row:
     relative_speed_error: float | None = None
     # In a mixed table what this row's runs were made with, in one of tuned recipes the values found for the model.
     differs: dict[str, str] = field(default_factory=dict)
-    # On an unbalanced test set, see :class:`zoo.results.balance.Balance`; None on others.
+    # On an unbalanced test set, see :class:`zoo.results.metrics.Balance`; None on others.
     balanced_accuracy: float | None = None
     largest_class_share: float | None = None
     runs: list[Stored] = field(default_factory=list, repr=False)  # one per seed, in the order of `seeds`

@@ -68,11 +68,11 @@ def splits_for(where: Path, there: Collection[str], choice: Choice, others: str 
     names = [name for name in NAMES if name in there]
     has = f", only {' and '.join(names)}" if names else ""
     has += f" ({others}: no split's name)" if others else ""
-    found = f"{where}: no {' and no '.join(missing)} split in it{has}; "
+    lacks = f"{where}: no {' and no '.join(missing)} split in it{has}; "
     validation = [name for name in VALIDATION if name in there and name not in wanted.values()]
     if missing == [choice.test_split] and "test" in there:
-        raise DataError(found, "take out ", Option("test_split", choice.test_split), " to test on test")
+        raise DataError(lacks, "take out ", Option("test_split", choice.test_split), " to test on test")
     if missing == [choice.test_split] and validation:
-        raise DataError(found, "to test on that one give ", Option("test_split", validation[0]))
+        raise DataError(lacks, "to test on that one give ", Option("test_split", validation[0]))
     add = "name files or folders train and test" if missing[1:] else f"add the {missing[0]} files"
-    raise DataError(found, add)
+    raise DataError(lacks, add)

@@ -52,10 +52,11 @@ def copies(names: Collection[str] = ()) -> list[Copy]:
                  str(folder.resolve()) in mapped)
             for folder in folders
         ]  # fmt: skip
-    known = set().union(*(copy.names for copy in there))
+    all_names = set().union(*(copy.names for copy in there))
     for name in names:
-        if name not in known:
-            raise unknown("decoded copy", name, known, str(place()), f"there are {', '.join(sorted(known)) or 'none'}")
+        if name not in all_names:
+            hint = f"there are {', '.join(sorted(all_names)) or 'none'}"
+            raise unknown("decoded copy", name, all_names, str(place()), hint)
     return [copy for copy in there if not names or copy.names & set(names)]
 
 

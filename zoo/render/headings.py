@@ -43,10 +43,10 @@ def _apart(groups: Sequence[Group]) -> list[str]:
     for key in dict.fromkeys([*WORDS, *(key for content in settings for key in content)]):
         if len(kinds := set(map(tuple, parts))) == len(groups):
             break
-        longer = [[*known, _words(key, content)] for known, content in zip(parts, settings, strict=True)]
+        longer = [[*words, _words(key, content)] for words, content in zip(parts, settings, strict=True)]
         if len(set(map(tuple, longer))) > len(kinds):
             parts = longer
-    return [", ".join(known) for known in parts]
+    return [", ".join(words) for words in parts]
 
 
 def _settings(group: Group) -> dict[str, str]:

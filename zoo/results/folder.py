@@ -224,7 +224,7 @@ def find_results(roots: Iterable[Path]) -> list[Path]:
     are not left out without a word.
     """
     paths: list[Path] = []
-    for root in (given := list(roots)):
+    for root in (places := list(roots)):
         with reachable(root, ResultError):
             if not (root.is_file() or root.is_dir()):
                 raise ResultError(
@@ -233,7 +233,7 @@ def find_results(roots: Iterable[Path]) -> list[Path]:
                 )
             is_file = root.is_file()
         paths += [root] if is_file else watched(_under(root), "runs found")
-    return paths if len(given) == 1 else sorted(set(paths))
+    return paths if len(places) == 1 else sorted(set(paths))
 
 
 def _under(root: Path) -> Iterator[Path]:

@@ -26,7 +26,6 @@ _FORMATS = {
     _LOOSE: r".*\.(png|jpe?g|bmp|webp|p[pgbn]m|tiff?|gif)",
 }
 PAGE = '"Your own images" in the docs'
-_PATTERNS = {kind: re.compile(pattern, re.IGNORECASE) for kind, pattern in _FORMATS.items()}
 
 
 def refusal(path: Path) -> DataError:
@@ -43,11 +42,14 @@ def known(path: Path) -> DataError | None:
     with readable(path):
         files = [path] if path.is_file() else _files(path)
         files = files or [file for folder in sorted(path.iterdir()) if folder.is_dir() for file in _files(folder)]
-    one = path.is_file()
-    for kind, pattern in _PATTERNS.items():
-        names = [file.name for file in files if pattern.fullmatch(file.name)]
-        if names and not (one and kind == _LOOSE):
-            verb, which = "is" if one and kind == _ARCHIVE else "holds", "" if one else f" ({visible(names[0])})"
+    is_file = path.is_file()
+    for kind, pattern in _FORMATS.items():
+        names = [file.name for file in files if re.fullmatch(pattern, file.name, re.IGNORECASE)]
+        if names and not (is_file and kind == _LOOSE):
+            verb, which = (
+                "is" if is_file and kind == _ARCHIVE else "holds",
+                "" if is_file else f" ({visible(names[0])})",
+            )
             return DataError(f"{path}: {verb} {kind}{which}; {_advice(kind)}")
     return None
 

@@ -102,7 +102,7 @@ def find_images(root: Path, choice: Choice) -> ImageFolder | None:
         for entry in _visible(root):
             if entry.is_dir() and entry.name not in names.values() and _LIKE_A_SPLIT.fullmatch(entry.name):
                 left_out[visible(f"{entry.name}/")] = sum(1 for name in walk(Path(entry.path)) if is_image(name))
-        files = {split: [name for names in found.values() for name in names] for split, found in by_class.items()}
+        files = {split: [name for names in classes.values() for name in names] for split, classes in by_class.items()}
         return ImageFolder(root, places, files, +left_out)
 
 

@@ -50,10 +50,10 @@ class ParquetFiles:
         used = {name: self.splits[name] for name in ("train", choice.test_split) if name in self.splits}
         homes = {file.home: name for name, files in used.items() for file in files}
         if len(homes) > 1:
-            one, other = sorted(homes)[:2]
+            first, other = sorted(homes)[:2]
             raise DataError(
-                f"{self.root}: {homes[one]} files in {one} and {homes[other]} files in {other}; name the one folder "
-                "that is meant"
+                f"{self.root}: {homes[first]} files in {first} and {homes[other]} files in {other}; "
+                "name the one folder that is meant"
             )
         for name, files in used.items():
             if problem := _problem(files):
