@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from made_results import compare, result, training
 
+from zoo.comparison import row
 from zoo.comparison.groups import Group
 from zoo.render import marks
 from zoo.render import speed as zoo_speed
@@ -83,13 +84,13 @@ def test_runs_that_are_left_out_are_counted() -> None:
 
 def test_plot(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fronts: list[list[Any]] = []
-    front = pareto.pareto_front
+    front = row.pareto_front
 
     def seen(points: list[Any], *, smaller: bool) -> list[int]:
         fronts.append(points)
         return front(points, smaller=smaller)
 
-    monkeypatch.setattr(pareto, "pareto_front", seen)
+    monkeypatch.setattr(row, "pareto_front", seen)
     pareto.draw(group(), ("speed", "parameters"), 2, tmp_path / "a.svg")
     assert [points[0] is None for points in fronts] == [True, False]  # by speed, by parameters
     drawn = (tmp_path / "a.svg").read_text(encoding="utf-8")

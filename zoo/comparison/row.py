@@ -12,7 +12,7 @@ from zoo.comparison.baseline import FINEST, Difference, Metric
 from zoo.comparison.speeds import ratio, speeds_of
 from zoo.results.folder import Stored, Tested
 from zoo.results.schema import Caveats, Finished, batch_dependence
-from zoo.utils.stats import Range, student_interval, wilson_interval
+from zoo.utils.stats import Range, pareto_front, student_interval, wilson_interval
 
 
 def _share_of_test(result: Finished) -> float:
@@ -123,6 +123,11 @@ class Row:
             run.result.seed: Tested(run.result, run.folder) for run in self.runs if isinstance(run.result, Finished)
         }
 
+    def ranked(self, name: str) -> float | None:
+        """The figure `name` where it may rank the row: None for a speed that something disturbed."""
+        figure: float | None = getattr(self, name)
+        return None if name in self.disturbed else figure
+
     def beside(self, base: Row, against: Difference) -> Row:
         """This row with its difference from `base`, and its training speed over that where the two can be compared."""
         name = "train_images_per_second"
@@ -142,6 +147,20 @@ class Row:
         names += [name for name in BALANCE if getattr(self, name) is not None]
         record = {name: getattr(self, name) for name in names}
         return record | {"against": self.against.record() if self.against else None}
+
+
+def front(rows: Sequence[Row], name: str, *, smaller: bool) -> list[int]:
+    """The places of the `rows` on the Pareto front of the accuracy and the figure `name`, as
+    :func:`zoo.utils.stats.pareto_front` has them.
+
+    A row of which a seed diverged is on none: its mean is of the seeds that went well. Nor is a disturbed speed.
+    """
+    costs = [None if row.diverged else row.ranked(name) for row in rows]
+    points = [
+        None if cost is None or row.accuracy is None else (cost, row.accuracy)
+        for row, cost in zip(rows, costs, strict=True)
+    ]
+    return pareto_front(points, smaller=smaller)
 
 
 def row_of(

@@ -6,11 +6,10 @@ No field has a default but "off" (null): a recipe file states what it does.
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
-
-from zoo.recipes import normalize
 
 
 def _no_bool(value: Any) -> Any:
@@ -39,6 +38,9 @@ Shift = Annotated[Whole, Field(gt=0, le=8)]
 Side = Annotated[Whole, Field(gt=0, le=4096)]
 ImageSize = Annotated[tuple[Side, Side], BeforeValidator(_two_sides)]  # (height, width)
 Transforms = list[dict[str, dict[str, Any]]]
+FROM_TRAIN: dict[str, dict[str, Any]] = {
+    "Normalize": {"from": "train"}
+}  # its constants are those of the images trained on
 
 
 class Section(BaseModel):
@@ -64,7 +66,18 @@ class Augment(Section):
     @property
     def computes_normalization(self) -> bool:
         """Whether one of them has ``Normalize: {from: train}``."""
-        return normalize.FROM_TRAIN in self.train + self.eval
+        return FROM_TRAIN in self.train + self.eval
+
+    def steps(self, phase: str, constants: tuple[Sequence[float], Sequence[float]] | None) -> Transforms:
+        """The list ``train`` or ``eval`` with `constants`, if any, in place of those of :data:`FROM_TRAIN`.
+
+        They are mean and std, one for each channel of values from 0 to 1.
+        """
+        steps: Transforms = getattr(self, phase)
+        if constants is None:
+            return steps
+        mean, std = map(list, constants)
+        return [{"Normalize": {"mean": mean, "std": std}} if step == FROM_TRAIN else step for step in steps]
 
     @model_validator(mode="after")
     def _one_key_each(self) -> Augment:
@@ -72,7 +85,7 @@ class Augment(Section):
             for step in getattr(self, name):
                 if len(step) != 1:
                     raise ValueError(f"{name}: each item is one transform and its arguments, found {sorted(step)}")
-                if "from" in step.get("Normalize", {}) and step != normalize.FROM_TRAIN:
+                if "from" in step.get("Normalize", {}) and step != FROM_TRAIN:
                     raise ValueError(f"{name}: `from` of Normalize is train, without other arguments")
                 try:
                     json.dumps(step, allow_nan=False)

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import functools
 import json
-from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
-from zoo.recipes import normalize
 from zoo.recipes.load import one_line
 from zoo.recipes.recipe import StoredContent, fingerprint_of, slug_of
 from zoo.recipes.schema import Tuned
@@ -55,11 +53,6 @@ class RecipePart(Part):
     def epochs(self) -> int:
         """How long the recipe trains."""
         return self.typed.epochs
-
-    def transforms(self, phase: Literal["train", "eval"]) -> list[normalize.Step]:
-        """What is done to an image in that phase, as the recipe has it."""
-        augment = self.typed.augment
-        return augment.train if phase == "train" else augment.eval
 
     @property
     def image_size(self) -> tuple[int, int] | None:

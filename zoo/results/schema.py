@@ -18,14 +18,13 @@ from pydantic import (
     model_validator,
 )
 
-from zoo.recipes import normalize
+from zoo.recipes.schema import Transforms
 from zoo.registry.entries import Layout
 from zoo.results import fields
 from zoo.results.dataset_part import DatasetPart
 from zoo.results.disturbed import QUARTILED, disturbed
 from zoo.results.metrics import Metrics
 from zoo.results.recipe_part import Part, RecipePart
-from zoo.results.shared import Shared
 from zoo.utils.stats import Range, quartiles
 
 # 2 added train, epochs to 90 %, top5_accuracy, brier, activation_bytes and deterministic; 3 renamed what is here.
@@ -166,10 +165,10 @@ class BaseResult(Part):
     diverged_epoch: fields.Count | None
     diverged_step: fields.Count | None
     seed: fields.Seed
-    model: Annotated[ModelPart, WrapValidator(Shared())]
-    recipe: Annotated[RecipePart, WrapValidator(Shared())]
-    dataset: Annotated[DatasetPart, WrapValidator(Shared())]
-    selection: Annotated[SelectionPart, WrapValidator(Shared())]
+    model: Annotated[ModelPart, WrapValidator(fields.Shared())]
+    recipe: Annotated[RecipePart, WrapValidator(fields.Shared())]
+    dataset: Annotated[DatasetPart, WrapValidator(fields.Shared())]
+    selection: Annotated[SelectionPart, WrapValidator(fields.Shared())]
     test: Metrics | None
     holdout: Metrics | None
     train: Metrics | None
@@ -178,9 +177,9 @@ class BaseResult(Part):
     epochs_trained: fields.Whole
     epochs_to_90_percent_of_final: fields.Count | None
     speed: SpeedPart
-    settings: Annotated[SettingsPart, WrapValidator(Shared())]
-    environment: Annotated[dict[fields.Text, fields.Scalar], WrapValidator(Shared())]
-    git: Annotated[fields.Git | None, WrapValidator(Shared())]
+    settings: Annotated[SettingsPart, WrapValidator(fields.Shared())]
+    environment: Annotated[dict[fields.Text, fields.Scalar], WrapValidator(fields.Shared())]
+    git: Annotated[fields.Git | None, WrapValidator(fields.Shared())]
     started: fields.Text
     wall_seconds: fields.Seconds
     resumes: fields.Whole
@@ -206,10 +205,10 @@ class BaseResult(Part):
             raise ValueError("dataset.normalization: null, but the recipe computes it")
         return self
 
-    def transforms(self, phase: Literal["train", "eval"]) -> list[normalize.Step]:
+    def transforms(self, phase: Literal["train", "eval"]) -> Transforms:
         """What was done to an image in that phase; :mod:`zoo.data.augment.spec` reads it."""
-        steps, computed = self.recipe.transforms(phase), self.dataset.normalization
-        return steps if computed is None else normalize.filled(steps, computed.mean, computed.std)
+        computed = self.dataset.normalization
+        return self.recipe.typed.augment.steps(phase, (computed.mean, computed.std) if computed else None)
 
     def thin(self) -> None:
         """Forget what no table shows, the lists by class and by window, once what tables make of them is there."""

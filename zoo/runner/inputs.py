@@ -18,7 +18,6 @@ from zoo.data.statistics import channels
 from zoo.engine.evaluate import EVAL_BATCH
 from zoo.engine.machine import fresh_compiler
 from zoo.errors import Option, RecipeError, out_of_memory
-from zoo.recipes import normalize
 from zoo.recipes.recipe import Recipe
 from zoo.registry.entries import Layout
 from zoo.registry.model import Model
@@ -101,9 +100,8 @@ class Inputs:
 
     def specs(self, name: Literal["train", "eval"]) -> tuple[TransformSpec, ...]:
         """The recipe's transform list `name`, checked, with all numbers. Raises as :meth:`augment` does."""
-        steps, computed = getattr(self.recipe.augment, name), self.normalization
-        if computed is not None:
-            steps = normalize.filled(steps, computed.mean, computed.std)
+        computed = self.normalization
+        steps = self.recipe.augment.steps(name, (computed.mean, computed.std) if computed else None)
         return parse(steps, f"recipe {self.recipe.name!r}: augment.{name}")
 
     def augment(self, name: Literal["train", "eval"]) -> tuple[Augment, Shape]:

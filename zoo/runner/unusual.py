@@ -9,7 +9,7 @@ from itertools import chain
 from zoo.data.augment.spec import normalization_of
 from zoo.data.datasets import Dataset
 from zoo.data.listing import SPLITS
-from zoo.recipes.normalize import FROM_TRAIN
+from zoo.recipes.schema import FROM_TRAIN
 from zoo.results.metrics import is_unbalanced
 from zoo.runner.inputs import Inputs
 from zoo.utils.stats import half_of_draw

@@ -8,7 +8,6 @@ from zoo.data.augment.reference import ReferenceAugment
 from zoo.data.augment.spec import parse
 from zoo.data.statistics import channels
 from zoo.recipes.load import load_recipe
-from zoo.recipes.normalize import filled
 from zoo.testing import suite
 
 
@@ -35,7 +34,7 @@ def _transforms(recipe: str, image_size: int) -> None:
     images = g.integers(0, 256, (8, image_size, image_size, 3), dtype=np.uint8)
     measured = channels(images)
     for which in ("train", "eval"):
-        steps = filled(getattr(loaded.augment, which), measured.mean, measured.std)
+        steps = loaded.augment.steps(which, (measured.mean, measured.std))
         augment = ReferenceAugment(parse(steps, f"recipe {recipe}, augment.{which}"))
         augmented = [augment(image, seed=0, epoch=0, position=position) for position, image in enumerate(images)]
         if not all(np.isfinite(image).all() for image in augmented):

@@ -118,7 +118,7 @@ def leaderboard(table: Table) -> Board:
             *(Cell(column.value(row), column.text(row)) for column in balance),
             _seeds(line),
             *(_difference(row) if table.compared else ()),
-            *(Cell(column.ranked(row), column.text(row)) for column, _ in columns),
+            *(Cell(row.ranked(column.key), column.text(row)) for column, _ in columns),
             *[Cell(row.machine, row.machine, {"elsewhere": True} if row.elsewhere else {})] * table.parted,
             *([Cell(code_of(row), code_of(row))] if versions else ()),
         ]
@@ -148,7 +148,7 @@ def speed_boards(table: Table) -> list[Board]:
 
         def cells_of(line: Line) -> list[Cell]:
             row = line.row
-            ranked = {column.key: column.ranked(row) for column in columns}
+            ranked = {column.key: row.ranked(column.key) for column in columns}
             bars = {key: round(number / most[key], 4) for key, number in ranked.items() if number and most[key]}
             return [
                 *_named(line),

@@ -32,10 +32,6 @@ class Column:
         figure: float | None = getattr(row, self.key)
         return figure
 
-    def ranked(self, row: Row) -> float | None:
-        """The figure where it may rank the row: None for a speed that something disturbed."""
-        return None if self.key in row.disturbed else self.value(row)
-
     def text(self, row: Row) -> str:
         """The figure with its mark and its quartiles, or its interval over seeds; a dash where there is no figure."""
         if self.key in row.quartiles or self.key in row.disturbed:
@@ -114,7 +110,7 @@ QUALITY_OF_ROWS = (
 
 def largest(rows: Sequence[Row], columns: Sequence[Column]) -> dict[str, float]:
     """The largest figure of each column that ranks its row, by its key; 0 where no row has one."""
-    return {column.key: max((column.ranked(row) or 0 for row in rows), default=0) for column in columns}
+    return {column.key: max((row.ranked(column.key) or 0 for row in rows), default=0) for column in columns}
 
 
 def notes(group: Group) -> list[str]:

@@ -11,11 +11,10 @@ from typing import Any
 
 from markupsafe import Markup
 
-from zoo.comparison.row import Row
+from zoo.comparison.row import front
 from zoo.render.figures import COLOURS
 from zoo.render.marks import DISTURBED_MARK, DISTURBED_NOTE, disturbed_mark, mark_notes, marks_of
 from zoo.results.history import EpochRow
-from zoo.utils.stats import pareto_front
 from zoo.web.cells import SUMMARY, Column, percent, spread
 from zoo.web.data import Line, Page, Table
 
@@ -107,17 +106,8 @@ def _point(line: Line) -> dict[str, Any]:
 
 
 def _front(axis: Column, lines: Sequence[Line]) -> list[Line]:
-    """Those of `lines` on the Pareto front of `axis`.
-
-    A row of which a seed diverged is on none, since its mean is of the seeds that went well; nor is one whose speed
-    something disturbed.
-    """
-
-    def point(row: Row) -> tuple[float, float] | None:
-        x = None if row.diverged else axis.ranked(row)
-        return None if x is None or row.accuracy is None else (x, row.accuracy)
-
-    return [lines[place] for place in pareto_front([point(line.row) for line in lines], smaller=axis.smaller)]
+    """Those of `lines` on the Pareto front of `axis`."""
+    return [lines[place] for place in front([line.row for line in lines], axis.key, smaller=axis.smaller)]
 
 
 def curve(rows: Sequence[EpochRow]) -> dict[str, list[Any]]:

@@ -7,12 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from zoo.comparison.groups import Group
-from zoo.comparison.row import Row
+from zoo.comparison.row import Row, front
 from zoo.errors import Option, ResultError
 from zoo.render.comparison import diverged_of
 from zoo.render.marks import disturbed_mark, disturbed_notes, marked
 from zoo.render.plots.sheet import about, check_rows, fitting, interval_words, labels, notes_of, sheet, style
-from zoo.utils.stats import pareto_front
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -84,17 +83,8 @@ def draw(group: Group, costs: Sequence[str], columns: int, path: Path, near: str
 
 
 def front_of(rows: Sequence[Row], cost: str) -> list[int]:
-    """The places of the `rows` on the Pareto front of one cost.
-
-    A row of which a seed diverged is on none: its mean is of the seeds that went well. Nor is a disturbed speed.
-    """
-    speed = cost == "speed"
-    points = []
-    for row in rows:
-        place = row.train_images_per_second if speed else row.parameters / 1e6
-        apart = row.diverged or row.accuracy is None or place is None or (speed and SPEED in row.disturbed)
-        points.append(None if apart else (place or 0.0, 100 * (row.accuracy or 0.0)))
-    return pareto_front(points, smaller=not speed)
+    """The places of the `rows` on the Pareto front of one cost."""
+    return front(rows, SPEED, smaller=False) if cost == "speed" else front(rows, "parameters", smaller=True)
 
 
 def _panel(axes: Axes, rows: Sequence[Row], cost: str) -> list[Line2D]:
