@@ -92,7 +92,7 @@ def test_plot(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(row, "pareto_front", seen)
     pareto.draw(group(), ("speed", "parameters"), 2, tmp_path / "a.svg")
-    assert [points[0] is None for points in fronts] == [True, False]  # by speed, by parameters
+    assert [points[0] is None for points in fronts] == [True, False] * 2  # by speed, by parameters; to choose, to draw
     drawn = (tmp_path / "a.svg").read_text(encoding="utf-8")
     assert "label of a_bn‡" in drawn
     assert "label of b_gn‡" not in drawn

@@ -136,6 +136,16 @@ def same(one: Tensor, other: Tensor) -> bool:
     return torch.equal(one, other) or (one.shape == other.shape and torch.allclose(one, other, 0, 0, equal_nan=True))
 
 
+def distance(one: Tensor, other: Tensor) -> float:
+    """The largest difference of two numbers at one place."""
+    return float((one - other).abs().max())
+
+
+def largest(*tensors: Tensor) -> float:
+    """The largest magnitude in `tensors`, and never 0, for a share of it."""
+    return max(1e-30, *(float(tensor.abs().max()) for tensor in tensors))
+
+
 def check_evaluating(where: str, module: nn.Module) -> None:
     """Raise :class:`RegistryError` where a part of `module`, on which eval() was called, is in training mode."""
     for path, part in module.named_modules():

@@ -12,6 +12,7 @@ from zoo.builder.arguments import Builder, named_parameters
 from zoo.builder.shown import Sizes
 from zoo.errors import RegistryError
 from zoo.registry.importing import modules_of
+from zoo.utils.text import named
 
 if TYPE_CHECKING:
     from torch import nn
@@ -156,14 +157,14 @@ def call_builder(
     except (RegistryError, KeyboardInterrupt):
         raise
     except BaseException as problem:  # sys.exit() too
-        line = " ".join(f"{type(problem).__name__}: {problem}".split())
+        line = named(problem)
         left = {name: argument for name, argument in (optional or {}).items() if f"argument '{name}'" not in line}
         refused = "unexpected keyword" in line or "multiple values" in line
         if isinstance(problem, TypeError) and refused and len(left) < len(optional or {}):
             certain = {name: argument for name, argument in kwargs.items() if name not in (optional or {})}
             return call_builder(builder, where, *args, optional=left, **certain)
-        named = (f"{key}={argument!r}" for key, argument in kwargs.items() if key != "norm")
-        raise RegistryError(f"{where}({', '.join([*map(repr, args), *named])}) failed: {line}") from problem
+        by_name = (f"{key}={argument!r}" for key, argument in kwargs.items() if key != "norm")
+        raise RegistryError(f"{where}({', '.join([*map(repr, args), *by_name])}) failed: {line}") from problem
     if not isinstance(module, nn.Module):
         raise RegistryError(f"{where} returned {type(module).__name__}, expected a torch.nn.Module")
     return module

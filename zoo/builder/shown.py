@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from zoo.errors import RegistryError
+from zoo.utils.text import named
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -68,8 +69,7 @@ def show(where: str, module: nn.Module, image_shape: tuple[int, int, int]) -> No
     except RegistryError:
         raise
     except Exception as problem:  # whatever a model makes of images
-        line = " ".join(f"{type(problem).__name__}: {problem}".split())
-        raise RegistryError(f"{where}: fails on images of shape {image_shape}: {line}") from problem
+        raise RegistryError(f"{where}: fails on images of shape {image_shape}: {named(problem)}") from problem
     for part, before in modes:
         part.training = before
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from zoo.builder.fairness import distance, largest
 from zoo.utils.seeding import same_random_numbers
 
 COARSE, FINE = 2.0**-23, 2.0**-40  # changes of the images: the rounding of float32, and one that float64 alone resolves
@@ -44,12 +45,12 @@ def dependence_on_batch(module: nn.Module, images: Tensor) -> float:
         signs = torch.randint(0, 2, images.shape, generator=torch.Generator().manual_seed(0)).to(images) * 2 - 1
 
         def change(size: float) -> float:
-            return _distance(answers(images * (1 + size * signs)), together)
+            return distance(answers(images * (1 + size * signs)), together)
 
-        difference = _distance(torch.cat([answers(images[:1]), answers(images[-1:])]), together[[0, -1]])
+        difference = distance(torch.cat([answers(images[:1]), answers(images[-1:])]), together[[0, -1]])
         if len(images) > 2:  # of two, each was alone
-            difference = max(difference, _distance(answers(images.flip(0)).flip(0), together))
-        scale = max(float(together.abs().max()), 1e-30)
+            difference = max(difference, distance(answers(images.flip(0)).flip(0), together))
+        scale = largest(together)
         if not difference > FLOAT64 * scale:
             return 0.0
         coarse, fine = change(COARSE), change(FINE) if precise else 0.0
@@ -65,10 +66,6 @@ def share_beyond_rounding(together: Tensor, alone: Tensor, rounded: Tensor, prec
     of the run; 0 where it is no more than rounding, which is judged by the logits of images changed by
     :data:`ROUNDING`. A share of the largest logit.
     """
-    scale = max(float(together.abs().max()), 1e-30)
-    difference, rounding = _distance(together, alone), _TIMES[precision] * _distance(rounded, alone)
+    scale = largest(together)
+    difference, rounding = distance(together, alone), _TIMES[precision] * distance(rounded, alone)
     return difference / scale if difference > max(rounding, _LEAST[precision] * scale) else 0.0
-
-
-def _distance(one: Tensor, other: Tensor) -> float:
-    return float((one - other).abs().max())

@@ -18,6 +18,7 @@ from zoo.errors import Option, ResultError
 from zoo.export.formats import Exported
 from zoo.trained.load import TrainedRun
 from zoo.utils.files import scratch_folder, write_new
+from zoo.utils.text import named
 
 IMAGES = 512  # at most, and at most so many pixels; each class has its share
 PIXELS = 1 << 25
@@ -108,9 +109,8 @@ def check_usage(usage: str, files: Mapping[str, bytes], what: str) -> None:
             with contextlib.chdir(folder), contextlib.redirect_stdout(io.StringIO()), torch.enable_grad():
                 runpy.run_path(script.name)
         except Exception as problem:  # of whatever reads the file
-            line = " ".join(f"{type(problem).__name__}: {problem}".split())
             raise ResultError(
-                f"{what}: the Python of its README.md fails: {line[:200]}; nothing is written, choose another format "
-                "with ",
+                f"{what}: the Python of its README.md fails: {named(problem)}; nothing is written, choose another "
+                "format with ",
                 Option("to"),
             ) from problem

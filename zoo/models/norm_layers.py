@@ -14,6 +14,7 @@ from torch.nn.parameter import is_lazy
 from zoo.errors import RegistryError
 from zoo.models.observe import Observed, in_mode, observe
 from zoo.utils.seeding import same_random_numbers
+from zoo.utils.text import named
 
 IMAGES = 2  # so that a layer that reads parts of images as if they were images differs from one that reads images
 Shape = tuple[int, int, int, int]
@@ -69,8 +70,7 @@ def _run(
     try:
         return observe(module, lambda layer: channels(layer) is not None, shape, training, functions)[0]
     except Exception as problem:  # whatever a model makes of images
-        line = " ".join(f"{type(problem).__name__}: {problem}".split())
-        raise RegistryError(f"{where}: fails on images of shape {shape[1:]}: {line}") from problem
+        raise RegistryError(f"{where}: fails on images of shape {shape[1:]}: {named(problem)}") from problem
 
 
 @contextlib.contextmanager

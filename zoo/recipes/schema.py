@@ -38,9 +38,7 @@ Shift = Annotated[Whole, Field(gt=0, le=8)]
 Side = Annotated[Whole, Field(gt=0, le=4096)]
 ImageSize = Annotated[tuple[Side, Side], BeforeValidator(_two_sides)]  # (height, width)
 Transforms = list[dict[str, dict[str, Any]]]
-FROM_TRAIN: dict[str, dict[str, Any]] = {
-    "Normalize": {"from": "train"}
-}  # its constants are those of the images trained on
+FROM_TRAIN = {"Normalize": {"from": "train"}}  # with constants that are computed from the images trained on
 
 
 class Section(BaseModel):

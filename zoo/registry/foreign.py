@@ -9,8 +9,8 @@ from pathlib import Path
 
 from zoo.errors import ZooError
 from zoo.registry.importing import STANDARD, installed_in
+from zoo.utils.text import named
 
-LONGEST = 300  # characters of another library's message
 _ZOO = Path(__file__).parents[1]
 
 
@@ -31,18 +31,8 @@ def foreign(error_of: Callable[[BaseException], ZooError | None]) -> Iterator[No
         raise error from problem
 
 
-def named(problem: BaseException) -> str:
-    """Type and message, on one line that is not too long."""
-    try:
-        text = " ".join(str(problem).split())
-    except Exception:  # a message that cannot be made either
-        text = ""
-    line = f"{type(problem).__name__}: {text}" if text else type(problem).__name__
-    return line if len(line) <= LONGEST else f"{line[:LONGEST]}..."
-
-
 def described(problem: BaseException) -> str:
-    """As :func:`named`, with the last line of the user's own code that it passed."""
+    """As :func:`zoo.utils.text.named`, with the last line of the user's own code that it passed."""
     for frame, number in reversed(list(traceback.walk_tb(problem.__traceback__))):
         file = Path(frame.f_code.co_filename)
         site = installed_in(file)

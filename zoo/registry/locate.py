@@ -9,8 +9,9 @@ from typing import Any
 
 from zoo.errors import RegistryError, ZooError, did_you_mean
 from zoo.registry.entries import Origin
-from zoo.registry.foreign import foreign, named
+from zoo.registry.foreign import foreign
 from zoo.registry.importing import import_anew, is_beside, modules_of
+from zoo.utils.text import named
 
 
 def load_builder(builder: str, what: str, origin: Origin) -> Callable[..., Any]:

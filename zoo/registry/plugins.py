@@ -22,9 +22,10 @@ from typing import Any
 
 from zoo.errors import RegistryError, ZooError
 from zoo.registry.entries import Origin, RegistryFile, read_registry_file, registry_file
-from zoo.registry.foreign import foreign, named
+from zoo.registry.foreign import foreign
 from zoo.registry.importing import import_anew
 from zoo.utils import yamlfile
+from zoo.utils.text import named
 
 REGISTRY_GROUP = "zoo.registry"
 RECIPE_GROUP = "zoo.recipes"

@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 import torch
 from torch import Tensor, nn
 
-from zoo.builder.fairness import same
+from zoo.builder.fairness import distance, largest, same
 
 NEAR = {"fp32": 1e-3, "bf16": 0.1, "fp16": 0.1}  # of the largest logit: two layouts, or a GPU that adds in any order
 NOT_STORED = (
@@ -81,7 +81,7 @@ def same_answers(one: Tensor, other: Tensor, device: torch.device, precision: st
 def near(one: Tensor, other: Tensor, share: float) -> bool:
     """Whether they differ by no more than `share` of the largest number."""
     one, other = one.double().nan_to_num(), other.double().nan_to_num()
-    return bool((one - other).abs().max() <= share * other.abs().max()) if one.numel() else True
+    return not one.numel() or distance(one, other) <= share * largest(other)
 
 
 def finite(tensor: Tensor) -> bool:

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import BackwardCFunction
 
+from zoo.builder.fairness import distance, largest
 from zoo.registry.importing import LIBRARIES
 from zoo.runner.derivatives import wrong_gradient
 from zoo.utils.seeding import derive, same_random_numbers, seed_all
@@ -166,14 +167,12 @@ def difference_of_modes(call: Call, parts: Sequence[nn.Module]) -> float:
             evaluated = answer(False)
             if trained.shape != evaluated.shape:
                 return 0.0
-            difference = float((trained - evaluated).abs().max())
-            share = difference / max(float(evaluated.abs().max()), float(trained.abs().max()), 1e-30)
+            difference = distance(trained, evaluated)
+            share = difference / largest(evaluated, trained)
             if share <= SETTLED + _unbiased(call.images):
                 return 0.0
             if done > 1:
-                moved = max(
-                    float((now - then).abs().max()) for now, then in zip((trained, evaluated), before, strict=True)
-                )
+                moved = max(map(distance, (trained, evaluated), before))
                 if moved == 0 or done >= PASSES:
                     return share if moved <= STILL * difference else 0.0
 
@@ -250,9 +249,8 @@ def _cut(call: Call) -> str:
 
     def matters(moved_answer: Callable[[], Tensor]) -> bool:
         with torch.no_grad():
-            moved = float((moved_answer() - answer.detach()).abs().max())
-        rounding = FLOAT64 if answer.dtype == torch.float64 else FLOAT32
-        return moved > rounding * max(float(answer.detach().abs().max()), 1e-30)
+            moved = distance(moved_answer(), answer)
+        return moved > (FLOAT64 if answer.dtype == torch.float64 else FLOAT32) * largest(answer.detach())
 
     def moved_by(parameter: Tensor) -> Tensor:
         before = parameter.detach().clone()

@@ -19,8 +19,9 @@ from zoo.results.fields import Git
 from zoo.results.history import EpochRow, load_history
 from zoo.results.run import Run
 from zoo.results.schema import Result, SettingsPart
-from zoo.track.tracker import Entry, Tracker, one_line
+from zoo.track.tracker import Entry, Tracker
 from zoo.utils.files import read_file, write_atomic
+from zoo.utils.text import named
 
 ARTIFACTS = {"result.json": "zoo-result.json", "history.csv": "zoo-history.csv"}  # else `zoo compare` finds them too
 
@@ -122,7 +123,7 @@ class Tracked(Reporter):
                 what(tracker)
             except Exception as problem:  # whatever a library or its server comes up with: the training is worth more
                 self.trackers.remove(tracker)
-                self._say(f"zoo: {tracker.name} is off from here on ({one_line(problem)}); the run itself goes on")
+                self._say(f"zoo: {tracker.name} is off from here on ({named(problem)}); the run itself goes on")
                 with contextlib.suppress(Exception):
                     tracker.close()
 

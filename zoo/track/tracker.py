@@ -8,12 +8,6 @@ from pathlib import PurePath
 from typing import Protocol
 
 
-def one_line(problem: Exception) -> str:
-    """The kind of `problem` and the beginning of what it says, without the line breaks that libraries put into it."""
-    text = " ".join(str(problem).split())
-    return f"{type(problem).__name__}: {text[:200]}" if text else type(problem).__name__
-
-
 @dataclass(frozen=True)
 class Entry:
     """A run as trackers know it. `path` is ``<dataset>/<recipe>-<fingerprint8>/<model>/seed<k>``."""

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from zoo.errors import MachineError, Option, ZooError, unknown
-from zoo.track.tracker import one_line
+from zoo.utils.text import named
 
 if TYPE_CHECKING:
     from zoo.track.tracker import Tracker
@@ -74,7 +74,7 @@ def open_trackers(names: Sequence[str], runs: Path, say: Callable[[str], None]) 
             except ZooError:
                 raise
             except Exception as problem:
-                reason = f": cannot be opened: {one_line(problem)}; mend that, or leave {name} out"
+                reason = f": cannot be opened: {named(problem)}; mend that, or leave {name} out"
                 raise MachineError(Option("track", name), reason) from problem
             say(f"tracked by {name} in {trackers[-1].where}")
         yield trackers
@@ -83,4 +83,4 @@ def open_trackers(names: Sequence[str], runs: Path, say: Callable[[str], None]) 
             try:
                 tracker.close()
             except Exception as problem:
-                say(f"zoo: {tracker.name}: {one_line(problem)}")
+                say(f"zoo: {tracker.name}: {named(problem)}")

@@ -29,6 +29,7 @@ from zoo.registry.merge import Registry
 from zoo.registry.model import Model, Pretrained, registry_name, starting_from
 from zoo.results.folder import RunFolder, find_results, load_result
 from zoo.results.schema import Diverged, Finished, Result
+from zoo.utils.text import named
 
 
 @dataclass(frozen=True)
@@ -94,9 +95,8 @@ class TrainedRun:
         try:
             macs = count_macs(model, shape, image.device)
         except Exception as problem:  # whatever a model makes of images of another size
-            line = " ".join(f"{type(problem).__name__}: {problem}".split())
             raise ResultError(
-                f"{where}: fails: {line}; resize the images to those of {self.result.dataset.name}"
+                f"{where}: fails: {named(problem)}; resize the images to those of {self.result.dataset.name}"
             ) from problem
         if macs != self.result.model.macs:
             raise ResultError(

@@ -7,6 +7,18 @@ import re
 # What moves a terminal's cursor, colours it or turns text round, and what UTF-8 cannot hold.
 CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
+LONGEST = 300  # characters of another library's message
+
+
+def named(problem: BaseException) -> str:
+    """The type and the message of an error, on one line that is not too long."""
+    try:
+        text = " ".join(str(problem).split())
+    except Exception:  # a message that cannot be made either
+        text = ""
+    line = f"{type(problem).__name__}: {text}" if text else type(problem).__name__
+    return line if len(line) <= LONGEST else f"{line[:LONGEST]}..."
+
 
 def visible(text: str) -> str:
     """`text` with all that a terminal would act on, or could not show, as Python writes it: ``\\x1b``."""
