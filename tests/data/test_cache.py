@@ -75,12 +75,12 @@ def test_fingerprint_is_of_the_content(parquet_set: Path) -> None:
     moved = parquet_set.rename(parquet_set.parent / "other")
     assert load(str(moved)).fingerprint == first.fingerprint
     splits = {name: in_memory(first.split(name).images, first.split(name).labels) for name in ("train", "test")}
-    assert fingerprint(Listing(("0", "1"), splits, "")) == first.fingerprint
-    assert fingerprint(Listing(("a", "b"), splits, "")) != first.fingerprint
+    assert fingerprint(Listing(("0", "1"), splits)) == first.fingerprint
+    assert fingerprint(Listing(("a", "b"), splits)) != first.fingerprint
     images = first.test.images.copy()
     images[0, 0, 0, 0] ^= 1
     changed = splits | {"test": in_memory(images, first.test.labels)}
-    assert fingerprint(Listing(("0", "1"), changed, "")) != first.fingerprint
+    assert fingerprint(Listing(("0", "1"), changed)) != first.fingerprint
 
 
 def test_changed_source_is_decoded_anew(image_set: Path) -> None:
@@ -158,10 +158,10 @@ def test_publishing_where_another_was_first(parquet_set: Path, empty_cache: Path
     def decode() -> Listing:
         if not data:
             data.append(None)  # type: ignore[arg-type]
-            cache.open_or_build("x", "k" * 64, decode)
+            cache.open_or_build("x", "", "k" * 64, decode)
         return parquet.read_parquet(find_parquet(parquet_set), "tiny", NOTHING)
 
-    entry = cache.open_or_build("x", "k" * 64, decode)
+    entry = cache.open_or_build("x", "", "k" * 64, decode)
     assert entries(empty_cache) == [entry.folder.name]
 
 
@@ -235,7 +235,7 @@ def test_cache_that_cannot_be_looked_into(
 
     monkeypatch.setattr(Path, "is_dir", lambda path: refuse(path) if path.parent.name == "decoded" else True)
     with pytest.raises(DataError, match=r"^cannot read the data cache .*Permission denied.*ZOO_CACHE"):
-        cache.open_or_build("name", "0" * 64, lambda: pytest.fail("decoded"))
+        cache.open_or_build("name", "", "0" * 64, lambda: pytest.fail("decoded"))
 
 
 @pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="permissions do not stop this user")

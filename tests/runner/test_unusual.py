@@ -40,7 +40,14 @@ def dataset(images: np.ndarray = IMAGES, test_images: np.ndarray = TEST_IMAGES, 
         "train_images": images, "train_labels": LABELS.astype(np.int64),
         "test_images": test_images, "test_labels": TEST_LABELS.astype(np.int64),
     } | arrays  # fmt: skip
-    return Dataset("tiny", tuple("abcd"[:CLASSES]), "d" * 64, "made here", Path("/nowhere"), arrays)
+    return Dataset(
+        name="tiny",
+        classes=tuple("abcd"[:CLASSES]),
+        fingerprint="d" * 64,
+        source="made here",
+        folder=Path("/nowhere"),
+        arrays=arrays,
+    )
 
 
 def inputs(wanted: Recipe, images: Dataset | None = None, executor: Any = "auto") -> Inputs:
@@ -89,13 +96,13 @@ def test_files_left_out_are_counted_by_suffix() -> None:
 
 def test_two_of_three_classes_without_a_test_image() -> None:
     labels = balanced().test.labels
-    only = replace(balanced(), _arrays=balanced()._arrays | {"test_labels": np.full_like(labels, 2)})
+    only = replace(balanced(), arrays=balanced().arrays | {"test_labels": np.full_like(labels, 2)})
     assert said(only) == [
         "no test image in 3 of 4 classes: a, b, d",
         "unbalanced test set: 100.0 % of its images are of class c",
     ]
     assert only.train.labels.tolist() == balanced().train.labels.tolist()
-    some = replace(balanced(), _arrays=balanced()._arrays | {"train_labels": np.arange(64) % 3})
+    some = replace(balanced(), arrays=balanced().arrays | {"train_labels": np.arange(64) % 3})
     assert said(some) == ["no training image in 1 of 4 classes: d"]
 
 
@@ -104,7 +111,7 @@ def test_of_many_classes_some_are_named(classes: int) -> None:
     names = tuple(f"{'x' * 50}{number}" for number in range(classes))
     data = replace(balanced(train=classes), classes=names)
     labels = {"train_labels": np.arange(classes), "test_labels": np.arange(1000) % (classes // 2)}
-    words = said(replace(data, _arrays=data._arrays | labels))
+    words = said(replace(data, arrays=data.arrays | labels))
     assert words[0].startswith(f"no test image in {classes // 2} of {classes:,} classes: {'x' * 40}..., ")
     assert words[0].endswith(f" and {classes // 2 - 5} more")
 
@@ -131,7 +138,7 @@ def test_accuracy_where_the_rare_class_is_always_wrong_is_of_an_unbalanced_set(
     counts: list[int], share: str | None
 ) -> None:
     labels = {"test_labels": np.repeat(np.arange(4), counts)}
-    words = said(replace(balanced(), _arrays=balanced()._arrays | labels))
+    words = said(replace(balanced(), arrays=balanced().arrays | labels))
     assert [line for line in words if "unbalanced" in line] == ([f"unbalanced test set: {share}"] if share else [])
 
 

@@ -72,7 +72,14 @@ def inputs(*overrides: str, layout: Any = None, allow_batch_dependent: bool = Fa
         "train_images": IMAGES, "train_labels": LABELS.astype(np.int64),
         "test_images": TEST_IMAGES, "test_labels": TEST_LABELS.astype(np.int64),
     }  # fmt: skip
-    data = Dataset("tiny", tuple("abcd"), "d" * 64, "made here", Path("/nowhere"), arrays)
+    data = Dataset(
+        name="tiny",
+        classes=tuple("abcd"),
+        fingerprint="d" * 64,
+        source="made here",
+        folder=Path("/nowhere"),
+        arrays=arrays,
+    )
     settings = Settings(
         device=CPU, layout=layout, executor="batched", workers=0, compiled=False, deterministic=False,
         allow_batch_dependent=allow_batch_dependent,

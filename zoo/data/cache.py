@@ -27,7 +27,7 @@ import re
 import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -52,18 +52,22 @@ _NO_SPACE = {errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)}
 log = logging.getLogger("zoo")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Entry:
-    """One cache folder, opened: `arrays` maps "train_images", ... to read-only arrays (images are memory maps)."""
+    """One cache `folder`, opened and checked: `arrays` maps "train_images", ... to read-only arrays (memory maps).
+
+    `fingerprint` is the SHA-256 (hex) of class names, labels and pixels. `left_out` counts, by suffix, files that are
+    not part of the dataset. `resized` is None where no image was resized as it was decoded.
+    """
 
     folder: Path
     classes: tuple[str, ...]
     fingerprint: str
-    arrays: dict[str, np.ndarray]
-    left_out: dict[str, int]
-    duplicates: Duplicates
-    resized: Resized | None
-    channels: Channels
+    arrays: dict[str, np.ndarray] = field(repr=False, compare=False)
+    left_out: dict[str, int] = field(default_factory=dict)
+    duplicates: Duplicates = field(default_factory=Duplicates)
+    resized: Resized | None = None
+    channels: Channels | None = None
 
 
 class _Damaged(Exception):
@@ -79,8 +83,8 @@ def user_cache() -> Path:
     return Path(platformdirs.user_cache_dir("zoo", appauthor=False))
 
 
-def open_or_build(name: str, key: str, read: Callable[[], Listing]) -> Entry:
-    """The cached dataset `name` for source content `key`, decoded now if it is absent or damaged.
+def open_or_build(name: str, source: str, key: str, read: Callable[[], Listing]) -> Entry:
+    """The cached dataset `name` for content `key` of the `source`, decoded now if it is absent or damaged.
 
     Raises DataError when the cache cannot be written, and whatever `read` and its blocks raise.
     """
@@ -89,7 +93,7 @@ def open_or_build(name: str, key: str, read: Callable[[], Listing]) -> Entry:
         return entry
     listing = read()
     try:
-        return _write(folder, listing)
+        return _write(folder, source, listing)
     except OSError as error:
         raise _cannot_write(folder, listing, error) from error
 
@@ -123,12 +127,12 @@ def _open(folder: Path) -> Entry:
         labels = np.load(folder / f"{split}_labels.npy", allow_pickle=False)
         labels.flags.writeable = False
         arrays[f"{split}_labels"] = labels
-    duplicates, resized = Duplicates(**meta["duplicates"]), meta["resized"]
-    if resized is not None:
+    if (resized := meta["resized"]) is not None:
         resized = Resized(resized["count"], tuple(resized["smallest"]), tuple(resized["largest"]))
     return Entry(
-        folder, tuple(meta["classes"]), meta["fingerprint"], arrays, meta["left_out"], duplicates, resized,
-        Channels(*map(tuple, meta["channels"].values())),
+        folder=folder, classes=tuple(meta["classes"]), fingerprint=meta["fingerprint"], arrays=arrays,
+        left_out=meta["left_out"], duplicates=Duplicates(**meta["duplicates"]), resized=resized,
+        channels=Channels(*map(tuple, meta["channels"].values())),
     )  # fmt: skip
 
 
@@ -158,7 +162,7 @@ def _meta_check(meta: dict[str, Any]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _write(folder: Path, listing: Listing) -> Entry:
+def _write(folder: Path, source: str, listing: Listing) -> Entry:
     folder.parent.mkdir(parents=True, exist_ok=True)
     _remove_stale(folder.parent)
     _check_room(folder, listing)
@@ -174,7 +178,7 @@ def _write(folder: Path, listing: Listing) -> Entry:
             "format": FORMAT,
             "fingerprint": content.digest.hexdigest(),
             "classes": list(listing.classes),
-            "source": listing.source,
+            "source": source,
             "left_out": dict(listing.left_out),
             "resized": asdict(resized) if (resized := Resized.of(listing)) else None,
             "duplicates": asdict(count_duplicates(content.hashes)),
@@ -252,7 +256,7 @@ def _remove_stale(parent: Path) -> None:
 
 def _check_room(folder: Path, listing: Listing) -> None:
     """Refuse what the disk has no room for; a line says what a large dataset takes. No image has been decoded yet."""
-    need, free = sum(part.nbytes for part in listing.splits.values()), shutil.disk_usage(folder.parent).free
+    need, free = listing.nbytes, shutil.disk_usage(folder.parent).free
     if need > free:
         raise OSError(errno.ENOSPC, f"{size(free)} are free", str(folder))
     if need > _LARGE:
@@ -268,10 +272,9 @@ def _check_room(folder: Path, listing: Listing) -> None:
 
 def _cannot_write(folder: Path, listing: Listing, error: OSError) -> DataError:
     if error.errno in _NO_SPACE:
-        need = size(sum(part.nbytes for part in listing.splits.values()))
         return DataError(
-            f"no disk space for the data cache {folder}: the decoded images need {need} ({error.strerror}); "
-            "free some, or set ZOO_CACHE to a folder on another disk"
+            f"no disk space for the data cache {folder}: the decoded images need {size(listing.nbytes)} "
+            f"({error.strerror}); free some, or set ZOO_CACHE to a folder on another disk"
         )
     reason = error.strerror or str(error)
     return DataError(f"cannot write the data cache {folder} ({reason}); set ZOO_CACHE to a writable folder")

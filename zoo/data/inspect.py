@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from zoo.data import cache
-from zoo.data.datasets import Dataset, Split
+from zoo.data.datasets import Dataset
 from zoo.data.listing import SPLITS
 from zoo.data.statistics import channels
 from zoo.errors import DataError
@@ -21,6 +21,7 @@ _SCALE = 2  # how much larger than life a contact sheet shows an image
 
 def describe(dataset: Dataset) -> dict[str, Any]:
     """Name, source, fingerprint, class names, number and size of images by split, files left out. Reads no pixels."""
+    splits = [(name, dataset.split(name)) for name in SPLITS]
     return {
         "name": dataset.name,
         "source": dataset.source,
@@ -29,7 +30,7 @@ def describe(dataset: Dataset) -> dict[str, Any]:
         "classes": list(dataset.classes),
         "splits": {
             name: {"images": len(split), "height": split.images.shape[1], "width": split.images.shape[2]}
-            for name, split in _splits(dataset).items()
+            for name, split in splits
         },
         **({"left out": dict(dataset.left_out)} if dataset.left_out else {}),
     }
@@ -43,11 +44,10 @@ def verify(dataset: Dataset) -> dict[str, Any]:
     images that are also in train), `cache_ok`, `cache_problem` (None, or what is wrong).
     """
     report = describe(dataset)
-    for name, split in _splits(dataset).items():
-        measured = channels(split.images)
-        counts = dataset.images_by_class(name)
+    for name in SPLITS:
+        measured = channels(dataset.split(name).images)
         report["splits"][name] |= {
-            "per_class": dict(zip(dataset.classes, counts, strict=True)),
+            "per_class": dict(zip(dataset.classes, dataset.images_by_class(name), strict=True)),
             "mean": list(measured.mean),
             "std": list(measured.std),
             "duplicates": getattr(dataset.duplicates, name),
@@ -91,7 +91,3 @@ def contact_sheet(dataset: Dataset, split: str, per_class: int, path: str | Path
         raise DataError(f"cannot write {path} ({error.strerror}); name another file") from error
     write_named(path, content.getbuffer())
     return path
-
-
-def _splits(dataset: Dataset) -> dict[str, Split]:
-    return {name: dataset.split(name) for name in SPLITS}

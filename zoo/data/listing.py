@@ -43,8 +43,12 @@ class Listing:
 
     classes: tuple[str, ...]
     splits: dict[str, Part]
-    source: str
     left_out: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all images and labels when decoded."""
+        return sum(part.nbytes for part in self.splits.values())
 
 
 def in_memory(images: np.ndarray, labels: np.ndarray) -> Part:

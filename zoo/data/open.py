@@ -26,10 +26,11 @@ def open_images(name: str, data_dir: str | None, choice: Choice = NOTHING) -> Da
     """A dataset of any kind, by name or by folder."""
     if canonical := test_only(name):
         choice.refuse(f"{canonical} has test images only")
-    if canonical := test_sets.canonical(name):
-        return replace(test_sets.open_set(canonical, datasets.search_path(data_dir)), size=choice.image_size)
-    if canonical := test_only(name):
-        return replace(test_sets.open_folder(Path(name).expanduser().absolute(), canonical), size=choice.image_size)
+        if test_sets.canonical(name):
+            opened = test_sets.open_set(canonical, datasets.search_path(data_dir))
+        else:
+            opened = test_sets.open_folder(Path(name).expanduser().absolute(), canonical)
+        return replace(opened, size=choice.image_size)
     try:
         return datasets.load(name, data_dir, choice)
     except UnknownNameError as problem:

@@ -68,7 +68,7 @@ def read_archive(path: Path, name: str) -> Listing:
         parent.mkdir(parents=True, exist_ok=True)
         with new_folder(parent / f"{name}-archive", 0o700) as temporary:
             extract_archive(str(path), str(temporary))
-            return _read_unpacked(temporary / ARCHIVES[name][1], name, path)
+            return _read_unpacked(temporary / ARCHIVES[name][1], name)
     except OSError as error:
         reason = error.strerror or error
         raise DataError(
@@ -76,7 +76,7 @@ def read_archive(path: Path, name: str) -> Listing:
         ) from error
 
 
-def _read_unpacked(folder: Path, name: str, shown: Path | None = None) -> Listing:
+def _read_unpacked(folder: Path, name: str) -> Listing:
     splits = {}
     reader = _reader(name)
     with readable(folder):
@@ -87,7 +87,7 @@ def _read_unpacked(folder: Path, name: str, shown: Path | None = None) -> Listin
                 bad = _first_bad(folder, reader)
                 raise DataError(f"{bad}: missing, truncated, or not the published file (MD5); {_ADVICE}") from error
             splits[split] = in_memory(np.ascontiguousarray(content.data), np.array(content.targets, dtype=np.int64))
-    return Listing(tuple(content.classes), splits, f"CIFAR archive {shown or folder}")
+    return Listing(tuple(content.classes), splits)
 
 
 def _first_bad(folder: Path, reader: Any) -> Path:

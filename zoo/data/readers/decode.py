@@ -227,27 +227,23 @@ def check_labels(labels: np.ndarray, count: int, where: str) -> None:
         )
 
 
-def check(listing: Listing, name: str) -> Listing:
+def check(listing: Listing, name: str, source: str) -> Listing:
     """Raise DataError where the class count or the image size is not what the name promises, or the splits differ.
 
     So it does for more than :data:`CLASSES`, and for names that cannot be shown.
     """
     if len(listing.classes) > CLASSES:
-        raise DataError(
-            f"{listing.source}: {len(listing.classes):,} classes, more than the {CLASSES:,} that are supported"
-        )
+        raise DataError(f"{source}: {len(listing.classes):,} classes, more than the {CLASSES:,} that are supported")
     if strange := [label for label in listing.classes if not label or CONTROL.search(label)]:
-        raise DataError(f"{listing.source}: the class name {strange[0]!r} is not plain UTF-8 text; rename it")
+        raise DataError(f"{source}: the class name {strange[0]!r} is not plain UTF-8 text; rename it")
     wanted, _ = expected(name)
     train, test = (listing.splits[split] for split in SPLITS)
     if wanted is not None and (wanted != len(listing.classes) or len(np.unique(train.labels)) != wanted):
         count = len(np.unique(train.labels)) if wanted == len(listing.classes) else len(listing.classes)
-        raise DataError(
-            f"{listing.source}: {count} classes, but {name!r} has {wanted}; rename the folder or mend its labels"
-        )
+        raise DataError(f"{source}: {count} classes, but {name!r} has {wanted}; rename the folder or mend its labels")
     if train.size != test.size:
         sizes = " and ".join(f"{part.size[1]}x{part.size[0]}" for part in (train, test))
-        raise DataError(f"{listing.source}: train and test images differ in size ({sizes} pixels); {RESIZE}")
+        raise DataError(f"{source}: train and test images differ in size ({sizes} pixels); {RESIZE}")
     check_labels(train.labels, len(listing.classes), "train")
     check_labels(test.labels, len(listing.classes), "test")
     return listing

@@ -42,11 +42,6 @@ class ImageFolder:
     files: dict[str, list[str]]
     left_out: Counter[str]
 
-    @property
-    def source(self) -> str:
-        """For people."""
-        return f"image folder {self.root}"
-
     def key(self) -> str:
         """What identifies the content in the cache; no image is read for it."""
         digest = hashlib.sha256(ascii(sorted(self.left_out.items())).encode())
@@ -69,7 +64,7 @@ class ImageFolder:
             random.Random(0).shuffle(rows)
             labels = np.array([numbers[_class_of(file)] for file in rows], dtype=np.int64)
             splits[split] = _part([self.places[split] / file for file in rows], labels, side, image_size)
-        return Listing(tuple(classes), splits, self.source, self.left_out)
+        return Listing(tuple(classes), splits, self.left_out)
 
 
 def _part(paths: list[Path], labels: np.ndarray, side: int | None, image_size: Size | None) -> Part:

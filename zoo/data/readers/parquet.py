@@ -41,7 +41,7 @@ def read_parquet(tables: ParquetFiles, name: str, choice: Choice) -> Listing:
         raise DataError(f"{root}: its parquet files name different classes; fetch all of them from one version")
     splits = {split: _part(shards[split], side, choice.image_size) for split in SPLITS}
     labels = _class_names(names[0], splits["train"].labels, name, root)
-    return Listing(labels, splits, f"parquet files in {root}", tables.left_out(choice))
+    return Listing(labels, splits, tables.left_out(choice))
 
 
 def _class_names(names: tuple[str, ...] | None, labels: np.ndarray, name: str, root: Path) -> tuple[str, ...]:
