@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from torch import nn
 
     from zoo.comparison.groups import Group
-    from zoo.results.choice import Choice
     from zoo.results.folder import Stored
+    from zoo.results.run_filter import RunFilter
 
 Roots = str | Path | Iterable[str | Path]
 
@@ -168,26 +168,26 @@ def read_runs(
     Raises :class:`zoo.errors.ResultError` for no or damaged runs, :class:`zoo.errors.UnknownNameError` for a choice
     that no run meets.
     """
-    from zoo.results.choice import Choice
     from zoo.results.folder import find_results, load_all
+    from zoo.results.run_filter import RunFilter
 
     roots = [Path(root) for root in ([runs] if isinstance(runs, str | Path) else runs)]
     paths = find_results(roots)
     if not paths:
         raise ResultError(f"no result.json under {', '.join(map(str, roots))}; `zoo bench MODEL` makes runs")
-    choice = Choice(dataset, recipe, (model,) if isinstance(model, str) else tuple(model))
+    wanted = RunFilter(dataset, recipe, (model,) if isinstance(model, str) else tuple(model))
     try:
-        return _of(choice, load_all(paths, choice))
+        return _of(wanted, load_all(paths, wanted))
     except UnknownNameError:  # which names all runs
-        return _of(choice, load_all(paths))
+        return _of(wanted, load_all(paths))
 
 
-def _of(choice: Choice, stored: list[Stored]) -> list[Stored]:
-    """Those of `stored` that are of the `choice`. Raises :class:`zoo.errors.UnknownNameError` where none is."""
-    stored = _chosen(stored, "data set", choice.dataset, [(run.result.dataset.name,) for run in stored])
+def _of(wanted: RunFilter, stored: list[Stored]) -> list[Stored]:
+    """Those of `stored` that are `wanted`. Raises :class:`zoo.errors.UnknownNameError` where none is."""
+    stored = _chosen(stored, "data set", wanted.dataset, [(run.result.dataset.name,) for run in stored])
     recipes = [(run.result.recipe.name, run.result.recipe.slug) for run in stored]
-    stored = _chosen(stored, "recipe", choice.recipe, recipes)
-    shown = _shown(stored, choice.models)
+    stored = _chosen(stored, "recipe", wanted.recipe, recipes)
+    shown = _shown(stored, wanted.models)
     return [run for run in stored if shown(run.result.model.name)]
 
 

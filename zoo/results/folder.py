@@ -18,8 +18,8 @@ from pydantic import JsonValue, ValidationError
 from pydantic_core import from_json, to_json
 
 from zoo.errors import MachineError, Option, ResultError
-from zoo.results.choice import ALL, Choice
 from zoo.results.metrics import MATRIX_CLASSES
+from zoo.results.run_filter import ALL, RunFilter
 from zoo.results.schema import RESULT, SCHEMA_VERSION, Finished, Result
 from zoo.utils.files import reachable, read_file, remove_leftovers, write_atomic
 from zoo.utils.gcpause import paused_gc
@@ -113,15 +113,15 @@ def load_stored(path: Path) -> Stored:
 
 
 @paused_gc()
-def load_all(paths: Iterable[Path], choice: Choice = ALL) -> list[Stored]:
+def load_all(paths: Iterable[Path], wanted: RunFilter = ALL) -> list[Stored]:
     """The runs of many ``result.json``, each without what no table shows (:meth:`zoo.results.schema.BaseResult.thin`).
 
-    Files that cannot be of the `choice` are not checked and left out; others may be left in. Raises as
+    Files that cannot be of `wanted` runs are not checked and left out; others may be left in. Raises as
     :func:`load_result` does.
     """
     runs = []
     for path in watched(paths, "runs read"):
-        if choice.may_have(text := _content(path)):
+        if wanted.may_have(text := _content(path)):
             result = _checked(path, text)
             result.thin()
             runs.append(Stored(result, RunFolder(path.parent)))

@@ -46,19 +46,6 @@ class NoBatchedForm(RecipeError):
 
     def __init__(self, reason: str) -> None:
         super().__init__(f"{reason}; use the executor 'albumentations' or 'auto'")
-        self.reason = reason
-
-
-def supports(specs: Sequence[TransformSpec], size: tuple[int, int] = (32, 32)) -> tuple[bool, str]:
-    """Whether every transform has a batched form on images of `size` (height, width), and if not, which one and why.
-
-    Raises :class:`zoo.errors.RecipeError` where a crop is larger than the image that reaches it.
-    """
-    try:
-        BatchedAugment(specs, size)
-    except NoBatchedForm as problem:
-        return False, problem.reason
-    return True, ""
 
 
 def pack(images: np.ndarray, device: torch.device | str = "cpu", rows: np.ndarray | None = None) -> Tensor:

@@ -10,7 +10,7 @@ _NAMES = re.compile(rb'"name"\s*:\s*"([^"]*)"')
 
 
 @dataclass(frozen=True)
-class Choice:
+class RunFilter:
     """A dataset, a recipe (its name, or name-fingerprint as in tables) and patterns of models; None and () are all.
 
     Folders may have been renamed or copied, so their names choose nothing.
@@ -32,4 +32,4 @@ class Choice:
         )
 
 
-ALL = Choice()
+ALL = RunFilter()
