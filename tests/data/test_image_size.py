@@ -40,6 +40,18 @@ def test_the_name_still_promises_the_size_of_the_files(files) -> None:
         first_size(files.encode(files.pictures(1)[0]), "here", 32, (16, 16))
 
 
+@pytest.mark.parametrize("size", [(9, 8), (63, 65), (200, 300), (2000, 1000)])
+def test_an_image_of_any_other_size_names_the_recipe_key(files, size: tuple[int, int]) -> None:
+    """However much larger it is than the first one: it is looked at before it is decoded."""
+    rows = [files.encode(image) for image in (files.pictures(1)[0], files.pictures(1, size)[0])]
+    with pytest.raises(DataError) as caught:
+        list(decode_blocks(iter(rows), (8, 8), lambda i: f"row {i}"))
+    assert str(caught.value) == (
+        f"row 1: image of {size[1]}x{size[0]} pixels, but the first image has 8x8; all must have one size; "
+        "the recipe key image_size resizes them as they are decoded, as in image_size: 64"
+    )
+
+
 def test_large_pictures_are_resized_in_threads_in_their_order(files) -> None:
     images = files.pictures(40, (200, 300))
     rows = [files.encode(image, "BMP") for image in images]

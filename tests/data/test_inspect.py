@@ -79,3 +79,14 @@ def test_contact_sheet_mistakes(parquet_set: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(DataError, match=r"^cannot write .*; name another file$"):
         contact_sheet(data, "train", 1, tmp_path / "file" / "sheet.png")
+
+
+def test_a_sheet_of_large_images_names_what_makes_it_smaller(
+    parquet_set: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("zoo.data.inspect._LARGEST", 100)
+    data = load(str(parquet_set))
+    with pytest.raises(DataError, match="ask for fewer images per class"):
+        contact_sheet(data, "train", 2, tmp_path / "sheet.png")
+    with pytest.raises(DataError, match="is too large; give image_size 32x32"):
+        contact_sheet(data, "train", 1, tmp_path / "sheet.png")

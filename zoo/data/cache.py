@@ -88,7 +88,7 @@ def open_or_build(name: str, source: str, key: str, read: Callable[[], Listing])
 
     Raises DataError when the cache cannot be written, and whatever `read` and its blocks raise.
     """
-    folder = user_cache() / "decoded" / f"{re.sub(r'[^A-Za-z0-9._-]', '_', name)}-{key[:16]}"
+    folder = user_cache() / "decoded" / f"{re.sub(r'[^A-Za-z0-9._-]', '_', name)[:100]}-{key[:16]}"
     if entry := _open_if_good(folder):
         return entry
     listing = read()

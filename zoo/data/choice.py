@@ -74,5 +74,5 @@ def splits_for(where: Path, there: Collection[str], choice: Choice, others: str 
         raise DataError(lacks, "take out ", Option("test_split", choice.test_split), " to test on test")
     if missing == [choice.test_split] and validation:
         raise DataError(lacks, "to test on that one give ", Option("test_split", validation[0]))
-    add = "name files or folders train and test" if missing[1:] else f"add the {missing[0]} files"
+    add = "name files or folders train and test" if missing[1:] or others else f"add the {missing[0]} files"
     raise DataError(lacks, add)

@@ -17,6 +17,7 @@ from zoo.data.listing import SPLITS, Listing, to_size
 from zoo.data.readers import archive, decode, foreign, image_folder, parquet, parquet_files
 from zoo.errors import DataError, Option, Words, unknown
 from zoo.utils.files import reachable
+from zoo.utils.text import CONTROL
 
 DESCRIPTIONS = {
     "cifar10": "CIFAR-10, the original archive: 50,000 + 10,000 images of 32x32, 10 classes",
@@ -234,6 +235,8 @@ def _kind(path: Path) -> str | None:
 def _folder(name: str, path: Path, choice: Choice) -> _Undecoded:
     if not path.is_dir():
         raise foreign.refusal(path)
+    if not name or CONTROL.search(name):
+        raise DataError(f"{path}: results cannot hold this folder's name ({name!r}); rename the folder")
     tables = parquet_files.find_parquet(path)
     if not tables.splits and (images := image_folder.find_images(path, choice)):
         choice.refuse(f"{path}: an image folder has no columns", "image_column", "label_column")

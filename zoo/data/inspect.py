@@ -12,7 +12,7 @@ from zoo.data import cache
 from zoo.data.datasets import Dataset
 from zoo.data.listing import SPLITS
 from zoo.data.statistics import channels
-from zoo.errors import DataError
+from zoo.errors import DataError, Option
 from zoo.utils.files import write_named
 
 _LARGEST = 100_000_000  # pixels of a contact sheet
@@ -73,7 +73,8 @@ def contact_sheet(dataset: Dataset, split: str, per_class: int, path: str | Path
     margin = 8 + 7 * max(map(len, dataset.classes))  # the default font is at most 7 pixels per letter
     size = margin + per_class * width, dataset.num_classes * height
     if size[0] * size[1] > _LARGEST:
-        raise DataError(f"a contact sheet of {size[0]}x{size[1]} pixels is too large; ask for fewer images per class")
+        advice = ("ask for fewer images per class",) if per_class > 1 else ("give ", Option("image_size", "32x32"))
+        raise DataError(f"a contact sheet of {size[0]}x{size[1]} pixels is too large; ", *advice)
     sheet = Image.new("RGB", size, "white")
     draw = ImageDraw.Draw(sheet)
     for row, label in enumerate(dataset.classes):

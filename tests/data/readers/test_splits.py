@@ -254,6 +254,22 @@ def test_many_files_of_no_split_are_counted_in_one_line(shard) -> None:
     assert left_out == names | {"validation-*.parquet": 3, "more parquet files": 12}
 
 
+@pytest.mark.parametrize(
+    ("names", "told"),
+    [
+        (("a", "a"), "two classes are called 'a'; rename one"),
+        (("a", " "), "the class name ' ' is not plain UTF-8 text; rename it"),
+        (("a",), "one class (a); a classifier needs two or more"),
+    ],
+)
+def test_class_names_of_parquet_files_tell_classes_apart(shard, names: tuple[str, ...], told: str, files) -> None:
+    labels = [0] * 2 if len(names) == 1 else [0, 1]
+    for split in ("train", "test"):
+        root = shard(f"{split}.parquet")
+        files.write_parquet(root / f"{split}.parquet", list(files.pictures(2)), labels, names)
+    assert refused(root) == f"parquet files in DIR: {told}"
+
+
 # --- image folders ---
 
 
@@ -340,12 +356,58 @@ def test_class_folders_are_divided_by_the_names_of_their_files(tmp_path: Path, c
             "DIR/train: holds images outside class folders (0.png); sort the images into train/<class>/",
         ),
         (["train/a", "test/a"], "DIR/train: one class folder (a); a classifier needs two or more"),
+        (
+            ["train/a", "train/b", "Val/a", "Val/b"],
+            "DIR: no test split in it, only train (Val: no split's name); rename one to test, or to keep a part of "
+            "each class for the test give --split 0.8",
+        ),
+        (
+            ["Train/a", "Train/b", "test/a"],
+            "DIR: no train split in it, only test (Train: no split's name); name files or folders train and test",
+        ),
+        (["train/train/a", "train/train/b", "train/test/a"], "DIR: no dataset itself, but its folder train is; name"),
+        (
+            ["train/Cat", "train/Dog", "test/cat"],
+            "DIR/test/cat: a class that DIR/train does not have; its 'Cat' differs only in case or in the bytes of its "
+            "letters: rename one",
+        ),
+        (["train/K\xe4se", "train/b", "test/Ka\u0308se"], "does not have; its 'K\\xe4se' differs only in case or in"),
     ],
 )
 def test_folders_that_are_nearly_a_dataset(tmp_path: Path, classes, folders: list[str], told: str) -> None:
     for folder in folders:
         classes(tmp_path / "set" / Path(folder).parent, {Path(folder).name: 2})
     assert told in refused(tmp_path / "set")
+
+
+def test_splits_inside_classes_are_not_divided_anew(tmp_path: Path, classes) -> None:
+    """Their test images would be trained on."""
+    for label in ("cat", "dog"):
+        classes(tmp_path / "set" / label, {"train": 4, "test": 2})
+    assert refused(tmp_path / "set", Choice(split=0.8)) == (
+        "DIR: has splits inside its classes (cat/train, cat/test); sort the images into train/<class>/ and "
+        "test/<class>/"
+    )
+
+
+def test_a_folder_like_a_split_beside_a_divided_one_is_counted(tmp_path: Path, classes) -> None:
+    for split, count in (("train", 5), ("Test", 2)):
+        classes(tmp_path / "set" / split, {"a": count, "b": count})
+    dataset = load(str(tmp_path / "set"), None, Choice(split=0.8))
+    assert dataset.left_out == {"Test/": 4}
+    assert (len(dataset.train), len(dataset.test)) == (8, 2)
+
+
+@pytest.mark.parametrize("name", ["tab\there", "not-utf8-\udcff"])
+def test_a_folder_name_that_no_result_can_hold_is_refused_first(tmp_path: Path, classes, name: str) -> None:
+    (tmp_path / name).mkdir()
+    assert refused(tmp_path / name) == f"DIR: results cannot hold this folder's name ({name!r}); rename the folder"
+
+
+def test_a_folder_may_have_the_longest_name_that_a_disk_holds(tmp_path: Path, classes) -> None:
+    for split in ("train", "test"):
+        classes(tmp_path / ("a" * 255) / split, {"a": 1, "b": 1})
+    assert load(str(tmp_path / ("a" * 255))).name == "a" * 255
 
 
 def test_a_class_called_train_is_a_class(tmp_path: Path, classes) -> None:

@@ -11,6 +11,7 @@ import logging
 import os
 import re
 import warnings
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -86,8 +87,11 @@ def picture(source: Path | bytes, where: str) -> Image:
         return _picture(source, where, PIXELS)
 
 
-def _picture(source: Path | bytes, where: str, limit: int) -> Image:
-    """As :func:`picture`, of at most `limit` pixels. Of all that Pillow reads, EPS would start Ghostscript."""
+def _picture(source: Path | bytes, where: str, limit: int, size: Size | None = None) -> Image:
+    """As :func:`picture`, of at most `limit` pixels. Only one of `size`, if given, is decoded, turned or not.
+
+    Of all that Pillow reads, EPS would start Ghostscript.
+    """
     from PIL import Image, UnidentifiedImageError
 
     _hush()
@@ -102,12 +106,19 @@ def _picture(source: Path | bytes, where: str, limit: int) -> Image:
             kinds = ", ".join(FORMATS)
             raise DataError(f"{where}: is no image that can be read ({kinds}); save it as PNG") from problem
         except Image.DecompressionBombError as problem:  # of far more pixels than this
-            raise DataError(f"{where}: image of more than the {limit:,} pixels that fit; resize it") from problem
+            raise DataError(f"{where}: image of more than the {PIXELS:,} pixels that fit; resize it") from problem
         with image:
+            if size and sorted(image.size) != sorted(size):
+                raise _other_size(where, image, size)
             if image.width * image.height > limit:
-                size = f"{image.width}x{image.height}"
-                raise DataError(f"{where}: image of {size} pixels, more than the {limit:,} that fit; resize it")
+                pixels = f"{image.width}x{image.height}"
+                raise DataError(f"{where}: image of {pixels} pixels, more than the {limit:,} that fit; resize it")
             return _rgb(image, where)
+
+
+def _other_size(where: str, image: Image, size: Size) -> DataError:
+    own, first = f"{image.width}x{image.height}", f"{size[1]}x{size[0]}"
+    return DataError(f"{where}: image of {own} pixels, but the first image has {first}; {RESIZE}")
 
 
 @contextmanager
@@ -185,13 +196,12 @@ def decode_blocks(
         images = np.empty((len(part), *size, 3), dtype=np.uint8)
         with _quiet():
             for place, (i, row) in enumerate(part):
-                image = _picture(row, where(i), most)
+                image = _picture(row, where(i), most, None if sizes is not None else size)
                 own = (image.height, image.width)
                 if sizes is not None:
                     sizes.add(own)
                 elif own != size:
-                    other, first = f"{own[1]}x{own[0]}", f"{size[1]}x{size[0]}"
-                    raise DataError(f"{where(i)}: image of {other} pixels, but the first image has {first}; {RESIZE}")
+                    raise _other_size(where(i), image, size)
                 images[place] = np.asarray(image) if own == size else resized(np.asarray(image), size)
         return images
 
@@ -234,8 +244,12 @@ def check(listing: Listing, name: str, source: str) -> Listing:
     """
     if len(listing.classes) > CLASSES:
         raise DataError(f"{source}: {len(listing.classes):,} classes, more than the {CLASSES:,} that are supported")
-    if strange := [label for label in listing.classes if not label or CONTROL.search(label)]:
+    if strange := [label for label in listing.classes if not label.strip() or CONTROL.search(label)]:
         raise DataError(f"{source}: the class name {strange[0]!r} is not plain UTF-8 text; rename it")
+    if twice := [label for label, count in Counter(listing.classes).items() if count > 1]:
+        raise DataError(f"{source}: two classes are called {twice[0]!r}; rename one")
+    if len(listing.classes) < 2:
+        raise DataError(f"{source}: one class ({listing.classes[0]}); a classifier needs two or more")
     wanted, _ = expected(name)
     train, test = (listing.splits[split] for split in SPLITS)
     if wanted is not None and (wanted != len(listing.classes) or len(np.unique(train.labels)) != wanted):

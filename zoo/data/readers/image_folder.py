@@ -7,8 +7,9 @@ import math
 import os
 import random
 import re
+import unicodedata
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -79,24 +80,25 @@ def find_images(root: Path, choice: Choice) -> ImageFolder | None:
     Raises DataError where a split or a class is missing, and where the choice does not fit.
     """
     with readable(root):
-        splits = split_folders(root)
+        splits, others = split_folders(root), _others(root)
+        if splits == ["train"] and "train" in split_folders(root / "train"):
+            raise _inner(root, "train")
         if choice.split is not None and splits not in ([], ["train"]):
             choice.refuse(f"{root}: has the splits {' and '.join(splits)}", "split")
         if choice.split is not None or not splits:
             return _divided(root, root / "train" if splits else root, choice)
         if splits == ["train"] and choice.test_split == "test":
+            has = f"only train ({listed(others)}: no split's name); rename one to test, or" if others else "only train;"
             raise DataError(
-                f"{root}: no test split in it, only train; to keep a part of each class for the test give ",
+                f"{root}: no test split in it, {has} to keep a part of each class for the test give ",
                 Option("split", "0.8"),
             )
-        names = splits_for(root, splits, choice)
+        names = splits_for(root, splits, choice, listed(others))
         places = {split: root / name for split, name in names.items()}
         left_out: Counter[str] = Counter()
         by_class = {split: _images(place, left_out) for split, place in places.items()}
         _check(places, by_class)
-        for entry in _visible(root):
-            if entry.is_dir() and entry.name not in names.values() and _LIKE_A_SPLIT.fullmatch(entry.name):
-                left_out[visible(f"{entry.name}/")] = sum(1 for name in walk(Path(entry.path)) if is_image(name))
+        left_out += _count_splits(root, names.values())
         files = {split: [name for names in classes.values() for name in names] for split, classes in by_class.items()}
         return ImageFolder(root, places, files, +left_out)
 
@@ -104,6 +106,23 @@ def find_images(root: Path, choice: Choice) -> ImageFolder | None:
 def split_folders(root: Path) -> list[str]:
     """The splits of `root` whose folders have class folders."""
     return [name for name in NAMES if (root / name).is_dir() and any(entry.is_dir() for entry in _visible(root / name))]
+
+
+def _others(root: Path) -> list[str]:
+    """The folders in `root` that have folders or images, and no split's name."""
+    folders = (Path(entry.path) for entry in _visible(root) if entry.is_dir() and entry.name not in NAMES)
+    return sorted(path.name for path in folders if any(e.is_dir() or is_image(e.name) for e in _visible(path)))
+
+
+def _count_splits(root: Path, used: Collection[str]) -> Counter[str]:
+    """The images in folders of `root` that are splits by their names, or nearly, and not `used`."""
+    names = [entry.name for entry in _visible(root) if entry.is_dir() and _LIKE_A_SPLIT.fullmatch(entry.name)]
+    return Counter({visible(f"{name}/"): sum(map(is_image, walk(root / name))) for name in names if name not in used})
+
+
+def _inner(root: Path, folder: str) -> DataError:
+    name = Option("dataset", str(root / folder))
+    return DataError(f"{root}: no dataset itself, but its folder {folder} is; name ", name)
 
 
 def _divided(root: Path, place: Path, choice: Choice) -> ImageFolder | None:
@@ -117,8 +136,7 @@ def _divided(root: Path, place: Path, choice: Choice) -> ImageFolder | None:
             f"{root}: the folders {listed(like_splits)} are no splits by their names; rename them to train and test"
         )
     if inner := [label for label in by_class if split_folders(place / label)]:
-        name = Option("dataset", str(root / inner[0]))
-        raise DataError(f"{root}: no dataset itself, but its folder {inner[0]} is; name ", name)
+        raise _inner(root, inner[0])
     if len(by_class) == 1:
         (only,) = by_class
         raise foreign.known(place) or DataError(
@@ -136,6 +154,15 @@ def _divided(root: Path, place: Path, choice: Choice) -> ImageFolder | None:
             Option("split", "0.8"),
         )
     choice.refuse(f"{root}: has no splits", "test_split")
+    for label, names in by_class.items():
+        folders = {name.split("/")[1] for name in names if name.count("/") > 1}
+        if "train" in folders and (tests := sorted(folders & set(NAMES[1:]))):
+            raise DataError(
+                f"{root}: has splits inside its classes ({label}/train, {label}/{tests[0]}); sort the images into "
+                "train/<class>/ and test/<class>/"
+            )
+    if place != root:
+        left_out += _count_splits(root, ["train"])
     files: dict[str, list[str]] = {"train": [], "test": []}
     for names in by_class.values():
         ordered = sorted(names, key=lambda name: hashlib.sha256(os.fsencode(name)).digest())
@@ -151,8 +178,11 @@ def _check(places: dict[str, Path], by_class: dict[str, dict[str, list[str]]]) -
     """Raise DataError where a class has no image to train on, or the test has none at all."""
     train, test = by_class["train"], by_class["test"]
     if extra := sorted(set(test) - set(train)):
+        same = next((label for label in train if _alike(label) == _alike(extra[0])), None)
+        advice = f"its {same!a} differs only in case or in the bytes of its letters: rename one"
         raise DataError(
-            f"{places['test'] / extra[0]}: a class that {places['train']} does not have; {len(train)} are there"
+            f"{places['test'] / extra[0]}: a class that {places['train']} does not have; "
+            + (advice if same else f"{len(train)} are there")
         )
     if empty := [label for label, names in train.items() if not names]:
         raise DataError(f"{places['train'] / empty[0]}: no images in it ({', '.join(sorted(IMAGE_SUFFIXES))})")
@@ -192,6 +222,10 @@ def _visible(folder: Path) -> Iterator[os.DirEntry[str]]:
     """What lies in `folder`, leftovers of systems aside."""
     with os.scandir(folder) as entries:
         yield from (entry for entry in entries if entry.name[0] != "." and entry.name.casefold() not in _LEFTOVERS)
+
+
+def _alike(label: str) -> str:
+    return unicodedata.normalize("NFC", label).casefold()
 
 
 def _class_of(name: str) -> str:
