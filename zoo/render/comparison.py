@@ -43,9 +43,10 @@ SPEEDS = {
     "p99 ms": ("latency_p99", "{:.2f}", 1e3),
 }
 # On unbalanced test sets, beside the accuracy.
-BALANCE = {title: (name, "{:.2f}", 100) for title, name in (
-    ("balanced accuracy %", "balanced_accuracy"), ("largest class %", "largest_class_share"),
-)}  # fmt: skip
+BALANCE = {
+    "balanced accuracy %": ("balanced_accuracy", "{:.2f}", 100),
+    "largest class %": ("largest_class_share", "{:.2f}", 100),
+}
 RELATIVE = "x baseline"  # the column of relative training speeds
 
 

@@ -9,16 +9,17 @@ from __future__ import annotations
 import functools
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
-from scipy import optimize, special
+from scipy import special
 
 Array = np.ndarray[tuple[int, ...], np.dtype[np.float64]]
 
 # Nodes of the baseline's mean and of the standard deviation: p-values are right to 2e-6 from 4 degrees of freedom on.
 MEANS, SPREADS = 40, 20
 BLOCK = 1000  # rows at a time: the nodes of 100,000 would fill the memory
+CLOSE = 1e-7
 REACH, TAIL = 6.0, 1e-7  # of the normal variable, and of the chi variable's distribution
 
 
@@ -96,14 +97,36 @@ def _critical_value(
     kinds, numbers = zip(*counts, strict=True)
     _, _, weight = _nodes(df)
 
-    def excess(bound: float) -> float:
-        (inside,) = _log_inside(np.array([bound]), kinds, baseline, df)
-        return 1 - float(np.exp(np.array(numbers) @ inside) @ weight) - level
+    def excess(bound: float) -> tuple[float, float]:
+        """The probability beyond `bound` less the `level`, and its slope there."""
+        inside, slopes = _log_inside(np.array([bound]), kinds, baseline, df), _slopes(bound, kinds, baseline, df)
+        together = np.exp(np.array(numbers) @ inside[0]) * weight
+        return 1 - float(together.sum()) - level, -float(together @ (np.array(numbers) @ (slopes / np.exp(inside[0]))))
 
     single = float(special.stdtrit(df, 1 - level / 2))  # of one row alone: the smallest that it can be
     many = float(special.stdtrit(df, 1 - level / 2 / sum(numbers)))  # Bonferroni's: the largest
-    if math.isclose(single, many):
-        return single
-    return float(
-        optimize.brentq(excess, single * 0.999, many * 1.001) if near is None else optimize.newton(excess, near)
-    )
+    return single if math.isclose(single, many) else _root(excess, single * 0.999, many * 1.001, near)
+
+
+def _slopes(bound: float, sizes: Sequence[int], baseline: int, df: int) -> Array:
+    """The slope of exp(:func:`_log_inside`) at `bound`: (D sizes, P nodes)."""
+    mean, spread, _ = _nodes(df)
+    share = np.array(sizes) / (np.array(sizes) + baseline)
+    loading, own = np.sqrt(share)[:, None], np.sqrt(1 - share)[:, None]
+    ends = [((bound * spread + sign * loading * mean) / own) for sign in (1, -1)]
+    return np.asarray(sum(np.exp(-(end**2) / 2) for end in ends) * spread / own / math.sqrt(2 * math.pi))
+
+
+def _root(falling: Callable[[float], tuple[float, float]], low: float, high: float, near: float | None) -> float:
+    """Where a function that gives its value and its slope falls through 0 between `low` and `high` (Newton's method).
+
+    `near` is close to it, where that is known.
+    """
+    point = (low + high) / 2 if near is None else near
+    while True:
+        height, slope = falling(point)
+        low, high = (point, high) if height > 0 else (low, point)
+        better = point - height / slope if slope else math.inf
+        if abs(better - point) < CLOSE * point:  # the error is squared by each step
+            return better
+        point = better if low < better < high else (low + high) / 2

@@ -13,7 +13,7 @@ import numpy as np
 
 from zoo.data.choice import Choice
 from zoo.data.listing import SPLITS, Listing, Part, Size
-from zoo.data.readers.decode import check_labels, decode_blocks, expected, first_size, readable, short
+from zoo.data.readers.decode import check_labels, decode_blocks, expected, first_size, listed, readable, short
 from zoo.data.readers.parquet_files import ParquetFiles
 from zoo.errors import DataError, Option
 from zoo.utils.files import open_file
@@ -50,13 +50,10 @@ def _class_names(names: tuple[str, ...] | None, labels: np.ndarray, name: str, r
     wanted, _ = expected(name)
     present = np.unique(labels)
     if wanted is None and (present[0] != 0 or present[-1] != len(present) - 1):
-        raise DataError(f"{root}: train labels are {_runs(present)}, which are not 0..n-1 without a gap; renumber them")
+        labels_there = listed(list(map(str, present)))
+        raise DataError(f"{root}: train labels are {labels_there}, which are not 0..n-1 without a gap; renumber them")
     count = wanted or len(present)
     return CIFAR10_CLASSES if wanted == 10 else tuple(str(i) for i in range(count))
-
-
-def _runs(present: np.ndarray) -> str:
-    return ", ".join(map(str, present[:5])) + (", ..." if len(present) > 5 else "")
 
 
 @dataclass(frozen=True)

@@ -45,7 +45,7 @@ def draw(group: Group, columns: int, path: Path, near: str | None = None) -> str
         for name, row in zip(names, group.rows, strict=True)
     ]
     start, end = limits(group.rows)
-    heading = [about(group, common), *filter(None, [choice]), interval_words(group.rows), *notes_of(group.rows)]
+    heading = [about(group, common), choice, interval_words(group.rows), *notes_of(group.rows)]
     heights = [BAR + 0.1 + 0.13 * (name.count("\n") + 1) for name in names]
     with sheet(path, columns, 0.5 + sum(heights), heading) as (image, _):
         axes = image.subplots()

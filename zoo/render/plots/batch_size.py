@@ -35,7 +35,7 @@ def draw(about: str, groups: Mapping[int, Group], columns: int, path: Path, near
     first = next(iter(groups.values()))
     gone = [f"{row.model} at {size}" for rows in models.values() for size, row in rows.items() if row.diverged]
     heading = [
-        *filter(None, [choice]),
+        choice,
         f"{about}{', ' * bool(common)}{common}",
         interval_words(every),
         *([f"diverged: {', '.join(gone)}"] if gone else []),

@@ -92,7 +92,7 @@ def draw(group: Group, rates: bool, columns: int, path: Path, near: str | None =
     entries = [*map(_entry, names, group.rows, curves), "running train accuracy, augmented images"]
     heading = [
         about(group, common),
-        *filter(None, [choice]),
+        choice,
         f"{split} accuracy" + (", mean over seeds; band: lowest to highest seed" if several else ", 1 seed"),
         *notes_of(group.rows),
     ]

@@ -62,7 +62,7 @@ def draw(group: Group, costs: Sequence[str], columns: int, path: Path, near: str
     apart = " of the models of which no seed diverged" if any(row.diverged for row in rows) else ""
     heading = [
         about(group, common),
-        *filter(None, [choice]),
+        choice,
         f"{interval_words(rows)}; filled: Pareto front of the means{apart}",
         *([f"speed on {group.machines[rows[0].machine]}; across: its quartiles"] if "speed" in costs else []),
         *([f"diverged, not shown: {', '.join(gone)}"] if gone else []),

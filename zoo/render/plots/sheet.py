@@ -194,11 +194,11 @@ def sheet(
 ) -> Iterator[tuple[Figure, Callable[[Sequence[Any]], None]]]:
     """A figure over `columns` columns, `body` inches high without heading and legend, written to `path` at the end.
 
-    `heading` is lines of text, `entries` what the legend says: the second of the pair, called with one handle for each
+    `heading` is lines of text, of which empty ones are left out, `entries` what the legend says: the second of the pair, called with one handle for each
     entry, draws it below the axes. Raises as :func:`zoo.render.figures.figure` does.
     """
     width = WIDTHS[columns]
-    lines = [line for text in heading for line in wrapped(text, width - 0.1, 9, HEADING_SIZE).split("\n")]
+    lines = [line for text in filter(None, heading) for line in wrapped(text, width - 0.1, 9, HEADING_SIZE).split("\n")]
     longest = max((inches_of(entry, PAPER["font.size"]) for entry in entries), default=1.0)
     across = max(1, min(4, len(entries), int(width / (HANDLE + longest))))
     shown = [wrapped(entry, width / across - HANDLE) for entry in entries]
