@@ -194,8 +194,8 @@ def sheet(
 ) -> Iterator[tuple[Figure, Callable[[Sequence[Any]], None]]]:
     """A figure over `columns` columns, `body` inches high without heading and legend, written to `path` at the end.
 
-    `heading` is lines of text, of which empty ones are left out, `entries` what the legend says: the second of the pair, called with one handle for each
-    entry, draws it below the axes. Raises as :func:`zoo.render.figures.figure` does.
+    `heading` is lines of text, empty ones left out. `entries` are what the legend says: the second of the pair, called
+    with one handle for each entry, draws it below the axes. Raises as :func:`zoo.render.figures.figure` does.
     """
     width = WIDTHS[columns]
     lines = [line for text in filter(None, heading) for line in wrapped(text, width - 0.1, 9, HEADING_SIZE).split("\n")]
