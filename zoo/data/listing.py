@@ -51,6 +51,11 @@ class Listing:
         return sum(part.nbytes for part in self.splits.values())
 
 
+def in_words(size: Size) -> str:
+    """Width first, as people say it."""
+    return f"{size[1]}x{size[0]}"
+
+
 def in_memory(images: np.ndarray, labels: np.ndarray) -> Part:
     """A split whose images, (N, H, W, 3) uint8, are in memory already."""
     height, width = images.shape[1:3]

@@ -8,9 +8,10 @@ from typing import Any
 
 from tabulate import tabulate
 
+from zoo.data.listing import in_words
 from zoo.render.document import as_csv
 from zoo.trained.load import TrainedRun
-from zoo.trained.predict import Prediction, Size
+from zoo.trained.predict import Prediction
 
 
 def render(run: TrainedRun, answers: Sequence[Prediction], top: int, style: str) -> str:
@@ -20,13 +21,13 @@ def render(run: TrainedRun, answers: Sequence[Prediction], top: int, style: str)
         rows = []
         for answer in answers:
             best = [f"{classes[label]} {100 * answer.probabilities[label]:.1f} %" for label in answer.best(top)]
-            size = _pixels(answer.resized_from)
+            size = answer.resized_from and in_words(answer.resized_from)
             rows.append((answer.file, *best, f"resized from {size}" if size else ""))
         return tabulate(rows, tablefmt="plain", disable_numparse=True) + "\n"
     records: list[dict[str, Any]] = [
         {
             "file": str(answer.file),
-            "resized_from": _pixels(answer.resized_from),
+            "resized_from": answer.resized_from and in_words(answer.resized_from),
             "predictions": [
                 {"class": classes[label], "label": label, "probability": float(answer.probabilities[label])}
                 for label in answer.best(top)
@@ -43,8 +44,3 @@ def render(run: TrainedRun, answers: Sequence[Prediction], top: int, style: str)
             for rank, prediction in enumerate(answer["predictions"], start=1)
         ]
     )
-
-
-def _pixels(size: Size | None) -> str | None:
-    """Width first, as people say it."""
-    return f"{size[1]}x{size[0]}" if size else None

@@ -14,6 +14,7 @@ from zoo.builder import notes
 from zoo.builder.construct import load_norm, other_classes, where_of
 from zoo.builder.fairness import set_by_first_batch
 from zoo.data.datasets import Dataset
+from zoo.data.listing import in_words
 from zoo.engine.guard import guarded
 from zoo.errors import MachineError, Option, RecipeError, RegistryError
 from zoo.recipes.recipe import Recipe
@@ -160,7 +161,7 @@ def check_data(inputs: Inputs) -> None:
     check_batches(images, recipe.batch_size, recipe.drop_last, inputs.settings.distributed)
     _, height, width = inputs.shape
     if inputs.train_shape != inputs.shape and not recipe.other_evaluation_size:
-        trained = "x".join(map(str, reversed(inputs.train_shape[1:])))
+        trained = in_words(inputs.train_shape[1:])
         raise RecipeError(
             f"recipe {recipe.name!r} trains on images of {trained} and evaluates on {width}x{height}; begin both lists "
             "of `augment` with the same Resize, or allow it with ",

@@ -8,7 +8,7 @@ from itertools import chain
 
 from zoo.data.augment.spec import normalization_of
 from zoo.data.datasets import Dataset
-from zoo.data.listing import SPLITS
+from zoo.data.listing import SPLITS, in_words
 from zoo.recipes.schema import FROM_TRAIN
 from zoo.results.metrics import is_unbalanced
 from zoo.runner.inputs import Inputs
@@ -27,7 +27,7 @@ def first_line(inputs: Sequence[Inputs]) -> str:
     data = inputs[0].dataset
     facts = (
         f"{data.name}: {data.count('train'):,} training and {data.count('test'):,} test images of "
-        f"{_pixels(*data.train.images.shape[1:3])}, {data.num_classes:,} classes"
+        f"{in_words(data.train.images.shape[1:3])}, {data.num_classes:,} classes"
     )
     return visible("; ".join([facts, *dict.fromkeys(chain.from_iterable(map(unusual, inputs)))]))
 
@@ -56,8 +56,8 @@ def _of_dataset(data: Dataset) -> Iterator[str]:
         if count:
             yield f"{count:,} {words} image{'s are copies' if count > 1 else ' is a copy'} of others"
     if data.resized and data.resized.count > 1:
-        least, most = (_pixels(*size) for size in (data.resized.smallest, data.resized.largest))
-        wanted = _pixels(*data.train.images.shape[1:3])
+        least, most = (in_words(size) for size in (data.resized.smallest, data.resized.largest))
+        wanted = in_words(data.train.images.shape[1:3])
         yield f"images of {data.resized.count:,} sizes, {least} to {most}, resized to {wanted}"
     images, largest = counts["test"], max(counts["test"])
     if is_unbalanced(images):
@@ -68,9 +68,8 @@ def _of_dataset(data: Dataset) -> Iterator[str]:
 
 
 def _of_recipe(inputs: Inputs) -> Iterator[str]:
-    data, (_, *trained), (_, *tested) = inputs.dataset, inputs.train_shape, inputs.shape
-    if trained != tested:
-        small, large = (_pixels(*size) for size in (trained, tested))
+    data, (small, large) = inputs.dataset, (in_words(shape[1:]) for shape in (inputs.train_shape, inputs.shape))
+    if small != large:
         yield f"trained on images of {small} and evaluated on {large}; speeds are of {small}, MACs of {large}"
     own, augment = data.channels, inputs.recipe.augment
     # Times the standard error that one image leaves: that of the difference between two splits of this dataset.
@@ -87,10 +86,6 @@ def _of_recipe(inputs: Inputs) -> Iterator[str]:
                 f"{_numbers(own.std)}; `Normalize: {{from: train}}` computes them"
             )
             return
-
-
-def _pixels(height: int, width: int) -> str:
-    return f"{width}x{height}"
 
 
 def _numbers(values: Sequence[float]) -> str:

@@ -13,7 +13,7 @@ from PIL import Image, ImageOps
 
 from zoo.data import shapes10
 from zoo.data.augment.spec import parse
-from zoo.data.listing import resized
+from zoo.data.listing import Size, resized
 from zoo.data.loader import PIXELS_AT_ONCE
 from zoo.data.readers import decode
 from zoo.data.readers.image_folder import IMAGE_SUFFIXES, is_image, walk
@@ -26,7 +26,6 @@ from zoo.trained.load import TrainedRun
 SIDES = (
     8, 16, 24, 28, 32, 36, 40, 48, 56, 64, 72, 80, 96, 112, 128, 144, 160, 192, 224, 240, 256, 288, 299, 320, 384, 512,
 )  # fmt: skip
-Size = tuple[int, int]  # (height, width)
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from zoo.data.listing import SPLITS, Listing, Size, resized
+from zoo.data.listing import SPLITS, Listing, Size, in_words, resized
 from zoo.errors import DataError
 from zoo.utils.files import open_file
 from zoo.utils.memory import usable_memory
@@ -117,8 +117,8 @@ def _picture(source: Path | bytes, where: str, limit: int, size: Size | None = N
 
 
 def _other_size(where: str, image: Image, size: Size) -> DataError:
-    own, first = f"{image.width}x{image.height}", f"{size[1]}x{size[0]}"
-    return DataError(f"{where}: image of {own} pixels, but the first image has {first}; {RESIZE}")
+    own = f"{image.width}x{image.height}"
+    return DataError(f"{where}: image of {own} pixels, but the first image has {in_words(size)}; {RESIZE}")
 
 
 @contextmanager
@@ -249,14 +249,14 @@ def check(listing: Listing, name: str, source: str) -> Listing:
     if twice := [label for label, count in Counter(listing.classes).items() if count > 1]:
         raise DataError(f"{source}: two classes are called {twice[0]!r}; rename one")
     if len(listing.classes) < 2:
-        raise DataError(f"{source}: one class ({listing.classes[0]}); a classifier needs two or more")
+        raise DataError(f"{source}: one class ({''.join(listing.classes)}); a classifier needs two or more")
     wanted, _ = expected(name)
     train, test = (listing.splits[split] for split in SPLITS)
     if wanted is not None and (wanted != len(listing.classes) or len(np.unique(train.labels)) != wanted):
         count = len(np.unique(train.labels)) if wanted == len(listing.classes) else len(listing.classes)
         raise DataError(f"{source}: {count} classes, but {name!r} has {wanted}; rename the folder or mend its labels")
     if train.size != test.size:
-        sizes = " and ".join(f"{part.size[1]}x{part.size[0]}" for part in (train, test))
+        sizes = " and ".join(in_words(part.size) for part in (train, test))
         raise DataError(f"{source}: train and test images differ in size ({sizes} pixels); {RESIZE}")
     check_labels(train.labels, len(listing.classes), "train")
     check_labels(test.labels, len(listing.classes), "test")
