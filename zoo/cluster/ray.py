@@ -14,6 +14,7 @@ from zoo.cluster.options import RETRIES, Resources
 from zoo.cluster.request import Request, TaskEnd, work
 from zoo.errors import MachineError, Option
 from zoo.utils.cpu import usable_cores
+from zoo.utils.text import named
 
 if TYPE_CHECKING:
     from ray import ObjectRef
@@ -60,9 +61,8 @@ class Ray:
                 _knock(address)
                 ray.init(address, **quiet)
         except Exception as problem:  # Ray raises whatever its parts do
-            line = " ".join(str(problem).split())[:300]
             whose = "no cluster can be started here" if address is None else f"no cluster at {address}"
-            raise MachineError(CLUSTER, f": {whose} ({type(problem).__name__}: {line})") from problem
+            raise MachineError(CLUSTER, f": {whose} ({named(problem)})") from problem
         finally:
             signal.signal(signal.SIGTERM, before)
         self.where = "a Ray cluster of this machine" if address is None else f"the Ray cluster at {address}"

@@ -20,6 +20,7 @@ from zoo.results.schema import Result
 from zoo.utils import waiting
 from zoo.utils.gcpause import paused_gc
 from zoo.utils.lock import dead_holder
+from zoo.utils.text import named
 from zoo.web.charts import curve
 from zoo.web.data import Table, run_id, tables
 from zoo.web.runpage import others
@@ -85,8 +86,10 @@ class Builder:
                 self._build(self._again)
             elif not self._again:
                 self._problem = None
+        except ZooError as problem:
+            self._problem = problem
         except Exception as problem:
-            self._problem = _in_words(problem)
+            self._problem = ZooError(f"the page could not be made anew: {named(problem)}")
         if self._again or self._problem:
             self._when = time.monotonic() + max(SOON, 20 * (time.monotonic() - begun))
         if changed or begun >= self._next:
@@ -299,10 +302,3 @@ def _state_of(folder: Path) -> str:
     if process is None:
         return "running"
     return f"no process {process} on this machine; if it was killed, the same `zoo bench` goes on"
-
-
-def _in_words(problem: Exception) -> ZooError:
-    if isinstance(problem, ZooError):
-        return problem
-    words = f"the page could not be made anew: {type(problem).__name__}: {problem}"
-    return ZooError(" ".join(words.split())[:300])

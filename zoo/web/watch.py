@@ -56,15 +56,13 @@ class Watch:
             begun = time.process_time()
             before, self.seen = self.seen, self._all(self.roots)
             self._again = time.monotonic() + max(SOON, (time.process_time() - begun) / SHARE)
-            return {path for path in before.keys() | self.seen.keys() if before.get(path) != self.seen.get(path)}
-        changed = set()
+            return _unlike(before, self.seen)
+        changed: set[str] = set()
         for folder in reported:
             inside = f"{folder}{os.sep}"
             before = {path: seen for path, seen in self.seen.items() if path == folder or path.startswith(inside)}
             now = self._all([folder] if os.path.isdir(folder) else [])  # noqa: PTH112 - thousands of them
-            for path in before.keys() | now.keys():
-                if before.get(path) != now.get(path):
-                    changed.add(path)
+            changed |= _unlike(before, now)
             for path in before:
                 del self.seen[path]
             self.seen |= now
@@ -93,6 +91,10 @@ class Watch:
             if result or history or place in locked:
                 pictures = _stamp(f"{inside}{EXPLAIN}") if EXPLAIN in names else None
                 yield place, Seen(result, history, pictures, place in locked)
+
+
+def _unlike(before: dict[str, Seen], now: dict[str, Seen]) -> set[str]:
+    return {path for path in before.keys() | now.keys() if before.get(path) != now.get(path)}
 
 
 def _stamp(path: str) -> Stamp | None:
