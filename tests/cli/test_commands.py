@@ -114,6 +114,14 @@ def test_data_list(zoo_cli, tmp_path):
     assert str(tmp_path) in text.split("cifar10-jpeg", 1)[1]  # where to put what is not there
 
 
+def test_data_list_shows_no_control_character_of_a_folder(inline_cli, tmp_path):
+    for split in ("train", "test"):
+        (tmp_path / "red\x1b[31m" / split / "a").mkdir(parents=True)
+    text = inline_cli.ok("data", "list", "--data-dir", str(tmp_path)).stdout
+    assert "red\\x1b[31m" in text
+    assert "\x1b" not in text
+
+
 def test_data_verify(inline_cli):
     told = yaml.safe_load(inline_cli.ok("data", "verify", "shapes10").stdout)
     assert told["name"] == "shapes10"

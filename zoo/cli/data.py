@@ -30,8 +30,8 @@ def list_(data_dir: str | None) -> None:
     from zoo.data.datasets import available
 
     for dataset in available(data_dir):
-        click.echo(f"{dataset.name:<14}{dataset.description}")
-        click.echo(f"{'':<14}{dataset.location or options.line(dataset.hint)}")
+        click.echo(f"{visible(dataset.name):<14}{dataset.description}")
+        click.echo(f"{'':<14}{visible(dataset.location or options.line(dataset.hint))}")
     if decoded := copies():
         click.echo()
         click.echo(f"{_show_copies(decoded)} in {place()}; `zoo data clear` removes them")

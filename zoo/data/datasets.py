@@ -238,6 +238,8 @@ def _folder(name: str, path: Path, choice: Choice) -> _Undecoded:
     if not name or CONTROL.search(name):
         raise DataError(f"{path}: results cannot hold this folder's name ({name!r}); rename the folder")
     tables = parquet_files.find_parquet(path)
+    if tables.splits and image_folder.has_images(path):
+        raise DataError(f"{path}: has parquet files of splits and class folders of images; move one of them elsewhere")
     if not tables.splits and (images := image_folder.find_images(path, choice)):
         choice.refuse(f"{path}: an image folder has no columns", "image_column", "label_column")
         return _Undecoded(name, f"image folder {path}", images.key, partial(images.read, name, choice.image_size))

@@ -303,7 +303,7 @@ def test_image_folder_mistakes(image_set: Path, files: SimpleNamespace) -> None:
     odd = image_set / "train" / "wasp" / "0.png"
     odd.write_bytes(files.encode(files.pictures(1)[0]))
     fails(lambda: load(str(image_set)), str(odd), "8x8 pixels", "9x6")
-    odd.write_bytes(odd.read_bytes()[:50])
+    odd.write_bytes(files.encode(files.pictures(1, (6, 9))[0])[:50])
     fails(lambda: load(str(image_set)), str(odd), "damaged image")
 
 

@@ -254,6 +254,13 @@ def test_many_files_of_no_split_are_counted_in_one_line(shard) -> None:
     assert left_out == names | {"validation-*.parquet": 3, "more parquet files": 12}
 
 
+@pytest.mark.parametrize("name", ["train.parquet", "train/a/train.parquet", "data/test-00000-of-00001.parquet"])
+def test_parquet_files_beside_class_folders_are_not_guessed_between(shard, image_set: Path, name: str) -> None:
+    image_set.rename(image_set.parent / "set")
+    root = shard(name)
+    assert refused(root) == ("DIR: has parquet files of splits and class folders of images; move one of them elsewhere")
+
+
 @pytest.mark.parametrize(
     ("names", "told"),
     [

@@ -125,6 +125,11 @@ def _inner(root: Path, folder: str) -> DataError:
     return DataError(f"{root}: no dataset itself, but its folder {folder} is; name ", name)
 
 
+def has_images(root: Path) -> bool:
+    """Whether class folders in a split's folder have images."""
+    return any("/" in name and is_image(name) for split in split_folders(root) for name in walk(root / split))
+
+
 def _divided(root: Path, place: Path, choice: Choice) -> ImageFolder | None:
     """The class folders in `place`, each divided by the names of its files."""
     left_out: Counter[str] = Counter()
