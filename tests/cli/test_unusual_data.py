@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import json
 import re
+import shutil
 from types import SimpleNamespace
 
 import numpy as np
@@ -126,3 +127,11 @@ def test_zoo_evaluate_has_both_on_unbalanced_images(benched: SimpleNamespace) ->
     (record,) = json.loads(benched.cli.ok("evaluate", "runs", "--format", "json").stdout)
     assert (record["balanced_accuracy"], record["largest_class_share"]) == (balance.accuracy, 0.9)
     assert record["unusual"] == NOTES
+
+
+def test_notes_below_other_images_are_of_the_run_s_own(benched: SimpleNamespace) -> None:
+    shutil.copytree(benched.folder / "photos", benched.folder / "other")
+    Image.new("RGB", (16, 16)).save(benched.folder / "other" / "test" / "b" / "0.png")
+    text = benched.cli.ok("evaluate", "runs", "--dataset", "./other").stdout
+    assert all(f"The run's own data, {note}" in text for note in NOTES)
+    assert not any(line in NOTES for line in text.splitlines())

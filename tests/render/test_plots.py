@@ -20,6 +20,7 @@ from zoo.api import read_runs
 from zoo.comparison.groups import Group
 from zoo.comparison.groups import compare as group_runs
 from zoo.errors import ResultError, UnknownNameError
+from zoo.render import figures
 from zoo.render.plots import bars, batch_size, curves, pareto
 from zoo.render.plots.sheet import fitting, inches_of, labels, only_group, outputs, sheet, style, wrapped
 from zoo.results.folder import RunFolder, Stored, save_result
@@ -451,3 +452,11 @@ def test_what_a_figure_leaves_out_is_said_on_stderr(inline_cli) -> None:
     assert inline_cli.ok("plot", "curves", "--model", "m1_bn").lines == ["wrote curves.pdf"]
     (line, _) = inline_cli.ok("plot", "curves", "--baseline", "m24_bn").lines
     assert line.startswith("24 of 25 models: those nearest to m24_bn;")
+
+
+def test_letters_that_the_font_lacks_are_no_warning(tmp_path: Path, recwarn: pytest.WarningsRecorder) -> None:
+    """Each was a line with a path of zoo's code, for every figure that shows a class of such a name."""
+    with figures.figure(tmp_path / "names.png") as image:
+        image.text(0.5, 0.5, "\u65e5\u672c\u8a9e")
+    assert (tmp_path / "names.png").stat().st_size > 1000
+    assert recwarn.list == []

@@ -244,6 +244,7 @@ def _record(run: TrainedRun, condition: Condition, pixels: _Pixels, measured: _M
         same = evaluation.accuracy == result.test.accuracy
     images = np.bincount(pixels.labels, minlength=len(result.dataset.classes)).tolist()
     balance = Balance.of(images, evaluation.recalls()) if evaluation else None
+    whose = "" if condition.fingerprint == result.dataset.fingerprint else "The run's own data, "
     return Record(
         model=run.model.name,
         norm=result.model.norm,
@@ -275,7 +276,7 @@ def _record(run: TrainedRun, condition: Condition, pixels: _Pixels, measured: _M
         batch_dependent=result.model.batch_dependent,
         commit=result.commit,
         uncommitted=result.uncommitted,
-        unusual=result.dataset.notes,
+        unusual=[f"{whose}{note}" for note in result.dataset.notes],
     )
 
 

@@ -88,10 +88,7 @@ def picture(source: Path | bytes, where: str) -> Image:
 
 
 def _picture(source: Path | bytes, where: str, limit: int, size: Size | None = None) -> Image:
-    """As :func:`picture`, of at most `limit` pixels. Only one of `size`, if given, is decoded, turned or not.
-
-    Of all that Pillow reads, EPS would start Ghostscript.
-    """
+    """As :func:`picture`, of at most `limit` pixels and of `size`, turned or not. Pillow's EPS starts Ghostscript."""
     from PIL import Image, UnidentifiedImageError
 
     _hush()
