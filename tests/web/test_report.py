@@ -306,7 +306,7 @@ def test_confusions_of_many_classes_are_the_commonest_alone() -> None:
         loss=1.0, per_class_accuracy=[1.0] * size, confusion=confusion.tolist(), ece=0.0, brier=None,
     )  # fmt: skip
     found = confusions(told, [f"class {index}" for index in range(size)])
-    assert found.rows is None
+    assert found.matrix is None
     assert found.pairs == [("class 3", "class 7", 6, 6 / 15), ("class 4", "class 8", 5, 5 / 14)]
 
 

@@ -23,6 +23,7 @@ else:
 # What a file system answers that lacks locks or flushes; and one whose renames do not replace.
 _UNSUPPORTED = {errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EBADF, errno.ENOLCK, errno.ENOTTY}
 _NOT_REPLACED = {errno.EEXIST, errno.ENOTEMPTY, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL}
+_MANY = 1_000  # files of a folder from which on its whole disk is flushed
 _EXCHANGE, _HERE = 2, -100  # RENAME_EXCHANGE and AT_FDCWD of renameat2(2)
 
 log = logging.getLogger("zoo")
@@ -91,6 +92,20 @@ def _sync(path: Path) -> None:
             raise
 
 
+def _sync_folder(folder: Path) -> None:
+    """Flush all files in `folder`: of thousands the whole disk's, which takes a hundredth of the time."""
+    files = [*folder.rglob("*"), folder]
+    if len(files) > _MANY and sys.platform == "linux" and hasattr(libc := ctypes.CDLL(None), "syncfs"):
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            if libc.syncfs(handle) == 0:
+                return
+        finally:
+            os.close(handle)
+    with ThreadPoolExecutor(16) as pool:  # the disk flushes many files at once in the time of one
+        list(pool.map(_sync, files))
+
+
 def put(fresh: Path, path: Path, *, replace: bool = True) -> None:
     """Flush `fresh`, a file or a folder, and rename it to `path`; what was there is replaced at once.
 
@@ -98,8 +113,7 @@ def put(fresh: Path, path: Path, *, replace: bool = True) -> None:
     that :func:`zoo.utils.files.remove_leftovers` puts back. Raises OSError, with the old one intact.
     """
     if fresh.is_dir():
-        with ThreadPoolExecutor(16) as pool:  # the disk flushes many files at once in the time of one
-            list(pool.map(_sync, [*fresh.rglob("*"), fresh]))
+        _sync_folder(fresh)
     else:
         _sync(fresh)
     try:

@@ -73,11 +73,11 @@ def write_named(path: Path, content: bytes | memoryview) -> None:
 def write_new(path: Path, content: bytes) -> None:
     """Write a file into a folder of :func:`new_folder`, which nobody else has yet. Raises OSError."""
     try:
-        handle = open_own(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
+        file = path.open("xb")  # which follows no link, and takes nothing that is there
     except FileNotFoundError:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle = open_own(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
-    with os.fdopen(handle, "wb") as file:
+        file = path.open("xb")
+    with file:
         file.write(content)
 
 

@@ -7,9 +7,11 @@ import itertools
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from markupsafe import Markup
 
 from zoo.errors import MachineError, Option, ResultError, ZooError
 from zoo.render import comparison, marks
@@ -30,7 +32,8 @@ if TYPE_CHECKING:
 
 MANIFEST = "zoo-report.json"  # marks a folder as a report, and names its files
 _HERE = Path(__file__).parent
-OVERVIEWS: tuple[str, ...] = ("index", "speed", "tradeoffs", "curves")
+_TITLES = {"index": "Leaderboard", "tradeoffs": "Trade-offs", "curves": "Curves", "speed": "Speed"}
+OVERVIEWS = tuple(_TITLES)
 File = tuple[str, bytes]  # of a page: its name from the page's folder on, and its content
 
 
@@ -97,8 +100,10 @@ class Writer:
             trim_blocks=True, lstrip_blocks=True, auto_reload=False,
         )  # fmt: skip
         environment.filters |= {"percent": cells.percent, "script_json": charts.script_json, "yaml": runpage.as_yaml}
+        colours = "".join(f"--o{number}:{colour};" for number, colour in enumerate(COLOURS))
         environment.globals |= {
-            "runpage": runpage, "has_curve": charts.has_curve, "colours": COLOURS, "marks": marks, "limits": boards,
+            "runpage": runpage, "has_curve": charts.has_curve, "colours": colours, "navigation": _navigation,
+            "marks": marks, "limits": boards,
             "comparison": comparison, "baseline": self.baseline, "edition": self.edition, "version": __version__,
             "built": f"{datetime.datetime.now(datetime.UTC):%d %B %Y, %H:%M} UTC",
         }  # fmt: skip
@@ -159,6 +164,17 @@ class Writer:
             edition="any" if self.edition else 0,  # it outlives editions
         )  # fmt: skip
         yield f"runs/{run.id}.html", page.encode()
+
+
+@cache
+def _navigation(page: str, up: str) -> Markup:
+    """The links of the page `page` to all overviews, `up` to their folder."""
+    return Markup("\n").join(
+        Markup('    <a href="{}{}.html"{}>{}</a>').format(
+            up, name, Markup(' aria-current="page"') if name == page else "", title
+        )
+        for name, title in _TITLES.items()
+    )
 
 
 def fixed_files() -> Iterator[File]:
