@@ -111,7 +111,7 @@ class Comparison(list["Group"]):
         return render(self, "text") + (f"{self.left_out}\n" if self.left_out else "")
 
     def _repr_html_(self) -> str:
-        from zoo.render.html import groups_html
+        from zoo.render.comparison import groups_html
 
         return groups_html(self) + (f"\n<p><small>{self.left_out}</small></p>" if self.left_out else "")
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from zoo.cli.options import worded
-from zoo.cluster.backends import open_backend
+from zoo.cluster.backend import open_backend
 from zoo.cluster.options import PACKAGES, Resources, parse
 from zoo.errors import MachineError, UnknownNameError, ZooError, sentence
 

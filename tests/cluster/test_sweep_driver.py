@@ -22,8 +22,8 @@ from zoo.errors import ResultError, sentence
 from zoo.recipes.load import load_recipe
 from zoo.registry.merge import load_registry
 from zoo.results.folder import load_result
+from zoo.results.run import planned_runs
 from zoo.runner.inputs import Inputs
-from zoo.runner.runs import planned_runs
 from zoo.runner.settings import Settings
 from zoo.utils.lock import lock
 

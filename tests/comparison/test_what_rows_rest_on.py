@@ -18,8 +18,7 @@ from zoo.comparison.groups import Group
 from zoo.comparison.power import needs
 from zoo.comparison.row import Row
 from zoo.errors import ResultError
-from zoo.render.comparison import notes_of, render, rows_of
-from zoo.render.html import groups_html
+from zoo.render.comparison import groups_html, notes_of, render, rows_of
 from zoo.results.folder import RunFolder, save_result
 from zoo.results.schema import Result
 

@@ -15,8 +15,7 @@ from zoo.comparison import row
 from zoo.comparison.groups import Group
 from zoo.render import marks
 from zoo.render import speed as zoo_speed
-from zoo.render.comparison import RELATIVE, notes_of, render, rows_of
-from zoo.render.html import groups_html
+from zoo.render.comparison import RELATIVE, groups_html, notes_of, render, rows_of
 from zoo.render.plots import pareto
 from zoo.runner.measure import Speed
 

@@ -19,11 +19,11 @@ from zoo.registry.merge import load_registry
 from zoo.render.estimate import duration, render
 from zoo.results.folder import load_result, save_result
 from zoo.results.history import load_history, save_history
+from zoo.results.run import planned_runs
 from zoo.results.schema import Diverged
 from zoo.runner import estimate
 from zoo.runner.estimate import Estimate, at_a_time
 from zoo.runner.inputs import Inputs
-from zoo.runner.runs import planned_runs
 from zoo.runner.settings import Settings
 
 CHANGES = ("split.train=64", "split.holdout=32", "epochs=2", "schedule.peak_epoch=1")

@@ -26,10 +26,10 @@ from zoo.registry.merge import load_registry
 from zoo.registry.model import Model
 from zoo.results.folder import load_result
 from zoo.results.history import load_history, save_history
+from zoo.results.run import planned_runs
 from zoo.results.schema import FORMER_NAMES, Result
 from zoo.runner.checks import check
 from zoo.runner.inputs import Inputs
-from zoo.runner.runs import planned_runs
 from zoo.runner.settings import Settings
 from zoo.runner.sweep import bench, clear
 

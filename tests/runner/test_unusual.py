@@ -24,9 +24,9 @@ from zoo.recipes.load import load_recipe
 from zoo.recipes.recipe import Recipe
 from zoo.registry.merge import Registry, load_registry
 from zoo.results.folder import load_result, save_result
+from zoo.results.run import planned_runs
 from zoo.runner.checks import check, check_data
 from zoo.runner.inputs import Inputs
-from zoo.runner.runs import planned_runs
 from zoo.runner.settings import Settings
 from zoo.runner.sweep import bench
 from zoo.runner.unusual import first_line, unusual

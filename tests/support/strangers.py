@@ -20,11 +20,10 @@ from zoo.data.datasets import Dataset
 from zoo.registry.entries import Layout
 from zoo.registry.merge import load_registry
 from zoo.registry.model import Model
-from zoo.results.run import Run
+from zoo.results.run import Run, planned_runs
 from zoo.results.schema import Result
 from zoo.runner.checks import check
 from zoo.runner.inputs import Inputs, Shape
-from zoo.runner.runs import planned_runs
 from zoo.runner.settings import Settings
 from zoo.runner.sweep import bench
 from zoo.runner.trial import Trial

@@ -41,8 +41,8 @@ def carry_out(
     from zoo.registry.model import replaced
     from zoo.render.progress import Gathered, make_reporter
     from zoo.results.folder import Stored
+    from zoo.results.run import planned_runs
     from zoo.runner.checks import check
-    from zoo.runner.runs import planned_runs
     from zoo.runner.sweep import bench, clear
     from zoo.runner.unusual import first_line
     from zoo.track.trackers import open_trackers
@@ -106,7 +106,7 @@ def carry_out(
 
 
 def _heading(job: Job, inputs: Inputs, runs: Sequence[Run]) -> str:
-    from zoo.runner.runs import models_of
+    from zoo.results.run import models_of
 
     recipe = inputs.recipe
     return (
@@ -134,9 +134,9 @@ def show_estimates(job: Job, steps: Steps, failures: Failures | None = None) -> 
 
     from zoo.engine.environment import describe
     from zoo.render.estimate import render
+    from zoo.results.run import models_of
     from zoo.runner.checks import check_models
     from zoo.runner.estimate import estimate
-    from zoo.runner.runs import models_of
     from zoo.runner.unusual import first_line
 
     for inputs, runs in steps:
@@ -168,7 +168,7 @@ def carry_out_on_cluster(
 
     Exits with code 2, after all have ended, where some are not stored.
     """
-    from zoo.cluster.backends import open_backend
+    from zoo.cluster.backend import open_backend
     from zoo.cluster.request import Sweep, make_request
     from zoo.cluster.sweep import Ticket, marks_in, sweep
     from zoo.results.folder import Stored, load_result

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Protocol
 
+from zoo.cluster.options import Cluster, Resources
 from zoo.cluster.request import Request, TaskEnd
 
 
@@ -28,3 +30,14 @@ class Backend(Protocol):
 
     def close(self) -> None:
         """Release everything that was started."""
+
+
+def open_backend(cluster: Cluster, resources: Resources, runs: Path, count: int) -> Backend:
+    """The backend, started or joined, for `count` runs. Raises :class:`zoo.errors.MachineError` where that fails."""
+    if cluster.backend == "ray":
+        from zoo.cluster.ray import Ray
+
+        return Ray(cluster.address, resources)
+    from zoo.cluster.slurm import Slurm
+
+    return Slurm(cluster, resources, runs, count)

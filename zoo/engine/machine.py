@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
+import time
+from collections.abc import Callable
 
 import torch
 
@@ -62,6 +64,15 @@ def synchronize(device: torch.device) -> None:
     """Wait for the work queued on `device`; on the CPU nothing is queued."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
+
+
+def seconds_of(work: Callable[[], object], device: torch.device) -> float:
+    """Wall time of `work` with nothing queued on `device` before or after it."""
+    synchronize(device)
+    start = time.perf_counter()
+    work()
+    synchronize(device)
+    return time.perf_counter() - start
 
 
 def exact_float32() -> None:

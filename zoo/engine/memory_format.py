@@ -11,9 +11,9 @@ import torch
 from torch import nn
 
 from zoo.engine.convolution import use_side_by_side
+from zoo.engine.machine import seconds_of
 from zoo.engine.optim import make_optimizer
 from zoo.engine.step import TrainStep
-from zoo.engine.timing import seconds_of
 from zoo.recipes.recipe import Recipe
 from zoo.registry.entries import Layout
 from zoo.utils.distributed import SINGLE_PROCESS, unsynchronised

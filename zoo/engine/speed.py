@@ -10,8 +10,8 @@ import torch
 from torch import nn
 
 from zoo.engine.evaluate import autocast
+from zoo.engine.machine import seconds_of
 from zoo.engine.memory_format import LAYOUTS
-from zoo.engine.timing import seconds_of
 from zoo.registry.entries import Layout
 from zoo.utils.stats import Range, is_disturbed
 

@@ -21,13 +21,12 @@ from zoo.data.loader import TrainLoader
 from zoo.engine import train
 from zoo.engine.checkpoint import Identity
 from zoo.engine.convolution import use_side_by_side
-from zoo.engine.machine import synchronize
+from zoo.engine.machine import seconds_of, synchronize
 from zoo.engine.memory import PeakMemory
 from zoo.engine.memory_format import LAYOUTS
 from zoo.engine.optim import make_optimizer
 from zoo.engine.reporter import Reporter
 from zoo.engine.step import TrainStep
-from zoo.engine.timing import seconds_of
 from zoo.errors import Option, ZooError
 from zoo.recipes.recipe import Recipe
 from zoo.recipes.schema import Constant

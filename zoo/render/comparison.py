@@ -1,14 +1,15 @@
-"""Comparison groups as tables, CSV or JSON: what title, cells and notes say."""
+"""Comparison groups as tables, HTML, CSV or JSON: what title, cells and notes say."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from html import escape
 
 from zoo.comparison.groups import Group
 from zoo.comparison.row import QUALITY, Row
 from zoo.render import differences, marks
 from zoo.render.code import by_code, code_notes, code_of
-from zoo.render.document import as_csv, as_json, document
+from zoo.render.document import as_csv, as_json, document, table_of
 from zoo.render.marks import (
     accuracy,
     half_width,
@@ -60,6 +61,16 @@ def render(groups: Sequence[Group], style: str, view: str = "summary") -> str:
     if style == "csv":
         return as_csv([_flat(row, group) for group in groups for row in group.rows])
     return "\n".join(document(title_of(group), rows_of(group, view), notes_of(group, view), style) for group in groups)
+
+
+def groups_html(groups: Iterable[Group]) -> str:
+    """For a notebook: one table per group, with the title and the notes that ``zoo compare`` prints, all escaped."""
+    parts = []
+    for group in groups:
+        notes = "<br>\n".join(escape(note) for note in notes_of(group, "summary"))
+        table = table_of(rows_of(group, "summary"), "html")
+        parts += [f"<p><b>{escape(title_of(group))}</b></p>", table, f"<p><small>{notes}</small></p>"]
+    return "\n".join(parts)
 
 
 def rows_of(group: Group, view: str) -> list[dict[str, str]]:

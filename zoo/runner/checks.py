@@ -20,10 +20,9 @@ from zoo.errors import MachineError, Option, RecipeError, RegistryError
 from zoo.recipes.recipe import Recipe
 from zoo.registry.model import Model, Pretrained, is_built_in
 from zoo.results.folder import FILE, load_result, make_folder
-from zoo.results.run import Run
+from zoo.results.run import Run, models_of
 from zoo.runner.convolutions import problem_of_convolution
 from zoo.runner.inputs import Inputs
-from zoo.runner.runs import models_of
 from zoo.runner.settings import Settings
 from zoo.runner.trial import LARGER, Trial
 from zoo.utils.distributed import Distributed

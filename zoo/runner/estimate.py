@@ -23,11 +23,10 @@ from zoo.registry.model import Model
 from zoo.results.fields import Experiment
 from zoo.results.folder import Stored, find_results, load_all, load_result
 from zoo.results.history import load_history
-from zoo.results.run import Run
+from zoo.results.run import Run, models_of
 from zoo.results.schema import Result
 from zoo.runner.identity import check_identity, identity_of, identity_of_result
 from zoo.runner.inputs import Inputs
-from zoo.runner.runs import models_of
 
 State = Literal["done", "diverged", "goes on", "to do"]
 OVER = ("done", "diverged")

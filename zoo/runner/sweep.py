@@ -8,13 +8,12 @@ from collections.abc import Sequence
 from zoo.engine.reporter import Reporter
 from zoo.errors import RegistryError
 from zoo.results.folder import load_result, make_folder
-from zoo.results.run import Run
+from zoo.results.run import Run, models_of
 from zoo.results.schema import Result
 from zoo.runner.checks import Failures
 from zoo.runner.identity import check_identity, identity_of, identity_of_result
 from zoo.runner.inputs import Inputs
 from zoo.runner.run_one import run_one
-from zoo.runner.runs import models_of
 from zoo.utils.files import remove_leftovers
 from zoo.utils.lock import lock
 
