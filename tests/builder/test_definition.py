@@ -13,8 +13,7 @@ from typing import Any
 import pytest
 import torch
 
-from zoo.builder.construct import build
-from zoo.builder.definition import definition_of
+from zoo.builder.construct import build, definition_of
 from zoo.registry.fingerprint import core, difference, is_same
 from zoo.registry.merge import load_registry
 

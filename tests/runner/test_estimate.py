@@ -156,7 +156,7 @@ def test_dry_run_prints_the_plan_and_touches_nothing(benched, here, inline_cli):
     assert [row[-2].startswith("~") for row in rows[1:]] == [True, False, True]
     assert "4 runs: 1 done, 3 to do." in output.stdout
     assert "with 4 at a time" in output.stdout
-    assert output.stderr == ""
+    assert output.stderr == "shapes10: 5,000 training and 1,000 test images of 32x32, 10 classes\n"
 
 
 def test_dry_run_without_a_run_to_tell_says_what_would(tmp_path, inline_cli):

@@ -69,7 +69,8 @@ def dataset(cls: type[Dataset] = Dataset, test_images: np.ndarray = TEST_IMAGES)
         "train_images": IMAGES, "train_labels": LABELS.astype(np.int64),
         "test_images": test_images, "test_labels": TEST_LABELS.astype(np.int64),
     }  # fmt: skip
-    return cls("tiny", tuple("abcd"), "d" * 64, "made here", Path("/nowhere"), arrays)
+    classes = tuple("abcd")
+    return cls(name="tiny", classes=classes, fingerprint="d" * 64, source="", folder=Path("/nowhere"), arrays=arrays)
 
 
 def settings(executor: str = "batched") -> Settings:

@@ -12,10 +12,11 @@ from zoo.builder.norm import Norm, call_builder
 from zoo.builder.shown import Sizes, materialise, show
 from zoo.errors import RegistryError
 from zoo.registry.entries import NormEntry, Origin
+from zoo.registry.fingerprint import definition
 from zoo.registry.importing import modules_of
 from zoo.registry.locate import load_builder
 from zoo.registry.model import BUILT_IN, Model, is_built_in
-from zoo.registry.reach import remember
+from zoo.registry.reach import remember, remembered
 from zoo.utils.seeding import same_random_numbers
 
 if TYPE_CHECKING:
@@ -132,3 +133,17 @@ def load_norm(entry: NormEntry) -> Norm:
     args, named = norm.call_with(64, apply_act=True, branch_end=False, spatial_size=(1, 1))
     check_signature(builder, where, *args, **named)
     return norm
+
+
+def definition_of(model: Model, num_classes: int) -> dict[str, Any]:
+    """The :func:`~zoo.registry.fingerprint.definition` of `model` for so many classes, built here where it was not yet.
+
+    No random number is drawn, and what is built in is not built. Of a model that cannot be built it is what its
+    builders import: whoever trains or evaluates it reports why.
+    """
+    if remembered(model, num_classes) is None:
+        import torch
+
+        with torch.random.fork_rng(devices=[]), contextlib.suppress(RegistryError):
+            build(model, num_classes)
+    return definition(model, remembered(model, num_classes) or ())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from zoo.builder.definition import definition_of
+from zoo.builder.construct import definition_of
 from zoo.engine.checkpoint import Identity
 from zoo.errors import Option, ResultError
 from zoo.registry.fingerprint import difference, is_same

@@ -10,8 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from zoo.builder.construct import IMAGE_SIZE, build
-from zoo.builder.definition import definition_of
+from zoo.builder.construct import IMAGE_SIZE, build, definition_of
 from zoo.builder.weights import with_versions
 from zoo.data.choice import Choice
 from zoo.data.datasets import Dataset
