@@ -318,7 +318,7 @@ def test_the_runs_of_a_bench_share_their_transforms(
     runs = planned_runs(models, [0, 1], inputs.recipe, "tiny", tmp_path)
     check(runs, inputs)
     assert len(bench(runs, inputs, Silent())) == 4
-    assert built == {"HorizontalFlip": 2, "Normalize": 2 * 2}  # normalisation is in both lists
+    assert built == {"HorizontalFlip": 2, "Normalize": 3 * 2}  # in both lists, and compared with the dataset
 
 
 def test_stored_run_of_another_experiment_is_not_taken_for_this_one(tmp_path: Path, models: list[Model]) -> None:

@@ -38,6 +38,7 @@ class Inputs:
 
     def __init__(self, recipe: Recipe, dataset: Dataset, settings: Settings) -> None:
         self.recipe, self.dataset, self.settings = recipe, dataset, settings
+        self._specs: dict[str, tuple[TransformSpec, ...]] = {}
         self._augments: dict[str, tuple[Augment, Shape]] = {}
         self.only_nchw: set[str] = set()  # names of models that fail in channels-last, which no one asked for
 
@@ -100,9 +101,11 @@ class Inputs:
 
     def specs(self, name: Literal["train", "eval"]) -> tuple[TransformSpec, ...]:
         """The recipe's transform list `name`, checked, with all numbers. Raises as :meth:`augment` does."""
-        computed = self.normalization
-        steps = self.recipe.augment.steps(name, (computed.mean, computed.std) if computed else None)
-        return parse(steps, f"recipe {self.recipe.name!r}: augment.{name}")
+        if name not in self._specs:
+            computed = self.normalization
+            steps = self.recipe.augment.steps(name, (computed.mean, computed.std) if computed else None)
+            self._specs[name] = parse(steps, f"recipe {self.recipe.name!r}: augment.{name}")
+        return self._specs[name]
 
     def augment(self, name: Literal["train", "eval"]) -> tuple[Augment, Shape]:
         """The recipe's transform list `name`, tried on a few images, and the shape (C, H, W) that it gives them.
