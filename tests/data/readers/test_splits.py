@@ -391,7 +391,8 @@ def test_splits_inside_classes_are_not_divided_anew(tmp_path: Path, classes) -> 
     """Their test images would be trained on."""
     for label in ("cat", "dog"):
         classes(tmp_path / "set" / label, {"train": 4, "test": 2})
-    assert refused(tmp_path / "set", Choice(split=0.8)) == (
+    assert refused(tmp_path / "set") == refused(tmp_path / "set", Choice(split=0.8))
+    assert refused(tmp_path / "set") == (
         "DIR: has splits inside its classes (cat/train, cat/test); sort the images into train/<class>/ and "
         "test/<class>/"
     )

@@ -152,13 +152,6 @@ def _divided(root: Path, place: Path, choice: Choice) -> ImageFolder | None:
     if not by_class:
         choice.refuse(f"{root}: has no class folders to divide", "split")
         return None
-    if choice.split is None:
-        raise DataError(
-            f"{root}: {len(by_class):,} class folders ({listed(list(by_class))}) without train and test; "
-            "to train on 80 % of each class and test on the rest give ",
-            Option("split", "0.8"),
-        )
-    choice.refuse(f"{root}: has no splits", "test_split")
     for label, names in by_class.items():
         folders = {name.split("/")[1] for name in names if name.count("/") > 1}
         if "train" in folders and (tests := sorted(folders & set(NAMES[1:]))):
@@ -166,6 +159,13 @@ def _divided(root: Path, place: Path, choice: Choice) -> ImageFolder | None:
                 f"{root}: has splits inside its classes ({label}/train, {label}/{tests[0]}); sort the images into "
                 "train/<class>/ and test/<class>/"
             )
+    if choice.split is None:
+        raise DataError(
+            f"{root}: {len(by_class):,} class folders ({listed(list(by_class))}) without train and test; "
+            "to train on 80 % of each class and test on the rest give ",
+            Option("split", "0.8"),
+        )
+    choice.refuse(f"{root}: has no splits", "test_split")
     if place != root:
         left_out += _count_splits(root, ["train"])
     files: dict[str, list[str]] = {"train": [], "test": []}
