@@ -9,9 +9,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from zoo.comparison.against import Against
 from zoo.comparison.origin import numbered
-from zoo.comparison.row import Row, row_of
+from zoo.comparison.row import Against, Row, row_of
 from zoo.comparison.verdict import MARGIN
 from zoo.errors import ResultError, unknown
 from zoo.recipes.diff import flatten
