@@ -17,6 +17,7 @@ from zoo.errors import DataError
 
 PACKAGE = Path(zoo.__file__).parent
 MODULES = {"pickle", "_pickle", "cPickle", "dill", "joblib", "cloudpickle", "marshal", "shelve", "torch.package"}
+WRITERS = {"marshal.dumps"}  # of such modules: they read nothing
 CALLS = {
     "eval", "exec", "compile", "__import__", "yaml.load", "yaml.load_all", "yaml.full_load", "yaml.unsafe_load",
     "torch.hub.load", "torch.jit.load", "torch.package.PackageImporter", "pandas.read_pickle", "pd.read_pickle",
@@ -40,6 +41,8 @@ def unsafe(code: str) -> Iterator[str]:
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
+            if {f"{node.module}.{alias.name}" for alias in node.names} <= WRITERS:
+                continue
             names = [str(node.module), *(f"{node.module}.{alias.name}" for alias in node.names)]
             # Under a name of its own a function would not be found among the calls.
             names = [name for name in names if name in MODULES | CALLS | ARGUMENTS.keys()]

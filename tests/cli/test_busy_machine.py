@@ -69,10 +69,11 @@ def test_a_bench_that_starts_beside_other_work_says_so(cli, tiny, monkeypatch: p
 
     monkeypatch.setattr("zoo.utils.cpu.share_of_cores", beside_other_work)
     lines = dataclasses.replace(cli, free=None).ok("bench", "mini_bn", *tiny).lines
-    warning = lines[0]
+    first, warning, next_line = lines[:3]
+    assert first.startswith("shapes10: 5,000 training and 1,000 test images")
     assert re.match(r"warning: (1 thread gets|2 threads get) [1-7]\d % of a core", warning)
     assert "other work or a limit takes the rest, and speeds will be too low; stop the other work" in warning
-    assert lines[1].startswith("recipe ")
+    assert next_line.startswith("recipe ")
 
 
 def test_it_is_measured_where_something_is_timed(cli, tiny) -> None:

@@ -48,7 +48,8 @@ def benched(module_inline) -> SimpleNamespace:
 
 
 def test_the_first_line_has_images_size_classes_and_what_is_unusual(benched: SimpleNamespace) -> None:
-    first, *others = benched.output.lines
+    decoded, first, *others = benched.output.lines
+    assert decoded.startswith("photos: no image in test/ of the classes ")  # said when images are decoded
     assert first == f"photos: 42 training and 20 test images of 16x16, 3 classes; {'; '.join(WORDS)}"
     assert not any(words in line for line in others for words in WORDS)
 
@@ -60,7 +61,7 @@ def test_the_first_line_has_images_size_classes_and_what_is_unusual(benched: Sim
 )
 def test_every_command_that_trains_has_the_line(benched: SimpleNamespace, command: tuple[str, ...]) -> None:
     output = benched.cli(*command, "resnet20_bn", "--recipe", "./mine.yaml", "--layout", "nchw")
-    assert output.lines[0] == benched.output.lines[0]
+    assert output.lines[0] == benched.output.lines[1]
 
 
 def test_the_result_has_it_and_every_output_has_a_note(benched: SimpleNamespace) -> None:

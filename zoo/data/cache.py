@@ -27,7 +27,7 @@ import re
 import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +57,7 @@ class Entry:
     """One cache `folder`, opened and checked: `arrays` maps "train_images", ... to read-only arrays (memory maps).
 
     `fingerprint` is the SHA-256 (hex) of class names, labels and pixels. `left_out` counts, by suffix, files that are
-    not part of the dataset. `resized` is None where no image was resized as it was decoded.
+    not part of the dataset. `resized` is None where no image was resized as it was decoded. `fresh`: decoded just now.
     """
 
     folder: Path
@@ -68,6 +68,7 @@ class Entry:
     duplicates: Duplicates = field(default_factory=Duplicates)
     resized: Resized | None = None
     channels: Channels | None = None
+    fresh: bool = field(default=False, compare=False)
 
 
 class _Damaged(Exception):
@@ -210,7 +211,7 @@ def _publish(temporary: Path, folder: Path) -> Entry:
             if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
                 raise
         try:
-            return _open(folder)
+            return replace(_open(folder), fresh=True)
         except _Damaged:
             with new_folder(folder) as aside, contextlib.suppress(FileNotFoundError):  # another process was first
                 folder.rename(aside / "old")

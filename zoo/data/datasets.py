@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -17,7 +18,9 @@ from zoo.data.listing import SPLITS, Listing, to_size
 from zoo.data.readers import archive, decode, foreign, image_folder, parquet, parquet_files
 from zoo.errors import DataError, Option, Words, unknown
 from zoo.utils.files import reachable
-from zoo.utils.text import CONTROL
+from zoo.utils.text import CONTROL, visible
+
+log = logging.getLogger("zoo")
 
 DESCRIPTIONS = {
     "cifar10": "CIFAR-10, the original archive: 50,000 + 10,000 images of 32x32, 10 classes",
@@ -70,6 +73,15 @@ class Dataset(cache.Entry):
         counts: list[int] = np.bincount(self.arrays[f"{name}_labels"], minlength=self.num_classes).tolist()
         return counts
 
+    @property
+    def missing_classes(self) -> dict[str, list[str]]:
+        """Classes without an image, by split; empty where every split has all."""
+        missing = {
+            name: [label for label, count in zip(self.classes, self.images_by_class(name), strict=True) if not count]
+            for name in SPLITS
+        }
+        return {name: labels for name, labels in missing.items() if labels}
+
     def split(self, name: str) -> Split:
         """The split "train" or "test". Both properties come through here."""
         if name not in SPLITS:
@@ -119,7 +131,8 @@ def load(name: str, data_dir: str | Path | None = None, choice: Choice = NOTHING
 
     `choice` is what such a folder leaves open; an option that the dataset has no use for is an error.
 
-    Decoded on first use, then memory-mapped from the cache, whose checksums are compared on every load.
+    Decoded on first use, when a line is logged where classes have no image, then memory-mapped from the cache, whose
+    checksums are compared on every load.
     Raises UnknownNameError for a name that is nowhere, DataError for one that is missing, damaged or of the wrong kind
     (of test images only, for instance: :mod:`zoo.data.test_sets`).
     """
@@ -134,7 +147,10 @@ def load(name: str, data_dir: str | Path | None = None, choice: Choice = NOTHING
         return replace(listing, splits={split: to_size(part, size) for split, part in listing.splits.items()})
 
     entry = cache.open_or_build(undecoded.name, undecoded.source, key, read)
-    return Dataset(name=undecoded.name, source=undecoded.source, choice=choice, **vars(entry))
+    dataset = Dataset(name=undecoded.name, source=undecoded.source, choice=choice, **vars(entry))
+    for split, labels in dataset.missing_classes.items() if dataset.fresh else ():
+        log.warning("%s: no image in %s/ of the classes %s", dataset.name, split, visible(", ".join(labels[:5])))
+    return dataset
 
 
 def available(data_dir: str | Path | None = None) -> list[Available]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import marshal
+from marshal import dumps
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -38,7 +38,7 @@ class Shared:
         """The checked `part`. Raises as `check` does."""
         if where.mode != "json":
             return check(part)
-        content = marshal.dumps(part, 2)  # tells 1, 1.0 and true apart; the later formats depend on who else has a part
+        content = dumps(part, 2)  # tells 1, 1.0 and true apart; the later formats depend on who else has a part
         if content not in self._parts:
             if len(self._parts) >= MOST_SHARED:
                 self._parts.clear()

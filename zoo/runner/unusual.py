@@ -9,7 +9,7 @@ from itertools import chain
 
 from zoo.data.augment.spec import normalization_of
 from zoo.data.datasets import Dataset
-from zoo.data.listing import SPLITS, in_words
+from zoo.data.listing import in_words
 from zoo.recipes.schema import FROM_TRAIN
 from zoo.results.metrics import is_unbalanced
 from zoo.runner.inputs import Inputs
@@ -48,10 +48,9 @@ def _of_dataset(data: Dataset) -> Iterator[str]:
         yield f"tested on the split {data.choice.test_split}"
     if data.choice.split is not None:
         yield f"split by zoo: {100 * data.choice.split:g} % of each class are trained on, the others are test images"
-    counts = {name: data.images_by_class(name) for name in SPLITS}
-    for name, words in (("train", "training"), ("test", "test")):
-        if missing := [label for label, count in zip(data.classes, counts[name], strict=True) if not count]:
-            yield f"no {words} image in {len(missing):,} of {data.num_classes:,} classes: {_listed(missing)}"
+    for split, missing in data.missing_classes.items():
+        words = {"train": "training"}.get(split, split)
+        yield f"no {words} image in {len(missing):,} of {data.num_classes:,} classes: {_listed(missing)}"
     if shared := data.duplicates.shared:
         yield f"{shared:,} of the {data.count('test'):,} test images are also training images"
     for count, words in ((data.duplicates.train, "training"), (data.duplicates.test, "test")):
@@ -61,7 +60,8 @@ def _of_dataset(data: Dataset) -> Iterator[str]:
         least, most = (in_words(size) for size in (data.resized.smallest, data.resized.largest))
         wanted = in_words(data.train.images.shape[1:3])
         yield f"images of {data.resized.count:,} sizes, {least} to {most}, resized to {wanted}"
-    images, largest = counts["test"], max(counts["test"])
+    images = data.images_by_class("test")
+    largest = max(images)
     if is_unbalanced(images):
         name = _listed([data.classes[images.index(largest)]])
         yield f"unbalanced test set: {100 * largest / sum(images):.1f} % of its images are of class {name}"
