@@ -406,7 +406,9 @@ def test_trackers_change_no_bit(zoo_cli, module_cli):
         assert files[0].read_bytes() == files[1].read_bytes(), name
     tables = [[line.split()[:5] for line in output.stdout.splitlines()[:5]] for output in (plain, tracked)]
     assert tables[0] == tables[1]
-    assert len(plain.stdout.splitlines()) == len(tracked.stdout.splitlines())
+    # Below a table whose speeds were disturbed, which other work may do, a line says so.
+    lengths = [sum(not line.startswith("‡") for line in output.stdout.splitlines()) for output in (plain, tracked)]
+    assert lengths[0] == lengths[1]
     said = [[line for line in output.lines if not line.startswith("warning: ")] for output in (plain, tracked)]
     assert len(said[1]) == len(said[0]) + 3  # "tracked by"
 

@@ -182,6 +182,7 @@ class Trials:
                 or values.keys() != ranges.keys()
                 or any(not span.low <= values[key] <= span.high for key, span in self._space.ranges.items())
                 or any(span != ranges.get(key) for key, span in trial.distributions.items())
+                or any(type(epoch) is not int or epoch < 1 for epoch in trial.intermediate_values)
                 or any(not 0 <= accuracy <= 1 for accuracy in accuracies)
                 or len(trial.values or []) != (trial.state.name == "COMPLETE")
                 or (trial.datetime_start is None and trial.state.name != "WAITING")
