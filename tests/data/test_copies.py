@@ -13,7 +13,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from zoo.cli import main
-from zoo.data import copies
+from zoo.data import cache, copies
 from zoo.data.datasets import load
 from zoo.errors import UnknownNameError
 
@@ -40,7 +40,7 @@ def test_list_shows_copies_and_their_size(two: dict[str, Path], image_set: Path)
     output = cli("list").output
     total = sum(file.stat().st_size for folder in two.values() for file in folder.iterdir())
     assert output.endswith(
-        f"\n2 decoded copies ({total / 1000:.3g} kB) in {copies.place()}; `zoo data clear` removes them\n"
+        f"\n2 decoded copies ({total / 1000:.3g} kB) in {cache.decoded_folder()}; `zoo data clear` removes them\n"
     )
     line = next(line for line in output.splitlines() if line.startswith("photos-"))
     assert line.split()[1:] == [*_size(two["photos"]), "image", "folder", str(image_set)]
@@ -68,8 +68,8 @@ def test_clear_without_a_terminal_needs_yes(two: dict[str, Path]) -> None:
     assert there() == {"tiny", "photos"}
     assert cli("clear", "--yes").output.splitlines()[-1].startswith("removed 2 decoded copies (")
     assert not there()
-    assert list(copies.place().iterdir()) == []
-    assert cli("clear", "--yes").output == f"nothing to remove from {copies.place()}\n"
+    assert list(cache.decoded_folder().iterdir()) == []
+    assert cli("clear", "--yes").output == f"nothing to remove from {cache.decoded_folder()}\n"
 
 
 def test_a_copy_is_named_by_its_folder_too(two: dict[str, Path]) -> None:
@@ -89,7 +89,7 @@ def test_a_copy_in_use_stays(two: dict[str, Path], parquet_set: Path) -> None:
 
 def test_clear_removes_nothing_but_copies(two: dict[str, Path], tmp_path: Path) -> None:
     """Where ZOO_CACHE is a folder of the user's, with folders, links and files of theirs that look like copies."""
-    place = copies.place()
+    place = cache.decoded_folder()
     mine, full = place / "mine-0123456789abcdef", place / f"full-{'0' * 16}"
     (mine / "train").mkdir(parents=True)
     shutil.copytree(two["tiny"], full)
@@ -115,5 +115,5 @@ def test_a_damaged_copy_is_shown_and_removed(two: dict[str, Path]) -> None:
 
 def test_no_cache_yet(tmp_path: Path) -> None:
     assert "decoded cop" not in cli("list").output
-    assert cli("clear").output == f"nothing to remove from {copies.place()}\n"
-    assert not copies.place().exists()
+    assert cli("clear").output == f"nothing to remove from {cache.decoded_folder()}\n"
+    assert not cache.decoded_folder().exists()

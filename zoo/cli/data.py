@@ -26,7 +26,8 @@ image_size = click.option(
 @options.data_dir
 def list_(data_dir: str | None) -> None:
     """Show the datasets there are and where each was found, and their decoded copies in the cache with the size."""
-    from zoo.data.copies import copies, place
+    from zoo.data.cache import decoded_folder
+    from zoo.data.copies import copies
     from zoo.data.datasets import available
 
     for dataset in available(data_dir):
@@ -34,7 +35,7 @@ def list_(data_dir: str | None) -> None:
         click.echo(f"{'':<14}{visible(dataset.location or options.line(dataset.hint))}")
     if decoded := copies():
         click.echo()
-        click.echo(f"{_show_copies(decoded)} in {place()}; `zoo data clear` removes them")
+        click.echo(f"{_show_copies(decoded)} in {decoded_folder()}; `zoo data clear` removes them")
 
 
 @click.command()
@@ -46,15 +47,16 @@ def clear(names: tuple[str, ...], yes: bool) -> None:
     NAME is a dataset's name or a copy's, as `zoo data list` shows them; without it all copies are removed. Those in
     use stay. The dataset itself is not touched, and is decoded again when it is next used.
     """
-    from zoo.data.copies import copies, place, remove
+    from zoo.data.cache import decoded_folder
+    from zoo.data.copies import copies, remove
 
     chosen = copies(names)
     free = [copy for copy in chosen if not copy.in_use]
     _show_copies([copy for copy in chosen if copy.in_use])
     if not free:
-        click.echo(f"nothing to remove from {place()}")
+        click.echo(f"nothing to remove from {decoded_folder()}")
         return
-    what = f"{_show_copies(free)} from {place()}"
+    what = f"{_show_copies(free)} from {decoded_folder()}"
     if not yes and not sys.stdin.isatty():
         raise click.UsageError(f"nobody to ask whether to remove {what}; add --yes")
     if not yes:

@@ -84,12 +84,17 @@ def user_cache() -> Path:
     return Path(platformdirs.user_cache_dir("zoo", appauthor=False))
 
 
+def decoded_folder() -> Path:
+    """Where the decoded copies of datasets are."""
+    return user_cache() / "decoded"
+
+
 def open_or_build(name: str, source: str, key: str, read: Callable[[], Listing]) -> Entry:
     """The cached dataset `name` for content `key` of the `source`, decoded now if it is absent or damaged.
 
     Raises DataError when the cache cannot be written, and whatever `read` and its blocks raise.
     """
-    folder = user_cache() / "decoded" / f"{re.sub(r'[^A-Za-z0-9._-]', '_', name)[:100]}-{key[:16]}"
+    folder = decoded_folder() / f"{re.sub(r'[^A-Za-z0-9._-]', '_', name)[:100]}-{key[:16]}"
     if entry := _open_if_good(folder):
         return entry
     listing = read()
@@ -213,9 +218,14 @@ def _publish(temporary: Path, folder: Path) -> Entry:
         try:
             return replace(_open(folder), fresh=True)
         except _Damaged:
-            with new_folder(folder) as aside, contextlib.suppress(FileNotFoundError):  # another process was first
-                folder.rename(aside / "old")
+            discard(folder)
     raise OSError(errno.EIO, "what was written does not read back the same", str(folder))
+
+
+def discard(folder: Path) -> None:
+    """Remove a folder of the cache, at once for whoever looks for it. Raises OSError."""
+    with new_folder(folder) as aside, contextlib.suppress(FileNotFoundError):  # another process was first
+        folder.rename(aside / "old")
 
 
 def _write_array(

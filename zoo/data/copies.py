@@ -9,11 +9,11 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
-from zoo.data.cache import user_cache
+from zoo.data.cache import decoded_folder, discard
 from zoo.data.listing import SPLITS
 from zoo.data.readers.decode import readable
 from zoo.errors import DataError, unknown
-from zoo.utils.files import new_folder, read_file
+from zoo.utils.files import read_file
 
 _FILES = {"meta.json", *(f"{split}_{kind}.npy" for split in SPLITS for kind in ("images", "labels"))}
 _META = 64 << 20  # bytes, at most
@@ -34,18 +34,14 @@ class Copy:
         return {self.folder.name, self.folder.name.rpartition("-")[0]}
 
 
-def place() -> Path:
-    """The folder of all copies."""
-    return user_cache() / "decoded"
-
-
 def copies(names: Collection[str] = ()) -> list[Copy]:
     """Every decoded copy, or those of these `names`, in order. A folder that holds anything else is none.
 
     Raises DataError, and :class:`zoo.errors.UnknownNameError` for a name that none has.
     """
-    with readable(place()):
-        folders = sorted(path for path in place().iterdir() if _is_copy(path)) if place().is_dir() else []
+    place = decoded_folder()
+    with readable(place):
+        folders = sorted(path for path in place.iterdir() if _is_copy(path)) if place.is_dir() else []
         mapped = _mapped_folders()
         there = [
             Copy(folder, sum(file.stat().st_size for file in folder.iterdir()), _source(folder),
@@ -56,15 +52,14 @@ def copies(names: Collection[str] = ()) -> list[Copy]:
     for name in names:
         if name not in all_names:
             hint = f"there are {', '.join(sorted(all_names)) or 'none'}"
-            raise unknown("decoded copy", name, all_names, str(place()), hint)
+            raise unknown("decoded copy", name, all_names, str(place), hint)
     return [copy for copy in there if not names or copy.names & set(names)]
 
 
 def remove(copy: Copy) -> None:
-    """Remove a copy, at once for whoever looks for it. Raises DataError."""
+    """Remove a copy, as :func:`zoo.data.cache.discard` does. Raises DataError."""
     try:
-        with new_folder(copy.folder) as aside, contextlib.suppress(FileNotFoundError):  # another process was first
-            copy.folder.rename(aside / "old")
+        discard(copy.folder)
     except OSError as error:
         raise DataError(f"cannot remove {copy.folder} ({error.strerror}); end what uses it") from error
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from zoo.data.cache import user_cache
+from zoo.data.cache import decoded_folder
 from zoo.data.listing import SPLITS, Listing, in_memory
 from zoo.data.readers.decode import hash_files, readable
 from zoo.data.readers.foreign import PAGE
@@ -63,7 +63,7 @@ def read_archive(path: Path, name: str) -> Listing:
         raise DataError(
             f"{path}: is not the published archive, or truncated (its MD5 is not {_reader(name).tgz_md5}); {_ADVICE}"
         )
-    parent = user_cache() / "decoded"
+    parent = decoded_folder()
     try:
         parent.mkdir(parents=True, exist_ok=True)
         with new_folder(parent / f"{name}-archive", 0o700) as temporary:
