@@ -49,7 +49,7 @@ def benched(module_inline) -> SimpleNamespace:
 
 def test_the_first_line_has_images_size_classes_and_what_is_unusual(benched: SimpleNamespace) -> None:
     decoded, first, *others = benched.output.lines
-    assert decoded.startswith("photos: no image in test/ of the classes ")  # said when images are decoded
+    assert decoded == f"photos: {WORDS[0]}"  # said when images are decoded
     assert first == f"photos: 42 training and 20 test images of 16x16, 3 classes; {'; '.join(WORDS)}"
     assert not any(words in line for line in others for words in WORDS)
 

@@ -18,7 +18,7 @@ from zoo.data.listing import SPLITS, Listing, to_size
 from zoo.data.readers import archive, decode, foreign, image_folder, parquet, parquet_files
 from zoo.errors import DataError, Option, Words, unknown
 from zoo.utils.files import reachable
-from zoo.utils.text import CONTROL, visible
+from zoo.utils.text import CONTROL, listed, visible
 
 log = logging.getLogger("zoo")
 
@@ -74,13 +74,14 @@ class Dataset(cache.Entry):
         return counts
 
     @property
-    def missing_classes(self) -> dict[str, list[str]]:
-        """Classes without an image, by split; empty where every split has all."""
-        missing = {
-            name: [label for label, count in zip(self.classes, self.images_by_class(name), strict=True) if not count]
-            for name in SPLITS
-        }
-        return {name: labels for name, labels in missing.items() if labels}
+    def missing_classes(self) -> list[str]:
+        """For each split that lacks images of some classes these, in words."""
+        lines = []
+        for name, words in (("train", "training"), ("test", "test")):
+            counts = zip(self.classes, self.images_by_class(name), strict=True)
+            if missing := [label for label, count in counts if not count]:
+                lines.append(f"no {words} image in {len(missing):,} of {self.num_classes:,} classes: {listed(missing)}")
+        return lines
 
     def split(self, name: str) -> Split:
         """The split "train" or "test". Both properties come through here."""
@@ -148,8 +149,8 @@ def load(name: str, data_dir: str | Path | None = None, choice: Choice = NOTHING
 
     entry = cache.open_or_build(undecoded.name, undecoded.source, key, read)
     dataset = Dataset(name=undecoded.name, source=undecoded.source, choice=choice, **vars(entry))
-    for split, labels in dataset.missing_classes.items() if dataset.fresh else ():
-        log.warning("%s: no image in %s/ of the classes %s", dataset.name, split, visible(", ".join(labels[:5])))
+    for words in dataset.missing_classes if dataset.fresh else ():
+        log.warning("%s: %s", dataset.name, visible(words))
     return dataset
 
 

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from zoo.comparison.groups import Group
 from zoo.recipes.diff import flatten
+from zoo.utils.text import cut
 
 LONGEST = 40  # characters of a setting that is no number
 # How the settings that people ask for first are written, in that order; any other is written with its key.
@@ -61,4 +62,4 @@ def _words(key: str, settings: dict[str, str]) -> str:
     if key not in settings:
         return f"no {key}"
     text = settings[key]
-    return WORDS.get(key, f"{key} {{}}").format(text if len(text) <= LONGEST else f"{text[:LONGEST]}...")
+    return WORDS.get(key, f"{key} {{}}").format(cut(text, LONGEST))

@@ -14,9 +14,8 @@ from zoo.recipes.schema import FROM_TRAIN
 from zoo.results.metrics import is_unbalanced
 from zoo.runner.inputs import Inputs
 from zoo.utils.stats import half_of_draw
-from zoo.utils.text import visible
+from zoo.utils.text import listed, visible
 
-LISTED, LONGEST = 5, 40  # names of classes or files, and their characters
 FEW = 0.05  # a test set whose draw alone leaves more than this much of accuracy open is small
 # Standard errors between two splits of a dataset: constants that are further away are not its own.
 ERRORS = 4
@@ -43,14 +42,12 @@ def _of_dataset(data: Dataset) -> Iterator[str]:
     if data.left_out:
         total = sum(data.left_out.values())
         kinds = [f"{kind} ({count:,})" for kind, count in sorted(data.left_out.items())]
-        yield f"{total:,} file{'s' * (total != 1)} left out: {_listed(kinds)}"
+        yield f"{total:,} file{'s' * (total != 1)} left out: {listed(kinds)}"
     if data.choice.test_split != "test":
         yield f"tested on the split {data.choice.test_split}"
     if data.choice.split is not None:
         yield f"split by zoo: {100 * data.choice.split:g} % of each class are trained on, the others are test images"
-    for split, missing in data.missing_classes.items():
-        words = {"train": "training"}.get(split, split)
-        yield f"no {words} image in {len(missing):,} of {data.num_classes:,} classes: {_listed(missing)}"
+    yield from data.missing_classes
     if shared := data.duplicates.shared:
         yield f"{shared:,} of the {data.count('test'):,} test images are also training images"
     for count, words in ((data.duplicates.train, "training"), (data.duplicates.test, "test")):
@@ -63,7 +60,7 @@ def _of_dataset(data: Dataset) -> Iterator[str]:
     images = data.images_by_class("test")
     largest = max(images)
     if is_unbalanced(images):
-        name = _listed([data.classes[images.index(largest)]])
+        name = listed([data.classes[images.index(largest)]])
         yield f"unbalanced test set: {100 * largest / sum(images):.1f} % of its images are of class {name}"
     if largest and (half := half_of_draw(sum(images))) > FEW:
         yield f"few test images: their draw alone leaves up to ± {100 * half:.1f} points open (binomial, 95 %)"
@@ -92,8 +89,3 @@ def _of_recipe(inputs: Inputs) -> Iterator[str]:
 
 def _numbers(values: Sequence[float]) -> str:
     return ", ".join(f"{value:.3f}" for value in values)
-
-
-def _listed(names: Sequence[str]) -> str:
-    shown = [name if len(name) <= LONGEST else f"{name[:LONGEST]}..." for name in names[:LISTED]]
-    return ", ".join(shown) + (f" and {len(names) - LISTED:,} more" if len(names) > LISTED else "")

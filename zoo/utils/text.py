@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 # What moves a terminal's cursor, colours it or turns text round, and what UTF-8 cannot hold.
 CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
 LONGEST = 300  # characters of another library's message
+LISTED, LONGEST_NAME = 5, 40  # names in a list, and their characters
 
 
 def named(problem: BaseException) -> str:
@@ -16,8 +18,18 @@ def named(problem: BaseException) -> str:
         text = " ".join(str(problem).split())
     except Exception:  # a message that cannot be made either
         text = ""
-    line = f"{type(problem).__name__}: {text}" if text else type(problem).__name__
-    return line if len(line) <= LONGEST else f"{line[:LONGEST]}..."
+    return cut(f"{type(problem).__name__}: {text}" if text else type(problem).__name__, LONGEST)
+
+
+def cut(text: str, most: int) -> str:
+    """The first `most` characters of `text`, and dots where it has more."""
+    return text if len(text) <= most else f"{text[:most]}..."
+
+
+def listed(names: Sequence[str]) -> str:
+    """The first of `names`, long ones cut, and how many more there are."""
+    shown = ", ".join(cut(name, LONGEST_NAME) for name in names[:LISTED])
+    return shown + (f" and {len(names) - LISTED:,} more" if len(names) > LISTED else "")
 
 
 def visible(text: str) -> str:
