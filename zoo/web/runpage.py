@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import heapq
 import html
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ParamSpec, TypeVar
 
 import yaml
 from markupsafe import Markup
@@ -16,16 +18,17 @@ from markupsafe import Markup
 from zoo.render.marks import disturbed_mark
 from zoo.results.folder import EXPLAIN, load_result
 from zoo.results.metrics import MATRIX_CLASSES, Metrics
+from zoo.results.schema import SettingsPart
 from zoo.utils.disk import open_own
 from zoo.web.cells import QUALITY, SPEED, SUMMARY, Column, balance, number, percent, spread
 from zoo.web.data import Line, Page
 
+Given = ParamSpec("Given")
+Made = TypeVar("Made")
+
 COMMONEST = 20
 LISTED = 100  # classes whose accuracies are all shown
 NEIGHBOURS = 10  # seeds before and after a run that its page leads to
-# Of parts that runs share, by the number of the object; kept with it, so that no other has the number.
-_written: dict[int, tuple[Mapping[str, object], str]] = {}
-_listed: dict[tuple[int, int], tuple[object, object, Markup]] = {}
 _DUMPER: type[yaml.SafeDumper | yaml.CSafeDumper] = getattr(yaml, "CSafeDumper", yaml.SafeDumper)  # six times as fast
 
 
@@ -140,26 +143,36 @@ def provenance(page: Page) -> Markup:
         ("selection", f"{result.selection.rule} {result.selection.metric} on {result.selection.split}"),
         ("machine", page.machine),
     ]  # fmt: skip
-    environment, settings = result.environment, result.settings
-    place = id(environment), id(settings)
-    if place not in _listed:
-        shared = [(key, str(value)) for key, value in environment.items() if value is not None]
-        shared += [(key, str(value)) for key, value in settings.model_dump().items()]
-        _listed[place] = environment, settings, listed(shared)
-    return listed(facts) + _listed[place][2]
+    return listed(facts) + _where_it_ran(result.environment, result.settings)
 
 
+def _once(make: Callable[Given, Made]) -> Callable[Given, Made]:
+    """`make`, called once for all runs that share the objects that it takes; they are known by their identity."""
+    made: dict[tuple[int, ...], tuple[tuple[object, ...], Made]] = {}  # with the objects, so that no other has their id
+
+    @functools.wraps(make)
+    def once(*parts: Given.args, **names: Given.kwargs) -> Made:
+        place = tuple(map(id, parts))
+        if place not in made:
+            made[place] = parts, make(*parts, **names)
+        return made[place][1]
+
+    return once
+
+
+@_once
+def _where_it_ran(environment: Mapping[str, object], settings: SettingsPart) -> Markup:
+    facts = [(key, str(value)) for key, value in environment.items() if value is not None]
+    return listed(facts + [(key, str(value)) for key, value in settings.model_dump().items()])
+
+
+@_once
 def as_yaml(content: Mapping[str, object]) -> str:
-    """A recipe or a definition as it would be written by hand.
-
-    Written once for all runs that share the object: it takes longer than the rest of their pages.
-    """
-    if id(content) not in _written:
-        text: str = yaml.dump(
-            dict(content), Dumper=_DUMPER, sort_keys=False, allow_unicode=True, default_flow_style=None, width=100
-        )
-        _written[id(content)] = (content, text)
-    return _written[id(content)][1]
+    """A recipe or a definition as it would be written by hand. It takes longer than the rest of a run's page."""
+    text: str = yaml.dump(
+        dict(content), Dumper=_DUMPER, sort_keys=False, allow_unicode=True, default_flow_style=None, width=100
+    )
+    return text
 
 
 def others(line: Line, run: Page) -> list[Page]:

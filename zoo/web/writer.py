@@ -92,36 +92,24 @@ class Writer:
     edition: int = 0
 
     @cached_property
-    def _environment(self) -> jinja2.Environment:
-        import jinja2
+    def _built(self) -> str:
+        return f"{datetime.datetime.now(datetime.UTC):%d %B %Y, %H:%M} UTC"
 
-        environment = jinja2.Environment(
-            loader=jinja2.FileSystemLoader(_HERE / "templates"), autoescape=True, undefined=jinja2.StrictUndefined,
-            trim_blocks=True, lstrip_blocks=True, auto_reload=False,
-        )  # fmt: skip
-        environment.filters |= {"percent": cells.percent, "script_json": charts.script_json, "yaml": runpage.as_yaml}
-        colours = "".join(f"--o{number}:{colour};" for number, colour in enumerate(COLOURS))
-        environment.globals |= {
-            "runpage": runpage, "has_curve": charts.has_curve, "colours": colours, "navigation": _navigation,
-            "marks": marks, "limits": boards,
-            "comparison": comparison, "baseline": self.baseline, "edition": self.edition, "version": __version__,
-            "built": f"{datetime.datetime.now(datetime.UTC):%d %B %Y, %H:%M} UTC",
-        }  # fmt: skip
-        return environment
+    def _page(self, template: str, **content: object) -> bytes:
+        return _environment().get_template(template).render(built=self._built, **content).encode()
 
     def overview(self, name: str, shown: Sequence[Table]) -> File:
         """The page `name`, of :data:`OVERVIEWS`, on all tables `shown`."""
         content: dict[str, object] = {"tables": shown}
         if name == "index":
-            content = self._leaderboards(shown)
+            content = self._leaderboards(shown) | {"baseline": self.baseline}
         elif name == "speed":
             content = {"boards": [board for table in shown for board in boards.speed_boards(table)]}
         elif name == "tradeoffs":
             content["data"] = charts.tradeoffs(shown)
         elif name == "curves":
             content["data"] = {"runs": charts.curve_list(shown), "first": charts.first_choice(shown)}
-        page = self._environment.get_template(f"{name}.html").render(page=name, up="", **content)
-        return f"{name}.html", page.encode()
+        return f"{name}.html", self._page(f"{name}.html", page=name, up="", edition=self.edition, **content)
 
     def _leaderboards(self, shown: Sequence[Table]) -> dict[str, object]:
         lines = [line for table in shown for line in table.lines]
@@ -150,7 +138,7 @@ class Writer:
             name = f"pictures/{run.id}/{number}.png"
             yield name, content
             shown.append({"file": name, "caption": runpage.caption(picture)})
-        if charts.has_curve(run):
+        if has_curve := charts.has_curve(run):
             try:
                 history = charts.curve(load_history(run.stored.folder.history))
             except ResultError as problem:
@@ -159,11 +147,27 @@ class Writer:
                 faults.append(problem)
                 history = charts.curve([])
             yield f"data/{run.id}.js", charts.script_call("zoo.curve", run.id, history).encode()
-        page = self._environment.get_template("run.html").render(
-            page="run", up="../", table=table, run=run, others=runpage.others(line, run), shown=shown,
-            edition="any" if self.edition else 0,  # it outlives editions
+        yield f"runs/{run.id}.html", self._page(
+            "run.html", page="run", up="../", table=table, run=run, others=runpage.others(line, run), shown=shown,
+            has_curve=has_curve, edition="any" if self.edition else 0,  # it outlives editions
         )  # fmt: skip
-        yield f"runs/{run.id}.html", page.encode()
+
+
+@cache
+def _environment() -> jinja2.Environment:
+    """The templates, compiled once."""
+    import jinja2
+
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(_HERE / "templates"), autoescape=True, undefined=jinja2.StrictUndefined,
+        trim_blocks=True, lstrip_blocks=True, auto_reload=False,
+    )  # fmt: skip
+    environment.filters |= {"percent": cells.percent, "script_json": charts.script_json, "yaml": runpage.as_yaml}
+    environment.globals |= {
+        "runpage": runpage, "navigation": _navigation, "marks": marks, "limits": boards, "comparison": comparison,
+        "colours": "".join(f"--o{number}:{colour};" for number, colour in enumerate(COLOURS)), "version": __version__,
+    }  # fmt: skip
+    return environment
 
 
 @cache
