@@ -10,14 +10,15 @@ import click
 from zoo.cli import options
 from zoo.cli.execute import carry_out
 from zoo.cli.job import prepare
+from zoo.cli.training import Training, training_options
 
 if TYPE_CHECKING:
     from zoo.results.folder import Stored
 
 
 @click.command()
-@options.training_options
-def bench(training: options.Training) -> None:
+@training_options
+def bench(training: Training) -> None:
     """Train, evaluate and measure every MODEL under one recipe, then compare them.
 
     MODEL is a name or a pattern ('resnet18_*'). With several seeds every model is tested against the first one, among
@@ -51,7 +52,7 @@ def bench(training: options.Training) -> None:
         raise click.exceptions.Exit(2)
 
 
-def _beside(stored: Sequence[Stored], training: options.Training) -> list[Stored]:
+def _beside(stored: Sequence[Stored], training: Training) -> list[Stored]:
     """All runs in the folder of the dataset and recipe of `stored`: what `zoo compare` takes as one family."""
     from zoo.api import read_runs
 

@@ -14,7 +14,7 @@ from zoo.utils.files import reachable
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from zoo.cli.options import Training
+    from zoo.cli.training import Training
     from zoo.cluster.options import Cluster
     from zoo.data.datasets import Dataset
     from zoo.recipes.recipe import Recipe

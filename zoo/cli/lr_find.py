@@ -8,10 +8,11 @@ import click
 
 from zoo.cli import options
 from zoo.cli.job import prepare_alone
+from zoo.cli.training import Training, step_options
 
 
 @click.command("lr-find")
-@options.step_options
+@step_options
 @click.option("--low", type=options.Real(0, min_open=True), default=1e-4, show_default=True, help="First rate.")
 @click.option("--high", type=options.Real(0, min_open=True), default=10.0, show_default=True, help="Last rate.")
 @click.option(
@@ -20,7 +21,7 @@ from zoo.cli.job import prepare_alone
 @click.option("--seed", type=click.IntRange(0, options.LAST_SEED), default=0, show_default=True)
 @options.table_format
 @options.picture("lr-find.png")
-def lr_find(training: options.Training, low: float, high: float, steps: int, seed: int, style: str, out: Path) -> None:
+def lr_find(training: Training, low: float, high: float, steps: int, seed: int, style: str, out: Path) -> None:
     """Let the learning rate of every MODEL rise step by step, and show where its training loss falls and diverges.
 
     A test of a minute, by training images alone; no run is kept. `zoo tune` tries rates for a whole training.

@@ -8,16 +8,17 @@ import click
 
 from zoo.cli import options
 from zoo.cli.job import prepare_alone, warn_of_load
+from zoo.cli.training import Training, speed_options
 
 
 @click.command()
-@options.speed_options
+@speed_options
 @click.option(
     "--seconds", type=options.Real(1, 86_400), default=10.0, show_default=True,
     help="Of training for each model, half in the real loop and half in the bare step.",
 )  # fmt: skip
 @options.table_format
-def speed(training: options.Training, seconds: float, style: str) -> None:
+def speed(training: Training, seconds: float, style: str) -> None:
     """Measure how fast every MODEL trains and infers, and how near the training loop comes to its ceiling.
 
     Nothing is kept. Have the machine for yourself: torch is ten times slower beside other work, not a little.

@@ -11,6 +11,7 @@ import click
 from zoo.cli import options
 from zoo.cli.execute import carry_out
 from zoo.cli.job import prepare
+from zoo.cli.training import Training, study_options, training_options
 
 if TYPE_CHECKING:
     from zoo.recipes.recipe import Recipe
@@ -29,7 +30,7 @@ def _batch_sizes(ctx: click.Context, param: click.Parameter, text: str) -> tuple
 
 
 @click.command("batch-size")
-@options.training_options
+@training_options
 @click.option(
     "--values", callback=_batch_sizes, required=True, metavar="B,B,...", help="Training batch sizes, as in 2,8,32,128."
 )
@@ -39,7 +40,7 @@ def _batch_sizes(ctx: click.Context, param: click.Parameter, text: str) -> tuple
 )  # fmt: skip
 @options.table_format
 @options.picture("batch-size.png")
-def batch_size(training: options.Training, values: tuple[int, ...], lr_rule: str, style: str, out: Path) -> None:
+def batch_size(training: Training, values: tuple[int, ...], lr_rule: str, style: str, out: Path) -> None:
     """Train every MODEL at each batch size, and show test error against batch size, as a table and a picture.
 
     Each batch size is a recipe of its own: batch_size and optimizer.lr are set, all else is the recipe's. Runs are kept
@@ -71,7 +72,7 @@ def batch_size(training: options.Training, values: tuple[int, ...], lr_rule: str
 
 
 @click.command("eva6s8")
-@options.study_options
+@study_options
 @click.option(
     "--architecture", default="resnet18", show_default=True, help="Trained with `in` and then with `ln`; `zoo list`."
 )
@@ -81,7 +82,7 @@ def batch_size(training: options.Training, values: tuple[int, ...], lr_rule: str
 )  # fmt: skip
 @options.table_format
 @options.picture("eva6s8.png")
-def eva6s8(training: options.Training, architecture: str, epochs: int, style: str, out: Path) -> None:
+def eva6s8(training: Training, architecture: str, epochs: int, style: str, out: Path) -> None:
     """Train from the reference experiment to the standard recipe, one change at a time.
 
     Runs are kept as by `zoo bench`, and the same command goes on where it was stopped. --set changes every step.

@@ -10,6 +10,7 @@ import click
 
 from zoo.cli import options
 from zoo.cli.job import prepare_alone
+from zoo.cli.training import Training, step_options
 from zoo.errors import RecipeError
 from zoo.utils.extras import require
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@options.step_options
+@step_options
 @click.option(
     "--over", default="optimizer.lr,optimizer.weight_decay", show_default=True, metavar="KEY,KEY",
     help="The recipe's numbers to be tuned.",
@@ -42,7 +43,7 @@ if TYPE_CHECKING:
 @click.option("--restart", is_flag=True, help="Throw away the trials that are stored and start again.")
 @options.table_format
 def tune(
-    training: options.Training,
+    training: Training,
     over: str,
     trials: int,
     ranges: tuple[str, ...],
@@ -112,7 +113,7 @@ def _check_ends(space: Space, inputs: Inputs) -> None:
             raise RecipeError(*where, *problem.parts) from problem
 
 
-def _next_commands(training: options.Training, outcomes: Sequence[Tuning]) -> Iterator[str]:
+def _next_commands(training: Training, outcomes: Sequence[Tuning]) -> Iterator[str]:
     """The commands that bench the tuned recipes, and the one that compares the runs."""
     places = ["--data-dir", training.data_dir] if training.data_dir else []
     places += training.choice.arguments

@@ -1,0 +1,169 @@
+"""The options of commands that train, and what they were given."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import click
+
+from zoo.cli import options
+from zoo.data.choice import Choice
+
+if TYPE_CHECKING:
+    from zoo.recipes.recipe import Recipe
+
+    _Choice = click.Choice[str]
+else:
+    _Choice = click.Choice  # not generic in click 8.1
+
+
+class _Layout(_Choice):
+    """The layouts of a command whose results must not depend on the clock."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Raises ``click.BadParameter``."""
+        if value == "auto":
+            self.fail("auto is for `zoo speed` only; leave it out, or choose 'nchw' or 'channels_last'", param, ctx)
+        return super().convert(value, param, ctx)
+
+
+def _trackers(ctx: click.Context, param: click.Parameter, text: str | None) -> tuple[str, ...]:
+    """``tensorboard,mlflow``. Raises :class:`zoo.errors.UnknownNameError`."""
+    from zoo.track.trackers import parse
+
+    return () if text is None else parse(text)
+
+
+def _workers(ctx: click.Context, param: click.Parameter, count: int) -> int:
+    """Each is a process. Raises ``click.BadParameter``."""
+    from zoo.utils.cpu import usable_cores
+
+    if count > (most := max(64, 2 * usable_cores())):
+        raise click.BadParameter(f"{count} processes are too many for this machine; give at most {most}")
+    return count
+
+
+CLUSTER = (
+    click.option(
+        "--cluster", metavar="ENGINE", help="Spread the runs: ray (on this machine), ray:ADDRESS, slurm or slurm:local."
+    ),
+    click.option(
+        "--resources", metavar="NAME=N,...", help="Of each run on a cluster.  [default: cpu=1, a GPU's gpu=1]"
+    ),
+    click.option(
+        "--slurm", multiple=True, metavar="KEY=VALUE", help="For Slurm's jobs: partition=gpu, time=60 (minutes) ..."
+    ),
+    click.option("--dry-run", is_flag=True, help="Print the plan with estimates of time; create and train nothing."),
+)
+WHAT = (
+    click.argument("models", nargs=-1, required=True, metavar="MODEL...", shell_complete=options.complete_models),
+    click.option(
+        "--recipe", default="standard", show_default=True, metavar="NAME|FILE",
+        shell_complete=options.complete_recipes, help="How all models are trained; `zoo list` shows the names.",
+    ),
+)  # fmt: skip
+LAYOUT = click.option(
+    "--layout", type=_Layout(["nchw", "channels_last"]),
+    help="Of images in memory.  [default: what the registry asks for, else channels_last]",
+)  # fmt: skip
+ANY_LAYOUT = click.option(
+    "--layout", type=click.Choice(["auto", "nchw", "channels_last"]),
+    help="Of images in memory; auto: whichever trains faster.  [default: zoo bench's]",
+)  # fmt: skip
+HOW = (  # for whatever runs a training step
+    click.option(
+        "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change the recipe: optimizer.lr=0.1 ..."
+    ),
+    click.option("--dataset", metavar="NAME|DIR", help="What to train on.  [default: the recipe's own]"),
+    options.data_dir,
+    *options.CHOICE,
+    options.device,
+    LAYOUT,
+    click.option(
+        "--executor", type=click.Choice(["auto", "batched", "albumentations"]), default="auto", show_default=True,
+        help="Who augments: batched tensor operations on the device, or albumentations in worker processes.",
+    ),
+    click.option(
+        "--workers", type=click.IntRange(min=0), default=2, show_default=True, callback=_workers,
+        help="Of the albumentations executor.",
+    ),
+    click.option(
+        "--compile", "compiled", is_flag=True, help="torch.compile the model; needs a C++ compiler on the CPU."
+    ),
+    click.option(
+        "--deterministic", is_flag=True,
+        help="The same bits each time on a GPU too: slower, and an error where an operation cannot.",
+    ),
+    click.option(
+        "--allow-batch-dependent", is_flag=True,
+        help="Run models whose answer to a test image depends on the images beside it; tables mark them.",
+    ),
+    options.registry,
+)  # fmt: skip
+KEPT = (  # for what keeps its runs
+    click.option("--seeds", type=click.IntRange(1, 10_000), help="Run seeds 0 to N-1.  [default: 1]"),
+    click.option(
+        "--seed", "only_seeds", type=click.IntRange(0, options.LAST_SEED), multiple=True,
+        help="Run just this seed (repeatable).",
+    ),
+    options.runs_folder,
+    click.option(
+        "--pretrained", type=click.Path(path_type=Path), metavar="FILE|RUN",
+        help="Start every model from these weights: a .safetensors file or the folder of a finished run.",
+    ),
+    click.option("--restart", is_flag=True, help="Throw away what these runs have stored and start again."),
+    click.option(
+        "--track", callback=_trackers, metavar="NAME,...",
+        help="Tell tensorboard, mlflow or wandb (offline) as well; one or several.",
+    ),
+)  # fmt: skip
+
+
+@dataclasses.dataclass(frozen=True)
+class Training:
+    """The options of a command that trains. What a command does not offer keeps its default."""
+
+    overrides: tuple[str, ...]
+    dataset: str | None
+    data_dir: str | None
+    device: str
+    layout: Literal["auto", "nchw", "channels_last"] | None
+    executor: Literal["auto", "batched", "albumentations"]
+    workers: int
+    compiled: bool
+    deterministic: bool
+    allow_batch_dependent: bool
+    registry: str | None
+    choice: Choice
+    models: tuple[str, ...] = ()
+    recipe: str = ""
+    seeds: int | None = None
+    only_seeds: tuple[int, ...] = ()
+    runs: Path = options.RUNS
+    pretrained: Path | None = None
+    restart: bool = False
+    track: tuple[str, ...] = ()
+    cluster: str | None = None
+    resources: str | None = None
+    slurm: tuple[str, ...] = ()
+    dry_run: bool = False
+
+    def load_recipe(self) -> Recipe:
+        """The recipe with its overrides. Raises as :func:`zoo.recipes.load.load_recipe` does."""
+        from zoo.recipes.load import load_recipe
+
+        return load_recipe(self.recipe, self.overrides)
+
+
+def _training(offered: Sequence[options.Decorator]) -> options.Decorator:
+    """Gives a command that trains the options `offered`, as its parameter `training`."""
+    return lambda command: options.gather("choice", Choice, ())(options.gather("training", Training, offered)(command))
+
+
+training_options = _training(WHAT + HOW + KEPT + CLUSTER)
+study_options = _training(HOW + KEPT + CLUSTER)  # for a command that sets models and recipe itself
+step_options = _training(WHAT + HOW)  # for a command that keeps no runs
+speed_options = _training(WHAT + tuple(ANY_LAYOUT if option is LAYOUT else option for option in HOW))
