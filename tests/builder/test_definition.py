@@ -7,6 +7,7 @@ import os
 import sys
 import zipfile
 from collections.abc import Callable, Iterator
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -278,3 +279,24 @@ def test_a_module_that_is_a_link(define: Define, tmp_path: Path) -> None:
     first = define()
     (tmp_path / "real" / "network.py").write_text(EDITED.replace("class Net", "class net"))
     assert difference(first, define()) == "mine.py has changed"
+
+
+def test_crlf_hashes(define: Define, tmp_path: Path) -> None:
+    """A checkout with core.autocrlf is the same model; in a binary file, 13 and 10 are bytes like all others."""
+    registry = 'models: {mine: {builder: "mine:net", kwargs: {width: width.txt, table: table.bin}}}\n'
+    code = NET.replace("class Net", "class net").replace("num_classes, in_channels", "num_classes, in_channels, **_")
+    files = {
+        "registry.yaml": registry,
+        "mine.py": f"import parts\n{code}",
+        "parts.py": "A = 1\n\nB = 2",
+        "width.txt": "8\n9\n",
+    }
+    (tmp_path / "table.bin").write_bytes(b"\0\n")
+    first = define(files)
+    for name in files:
+        content = (tmp_path / name).read_bytes()
+        assert first["code" if name.endswith(".py") else "data"].get(name) in (None, sha256(content).hexdigest()[:16])
+        (tmp_path / name).write_bytes(content.replace(b"\n", b"\r\n"))
+    assert define() == first
+    (tmp_path / "table.bin").write_bytes(b"\0\r\n")
+    assert difference(first, define()) == "table.bin has changed"

@@ -146,7 +146,7 @@ REGISTRIES = [
     registry("registry name", "norms:\n  my norm: my_norm:mine\n", "registry.yaml:2", "'my norm'", "letters"),
     registry("registry given twice", "norms:\n  a: m:f\n  a: m:g\n", "registry.yaml:3", "'a'", "twice", "line 2"),
     registry("registry duplicate", "norms:\n  bn: my_norm:mine\n",
-             "'bn'", "defined twice", f"{BUILT_IN.resolve()}:", " and {here}/registry.yaml:2", "override: true"),
+             "'bn'", "defined twice", f"{BUILT_IN}:", " and {here}/registry.yaml:2", "override: true"),
     registry("registry model", "models:\n  mine: {architecture: resnet18, norm: bnn}\n",
              "unknown norm 'bnn'", "{here}/registry.yaml:2", "did you mean", "'bn'"),
     Mistake("variable", ("list",), ("$ZOO_REGISTRY", "{here}/nowhere.yaml", "no such file", "give the path"), {},

@@ -32,19 +32,28 @@ def _setuptools() -> int:
 
 
 @pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Built from a copy of what git tracks or would track, links as links, so that no build folder of old helps."""
+def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of what git tracks or would track, so that no build folder of old helps."""
     copy = tmp_path_factory.mktemp("source")
     listed = run("git", "ls-files", "--cached", "--others", "--exclude-standard", "-z", cwd=REPOSITORY)
     for name in filter(None, listed.split("\0")):
         if (REPOSITORY / name).exists():
             (copy / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(REPOSITORY / name, copy / name, follow_symlinks=False)
-    out = tmp_path_factory.mktemp("wheel")
+    return copy
+
+
+def build(checkout: Path, out: Path, *what: str) -> Path:
+    """The wheel built from the `checkout`: by way of a source distribution unless `what` says ``--wheel``."""
     isolation = ["--no-isolation"] if _setuptools() >= 69 else []  # as pyproject.toml requires
-    run(sys.executable, "-m", "build", "--wheel", *isolation, "--outdir", out, cwd=copy)
+    run(sys.executable, "-m", "build", *what, *isolation, "--outdir", out, cwd=checkout)
     (built,) = out.glob("*.whl")
     return built
+
+
+@pytest.fixture(scope="module")
+def wheel(checkout: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build(checkout, tmp_path_factory.mktemp("wheel"))
 
 
 @pytest.fixture(scope="module")
@@ -79,6 +88,16 @@ def test_every_file_that_is_no_code_is_in_it(wheel: Path):
     assert any(name.endswith("page.css") for name in beside)
     assert "zoo/py.typed" in packed
     assert [name for name in beside if name not in packed] == []
+
+
+def test_windows_checkout_holds_no_link_and_its_wheels_hold_the_registry(wheel: Path, checkout: Path, tmp_path: Path):
+    """Where git makes no links, a link becomes a text file with the other's name in it."""
+    kinds = {line.split()[0] for line in run("git", "ls-files", "--stage", cwd=REPOSITORY).splitlines()}
+    assert "120000" not in kinds
+    registry = (REPOSITORY / "registry.yaml").read_bytes()
+    for built in (wheel, build(checkout, tmp_path, "--wheel")):
+        assert zipfile.ZipFile(built).read("zoo/registry.yaml") == registry
+    assert not (checkout / "zoo" / "registry.yaml").exists(), "a build wrote into the source"
 
 
 @pytest.mark.slow

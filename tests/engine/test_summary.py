@@ -14,7 +14,7 @@ from zoo.registry.entries import read_registry_file
 from zoo.registry.merge import Registry
 from zoo.registry.model import BUILT_IN
 
-REGISTRY = Registry([read_registry_file(BUILT_IN.resolve(), "built in")])
+REGISTRY = Registry([read_registry_file(BUILT_IN, "built in")])
 
 
 def made(name: str) -> nn.Module:

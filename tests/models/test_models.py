@@ -22,7 +22,7 @@ from zoo.registry.merge import Registry
 from zoo.registry.model import BUILT_IN, Model
 from zoo.testing.architectures import check_training_step
 
-REGISTRY = Registry([read_registry_file(BUILT_IN.resolve(), "built in")])
+REGISTRY = Registry([read_registry_file(BUILT_IN, "built in")])
 ARCHITECTURES, NORMS = list(REGISTRY.architectures), list(REGISTRY.norms)
 PAIRS = [(architecture, norm) for architecture in ARCHITECTURES for norm in NORMS]
 # Two diagonals of that table.

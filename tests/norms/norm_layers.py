@@ -14,7 +14,7 @@ from zoo.registry.merge import Registry
 from zoo.registry.model import BUILT_IN
 from zoo.testing import norms
 
-REGISTRY = Registry([read_registry_file(BUILT_IN.resolve(), "built in")])
+REGISTRY = Registry([read_registry_file(BUILT_IN, "built in")])
 NORMS = list(REGISTRY.norms)
 INCLUDED = [name for name, entry in REGISTRY.norms.items() if entry.activation == "included"]
 images = partial(norms.images, dtype=torch.float64)  # another dtype where a test says so

@@ -110,7 +110,7 @@ def test_pattern_without_match(write: Write) -> None:
     with pytest.raises(UnknownNameError) as caught:
         load(path).match(["resnet18_bn", "alexnet_*"])
     assert sentence(caught.value.parts, worded) == (
-        f"unknown model pattern 'alexnet_*' (looked in {BUILT_IN.resolve()}, {path}); "
+        f"unknown model pattern 'alexnet_*' (looked in {BUILT_IN}, {path}); "
         "no name matches; `zoo list --all` shows all names"
     )
 
@@ -129,7 +129,7 @@ def test_unknown_model(write: Write, name: str, end: str) -> None:
     path = write("")
     with pytest.raises(UnknownNameError) as caught:
         load(path).resolve(name)
-    assert str(caught.value) == f"unknown model {name!r} (looked in {BUILT_IN.resolve()}, {path}){end}"
+    assert str(caught.value) == f"unknown model {name!r} (looked in {BUILT_IN}, {path}){end}"
 
 
 def test_unknown_norm_with_nothing_near_lists_the_norms(write: Write) -> None:
@@ -189,10 +189,10 @@ def test_layers_in_order_and_their_origins(write: Write, tmp_path: Path, monkeyp
         "three": (Option("registry"), option, 3),
     }
     assert registry.norms["bn"].origin.layer == "built in"
-    assert registry.norms["bn"].origin.path == BUILT_IN.resolve()
+    assert registry.norms["bn"].origin.path == BUILT_IN
     # A pair comes from the later of its two layers.
     assert registry.resolve("resnet18_two").origin == origins["two"]
-    assert registry.where == f"{BUILT_IN.resolve()}, {folder}, {environment}, {option}"
+    assert registry.where == f"{BUILT_IN}, {folder}, {environment}, {option}"
 
 
 def test_nearest_parent_only(write: Write) -> None:
@@ -214,7 +214,7 @@ def test_duplicate_names_both_files(write: Write, section: str) -> None:
     path = write(f'{section}:\n  {name}: {{builder: "m:f"}}\n')
     line = next(i for i, text in enumerate(BUILT_IN.read_text().splitlines(), 1) if text.startswith(f"  {name}:"))
     assert message(path) == (
-        f"{section[:-1]} {name!r} is defined twice: {BUILT_IN.resolve()}:{line} and {path}:2; "
+        f"{section[:-1]} {name!r} is defined twice: {BUILT_IN}:{line} and {path}:2; "
         "rename one, or say `override: true` in the second"
     )
 

@@ -42,7 +42,7 @@ def describe(device: torch.device) -> dict[str, Any]:
 def zoo_commit() -> Git | None:
     """:func:`git_state` of zoo's own source when this process first asked: what changes later is not what runs."""
     package = Path(__file__).resolve().parents[1]
-    return git_state(package / "__init__.py", package, BUILT_IN.resolve())
+    return git_state(package / "__init__.py", package, BUILT_IN)
 
 
 def git_state(file: Path, *code: Path) -> Git | None:
@@ -53,8 +53,9 @@ def git_state(file: Path, *code: Path) -> Git | None:
 
     def git(*arguments: str) -> str:
         return subprocess.run(
-            ["git", "-C", file.parent, *arguments], capture_output=True, text=True, check=True, timeout=10
-        ).stdout.strip()
+            ["git", "-C", file.parent, *arguments],
+            capture_output=True, encoding="utf-8", errors="replace", check=True, timeout=10,
+        ).stdout.strip()  # fmt: skip
 
     try:
         if not git("ls-files", file.name):

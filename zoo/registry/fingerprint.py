@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
 from importlib.machinery import PathFinder
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from zoo.registry.entries import NormEntry, Origin
 from zoo.registry.importing import installed_in, is_recorded, modules_of, source
 from zoo.registry.locate import load_builder
 from zoo.registry.model import Model, is_built_in
-from zoo.utils.files import sha256
+from zoo.utils.files import sha256, source_sha256
 
 _SINCE = ("code", "packages", "data")  # parts that definitions have since they cover what the built model runs
 _SOURCE = "source_sha256"
@@ -141,7 +142,9 @@ def _source_hash(own: Mapping[Path, str], seen: Iterable[Path], origin: Origin) 
             files |= dict.fromkeys({root} if root.is_file() else set(root.rglob("*.py")) - files.keys(), "")
     if not files:
         return None
-    digests = (hashlib.sha256(source(files[file], file)).digest() for file in sorted(files))
+    # By its parts, since Windows compares paths without regard to case.
+    ordered = sorted(files, key=lambda file: file.parts)
+    digests = (bytes.fromhex(source_sha256(BytesIO(source(files[file], file)))) for file in ordered)
     return hashlib.sha256(b"".join(digests)).hexdigest()
 
 
@@ -150,7 +153,7 @@ def _describe(files: Mapping[Path, str], code: dict[str, str], packages: dict[st
     for file, module in files.items():
         inner = "/__init__" if file.stem == "__init__" else ""
         name = f"{module.replace('.', '/')}{inner}{file.suffix}"
-        digest = hashlib.sha256(source(module, file)).hexdigest()[:_DIGITS]
+        digest = source_sha256(BytesIO(source(module, file)))[:_DIGITS]
         # Two folders may have files of one name.
         code[name] = digest if code.get(name, digest) == digest else "+".join(sorted({code[name], digest}))
         site = installed_in(file) or next(filter(_holds_packages, file.parents), None)
@@ -195,7 +198,7 @@ def _data(argument: object, folder: Path | None) -> dict[str, str]:
     if not isinstance(argument, str):
         return {}
     path = Path(argument).expanduser() if argument.startswith("~/") else Path(argument)
-    digests = {sha256(place)[:_DIGITS] for place in {path, (folder or path) / path} if _is_file(place)}
+    digests = {sha256(place, as_source=True)[:_DIGITS] for place in {path, (folder or path) / path} if _is_file(place)}
     return {path.name if path.is_absolute() else argument: "+".join(sorted(digests))} if digests else {}
 
 

@@ -243,7 +243,7 @@ def registry_plugins() -> list[plugins.Plugin]:
 
 
 def _built_in() -> RegistryFile:
-    return read_registry_file(BUILT_IN.resolve(), "built in")
+    return read_registry_file(BUILT_IN, "built in")
 
 
 def _lowest(folder: Path, taken: Iterable[Path]) -> tuple[RegistryFile, list[RegistryFile]]:

@@ -8,7 +8,9 @@ from pathlib import Path
 
 from zoo.registry.entries import ArchitectureEntry, Entry, Layout, ModelEntry, NormEntry, Origin
 
-BUILT_IN = Path(__file__).parents[1] / "registry.yaml"
+_PACKAGE = Path(__file__).resolve().parents[1]
+_COPY = _PACKAGE / "registry.yaml"  # of a wheel; a source tree has the file beside the package
+BUILT_IN = _COPY if _COPY.is_file() else _PACKAGE.with_name(_COPY.name)
 MARK = "~"  # between a model's name and eight digits of the digest of what it started from
 
 

@@ -226,10 +226,25 @@ def cannot_write(path: Path, problem: OSError) -> MachineError:
     return MachineError(f"{path}: writing failed: {problem.strerror}")
 
 
-def sha256(path: Path) -> str:
+def sha256(path: Path, *, as_source: bool = False) -> str:
     """The SHA-256 of a file, in hexadecimal. Raises :class:`RegistryError` where it cannot be read."""
     try:
         with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+            return source_sha256(file) if as_source else hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as problem:
         raise RegistryError(f"{path}: cannot be read ({problem.strerror})") from problem
+
+
+def source_sha256(file: BinaryIO) -> str:
+    """The SHA-256 of a file that git may have checked out with CRLF, as if its lines ended in LF.
+
+    What git takes for binary, by a zero in the first 8,000 bytes, is hashed as it is.
+    """
+    is_text = b"\0" not in file.read(8000)
+    file.seek(0)
+    if not is_text:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+    digest = hashlib.sha256()
+    for line in file:
+        digest.update(line[:-2] + b"\n" if line.endswith(b"\r\n") else line)
+    return digest.hexdigest()
