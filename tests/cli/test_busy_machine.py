@@ -1,4 +1,4 @@
-"""A bench whose threads share the cores with other work says so at its start."""
+"""A bench whose threads share the cores with other work says so at its start, and can take what is free."""
 
 from __future__ import annotations
 
@@ -9,11 +9,14 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
+import torch
 
-from zoo.cli.job import warn_of_load
-from zoo.utils.cpu import ENOUGH, share_of_cores
+from zoo.cli.share import warn_of_load
+from zoo.results.folder import find_results, load_result
+from zoo.utils.cpu import ENOUGH, free_cores, share_of_cores
 
 REGISTRY = 'architectures:\n  mini: {builder: "zoo.models.resnet_cifar:resnet_cifar", kwargs: {depth: 8, width: 4}}\n'
 SPEED = ("speed", "mini_bn", "--recipe", "smoke", "--set", "batch_size=8", "--layout", "nchw", "--seconds", "1")
@@ -89,13 +92,90 @@ def test_it_is_measured_where_something_is_timed(cli, tiny) -> None:
     [
         (1, 0.9, None),
         (1, 0.899, "work"),
-        (2, 0.76, "work, or set OMP_NUM_THREADS=1"),
-        (8, 0.25, "set OMP_NUM_THREADS=2"),
+        (2, 0.85, "work"),  # half a core is lost: one thread would lose more
+        (2, 0.67, "work, or give --threads 1 (2.1 times as fast here) or --threads auto"),
+        (8, 0.67, "work, or give --threads 4 (2.1 times as fast here) or --threads auto"),
     ],
 )
 def test_what_it_says(monkeypatch: pytest.MonkeyPatch, threads: int, share: float, advice: str | None) -> None:
     monkeypatch.setattr("torch.get_num_threads", lambda: threads)
     monkeypatch.setattr("zoo.utils.cpu.share_of_cores", lambda count: share if count == threads else 1)
+    monkeypatch.setattr("zoo.utils.cpu.usable_cores", lambda: threads)
+    monkeypatch.setattr("zoo.engine.machine.gain_of_fewer", lambda fewer: 2.1)
     said: list[str] = []
     warn_of_load(said.append)
     assert [line.endswith(advice or "") for line in said] == [True] * (advice is not None)
+
+
+@pytest.mark.parametrize(
+    ("cores", "threads", "share", "free"),
+    [
+        (2, 2, 1, 2),
+        (2, 2, 2 / 3, 1),  # one other process
+        (2, 2, 1 / 4, 1),  # six
+        (8, 8, 8 / 12, 4),  # four, not a third of eight threads
+        (8, 2, 8 / 9, 1),  # seven others than these two
+        (2, 4, 1 / 2, 2),  # none, and more threads than cores
+    ],
+)
+def test_what_is_free(monkeypatch: pytest.MonkeyPatch, cores: int, threads: int, share: float, free: int) -> None:
+    monkeypatch.setattr("zoo.utils.cpu.usable_cores", lambda: cores)
+    assert free_cores(threads, share) == free
+
+
+@pytest.fixture
+def two_threads(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """What a user of two cores has, whatever the tests run with."""
+    before = torch.get_num_threads()
+    monkeypatch.setattr("zoo.utils.cpu.usable_cores", lambda: 2)
+    monkeypatch.setattr("zoo.engine.machine.usable_cores", lambda: 2)
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
+
+
+def stored(folder: Path) -> dict[int, tuple[object, bool]]:
+    """The threads of each seed, and whether what was free chose them."""
+    results = map(load_result, find_results([folder / "runs"]))
+    return {result.seed: (result.environment["threads"], result.settings.auto_threads) for result in results}
+
+
+def interrupt(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
+def test_threads_auto_is_recorded_noted_and_kept(cli, tiny, two_threads, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    cli = dataclasses.replace(cli, environment=cli.environment | {"OMP_NUM_THREADS": ""})
+    busy = dataclasses.replace(cli, free=2 / 3)
+    bench = ("bench", "mini_bn", *tiny, "--threads", "auto")
+    with monkeypatch.context() as patch:
+        patch.setattr("zoo.runner.run_one.evaluate_on_splits", interrupt)
+        first = busy(*bench)
+    assert first.returncode == 130
+    assert "--threads auto: 1 of 2 threads is free" in first.lines
+    for seeds in ("1", "2"):  # nothing else is at work any more: first a state is there, then a result
+        torch.set_num_threads(2)
+        again = cli.ok(*bench, "--seeds", seeds)
+        assert "--threads auto: 1 thread, as what is stored of these runs was made with" in again.lines
+    assert stored(cli.folder) == {0: (1, True), 1: (1, True)}
+    note = "Threads: 1, chosen by what was free as the runs began. Another number changes last bits."
+    assert note in again.stdout.splitlines()
+    for command in (("compare", "--format", "markdown"), ("compare", "--format", "json")):
+        assert note in cli.ok(*command).stdout
+
+
+def test_threads_by_number_and_by_the_environment(cli, tiny, two_threads) -> None:
+    """A number from the environment stays where what is free would choose another; one that is given counts."""
+    busy = dataclasses.replace(cli, free=2 / 3, environment=cli.environment | {"OMP_NUM_THREADS": "2"})
+    bench = ("bench", "mini_bn", *tiny)
+    busy.ok(*bench, "--threads", "auto")
+    last = busy.ok(*bench, "--seed", "1", "--threads", "1")
+    assert stored(cli.folder) == {0: (2, False), 1: (1, False)}
+    assert "Threads: " not in last.stdout
+
+
+@pytest.mark.parametrize("number", ["0", "-1", "1.5", "many", "100000", ""])
+def test_what_is_no_number_of_threads(cli, number: str) -> None:
+    last = cli("bench", "mini_bn", "--threads", number).lines[-1]
+    assert f"Invalid value for '--threads': {number!r} is neither a number from 1 to 1024 nor auto" in last

@@ -152,6 +152,7 @@ def test_no_figure_may_be_left_out() -> None:
         old = {
             ModelPart: {"notes", "layout", "image_size", "batch_dependent", "replaces"},
             SpeedPart: {"inference_quartiles", "latency_quartiles"},
+            SettingsPart: {"auto_threads"},
             Metrics: {"extra"},
             DatasetPart: {"normalization", "unusual", "test_split", "split", "image_column", "label_column"},
         }

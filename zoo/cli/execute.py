@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 import click
 
 from zoo.cli import options
-from zoo.cli.job import echo_notes, warn_of_load
+from zoo.cli.job import echo_notes
+from zoo.cli.share import take_what_is_free, warn_of_load
 from zoo.errors import ZooError, sentence
 
 if TYPE_CHECKING:
@@ -52,6 +53,9 @@ def carry_out(
         (inputs, planned_runs(of_recipe, job.seeds, inputs.recipe, job.data.name, training.runs))
         for inputs, of_recipe in zip(job.inputs, models or [job.models] * len(job.inputs), strict=True)
     ]
+    if job.settings.auto_threads:
+        before = [run for _, runs in steps for run in runs if not training.restart]
+        take_what_is_free(functools.partial(click.echo, err=True), before)
     if training.dry_run:
         if distributed.is_main:
             show_estimates(job, steps, failures)

@@ -58,6 +58,8 @@ def prepare(training: Training, load_recipes: Callable[[], Sequence[Recipe]]) ->
         raise click.UsageError("--seeds and --seed cannot go together; give --seeds N or each --seed K")
     if not training.cluster and (training.resources or training.slurm):
         raise click.UsageError("--resources and --slurm say what a cluster's runs get; add --cluster, or take them out")
+    if training.cluster and training.threads:
+        raise click.UsageError("a cluster's runs have a thread for each core; give --resources cpu=N, not --threads")
 
     from zoo.cluster.options import parse
     from zoo.track.trackers import check_installed
@@ -76,6 +78,7 @@ def prepare(training: Training, load_recipes: Callable[[], Sequence[Recipe]]) ->
     from zoo.engine.memory import configure_allocator
     from zoo.runner.inputs import Inputs
     from zoo.runner.settings import Settings
+    from zoo.utils.cpu import threads_in_environment
     from zoo.utils.distributed import join_process_group
 
     elsewhere = cluster is not None and _is_elsewhere(training.device, recipes)
@@ -85,7 +88,7 @@ def prepare(training: Training, load_recipes: Callable[[], Sequence[Recipe]]) ->
         raise click.UsageError("--cluster spreads runs and torchrun splits one; use one of them")
     choice = replace(training.choice, image_size=recipes[0].image_size)
     dataset = distributed.main_first(lambda: load(training.dataset or recipes[0].dataset, training.data_dir, choice))
-    configure_threads()
+    configure_threads(None if training.threads == "auto" else training.threads)
     configure_allocator(device)
     if training.compiled:
         check_compiler(device)
@@ -93,7 +96,7 @@ def prepare(training: Training, load_recipes: Callable[[], Sequence[Recipe]]) ->
     layout = training.layout if training.layout != "auto" else None  # `zoo speed` chooses that for each model
     settings = Settings(
         device, layout, training.executor, training.workers, training.compiled, training.deterministic,
-        distributed, training.allow_batch_dependent,
+        distributed, training.allow_batch_dependent, training.threads == "auto" and not threads_in_environment(),
     )  # fmt: skip
     inputs = [Inputs(recipe.with_precision(precision), dataset, settings) for recipe in recipes]
     return Job(training, models, dataset, settings, inputs, cluster)
@@ -106,10 +109,13 @@ def prepare_alone(command: str, training: Training, load_recipe: Callable[[], Re
     """
     job = prepare(training, lambda: [load_recipe()])
 
+    from zoo.cli.share import take_what_is_free
     from zoo.runner.checks import check_models
     from zoo.runner.unusual import first_line
 
     job.settings.distributed.check_single(f"`{command}`")
+    if job.settings.auto_threads:
+        take_what_is_free(lambda line: click.echo(line, err=True))
     notes = check_models(job.models, job.inputs[0])
     click.echo(first_line(job.inputs), err=True)
     echo_notes(notes, lambda line: click.echo(line, err=True))
@@ -121,25 +127,6 @@ def echo_notes(notes: Mapping[str, Sequence[str]], say: Callable[[str], None]) -
     for name, lines in notes.items():
         for line in lines:
             say(f"{name}: {line}")
-
-
-def warn_of_load(say: Callable[[str], None]) -> None:
-    """A line where other work takes a part of the cores that torch's threads are to have."""
-    import torch
-
-    from zoo.utils.cpu import ENOUGH, share_of_cores
-
-    threads = torch.get_num_threads()
-    if (share := share_of_cores(threads)) >= ENOUGH:
-        return
-    part = f"1 thread gets {100 * share:.0f} % of a core"
-    fewer = ""
-    if threads > 1:
-        part = f"{threads} threads get {100 * share:.0f} % of a core each"
-        fewer = f", or set OMP_NUM_THREADS={max(1, int(threads * share))}"
-    say(
-        f"warning: {part}: other work or a limit takes the rest, and speeds will be too low; stop the other work{fewer}"
-    )
 
 
 def _models(training: Training) -> list[Model]:

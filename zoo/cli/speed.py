@@ -7,7 +7,8 @@ import contextlib
 import click
 
 from zoo.cli import options
-from zoo.cli.job import prepare_alone, warn_of_load
+from zoo.cli.job import prepare_alone
+from zoo.cli.share import warn_of_load
 from zoo.cli.training import Training, speed_options
 
 

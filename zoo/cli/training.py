@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 else:
     _Choice = click.Choice  # not generic in click 8.1
 
+MOST = 1024  # threads, or runs at a time
+
 
 class _Layout(_Choice):
     """The layouts of a command whose results must not depend on the clock."""
@@ -28,6 +30,15 @@ class _Layout(_Choice):
         if value == "auto":
             self.fail("auto is for `zoo speed` only; leave it out, or choose 'nchw' or 'channels_last'", param, ctx)
         return super().convert(value, param, ctx)
+
+
+def _count_or_auto(ctx: click.Context, param: click.Parameter, text: str | None) -> int | str | None:
+    """Raises ``click.BadParameter``."""
+    if text is None or text == "auto":
+        return text
+    if not text.isdecimal() or not 1 <= int(text) <= MOST:
+        raise click.BadParameter(f"{text!r} is neither a number from 1 to {MOST} nor auto")
+    return int(text)
 
 
 def _trackers(ctx: click.Context, param: click.Parameter, text: str | None) -> tuple[str, ...]:
@@ -81,6 +92,10 @@ HOW = (  # for whatever runs a training step
     options.data_dir,
     *options.CHOICE,
     options.device,
+    click.option(
+        "--threads", callback=_count_or_auto, metavar="N|auto",
+        help="Of torch on the CPU; auto: as many as other work leaves free.  [default: as many as cores]",
+    ),
     LAYOUT,
     click.option(
         "--executor", type=click.Choice(["auto", "batched", "albumentations"]), default="auto", show_default=True,
@@ -130,6 +145,7 @@ class Training:
     dataset: str | None
     data_dir: str | None
     device: str
+    threads: int | Literal["auto"] | None
     layout: Literal["auto", "nchw", "channels_last"] | None
     executor: Literal["auto", "batched", "albumentations"]
     workers: int

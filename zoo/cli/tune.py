@@ -56,6 +56,8 @@ def tune(
     The first trial has the recipe's own values, the test images are never read. What comes out is one recipe a model,
     to be benched with several seeds and shown by `zoo compare --tuned`. The same command goes on where it was stopped.
     """
+    if training.threads == "auto":
+        raise click.UsageError("--threads auto: what is found must not depend on other work; give --threads N")
     require("tuning needs", ["optuna"], "tune")
 
     from zoo.tuning.space import check_recipe, make_space, parse_range

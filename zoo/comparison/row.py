@@ -110,7 +110,8 @@ class Row:
         """What marks the row's accuracies."""
         replaces = dict.fromkeys(pair for run in self.runs for pair in run.result.model.replaces.items())
         unusual = dict.fromkeys(note for run in self.runs for note in run.result.dataset.notes)
-        return Caveats(self.selection, self.batch_dependent, tuple(replaces), tuple(unusual))
+        threads = dict.fromkeys(number for run in self.runs for number in run.result.caveats.auto_threads)
+        return Caveats(self.selection, self.batch_dependent, tuple(replaces), tuple(unusual), tuple(threads))
 
     @property
     def uncommitted(self) -> bool:

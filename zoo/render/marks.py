@@ -84,8 +84,8 @@ def marks_of(caveats: Caveats) -> str:
 
 
 def mark_notes(*caveats: Caveats) -> list[str]:
-    """What the marks of accuracies with these `caveats` say, which parts are not the built-in ones, and what is unusual
-    about the data.
+    """What the marks of accuracies with these `caveats` say, which parts are not the built-in ones, that what was free
+    chose the threads, and what is unusual about the data.
     """
     sizes = sorted({caveat.batch_dependent for caveat in caveats if caveat.batch_dependent is not None})
     packages = [replaced(*pair) for pair in sorted({pair for caveat in caveats for pair in caveat.replaces})]
@@ -93,6 +93,9 @@ def mark_notes(*caveats: Caveats) -> list[str]:
     batches = f"({' or '.join(map(str, sizes))} images), so the accuracy holds for such batches alone"
     marked = [f"{BATCH_MARK} batch-dependent: {HINTS[BATCH_MARK]} {batches}."] * bool(sizes)
     notes = selection_notes(*(caveat.selection for caveat in caveats)) + marked + packages
+    if threads := sorted({number for caveat in caveats for number in caveat.auto_threads}):
+        chosen = " or ".join(map(str, threads))
+        notes.append(f"Threads: {chosen}, chosen by what was free as the runs began. Another number changes last bits.")
     return notes + list(unusual)
 
 

@@ -113,7 +113,10 @@ class SpeedPart(Part):
 
 
 class SettingsPart(Part):
-    """What cannot change accuracy, beyond the last bits: recorded beside the recipe."""
+    """What cannot change accuracy, beyond the last bits: recorded beside the recipe.
+
+    `auto_threads`: whether what was free on the machine chose the number of threads, which is in the environment.
+    """
 
     device: fields.Text
     layout: Layout
@@ -121,6 +124,7 @@ class SettingsPart(Part):
     executor: Literal["batched", "albumentations"]
     workers: fields.Whole
     deterministic: fields.Flag
+    auto_threads: fields.Flag = False
 
 
 def hardware(environment: Mapping[str, fields.Scalar]) -> str:
@@ -134,13 +138,15 @@ def hardware(environment: Mapping[str, fields.Scalar]) -> str:
 
 class Caveats(NamedTuple):
     """What marks an accuracy or is noted of it: the split that chose the weights, of :class:`ModelPart` its
-    `batch_dependent` and the items of `replaces`, and the notes on what is `unusual` about the dataset.
+    `batch_dependent` and the items of `replaces`, the notes on what is `unusual` about the dataset, and the numbers of
+    threads that what was free chose.
     """
 
     selection: str
     batch_dependent: int | None
     replaces: tuple[tuple[str, str], ...] = ()
     unusual: tuple[str, ...] = ()
+    auto_threads: tuple[int, ...] = ()
 
 
 _FORGOTTEN: list[float] = []
@@ -226,7 +232,13 @@ class BaseResult(Part):
     def caveats(self) -> Caveats:
         """What marks the run's accuracies."""
         replaces = tuple(self.model.replaces.items())
-        return Caveats(self.selection.split, self.model.batch_dependent, replaces, tuple(self.dataset.notes))
+        notes = tuple(self.dataset.notes)
+        return Caveats(self.selection.split, self.model.batch_dependent, replaces, notes, self._auto_threads)
+
+    @property
+    def _auto_threads(self) -> tuple[int, ...]:
+        threads = self.environment.get("threads")
+        return (threads,) if self.settings.auto_threads and isinstance(threads, int) else ()
 
     @property
     def commit(self) -> str | None:

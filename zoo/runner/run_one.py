@@ -133,6 +133,7 @@ def set_up(run: Run, inputs: Inputs, *, identity: Experiment) -> Ready:
         executor=loader.executor_name,
         workers=settings.workers if loader.executor_name == "albumentations" else 0,
         deterministic=settings.deterministic,
+        auto_threads=settings.auto_threads,
     )
     processes = settings.distributed.world_size
     current = Identity(

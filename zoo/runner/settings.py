@@ -22,7 +22,8 @@ class Settings:
 
     `layout`: the memory layout of every model; None gives each the one that the registry asks for.
     `deterministic`: only algorithms that give the same bits each time. `allow_batch_dependent`: whether a model may be
-    run whose answer to an image depends on the images beside it; its results are marked.
+    run whose answer to an image depends on the images beside it; its results are marked. `auto_threads`: whether what
+    was free on the machine chose the number of torch's threads.
     """
 
     device: torch.device
@@ -33,6 +34,7 @@ class Settings:
     deterministic: bool
     distributed: Distributed = SINGLE_PROCESS
     allow_batch_dependent: bool = False
+    auto_threads: bool = False
 
 
 @contextlib.contextmanager

@@ -62,6 +62,20 @@ def share_of_cores(threads: int) -> float:
     return share if share >= ENOUGH else _busy(threads, 0.8)
 
 
+def free_cores(threads: int, share: float) -> int:
+    """How many of `threads` have a core to themselves, by the `share` of one that each gets when all are busy.
+
+    All that wants to run, other work too, shares the cores evenly, so it is the cores over the share.
+    """
+    cores = usable_cores()
+    return max(1, min(threads, round(cores - (cores / share - threads))))
+
+
+def threads_in_environment() -> bool:
+    """Whether the user's environment sets the number of threads."""
+    return any(os.environ.get(name) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"))
+
+
 def _busy(threads: int, seconds: float) -> float:
     block, shares = bytes(2**22), []
 
