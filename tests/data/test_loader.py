@@ -73,9 +73,10 @@ def test_shapes_types_and_length(executor, drop_last, images, labels):
         assert x.is_contiguous()
 
 
+@pytest.mark.parametrize("several", [24, 8192])
 @pytest.mark.parametrize("distributed", [SINGLE_PROCESS, Distributed(1, 2)])
-def test_batches_made_several_at_once_are_those_made_one_by_one(distributed, images, labels, monkeypatch):
-    """50 images in batches of 8: the first call makes three and three at once, and the last batch has two."""
+def test_batches_made_several_at_once_are_those_made_one_by_one(distributed, several, images, labels, monkeypatch):
+    """50 images in batches of 8, three batches or all at once, as on a GPU; the last batch has two."""
 
     def batches(at_once):
         monkeypatch.setattr("zoo.data.loader.AT_ONCE", at_once)
@@ -83,7 +84,7 @@ def test_batches_made_several_at_once_are_those_made_one_by_one(distributed, ima
             make(images, labels, batch_size=8, drop_last=False, channels_last=True, distributed=distributed).epoch(0)
         )
 
-    together, alone = batches(24), batches(1)
+    together, alone = batches(several), batches(1)
     assert [len(y) for _, y in together] == ([8] * 6 + [2] if distributed.world_size == 1 else [4] * 6 + [1])
     for (x, y), (other_x, other_y) in zip(together, alone, strict=True):
         assert torch.equal(x, other_x)

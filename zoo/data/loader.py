@@ -23,7 +23,9 @@ from zoo.errors import RecipeError, unknown
 from zoo.utils.distributed import SINGLE_PROCESS, Distributed
 from zoo.utils.seeding import derive
 
-AT_ONCE, PIXELS_AT_ONCE = 256, 1 << 23  # images augmented together: small batches up to the first, never the second
+# Images augmented together: of small batches as many as a CPU's cache holds, or as many as spare an accelerator from
+# waiting for its host; and never more pixels than the last.
+AT_ONCE, AT_ONCE_ON_ACCELERATORS, PIXELS_AT_ONCE = 256, 8192, 1 << 23
 EXECUTORS = ("auto", "batched", "albumentations")
 Augment = BatchedAugment | ReferenceAugment
 Rows = Sequence[int] | np.ndarray
@@ -185,41 +187,42 @@ class _Batched:
         self.pixels, self.augment, self.batching, self.target = pixels, augment, batching, target
         self.labels = torch.tensor(labels, device=target.device)
         self.most = max(1, PIXELS_AT_ONCE // pixels.each)
+        wanted = AT_ONCE if target.device.type == "cpu" else AT_ONCE_ON_ACCELERATORS
+        self.together = max(1, min(wanted, self.most) // batching.size)  # batches
 
     def batches(self, order: np.ndarray, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
+        drawn = self.augment.draw(self.batching.seed, epoch, len(order), rows=order)
+        shares = list(self.batching.shares(len(order)))
+        mine = np.concatenate([np.arange(0), *(np.arange(share.start, share.stop) for share in shares)])
+        order = order[mine]
         # The only copies to the device of an epoch; from pinned memory they wait for nothing, and nothing below does.
         index = self._to_device(torch.from_numpy(order))
-        drawn = self.augment.draw(self.batching.seed, epoch, len(order), rows=order)
-        params = {name: self._to_device(column) for name, column in drawn.items()}
+        params = {name: self._to_device(column[torch.from_numpy(mine)]) for name, column in drawn.items()}
         labels = self.labels.index_select(0, index)
-        # Small batches are made several at once: an operation on 64 images takes nearly as long as one on 256.
-        shares = self.batching.shares(len(order))
-        while group := list(itertools.islice(shares, max(1, min(AT_ONCE, self.most) // self.batching.size))):
-            images = self._augmented(group, order, index, params)
-            sizes = [rows.stop - rows.start for rows in group]
-            for rows, x in zip(group, torch.split(images, sizes), strict=True):
-                yield x, labels[rows]
+        # Batches are made several at once: an operation on 64 images takes nearly as long as one on 256.
+        sizes, start = iter([share.stop - share.start for share in shares]), 0
+        while group := list(itertools.islice(sizes, self.together)):
+            rows = slice(start, start + sum(group))
+            blocks = self._augmented(rows, order, index, params), labels[rows]
+            yield from zip(*(torch.split(block, group) for block in blocks), strict=True)
+            start = rows.stop
 
-    def _augmented(self, group: Sequence[slice], order: np.ndarray, index: Tensor, params: Params) -> Tensor:
-        start, stop = group[0].start, group[-1].stop
-        if len(group) == 1 and stop - start > self.most:
-            middle = (start + stop) // 2
-            halves = slice(start, middle), slice(middle, stop)
-            return torch.cat([self._augmented([half], order, index, params) for half in halves])
-        packed, positions = self.pixels.at(np.concatenate([order[rows] for rows in group]), _rows(index, group))
-        columns = {name: _rows(column, group) for name, column in params.items()}
+    def _augmented(self, rows: slice, order: np.ndarray, index: Tensor, params: Params) -> Tensor:
+        if rows.stop - rows.start > self.most:
+            middle = (rows.start + rows.stop) // 2
+            halves = slice(rows.start, middle), slice(middle, rows.stop)
+            return torch.cat([self._augmented(half, order, index, params) for half in halves])
+        packed, positions = self.pixels.at(order[rows], index[rows])
+        columns = {name: column[rows] for name, column in params.items()}
         return self.target.put(self.augment.run(packed, positions, columns))
 
     def _to_device(self, tensor: Tensor) -> Tensor:
         device = self.target.device
-        return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor
+        pinned = tensor.pin_memory() if device.type == "cuda" else tensor
+        return pinned.to(device, non_blocking=True)
 
     def close(self) -> None:
         pass
-
-
-def _rows(column: Tensor, group: Sequence[slice]) -> Tensor:
-    return column[group[0]] if len(group) == 1 else torch.cat([column[rows] for rows in group])
 
 
 class _Albumentations:
