@@ -171,11 +171,11 @@ def test_a_rename_that_does_not_replace_is_done_in_two_steps(tmp_path: Path, mon
         """In place of a kill, which nothing catches."""
 
     def killed(one: Path, other: Path) -> Path:
-        if other == path:
+        if other == path and not path.exists():
             raise Killed
-        return replace(one, other)
+        return refused(one, other)
 
-    monkeypatch.setattr(Path, "rename", killed)
+    monkeypatch.setattr(Path, "replace", killed)
     with pytest.raises(Killed):
         write_atomic(path, b"4")
     assert not path.exists()
@@ -189,9 +189,11 @@ import os, signal, sys
 from pathlib import Path
 from zoo.utils import disk
 from zoo.utils.files import new_folder, write_new
-page, rename = Path(sys.argv[1]), Path.rename
+page, replace = Path(sys.argv[1]), Path.replace
 disk.exchange = lambda *_: False
-Path.rename = lambda one, other: os.kill(os.getpid(), signal.SIGKILL) if other == page else rename(one, other)
+Path.replace = lambda one, other: (
+    os.kill(os.getpid(), signal.SIGKILL) if other == page and not page.exists() else replace(one, other)
+)
 with new_folder(page) as fresh:
     write_new(fresh / "index.html", b"new")
     disk.put(fresh, page)

@@ -38,7 +38,7 @@ from zoo.data.content import Content, Duplicates, Resized, count_duplicates
 from zoo.data.listing import SPLITS, Listing, Part
 from zoo.data.statistics import Channels
 from zoo.errors import DataError
-from zoo.utils.disk import put
+from zoo.utils.disk import put, rename
 from zoo.utils.files import new_folder, remove_leftovers, write_new
 from zoo.utils.memory import size, usable_memory
 
@@ -225,7 +225,7 @@ def _publish(temporary: Path, folder: Path) -> Entry:
 def discard(folder: Path) -> None:
     """Remove a folder of the cache, at once for whoever looks for it. Raises OSError."""
     with new_folder(folder) as aside, contextlib.suppress(FileNotFoundError):  # another process was first
-        folder.rename(aside / "old")
+        rename(folder, aside / "old")
 
 
 def _write_array(

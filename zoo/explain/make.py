@@ -15,6 +15,7 @@ from zoo.explain.layers import check_layers, norm_layers, places, stages, statis
 from zoo.explain.page import PAGE, write_page
 from zoo.explain.sheets import Picture
 from zoo.explain.subject import Subject
+from zoo.utils.disk import unlink
 
 STATISTICS_IMAGES, STATISTICS_BATCH = 256, 32  # the batch bounds the memory; it changes no figure
 
@@ -75,7 +76,7 @@ def explain(subject: Subject, out: Path, layers: Sequence[str], count: int, say:
         path = out / f"{name}.png"
         picture = make(path) if possible else None
         if picture is None:
-            path.unlink(missing_ok=True)
+            unlink(path)
             missing.append(f"{path.name} is left out: {why}.")
             say(f"  {missing[-1]}")
         else:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
+import sys
 from pathlib import Path
 
 from zoo.errors import Option, RegistryError
@@ -17,8 +19,6 @@ def check_trusted(file: Path, working: Path) -> None:
 
     Raises :class:`RegistryError`, which names the way to take it all the same.
     """
-    if not hasattr(os, "geteuid"):
-        return
     real = file.resolve()
     for place in dict.fromkeys((file, real, file.parent, real.parent)):
         if whose := _others(place.lstat()):
@@ -31,6 +31,8 @@ def check_trusted(file: Path, working: Path) -> None:
 
 def _others(status: os.stat_result) -> str:
     """Who else can change what has this `status`, in words; nothing where nobody can."""
+    if sys.platform == "win32":
+        return ""
     if status.st_uid not in (0, os.geteuid()):
         return f"belongs to user {_user(status.st_uid)}"
     # In a sticky folder, such as /tmp, nobody replaces the file of another; a link's own mode says nothing.
@@ -44,9 +46,9 @@ def _others(status: os.stat_result) -> str:
 
 
 def _user(number: int) -> str:
-    import pwd
+    if sys.platform != "win32":
+        import pwd
 
-    try:
-        return pwd.getpwuid(number).pw_name
-    except KeyError:  # of a container's host
-        return str(number)
+        with contextlib.suppress(KeyError):  # of a container's host
+            return pwd.getpwuid(number).pw_name
+    return str(number)

@@ -21,6 +21,7 @@ from zoo.errors import MachineError, Option, ResultError
 from zoo.results.metrics import MATRIX_CLASSES
 from zoo.results.run_filter import ALL, RunFilter
 from zoo.results.schema import RESULT, SCHEMA_VERSION, Finished, Result
+from zoo.utils.disk import remove, unlink
 from zoo.utils.files import reachable, read_file, remove_leftovers, write_atomic
 from zoo.utils.gcpause import paused_gc
 from zoo.utils.waiting import watched
@@ -76,8 +77,7 @@ class RunFolder:
 
     def forget_state(self) -> None:
         """Remove the state of a run that is done: its schedule has ended, so nothing can go on from it."""
-        with contextlib.suppress(OSError):  # then the same command removes it
-            self.state.unlink(missing_ok=True)
+        remove(self.state)  # or the same command does, where it cannot be removed now
 
     def clear(self) -> None:
         """Remove what an earlier run left here, and what was made of it. Raises :class:`ResultError`."""
@@ -87,7 +87,7 @@ class RunFolder:
                 if path.is_dir() and not path.is_symlink():
                     shutil.rmtree(path)
                 else:
-                    path.unlink(missing_ok=True)
+                    unlink(path)
             except OSError as problem:
                 raise ResultError(f"{path}: cannot be removed ({problem.strerror})") from problem
 

@@ -1,4 +1,7 @@
-"""What a disk can do, and what is done instead where it cannot: renames that replace, locks, flushes of folders."""
+"""What a disk can do, and what is done instead where it cannot: renames that replace, locks, flushes of folders.
+
+Windows refuses to open, rename or remove what another process has open, so each of them is tried again for a while.
+"""
 
 from __future__ import annotations
 
@@ -12,8 +15,11 @@ import secrets
 import shutil
 import stat
 import sys
+import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import TypeVar
 
 if sys.platform == "win32":
     import msvcrt
@@ -25,6 +31,9 @@ _UNSUPPORTED = {errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, err
 _NOT_REPLACED = {errno.EEXIST, errno.ENOTEMPTY, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL}
 _MANY = 1_000  # files of a folder from which on its whole disk is flushed
 _EXCHANGE, _HERE = 2, -100  # RENAME_EXCHANGE and AT_FDCWD of renameat2(2)
+# Seconds to wait for the reader of a file on Windows, such as a page of `zoo serve` or a virus scanner: 5 in all.
+PAUSES = tuple(0.01 * 2**count for count in range(9)) if sys.platform == "win32" else ()
+Answer = TypeVar("Answer")
 
 log = logging.getLogger("zoo")
 
@@ -42,13 +51,41 @@ def short(name: str) -> str:
 def open_own(path: Path, flags: int) -> int:
     """Open a regular file of a folder that zoo writes; a link or anything else in its place is an OSError."""
     unblocked = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
+    linked = OSError(errno.ELOOP, os.strerror(errno.ELOOP), str(path))
     if path.is_symlink():
-        raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), str(path))
-    handle = os.open(path, flags | unblocked, 0o666)
-    if not stat.S_ISREG(os.fstat(handle).st_mode):
+        raise linked
+    handle = _once_free(lambda: os.open(path, flags | unblocked, 0o666))
+    try:
+        if not stat.S_ISREG(os.fstat(handle).st_mode):
+            raise OSError(errno.EINVAL, "it is no regular file", str(path))
+        if sys.platform == "win32" and not same_file(handle, path):  # which has no O_NOFOLLOW
+            raise linked
+    except OSError:
         os.close(handle)
-        raise OSError(errno.EINVAL, "it is no regular file", str(path))
+        raise
     return handle
+
+
+def rename(one: Path, other: Path) -> None:
+    """Rename a file or a folder; a file takes the place of another. Raises OSError."""
+    if sys.platform == "win32" and one.is_dir() and os.path.lexists(other):  # which calls it a lack of permission
+        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(other))
+    _once_free(lambda: one.replace(other))
+
+
+def unlink(path: Path) -> None:
+    """Remove a file, where it is there. Raises OSError."""
+    _once_free(lambda: path.unlink(missing_ok=True))
+
+
+def _once_free(act: Callable[[], Answer]) -> Answer:
+    """What `act` gives; where Windows refuses it, as for a file that is in use, it is called again after a pause."""
+    for pause in PAUSES:
+        try:
+            return act()
+        except PermissionError:
+            time.sleep(pause)
+    return act()
 
 
 def same_file(handle: int, path: Path) -> bool:
@@ -79,10 +116,10 @@ def take(handle: int) -> bool | None:
 
 def _sync(path: Path) -> None:
     """Flush a file, or a folder's own entries, so that a rename outlives a power cut; where the disk can."""
-    if os.name != "posix" and path.is_dir():
+    if sys.platform == "win32" and path.is_dir():
         return  # there a folder cannot be opened, and a rename is durable by itself
     try:
-        handle = os.open(path, os.O_RDONLY if os.name == "posix" else os.O_RDWR)
+        handle = os.open(path, os.O_RDWR if sys.platform == "win32" else os.O_RDONLY)
         try:
             os.fsync(handle)
         finally:
@@ -117,7 +154,7 @@ def put(fresh: Path, path: Path, *, replace: bool = True) -> None:
     else:
         _sync(fresh)
     try:
-        fresh.replace(path)
+        rename(fresh, path)
     except OSError as problem:
         if not replace or problem.errno not in _NOT_REPLACED or not os.path.lexists(path):
             raise
@@ -137,14 +174,16 @@ def exchange(one: Path, other: Path) -> bool:
 
 def _put_in_two_steps(fresh: Path, path: Path) -> None:
     old = temporary_name(path, "old")
-    path.rename(old)
+    is_file = fresh.is_file()
+    rename(path, old)
     try:
-        fresh.rename(path)
+        rename(fresh, path)
     except OSError:
-        old.rename(path)
+        rename(old, path)
         raise
     remove(old)
-    _warn_of_two_steps(path.parent)
+    if is_file:  # of folders only Linux can do better
+        _warn_of_two_steps(path.parent)
 
 
 @functools.cache
@@ -162,4 +201,4 @@ def remove(path: Path) -> None:
         shutil.rmtree(path, ignore_errors=True)
     elif os.path.lexists(path):
         with contextlib.suppress(OSError):
-            path.unlink()
+            unlink(path)

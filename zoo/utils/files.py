@@ -16,12 +16,12 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from io import BufferedReader
+from io import BufferedReader, BytesIO
 from pathlib import Path
 from typing import BinaryIO
 
 from zoo.errors import MachineError, Option, RegistryError, RunBusyError, ZooError
-from zoo.utils.disk import open_own, put, remove, same_file, short, take, temporary_name
+from zoo.utils.disk import open_own, put, remove, rename, same_file, short, take, temporary_name
 
 ABANDONED = 3600.0  # seconds after which a temporary file is a dead process's, on a disk that has no locks
 _TEMPORARY = re.compile(r"\.(?P<name>.+?)\.\d+(?P<token>\.[0-9a-f]{8})?\.(?P<kind>tmp|old)")
@@ -150,7 +150,7 @@ def _temporary(path: Path, folder_mode: int | None = None) -> Iterator[Path]:
                 os.close(open_own(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL))
             else:
                 fresh.mkdir(folder_mode)
-            if os.name == "posix":  # elsewhere what is open cannot be renamed
+            if sys.platform != "win32":  # where what is open cannot be renamed
                 handle = os.open(fresh, os.O_RDONLY if folder_mode is not None else os.O_RDWR)
                 if take(handle) is False or not same_file(handle, fresh):
                     continue  # one that sweeps has taken it for a dead process's
@@ -178,7 +178,7 @@ def remove_leftovers(folder: Path, name: str | None = None, *, locked: bool = Fa
         left, target = Path(entry.path), folder / match["name"]
         with contextlib.suppress(OSError), _abandoned(left, locked) as free:
             if free and match["kind"] == "old" and not os.path.lexists(target):
-                left.rename(target)
+                rename(left, target)
             elif free:
                 remove(left)
 
@@ -191,7 +191,7 @@ def _abandoned(path: Path, locked: bool) -> Iterator[bool]:
         yield True
     elif not (stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode)):
         yield False
-    elif os.name != "posix":
+    elif sys.platform == "win32":
         yield time.time() - status.st_mtime > ABANDONED
     else:
         is_file = stat.S_ISREG(status.st_mode)
@@ -235,7 +235,7 @@ def sha256(path: Path, *, as_source: bool = False) -> str:
         raise RegistryError(f"{path}: cannot be read ({problem.strerror})") from problem
 
 
-def source_sha256(file: BinaryIO) -> str:
+def source_sha256(file: BufferedReader | BytesIO) -> str:
     """The SHA-256 of a file that git may have checked out with CRLF, as if its lines ended in LF.
 
     What git takes for binary, by a zero in the first 8,000 bytes, is hashed as it is.

@@ -12,18 +12,20 @@ import logging
 import os
 import secrets
 import socket
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from zoo.errors import Option, RunBusyError
-from zoo.utils.disk import open_own, same_file, take, temporary_name
+from zoo.utils.disk import open_own, same_file, take, temporary_name, unlink
 from zoo.utils.files import cannot_write, lost, read_file
 
 TOUCH = 30.0  # seconds
 STALE = 300.0
 WAIT = 2.0  # in which another process may be removing the same dead lock
+MOMENT = 0.5  # in which another process may be looking whether the holder of a lock has ended
 
 log = logging.getLogger("zoo")
 _warned: set[Path] = set()
@@ -49,12 +51,13 @@ def lock(folder: Path) -> Iterator[bool]:
         yield not record
     finally:
         ended.set()
-        if not record and os.name != "posix":  # elsewhere an open file cannot be removed
+        is_own = not record or _read(path) == record
+        if sys.platform == "win32":  # where an open file cannot be removed
             os.close(handle)
         with contextlib.suppress(OSError):
-            if not record or _read(path) == record:
-                path.unlink()
-        if record or os.name == "posix":
+            if is_own:
+                unlink(path)
+        if sys.platform != "win32":
             os.close(handle)
         lost.discard(folder)
 
@@ -62,24 +65,27 @@ def lock(folder: Path) -> Iterator[bool]:
 def dead_holder(folder: Path) -> int | None:
     """The process that the lock of `folder` names and that has ended; None while one may be at work.
 
-    The lock itself is not tried: a bench that starts at that moment would find it taken. Raises FileNotFoundError where
+    The lock is held for this moment, in which a bench that finds it taken tries again. Raises FileNotFoundError where
     there is no lock.
     """
+    path = _path(folder)
     try:
-        words = read_file(_path(folder), 1000).decode().split()
+        # A network share locks only what may be written.
+        handle = open_own(path, os.O_RDWR if os.access(path, os.W_OK) else os.O_RDONLY)
+        try:
+            is_free = take(handle)
+            words = os.read(handle, 1000).decode().split()
+        finally:
+            os.close(handle)
         process = int(words[0])
-        if len(words) > 1:
-            # By this machine's clock, since nothing is written here.
-            alive = _alive(_path(folder), " ".join(words), lambda path: time.time() - path.lstat().st_mtime)
-            return None if alive else process
-        os.kill(process, 0)  # sends nothing
     except FileNotFoundError:
         raise
-    except ProcessLookupError:
-        return process
-    except (OSError, ValueError, OverflowError, IndexError):  # another user's, no process, or just being written
-        pass
-    return None
+    except (OSError, ValueError, IndexError):  # another user's, no process, or just being written
+        return None
+    if len(words) > 1:
+        # By this machine's clock, since nothing is written here.
+        is_free = not _alive(path, " ".join(words), lambda path: time.time() - path.lstat().st_mtime)
+    return process if is_free else None
 
 
 def _path(folder: Path) -> Path:
@@ -88,7 +94,7 @@ def _path(folder: Path) -> Path:
 
 def _acquire(folder: Path, path: Path) -> tuple[int, str]:
     """The open lock file and, where the disk has no locks, the record in it. Raises OSError, :class:`RunBusyError`."""
-    until = time.monotonic() + WAIT
+    until, moment = (time.monotonic() + seconds for seconds in (WAIT, MOMENT))
     while True:
         try:
             handle, created = open_own(path, os.O_RDWR | os.O_CREAT | os.O_EXCL), True
@@ -111,6 +117,9 @@ def _acquire(folder: Path, path: Path) -> tuple[int, str]:
                     return os.dup(handle), record
                 if time.monotonic() < until and _remove_dead(path, holder):
                     continue
+            if taken is False and time.monotonic() < moment:
+                time.sleep(MOMENT / 10)
+                continue
             if not taken or same_file(handle, path):  # else the holder before us removed what we have opened
                 raise _busy(folder, holder)
         finally:

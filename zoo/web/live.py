@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
 import signal
 import sys
 import time
@@ -18,6 +17,7 @@ from zoo.results.folder import RunFolder, Stored, load_all
 from zoo.results.history import load_history
 from zoo.results.schema import Result
 from zoo.utils import waiting
+from zoo.utils.disk import remove, rename
 from zoo.utils.gcpause import paused_gc
 from zoo.utils.lock import dead_holder
 from zoo.utils.text import named
@@ -110,7 +110,7 @@ class Builder:
         writer = Writer(self._baseline(self._runs), self.edition)
         while self._late:
             self._put(str(self.edition), writer.overview(self._late.pop(), self._tables))
-        shutil.rmtree(self.folder / str(self.edition - 2), ignore_errors=True)  # the last one may still be read
+        remove(self.folder / str(self.edition - 2))  # the last one may still be read
 
     @paused_gc()
     def _build(self, folders: Iterable[str]) -> None:
@@ -154,8 +154,8 @@ class Builder:
         self._again, self._problem = set(faults), next(iter(faults.values()), None)
         for name in self._pages.keys() - pages.keys():
             for gone in (f"runs/{name}.html", f"data/{name}.js"):
-                (self.folder / PAGES / gone).unlink(missing_ok=True)
-            shutil.rmtree(self.folder / PAGES / "pictures" / name, ignore_errors=True)
+                remove(self.folder / PAGES / gone)
+            remove(self.folder / PAGES / "pictures" / name)
             del self._pages[name]
 
     def _read(self, folders: Iterable[str], faults: dict[str, ZooError]) -> dict[str, Stored]:
@@ -219,7 +219,7 @@ class Builder:
         path.parent.mkdir(parents=True, exist_ok=True)
         fresh = path.with_name(f"{path.name}.tmp")
         fresh.write_bytes(content)
-        fresh.replace(path)
+        rename(fresh, path)
 
 
 def keep_fresh(
@@ -301,4 +301,4 @@ def _state_of(folder: Path) -> str:
         return "stopped; the same `zoo bench` goes on"
     if process is None:
         return "running"
-    return f"no process {process} on this machine; if it was killed, the same `zoo bench` goes on"
+    return f"process {process} has ended; the same `zoo bench` goes on"

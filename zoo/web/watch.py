@@ -108,9 +108,12 @@ def _stamp(path: str) -> Stamp | None:
 class _Reports:
     """What the kernel reports of folders that were added. Where it reports nothing, looks alone find what changed."""
 
+    handle: int
+
     def __init__(self) -> None:
         self._library = ctypes.CDLL(None)
-        self.handle: int = self._library.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC)
+        if sys.platform == "linux":
+            self.handle = self._library.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC)
         self._folders: dict[int, str] = {}
 
     def add(self, folder: str) -> None:
