@@ -334,6 +334,15 @@ def test_builtin_mark_replaces_the_built_in_layer(write: Write) -> None:
             2,
             "norm '_a': a name is letters, digits and _ . + -, and starts with a letter or digit",
         ),
+        *(
+            (
+                f'{section}s:\n  {name}: "m:f"\n',
+                2,
+                f"{section} '{name}': Windows has no file or folder of this name; take another name",
+            )
+            for section in ("norm", "architecture", "model")
+            for name in ("con", "NUL", "aux.small", "Com1", "lpt9.a.b", "mine.")
+        ),
         ("models:\n  a: {norm: bn}\n", 2, "model 'a': expected 'architecture' and 'norm', or a 'builder'"),
         (
             'models:\n  a: {norm: bn, architecture: resnet18, builder: "m:f"}\n',

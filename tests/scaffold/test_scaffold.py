@@ -127,6 +127,7 @@ def test_every_suggestion_is_valid() -> None:
             "-" * 50,
             "9" * 50,
             "true_",
+            "con",
             "x" * 30 + "_y",
         ]:
             near = nearest_name(kind, name)

@@ -13,6 +13,8 @@ from zoo.utils.yamlfile import Located
 
 Layout = Literal["nchw", "channels_last"]  # of images and feature maps in memory
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]*\Z")
+# What Windows takes for a device, whatever the ending; folders and files are named after models and what they are of.
+DEVICE = re.compile(r"(con|prn|aux|nul|com[0-9]|lpt[0-9])(\.|\Z)", re.IGNORECASE)
 _BUILDER = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(\.[A-Za-z_]\w*)*\Z")
 
 
@@ -178,6 +180,8 @@ def _entry(kind: str, cls: type[AnyEntry], name: str, entry: Located, origin: Or
     where = f"{origin.path}:{entry.line}: {kind} {name!r}"
     if not _NAME.match(name):
         raise RegistryError(f"{where}: a name is letters, digits and _ . + -, and starts with a letter or digit")
+    if DEVICE.match(name) or name.endswith("."):
+        raise RegistryError(f"{where}: Windows has no file or folder of this name; take another name")
     fields = entry.value
     if isinstance(fields, str):  # the one-line form, `mine: "my_norm:mine"`
         fields = {"builder": Located(fields, entry.line)}

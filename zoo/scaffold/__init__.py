@@ -11,7 +11,7 @@ from string import Template
 
 from zoo.errors import MachineError, Option, RegistryError
 from zoo.recipes.catalogue import recipe_files
-from zoo.registry.entries import registry_file
+from zoo.registry.entries import DEVICE, registry_file
 from zoo.registry.merge import Registry, load_registry
 from zoo.registry.model import BUILT_IN
 from zoo.utils.disk import put
@@ -68,14 +68,20 @@ def nearest_name(kind: str, name: str) -> str:
     near = re.sub(r"[^a-z0-9]+", "_", name.lower())[:_LONGEST].strip("_")
     if not near or not near[0].isalpha():
         near = f"{kind}_{near}".strip("_")[:_LONGEST].strip("_")
-    return f"{near}_{kind}" if keyword.iskeyword(class_name(near)) else near
+    return f"{near}_{kind}" if _is_taken(near) else near
+
+
+def _is_taken(name: str) -> bool:
+    """Whether Python or Windows has another meaning for `name`."""
+    return keyword.iskeyword(class_name(name)) or DEVICE.match(name) is not None
 
 
 def _check_name(kind: str, name: str) -> None:
-    if not _NAME.match(name) or len(name) > _LONGEST or keyword.iskeyword(class_name(name)):
+    if not _NAME.match(name) or len(name) > _LONGEST or _is_taken(name):
         raise RegistryError(
             f"{name!r} cannot be the name of a package's {kind}: it has to be small letters, digits and single _ "
-            f"between them, {_LONGEST} at most, and begin with a letter; take {nearest_name(kind, name)!r}"
+            f"between them, {_LONGEST} at most, begin with a letter, and mean nothing to Python or Windows; "
+            f"take {nearest_name(kind, name)!r}"
         )
     if kind == "recipe":
         if origin := recipe_files().get(name):
