@@ -161,9 +161,15 @@ def compare(
 
 
 def read_runs(
-    runs: Roots, dataset: str | None = None, recipe: str | None = None, model: str | Sequence[str] = ()
+    runs: Roots,
+    dataset: str | None = None,
+    recipe: str | None = None,
+    model: str | Sequence[str] = (),
+    matrix: bool = False,
 ) -> list[Stored]:
     """The stored runs under `runs`, of those only what `dataset`, `recipe` and `model` choose.
+
+    `matrix` is that of :func:`zoo.results.folder.load_all`.
 
     Raises :class:`zoo.errors.ResultError` for no or damaged runs, :class:`zoo.errors.UnknownNameError` for a choice
     that no run meets.
@@ -177,9 +183,9 @@ def read_runs(
         raise ResultError(f"no result.json under {', '.join(map(str, roots))}; `zoo bench MODEL` makes runs")
     wanted = RunFilter(dataset, recipe, (model,) if isinstance(model, str) else tuple(model))
     try:
-        return _of(wanted, load_all(paths, wanted))
+        return _of(wanted, load_all(paths, wanted, matrix))
     except UnknownNameError:  # which names all runs
-        return _of(wanted, load_all(paths))
+        return _of(wanted, load_all(paths, matrix=matrix))
 
 
 def _of(wanted: RunFilter, stored: list[Stored]) -> list[Stored]:

@@ -124,7 +124,7 @@ def test_tables_keep_no_confusions_in_memory(tmp_path: Path) -> None:
         ([[0, 0, 8], [1, 2, 3, 4]], "other classes than its own columns"),
         ([[0, 0, 8], [1, 0, 1]], "8 correct of 10 images, but the confusion matrix says 8 of 9"),
         ([[0, 1, 8], [1, 0, 2]], "8 correct of 10 images, but the confusion matrix says 0 of 10"),
-        ([[0, 0, 8], [1, -1, 2]], "greater than or equal to 0"),
+        ([[0, 0, 8], [1, -1, 2]], "has a number below 0"),
         ([], "other classes"),
     ],
 )

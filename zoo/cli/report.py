@@ -32,5 +32,5 @@ def report(runs: tuple[Path, ...], out: Path, baseline: str | None, allow_dirty:
 
     from zoo.api import read_runs
 
-    count = write_report(read_runs(runs or options.RUNS), out, baseline, allow_dirty)
+    count = write_report(read_runs(runs or options.RUNS, matrix=True), out, baseline, allow_dirty)
     click.echo(f"wrote {out / 'index.html'}: {count} run{'' if count == 1 else 's'}")

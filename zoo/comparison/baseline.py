@@ -170,7 +170,7 @@ def _accuracies(seeds: Seeds, tested: bool) -> Sample:
     floor = variance_of_flips(images)
     if len(stored) == 2:
         ours, theirs = _correct(*map(_answers, stored))
-        floor = variance_of_flips(images, max(1, int((ours != theirs).sum())) / images)
+        floor = variance_of_flips(images, max(1, int(np.count_nonzero(ours != theirs))) / images)
     return Sample(accuracies, floor)
 
 
@@ -248,6 +248,6 @@ def _answers(run: Tested) -> _Answers:
 
 def _correct(first: _Answers, second: _Answers) -> tuple[np.ndarray, np.ndarray]:
     """For each test image whether each of two runs classified it right."""
-    if not np.array_equal(first.labels, second.labels):
+    if first.labels is not second.labels and not np.array_equal(first.labels, second.labels):
         raise ResultError(f"{first.path} and {second.path} are of other images")
     return first.correct, second.correct

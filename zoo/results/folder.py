@@ -73,7 +73,7 @@ class RunFolder:
     @classmethod
     def of(cls, runs: Path, dataset: str, recipe_slug: str, model: str, seed: int) -> RunFolder:
         """The folder of one run; it need not exist."""
-        return cls(runs / dataset / recipe_slug / model_folder(model) / f"seed{seed}")
+        return cls(runs.joinpath(dataset, recipe_slug, model_folder(model), f"seed{seed}"))
 
     def forget_state(self) -> None:
         """Remove the state of a run that is done: its schedule has ended, so nothing can go on from it."""
@@ -113,9 +113,10 @@ def load_stored(path: Path) -> Stored:
 
 
 @paused_gc()
-def load_all(paths: Iterable[Path], wanted: RunFilter = ALL) -> list[Stored]:
-    """The runs of many ``result.json``, each without what no table shows (:meth:`zoo.results.schema.BaseResult.thin`).
+def load_all(paths: Iterable[Path], wanted: RunFilter = ALL, matrix: bool = False) -> list[Stored]:
+    """The runs of many ``result.json``, each without what no table shows.
 
+    :meth:`zoo.results.schema.BaseResult.thin` says what that is, and takes `matrix`.
     Files that cannot be of `wanted` runs are not checked and left out; others may be left in. Raises as
     :func:`load_result` does.
     """
@@ -123,7 +124,7 @@ def load_all(paths: Iterable[Path], wanted: RunFilter = ALL) -> list[Stored]:
     for path in watched(paths, "runs read"):
         if wanted.may_have(text := _content(path)):
             result = _checked(path, text)
-            result.thin()
+            result.thin(matrix)
             runs.append(Stored(result, RunFolder(path.parent)))
     return runs
 

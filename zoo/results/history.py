@@ -59,11 +59,16 @@ class EpochRow:
 
 
 _ROWS = TypeAdapter(list[EpochRow])
+COLUMNS = [field.name for field in fields(EpochRow)]
 
 
 def checked(rows: list[dict[str, Any]]) -> list[EpochRow]:
     """The epochs in a file, from the first on; their metrics may have their former names. Raises ValueError."""
-    history = _ROWS.validate_python([{present_name(name): cell for name, cell in row.items()} for row in rows])
+    return _consecutive([{present_name(name): cell for name, cell in row.items()} for row in rows])
+
+
+def _consecutive(rows: list[dict[str, Any]]) -> list[EpochRow]:
+    history = _ROWS.validate_python(rows)
     if [row.epoch for row in history] != list(range(1, len(history) + 1)):
         raise ValueError("epochs are missing or doubled")
     return history
@@ -72,7 +77,7 @@ def checked(rows: list[dict[str, Any]]) -> list[EpochRow]:
 def save_history(path: Path, rows: Sequence[EpochRow]) -> None:
     """Write the epochs as CSV; None is an empty field."""
     text = io.StringIO(newline="")
-    writer = csv.DictWriter(text, [field.name for field in fields(EpochRow)], lineterminator="\n")
+    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
     writer.writeheader()
     writer.writerows(asdict(row) for row in rows)
     write_atomic(path, text.getvalue().encode())
@@ -82,9 +87,11 @@ def load_history(path: Path) -> list[EpochRow]:
     """Read what :func:`save_history` wrote. Raises :class:`ResultError` for a missing or damaged file."""
     try:
         names, *lines = csv.reader(io.StringIO(read_file(path, LARGEST).decode(), newline=""))
-        if [present_name(name) for name in names] != [field.name for field in fields(EpochRow)]:
+        if [present_name(name) for name in names] != COLUMNS:
             raise ValueError
-        return checked([{name: _cell(name, text) for name, text in zip(names, line, strict=True)} for line in lines])
+        return _consecutive(
+            [{name: _cell(name, text) for name, text in zip(COLUMNS, line, strict=True)} for line in lines]
+        )
     except Exception as problem:
         reason = getattr(problem, "strerror", None) or "damaged or edited"
         raise ResultError(f"{path}: the history cannot be read ({reason})") from problem

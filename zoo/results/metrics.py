@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import functools
 import itertools
+import operator
 import statistics
 from collections.abc import Sequence
 from typing import Annotated, NamedTuple
 
-from pydantic import FailFast, Field, model_validator
+from pydantic import FailFast, Field, StrictInt, model_validator
 
 from zoo.results import fields
 from zoo.results.recipe_part import Part
@@ -56,7 +57,7 @@ class Metrics(Part):
     top5_accuracy: fields.Share | None
     loss: fields.Loss
     per_class_accuracy: Annotated[list[fields.Share | None], FailFast()]
-    confusion: Annotated[list[Annotated[list[fields.Whole], FailFast()]], FailFast()]
+    confusion: Annotated[list[Annotated[list[StrictInt], FailFast()]], FailFast()]  # none below 0: see _adds_up
     ece: fields.Loss
     brier: fields.Loss | None
     extra: dict[Annotated[str, Field(pattern="^[A-Za-z_][A-Za-z0-9_.-]{0,63}$")], fields.Number | None] = Field(
@@ -94,9 +95,11 @@ class Metrics(Part):
     @model_validator(mode="after")
     def _adds_up(self) -> Metrics:
         if self._is_dense:
-            total, hits = sum(map(sum, self.confusion)), sum(row[label] for label, row in enumerate(self.confusion))
+            total, hits = sum(map(sum, self.confusion)), sum(map(operator.getitem, self.confusion, itertools.count()))
         else:
             total, hits = self._of_pairs()
+        if min(map(min, self.confusion)) < 0:
+            raise ValueError("the confusion matrix has a number below 0")
         if (total, hits) != (self.images, self.correct):
             raise ValueError(
                 f"{self.correct} correct of {self.images} images, but the confusion matrix says {hits} of {total}"

@@ -23,7 +23,7 @@ from zoo.registry.entries import Layout
 from zoo.results import fields
 from zoo.results.dataset_part import DatasetPart
 from zoo.results.disturbed import QUARTILED, disturbed
-from zoo.results.metrics import Metrics
+from zoo.results.metrics import MATRIX_CLASSES, Metrics
 from zoo.results.recipe_part import Part, RecipePart
 from zoo.utils.stats import Range, quartiles
 
@@ -106,7 +106,7 @@ class SpeedPart(Part):
         spans = (quartiles(self.window_rates), self.inference_quartiles, self.latency_quartiles)
         return {name: span for name, span in zip(QUARTILED, spans, strict=True) if span is not None}
 
-    @property
+    @functools.cached_property
     def disturbed(self) -> list[str]:
         """The names of the speeds that something disturbed; see :func:`zoo.results.disturbed.disturbed`."""
         return disturbed(self.quartiles, lambda name: getattr(self, name, None))
@@ -216,14 +216,18 @@ class BaseResult(Part):
         computed = self.dataset.normalization
         return self.recipe.typed.augment.steps(phase, (computed.mean, computed.std) if computed else None)
 
-    def thin(self) -> None:
-        """Forget what no table shows, the lists by class and by window, once what tables make of them is there."""
+    def thin(self, matrix: bool = False) -> None:
+        """Forget what no table shows, the lists by class and by window, once what tables make of them is there.
+
+        With `matrix` the test set keeps its lists by class, if the classes are few enough for a matrix.
+        """
         if self.test:
             _ = self.test.balance
         _ = self.speed.quartiles
         vars(self.speed).update(window_rates=_FORGOTTEN)
         splits = [split for split in (self.test, self.holdout, self.train) if split]
-        for split in splits:
+        few = len(self.dataset.classes) <= MATRIX_CLASSES
+        for split in splits[1:] if matrix and few else splits:  # the first is the test set's
             vars(split).update(confusion=_FORGOTTEN, per_class_accuracy=_FORGOTTEN)
         for part in (self, self.speed, *splits):  # pydantic's sets of names are half of what a run takes in memory
             object.__setattr__(part, "__pydantic_fields_set__", _NAMES)

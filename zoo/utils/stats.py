@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Sequence
 
@@ -25,8 +26,13 @@ def student_interval(values: Sequence[float], level: float = 0.95, resolution: f
     mean = math.fsum(values) / n
     deviation = math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (n - 1))
     deviation = max(deviation, resolution / math.sqrt(12))
-    half = float(special.stdtrit(n - 1, 0.5 + level / 2)) * deviation / math.sqrt(n)
+    half = _student_quantile(n - 1, 0.5 + level / 2) * deviation / math.sqrt(n)
     return mean - half, mean + half
+
+
+@functools.lru_cache(maxsize=1024)  # the rows of a table have a few numbers of seeds
+def _student_quantile(freedom: int, share: float) -> float:
+    return float(special.stdtrit(freedom, share))
 
 
 def wilson_interval(hits: int, n: int, level: float = 0.95) -> tuple[float, float]:

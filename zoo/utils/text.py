@@ -34,7 +34,7 @@ def listed(names: Sequence[str]) -> str:
 
 def visible(text: str) -> str:
     """`text` with all that a terminal would act on, or could not show, as Python writes it: ``\\x1b``."""
-    return CONTROL.sub(lambda found: ascii(found[0])[1:-1], text)
+    return text if text.isprintable() else CONTROL.sub(lambda found: ascii(found[0])[1:-1], text)
 
 
 def markdown(text: str) -> str:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import itertools
 import json
-import math
+import operator
 from collections.abc import Sequence
-from dataclasses import fields
 from typing import Any
 
 from markupsafe import Markup
@@ -14,7 +13,7 @@ from markupsafe import Markup
 from zoo.comparison.row import front
 from zoo.render.figures import COLOURS
 from zoo.render.marks import DISTURBED_MARK, DISTURBED_NOTE, disturbed_mark, mark_notes, marks_of
-from zoo.results.history import EpochRow
+from zoo.results.history import COLUMNS, EpochRow
 from zoo.web.cells import SUMMARY, Column, percent, spread
 from zoo.web.data import Line, Page, Table
 
@@ -111,13 +110,9 @@ def _front(axis: Column, lines: Sequence[Line]) -> list[Line]:
 
 
 def curve(rows: Sequence[EpochRow]) -> dict[str, list[Any]]:
-    """A history by column, `seconds` of training added up; what is no number is null."""
-    columns: dict[str, list[Any]] = {
-        field.name: [getattr(row, field.name) for row in rows] for field in fields(EpochRow)
-    }
-    for name, cells in columns.items():
-        columns[name] = [None if isinstance(cell, float) and not math.isfinite(cell) else cell for cell in cells]
-    total = itertools.accumulate(seconds or 0.0 for seconds in columns["train_seconds"])
+    """A history by column, `seconds` of training added up; what was not measured is null."""
+    columns: dict[str, list[Any]] = {name: list(map(operator.attrgetter(name), rows)) for name in COLUMNS}
+    total = itertools.accumulate(columns["train_seconds"])
     return columns | {"seconds": [round(seconds, 3) for seconds in total]}
 
 

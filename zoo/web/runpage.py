@@ -23,6 +23,7 @@ from zoo.utils.disk import open_own
 from zoo.web.cells import QUALITY, SPEED, SUMMARY, Column, balance, number, percent, spread
 from zoo.web.data import Line, Page
 
+_escaped = functools.lru_cache(maxsize=2**12)(html.escape)  # names and figures that many pages have
 Given = ParamSpec("Given")
 Made = TypeVar("Made")
 
@@ -46,8 +47,9 @@ class Confusions:
 
 
 def tested(page: Page) -> Metrics | None:
-    """The metrics of the test set with the confusions, which only the run's own file has. Raises ResultError."""
-    return load_result(page.stored.folder.result).test
+    """The metrics of the test set with the confusions, read again where they were forgotten. Raises ResultError."""
+    test = page.result.test
+    return test if test and test.confusion else load_result(page.stored.folder.result).test
 
 
 def confusions(metrics: Metrics, classes: list[str]) -> Confusions:
@@ -67,16 +69,21 @@ def _matrix(metrics: Metrics, classes: list[str], images: Sequence[int]) -> Mark
     """It is written here: a template takes five times as long, and it is most of a page."""
     rows = [['<td class="miss" style="--share:0">0</td>'] * len(classes) for _ in classes]
     for label, predicted, count in metrics.counts:
-        share = count / images[label]
-        kind = ("hit" if label == predicted else "miss") + " strong" * (share > 0.6) + " full" * (share > 0.78)
-        rows[label][predicted] = f'<td class="{kind}" style="--share:{share:.4f}">{count:d}</td>'
-    names = [html.escape(name) for name in classes]
+        rows[label][predicted] = _cell(label == predicted, count, images[label])
+    names = list(map(_escaped, classes))
     head = "".join(f'<th scope="col"><span>{name}</span></th>' for name in names)
     body = "".join(
         f'<tr><th scope="row">{name}</th>{"".join(cells)}</tr>' for name, cells in zip(names, rows, strict=True)
     )
     corner = '<th scope="col" class="corner">label ↓ predicted →</th>'
     return Markup(f"<thead><tr>{corner}{head}</tr></thead>\n<tbody>{body}</tbody>")
+
+
+@functools.lru_cache(maxsize=2**14)  # of many runs on a few images a class most cells are the same
+def _cell(hit: bool, count: int, images: int) -> str:
+    share = count / images
+    kind = ("hit" if hit else "miss") + " strong" * (share > 0.6) + " full" * (share > 0.78)
+    return f'<td class="{kind}" style="--share:{share:.4f}">{count:d}</td>'
 
 
 def per_class(metrics: Metrics, classes: list[str]) -> Markup:
@@ -89,7 +96,7 @@ def per_class(metrics: Metrics, classes: list[str]) -> Markup:
     for name, share in accuracies:
         track = f'<span class="track"><span class="bar" style="--share:{share or 0:.4f}"></span></span>'
         label, figure = (
-            f'<span class="name">{html.escape(name)}</span>',
+            f'<span class="name">{_escaped(name)}</span>',
             f'<span class="figure">{percent(share)}</span>',
         )
         bars.append(f"<li>{label}{track if share is not None else ''}{figure}</li>")
@@ -98,7 +105,7 @@ def per_class(metrics: Metrics, classes: list[str]) -> Markup:
 
 def listed(facts: Sequence[tuple[str, str]]) -> Markup:
     """The entries of a list of names and figures. Written here: a template takes five times as long for each."""
-    entries = [f"<div><dt>{html.escape(name)}</dt><dd>{html.escape(text)}</dd></div>" for name, text in facts]
+    entries = [f"<div><dt>{_escaped(name)}</dt><dd>{_escaped(text)}</dd></div>" for name, text in facts]
     return Markup("".join(entries))
 
 
