@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import csv
 import errno
+import math
 import os
 from collections import Counter
 from dataclasses import replace
@@ -18,8 +19,7 @@ from tiny_training import CLASSES, CPU, IMAGES, LABELS, TEST, TEST_IMAGES, TEST_
 
 from zoo.data.augment.spec import TransformSpec, build
 from zoo.data.datasets import Dataset, Split
-from zoo.engine.checkpoint import Progress, load_weights
-from zoo.engine.train import Diverged, Outcome
+from zoo.engine.checkpoint import load_weights
 from zoo.errors import RecipeError, ResultError, ZooError
 from zoo.recipes.recipe import Recipe
 from zoo.registry.merge import load_registry
@@ -354,8 +354,8 @@ def test_the_history_of_a_result_is_no_longer_than_its_epochs(
     history = stored(tmp_path, wanted, "tiny_ln") / "history.csv"
     (first,) = load_history(history)
     save_history(history, [first, replace(first, epoch=2)])
-    outcome = Outcome(Progress(history=[first], resumes=1), None, Diverged(2, 3))
-    monkeypatch.setattr("zoo.runner.run_one.train.train", lambda *_, **__: outcome)
+    last = replace(first, epoch=2, running_train_loss=math.nan)
+    monkeypatch.setattr("zoo.engine.train.train_epoch", lambda *_, **__: (last, 3, []))
     found = one(tmp_path, models[1], wanted, data)
     assert (found.status, found.epochs_trained) == ("diverged", 1)
     assert load_history(history) == [first]

@@ -13,6 +13,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -22,6 +23,7 @@ import pytest
 from zoo.errors import MachineError, ResultError
 from zoo.registry.merge import load_registry
 from zoo.results.folder import RunFolder, find_results, load_result
+from zoo.results.history import load_history
 from zoo.results.run import Run
 from zoo.track.reporter import Tracked, run_id
 from zoo.web.watch import Watch
@@ -269,6 +271,50 @@ def test_a_run_done_on_a_cluster_is_new_to_trackers_after_restart(tmp_path):
     assert len({first, other, third}) == 3
 
 
+def test_an_epoch_that_a_kill_may_lose_is_not_logged_before_it_is_saved(tmp_path):
+    """A GPU trains on while states are unsaved; after a kill such epochs are trained again, and are there once."""
+    folder = RunFolder(tmp_path / "cifar10-jpeg" / "recipe" / "resnet20_bn" / "seed0")
+    shutil.copytree(COMMITTED, folder.path)
+    result, rows, logged = load_result(folder.result), load_history(folder.history), []
+
+    class Tracker:
+        name, where = "told", "here"
+
+        def begin(self, entry, fresh):
+            return set(logged)
+
+        def log(self, epoch, metrics):
+            logged.append(epoch)
+
+        def end(self, status, epoch, metrics, files): ...
+
+    recipe = SimpleNamespace(name="laptop", fingerprint="0" * 64, canonical=dict)
+    dataset = SimpleNamespace(name="cifar10-jpeg", fingerprint="1" * 64)
+    run = Run(load_registry(folder=Path("/")).resolve("resnet20_bn"), 0, folder)
+
+    def session(resumes_after=0):
+        tracked = Tracked(pytest.fail, [Tracker()], recipe, dataset, None)
+        tracked.run(run, 1, 1)
+        tracked.resolved(run, result.settings)
+        if resumes_after:
+            tracked.resumed(resumes_after, len(rows))
+        return tracked
+
+    killed = session()
+    for row in rows[:4]:
+        if row.epoch in (1, 3):
+            killed.written(row.epoch)
+        killed.epoch(row, len(rows), None, False)
+    assert logged == [1, 2, 3]
+    again = session(resumes_after=3)
+    for row in rows[3:]:
+        again.epoch(row, len(rows), None, False)
+    assert logged == [1, 2, 3]
+    again.written(len(rows))  # by an interruption, or the end
+    again.finished(run, result, False)
+    assert logged == [row.epoch for row in rows]
+
+
 def test_a_tracker_that_fails_costs_no_run(benched, tiny, inline_cli):
     """One line for each, though they would fail again with every epoch; the run is stored."""
     runs = inline_cli.folder / "runs"
@@ -370,6 +416,33 @@ def test_a_run_that_goes_on_is_one_run(zoo_cli, number):
     _, (again,) = mlflow_runs(zoo_cli.folder)
     assert (again.info.run_id, again.info.status) == (run.info.run_id, "FINISHED")
     assert len(list((zoo_cli.folder / "runs" / "wandb").glob("offline-run-*"))) == 1
+
+
+# A device whose states are written after the first epoch, the last one, and where a signal ends the run.
+PRETENDED = """
+from zoo.engine import saving
+saving.every_epoch, saving.SHARE = lambda device: False, 0.0
+from zoo.cli.main import main
+main()
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("number", "saved"), [(signal.SIGKILL, 1), (signal.SIGINT, 2), (signal.SIGTERM, 2)], ids=["kill", "int", "term"]
+)
+def test_epochs_that_were_lost_are_replaced_not_doubled(zoo_cli, module_cli, number, saved):
+    """Stopped in its third epoch, where not every state is written, and resumed: as if it had not been stopped."""
+    cli = replace(zoo_cli, command=(sys.executable, "-c", PRETENDED))
+    assert stop(cli, number, "epoch 2/3", "--track", ALL) == (-number if number == signal.SIGKILL else 130)
+    assert len(history(cli.folder)["lr"]) == 2
+    output = cli.ok(*LONGER, "--track", ALL)
+    assert f"goes on after epoch {saved} of 3" in output.stderr
+    check_epochs(cli.folder)
+    assert [epoch for epoch, _ in history(cli.folder)["lr"]] == [1, 2, 3]
+    module_cli.ok(*LONGER)
+    weights = [(run_folder(each.folder) / "model.safetensors").read_bytes() for each in (cli, module_cli)]
+    assert weights[0] == weights[1]
 
 
 @pytest.mark.slow

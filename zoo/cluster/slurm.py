@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import shutil
+import signal
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -36,13 +37,19 @@ class Task:
     """What a job calls. Slurm's warning of a time limit or a preemption queues it again, as it is."""
 
     def __call__(self, request: Request) -> TaskEnd:
-        """See :func:`zoo.cluster.request.work`."""
+        """See :func:`zoo.cluster.request.work`. Where Slurm ends a job without that warning, SIGTERM comes first."""
+        from zoo.engine.saving import write_unwritten
+
+        signal.signal(signal.SIGTERM, lambda *_: write_unwritten())
         return work(request)
 
     def checkpoint(self, request: Request) -> DelayedSubmission:
-        """Nothing to save: every finished epoch is."""
+        """The last finished epoch is saved, before Slurm ends what it has queued again."""
         from submitit.helpers import DelayedSubmission
 
+        from zoo.engine.saving import write_unwritten
+
+        write_unwritten()
         return DelayedSubmission(self, request)
 
 

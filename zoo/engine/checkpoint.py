@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import io
 import os
 import zipfile
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -97,6 +98,23 @@ class SavedState:
     averaged: dict[str, Any] | None = None
     plateau: dict[str, Any] | None = None
     best_weights: dict[str, Tensor] | None = None
+
+
+def copied(state: SavedState) -> SavedState:
+    """`state` with copies of its tensors in the CPU's memory, which the training that goes on does not change."""
+    progress = replace(state.progress, history=[*state.progress.history], window_rates=[*state.progress.window_rates])
+    changing = ("model", "optimizer", "scaler", "averaged", "plateau")
+    return replace(state, progress=progress, **{name: _copied(getattr(state, name)) for name in changing})
+
+
+def _copied(part: Any) -> Any:
+    if isinstance(part, Tensor):
+        return part.detach().to("cpu", copy=True)
+    if isinstance(part, dict):
+        twin = copy.copy(part)  # with the versions that a module's state has as an attribute
+        twin.update((key, _copied(inside)) for key, inside in part.items())
+        return twin
+    return [_copied(inside) for inside in part] if isinstance(part, list) else part
 
 
 def save_state(path: Path, state: SavedState) -> None:

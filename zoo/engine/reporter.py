@@ -36,6 +36,9 @@ class Reporter:
     def epoch(self, row: EpochRow, epochs: int, rose_from: float | None, saved: bool) -> None:
         """An epoch is evaluated; `saved` says that it is the best so far, `rose_from` what the best was before."""
 
+    def written(self, epoch: int) -> None:
+        """The state after `epoch` is saved: whatever ends the run, it resumes from there or later."""
+
     def finished(self, run: Run, result: Result, was_done: bool) -> None:
         """A run is stored, or was stored before."""
 
@@ -46,7 +49,7 @@ class Reporter:
         """A worker on `node` of a cluster took the run up, for the first time or, after it was lost, again."""
 
     def advanced(self, run: Run, row: EpochRow, epochs: int) -> None:
-        """An epoch of a run on a cluster is saved."""
+        """An epoch of a run on a cluster is in its history."""
 
 
 class Reporters(Reporter):

@@ -12,11 +12,12 @@ import torch
 from torch import Tensor, nn
 
 from zoo.data.loader import EvalLoader, TrainLoader
-from zoo.engine.checkpoint import Identity, Progress, SavedState, check_parts, save_state
+from zoo.engine.checkpoint import Identity, Progress, SavedState, check_parts
 from zoo.engine.evaluate import evaluate
 from zoo.engine.machine import synchronize
 from zoo.engine.optim import lr_factor, make_optimizer, make_plateau, set_lr
 from zoo.engine.reporter import Reporter
+from zoo.engine.saving import Saver
 from zoo.engine.step import TrainStep
 from zoo.errors import Option, ResultError
 from zoo.recipes.recipe import Recipe
@@ -65,7 +66,7 @@ def train(
     identity: Identity,
     reporter: Reporter,
 ) -> Outcome:
-    """Train `model` in place by `recipe`, resuming from `state` where there is one, saving to `folder` each epoch.
+    """Train `model` in place by `recipe`, resuming from `state` where there is one, saving to `folder`.
 
     `identity` says what run this is and is saved with the state. Every random number comes from (seed, epoch,
     position), with the seed of ``batches.train``, so a resumed run repeats what an uninterrupted one would have done.
@@ -80,33 +81,37 @@ def train(
             words = " ".join(str(problem).split())[:200]
             advice = ("; add ", Option("restart"), " to start this run again")
             raise ResultError(f"{folder.state}: the saved state does not fit: {words}", *advice) from problem
-        reporter.resumed(state.progress.epoch, recipe.epochs)
     progress, is_main = session.progress, batches.train.batching.distributed.is_main
     begins_after, diverged = progress.epoch, None
+    if is_main and (state is not None or folder.history.exists()):
+        save_history(folder.history, progress.history)  # without epochs that a kill lost
+    if state is not None:
+        reporter.resumed(begins_after, recipe.epochs)
 
-    for epoch in range(begins_after, recipe.epochs):
-        # Augment, forward, backward, update, average. The device is waited for ten times an epoch: once a window.
-        # The first window of a session warms up caches, allocators and compilers, so its speed does not count.
-        row, steps, rates = train_epoch(session, epoch, reporter, warm=epoch > begins_after)
-        if not math.isfinite(row.running_train_loss):
-            diverged = Diverged(row.epoch, steps)
-            break
-        progress.window_rates += rates
+    with Saver(folder.state, device, reporter.written) as saver:
+        for epoch in range(begins_after, recipe.epochs):
+            # Augment, forward, backward, update, average. The device is waited for ten times an epoch: once a window.
+            # The first window of a session warms up caches, allocators and compilers, so its speed does not count.
+            row, steps, rates = train_epoch(session, epoch, reporter, warm=epoch > begins_after)
+            if not math.isfinite(row.running_train_loss):
+                diverged = Diverged(row.epoch, steps)
+                break
+            progress.window_rates += rates
 
-        # The images that the recipe selects on, under the averaged weights where it keeps some. The loss of the last
-        # step is older than its update, which may be the one that ruins the weights: they are looked at too.
-        row = evaluate_epoch(session, row)
-        if row.eval_loss is not None and math.isnan(row.eval_loss):
-            diverged = Diverged(row.epoch, steps)
-            break
+            # The images that the recipe selects on, under the averaged weights where it keeps some. The loss of the
+            # last step is older than its update, which may be the one that ruins the weights: they are looked at too.
+            row = evaluate_epoch(session, row)
+            if row.eval_loss is not None and math.isnan(row.eval_loss):
+                diverged = Diverged(row.epoch, steps)
+                break
 
-        session.adapt(row)  # a plateau lowers the learning rate of the epochs to come
-        rose_from = progress.best_value
-        selected = select(session, row)  # the best so far: its weights are copied to the CPU
-        if is_main:
-            save_history(folder.history, progress.history)  # first: a state that is saved has its history
-            save_state(folder.state, session.saved(identity))
-            reporter.epoch(row, recipe.epochs, rose_from, selected)
+            session.adapt(row)  # a plateau lowers the learning rate of the epochs to come
+            rose_from = progress.best_value
+            selected = select(session, row)  # the best so far: its weights are copied to the CPU
+            if is_main:
+                save_history(folder.history, progress.history)  # first: a state that is written has its history
+                saver.finished(session.saved(identity), last=row.epoch == recipe.epochs)
+                reporter.epoch(row, recipe.epochs, rose_from, selected)
 
     if recipe.selection.rule == "last" and not diverged:
         progress.best_epoch, session.best_weights = progress.epoch, _copy(session.step.evaluated)
@@ -168,13 +173,14 @@ class _Session:
         check_parts(parts, own)
 
     def saved(self, identity: Identity) -> SavedState:
-        """What :meth:`restore` reads; its tensors are those in use, so it is to be written before the next step."""
+        """What :meth:`restore` reads. Its tensors are those in use, to be written or copied before the next step."""
         parts = {name: part.state_dict() for name, part in self.parts.items()}
         return SavedState(identity, self.progress, self.peak, best_weights=self.best_weights, **parts)
 
     def finite(self, evaluated: nn.Module) -> bool:
         """Whether the parameters of `evaluated` that are trained are still numbers."""
-        return all(bool(part.isfinite().all()) for name, part in evaluated.named_parameters() if name in self.trained)
+        parts = [part.isfinite().all() for name, part in evaluated.named_parameters() if name in self.trained]
+        return not parts or bool(torch.stack(parts).all())  # the device is waited for once
 
     def adapt(self, row: EpochRow) -> None:
         """Let the plateau scheduler, where the recipe has it, judge the epoch's loss."""

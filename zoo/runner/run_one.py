@@ -25,7 +25,7 @@ from zoo.results import schema
 from zoo.results.dataset_part import DatasetPart
 from zoo.results.fields import Experiment
 from zoo.results.folder import RunFolder, in_words, save_result
-from zoo.results.history import epochs_to, save_history
+from zoo.results.history import epochs_to
 from zoo.results.predictions import save_predictions
 from zoo.results.recipe_part import RecipePart
 from zoo.results.run import Run
@@ -169,7 +169,7 @@ def _built(run: Run, inputs: Inputs) -> nn.Module:
 
 
 def train_on(ready: Ready, reporter: Reporter) -> train.Outcome:
-    """Train what is `ready`, saving to its folder after every epoch.
+    """Train what is `ready`, saving to its folder.
 
     Raises :class:`~zoo.errors.MachineError` for what the machine does to it (a killed worker, an operation that is
     not deterministic), :class:`~zoo.errors.RegistryError` for what the model's code raises, and what the `reporter`
@@ -288,8 +288,5 @@ def _store(folder: RunFolder, outcome: train.Outcome, evaluated: Evaluated | Non
         test = evaluated.test
         save_weights(folder.weights, outcome.weights)
         save_predictions(folder.predictions, test.labels.numpy(), test.predicted, test.confidence)
-    if outcome.diverged and outcome.progress.history:
-        # The file is an epoch ahead where a session was killed before it saved its state, and this one ends there.
-        save_history(folder.history, outcome.progress.history)
     save_result(folder.result, result)
     folder.forget_state()  # only after the result is safe

@@ -53,6 +53,7 @@ class Tracked(Reporter):
     def run(self, run: Run, number: int, total: int) -> None:
         """No tracker is called before there is an epoch."""
         self._run, self._entry = run, None
+        self._written, self._unwritten = 0, list[EpochRow]()
 
     def resolved(self, run: Run, settings: SettingsPart) -> None:
         """They are parameters of the run."""
@@ -63,7 +64,17 @@ class Tracked(Reporter):
         self._log(lambda tracker: self._begin(tracker, epoch, fresh=epoch == 0))
 
     def epoch(self, row: EpochRow, epochs: int, rose_from: float | None, saved: bool) -> None:
-        """The epoch's metrics are logged, in a run that its first epoch opens."""
+        """The epoch's metrics are logged, as soon as no kill can lose it: it would be trained again and there twice."""
+        self._unwritten.append(row)
+        self.written(self._written)
+
+    def written(self, epoch: int) -> None:
+        """What waited for it is logged, in a run that its first epoch opens."""
+        self._written = epoch
+        while self._unwritten and self._unwritten[0].epoch <= epoch:
+            self._epoch(self._unwritten.pop(0))
+
+    def _epoch(self, row: EpochRow) -> None:
         if self._entry is None:
             self._log(lambda tracker: self._begin(tracker, 0, fresh=True))
         self._log(lambda tracker: tracker.log(row.epoch, epoch_metrics(row)))
