@@ -157,7 +157,7 @@ def test_threads_auto_is_recorded_noted_and_kept(cli, tiny, two_threads, monkeyp
     for seeds in ("1", "2"):  # nothing else is at work any more: first a state is there, then a result
         torch.set_num_threads(2)
         again = cli.ok(*bench, "--seeds", seeds)
-        assert "--threads auto: 1 thread, as what is stored of these runs was made with" in again.lines
+        assert "1 thread a run, as what is stored of these runs was made with" in again.lines
     assert stored(cli.folder) == {0: (1, True), 1: (1, True)}
     note = "Threads: 1, chosen by what was free as the runs began. Another number changes last bits."
     assert note in again.stdout.splitlines()

@@ -61,6 +61,15 @@ def test_a_run_has_its_own_quartiles() -> None:
     assert (quiet.disturbed, quiet.left_out) == ([], {})
 
 
+def test_speeds_beside_other_runs_are_disturbed_whatever_their_quartiles() -> None:
+    """A bench beside others (``--jobs``): such a run counts only where all are such."""
+    beside = {"speed__runs_at_a_time": 2}
+    assert set(row(beside).disturbed) == {TRAIN, INFERENCE, "latency_p50", "latency_p99"}
+    assert set(row(beside, beside).disturbed) == {TRAIN, INFERENCE, "latency_p50", "latency_p99"}
+    mixed = row(beside, {})
+    assert (mixed.disturbed, mixed.left_out[TRAIN], mixed.left_out[INFERENCE]) == ([], 1, 1)
+
+
 def test_latencies_are_disturbed_together() -> None:
     assert row({"speed__latency_quartiles": (0.003, 0.0037)}).disturbed == ["latency_p50", "latency_p99"]
 

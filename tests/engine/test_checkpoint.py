@@ -80,10 +80,19 @@ def test_what_a_state_looks_like_on_the_disk(tmp_path: Path) -> None:
         "run": IDENTITY.run,
         "settings": {
             "device": "cpu", "layout": "nchw", "compiled": False, "executor": "batched", "workers": 0,
-            "deterministic": False, "processes": 2, "environment": {"cpu": "abacus"}, "git": None, "started": "now",
-            "moved_after": 1,
+            "deterministic": False, "auto_threads": False, "processes": 2, "at_a_time": 1,
+            "environment": {"cpu": "abacus"}, "git": None, "started": "now", "moved_after": 1,
         },
     }  # fmt: skip
+
+
+def test_a_state_of_old_lacks_what_was_added_since(tmp_path: Path) -> None:
+    save_state(tmp_path / "state.pt", STATE)
+    content = torch.load(tmp_path / "state.pt", weights_only=True)
+    for name in ("auto_threads", "at_a_time"):
+        del content["identity"]["settings"][name]
+    torch.save(content, tmp_path / "state.pt")
+    assert load_state(tmp_path / "state.pt").identity == STATE.identity
 
 
 def test_no_state_is_none(tmp_path: Path) -> None:

@@ -138,7 +138,7 @@ def test_missing_is_null_in_the_file_and_never_0(tmp_path: Path) -> None:
         assert said[key] is None
     assert said["selection"]["epoch"] is None
     assert said["speed"].pop("window_rates") == []
-    assert len(said["speed"]) == 9
+    assert len(said["speed"]) == 10
     assert set(said["speed"].values()) == {None}
 
 
@@ -151,7 +151,7 @@ def test_no_figure_may_be_left_out() -> None:
     for part in (Metrics, SpeedPart, ModelPart, DatasetPart, SelectionPart, SettingsPart, RecipePart):
         old = {
             ModelPart: {"notes", "layout", "image_size", "batch_dependent", "replaces"},
-            SpeedPart: {"inference_quartiles", "latency_quartiles"},
+            SpeedPart: {"inference_quartiles", "latency_quartiles", "runs_at_a_time"},
             SettingsPart: {"auto_threads"},
             Metrics: {"extra"},
             DatasetPart: {"normalization", "unusual", "test_split", "split", "image_column", "label_column"},

@@ -20,6 +20,7 @@ STANDARD_SLUG, OTHER_SLUG = (f"standard-{fingerprint_of(content)[:8]}" for conte
 MACHINE = {"cpu": "CPU one", "cores": 2, "threads": 2, "torch": "2.9", "python": "3.11.1", "gpu": None, "cuda": None}
 SETTINGS = {
     "device": "cpu", "layout": "nchw", "compiled": False, "executor": "batched", "workers": 0, "deterministic": False,
+    "auto_threads": False,
 }  # fmt: skip
 
 
@@ -73,7 +74,7 @@ def speed(rate: float, *, tested: bool) -> dict[str, Any]:
         "inference_images_per_second": 2222.0 if tested else None, "inference_batch_size": 128 if tested else None,
         "latency_p50": 0.00333 if tested else None, "latency_p90": 0.004 if tested else None,
         "latency_p99": 0.00555 if tested else None, "peak_memory_bytes": 777 * 2**20,
-        "inference_quartiles": None, "latency_quartiles": None,
+        "inference_quartiles": None, "latency_quartiles": None, "runs_at_a_time": None,
     }  # fmt: skip
 
 

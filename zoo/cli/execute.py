@@ -12,7 +12,7 @@ import click
 
 from zoo.cli import options
 from zoo.cli.job import echo_notes
-from zoo.cli.share import take_what_is_free, warn_of_load
+from zoo.cli.share import choose_jobs, settle, warn_of_load
 from zoo.errors import ZooError, sentence
 
 if TYPE_CHECKING:
@@ -53,9 +53,8 @@ def carry_out(
         (inputs, planned_runs(of_recipe, job.seeds, inputs.recipe, job.data.name, training.runs))
         for inputs, of_recipe in zip(job.inputs, models or [job.models] * len(job.inputs), strict=True)
     ]
-    if job.settings.auto_threads:
-        before = [run for _, runs in steps for run in runs if not training.restart]
-        take_what_is_free(functools.partial(click.echo, err=True), before)
+    echo = functools.partial(click.echo, err=True)
+    job = settle(job, [run for _, runs in steps for run in runs if not training.restart], echo)
     if training.dry_run:
         if distributed.is_main:
             show_estimates(job, steps, failures)
@@ -66,6 +65,8 @@ def carry_out(
     for inputs, runs in steps:
         notes |= distributed.agree(functools.partial(check, runs, inputs, failures, restart=training.restart))
     steps = [(inputs, [run for run in runs if run.model.name not in (failures or ())]) for inputs, runs in steps]
+    if job.training.jobs == "auto":
+        job = choose_jobs(job, steps, echo)
     track = training.track if distributed.is_main else ()
     shown = Gathered(quiet=False) if job.cluster else make_reporter(quiet=not distributed.is_main)
     with shown as lines, open_trackers(track, training.runs, lines.say) as trackers:
@@ -89,12 +90,13 @@ def carry_out(
             # All before the first run: an interruption must not leave old results standing.
             if training.restart and distributed.is_main:
                 clear([run for _, runs in steps for run in runs])
+            jobs = job.cluster.jobs if job.cluster else 1
+            if jobs and not all(run.folder.result.is_file() for _, runs in steps for run in runs):
+                warn_of_load(lines.say, jobs)
             if job.cluster:
                 for step in steps:
                     lines.say(_heading(job, *step))
                 return carry_out_on_cluster(job, job.cluster, steps, lines, reporter_of)
-            if not all(run.folder.result.is_file() for _, runs in steps for run in runs):
-                warn_of_load(lines.say)
             stored = []
             for inputs, runs in steps:
                 lines.say(_heading(job, inputs, runs))
@@ -156,7 +158,10 @@ def show_estimates(job: Job, steps: Steps, failures: Failures | None = None) -> 
     else:
         environment = describe(job.settings.device)
     if job.cluster:
-        environment["threads"] = job.cluster.for_device(job.settings.device.type).cpu
+        resources = job.cluster.for_device(job.settings.device.type)
+        environment["threads"] = resources.cpu
+        if (at_a_time := job.cluster.at_a_time(resources) or 1) > 1:
+            environment["runs_at_a_time"] = at_a_time
     estimates, place = {}, job.training.runs
     for inputs, runs in steps:
         recipe = inputs.recipe
@@ -173,7 +178,7 @@ def carry_out_on_cluster(
     Exits with code 2, after all have ended, where some are not stored.
     """
     from zoo.cluster.backend import open_backend
-    from zoo.cluster.request import Sweep, make_request
+    from zoo.cluster.request import make_request
     from zoo.cluster.sweep import Ticket, marks_in, sweep
     from zoo.results.folder import Stored, load_result
     from zoo.results.history import load_history
@@ -183,11 +188,10 @@ def carry_out_on_cluster(
     tickets: list[Ticket] = []
     distinct = {runs[0].folder: (inputs, runs) for inputs, runs in steps}.values()  # two steps may be one recipe
     done_before, total = 0, sum(len(runs) for _, runs in distinct)
+    to_do = sum(not run.folder.result.is_file() for _, runs in distinct for run in runs)
+    at_a_time = min(to_do, cluster.at_a_time(resources) or 1)
     with marks_in(training.runs) as marks:
-        shared = Sweep(
-            training.registry, job.dataset_name, training.data_dir, job.data.choice, resources.cpu,
-            str(marks.absolute()),
-        )  # fmt: skip
+        shared = job.sweep(resources.cpu, str(marks.absolute()), at_a_time)
         for inputs, runs in distinct:
             reporter = reporter_of(inputs)
             for run, (state, epoch) in zip(runs, look(runs, inputs), strict=True):
@@ -201,7 +205,7 @@ def carry_out_on_cluster(
                 spent = sum(row.train_seconds + row.eval_seconds for row in rows)
                 tickets.append(Ticket(run, inputs.recipe.epochs, request, reporter, rows=epoch, seconds_before=spent))
         with contextlib.redirect_stdout(sys.stderr):  # Ray logs lost workers; stdout is for the table
-            backend = functools.partial(open_backend, cluster, resources, training.runs, len(tickets))
+            backend = functools.partial(open_backend, cluster, resources, training.runs)
             summary = sweep(tickets, done_before, backend, marks, lines)
     lines.say(str(summary))
     for how, messages in (("lost: ", summary.lost), ("", summary.failed)):

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from zoo.cli.training import Training
     from zoo.cluster.options import Cluster
+    from zoo.cluster.request import Sweep
     from zoo.data.datasets import Dataset
     from zoo.recipes.recipe import Recipe
     from zoo.registry.model import Model
@@ -39,6 +40,15 @@ class Job:
         """What the dataset is loaded by, on another machine too: a name or a folder."""
         return self.training.dataset or self.inputs[0].recipe.dataset
 
+    def sweep(self, threads: int, marks: str, at_a_time: int) -> Sweep:
+        """What all runs have in common for a worker, which works in another process."""
+        from zoo.cluster.request import Sweep
+
+        training = self.training
+        return Sweep(
+            training.registry, self.dataset_name, training.data_dir, self.data.choice, threads, marks, at_a_time
+        )
+
     @property
     def seeds(self) -> list[int]:
         """The seeds of each model, each once."""
@@ -60,6 +70,8 @@ def prepare(training: Training, load_recipes: Callable[[], Sequence[Recipe]]) ->
         raise click.UsageError("--resources and --slurm say what a cluster's runs get; add --cluster, or take them out")
     if training.cluster and training.threads:
         raise click.UsageError("a cluster's runs have a thread for each core; give --resources cpu=N, not --threads")
+    if training.cluster and training.jobs != 1:
+        raise click.UsageError("--cluster spreads runs over machines and --jobs over this one; use one of them")
 
     from zoo.cluster.options import parse
     from zoo.track.trackers import check_installed
@@ -84,19 +96,21 @@ def prepare(training: Training, load_recipes: Callable[[], Sequence[Recipe]]) ->
     elsewhere = cluster is not None and _is_elsewhere(training.device, recipes)
     device = torch.device(training.device) if elsewhere else choose_device(training.device)
     distributed, device = join_process_group(device)
-    if cluster and distributed.world_size > 1:
-        raise click.UsageError("--cluster spreads runs and torchrun splits one; use one of them")
+    if (cluster or training.jobs != 1) and distributed.world_size > 1:
+        raise click.UsageError("--cluster and --jobs spread runs and torchrun splits one; use one of them")
     choice = replace(training.choice, image_size=recipes[0].image_size)
     dataset = distributed.main_first(lambda: load(training.dataset or recipes[0].dataset, training.data_dir, choice))
-    configure_threads(None if training.threads == "auto" else training.threads)
+    threads = None if training.threads == "auto" else training.threads
+    configure_threads(threads, 1 if training.jobs == "auto" else training.jobs)
     configure_allocator(device)
     if training.compiled:
         check_compiler(device)
     precision = resolve_precision(device) if not elsewhere else "auto"
     layout = training.layout if training.layout != "auto" else None  # `zoo speed` chooses that for each model
+    automatic = "auto" in (training.threads, training.jobs) and not threads and not threads_in_environment()
     settings = Settings(
         device, layout, training.executor, training.workers, training.compiled, training.deterministic,
-        distributed, training.allow_batch_dependent, training.threads == "auto" and not threads_in_environment(),
+        distributed, training.allow_batch_dependent, automatic,
     )  # fmt: skip
     inputs = [Inputs(recipe.with_precision(precision), dataset, settings) for recipe in recipes]
     return Job(training, models, dataset, settings, inputs, cluster)
@@ -109,13 +123,12 @@ def prepare_alone(command: str, training: Training, load_recipe: Callable[[], Re
     """
     job = prepare(training, lambda: [load_recipe()])
 
-    from zoo.cli.share import take_what_is_free
+    from zoo.cli.share import settle
     from zoo.runner.checks import check_models
     from zoo.runner.unusual import first_line
 
     job.settings.distributed.check_single(f"`{command}`")
-    if job.settings.auto_threads:
-        take_what_is_free(lambda line: click.echo(line, err=True))
+    settle(job, (), lambda line: click.echo(line, err=True))
     notes = check_models(job.models, job.inputs[0])
     click.echo(first_line(job.inputs), err=True)
     echo_notes(notes, lambda line: click.echo(line, err=True))

@@ -1,50 +1,108 @@
-"""What a command takes of a machine that may be busy: how many threads, and a line where other work takes a part."""
+"""What a command takes of a machine: threads, runs at a time, and a line where other work takes a part."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
+    from zoo.cli.job import Job
     from zoo.results.run import Run
+    from zoo.runner.inputs import Inputs
+
+    Say = Callable[[str], None]
 
 
-def take_what_is_free(say: Callable[[str], None], runs: Iterable[Run] = ()) -> None:
-    """``--threads auto``: give torch as many threads as other work leaves free, or as the first of `runs` was given."""
+def settle(job: Job, runs: Sequence[Run], say: Say) -> Job:
+    """`job` with its number of threads, which torch is given, and of runs at a time, unless that is to be measured.
+
+    What is stored of `runs` keeps a number that was chosen for them.
+    """
     import torch
 
     from zoo.runner.kept import auto_threads
-    from zoo.utils.cpu import free_cores, share_of_cores
+    from zoo.utils.cpu import free_cores, share_of_cores, usable_cores
 
+    threads, jobs, automatic = torch.get_num_threads(), job.training.jobs, job.settings.auto_threads
+    before = auto_threads(runs) if automatic else None
+    if before:
+        say(f"{_count(before, 'thread')} a run, as what is stored of these runs was made with")
+        threads = before
+    elif automatic and job.training.threads == "auto":
+        runs_at_a_time = 1 if jobs == "auto" else jobs
+        total = threads * runs_at_a_time
+        free = free_cores(total, share_of_cores(total))
+        say(f"--threads auto: {free} of {_count(total, 'thread')} {'is' if free == 1 else 'are'} free")
+        threads = max(1, free // runs_at_a_time)
+    torch.set_num_threads(threads)
+    if jobs == "auto" and job.settings.device.type != "cpu":
+        say("--jobs auto: one run at a time on a GPU; give --jobs N for more")
+        jobs = 1
+    elif jobs == "auto" and (before or not automatic):
+        jobs = max(1, usable_cores() // threads)
+    return _with_jobs(job, jobs)
+
+
+def choose_jobs(job: Job, steps: Sequence[tuple[Inputs, Sequence[Run]]], say: Say) -> Job:
+    """`job` with the number of runs at a time, and of threads, that is quickest for the first of the runs to do."""
+    import torch
+
+    from zoo.cluster.pace import measure, most_at_a_time
+    from zoo.cluster.request import make_request
+
+    every = [(inputs, run) for inputs, runs in steps for run in runs]
+    to_do = [pair for pair in every if job.training.restart or not pair[1].folder.result.is_file()]
     threads = torch.get_num_threads()
-    if before := auto_threads(runs):
-        say(f"--threads auto: {_count(before, 'thread')}, as what is stored of these runs was made with")
-    else:
-        before = free_cores(threads, share_of_cores(threads))
-        say(f"--threads auto: {before} of {_count(threads, 'thread')} {'is' if before == 1 else 'are'} free")
-    torch.set_num_threads(before)
+    jobs = min(len(to_do), threads, most_at_a_time())
+    if jobs < 2:
+        return _with_jobs(job, 1)
+    inputs, run = to_do[0]
+    say(f"--jobs auto: measuring {run.model.name}, one run with {_count(threads, 'thread')} and {jobs} at a time")
+    each = threads // jobs
+    paces = measure(make_request(0, run, inputs, job.sweep(each, "", 1)), jobs, threads)
+    if paces is None:
+        say("--jobs auto: the measurement failed, so the runs are done one at a time")
+        return _with_jobs(job, 1)
+    alone, side_by_side = paces
+    gain = (len(to_do) / alone) / (-(-len(to_do) // jobs) / side_by_side)
+    words = f"{jobs} at a time with {_count(each, 'thread')} each take {1 / gain:.2f} of the time"
+    say(f"--jobs auto: {_count(len(to_do), 'run')}, {words}, so they are done {'so' if gain > 1 else 'one at a time'}")
+    if gain <= 1:
+        return _with_jobs(job, 1)
+    torch.set_num_threads(each)
+    return _with_jobs(job, jobs)
 
 
-def warn_of_load(say: Callable[[str], None]) -> None:
-    """A line where other work takes a part of the cores that torch's threads are to have."""
+def warn_of_load(say: Say, jobs: int = 1) -> None:
+    """A line where other work takes a part of the cores that the threads of `jobs` runs are to have."""
     import torch
 
     from zoo.engine.machine import gain_of_fewer
     from zoo.utils.cpu import ENOUGH, free_cores, share_of_cores
 
-    threads = torch.get_num_threads()
+    each = torch.get_num_threads()
+    threads = each * jobs
     if (share := share_of_cores(threads)) >= ENOUGH:
         return
-    gets = "gets" if threads == 1 else "get"
-    each = " each" if threads > 1 else ""
-    advice = "stop the other work"
-    if (fewer := free_cores(threads, share)) < threads:
-        gain = gain_of_fewer(fewer)
-        advice += f", or give --threads {fewer} ({gain:.1f} times as fast here) or --threads auto"
-    say(
-        f"warning: {_count(threads, 'thread')} {gets} {100 * share:.0f} % of a core{each}: other work or a limit takes "
-        f"the rest, and speeds will be too low; {advice}"
+    advice, fewer = "stop the other work", free_cores(threads, share)
+    if jobs > 1 and fewer // each < jobs:
+        advice += f", or give --jobs {max(1, fewer // each)}"
+    elif jobs == 1 and fewer < threads:
+        advice += f", or give --threads {fewer} ({gain_of_fewer(fewer):.1f} times as fast here) or --threads auto"
+    get = (
+        f"{_count(threads, 'thread')} get{'s' * (threads == 1)} {100 * share:.0f} % of a core{' each' * (threads > 1)}"
     )
+    say(f"warning: {get}: other work or a limit takes the rest, and speeds will be too low; {advice}")
+
+
+def _with_jobs(job: Job, jobs: int | Literal["auto"]) -> Job:
+    import torch
+
+    from zoo.cluster.options import here
+
+    cluster = job.cluster if jobs == "auto" or jobs == 1 else here(jobs, torch.get_num_threads())
+    return replace(job, training=replace(job.training, jobs=jobs), cluster=cluster)
 
 
 def _count(count: int, what: str) -> str:

@@ -59,8 +59,14 @@ def _workers(ctx: click.Context, param: click.Parameter, count: int) -> int:
 
 CLUSTER = (
     click.option(
-        "--cluster", metavar="ENGINE", help="Spread the runs: ray (on this machine), ray:ADDRESS, slurm or slurm:local."
+        "--jobs",
+        callback=_count_or_auto,
+        default="1",
+        show_default=True,
+        metavar="N|auto",
+        help="Runs at a time on this machine; auto: one, or several with fewer threads, whichever is quicker.",
     ),
+    click.option("--cluster", metavar="ENGINE", help="Spread the runs: ray (on this machine), ray:ADDRESS or slurm."),
     click.option(
         "--resources", metavar="NAME=N,...", help="Of each run on a cluster.  [default: cpu=1, a GPU's gpu=1]"
     ),
@@ -165,6 +171,7 @@ class Training:
     cluster: str | None = None
     resources: str | None = None
     slurm: tuple[str, ...] = ()
+    jobs: int | Literal["auto"] = 1
     dry_run: bool = False
 
     def load_recipe(self) -> Recipe:

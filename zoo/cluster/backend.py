@@ -32,12 +32,16 @@ class Backend(Protocol):
         """Release everything that was started."""
 
 
-def open_backend(cluster: Cluster, resources: Resources, runs: Path, count: int) -> Backend:
-    """The backend, started or joined, for `count` runs. Raises :class:`zoo.errors.MachineError` where that fails."""
+def open_backend(cluster: Cluster, resources: Resources, runs: Path) -> Backend:
+    """The backend, started or joined. Raises :class:`zoo.errors.MachineError` where that fails."""
+    if cluster.backend == "jobs":
+        from zoo.cluster.processes import Processes
+
+        return Processes(cluster.jobs)
     if cluster.backend == "ray":
         from zoo.cluster.ray import Ray
 
         return Ray(cluster.address, resources)
     from zoo.cluster.slurm import Slurm
 
-    return Slurm(cluster, resources, runs, count)
+    return Slurm(cluster, resources, runs)

@@ -1,4 +1,4 @@
-"""``--cluster``: a sweep's runs as tasks of Ray or jobs of Slurm. They schedule and queue; zoo does neither.
+"""A sweep's runs as tasks of Ray or jobs of Slurm, which schedule and queue (``--cluster``), or as processes here.
 
 A worker calls :func:`zoo.runner.sweep.bench`, as a bench on one machine does. The machines share the runs folder, so a
 run that is started again on another machine resumes from its ``state.pt``.
@@ -14,6 +14,7 @@ from typing import Any
 
 from zoo.errors import MachineError, Option, unknown
 from zoo.utils import yamlfile
+from zoo.utils.cpu import usable_cores
 
 PACKAGES = {"ray": "ray", "slurm": "submitit"}  # backend, which is also zoo's extra -> package
 NUMBER = re.compile(r"-?((0|[1-9]\d*)(\.\d+)?|\.\d+)")
@@ -35,19 +36,28 @@ class Resources:
 
 @dataclass(frozen=True)
 class Cluster:
-    """What ``--cluster``, ``--resources`` and ``--slurm`` ask for.
+    """What ``--cluster``, ``--resources`` and ``--slurm`` ask for, or ``--jobs``, which is the backend ``jobs``.
 
-    `address`: Ray's address, None to start a cluster here; ``local`` for plain processes in place of Slurm's jobs.
-    `resources`: as requested; :meth:`for_device` fills in the GPU.
+    `address`: Ray's address, None to start a cluster here.
+    `resources`: as requested; :meth:`for_device` fills in the GPU. `jobs`: the processes of that backend.
     """
 
     backend: str
     address: str | None = None
     resources: Mapping[str, float] = field(default_factory=dict)
     slurm: Mapping[str, Any] = field(default_factory=dict)
+    jobs: int = 0
+
+    def at_a_time(self, resources: Resources) -> int | None:
+        """How many runs share this machine; None where other machines have them."""
+        if self.backend == "ray" and self.address is None:
+            return max(1, usable_cores() // resources.cpu)
+        return self.jobs or None
 
     def for_device(self, kind: str) -> Resources:
         """The resources of one run on a device of this `kind`, "cpu" or "cuda". Raises :class:`MachineError`."""
+        if self.backend == "jobs":  # which share a GPU as they share the cores
+            return Resources(int(self.resources["cpu"]))
         gpu = self.resources.get("gpu", 1 if kind == "cuda" else 0)
         option = Option("resources", f"gpu={gpu:g}")
         if kind == "cuda" and not gpu:
@@ -60,18 +70,20 @@ class Cluster:
         return Resources(int(self.resources.get("cpu", 1)), gpu)
 
 
+def here(jobs: int, threads: int) -> Cluster:
+    """``--jobs``: so many processes of this machine."""
+    return Cluster("jobs", resources={"cpu": threads}, jobs=jobs)
+
+
 def parse(cluster: str, resources: str | None, slurm: Sequence[str]) -> Cluster:
-    """Read ``ray``, ``ray:ADDRESS``, ``slurm`` or ``slurm:local``, ``cpu=2,gpu=1`` and ``partition=gpu``, ``time=60``.
+    """Read ``ray``, ``ray:ADDRESS`` or ``slurm``, ``cpu=2,gpu=1`` and ``partition=gpu``, ``time=60``.
 
     Raises :class:`zoo.errors.UnknownNameError` for a name that is none of these and :class:`MachineError` for a
     value that cannot be, and where the backend's package is not installed.
     """
     backend, colon, address = cluster.partition(":")
-    if backend not in PACKAGES:
-        choices = "there are ray, ray:ADDRESS, slurm and slurm:local"
-        raise unknown("cluster", cluster, PACKAGES, Option("cluster"), choices)
-    if backend == "slurm" and address not in ("", "local"):
-        raise unknown("cluster", cluster, ["slurm", "slurm:local"], Option("cluster"))
+    if backend not in PACKAGES or (backend == "slurm" and colon):
+        raise unknown("cluster", cluster, PACKAGES, Option("cluster"), "there are ray, ray:ADDRESS and slurm")
     if colon and not address:
         raise MachineError(Option("cluster", cluster), ": the address is missing, as in ray:auto or ray:HOST:6379")
     if importlib.util.find_spec(PACKAGES[backend]) is None:

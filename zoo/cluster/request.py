@@ -69,6 +69,7 @@ class Sweep:
     """What all runs of a sweep share. Workers find models and data by `registry`, `dataset`, `data_dir` and `choice`.
 
     Workers note what they started in the folder `marks`, an absolute path; one that lacks it does not share the runs.
+    `at_a_time`: how many runs share the machine of the command.
     """
 
     registry: str | None
@@ -77,6 +78,7 @@ class Sweep:
     choice: Choice
     threads: int
     marks: str
+    at_a_time: int = 1
 
 
 def make_request(number: int, run: Run, inputs: Inputs, sweep: Sweep) -> Request:
@@ -99,7 +101,7 @@ def make_request(number: int, run: Run, inputs: Inputs, sweep: Sweep) -> Request
         path=str(run.folder.path.absolute()),
         device=str(inputs.settings.device),
         settings={name: setting for name, setting in settings.items() if name not in ("device", "distributed")}
-        | {"layout": inputs.layout(run.model)},
+        | {"layout": inputs.layout(run.model), "at_a_time": sweep.at_a_time},
         identity=identity_of(run.model, inputs),
     )
 
@@ -120,16 +122,14 @@ def work(request: Request) -> TaskEnd:
     return TaskEnd(request.number, node, time.perf_counter() - clock, error, bug)
 
 
-def _run(request: Request, node: str) -> None:
-    _arrive(request, node)
-
+def prepare(request: Request) -> tuple[Run, Inputs]:
+    """The run and its inputs, on the machine of a worker. Raises :class:`MachineError` where that has other files."""
     import torch
 
     from zoo.builder.weights import find
     from zoo.data.datasets import load
     from zoo.engine.machine import choose_device
     from zoo.engine.memory import configure_allocator
-    from zoo.engine.reporter import Reporter
     from zoo.recipes.recipe import Recipe
     from zoo.registry.merge import load_registry
     from zoo.registry.model import starting_from
@@ -138,7 +138,6 @@ def _run(request: Request, node: str) -> None:
     from zoo.runner.identity import identity_of
     from zoo.runner.inputs import Inputs
     from zoo.runner.settings import Settings
-    from zoo.runner.sweep import bench
 
     sweep = request.sweep
     torch.set_num_threads(sweep.threads)
@@ -150,9 +149,19 @@ def _run(request: Request, node: str) -> None:
     identity = identity_of(model, inputs)
     for part, words in (("definition", f"another {request.model}"), ("dataset", f"another {sweep.dataset}")):
         if identity.get(part) != request.identity.get(part):
+            node = socket.gethostname()
             raise MachineError(f"{node} has {words} than the machine of the sweep; give both the same files")
     configure_allocator(settings.device)
-    run = Run(model, request.seed, RunFolder(Path(request.path)))
+    return Run(model, request.seed, RunFolder(Path(request.path))), inputs
+
+
+def _run(request: Request, node: str) -> None:
+    _arrive(request, node)
+
+    from zoo.engine.reporter import Reporter
+    from zoo.runner.sweep import bench
+
+    run, inputs = prepare(request)
     until = time.monotonic() + PATIENCE
     while True:
         try:

@@ -1,4 +1,4 @@
-"""The backend Slurm, by submitit: an array of jobs, one for each run. ``slurm:local`` starts plain processes."""
+"""The backend Slurm, by submitit: an array of jobs, one for each run."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 from zoo.cluster.options import RETRIES, Cluster, Resources
 from zoo.cluster.request import Request, TaskEnd, work
 from zoo.errors import MachineError, Message, Option, unknown
-from zoo.utils.cpu import usable_cores
 
 if TYPE_CHECKING:
     from submitit import Job
@@ -23,8 +22,6 @@ if TYPE_CHECKING:
 
 MINUTES = 240  # of a job, unless --slurm time=N says otherwise
 SLICES = 100  # times that a job whose time is over goes back to the queue, to resume after its last epoch
-GRACE = 10.0  # seconds for cancelled jobs to release their folders
-LOCAL = Option("cluster", "slurm:local")
 # What zoo sets itself, and what to do instead.
 OURS: dict[str, Message] = {
     "cpus_per_task": ("give ", Option("resources", "cpu=N")),
@@ -63,33 +60,21 @@ class _Submitted:
 class Slurm:
     """One job for each run; one that ends without a result, and that nobody cancelled, is submitted again."""
 
-    def __init__(self, cluster: Cluster, resources: Resources, runs: Path, count: int) -> None:
-        """Raises :class:`MachineError` where there is no Slurm, an option is not one of its own, or, of the local
-        processes, which all start at once, there are more than cores.
-        """
+    def __init__(self, cluster: Cluster, resources: Resources, runs: Path) -> None:
+        """Raises :class:`MachineError` where there is no Slurm, or an option is not one of its own."""
         import submitit
 
-        self._local = cluster.address == "local"
         self._jobs: dict[int, _Submitted] = {}  # number of the request -> its job
-        self._count, self._whole = count, True
-        cores = usable_cores()
-        if self._local and count * resources.cpu > max(cores, resources.cpu):
-            crowd = f" starts its {count} runs all at once, each with {resources}, and there are {cores} cores here"
-            raise MachineError(LOCAL, crowd, "; give ", Option("cluster", "ray"), ", or fewer runs")
-        if self._local and resources.gpu:  # submitit gives each job the machine's first GPUs, whoever has them
-            raise MachineError(LOCAL, " keeps no two runs from one GPU; give ", Option("cluster", "ray"))
+        self._whole = True
+        self.where = "Slurm"
         self._folder = runs.absolute() / ".slurm" / f"{datetime.now():%Y%m%d-%H%M%S-%f}"
         try:
-            self._executor = submitit.AutoExecutor(
-                self._folder, "local" if self._local else "slurm",
-                slurm_max_num_timeout=SLICES, local_max_num_timeout=SLICES,
-            )  # fmt: skip
+            self._executor = submitit.AutoExecutor(self._folder, "slurm", slurm_max_num_timeout=SLICES)
         except RuntimeError as problem:  # submitit found no srun
             missing = ": there is no srun here; start the sweep on a machine that can submit jobs, or give "
-            raise MachineError(Option("cluster", "slurm"), missing, LOCAL, " to try it without") from problem
+            raise MachineError(Option("cluster", "slurm"), missing, Option("jobs", "N"), " to run here") from problem
         common = {"cpus_per_task": resources.cpu, "gpus_per_node": int(resources.gpu)}
         self._executor.update_parameters(name="zoo", **common, **self._parameters(cluster.slurm, resources))
-        self.where = "processes of this machine, as Slurm's jobs" if self._local else "Slurm"
 
     def submit(self, requests: Sequence[Request]) -> None:
         """See :class:`zoo.cluster.backend.Backend`."""
@@ -110,17 +95,13 @@ class Slurm:
                 self._whole = self._whole and isinstance(end, TaskEnd) and not (end.error or end.bug)
                 yield task.request.number, end
 
-    def slots(self) -> int | None:
+    def slots(self) -> None:
         """See :class:`zoo.cluster.backend.Backend`."""
-        return self._count if self._local else None
 
     def cancel(self) -> None:
         """See :class:`zoo.cluster.backend.Backend`."""
         for task in self._jobs.values():
             task.job.cancel(check=False)
-        until = time.monotonic() + GRACE
-        while self._local and not all(task.job.done() for task in self._jobs.values()) and time.monotonic() < until:
-            time.sleep(0.1)
 
     def close(self) -> None:
         """See :class:`zoo.cluster.backend.Backend`. The jobs' logs are kept where a job failed."""
@@ -148,10 +129,6 @@ class Slurm:
         minutes = requested.get("time", MINUTES)
         if type(minutes) is not int or minutes < 1:
             raise MachineError(Option("slurm", f"time={minutes}"), ": expected whole minutes, as in time=120")
-        if self._local:
-            if others := sorted(set(requested) - {"time"}):
-                raise MachineError(Option("slurm", others[0]), ": slurm:local knows only time; take it out")
-            return {"timeout_min": minutes}
         from submitit import SlurmExecutor
 
         names = sorted(SlurmExecutor._valid_parameters() - OURS.keys())

@@ -39,6 +39,7 @@ def speeds_of(timed: Sequence[Stored], seconds_to: float | None) -> Speeds:
     medians: dict[str, float | None] = {}
     quartiles: dict[str, Range] = {}
     left_out: dict[str, int] = {}
+    beside: list[str] = []  # of other runs these speeds were measured, in all runs
     parts = [(run.result.speed, run.result.speed.quartiles, set(run.result.speed.disturbed)) for run in timed]
     for name in SPEEDS:
         having = [
@@ -46,7 +47,10 @@ def speeds_of(timed: Sequence[Stored], seconds_to: float | None) -> Speeds:
             for speed, spans, marked in parts
             if (median := getattr(speed, name)) is not None
         ]
-        used = [(median, span) for median, span, marked in having if not marked] or [part[:2] for part in having]
+        used = [(median, span) for median, span, marked in having if not marked]
+        if not used:
+            used = [part[:2] for part in having]
+            beside += [name] * any(speed.runs_at_a_time for speed, *_ in parts)
         medians[name] = statistics.median(median for median, _ in used) if used else None
         if len(used) < len(having):
             left_out[name] = len(having) - len(used)
@@ -55,7 +59,7 @@ def speeds_of(timed: Sequence[Stored], seconds_to: float | None) -> Speeds:
             low, _, high = statistics.quantiles(points, n=4)  # of one run: its own
             quartiles[name] = low, high
     medians["seconds_to"] = None if seconds_to is None else _seconds_to(timed, seconds_to)
-    return Speeds(medians, quartiles, disturbed(quartiles, medians.get), left_out)
+    return Speeds(medians, quartiles, disturbed(quartiles, medians.get, beside), left_out)
 
 
 def ratio(median: float, span: Range, base: float, base_span: Range) -> tuple[float, float]:

@@ -54,12 +54,14 @@ class Identity:
     """What run a saved state is of, and how it was computed: a resume that does not repeat this is refused or reported.
 
     `run` is :func:`zoo.runner.identity.identity_of`. `settings.device` has no index where there are several processes,
-    as each has a GPU of its own. `moved_after`: the epoch after which hardware or software last changed.
+    as each has a GPU of its own. `at_a_time`: how many runs shared the machine. `moved_after`: the epoch after which
+    hardware or software last changed.
     """
 
     run: Experiment
     settings: SettingsPart
     processes: Count = 1
+    at_a_time: Count = 1
     environment: dict[Text, Scalar] = field(default_factory=dict)  # empty in states of old, which lack it
     git: Git | None = None
     started: Text | None = None  # in the session that began it; None in states of old
@@ -159,7 +161,8 @@ def load_state(path: Path) -> SavedState | None:
 
 def _parsed(identity: dict[str, Any], progress: dict[str, Any], peak: float, **parts: Any) -> SavedState:
     settings = identity["settings"]
-    used = SettingsPart(**{name: settings.pop(name) for name in SettingsPart.model_fields})
+    # A state of old lacks what was added since.
+    used = SettingsPart(**{name: settings.pop(name) for name in SettingsPart.model_fields if name in settings})
     settings.setdefault("git", zoo_commit())  # a state of old is taken for this commit's
     done = _PROGRESS.validate_python(progress | {"history": checked(progress["history"])})
     if done.epoch != len(done.history):

@@ -54,15 +54,16 @@ def resolve_precision(device: torch.device) -> str:
     return "bf16" if native_bf16(device) else "fp32"
 
 
-def configure_threads(count: int | None = None) -> None:
-    """Give torch `count` threads. Without that no more than cores: in a container torch counts the host's.
+def configure_threads(count: int | None = None, jobs: int = 1) -> None:
+    """Give torch `count` threads. Without that no more than cores, which `jobs` runs share evenly.
 
-    Then a number that the user set in ``OMP_NUM_THREADS`` or ``MKL_NUM_THREADS`` stays.
+    In a container torch counts the host's cores. A number that the user set in ``OMP_NUM_THREADS`` or
+    ``MKL_NUM_THREADS`` stays where there is no `count`.
     """
     if count:
         torch.set_num_threads(count)
     elif not threads_in_environment():
-        torch.set_num_threads(min(torch.get_num_threads(), usable_cores()))
+        torch.set_num_threads(max(1, min(torch.get_num_threads(), usable_cores()) // jobs))
 
 
 def gain_of_fewer(fewer: int) -> float:

@@ -89,6 +89,22 @@ def _copy_of(model: nn.Module) -> nn.Module:
     return twin
 
 
+def _slowed(recipe: Recipe) -> Recipe:
+    return recipe.model_copy(update={"optimizer": recipe.optimizer.model_copy(update={"lr": LR})})
+
+
+def bare_step(
+    model: nn.Module, recipe: Recipe, loader: Callable[[int], TrainLoader], *, device: torch.device, compiled: bool
+) -> Callable[[], object]:
+    """A training step of `model`, as it is, on one batch that is there; `loader` makes one of so many images."""
+    recipe = _slowed(recipe)
+    optimizer = make_optimizer(model, recipe.optimizer)
+    step = TrainStep(model, optimizer, recipe, device, distributed=SINGLE_PROCESS, compiled=compiled)
+    with contextlib.closing(loader(recipe.batch_size)) as first:
+        images, labels = (tensor.clone() for tensor in next(iter(first.epoch(0))))
+    return functools.partial(step, images, labels, 0.5)
+
+
 def measure_training(
     model: nn.Module,
     recipe: Recipe,
@@ -104,7 +120,7 @@ def measure_training(
     The loop is :func:`zoo.engine.train.train` itself, over two epochs of ten windows, at a learning rate of its own.
     Raises :class:`zoo.errors.ZooError` where the loss of `model` as it is built is not a number.
     """
-    recipe = recipe.model_copy(update={"optimizer": recipe.optimizer.model_copy(update={"lr": LR})})
+    recipe = _slowed(recipe)
     batch = recipe.batch_size
 
     def copied() -> nn.Module:
@@ -113,13 +129,8 @@ def measure_training(
         return twin
 
     twin, trained = copied().train(), copied()  # both before the first image, of which a hook may keep maps
-    bare = TrainStep(
-        twin, make_optimizer(twin, recipe.optimizer), recipe, device, distributed=SINGLE_PROCESS, compiled=compiled
-    )
-    with contextlib.closing(loader(batch)) as first:
-        images, labels = (tensor.clone() for tensor in next(iter(first.epoch(0))))
+    step = bare_step(twin, recipe, loader, device=device, compiled=compiled)
     resident = PeakMemory(torch.device("cpu"))
-    step = functools.partial(bare, images, labels, 0.5)
     first_step = seconds_of(step, device)
     once = min(seconds_of(step, device) for _ in range(3))
     steps = train.WINDOWS_PER_EPOCH * max(1, round(seconds / (2 * EPOCHS * train.WINDOWS_PER_EPOCH * once)))

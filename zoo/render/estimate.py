@@ -57,7 +57,8 @@ def _totals(planned: Sequence[Estimate], environment: Mapping[str, Any]) -> list
     machine = hardware(environment)
     if seconds:
         least = "at least " if unknown else ""
-        times = [f"{least}{duration(at_a_time(seconds, slots))} with {slots} at a time" for slots in SLOTS]
+        many = (environment["runs_at_a_time"],) if environment.get("runs_at_a_time") else SLOTS
+        times = [f"{least}{duration(at_a_time(seconds, slots))} with {slots} at a time" for slots in many]
         lines.append(f"Left: {', '.join(times)}, on {machine}.")
     if any(run.scaled for run in left):
         lines.append("~: no run of this model is stored; scaled by MACs from the runs of others on such a machine.")

@@ -16,7 +16,8 @@ TEST_NOTE = f"{TEST_MARK} selection: test. The test set chose these weights, so 
 # Beside every speed that something disturbed, see zoo/results/disturbed.py.
 DISTURBED_MARK = "‡"
 DISTURBED_NOTE = (
-    f"{DISTURBED_MARK} disturbed: the quartiles are more than a fifth of the median apart, so the speed ranks nothing."
+    f"{DISTURBED_MARK} disturbed: the quartiles are more than a fifth of the median apart, or other runs shared the "
+    "machine, so the speed ranks nothing."
 )
 QUARTILES_NOTE = (
     "Speeds: median (quartiles) of the windows of training, or of the repetitions of inference and latency."

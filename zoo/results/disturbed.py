@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 
 from zoo.utils.stats import Range, is_disturbed
 
@@ -16,14 +16,17 @@ TOGETHER = {
 }
 
 
-def disturbed(quartiles: Mapping[str, Range], median: Callable[[str], float | None]) -> list[str]:
+def disturbed(
+    quartiles: Mapping[str, Range], median: Callable[[str], float | None], beside: Collection[str] = ()
+) -> list[str]:
     """The names of the speeds that were, by :func:`zoo.utils.stats.is_disturbed`, with those of :data:`TOGETHER`.
 
     `quartiles`: by the name of the speed that they are of; `median` gives a speed by its name, if there is one.
+    `beside`: the names of those that were measured beside other runs, whatever their quartiles.
     """
     names: list[str] = []
-    for name, span in quartiles.items():
+    for name in dict.fromkeys([*beside, *quartiles]):
         middle = median(name)
-        if middle is not None and is_disturbed(middle, span):
+        if middle is not None and (name in beside or is_disturbed(middle, quartiles.get(name))):
             names += [name, *(other for other in TOGETHER.get(name, ()) if median(other) is not None)]
     return names

@@ -87,6 +87,7 @@ class SpeedPart(Part):
 
     `window_rates` are the speeds of training's windows. Of inference and latency, the quartiles of their repetitions
     are kept; older results lack them.
+    `runs_at_a_time`: how many runs of a command shared the machine; None where it was one.
     """
 
     train_images_per_second: fields.Speed | None
@@ -99,6 +100,7 @@ class SpeedPart(Part):
     inference_quartiles: fields.Span | None = None
     latency_quartiles: fields.Span | None = None
     peak_memory_bytes: fields.Whole | None
+    runs_at_a_time: fields.Count | None = None
 
     @functools.cached_property
     def quartiles(self) -> dict[str, Range]:
@@ -109,7 +111,8 @@ class SpeedPart(Part):
     @functools.cached_property
     def disturbed(self) -> list[str]:
         """The names of the speeds that something disturbed; see :func:`zoo.results.disturbed.disturbed`."""
-        return disturbed(self.quartiles, lambda name: getattr(self, name, None))
+        beside = QUARTILED if self.runs_at_a_time else ()
+        return disturbed(self.quartiles, lambda name: getattr(self, name, None), beside)
 
 
 class SettingsPart(Part):

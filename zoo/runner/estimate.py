@@ -20,6 +20,7 @@ from zoo.engine.counts import count_macs
 from zoo.errors import ResultError
 from zoo.registry.fingerprint import core, definition
 from zoo.registry.model import Model
+from zoo.results.disturbed import disturbed
 from zoo.results.fields import Experiment
 from zoo.results.folder import Stored, find_results, load_all, load_result
 from zoo.results.history import load_history
@@ -78,7 +79,8 @@ def estimate(
     """All of `runs` with the seconds that each has left on a machine like `environment`.
 
     Speeds are those of the results in the folder `stored` with the same precision, processor and threads: of the same
-    model on the same data where there are such, else of all other models. Raises as :func:`look` does.
+    model on the same data where there are such, else of all other models. `environment` has ``runs_at_a_time`` where
+    runs will share the machine; then speeds are those of runs that did. Raises as :func:`look` does.
     """
     states, epochs = look(runs, inputs, restart), inputs.recipe.epochs
     paces = _paces(stored, inputs.recipe.precision, environment)
@@ -139,13 +141,14 @@ def _paces(stored: Path, precision: str, environment: Mapping[str, Any]) -> list
 
 def _alike(result: Result, precision: str, environment: Mapping[str, Any]) -> bool:
     same = all(result.environment.get(name) == environment.get(name) for name in MACHINE)
+    same = same and bool(result.speed.runs_at_a_time) == bool(environment.get("runs_at_a_time"))
     return same and result.status == "finished" and result.recipe.precision == precision
 
 
 def _pace(run: Stored) -> _Pace | None:
     """None where the run is too short, its history is gone, or something disturbed its speed."""
     result = run.result
-    if "train_images_per_second" in result.speed.disturbed:
+    if "train_images_per_second" in disturbed(result.speed.quartiles, vars(result.speed).get):
         return None
     try:
         history = load_history(run.folder.history)

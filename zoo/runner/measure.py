@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,6 +10,7 @@ from torch import nn
 
 from zoo.data.loader import TrainLoader
 from zoo.engine import counts, memory_format, speed, throughput
+from zoo.engine.convolution import use_side_by_side
 from zoo.registry.entries import Layout
 from zoo.registry.model import Model
 from zoo.results.disturbed import disturbed
@@ -67,19 +69,29 @@ def faster_layout(model: Model, inputs: Inputs) -> tuple[Layout, float] | None:
         return memory_format.faster_layout(inputs.build(model, 0), inputs.recipe, settings.device, inputs.train_shape)
 
 
+def _loader(inputs: Inputs, layout: Layout) -> Callable[[int], TrainLoader]:
+    # The same image more than once where the dataset is small: it costs the loop the same.
+    return lambda images: inputs.train_loader(layout, 0, np.resize(inputs.rows[0], images))
+
+
+def bare_step(model: Model, inputs: Inputs) -> Callable[[], object]:
+    """A training step of `model`, freshly built, on one batch that is already there."""
+    layout, settings = inputs.layout(model), inputs.settings
+    module = inputs.build(model, 0).to(memory_format=memory_format.LAYOUTS[layout]).train()
+    use_side_by_side(module, settings.device, inputs.recipe.precision, settings.compiled)
+    return throughput.bare_step(
+        module, inputs.recipe, _loader(inputs, layout), device=settings.device, compiled=settings.compiled
+    )
+
+
 def train(model: Model, inputs: Inputs, layout: Layout, seconds: float) -> tuple[nn.Module, throughput.Training]:
     """The training half of :func:`measure`: the network and its speeds."""
     module = inputs.build(model, 0)
-
-    def loader(images: int) -> TrainLoader:
-        # The same image more than once where the dataset is small: it costs the loop the same.
-        return inputs.train_loader(layout, 0, np.resize(inputs.rows[0], images))
-
     settings = inputs.settings
     training = throughput.measure_training(
         module,
         inputs.recipe,
-        loader,
+        _loader(inputs, layout),
         device=settings.device,
         layout=layout,
         compiled=settings.compiled,

@@ -64,7 +64,9 @@ def describe_dataset(inputs: Inputs) -> DatasetPart:
     )
 
 
-def describe_speed(outcome: train.Outcome, inference: speed.Inference | None, peak_memory: int | None) -> SpeedPart:
+def describe_speed(
+    outcome: train.Outcome, inference: speed.Inference | None, peak_memory: int | None, at_a_time: int
+) -> SpeedPart:
     """The speeds: the median of the training windows, inference, latency in seconds, peak memory in bytes."""
     rates = outcome.progress.window_rates
     return SpeedPart(
@@ -72,6 +74,7 @@ def describe_speed(outcome: train.Outcome, inference: speed.Inference | None, pe
         window_rates=[round(rate, 1) for rate in rates],
         **(vars(inference) if inference else dict.fromkeys(field.name for field in fields(speed.Inference))),
         peak_memory_bytes=peak_memory,
+        runs_at_a_time=at_a_time if at_a_time > 1 else None,
     )
 
 

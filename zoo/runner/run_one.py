@@ -141,6 +141,7 @@ def set_up(run: Run, inputs: Inputs, *, identity: Experiment) -> Ready:
         # Each of several processes has a GPU of its own.
         settings=used if processes == 1 else used.model_copy(update={"device": settings.device.type}),
         processes=processes,
+        at_a_time=settings.at_a_time,
         environment=describe(settings.device),
         git=zoo_commit(),
         started=now,
@@ -156,6 +157,8 @@ def set_up(run: Run, inputs: Inputs, *, identity: Experiment) -> Ready:
         current = replace(current, git=git, started=state.identity.started or now, moved_after=moved_after)
         if moved:
             state.progress.window_rates = []  # a speed is one machine's
+        else:
+            current = replace(current, at_a_time=max(current.at_a_time, state.identity.at_a_time))
     batches = train.Batches(loader, selection)
     return Ready(run, inputs, model, *parts, batches, used, current, state, moved)
 
@@ -258,7 +261,7 @@ def describe_run(
         "running_train_loss": last.running_train_loss if last else None,
         "running_train_accuracy": last.running_train_accuracy if last else None,
         "epochs_trained": len(progress.history),
-        "speed": describe_speed(outcome, evaluated.inference if evaluated else None, peak_memory),
+        "speed": describe_speed(outcome, evaluated.inference if evaluated else None, peak_memory, identity.at_a_time),
         "settings": ready.used,
         "environment": environment,
         "git": identity.git,

@@ -23,7 +23,7 @@ class Settings:
     `layout`: the memory layout of every model; None gives each the one that the registry asks for.
     `deterministic`: only algorithms that give the same bits each time. `allow_batch_dependent`: whether a model may be
     run whose answer to an image depends on the images beside it; its results are marked. `auto_threads`: whether what
-    was free on the machine chose the number of torch's threads.
+    was free on the machine chose the number of torch's threads. `at_a_time`: how many runs share the machine.
     """
 
     device: torch.device
@@ -35,6 +35,7 @@ class Settings:
     distributed: Distributed = SINGLE_PROCESS
     allow_batch_dependent: bool = False
     auto_threads: bool = False
+    at_a_time: int = 1
 
 
 @contextlib.contextmanager

@@ -1,0 +1,137 @@
+"""``--jobs``: how many runs go on at a time, with how many threads each, and what results and tables say of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+from zoo.cluster.request import work
+from zoo.results.folder import find_results, load_result
+
+REGISTRY = 'architectures:\n  mini: {builder: "zoo.models.resnet_cifar:resnet_cifar", kwargs: {depth: 8, width: 4}}\n'
+
+
+class Here:
+    """A backend that does its runs in this process."""
+
+    where = "this process"
+
+    def __init__(self, jobs: int) -> None:
+        self.jobs, self.queue = jobs, []
+
+    def submit(self, requests):
+        self.queue = list(requests)
+
+    def wait(self, seconds):
+        request = self.queue.pop(0)
+        threads = torch.get_num_threads()
+        yield request.number, work(request)
+        torch.set_num_threads(threads)
+
+    def slots(self):
+        return self.jobs
+
+    def cancel(self):
+        pass
+
+    close = cancel
+
+
+@pytest.fixture
+def cli(inline_cli, monkeypatch: pytest.MonkeyPatch) -> Iterator[object]:
+    """On two cores, with two threads as a user has."""
+    (inline_cli.folder / "registry.yaml").write_text(REGISTRY)
+    for place in ("utils.cpu", "engine.machine", "cluster.options"):
+        monkeypatch.setattr(f"zoo.{place}.usable_cores", lambda: 2)
+    monkeypatch.setattr("zoo.cluster.backend.open_backend", lambda cluster, *_: Here(cluster.jobs))
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.delenv("MKL_NUM_THREADS", raising=False)
+    inline_cli.environment.pop("OMP_NUM_THREADS", None)
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield inline_cli
+    torch.set_num_threads(before)
+
+
+@pytest.fixture
+def paces(monkeypatch: pytest.MonkeyPatch) -> dict[str, object]:
+    """What is measured: the speed of one run alone, and of each of two; and how often."""
+    measured = {"speeds": (1.0, 0.6), "times": 0}
+
+    def measure(request, jobs, threads):
+        measured["times"] += 1
+        assert (jobs, threads) == (2, 2)
+        return measured["speeds"]
+
+    monkeypatch.setattr("zoo.cluster.pace.measure", measure)
+    return measured
+
+
+def stored(folder: Path) -> list[tuple[object, ...]]:
+    """Of each run: threads, whether a clock chose them, and how many runs shared the machine."""
+    results = [load_result(path) for path in find_results([folder / "runs"])]
+    return [
+        (result.environment["threads"], result.settings.auto_threads, result.speed.runs_at_a_time) for result in results
+    ]
+
+
+def test_two_runs_at_a_time_share_the_cores_and_their_speeds_are_marked(cli, tiny) -> None:
+    output = cli.ok("bench", "mini_bn", *tiny, "--seeds", "2", "--jobs", "2")
+    assert "2 runs on this process, 2 at a time" in output.lines
+    assert stored(cli.folder) == [(1, False, 2)] * 2
+    (row,) = [line for line in output.stdout.splitlines() if line.startswith("mini_bn")]
+    assert row.count("‡") == 4  # training, inference, p50 and p99
+    note = next(line for line in output.stdout.splitlines() if line.startswith("‡"))
+    assert "other runs shared the machine" in note
+    assert "‡" in cli.ok("compare", "--format", "markdown").stdout
+
+
+def test_auto_takes_what_is_quicker_and_keeps_it(cli, tiny, paces) -> None:
+    bench = ("bench", "mini_bn", *tiny, "--seeds", "2", "--jobs", "auto")
+    output = cli.ok(*bench)
+    words = "--jobs auto: 2 runs, 2 at a time with 1 thread each take 0.83 of the time, so they are done so"
+    assert words in output.lines
+    assert stored(cli.folder) == [(1, True, 2)] * 2
+    assert "Threads: 1, chosen by what was free as the runs began. Another number changes last bits." in output.stdout
+    torch.set_num_threads(2)
+    more = cli.ok("bench", "mini_bn", *tiny, "--seed", "2", "--seed", "0", "--jobs", "auto")
+    assert paces["times"] == 1, "what was chosen once is kept"
+    assert "1 thread a run, as what is stored of these runs was made with" in more.lines
+
+
+def test_auto_does_one_run_at_a_time_where_that_is_quicker(cli, tiny, paces, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three runs, two at a time, take two rounds."""
+
+    def interrupt(*_: object) -> None:
+        assert torch.get_num_threads() == 2
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("zoo.runner.sweep.bench", interrupt)
+    output = cli("bench", "mini_bn", *tiny, "--seeds", "3", "--jobs", "auto")
+    assert output.returncode == 130
+    assert paces["times"] == 1
+    assert any(line.endswith("take 1.11 of the time, so they are done one at a time") for line in output.lines)
+
+
+def test_auto_measures_nothing_where_the_threads_are_given(cli, tiny, paces) -> None:
+    cli.ok("bench", "mini_bn", *tiny, "--seeds", "2", "--jobs", "auto", "--threads", "1")
+    assert paces["times"] == 0
+    assert stored(cli.folder) == [(1, False, 2)] * 2
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("--jobs", "0"), "Invalid value for '--jobs': '0' is neither a number from 1 to 1024 nor auto"),
+        (("--jobs", "2", "--cluster", "ray"), "--cluster spreads runs over machines and --jobs over this one"),
+        (("--threads", "2", "--cluster", "ray"), "give --resources cpu=N, not --threads"),
+        (("--cluster", "slurm:local"), "unknown cluster 'slurm:local'"),
+    ],
+)
+def test_what_cannot_be_is_one_line(cli, options: tuple[str, ...], words: str) -> None:
+    output = cli("bench", "mini_bn", *options)
+    assert output.returncode == 2
+    assert words in output.lines[-1]
