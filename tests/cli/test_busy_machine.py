@@ -169,7 +169,8 @@ def test_threads_by_number_and_by_the_environment(cli, tiny, two_threads) -> Non
     """A number from the environment stays where what is free would choose another; one that is given counts."""
     busy = dataclasses.replace(cli, free=2 / 3, environment=cli.environment | {"OMP_NUM_THREADS": "2"})
     bench = ("bench", "mini_bn", *tiny)
-    busy.ok(*bench, "--threads", "auto")
+    first = busy.ok(*bench, "--threads", "auto")
+    assert "--threads auto: 2 threads, as OMP_NUM_THREADS or MKL_NUM_THREADS says" in first.lines
     last = busy.ok(*bench, "--seed", "1", "--threads", "1")
     assert stored(cli.folder) == {0: (2, False), 1: (1, False)}
     assert "Threads: " not in last.stdout

@@ -123,12 +123,10 @@ def prepare_alone(command: str, training: Training, load_recipe: Callable[[], Re
     """
     job = prepare(training, lambda: [load_recipe()])
 
-    from zoo.cli.share import settle
     from zoo.runner.checks import check_models
     from zoo.runner.unusual import first_line
 
     job.settings.distributed.check_single(f"`{command}`")
-    settle(job, (), lambda line: click.echo(line, err=True))
     notes = check_models(job.models, job.inputs[0])
     click.echo(first_line(job.inputs), err=True)
     echo_notes(notes, lambda line: click.echo(line, err=True))

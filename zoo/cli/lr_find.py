@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 
 import click
 
 from zoo.cli import options
 from zoo.cli.job import prepare_alone
+from zoo.cli.share import settle
 from zoo.cli.training import Training, step_options
 
 
@@ -34,6 +36,7 @@ def lr_find(training: Training, low: float, high: float, steps: int, seed: int, 
     check_figure(out)
 
     job = prepare_alone("zoo lr-find", training, training.load_recipe)
+    settle(job, (), functools.partial(click.echo, err=True))
 
     from zoo.render.lr_find import draw, render
     from zoo.tuning.lr_find import lr_find as find

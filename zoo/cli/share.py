@@ -35,6 +35,8 @@ def settle(job: Job, runs: Sequence[Run], say: Say) -> Job:
         free = free_cores(total, share_of_cores(total))
         say(f"--threads auto: {free} of {_count(total, 'thread')} {'is' if free == 1 else 'are'} free")
         threads = max(1, free // runs_at_a_time)
+    elif job.training.threads == "auto":
+        say(f"--threads auto: {_count(threads, 'thread')}, as OMP_NUM_THREADS or MKL_NUM_THREADS says")
     torch.set_num_threads(threads)
     if jobs == "auto" and job.settings.device.type != "cpu":
         say("--jobs auto: one run at a time on a GPU; give --jobs N for more")

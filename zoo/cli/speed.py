@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 
 import click
 
 from zoo.cli import options
 from zoo.cli.job import prepare_alone
-from zoo.cli.share import warn_of_load
+from zoo.cli.share import settle, warn_of_load
 from zoo.cli.training import Training, speed_options
 
 
@@ -33,7 +34,9 @@ def speed(training: Training, seconds: float, style: str) -> None:
     from zoo.runner.measure import faster_layout, measure
 
     (inputs,), device = job.inputs, job.settings.device
-    warn_of_load(lambda line: click.echo(line, err=True))
+    echo = functools.partial(click.echo, err=True)
+    settle(job, (), echo)
+    warn_of_load(echo)
     configure_arithmetic(job.settings.deterministic)
     click.echo(f"measuring a large matrix product in {inputs.recipe.precision}", err=True)
     peak = matrix_peak(device, inputs.recipe.precision)
