@@ -14,7 +14,7 @@ from zoo.comparison.groups import compare
 from zoo.render.comparison import ELSEWHERE, VIEWS
 from zoo.render.marks import HINTS, TEST_NOTE
 from zoo.results.folder import find_results, load_all
-from zoo.web import cells, charts
+from zoo.web import boards, cells, charts
 from zoo.web.charts import script_call, script_json, tradeoffs
 from zoo.web.data import tables
 from zoo.web.runpage import clock, confusions
@@ -276,7 +276,7 @@ def test_points_and_fronts_keep_machines_and_the_diverged_apart(tmp_path: Path) 
     assert set(other["fronts"]["train_images_per_second"]) == {"a", "b"}
     assert other["fronts"]["train_images_per_second"]["b"] == [1]
     assert set(other["fronts"]["parameters"]) == {"all"}
-    assert other["missing"] == ["resnet20_frn"]
+    assert other["missing"] == "resnet20_frn"
     assert (main["notes"], other["notes"]) == ([], [TEST_NOTE])
     assert [point["marks"] for point in other["points"]] == ["†", "†"]
     looks = found["looks"]
@@ -325,4 +325,18 @@ def test_a_chart_holds_the_best_and_the_fronts(tmp_path: Path, monkeypatch: pyte
     assert [point["model"] for point in table["points"]] == [f"resnet20_m{number}" for number in (0, 1, 2, 6)]
     assert table["fronts"]["parameters"]["all"] == [3, 0]
     assert sorted(table["machines"]) == sorted({point["machine"] for point in table["points"]})
-    assert table["notes"] == ["Drawn are the 3 most accurate of 8 models, and those on a front."]
+    assert table["notes"] == ["Drawn are the 3 most accurate of 8 models, and up to 3 more on a front."]
+
+
+def test_a_chart_is_bounded_where_all_models_are_on_a_front(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(charts, "POINTS", 2)
+    for number in range(8):
+        make_run(tmp_path, f"m{number}", 0, 240)
+    (table,) = tradeoffs(tables(load_all(find_results([tmp_path]))))["tables"]
+    assert len(table["points"]) == 4
+    assert sorted(table["fronts"]["parameters"]["all"]) == [0, 1, 2, 3]
+
+
+def test_speeds_of_two_machines_have_two_headings(tmp_path: Path) -> None:
+    (table,) = tables(load_all(find_results([make_runs(tmp_path) / "cifar10-jpeg" / EVA])))
+    assert [board.apart for board in boards.speed_boards(table)] == ["machine a", "machine b"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -162,7 +162,8 @@ def speed_boards(table: Table) -> list[Board]:
 
         facts = f"{table.group.machines[letter]}{batch}"
         notes = speed_notes(table.on(lines))
-        return _board(table, f"{table.id}-{letter}", facts, heads, lines, cells_of, notes)
+        apart = ", ".join(filter(None, [table.apart, f"machine {letter}" * (len(table.by_machine) > 1)]))
+        return _board(replace(table, apart=apart), f"{table.id}-{letter}", facts, heads, lines, cells_of, notes)
 
     return [board(letter, lines) for letter, lines in table.by_machine.items()]
 

@@ -14,13 +14,14 @@ from zoo.comparison.row import front
 from zoo.render.figures import COLOURS
 from zoo.render.marks import DISTURBED_MARK, DISTURBED_NOTE, disturbed_mark, mark_notes, marks_of
 from zoo.results.history import COLUMNS, EpochRow
+from zoo.utils.text import listed
 from zoo.web.cells import SUMMARY, Column, percent, spread
 from zoo.web.data import Line, Page, Table
 
 # The MARKERS of the static figures in plotly's words.
 SYMBOLS = ("circle", "square", "diamond", "triangle-up", "triangle-down", "cross", "x", "star")
 AXES = [column for column in SUMMARY if column.key != "latency_p99"]
-POINTS = 200  # of one chart: those on a front, and the most accurate of the others
+POINTS = 200  # of one chart: the most accurate, and as many more that are on a front
 _OWN = ("parameters", "macs")  # of the model, whatever the machine
 
 
@@ -65,10 +66,14 @@ def _points(table: Table) -> dict[str, Any]:
         else {letter: _front(axis, table.by_machine[letter]) for letter in letters}
         for axis in AXES
     }
-    ringed = [line for by_machine in fronts.values() for front in by_machine.values() for line in front]
-    shown = list({id(line): line for line in [*best, *ringed]}.values())
+    ringed = {id(line): line for by_machine in fronts.values() for front in by_machine.values() for line in front}
+    shown = list(({id(line): line for line in best} | ringed).values())[: 2 * POINTS]
     places = {id(line): place for place, line in enumerate(shown)}
-    left_out = f"Drawn are the {POINTS} most accurate of {len(lines):,} models, and those on a front."
+
+    def drawn(front: list[Line]) -> list[int]:
+        return [places[id(line)] for line in front if id(line) in places]
+
+    left_out = f"Drawn are the {POINTS} most accurate of {len(lines):,} models, and up to {POINTS} more on a front."
     return {
         "id": table.id,
         "dataset": table.group.dataset,
@@ -76,10 +81,9 @@ def _points(table: Table) -> dict[str, Any]:
         "notes": [left_out] * (len(lines) > POINTS) + mark_notes(*(line.row.caveats for line in lines)),
         "machines": {letter: words for letter, words in table.group.machines.items() if letter in letters},
         "points": [_point(line) for line in shown],
-        "missing": [line.row.model for line in table.lines if line.row.accuracy is None][:POINTS],
+        "missing": listed([line.row.model for line in table.lines if line.row.accuracy is None]),
         "fronts": {
-            key: {letter: [places[id(line)] for line in front] for letter, front in by_machine.items()}
-            for key, by_machine in fronts.items()
+            key: {letter: drawn(front) for letter, front in by_machine.items()} for key, by_machine in fronts.items()
         },
     }
 

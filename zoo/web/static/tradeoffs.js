@@ -1,5 +1,6 @@
 "use strict";
 
+const NAMED = 20; // models on a front, below the chart
 const spread = (values) => Math.max(...values) - Math.min(...values) || 1;
 
 function startTradeoffs() {
@@ -81,9 +82,10 @@ function startTradeoffs() {
       const page = event.points[0].customdata;
       if (page) location.href = `runs/${page}.html`;
     });
-    const words = [`On the front: ${best.map((point) => point.model).join(", ") || "none"}.`];
+    const named = best.slice(0, NAMED).map((point) => point.model).join(", ") || "none";
+    const words = [`On the front: ${named}${best.length > NAMED ? ` and ${best.length - NAMED} more` : ""}.`];
     if (equal) words.push(`All ${points.length} are equal on this axis.`);
-    if (table.missing.length) words.push(`Diverged, and not drawn: ${table.missing.join(", ")}.`);
+    if (table.missing) words.push(`Diverged, and not drawn: ${table.missing}.`);
     if (points.some(disturbed)) words.push(data.disturbed.note);
     words.push(...table.notes);
     if (!about.own) words.push(`Machine ${machine}: ${table.machines[machine]}.`);
