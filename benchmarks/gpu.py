@@ -188,10 +188,10 @@ def tiny_plan() -> Plan:
 def zoo(arguments: tuple[str, ...], out: Path, log: Path, left: Callable[[], float]) -> tuple[int, str]:
     """Run one command in `out`; exit code and stdout. It is interrupted as by Ctrl-C when no seconds are `left`."""
     search = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
-    with log.open("a") as errors:
+    with log.open("a", encoding="utf-8") as errors:
         process = subprocess.Popen(
-            [sys.executable, "-m", "zoo", *arguments], cwd=out, stdout=subprocess.PIPE, stderr=errors, text=True,
-            env={**os.environ, **THREADS, "PYTHONPATH": search}, start_new_session=True,
+            [sys.executable, "-m", "zoo", *arguments], cwd=out, stdout=subprocess.PIPE, stderr=errors, encoding="utf-8",
+            env={**os.environ, **THREADS, "PYTHONPATH": search, "PYTHONIOENCODING": "utf-8"}, start_new_session=True,
         )  # fmt: skip
     record = out / "running" / str(process.pid)  # also the number of its process group
     record.write_text(f"{began(process.pid)}")
@@ -203,7 +203,7 @@ def zoo(arguments: tuple[str, ...], out: Path, log: Path, left: Callable[[], flo
         process.terminate()
         with contextlib.suppress(subprocess.TimeoutExpired):
             return INTERRUPTED, process.communicate(timeout=STOP_SECONDS)[0]
-        os.killpg(process.pid, signal.SIGKILL)
+        kill(process.pid)
         return INTERRUPTED, process.communicate()[0]
     finally:
         record.unlink()
@@ -218,14 +218,22 @@ def began(pid: int) -> str | None:
     return None if state in "ZX" else fields[18]
 
 
+def kill(pid: int) -> None:
+    """End a command and what it has started."""
+    if sys.platform == "win32":
+        subprocess.run(["taskkill", "/T", "/F", "/PID", str(pid)], capture_output=True, check=False)
+        return
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(pid, signal.SIGKILL)
+
+
 def end_left_over(out: Path) -> None:
     """End the commands of an earlier call that was killed: they would go on and spoil the speeds."""
     ended = 0
     for record in (out / "running").iterdir():
         pid = int(record.name)
         if began(pid) == record.read_text():  # else the number is another process' by now
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(pid, signal.SIGKILL)  # a run goes on after its last finished epoch all the same
+            kill(pid)  # a run goes on after its last finished epoch all the same
             until = time.monotonic() + STOP_SECONDS
             while began(pid) and time.monotonic() < until:
                 time.sleep(0.1)
@@ -240,7 +248,7 @@ def keep(told: dict[str, Any], path: Path) -> None:
 
     What another machine measured is dropped, and so measured anew.
     """
-    before = json.loads(path.read_text()) if path.exists() else None
+    before = json.loads(path.read_bytes()) if path.exists() else None
     if before and before["environment"] == told["environment"]:
         told["models"] = before["models"] + told["models"]
     path.with_suffix(".part").write_text(json.dumps(told, indent=1))
@@ -250,7 +258,7 @@ def keep(told: dict[str, Any], path: Path) -> None:
 def lacking(step: Step, out: Path) -> tuple[str, ...]:
     """The models of a speed measurement that are not in its file yet; none of a run."""
     path = out / step.output
-    known = {item["model"] for item in json.loads(path.read_text())["models"]} if path.exists() else set()
+    known = {item["model"] for item in json.loads(path.read_bytes())["models"]} if path.exists() else set()
     return tuple(model for model in step.models if model not in known)
 
 
@@ -279,7 +287,7 @@ def carry_out(step: Step, work: Work) -> None:
         print(f"{step.name}: interrupted after {took:.0f} s", flush=True)
     else:
         work.failed.append(step.name)
-        said = log.read_text().strip().splitlines()[-1:]
+        said = log.read_text(encoding="utf-8").strip().splitlines()[-1:]
         print(f"{step.name}: failed with exit code {code} after {took:.0f} s: {' '.join(said)}", flush=True)
 
 
@@ -294,7 +302,7 @@ def carry_out_lanes(plan: Plan, jobs: int, work: Work) -> None:
 
 def trials(out: Path) -> list[str]:
     """A table of the trials, best first, by held-out images alone."""
-    results = [json.loads(path.read_text()) for path in (out / "studies").rglob("result.json")]
+    results = [json.loads(path.read_bytes()) for path in (out / "studies").rglob("result.json")]
     rows = sorted((result for result in results if result["holdout"]), key=lambda one: -one["holdout"]["accuracy"])
     head = [
         "| model | recipe | epochs | lr | weight decay | held-out accuracy % |",
@@ -325,7 +333,7 @@ def summarise(work: Work, baseline: str) -> str:
     if work.failed:
         parts.append(f"Failed in the last call (see logs/): {', '.join(work.failed)}\n")
     for path in sorted(work.out.glob("speed-*.json")):
-        told = json.loads(path.read_text())
+        told = json.loads(path.read_bytes())
         machine = told["environment"]["gpu"] or told["environment"]["cpu"]
         parts.append(f"## {path.stem} ({machine}, torch {told['environment']['torch']})\n")
         parts.append("| model | layout | train img/s | step img/s | loop/step | inference img/s | p50 ms | % of peak |")
@@ -395,7 +403,9 @@ def main() -> int:
             for weights in out.rglob("model.safetensors"):
                 weights.unlink()
         try:
-            (out / "summary.md").write_text(summarise(work, "resnet20_bn" if given.tiny else "resnet18_bn"))
+            (out / "summary.md").write_text(
+                summarise(work, "resnet20_bn" if given.tiny else "resnet18_bn"), encoding="utf-8"
+            )
         finally:
             pack(out)
     print(f"wrote {out / 'summary.md'}" + f"; failed: {', '.join(work.failed)}" * bool(work.failed), flush=True)

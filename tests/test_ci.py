@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import yaml
+from conftest import LACKING, pytest_ignore_collect
 
 ROOT = Path(__file__).parents[1]
 SCRIPT = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
@@ -27,7 +28,8 @@ def commands(workflow: str) -> list[str]:
 
 def test_the_script_runs_every_check_and_readmes_commands() -> None:
     lines = SCRIPT.splitlines()
-    for check in ("ruff check .", "ruff format --check .", "mypy", "basedpyright", "python .ci/circles.py"):
+    types = ("mypy", "mypy --platform darwin", "mypy --platform win32", "basedpyright")
+    for check in ("ruff check .", "ruff format --check .", *types, "python .ci/circles.py"):
         assert check in lines
     assert any(line.startswith("lint-imports") for line in lines)
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -41,9 +43,33 @@ def test_the_script_runs_on_every_supported_python() -> None:
     settings = ConfigParser()
     settings.read(ROOT / "setup.cfg", encoding="utf-8")
     classifiers = re.findall(r"Python :: (3\.\d+)$", settings["metadata"]["classifiers"], re.MULTILINE)
-    assert load(".github/workflows/ci.yml")["jobs"]["run"]["strategy"]["matrix"]["python"] == classifiers
+    jobs = load(".github/workflows/ci.yml")["jobs"]
+    assert [job["strategy"]["matrix"]["python"] for job in jobs.values()] == [classifiers, classifiers]
     assert settings["options"]["python_requires"] == f">={classifiers[0]}"
-    assert commands("ci") == ["bash .ci/run"]
+    assert commands("ci")[0] == "bash .ci/run"
+
+
+def test_macos_and_windows_run_the_main_command_and_the_tests() -> None:
+    job = load(".github/workflows/ci.yml")["jobs"]["others"]
+    assert job["strategy"]["matrix"]["system"] == ["macos-latest", "windows-latest"]
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    (first,) = re.findall(r"<!-- first-command -->\n```\n(.*)\n```", readme)
+    done = [step["run"] for step in job["steps"] if "run" in step]
+    assert {*first.split(" && "), "zoo list", "pytest -n 2"} <= set(done)
+    settings = (ROOT / "setup.cfg").read_text(encoding="utf-8")
+    for system in ("MacOS", "Microsoft :: Windows", "POSIX :: Linux"):
+        assert f"Operating System :: {system}\n" in settings
+
+
+@pytest.mark.parametrize("system", LACKING)
+def test_elsewhere_most_modules_of_tests_remain(system: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those that name what only Linux has are not imported, since some could not be."""
+    monkeypatch.setattr(sys, "platform", system)
+    modules = list((ROOT / "tests").rglob("test_*.py"))
+    left = [path for path in modules if not pytest_ignore_collect(path)]
+    assert len(left) > 0.7 * len(modules)
+    assert ROOT / "tests" / "cli" / "test_faults.py" not in left
+    assert ROOT / "tests" / "cli" / "test_bench.py" in left
 
 
 def test_slow_tests_and_benchmarks_run_every_night() -> None:

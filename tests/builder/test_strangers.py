@@ -18,7 +18,7 @@ from zoo.registry.merge import load_registry
 
 FOLDER = Path(__file__).parents[1] / "support" / "strangers"
 REFUSED = {
-    "aux": "tuple",
+    "auxiliary": "tuple",
     "dataclass": "Output",
     "unnamed": "answers (2, 100) to two images, expected (2, 10); write `arguments: {num_classes: class_num}`",
     "needs_blocks": "missing a required argument: 'blocks'; write `kwargs: {blocks: ...}` in its entry, or name a",
