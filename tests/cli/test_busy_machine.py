@@ -159,7 +159,7 @@ def test_threads_auto_is_recorded_noted_and_kept(cli, tiny, two_threads, monkeyp
         again = cli.ok(*bench, "--seeds", seeds)
         assert "1 thread a run, as what is stored of these runs was made with" in again.lines
     assert stored(cli.folder) == {0: (1, True), 1: (1, True)}
-    note = "Threads: 1, chosen by what was free as the runs began. Another number changes last bits."
+    note = "Threads: 1, chosen by measurement as the runs began. Another number changes last bits."
     assert note in again.stdout.splitlines()
     for command in (("compare", "--format", "markdown"), ("compare", "--format", "json")):
         assert note in cli.ok(*command).stdout

@@ -92,10 +92,10 @@ def test_two_runs_at_a_time_share_the_cores_and_their_speeds_are_marked(cli, tin
 def test_auto_takes_what_is_quicker_and_keeps_it(cli, tiny, paces) -> None:
     bench = ("bench", "mini_bn", *tiny, "--seeds", "2", "--jobs", "auto")
     output = cli.ok(*bench)
-    words = "--jobs auto: 2 runs, 2 at a time with 1 thread each take 0.83 of the time, so they are done so"
-    assert words in output.lines
+    words = "2 at a time, as 2 runs, 2 at a time with 1 thread each, take 0.83 of the time of one by one"
+    assert f"--jobs auto: {words}" in output.lines
     assert stored(cli.folder) == [(1, True, 2)] * 2
-    assert "Threads: 1, chosen by what was free as the runs began. Another number changes last bits." in output.stdout
+    assert "Threads: 1, chosen by measurement as the runs began. Another number changes last bits." in output.stdout
     torch.set_num_threads(2)
     more = cli.ok("bench", "mini_bn", *tiny, "--seed", "2", "--seed", "0", "--jobs", "auto")
     assert paces["times"] == 1, "what was chosen once is kept"
@@ -113,7 +113,8 @@ def test_auto_does_one_run_at_a_time_where_that_is_quicker(cli, tiny, paces, mon
     output = cli("bench", "mini_bn", *tiny, "--seeds", "3", "--jobs", "auto")
     assert output.returncode == 130
     assert paces["times"] == 1
-    assert any(line.endswith("take 1.11 of the time, so they are done one at a time") for line in output.lines)
+    words = "one at a time, as 3 runs, 2 at a time with 1 thread each, take 1.11 of the time of one by one"
+    assert f"--jobs auto: {words}" in output.lines
 
 
 def test_auto_measures_nothing_where_the_threads_are_given(cli, tiny, paces) -> None:

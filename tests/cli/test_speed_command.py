@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import io
 import itertools
 import json
@@ -15,6 +16,7 @@ import torch
 from zoo.engine import memory_format
 from zoo.engine.environment import describe
 from zoo.errors import ZooError
+from zoo.runner.measure import Speed
 
 SMALL = ("--recipe", "smoke", "--set", "batch_size=8", "--layout", "nchw", "--seconds", "1")
 
@@ -149,3 +151,45 @@ def test_what_the_machine_does_is_one_line(
     output = cli(command[0], "resnet20_disturbed", *SMALL[:-2], *command[1:], *how)
     assert output.returncode == 2, output.stderr
     assert all(word in output.lines[-1] for word in words), output.lines[-1]
+
+
+def fake_measure(model: Any, inputs: Any, layout: str, **_: Any) -> Speed:
+    """Speeds as of a network that takes 100 seconds an epoch; compiled, `ln` is 1.4 times as fast and `bn` as fast."""
+    compiled = inputs.settings.compiled
+    rate = len(inputs.rows[0]) / 100 * (1.4 if compiled and model.name.endswith("ln") else 1.01 if compiled else 1.0)
+    figures = dict.fromkeys((field.name for field in dataclasses.fields(Speed)), 1.0)
+    return Speed(**figures | {
+        "model": model.name, "norm": model.norm.name, "precision": "fp32", "layout": layout, "executor": "batched",
+        "compiled": compiled, "train_images_per_second": rate, "compile_seconds": 60.0 if compiled else None,
+        "quartiles": {"train_images_per_second": (0.98 * rate, 1.02 * rate)}, "disturbed": [],
+        "compile_gain": None, "compile_gain_error": None, "pays_after_epochs": None,
+    })  # fmt: skip
+
+
+def test_compile_both_says_where_compiling_pays(inline_cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("zoo.runner.measure.measure", fake_measure)
+    monkeypatch.setattr("zoo.engine.machine.check_compiler", lambda device: None)
+    monkeypatch.setattr("zoo.runner.checks.try_on", lambda *_: [])
+    command = ("speed", "--compile", "both", "resnet20_ln", "resnet20_bn", *SMALL)
+    output = inline_cli.ok(*command)
+    assert "  compiling pays after 3 epochs: 1.40 ± 0.04 times as fast" in output.lines
+    assert "  compiling does not pay: 1.01 ± 0.03 times as fast" in output.lines
+    rows = [line.split() for line in output.stdout.splitlines()[2:6]]
+    assert [(row[0], row[1]) for row in rows] == [
+        ("resnet20_ln", "no"), ("resnet20_ln", "yes"), ("resnet20_bn", "no"), ("resnet20_bn", "yes"),
+    ]  # fmt: skip
+    assert rows[1][-6:] == ["60", "1.40", "±", "0.04", "3", "epochs"]
+    assert rows[3][-4:] == ["1.01", "±", "0.03", "-"]
+    models = json.loads(inline_cli.ok(*command, "--format", "json").stdout)["models"]
+    assert [(model["compiled"], model["pays_after_epochs"]) for model in models] == [
+        (False, None), (True, 3), (False, None), (True, None),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("words", [("--compile", "resnet20_ln"), ("resnet20_ln", "--compile")])
+def test_compile_alone_takes_no_model_for_its_value(inline_cli, monkeypatch: pytest.MonkeyPatch, words) -> None:
+    monkeypatch.setattr("zoo.runner.measure.measure", fake_measure)
+    monkeypatch.setattr("zoo.engine.machine.check_compiler", lambda device: None)
+    monkeypatch.setattr("zoo.runner.checks.try_on", lambda *_: [])
+    (model,) = json.loads(inline_cli.ok("speed", *words, *SMALL, "--format", "json").stdout)["models"]
+    assert (model["model"], model["compiled"], model["compile_gain"]) == ("resnet20_ln", True, None)

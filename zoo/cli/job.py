@@ -109,7 +109,7 @@ def prepare(training: Training, load_recipes: Callable[[], Sequence[Recipe]]) ->
     layout = training.layout if training.layout != "auto" else None  # `zoo speed` chooses that for each model
     automatic = "auto" in (training.threads, training.jobs) and not threads and not threads_in_environment()
     settings = Settings(
-        device, layout, training.executor, training.workers, training.compiled, training.deterministic,
+        device, layout, training.executor, training.workers, bool(training.compiled), training.deterministic,
         distributed, training.allow_batch_dependent, automatic,
     )  # fmt: skip
     inputs = [Inputs(recipe.with_precision(precision), dataset, settings) for recipe in recipes]

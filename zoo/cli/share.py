@@ -68,8 +68,10 @@ def choose_jobs(job: Job, steps: Sequence[tuple[Inputs, Sequence[Run]]], say: Sa
         return _with_jobs(job, 1)
     alone, side_by_side = paces
     gain = (len(to_do) / alone) / (-(-len(to_do) // jobs) / side_by_side)
-    words = f"{jobs} at a time with {_count(each, 'thread')} each take {1 / gain:.2f} of the time"
-    say(f"--jobs auto: {_count(len(to_do), 'run')}, {words}, so they are done {'so' if gain > 1 else 'one at a time'}")
+    say(
+        f"--jobs auto: {jobs if gain > 1 else 'one'} at a time, as {len(to_do)} runs, {jobs} at a time with "
+        f"{_count(each, 'thread')} each, take {1 / gain:.2f} of the time of one by one"
+    )
     if gain <= 1:
         return _with_jobs(job, 1)
     torch.set_num_threads(each)

@@ -10,10 +10,10 @@ import click
 from zoo.cli import options
 from zoo.cli.job import prepare_alone
 from zoo.cli.share import settle, warn_of_load
-from zoo.cli.training import Training, speed_options
+from zoo.cli.training import CompileOrBoth, Training, speed_options
 
 
-@click.command()
+@click.command(cls=CompileOrBoth)
 @speed_options
 @click.option(
     "--seconds", type=options.Real(1, 86_400), default=10.0, show_default=True,
@@ -30,8 +30,8 @@ def speed(training: Training, seconds: float, style: str) -> None:
     from zoo.engine.environment import describe
     from zoo.engine.machine import configure_arithmetic
     from zoo.engine.throughput import matrix_peak
-    from zoo.render.speed import render, trains_at
-    from zoo.runner.measure import faster_layout, measure
+    from zoo.render.speed import pays, render, trains_at
+    from zoo.runner.measure import beside_eager, faster_layout, measure
 
     (inputs,), device = job.inputs, job.settings.device
     echo = functools.partial(click.echo, err=True)
@@ -54,8 +54,12 @@ def speed(training: Training, seconds: float, style: str) -> None:
                     click.echo(f"  {layout} trains {ratio:.2f} times as fast as the other layout", err=True)
                     if layout != model.layout:
                         click.echo(f"  `zoo bench` takes {model.layout} without --layout {layout}", err=True)
-            measured.append(measure(model, inputs, layout, seconds=seconds, peak_flops=peak))
-            click.echo(f"  {trains_at(measured[-1])}", err=True)
+            for one_of in [inputs.with_compiled(False), inputs] if training.compiled == "both" else [inputs]:
+                measured.append(measure(model, one_of, layout, seconds=seconds, peak_flops=peak))
+                echo(f"  {trains_at(measured[-1])}")
+            if training.compiled == "both":
+                measured[-1] = beside_eager(measured[-1], measured[-2], len(inputs.rows[0]))
+                echo(f"  {pays(measured[-1])}")
     except BaseException:  # Ctrl-C in a long list, or a model that fails, takes nothing away from the others
         if measured:
             with contextlib.suppress(OSError):

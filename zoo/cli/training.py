@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 else:
     _Choice = click.Choice  # not generic in click 8.1
 
+COMPILED = "yes"  # the value of `--compile` without one, where it takes one
 MOST = 1024  # threads, or runs at a time
 
 
@@ -30,6 +31,16 @@ class _Layout(_Choice):
         if value == "auto":
             self.fail("auto is for `zoo speed` only; leave it out, or choose 'nchw' or 'channels_last'", param, ctx)
         return super().convert(value, param, ctx)
+
+
+class CompileOrBoth(click.Command):
+    """A command whose ``--compile`` may have the value ``both``; any other word behind it is an argument."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """As click does, which would take any word for the value."""
+        pairs = zip(args, [*args, ""][1:], strict=True)
+        flags = {"--compile": f"--compile={COMPILED}"}
+        return super().parse_args(ctx, [word if after == "both" else flags.get(word, word) for word, after in pairs])
 
 
 def _count_or_auto(ctx: click.Context, param: click.Parameter, text: str | None) -> int | str | None:
@@ -90,6 +101,14 @@ ANY_LAYOUT = click.option(
     "--layout", type=click.Choice(["auto", "nchw", "channels_last"]),
     help="Of images in memory; auto: whichever trains faster.  [default: zoo bench's]",
 )  # fmt: skip
+COMPILE = click.option(
+    "--compile", "compiled", is_flag=True, help="torch.compile the model; needs a C++ compiler on the CPU."
+)  # fmt: skip
+COMPILE_OR_BOTH = click.option(
+    "--compile", "compiled", is_flag=False, flag_value=COMPILED, type=click.Choice([COMPILED, "both"]),
+    metavar="[both]", callback=lambda ctx, param, how: how if how == "both" else how is not None,
+    help="torch.compile the models; both: without and with it, and after how many epochs that pays.",
+)  # fmt: skip
 HOW = (  # for whatever runs a training step
     click.option(
         "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change the recipe: optimizer.lr=0.1 ..."
@@ -111,9 +130,7 @@ HOW = (  # for whatever runs a training step
         "--workers", type=click.IntRange(min=0), default=2, show_default=True, callback=_workers,
         help="Of the albumentations executor.",
     ),
-    click.option(
-        "--compile", "compiled", is_flag=True, help="torch.compile the model; needs a C++ compiler on the CPU."
-    ),
+    COMPILE,
     click.option(
         "--deterministic", is_flag=True,
         help="The same bits each time on a GPU too: slower, and an error where an operation cannot.",
@@ -155,7 +172,7 @@ class Training:
     layout: Literal["auto", "nchw", "channels_last"] | None
     executor: Literal["auto", "batched", "albumentations"]
     workers: int
-    compiled: bool
+    compiled: bool | Literal["both"]
     deterministic: bool
     allow_batch_dependent: bool
     registry: str | None
@@ -189,4 +206,6 @@ def _training(offered: Sequence[options.Decorator]) -> options.Decorator:
 training_options = _training(WHAT + HOW + KEPT + CLUSTER)
 study_options = _training(HOW + KEPT + CLUSTER)  # for a command that sets models and recipe itself
 step_options = _training(WHAT + HOW)  # for a command that keeps no runs
-speed_options = _training(WHAT + tuple(ANY_LAYOUT if option is LAYOUT else option for option in HOW))
+speed_options = _training(
+    WHAT + tuple({LAYOUT: ANY_LAYOUT, COMPILE: COMPILE_OR_BOTH}.get(option, option) for option in HOW)
+)

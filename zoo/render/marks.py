@@ -96,7 +96,7 @@ def mark_notes(*caveats: Caveats) -> list[str]:
     notes = selection_notes(*(caveat.selection for caveat in caveats)) + marked + packages
     if threads := sorted({number for caveat in caveats for number in caveat.auto_threads}):
         chosen = " or ".join(map(str, threads))
-        notes.append(f"Threads: {chosen}, chosen by what was free as the runs began. Another number changes last bits.")
+        notes.append(f"Threads: {chosen}, chosen by measurement as the runs began. Another number changes last bits.")
     return notes + list(unusual)
 
 

@@ -22,7 +22,8 @@ def render(measured: Sequence[Speed], style: str, environment: dict[str, Any], p
         return as_csv([marks.flat_speeds(model, model["quartiles"]) for model in models])
     first = measured[0]
     malloc = f", {environment['malloc']}" if environment["malloc"] else ""
-    compiled = ", compiled" if first.compiled else ""
+    both = any(speed.compile_gain for speed in measured)
+    compiled = ", compiled" if first.compiled and not both else ""
     notes = [
         f"{hardware(environment)}; torch {environment['torch']}{malloc}, {first.precision}, batch {first.batch_size}, "
         f"{first.executor} augmentation{compiled}.",
@@ -33,7 +34,28 @@ def render(measured: Sequence[Speed], style: str, environment: dict[str, Any], p
     ]
     if any(speed.compile_seconds for speed in measured):
         notes.append("compile s: the first step, which compiles.")
-    return document(None, [_cells(speed) for speed in measured], notes, style, left=("model", "layout"))
+    if both:
+        notes += [
+            "x eager: training speed over that of the model not compiled, ± half the interquartile range of the ratio.",
+            "pays after: epochs until the time saved is compile s; '-' where it is within the spread or disturbed.",
+        ]
+    return document(None, [_cells(speed, both) for speed in measured], notes, style, left=("model", "layout"))
+
+
+def pays(speed: Speed) -> str:
+    """Whether compiling pays, in words."""
+    after = f"pays after {_epochs(speed)}" if speed.pays_after_epochs else "does not pay"
+    return f"compiling {after}: {_gain(speed)} times as fast"
+
+
+def _gain(speed: Speed) -> str:
+    error = number(speed.compile_gain_error, "{:.2f}")
+    return "-" if speed.compile_gain is None else f"{speed.compile_gain:.2f} ± {error}"
+
+
+def _epochs(speed: Speed) -> str:
+    count = speed.pays_after_epochs
+    return "-" if count is None else f"{count:,} epoch{'s' * (count != 1)}"
 
 
 def trains_at(speed: Speed) -> str:
@@ -43,7 +65,7 @@ def trains_at(speed: Speed) -> str:
     return f"trains at {rate} img/s, loop/step {recorded_speed(record, 'efficiency', '{:.3f}')}"
 
 
-def _cells(speed: Speed) -> dict[str, str]:
+def _cells(speed: Speed, both: bool) -> dict[str, str]:
     record = vars(speed)
     cells = {
         "model": speed.model,
@@ -63,4 +85,9 @@ def _cells(speed: Speed) -> dict[str, str]:
         "GFLOP/s": recorded_speed(record, "step_flops", "{:,.0f}", 1e-9),
         "% of peak": recorded_speed(record, "peak_share", "{:.1f}", 100),
     }
-    return cells | ({"compile s": f"{speed.compile_seconds:.0f}"} if speed.compile_seconds else {})
+    if both:
+        compiled = {"compiled": "yes" if speed.compiled else "no"}
+        cells = {"model": cells.pop("model")} | compiled | cells
+    if both or speed.compile_seconds:
+        cells["compile s"] = number(speed.compile_seconds, "{:.0f}")
+    return cells | ({"x eager": _gain(speed), "pays after": _epochs(speed)} if both else {})

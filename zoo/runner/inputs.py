@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cached_property
 from typing import Literal
 
@@ -41,6 +42,12 @@ class Inputs:
         self._specs: dict[str, tuple[TransformSpec, ...]] = {}
         self._augments: dict[str, tuple[Augment, Shape]] = {}
         self.only_nchw: set[str] = set()  # names of models that fail in channels-last, which no one asked for
+
+    def with_compiled(self, compiled: bool) -> Inputs:
+        """The same, with models compiled or not."""
+        inputs = Inputs(self.recipe, self.dataset, replace(self.settings, compiled=compiled))
+        inputs.only_nchw = self.only_nchw
+        return inputs
 
     def with_recipe(self, recipe: Recipe) -> Inputs:
         """The same data and settings under another recipe."""
