@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import os
+import pickle
+import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
 from zoo.data import loader as loaders
 from zoo.data.augment.reference import ReferenceAugment
 from zoo.data.augment.spec import parse
+from zoo.data.datasets import load
 from zoo.data.loader import Batching, TrainLoader
-from zoo.data.workers import killed_worker
+from zoo.data.workers import killed_worker, start_method
 from zoo.utils.distributed import SINGLE_PROCESS
 
 NORMALIZE = {"Normalize": {"mean": [0.491, 0.482, 0.447], "std": [0.247, 0.243, 0.262]}}
@@ -99,3 +105,100 @@ def test_a_connection_that_a_killed_worker_breaks_is_known() -> None:
         with pytest.raises(ConnectionError) as caught:
             inside["detach"]()
         assert ("a loader process was killed" in str(killed_worker(caught.value))) is known
+
+
+@pytest.mark.parametrize(
+    ("platform", "device", "accelerator", "method"),
+    [
+        ("linux", "cpu", False, "fork"),
+        ("linux", "cpu", True, "spawn"),  # torch may have started CUDA in this process
+        ("linux", "cuda", True, "spawn"),
+        ("darwin", "cpu", False, "spawn"),
+        ("darwin", "mps", True, "spawn"),
+        ("win32", "cpu", False, "spawn"),
+    ],
+)
+def test_workers_are_forked_on_linux_without_an_accelerator_alone(
+    monkeypatch, platform: str, device: str, accelerator: bool, method: str
+) -> None:
+    monkeypatch.setattr(sys, "platform", platform)
+    monkeypatch.setattr(torch.accelerator, "is_available", lambda: accelerator)
+    assert start_method(torch.device(device)) == method
+
+
+def worker_loader(workers: int = 1) -> TrainLoader:
+    dataset = load("shapes10")
+    return TrainLoader(
+        dataset.train.images, dataset.train.labels, [{"RandomCrop": {"height": 24, "width": 24}}, NORMALIZE],
+        Batching(100, 0, SINGLE_PROCESS), executor="albumentations", workers=workers, indices=np.arange(400),
+    )  # fmt: skip
+
+
+def test_154_mb_of_images_are_not_sent_to_workers() -> None:
+    """A process that is not forked is sent the path of the decoded copy, whatever its size, and labels and rows."""
+    sent = len(pickle.dumps(worker_loader()._executor.dataset))
+    assert sent < load("shapes10").train.images.nbytes / 100
+
+
+@pytest.mark.slow
+def test_workers_that_start_anew_give_the_same_batches_and_are_missed_when_killed(monkeypatch) -> None:
+    expected = [x for x, _ in worker_loader(workers=0).epoch(1)]
+    monkeypatch.setattr(loaders, "start_method", lambda device: "spawn")
+    anew = worker_loader()
+    try:
+        for (x, _), other in zip(anew.epoch(1), expected, strict=True):
+            assert torch.equal(x, other)
+        (process,) = anew._executor.loader._iterator._workers
+        batches = anew.epoch(2)
+        process.kill()
+        with pytest.raises(RuntimeError) as caught:
+            list(batches)
+    finally:
+        anew.close()
+    assert "a loader process was killed" in str(killed_worker(caught.value))
+
+
+STARTS_ANEW = """
+import sys
+if __name__ == "__main__":
+    from zoo.cli.main import main
+    from zoo.data import loader
+    loader.start_method = lambda device: "spawn"
+    main()
+"""
+
+
+@pytest.mark.slow
+def test_ctrl_c_while_workers_start_anew_prints_no_traceback(zoo_cli) -> None:
+    """Each takes seconds for its imports, and Ctrl-C reaches every process at the terminal."""
+    script = zoo_cli.folder / "starts_anew.py"
+    script.write_text(STARTS_ANEW)
+    cli = replace(zoo_cli, command=(sys.executable, str(script)))
+    process = cli.start(
+        "bench",
+        "resnet20_ln",
+        "--recipe",
+        "smoke",
+        "--executor",
+        "albumentations",
+        "--workers",
+        "2",
+        "--layout",
+        "nchw",
+    )
+    try:
+        for line in process.stderr:
+            if line.strip().startswith("cpu, nchw"):
+                break
+        else:
+            pytest.fail("it ended by itself")
+        time.sleep(0.5)
+        os.killpg(process.pid, signal.SIGINT)
+        rest = process.stderr.read()
+        assert process.wait(60) == 130
+    finally:
+        process.kill()
+        process.stdout.close()
+        process.stderr.close()
+    assert "Traceback" not in rest
+    assert "To go on: " in rest

@@ -25,7 +25,7 @@ from zoo.registry.merge import load_registry
 from zoo.results.folder import RunFolder, find_results, load_result
 from zoo.results.history import EpochRow, load_history
 from zoo.runner.checks import check_batches, check_model
-from zoo.utils.distributed import SINGLE_PROCESS, Distributed
+from zoo.utils.distributed import SINGLE_PROCESS, Distributed, join_process_group
 
 CPU = torch.device("cpu")
 TWO = (Distributed(0, 2), Distributed(1, 2))
@@ -98,6 +98,24 @@ def test_batch_norm_inside_a_model_that_names_no_norm_is_refused() -> None:
     check_model(entry, nn.GroupNorm(1, 4), CPU, TWO[0])
     with pytest.raises(RegistryError, match="statistics of the batch"):
         check_model(entry, nn.BatchNorm2d(4), CPU, TWO[0])
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+@pytest.mark.parametrize("more", [{}, {"RANK": "1"}, {"RANK": "0", "MASTER_ADDR": "localhost"}])
+def test_world_size_without_torchrun_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, device: str, more: dict[str, str]
+) -> None:
+    """Some images and schedulers set it for everything that they start. On a GPU it was a KeyError."""
+    for name in ("RANK", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT"):
+        monkeypatch.delenv(name, raising=False)
+    for name, text in {"WORLD_SIZE": "2", **more}.items():
+        monkeypatch.setenv(name, text)
+    lacking = ", ".join(name for name in ("RANK", "MASTER_ADDR", "MASTER_PORT") if name not in more)
+    with pytest.raises(MachineError) as caught:
+        join_process_group(torch.device(device))
+    assert str(caught.value) == (
+        f"WORLD_SIZE=2 is set, but not {lacking}; start zoo with torchrun, or unset WORLD_SIZE"
+    )
 
 
 def test_synchronised_batch_norm_needs_gpus_where_there_are_several_processes() -> None:

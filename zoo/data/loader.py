@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import math
 import mmap
-import multiprocessing
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -18,7 +17,16 @@ from zoo.data.augment.batched import BatchedAugment, NoBatchedForm, Pixels
 from zoo.data.augment.ops import Params
 from zoo.data.augment.reference import ReferenceAugment
 from zoo.data.augment.spec import TransformSpec, parse
-from zoo.data.workers import AHEAD, WAIT, check_shared_memory, killed_worker, next_batch, one_thread
+from zoo.data.workers import (
+    AHEAD,
+    WAIT,
+    check_shared_memory,
+    killed_worker,
+    next_batch,
+    one_thread,
+    start_method,
+    uninterrupted,
+)
 from zoo.errors import RecipeError, unknown
 from zoo.utils.distributed import SINGLE_PROCESS, Distributed
 from zoo.utils.seeding import derive
@@ -232,6 +240,7 @@ class _Albumentations:
 
     def __init__(self, dataset: _Batches, batching: Batching, target: _Target, workers: int):
         self.dataset, self.target, self.workers = dataset, target, workers
+        self.method = start_method(target.device)
         self.sampler = _Sampler(batching)
         check_shared_memory(batching.size * (4 * math.prod(dataset.images.shape[1:]) + 8), workers)
 
@@ -239,14 +248,13 @@ class _Albumentations:
         if self.loader is None:
             self.loader = self._start()
         self.sampler.order, self.sampler.epoch = order, epoch
-        batches = iter(self.loader)
+        with uninterrupted(self.method):
+            batches = iter(self.loader)
         for _ in range(len(self.sampler)):
             x, y = next_batch(batches)
             yield self.target.put(x), y.to(self.target.device, non_blocking=True)
 
     def _start(self) -> torch.utils.data.DataLoader[tuple[Tensor, Tensor]]:
-        # Forked workers see the images through shared pages; elsewhere each gets one copy, when it starts.
-        fork = self.workers > 0 and "fork" in multiprocessing.get_all_start_methods()
         return torch.utils.data.DataLoader(
             self.dataset,
             batch_size=None,  # the sampler yields whole batches; the dataset returns them stacked
@@ -255,7 +263,7 @@ class _Albumentations:
             prefetch_factor=AHEAD if self.workers else None,
             persistent_workers=self.workers > 0,
             timeout=WAIT if self.workers else 0,
-            multiprocessing_context="fork" if fork else None,
+            multiprocessing_context=self.method if self.workers else None,
             pin_memory=self.target.device.type == "cuda",
             worker_init_fn=one_thread,
             generator=torch.Generator(),  # it draws a seed that nothing here uses; without this, from the global state

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import shutil
+import signal
+import sys
 import traceback
 from collections.abc import Iterator
+from multiprocessing import resource_tracker
 from pathlib import Path
 
 import torch
@@ -34,6 +38,32 @@ def check_shared_memory(batch: int, workers: int) -> None:
             f"{free / 1e6:.0f} MB free; enlarge it (in a container, its shm size) or give ",
             Option("workers", str(enough)),
         )
+
+
+def start_method(device: torch.device) -> str:
+    """How the processes of a loader for `device` begin: forked on Linux without an accelerator, else anew.
+
+    A fork hangs now and then once CUDA has started, and crashes on macOS, whose libraries have threads of their own.
+    """
+    forked = sys.platform == "linux" and device.type == "cpu" and not torch.accelerator.is_available()
+    return "fork" if forked else "spawn"
+
+
+@contextlib.contextmanager
+def uninterrupted(method: str) -> Iterator[None]:
+    """Processes that start anew in the block are not interrupted by Ctrl-C: each would print a traceback of imports.
+
+    The process that starts them is interrupted after the block, and ends them.
+    """
+    if sys.platform == "win32" or method == "fork":
+        yield
+        return
+    resource_tracker.ensure_running()  # which, as it starts, ends what is done here
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def one_thread(worker: int) -> None:

@@ -118,6 +118,9 @@ def join_process_group(device: torch.device) -> tuple[Distributed, torch.device]
         return SINGLE_PROCESS, device
     if rank >= size:
         raise MachineError(f"RANK={rank} is not below WORLD_SIZE={size}; start zoo with torchrun, or unset both")
+    if lacking := [name for name in ("RANK", "MASTER_ADDR", "MASTER_PORT") if not os.environ.get(name, "").strip()]:
+        advice = "start zoo with torchrun, or unset WORLD_SIZE"
+        raise MachineError(f"WORLD_SIZE={size} is set, but not {', '.join(lacking)}; {advice}")
     if device.type == "cuda":
         if local >= torch.cuda.device_count():
             raise MachineError(
