@@ -6,7 +6,6 @@ import contextlib
 import io
 import logging
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -17,17 +16,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from systems import lacks
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # the workers are the parallelism; set before anything imports torch
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 TIMEOUT = 300  # seconds; a command that hangs fails its test instead of the whole run
-# What other systems than Linux lack; a module of tests that names it is left out there.
-LACKING = {
-    "win32": r"\b(SIGKILL|bash|chmod|damaged|fcntl|geteuid|hostile_paths|killpg|mkfifo|preexec_fn|preloaded|resource|"
-    r"sched_setaffinity|symlink|symlink_to)\b|/proc",
-    "darwin": r"\b(damaged|hostile_paths|preloaded|prlimit|sched_setaffinity)\b|/proc",
-}
 FIRST_SEED = 67280421310721  # with which torch's generator begins in every process
 
 
@@ -126,10 +120,7 @@ class InlineCli(Cli):
 
 def pytest_ignore_collect(collection_path: Path) -> bool | None:
     """Leave out a module that names what this system lacks."""
-    words = LACKING.get(sys.platform)
-    if words is None or collection_path.suffix != ".py":
-        return None
-    return re.search(words, collection_path.read_text(encoding="utf-8")) is not None or None
+    return lacks(collection_path) or None
 
 
 TRIED: dict[str, list[str]] = {}  # what the trial of a built-in model gave

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import yaml
-from conftest import LACKING, pytest_ignore_collect
+from systems import LACKING, lacks
 
 ROOT = Path(__file__).parents[1]
 SCRIPT = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
@@ -66,7 +66,7 @@ def test_elsewhere_most_modules_of_tests_remain(system: str, monkeypatch: pytest
     """Those that name what only Linux has are not imported, since some could not be."""
     monkeypatch.setattr(sys, "platform", system)
     modules = list((ROOT / "tests").rglob("test_*.py"))
-    left = [path for path in modules if not pytest_ignore_collect(path)]
+    left = [path for path in modules if not lacks(path)]
     assert len(left) > 0.7 * len(modules)
     assert ROOT / "tests" / "cli" / "test_faults.py" not in left
     assert ROOT / "tests" / "cli" / "test_bench.py" in left

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import http.client
 import json
+import mimetypes
 import os
 import re
 import select
@@ -33,6 +34,7 @@ from zoo.web import watch as watch_module
 from zoo.web.data import run_id
 from zoo.web.live import Builder
 from zoo.web.live import unfinished as unfinished_of
+from zoo.web.server import make_server
 from zoo.web.site import Site
 from zoo.web.watch import Watch
 
@@ -126,6 +128,20 @@ def test_new_epochs_and_results_appear_without_a_reload(page, zoo_cli, tmp_path:
         process.send_signal(signal.SIGINT)
         assert process.wait(timeout=30) == 0
         assert process.stderr.read() == "stopped\n"
+
+
+def test_windows_registry_does_not_say_what_a_script_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Some programs make .js plain text there, and a browser runs no script that is sent as such."""
+    monkeypatch.setattr(mimetypes, "guess_type", lambda *_: ("text/plain", None))
+    server = make_server(SimpleNamespace(read=lambda name: b""), "127.0.0.1", 0)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        assert ask(server.server_port, "/page.js")[2]["Content-Type"].endswith("javascript; charset=utf-8")
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
 
 
 def test_only_files_of_the_page_are_given(zoo_cli, tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from zoo.web.site import Site
 
 # Whatever a name or a label holds, the page runs and loads only what this server has; plotly writes style elements.
 POLICY = "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; frame-ancestors 'none'"
+TYPES = mimetypes.MimeTypes()  # Python's own: by Windows' registry a script may be plain text, which browsers refuse
 
 
 def make_server(site: Site, host: str, port: int) -> ThreadingHTTPServer:
@@ -42,7 +43,7 @@ def make_server(site: Site, host: str, port: int) -> ThreadingHTTPServer:
             elif (content := site.read(name)) is None:
                 self._answer(HTTPStatus.NOT_FOUND, b"no such page\n", "text/plain")
             else:
-                self._answer(HTTPStatus.OK, content, mimetypes.guess_type(name)[0] or "application/octet-stream")
+                self._answer(HTTPStatus.OK, content, TYPES.guess_type(name)[0] or "application/octet-stream")
 
         def _asked_here(self) -> bool:
             """On a loopback address a page of another site may not read this one by a name that it points here."""
