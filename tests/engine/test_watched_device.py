@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch import nn
 from watched_device import META, Watched, fused
 
 import zoo.recipes
@@ -87,6 +88,19 @@ def watch(name: str, recipe_name: str) -> None:
 @pytest.mark.parametrize(("architecture", "norm", "recipe"), CHOSEN)
 def test_a_step_waits_for_nothing_and_holds_no_array_of_the_cpu(architecture: str, norm: str, recipe: str) -> None:
     watch(f"{architecture}_{norm}", recipe)
+
+
+@pytest.mark.usefixtures("fused")
+def test_the_progress_of_an_epoch_is_read_ten_times_whatever_its_steps() -> None:
+    recipe = load_recipe("standard", ["precision=fp32", "batch_size=4"])
+    batches = loader(recipe, 30)
+    list(batches.epoch(0))
+    model = nn.Sequential(nn.Flatten(), nn.Linear(3 * 32 * 32, 10)).to(META)
+    with Watched() as seen:
+        session = _Session(model, recipe, Batches(batches, None), META, compiled=False)
+        seen.waits.clear()
+        train_epoch(session, 1, Reporter(), warm=True)
+    assert seen.waits == {"_local_scalar_dense": 10 * 2}  # loss and hits
 
 
 @pytest.mark.slow

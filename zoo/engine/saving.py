@@ -40,8 +40,9 @@ class Saver:
 
         Raises as :func:`zoo.engine.checkpoint.save_state` does.
         """
-        self._unwritten = state if self._each else copied(state)
-        if self._each or last or self._is_due():
+        now = self._each or last or self._is_due()
+        self._unwritten = state if now else copied(state)
+        if now:
             self.write()
 
     def write(self) -> None:
