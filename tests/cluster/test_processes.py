@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import shlex
 import signal
+import statistics
 import subprocess
 import sys
 import time
@@ -19,6 +21,7 @@ from watched import Watched, descendants, wait_until_gone
 
 from zoo.cluster.processes import Processes
 from zoo.cluster.request import TaskEnd
+from zoo.results.folder import load_result
 
 MODEL, EPOCHS = "dot_ln", 80
 JOBS = ("bench", MODEL, "--seeds", "2", *options(EPOCHS), "--jobs", "2")
@@ -165,3 +168,34 @@ def test_ctrl_c_ends_all_and_the_same_command_goes_on(zoo_cli, reference, figure
     for seed in (0, 1):
         check_same(find_run(sweep.folder, MODEL, seed), find_run(reference, MODEL, seed), resumes=None)
     figure("interruptions survived")
+
+
+EIGHT = (
+    "bench", "resnet20_ln", "resnet20_gn", "--recipe", "smoke", "--seeds", "4", "--layout", "nchw",
+    "--set", "epochs=25", "--set", "schedule.peak_epoch=5",
+)  # fmt: skip
+
+
+@pytest.mark.slow
+def test_auto_is_no_slower_than_one_at_a_time_and_has_its_bytes(zoo_cli, tmp_path, figure):
+    """Eight runs of about a minute each, three times in turns. It has to be idle otherwise, for an hour."""
+    unset = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OMP_WAIT_POLICY")
+    environment = {name: text for name, text in zoo_cli.environment.items() if name not in unset}
+    cli = dataclasses.replace(zoo_cli, environment=environment)
+
+    def seconds(name: str, *more: str) -> float:
+        (tmp_path / name).mkdir()
+        start = time.perf_counter()
+        output = cli(*EIGHT, *more, cwd=tmp_path / name, timeout=7200)
+        assert output.returncode == 0, output.stderr
+        return time.perf_counter() - start
+
+    turns_taken = [(seconds(f"one {turn}"), seconds(f"auto {turn}", "--jobs", "auto")) for turn in range(3)]
+    ratio = statistics.median(auto / one for one, auto in turns_taken)
+    figure("--jobs auto over --jobs 1", f"{ratio:.2f}; seconds of one and auto: {turns_taken}")
+    assert ratio <= 1.05
+    threads = load_result(find_run(tmp_path / "auto 0", "resnet20_ln") / "result.json").environment["threads"]
+    seconds("same", "--threads", str(threads))
+    for model in ("resnet20_ln", "resnet20_gn"):
+        for seed in range(4):
+            check_same(find_run(tmp_path / "auto 0", model, seed), find_run(tmp_path / "same", model, seed))
