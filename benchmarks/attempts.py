@@ -115,7 +115,8 @@ def carry_out(arguments: list[str], output: int) -> None:
         os.dup2(output, stream)
     resource.setrlimit(resource.RLIMIT_DATA, (MEMORY, MEMORY))
     torch.set_num_threads(1)
-    speed.INFERENCE_BATCHES, measure = {"cpu": (1,), "cuda": (1,)}, speed.measure_inference
+    speed.INFERENCE_BATCHES = speed.INFERENCE_BATCHES_ON_ACCELERATORS = (1,)
+    measure = speed.measure_inference
     speed.measure_inference = lambda _, *where: measure(nn.Flatten(), *where)
     zoo_main(arguments)
 

@@ -149,7 +149,7 @@ def quick_measurements(free: float | None) -> Iterator[None]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(checks, "try_on", once)
-        patch.setattr("zoo.engine.speed.INFERENCE_BATCHES", {"cpu": (8,), "cuda": (8,)})
+        patch.setattr("zoo.engine.speed.INFERENCE_BATCHES", (8,))
         patch.setattr("zoo.engine.speed.LATENCIES", 50)
         if free is not None:
             patch.setattr("zoo.utils.cpu.share_of_cores", lambda threads: free)

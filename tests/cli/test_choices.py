@@ -11,7 +11,7 @@ from zoo.cli.compare import compare
 from zoo.cli.evaluate import evaluate
 from zoo.cli.lr_find import lr_find
 from zoo.cli.speed import speed
-from zoo.data.loader import EXECUTORS
+from zoo.data.augment.executor import EXECUTORS
 from zoo.engine.memory_format import LAYOUTS
 from zoo.registry.entries import Layout
 from zoo.render import robustness

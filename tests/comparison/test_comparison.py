@@ -154,6 +154,24 @@ def test_another_machine_is_another_row_letter_and_note(path: str, value: object
     assert [cells["machine"] for cells in table(text, "text")].count("b") == 1
 
 
+def test_two_macs_have_two_letters_and_older_results_keep_theirs() -> None:
+    """Every Mac was `arm` before processors had names there; what is stored is not named again."""
+    named = {"environment__description_version": 2}
+    runs = [
+        result("a_bn", environment__cpu="arm"),
+        result("b_bn", environment__cpu="arm"),
+        result("c_bn", environment__cpu="Apple M1", **named),
+        result("d_bn", environment__cpu="Apple M4", **named),
+        result("e_bn", environment__cpu="CPU one"),
+        result("f_bn", environment__cpu="CPU one", **named),  # a name that it had before
+    ]
+    (group,) = compare(runs)
+    assert {row.model: row.machine for row in group.rows} == dict(
+        zip(["a_bn", "b_bn", "c_bn", "d_bn", "e_bn", "f_bn"], "aabcdd", strict=True)
+    )
+    assert group.machines["b"].startswith("Apple M1, 2 cores")
+
+
 @pytest.mark.parametrize(("executor", "letters"), [("albumentations", ["a", "b"]), ("batched", ["a"])])
 def test_workers_part_the_machines_of_the_executor_that_has_them(executor: str, letters: list[str]) -> None:
     runs = [result(f"{n}_bn", settings__executor=executor, settings__workers=n) for n in range(2)]

@@ -282,10 +282,27 @@ def test_a_process_that_is_not_forked_maps_the_file_itself(tmp_path, images, lab
 
 def test_what_stays_resident_follows_from_the_memory(monkeypatch):
     monkeypatch.setattr("zoo.data.augment.batched.usable_memory", lambda: 4 << 30)
-    large, small = np.broadcast_to(np.uint8(0), (2, 512, 512, 3)), np.zeros((9, 32, 32, 3), np.uint8)
+    large, small = np.broadcast_to(np.uint8(0), (2000, 512, 512, 3)), np.zeros((9, 32, 32, 3), np.uint8)
     cpu = torch.device("cpu")
-    assert Pixels(large, np.zeros(2000, np.int64), cpu).resident is None  # 2.1 GB of the 4
+    assert Pixels(large, np.arange(2000), cpu).resident is None  # 2.1 GB of the 4
+    assert Pixels(large, np.zeros(2000, np.int64), cpu).resident is not None  # one image
     assert Pixels(small, np.arange(9), cpu).resident is not None
+
+
+@pytest.mark.parametrize("kind", ["held", "read"])
+def test_the_images_that_speed_measures_again_and_again_are_held_once(monkeypatch, images, labels, kind):
+    """`zoo speed` held 2,780 MiB for a fast model; the batches are those of as many copies, to the bit."""
+    if kind == "read":
+        monkeypatch.setattr("zoo.data.augment.batched.usable_memory", lambda: 0)
+    rows = np.resize(np.arange(20)[::-1], 100)
+    again, copies = make(images, labels, indices=rows), make(images[rows], labels[rows])
+    assert (again.image_bytes, again.count) == (0, 100)
+    for (x, y), (wanted_x, wanted_y) in zip(again.epoch(1), copies.epoch(1), strict=True):
+        assert torch.equal(x, wanted_x)
+        assert torch.equal(y, wanted_y)
+    resident = again._executor.pixels.nbytes
+    assert resident == (20 * 4 * 32 * 32 if kind == "held" else 0)
+    assert resident < again.image_bytes < resident + 4 * 3 * 32 * 32 * 100 + 100 * 100
 
 
 def test_refusals(images, labels):

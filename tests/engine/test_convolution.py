@@ -210,7 +210,7 @@ def test_classes_that_zoo_does_not_know_stay_as_they_are() -> None:
 def test_training_uses_it_with_amx_in_bf16_alone_and_the_model_can_be_pickled(
     model: str, precision: str, flags: set[str], expected: int, calls, monkeypatch
 ) -> None:
-    monkeypatch.setattr(convolution, "cpu_flags", lambda: flags)
+    monkeypatch.setattr(convolution, "instructions", lambda: flags)
     recipe = load_recipe("smoke", [f"precision={precision}"])
     module = build(load_registry().resolve(model)).to(memory_format=torch.channels_last)
     use_side_by_side(module, CPU, precision, compiled=False)
@@ -224,7 +224,7 @@ def test_training_uses_it_with_amx_in_bf16_alone_and_the_model_can_be_pickled(
 
 
 def test_compiled_models_and_gpus_keep_torchs_convolutions(monkeypatch) -> None:
-    monkeypatch.setattr(convolution, "cpu_flags", lambda: {"amx_bf16"})
+    monkeypatch.setattr(convolution, "instructions", lambda: {"amx_bf16"})
     layer = nn.Conv2d(128, 128, 3)
     use_side_by_side(layer, CPU, "bf16", compiled=True)
     use_side_by_side(layer, torch.device("cuda"), "bf16", compiled=False)

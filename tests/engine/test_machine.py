@@ -10,6 +10,7 @@ import resource
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -17,10 +18,22 @@ import torch
 from torch import Tensor, nn
 from torch._dynamo.testing import CompileCounter
 
-from zoo.engine.environment import describe, git_state
-from zoo.engine.machine import choose_device, configure_threads, fresh_compiler, native_bf16, resolve_precision
+from zoo.engine import machine
+from zoo.engine.environment import describe, device_name, git_state
+from zoo.engine.machine import (
+    KINDS,
+    check_compiler,
+    choose_device,
+    configure_threads,
+    fresh_compiler,
+    layout_on,
+    native_bf16,
+    on_trial,
+    resolve_precision,
+)
 from zoo.engine.memory import ALLOCATOR_VARIABLES, PeakMemory
 from zoo.errors import MachineError
+from zoo.utils.device import has_own_memory
 
 CPU = torch.device("cpu")
 # Thirty times 64 MiB: what is given back to the system comes back as a fault for each of its pages.
@@ -52,6 +65,13 @@ for size in (2**26, 2**21):
     peaks.append(peak.read() - start)
 print(*peaks)
 """
+
+
+def pretend(monkeypatch: pytest.MonkeyPatch, kind: str | None, count: int = 1) -> None:
+    """torch has accelerators of this `kind` here, or none."""
+    here = torch.device(kind) if kind else None
+    monkeypatch.setattr(torch.accelerator, "current_accelerator", lambda check_available=False: here)
+    monkeypatch.setattr(torch.accelerator, "device_count", lambda: count if kind else 0)
 
 
 def test_threads_are_cut_to_the_cores_unless_the_user_says_how_many(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -114,9 +134,21 @@ def test_a_peak_is_not_that_of_the_work_before() -> None:
     assert small < 2**26
 
 
-def test_auto_is_the_gpu_where_there_is_one() -> None:
-    assert choose_device().type == ("cuda" if torch.cuda.is_available() else "cpu")
+@pytest.mark.parametrize(
+    ("here", "auto", "tried"),
+    [("cuda", "cuda", None), ("mps", "cpu", "mps"), ("xpu", "cpu", None), (None, "cpu", None)],
+)
+def test_auto_is_a_cuda_gpu_or_after_a_trial_apples(
+    monkeypatch: pytest.MonkeyPatch, here: str | None, auto: str, tried: str | None
+) -> None:
+    """Intel's is taken only when it is asked for."""
+    pretend(monkeypatch, here)
+    assert choose_device() == torch.device(auto)
+    assert on_trial("auto") == (torch.device(tried) if tried else None)
     assert choose_device("cpu") == CPU
+    assert on_trial("cpu") is None
+    if here:
+        assert choose_device(here) == torch.device(here)
 
 
 @pytest.mark.parametrize(
@@ -124,28 +156,31 @@ def test_auto_is_the_gpu_where_there_is_one() -> None:
     [
         ("cuda", "device cuda: torch sees no GPU here; use device cpu"),
         ("cuda:1", "device cuda:1: torch sees no GPU here; use device cpu"),
-        ("cpuu", "device cpuu: no such kind of device; use auto, cpu, cuda or cuda:0"),
-        ("gpu", "device gpu: no such kind of device; use auto, cpu, cuda or cuda:0"),
-        ("warp", "device warp: no such kind of device; use auto, cpu, cuda or cuda:0"),
-        ("cuda:x", "device cuda:x: no such kind of device; use auto, cpu, cuda or cuda:0"),
-        ("", "device : no such kind of device; use auto, cpu, cuda or cuda:0"),
-        ("meta", "device meta: only cpu and cuda are supported"),
+        ("mps", "device mps: torch sees no Apple GPU here; use device cpu"),
+        ("xpu:0", "device xpu:0: torch sees no Intel GPU here; use device cpu"),
+        *(
+            (name, f"device {name}: no such kind of device; use {KINDS}")
+            for name in ("cpuu", "gpu", "warp", "cuda:x", "")
+        ),
+        ("meta", f"device meta: is not supported; use {KINDS}"),
+        ("hpu", f"device hpu: is not supported; use {KINDS}"),
     ],
 )
 def test_wrong_device(monkeypatch: pytest.MonkeyPatch, name: str, told: str) -> None:
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    pretend(monkeypatch, None)
     with pytest.raises(MachineError) as caught:
         choose_device(name)
     assert str(caught.value) == told
 
 
 def test_gpu_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    pretend(monkeypatch, "cuda", count=2)
     assert choose_device("cuda:1") == torch.device("cuda:1")
     with pytest.raises(MachineError) as caught:
         choose_device("cuda:2")
     assert str(caught.value) == "device cuda:2: there are only 2 GPUs, counted from cuda:0"
+    with pytest.raises(MachineError, match="torch sees no Apple GPU here"):
+        choose_device("mps")
 
 
 def test_bf16_is_native_where_the_processor_says_so() -> None:
@@ -155,6 +190,101 @@ def test_bf16_is_native_where_the_processor_says_so() -> None:
     native = bool({"avx512_bf16", "amx_bf16", "bf16"} & set(cpuinfo.read_text().split()))
     assert native_bf16(CPU) is native
     assert resolve_precision(CPU) == ("bf16" if native else "fp32")
+
+
+def test_bf16_is_asked_of_torch_where_there_is_no_proc_cpuinfo(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on Windows, whose precision, and so fingerprint, is then that of the same processor under Linux."""
+    monkeypatch.setattr("zoo.engine.machine.cpu_flags", set)
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False, raising=False)
+    for capability in ("avx512_bf16", "amx_bf16", "bf16"):
+        for there in (True, False):
+            facts = {capability: there, "architecture": "x86_64", "num_cores": 8}
+            monkeypatch.setattr(torch.cpu, "get_capabilities", lambda facts=facts: facts, raising=False)
+            machine.instructions.cache_clear()
+            assert resolve_precision(CPU) == ("bf16" if there else "fp32")
+    machine.instructions.cache_clear()
+    monkeypatch.undo()
+
+
+@pytest.mark.parametrize(("hardware", "precision"), [(True, "bf16"), (False, "fp16")])
+def test_a_gpu_without_bf16_trains_in_fp16(monkeypatch: pytest.MonkeyPatch, hardware: bool, precision: str) -> None:
+    """As a T4 or a V100; torch would compute bf16 there in software."""
+    asked = []
+
+    class Chosen:
+        def __init__(self, device: torch.device) -> None:
+            asked.append(device)
+
+        def __enter__(self) -> None: ...
+
+        def __exit__(self, *problem: object) -> None: ...
+
+    monkeypatch.setattr(torch.cuda, "device", Chosen)
+    monkeypatch.setattr(
+        torch.cuda, "is_bf16_supported", lambda including_emulation=True: including_emulation or hardware
+    )
+    assert resolve_precision(torch.device("cuda:1")) == precision
+    assert asked == [torch.device("cuda:1")]
+
+
+def refusal_to_compile(device: str) -> str:
+    with pytest.raises(MachineError) as caught:
+        check_compiler(torch.device(device))
+    return str(caught.value)
+
+
+def test_compile_looks_for_its_compiler_before_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Triton and C for a GPU, C++ for a CPU."""
+    there = {"gcc", "g++"}
+    monkeypatch.setattr("shutil.which", lambda name: name if name in there else None)
+    for name in ("CC", "CXX"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setitem(sys.modules, "triton", ModuleType("triton"))
+    check_compiler(CPU)
+    check_compiler(torch.device("cuda"))
+
+    monkeypatch.setitem(sys.modules, "triton", None)  # importing it fails
+    needs = "compile: needs Triton for a GPU, which cannot be imported; pip install"
+    assert refusal_to_compile("cuda") == f"{needs} triton, or leave it out"
+    check_compiler(CPU)
+    there.clear()
+    assert refusal_to_compile("cpu").startswith("compile: no C++ compiler found (g++, clang++ or $CXX); install one")
+    assert refusal_to_compile("mps") == "compile: torch compiles LayerNorm wrongly for Apple GPUs; leave it out"
+
+    monkeypatch.setattr(sys, "platform", "win32")
+    assert refusal_to_compile("cpu").startswith("compile: no C++ compiler found (cl or $CXX); install one")
+    assert refusal_to_compile("cuda") == f"{needs} triton-windows, or leave it out"
+    there.add("cl")
+    check_compiler(CPU)
+    monkeypatch.setitem(sys.modules, "triton", ModuleType("triton"))
+    check_compiler(torch.device("cuda"))  # it brings its own
+
+
+def test_an_apple_gpu_has_the_name_of_its_chip(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("zoo.engine.environment.cpu_name", lambda: "Apple M1")
+    monkeypatch.setattr(torch.backends.mps, "get_core_count", lambda: 7, raising=False)
+    assert device_name(torch.device("mps")) == "Apple M1 GPU, 7 cores"
+    assert device_name(torch.device("mps")) == describe_gpu("mps")
+
+
+def describe_gpu(kind: str) -> str:
+    return str(describe(torch.device(kind))["gpu"])
+
+
+def test_an_apple_gpu_has_no_memory_of_its_own() -> None:
+    """torch does not count what it takes there; copies need no pinned memory, and what is free is the machine's."""
+    apple = torch.device("mps")
+    assert PeakMemory(apple).read() is None
+    assert not has_own_memory(apple)
+    assert not has_own_memory(CPU)
+    assert has_own_memory(torch.device("cuda"))
+    assert has_own_memory(torch.device("xpu"))
+
+
+def test_what_an_apple_gpu_computes_wrongly_is_not_asked_of_it() -> None:
+    assert layout_on(torch.device("mps"), "channels_last") == "nchw"
+    assert layout_on(torch.device("mps"), None) == "nchw"
+    assert [layout_on(torch.device(kind), "channels_last") for kind in ("cuda", "xpu", "cpu")] == ["channels_last"] * 3
 
 
 def test_peak_memory_rises_and_starts_again() -> None:

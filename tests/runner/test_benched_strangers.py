@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from zoo.engine import speed
 from zoo.engine.checkpoint import load_weights
-from zoo.engine.evaluate import EVAL_BATCH
+from zoo.engine.evaluate import evaluation_batch
 from zoo.errors import RegistryError
 from zoo.runner.checks import check
 from zoo.runner.inputs import Inputs
@@ -26,7 +26,7 @@ from zoo.runner.sweep import bench
 @pytest.fixture(autouse=True)
 def quick_speeds(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("ZOO_REGISTRY", raising=False)
-    monkeypatch.setattr(speed, "INFERENCE_BATCHES", {"cpu": (8,)})
+    monkeypatch.setattr(speed, "INFERENCE_BATCHES", (8,))
     monkeypatch.setattr(speed, "LATENCIES", 50)
 
 
@@ -157,7 +157,7 @@ def test_case_01_an_answer_that_depends_on_its_batch(tmp_path: Path, leak: str) 
 def test_case_01_is_marked_where_it_is_allowed(tmp_path: Path) -> None:
     model = stranger(tmp_path, LEAKS["statistics of the test batch"], "mine")
     _, result = benched(tmp_path, model, allow_batch_dependent=True)
-    assert result.model.batch_dependent == EVAL_BATCH["cpu"]
+    assert result.model.batch_dependent == evaluation_batch(torch.device("cpu"))
     _, result = benched(tmp_path, stranger(tmp_path, ""), allow_batch_dependent=True)
     assert result.model.batch_dependent is None
 

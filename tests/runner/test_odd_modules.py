@@ -6,17 +6,18 @@ import re
 from pathlib import Path
 
 import pytest
+import torch
 from strangers import benched, inputs, stranger
 
 from zoo.engine import speed
-from zoo.engine.evaluate import EVAL_BATCH
+from zoo.engine.evaluate import evaluation_batch
 from zoo.errors import RegistryError
 from zoo.runner.checks import check_models
 
 
 @pytest.fixture(autouse=True)
 def quick_speeds(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(speed, "INFERENCE_BATCHES", {"cpu": (8,)})
+    monkeypatch.setattr(speed, "INFERENCE_BATCHES", (8,))
     monkeypatch.setattr(speed, "LATENCIES", 50)
 
 
@@ -41,7 +42,7 @@ def test_a_leak_in_the_precision_of_the_run_alone(tmp_path: Path) -> None:
 def test_a_leak_in_larger_batches_alone_is_marked(tmp_path: Path, least: int, precision: str) -> None:
     code = NORM.format(where=f"len(x) > {least}", answer=WHOLE_BATCH)
     _, result = benched(tmp_path, stranger(tmp_path, code, "mine"), f"precision={precision}")
-    assert result.model.batch_dependent == EVAL_BATCH["cpu"]
+    assert result.model.batch_dependent == evaluation_batch(torch.device("cpu"))
 
 
 # Statistics of four parts of the batch, as in a widely copied GhostBatchNorm: two images are too few for it.

@@ -83,7 +83,7 @@ def models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Model]:
     from zoo.engine import speed
 
     monkeypatch.delenv("ZOO_REGISTRY", raising=False)
-    monkeypatch.setattr(speed, "INFERENCE_BATCHES", {"cpu": (8,)})
+    monkeypatch.setattr(speed, "INFERENCE_BATCHES", (8,))
     path = tmp_path / "registry.yaml"
     path.write_text(
         'architectures:\n  tiny: {builder: "zoo.models.resnet_cifar:resnet_cifar", kwargs: {depth: 8, width: 4}}\n'

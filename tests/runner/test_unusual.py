@@ -296,7 +296,7 @@ def test_a_channel_of_one_value_is_refused() -> None:
 @pytest.fixture
 def registry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Registry:
     monkeypatch.delenv("ZOO_REGISTRY", raising=False)
-    monkeypatch.setattr("zoo.engine.speed.INFERENCE_BATCHES", {"cpu": (8,)})
+    monkeypatch.setattr("zoo.engine.speed.INFERENCE_BATCHES", (8,))
     monkeypatch.setattr("zoo.engine.speed.LATENCIES", 50)
     (tmp_path / "registry.yaml").write_text(
         'architectures:\n  tiny: {builder: "zoo.models.resnet_cifar:resnet_cifar", kwargs: {depth: 8, width: 4}}\n'

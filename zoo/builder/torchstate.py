@@ -16,6 +16,8 @@ from typing import Any
 import torch
 from torch.nn.modules import module as module_hooks
 
+from zoo.utils.device import accelerator
+
 _FLAGS = (
     "backends.cuda.matmul.allow_tf32",
     "backends.cudnn.enabled",
@@ -62,6 +64,7 @@ class Snapshot:
 
 
 def _settings() -> list[Setting]:
+    gpu = accelerator()
     settings = [
         Setting("the default dtype (torch.set_default_dtype)", torch.get_default_dtype, torch.set_default_dtype),
         Setting(
@@ -80,7 +83,7 @@ def _settings() -> list[Setting]:
         Setting("the number of open torch.autocast contexts", _open_autocasts, _close_autocasts),
         *(
             Setting(text, partial(torch.is_autocast_enabled, device), partial(torch.set_autocast_enabled, device))
-            for text, device in (("autocast on the CPU", "cpu"), ("autocast on the GPU", "cuda"))
+            for text, device in (("autocast on the CPU", "cpu"), ("autocast on the GPU", gpu.type if gpu else "cuda"))
         ),
         Setting(
             "the float32 matmul precision (torch.set_float32_matmul_precision)",

@@ -144,6 +144,7 @@ def show_estimates(job: Job, steps: Steps, failures: Failures | None = None) -> 
     from zoo.runner.checks import check_models
     from zoo.runner.estimate import estimate
     from zoo.runner.unusual import first_line
+    from zoo.utils.device import is_here
 
     for inputs, runs in steps:
         check_models(models_of(runs), inputs, failures)
@@ -153,10 +154,10 @@ def show_estimates(job: Job, steps: Steps, failures: Failures | None = None) -> 
     if not any(runs for _, runs in steps):
         return
     click.echo(first_line(job.inputs), err=True)
-    if job.settings.device.type == "cuda" and not torch.cuda.is_available():
-        environment = describe(torch.device("cpu")) | {"gpu": "a GPU of the cluster"}
-    else:
+    if is_here(job.settings.device):
         environment = describe(job.settings.device)
+    else:
+        environment = describe(torch.device("cpu")) | {"gpu": "a GPU of the cluster"}
     if job.cluster:
         resources = job.cluster.for_device(job.settings.device.type)
         environment["threads"] = resources.cpu

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -14,6 +14,8 @@ from zoo.utils.files import reachable
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    import torch
+
     from zoo.cli.training import Training
     from zoo.cluster.options import Cluster
     from zoo.cluster.request import Sweep
@@ -22,6 +24,9 @@ if TYPE_CHECKING:
     from zoo.registry.model import Model
     from zoo.runner.inputs import Inputs
     from zoo.runner.settings import Settings
+    from zoo.utils.distributed import Distributed
+
+MEANT_FOR_A_GPU = 1_000_000  # images of training, all epochs together
 
 
 @dataclass(frozen=True)
@@ -86,11 +91,8 @@ def prepare(training: Training, load_recipes: Callable[[], Sequence[Recipe]]) ->
     import torch
 
     from zoo.data.datasets import load
-    from zoo.engine.machine import check_compiler, choose_device, configure_threads, resolve_precision
+    from zoo.engine.machine import check_compiler, choose_device, configure_threads
     from zoo.engine.memory import configure_allocator
-    from zoo.runner.inputs import Inputs
-    from zoo.runner.settings import Settings
-    from zoo.utils.cpu import threads_in_environment
     from zoo.utils.distributed import join_process_group
 
     elsewhere = cluster is not None and _is_elsewhere(training.device, recipes)
@@ -98,22 +100,97 @@ def prepare(training: Training, load_recipes: Callable[[], Sequence[Recipe]]) ->
     distributed, device = join_process_group(device)
     if (cluster or training.jobs != 1) and distributed.world_size > 1:
         raise click.UsageError("--cluster and --jobs spread runs and torchrun splits one; use one of them")
+    if training.compiled and not elsewhere:
+        check_compiler(device)
     choice = replace(training.choice, image_size=recipes[0].image_size)
     dataset = distributed.main_first(lambda: load(training.dataset or recipes[0].dataset, training.data_dir, choice))
     threads = None if training.threads == "auto" else training.threads
     configure_threads(threads, 1 if training.jobs == "auto" else training.jobs)
-    configure_allocator(device)
-    if training.compiled:
-        check_compiler(device)
+    inputs = _inputs(training, recipes, dataset, device, distributed, elsewhere=elsewhere)
+    if not elsewhere and distributed.world_size == 1:
+        inputs = _agreeing(training, recipes, models, inputs)
+    settings = inputs[0].settings
+    configure_allocator(settings.device)
+    for note in _device_notes(training, recipes, inputs) if distributed.is_main and not elsewhere else ():
+        click.echo(note, err=True)
+    return Job(training, models, dataset, settings, inputs, cluster)
+
+
+def _inputs(
+    training: Training, recipes: Sequence[Recipe], data: Dataset, device: torch.device, distributed: Distributed,
+    elsewhere: bool = False,
+) -> list[Inputs]:  # fmt: skip
+    """The inputs of `recipes` on the `device`, which decides their precision unless it is `elsewhere`."""
+    from zoo.engine.machine import layout_on, resolve_precision
+    from zoo.runner.inputs import Inputs
+    from zoo.runner.settings import Settings
+    from zoo.utils.cpu import threads_in_environment
+
     precision = resolve_precision(device) if not elsewhere else "auto"
     layout = training.layout if training.layout != "auto" else None  # `zoo speed` chooses that for each model
-    automatic = "auto" in (training.threads, training.jobs) and not threads and not threads_in_environment()
+    if layout and layout_on(device, layout) != layout:
+        raise MachineError(f"--layout {layout}: torch's gradients are wrong in it on {device.type}; leave it out")
+    automatic = "auto" in (training.threads, training.jobs) and training.threads in ("auto", None)
     settings = Settings(
-        device, layout, training.executor, training.workers, bool(training.compiled), training.deterministic,
-        distributed, training.allow_batch_dependent, automatic,
+        device, layout_on(device, layout), training.executor, training.workers, bool(training.compiled),
+        training.deterministic, distributed, training.allow_batch_dependent,
+        automatic and not threads_in_environment(),
     )  # fmt: skip
-    inputs = [Inputs(recipe.with_precision(precision), dataset, settings) for recipe in recipes]
-    return Job(training, models, dataset, settings, inputs, cluster)
+    return [Inputs(recipe.with_precision(precision), data, settings) for recipe in recipes]
+
+
+def _agreeing(
+    training: Training, recipes: Sequence[Recipe], models: Sequence[Model], inputs: list[Inputs]
+) -> list[Inputs]:
+    """`inputs`, or those of the accelerator that ``--device auto`` has on trial, where a step of each of `models` gives
+    there what it gives on the CPU. Raises :class:`MachineError` where one that was asked for gives another step.
+    """
+    from zoo.engine.machine import NAMES, PROVEN, on_trial
+    from zoo.runner.agreement import disagreement
+
+    candidate, tried = on_trial(training.device), inputs
+    if candidate is not None:
+        unfit = "--compile" if training.compiled else "--layout channels_last"
+        if training.compiled or training.layout == "channels_last":
+            click.echo(f"the CPU is taken, since {unfit} computes wrongly on {candidate.type}", err=True)
+            return inputs
+        tried = _inputs(training, recipes, inputs[0].dataset, candidate, inputs[0].settings.distributed)
+    elif inputs[0].settings.device.type in PROVEN:
+        return inputs
+    for part in tried:
+        for model in models:
+            if words := disagreement(model, part):
+                problem = f"{model.name}: on {part.settings.device.type} {words}"
+                if candidate is None:
+                    raise MachineError(f"--device {training.device}: {problem}; use --device cpu")
+                name = NAMES[candidate.type]
+                click.echo(f"the CPU is taken, since the {name} does not give what it gives: {problem}", err=True)
+                return inputs
+    return tried
+
+
+def _device_notes(training: Training, recipes: Sequence[Recipe], inputs: Sequence[Inputs]) -> Iterator[str]:
+    """What is to be said about the device before anything else."""
+    import torch
+
+    from zoo.engine.environment import device_name
+    from zoo.utils.device import accelerator
+
+    data, device = inputs[0].dataset, inputs[0].settings.device
+    if inputs[0].recipe.precision == "fp16" and recipes[0].precision == "auto":
+        yield f"{device_name(device)} has no bf16: `precision: auto` is fp16 with loss scaling here"
+    built_for = torch.accelerator.current_accelerator()
+    if training.device != "auto" or device.type != "cpu" or built_for is None or accelerator() is not None:
+        return
+    for recipe in recipes:
+        images = recipe.epochs * (recipe.split.train or data.count("train") - recipe.split.holdout)
+        if images >= MEANT_FOR_A_GPU:
+            yield (
+                f"this torch is built for {built_for.type.upper()} but finds no GPU, and recipe {recipe.name} is meant "
+                f"for one: {images:,} images a run take hours on a CPU; choose an accelerator in the notebook's "
+                "settings, mend the driver, or give --device cpu"
+            )
+            return
 
 
 def prepare_alone(command: str, training: Training, load_recipe: Callable[[], Recipe]) -> Job:
@@ -161,15 +238,18 @@ def _is_elsewhere(device: str, recipes: Sequence[Recipe]) -> bool:
     """
     import torch
 
-    if not device.startswith("cuda"):
+    from zoo.utils.device import is_here
+
+    kind = device.partition(":")[0]
+    if kind not in ("cuda", "xpu"):
         return False
-    if device != "cuda":
-        raise MachineError(f"--device {device}: a cluster gives each run a GPU itself; use --device cuda")
-    if torch.cuda.is_available():
+    if device != kind:
+        raise MachineError(f"--device {device}: a cluster gives each run a GPU itself; use --device {kind}")
+    if is_here(torch.device(kind)):
         return False
     if any(recipe.precision == "auto" for recipe in recipes):
         raise MachineError(
-            "--device cuda: no GPU here tells what the recipe's `precision: auto` is on the cluster's; "
+            f"--device {kind}: no GPU here tells what the recipe's `precision: auto` is on the cluster's; "
             "add --set precision=bf16 (or fp32, fp16)"
         )
     return True

@@ -90,7 +90,7 @@ registry = click.option(
 data_dir = click.option(
     "--data-dir", metavar="DIR", help="Where data sets are; only there.  [default: $ZOO_DATA, then the user cache]"
 )
-device = click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
+device = click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:N, mps or xpu.")
 baseline = click.option("--baseline", metavar="MODEL", help="Test every other model against this one.")
 margin = click.option(
     "--margin", type=Real(0, 100, min_open=True), metavar="POINTS",

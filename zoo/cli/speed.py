@@ -45,7 +45,7 @@ def speed(training: Training, seconds: float, style: str) -> None:
         for number, model in enumerate(job.models, 1):
             click.echo(f"[{number}/{len(job.models)}] {model.name}", err=True)
             layout = inputs.layout(model)
-            if training.layout == "auto" and model.name not in inputs.only_nchw:
+            if training.layout == "auto" and not inputs.settings.layout and model.name not in inputs.only_nchw:
                 faster = faster_layout(model, inputs)
                 if faster is None:
                     click.echo(f"  the clock varies too much to compare the layouts: {layout} is measured", err=True)

@@ -55,12 +55,13 @@ class Cluster:
         return self.jobs or None
 
     def for_device(self, kind: str) -> Resources:
-        """The resources of one run on a device of this `kind`, "cpu" or "cuda". Raises :class:`MachineError`."""
+        """The resources of one run on a device of this `kind`, such as "cuda". Raises :class:`MachineError`."""
         if self.backend == "jobs":  # which share a GPU as they share the cores
             return Resources(int(self.resources["cpu"]))
-        gpu = self.resources.get("gpu", 1 if kind == "cuda" else 0)
+        counted = kind not in ("cpu", "mps")  # no cluster counts Apple's
+        gpu = self.resources.get("gpu", 1 if counted else 0)
         option = Option("resources", f"gpu={gpu:g}")
-        if kind == "cuda" and not gpu:
+        if counted and not gpu:
             raise MachineError(option, ": the runs are to be on a GPU; give ", Option("device", "cpu"), ", or gpu=1")
         if kind == "cpu" and gpu:
             advice = ("; give ", Option("device", "cuda"), ", or leave gpu out")

@@ -13,10 +13,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from zoo.data.augment.batched import BatchedAugment, NoBatchedForm, Pixels
+from zoo.data.augment.batched import BatchedAugment, Pixels
+from zoo.data.augment.executor import Augment, make_augment
 from zoo.data.augment.ops import Params
 from zoo.data.augment.reference import ReferenceAugment
-from zoo.data.augment.spec import TransformSpec, parse
+from zoo.data.augment.spec import parse
 from zoo.data.workers import (
     AHEAD,
     WAIT,
@@ -27,15 +28,14 @@ from zoo.data.workers import (
     start_method,
     uninterrupted,
 )
-from zoo.errors import RecipeError, unknown
+from zoo.errors import RecipeError
+from zoo.utils.device import has_own_memory, to_device
 from zoo.utils.distributed import SINGLE_PROCESS, Distributed
 from zoo.utils.seeding import derive
 
 # Images augmented together: of small batches as many as a CPU's cache holds, or as many as spare an accelerator from
 # waiting for its host; and never more pixels than the last.
 AT_ONCE, AT_ONCE_ON_ACCELERATORS, PIXELS_AT_ONCE = 256, 8192, 1 << 23
-EXECUTORS = ("auto", "batched", "albumentations")
-Augment = BatchedAugment | ReferenceAugment
 Rows = Sequence[int] | np.ndarray
 
 
@@ -74,23 +74,6 @@ class _Target:
     def put(self, images: Tensor) -> Tensor:
         layout = torch.channels_last if self.channels_last else torch.contiguous_format
         return images.to(self.device, non_blocking=True).to(self.dtype, memory_format=layout)
-
-
-def make_augment(specs: Sequence[TransformSpec], size: tuple[int, int], executor: str) -> Augment:
-    """The transforms of :func:`zoo.data.augment.spec.parse`, ready to run on images of `size` (height, width).
-
-    It depends on no random state, so loaders may share it. Raises :class:`zoo.errors.RecipeError` when the executor
-    ``"batched"`` is asked for and a transform has no batched form.
-    """
-    if executor not in EXECUTORS:
-        raise unknown("executor", executor, EXECUTORS, "loader", f"use {', '.join(EXECUTORS)}")
-    if executor != "albumentations":
-        try:
-            return BatchedAugment(specs, size)
-        except NoBatchedForm as problem:
-            if executor == "batched":
-                raise RecipeError(f"executor 'batched': {problem}") from problem
-    return ReferenceAugment(specs)
 
 
 class TrainLoader:
@@ -143,6 +126,11 @@ class TrainLoader:
         """
         return self._executor.batches(self.order(epoch)[: len(self) * self.batching.size], epoch)
 
+    @property
+    def image_bytes(self) -> int:
+        """Bytes of images on the device: all, with labels and what an epoch drew, and those augmented together."""
+        return self._executor.image_bytes
+
     def close(self) -> None:
         """Ends the worker processes, if any. The loader may be used again; they are then started anew."""
         self._executor.close()
@@ -181,7 +169,7 @@ def _executor(
 ) -> _Batched | _Albumentations:  # fmt: skip
     labels, rows = np.asarray(labels, dtype=np.int64), np.arange(len(images)) if rows is None else np.asarray(rows)
     if isinstance(augment, BatchedAugment):
-        return _Batched(Pixels(images, rows, target.device), labels[rows], augment, batching, target)
+        return _Batched(Pixels(images, rows, target.device), labels, augment, batching, target)
     batches = _Batches(images, labels, rows, augment, batching.seed)
     return _Albumentations(batches, batching, target, workers)
 
@@ -193,7 +181,7 @@ class _Batched:
         self, pixels: Pixels, labels: np.ndarray, augment: BatchedAugment, batching: Batching, target: _Target
     ):
         self.pixels, self.augment, self.batching, self.target = pixels, augment, batching, target
-        self.labels = torch.tensor(labels, device=target.device)
+        self.labels, self.image_bytes = torch.tensor(labels[pixels.rows], device=target.device), 0
         self.most = max(1, PIXELS_AT_ONCE // pixels.each)
         wanted = AT_ONCE if target.device.type == "cpu" else AT_ONCE_ON_ACCELERATORS
         self.together = max(1, min(wanted, self.most) // batching.size)  # batches
@@ -202,16 +190,17 @@ class _Batched:
         drawn = self.augment.draw(self.batching.seed, epoch, len(order), rows=order)
         shares = list(self.batching.shares(len(order)))
         mine = np.concatenate([np.arange(0), *(np.arange(share.start, share.stop) for share in shares)])
-        order = order[mine]
+        order, device = self.pixels.places[order[mine]], self.target.device
         # The only copies to the device of an epoch; from pinned memory they wait for nothing, and nothing below does.
-        index = self._to_device(torch.from_numpy(order))
-        params = {name: self._to_device(column[torch.from_numpy(mine)]) for name, column in drawn.items()}
+        index = to_device(torch.from_numpy(order), device)
+        params = {name: to_device(column[torch.from_numpy(mine)], device) for name, column in drawn.items()}
         labels = self.labels.index_select(0, index)
-        # Batches are made several at once: an operation on 64 images takes nearly as long as one on 256.
+        held = self.pixels.nbytes + sum(part.nbytes for part in (self.labels, index, labels, *params.values()))
         sizes, start = iter([share.stop - share.start for share in shares]), 0
         while group := list(itertools.islice(sizes, self.together)):
             rows = slice(start, start + sum(group))
             blocks = self._augmented(rows, order, index, params), labels[rows]
+            self.image_bytes = max(self.image_bytes, held + blocks[0].nbytes)
             yield from zip(*(torch.split(block, group) for block in blocks), strict=True)
             start = rows.stop
 
@@ -224,11 +213,6 @@ class _Batched:
         columns = {name: column[rows] for name, column in params.items()}
         return self.target.put(self.augment.run(packed, positions, columns))
 
-    def _to_device(self, tensor: Tensor) -> Tensor:
-        device = self.target.device
-        pinned = tensor.pin_memory() if device.type == "cuda" else tensor
-        return pinned.to(device, non_blocking=True)
-
     def close(self) -> None:
         pass
 
@@ -237,6 +221,7 @@ class _Albumentations:
     """A torch DataLoader over whole batches; its processes live until `close`."""
 
     loader: torch.utils.data.DataLoader[tuple[Tensor, Tensor]] | None = None
+    image_bytes = 0
 
     def __init__(self, dataset: _Batches, batching: Batching, target: _Target, workers: int):
         self.dataset, self.target, self.workers = dataset, target, workers
@@ -264,7 +249,7 @@ class _Albumentations:
             persistent_workers=self.workers > 0,
             timeout=WAIT if self.workers else 0,
             multiprocessing_context=self.method if self.workers else None,
-            pin_memory=self.target.device.type == "cuda",
+            pin_memory=has_own_memory(self.target.device),
             worker_init_fn=one_thread,
             generator=torch.Generator(),  # it draws a seed that nothing here uses; without this, from the global state
         )

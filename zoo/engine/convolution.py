@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from zoo.utils.cpu import cpu_flags
+from zoo.engine.machine import instructions
 
 POSITIONS = 64  # of the output map, at most: larger ones were not measured
 CHANNELS = 128  # of input and output, at least: with fewer the copies cost what is won
@@ -32,7 +32,7 @@ CLASSES = {
 
 def use_side_by_side(model: nn.Module, device: torch.device, precision: str, compiled: bool) -> None:
     """Convert the convolutions of `model` where training gains by it: in bf16 on a processor with AMX, not compiled."""
-    if device.type == "cpu" and precision == "bf16" and not compiled and "amx_bf16" in cpu_flags():
+    if device.type == "cpu" and precision == "bf16" and not compiled and "amx_bf16" in instructions():
         convert(model)
 
 

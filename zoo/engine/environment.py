@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import platform
 import subprocess
+from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -17,12 +18,25 @@ from zoo.registry.importing import LIBRARIES
 from zoo.registry.model import BUILT_IN
 from zoo.results.fields import Git
 from zoo.utils.cpu import cpu_name, usable_cores
+from zoo.utils.device import backend, is_accelerator
 from zoo.utils.version import __version__
+
+# Since 2 processors and GPUs have names on every system. Older results keep theirs, and so their machine's letter.
+DESCRIPTION_VERSION = 2
+
+
+def device_name(device: torch.device) -> str:
+    """The name of an accelerator. An Apple GPU has that of its chip, and chips of one name differ in its cores."""
+    if hasattr(backend(device), "get_device_name"):
+        return str(backend(device).get_device_name(device))
+    count: Callable[[], int] | None = getattr(torch.backends.mps, "get_core_count", None)  # newer than torch 2.8
+    return f"{cpu_name()} GPU" + (f", {count()} cores" if count else "")
 
 
 def describe(device: torch.device) -> dict[str, Any]:
     """Hardware and software, as each result records them. Speeds are compared only where these are equal."""
     return {
+        "description_version": DESCRIPTION_VERSION,
         "zoo": __version__,
         "python": platform.python_version(),
         **{name: metadata.version(name) for name in LIBRARIES},
@@ -33,7 +47,7 @@ def describe(device: torch.device) -> dict[str, Any]:
         "cores": usable_cores(),
         "threads": torch.get_num_threads(),
         "malloc": allocator["malloc"],
-        "gpu": torch.cuda.get_device_name(device) if device.type == "cuda" else None,
+        "gpu": device_name(device) if is_accelerator(device) else None,
         "cuda": torch.version.cuda if device.type == "cuda" else None,
     }
 

@@ -12,10 +12,10 @@ import torch
 from torch import Tensor, nn
 
 from zoo.recipes.tta import NO_AUGMENTATION, TestTimeAugmentation
+from zoo.utils.device import is_accelerator
 
 AUTOCAST_TYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 ECE_BINS = 15
-EVAL_BATCH = {"cpu": 256, "cuda": 2048}
 
 
 @dataclass(frozen=True)
@@ -91,6 +91,11 @@ class Evaluation:
         index = np.minimum((confidence * bins).astype(int), bins - 1)
         gaps = np.bincount(index, confidence, bins) - np.bincount(index, correct, bins)
         return float(np.abs(gaps).sum() / len(confidence))
+
+
+def evaluation_batch(device: torch.device) -> int:
+    """Images that are evaluated at once on `device`."""
+    return 2048 if is_accelerator(device) else 256
 
 
 def autocast(device: torch.device, precision: str) -> contextlib.AbstractContextManager[object]:

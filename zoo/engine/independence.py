@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from zoo.builder.fairness import distance, largest
+from zoo.utils.device import in_float64
 from zoo.utils.seeding import same_random_numbers
 
 COARSE, FINE = 2.0**-23, 2.0**-40  # changes of the images: the rounding of float32, and one that float64 alone resolves
@@ -32,7 +33,7 @@ def dependence_on_batch(module: nn.Module, images: Tensor) -> float:
             buffer.copy_(before)
         torch.manual_seed(0)
         logits: Tensor = module(pixels)
-        return logits.double()
+        return in_float64(logits)
 
     with torch.no_grad(), same_random_numbers():
         try:

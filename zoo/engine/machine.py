@@ -2,56 +2,122 @@
 
 from __future__ import annotations
 
+import functools
+import importlib
 import os
 import shutil
 import statistics
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Literal, TypeVar
 
 import torch
 
 from zoo.errors import MachineError, Option
 from zoo.utils.cpu import cpu_flags, threads_in_environment, usable_cores
+from zoo.utils.device import accelerator, backend, is_accelerator, is_here, synchronize
 
 TURN_SECONDS = 0.15  # of a measurement that takes turns
+ACCELERATORS = ("cuda", "mps", "xpu")
+PROVEN, ON_TRIAL = ("cpu", "cuda"), ("mps",)  # the others have a trial; `auto` takes the last one after it
+# In channels-last BatchNorm's gradients were wrong (pytorch#175189), and LayerNorm is when compiled (pytorch#191976).
+NCHW_ONLY = ("mps",)
+KINDS = "auto, cpu, cuda, cuda:0, mps or xpu"
+NAMES = {"mps": "Apple GPU", "xpu": "Intel GPU"}
+BF16 = frozenset({"avx512_bf16", "amx_bf16", "bf16"})
+T = TypeVar("T")
 
 
 def choose_device(name: str = "auto") -> torch.device:
-    """``auto`` is the GPU where there is one, else the CPU. Raises :class:`MachineError` for one not there."""
+    """``auto`` is the CUDA GPU where there is one, else the CPU. Raises :class:`MachineError` for one not there.
+
+    What else torch may have here is taken when it is asked for, or after a trial (:func:`on_trial`).
+    """
+    here = accelerator()
     if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        return here if here and here.type == "cuda" else torch.device("cpu")
     option = Option("device", name)
     try:
         device = torch.device(name)
     except RuntimeError as problem:
-        raise MachineError(option, ": no such kind of device; use auto, cpu, cuda or cuda:0") from problem
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise MachineError(option, ": torch sees no GPU here; use ", Option("device", "cpu"))
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise MachineError(option, f": there are only {torch.cuda.device_count()} GPUs, counted from cuda:0")
-    if device.type not in ("cpu", "cuda"):
-        raise MachineError(option, ": only cpu and cuda are supported")
+        raise MachineError(option, f": no such kind of device; use {KINDS}") from problem
+    if device.type == "cpu":
+        return device
+    if device.type not in (*ACCELERATORS, *ON_TRIAL):
+        raise MachineError(option, f": is not supported; use {KINDS}")
+    if not is_here(device):
+        kind = NAMES.get(device.type, "GPU")
+        raise MachineError(option, f": torch sees no {kind} here; use ", Option("device", "cpu"))
+    if (device.index or 0) >= (count := torch.accelerator.device_count()):
+        there = "is only 1 GPU" if count == 1 else f"are only {count} GPUs"
+        raise MachineError(option, f": there {there}, counted from {device.type}:0")
     return device
 
 
+def on_trial(name: str) -> torch.device | None:
+    """The device that ``auto`` takes only where a step of every model gives there what it gives on the CPU."""
+    here = accelerator()
+    return here if name == "auto" and here and here.type in ON_TRIAL else None
+
+
 def check_compiler(device: torch.device) -> None:
-    """torch.compile makes C++ for a CPU. Raises :class:`MachineError` where nothing can compile it."""
-    if device.type == "cpu" and not any(shutil.which(name) for name in (os.environ.get("CXX") or "g++", "clang++")):
-        missing = ": no C++ compiler found (g++, clang++ or $CXX); install one, or leave it out"
-        raise MachineError(Option("compile"), missing)
+    """torch.compile makes C++ for a CPU and Triton's code for a GPU. Raises :class:`MachineError` where it cannot."""
+    option = Option("compile")
+    if device.type in NCHW_ONLY:
+        raise MachineError(option, f": torch compiles LayerNorm wrongly for {NAMES[device.type]}s; leave it out")
+    on_windows = sys.platform == "win32"
+    language, variable, names = "C++", "CXX", ["cl"] if on_windows else ["g++", "clang++"]
+    if is_accelerator(device):
+        try:
+            importlib.import_module("triton")
+        except Exception as problem:  # not there, or broken
+            package = "triton-windows" if on_windows else "triton"
+            missing = f": needs Triton for a GPU, which cannot be imported; pip install {package}, or leave it out"
+            raise MachineError(option, missing) from problem
+        if on_windows:  # there Triton brings its own compiler of C
+            return
+        language, variable, names = "C", "CC", ["gcc", "clang", "cc"]
+    if not any(shutil.which(name) for name in (os.environ.get(variable) or names[0], *names[1:])):
+        missing = f": no {language} compiler found ({', '.join(names)} or ${variable}); install one, or leave it out"
+        raise MachineError(option, missing)
 
 
 def native_bf16(device: torch.device) -> bool:
     """Whether `device` multiplies bfloat16 in hardware. Emulation works too, but is slower than float32."""
-    if device.type == "cuda":
-        return torch.cuda.get_device_capability(device) >= (8, 0)
-    flags = cpu_flags()
-    return bool({"avx512_bf16", "amx_bf16", "bf16"} & flags)
+    if not is_accelerator(device):
+        # Without oneDNN torch has no fast convolution of it, whatever the processor has.
+        return bool(BF16 & instructions()) and torch._C._has_mkldnn
+    module = backend(device)
+    if hasattr(module, "is_bf16_supported"):
+        with module.device(device):
+            return bool(module.is_bf16_supported(including_emulation=False))
+    try:  # an older macOS has it not at all
+        torch.ones(1, dtype=torch.bfloat16, device=device).add_(1)
+    except (RuntimeError, TypeError):
+        return False
+    return True
+
+
+@functools.cache
+def instructions() -> frozenset[str]:
+    """The instruction set extensions of the processor, as torch finds them and as the system reports them."""
+    asks: Callable[[], Mapping[str, object]] = getattr(torch.cpu, "get_capabilities", dict)  # newer than torch 2.8
+    has_bf16: Callable[[], bool] = getattr(torch.cpu, "_is_avx512_bf16_supported", bool)
+    names = {name for name, there in asks().items() if there is True} | ({"avx512_bf16"} if has_bf16() else set())
+    return frozenset(names | cpu_flags())
 
 
 def resolve_precision(device: torch.device) -> str:
-    """What a recipe's ``precision: auto`` means on `device`."""
-    return "bf16" if native_bf16(device) else "fp32"
+    """What a recipe's ``precision: auto`` means on `device`: bf16 in hardware, else fp16 on a GPU and fp32 on a CPU."""
+    if native_bf16(device):
+        return "bf16"
+    return "fp16" if is_accelerator(device) else "fp32"
+
+
+def layout_on(device: torch.device, layout: T) -> T | Literal["nchw"]:
+    """`layout`, but NCHW where torch's kernels for `device` are wrong in another one."""
+    return "nchw" if device.type in NCHW_ONLY else layout
 
 
 def configure_threads(count: int | None = None, jobs: int = 1) -> None:
@@ -85,12 +151,6 @@ def gain_of_fewer(fewer: int) -> float:
         return statistics.median(rate(fewer) / rate(threads) for _ in range(3))
     finally:
         torch.set_num_threads(threads)
-
-
-def synchronize(device: torch.device) -> None:
-    """Wait for the work queued on `device`; on the CPU nothing is queued."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
 
 
 def seconds_of(work: Callable[[], object], device: torch.device) -> float:

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import torch
 
+from zoo.utils.device import backend, is_accelerator
+
 # mallopt(3), glibc's <malloc.h>: no mapping of its own for a large block, nothing given back to the system.
 M_MMAP_MAX, M_TRIM_THRESHOLD = -4, -1
 KEPT = "freed memory kept"
@@ -29,12 +31,18 @@ def configure_allocator(device: torch.device) -> None:
 
 
 class PeakMemory:
-    """Peak memory since construction: the allocator's on a GPU, the process' resident set on the CPU (Linux)."""
+    """Peak memory since construction: the allocator's on an accelerator, the process' resident set on the CPU (Linux).
+
+    `held`: what of the accelerator's was taken by then.
+    """
 
     def __init__(self, device: torch.device) -> None:
-        self.device, self.reported = device, True
-        if device.type == "cuda":
-            torch.cuda.reset_peak_memory_stats(device)
+        self.device, self.reported, self.held = device, True, 0
+        if is_accelerator(device):
+            self.reported = hasattr(backend(device), "max_memory_allocated")  # an Apple GPU's is not counted
+            if self.reported:
+                backend(device).reset_peak_memory_stats(device)
+                self.held = int(backend(device).memory_allocated(device))
             return
         if allocator["malloc"]:  # what earlier work freed is still resident, and would count
             ctypes.CDLL(None).malloc_trim(0)
@@ -45,9 +53,9 @@ class PeakMemory:
 
     def read(self) -> int | None:
         """Bytes, or None where the system does not tell."""
-        if self.device.type == "cuda":
-            return torch.cuda.max_memory_allocated(self.device)
         if not self.reported:
             return None
+        if is_accelerator(self.device):
+            return int(backend(self.device).max_memory_allocated(self.device))
         line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM:"))
         return int(line.split()[1]) * 1024

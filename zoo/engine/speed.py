@@ -13,9 +13,10 @@ from zoo.engine.evaluate import autocast
 from zoo.engine.machine import seconds_of
 from zoo.engine.memory_format import LAYOUTS
 from zoo.registry.entries import Layout
+from zoo.utils.device import is_accelerator
 from zoo.utils.stats import Range, is_disturbed
 
-INFERENCE_BATCHES = {"cpu": (32, 128), "cuda": (512, 2048)}
+INFERENCE_BATCHES, INFERENCE_BATCHES_ON_ACCELERATORS = (32, 128), (512, 2048)
 WARM_UP = 3
 REPETITIONS, SECONDS = 4, 0.5  # of each batch size, at least
 LATENCIES, LATENCY_SECONDS = 200, 3.0  # as many single images, or as many seconds of them, at least 50
@@ -52,7 +53,8 @@ def measure_inference(
             return lambda: model(images)
 
         rates: dict[int, tuple[float, Range]] = {}
-        for batch in INFERENCE_BATCHES[device.type]:
+        batches = INFERENCE_BATCHES_ON_ACCELERATORS if is_accelerator(device) else INFERENCE_BATCHES
+        for batch in batches:
             forward = run(batch)
             seconds_of(forward, device)
             times: list[float] = []

@@ -21,7 +21,7 @@ from zoo.data.loader import TrainLoader
 from zoo.engine import train
 from zoo.engine.checkpoint import Identity
 from zoo.engine.convolution import use_side_by_side
-from zoo.engine.machine import seconds_of, synchronize
+from zoo.engine.machine import seconds_of
 from zoo.engine.memory import PeakMemory
 from zoo.engine.memory_format import LAYOUTS
 from zoo.engine.optim import make_optimizer
@@ -33,13 +33,14 @@ from zoo.recipes.schema import Constant
 from zoo.registry.entries import Layout
 from zoo.results.folder import RunFolder
 from zoo.results.schema import SettingsPart
+from zoo.utils.device import is_accelerator, synchronize
 from zoo.utils.distributed import SINGLE_PROCESS
 from zoo.utils.files import scratch_folder
 from zoo.utils.stats import Range, quartiles
 
 EPOCHS = 2  # of ten windows each
 LR = 1e-8  # of every measurement: a speed does not depend on it, and no recipe's rate can end one by diverging
-PEAK_SIDE = {"cpu": 2048, "cuda": 8192}  # of the square matrices of the peak
+PEAK_SIDE, PEAK_SIDE_ON_ACCELERATORS = 2048, 8192  # of the square matrices of the peak
 TYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -146,9 +147,7 @@ def measure_training(
         deterministic=False,
     )
     turns = _Turns(step, batch, device)
-    # `model` and the twin, which has its gradients and its optimizer's state by now, are no part of one training.
-    memory, held = (PeakMemory(device), torch.cuda.memory_allocated(device)) if device.type == "cuda" else (None, 0)
-    held -= sum(part.nbytes for part in [*trained.parameters(), *trained.buffers()])
+    memory = PeakMemory(device) if is_accelerator(device) else None
     with scratch_folder("zoo-speed") as folder, contextlib.closing(loader(steps * batch)) as batches:
         train.train(
             trained,
@@ -161,7 +160,6 @@ def measure_training(
             identity=Identity({}, used),
             reporter=turns,
         )
-    peak = memory.read() if memory else None
     pairs = turns.pairs[1:]  # the first window warms up caches, allocators and compilers
     if not pairs:
         advice = ("mend the model, or try ", Option("set", "precision=fp32"))
@@ -177,14 +175,24 @@ def measure_training(
         windows=len(pairs),
         executor=batches.executor_name,
         compile_seconds=first_step if compiled else None,
-        device_peak_bytes=None if peak is None else peak - held,
+        device_peak_bytes=_of_one_training(memory, trained, batches) if memory else None,
         resident_peak_bytes=resident.read(),
     )
 
 
+def _of_one_training(memory: PeakMemory, trained: nn.Module, batches: TrainLoader) -> int | None:
+    """What of the device's peak one training took.
+
+    No part of it are the model as built and the twin, which has its gradients and its optimizer's state before the peak
+    is looked for, nor images: how many there are is a matter of the dataset and, here, of the model's speed.
+    """
+    peak, own = memory.read(), sum(part.nbytes for part in [*trained.parameters(), *trained.buffers()])
+    return None if peak is None else peak - memory.held + own - batches.image_bytes
+
+
 def matrix_peak(device: torch.device, precision: str) -> float:
     """FLOP/s of a product of large square matrices in `precision`: the most that this hardware was seen to give."""
-    side, dtype = PEAK_SIDE[device.type], TYPES[precision]
+    side, dtype = PEAK_SIDE_ON_ACCELERATORS if is_accelerator(device) else PEAK_SIDE, TYPES[precision]
     left, right = (torch.randn(side, side, device=device).to(dtype) for _ in range(2))
     out = torch.empty(side, side, device=device, dtype=dtype)
     product = functools.partial(torch.mm, left, right, out=out)

@@ -14,7 +14,6 @@ from torch import Tensor, nn
 from zoo.data.loader import EvalLoader, TrainLoader
 from zoo.engine.checkpoint import Identity, Progress, SavedState, check_parts
 from zoo.engine.evaluate import evaluate
-from zoo.engine.machine import synchronize
 from zoo.engine.optim import lr_factor, make_optimizer, make_plateau, set_lr
 from zoo.engine.reporter import Reporter
 from zoo.engine.saving import Saver
@@ -24,6 +23,7 @@ from zoo.recipes.recipe import Recipe
 from zoo.recipes.schema import Plateau
 from zoo.results.folder import RunFolder
 from zoo.results.history import EpochRow, save_history
+from zoo.utils.device import synchronize
 from zoo.utils.seeding import derive, seed_all
 
 WINDOWS_PER_EPOCH = 10  # the device is synchronised, the bar moved and the loss looked at this often, not every step

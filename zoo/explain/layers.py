@@ -15,6 +15,7 @@ from zoo.builder.construct import load_norm
 from zoo.errors import ResultError, unknown
 from zoo.explain.grid import grid_of
 from zoo.registry.model import Model
+from zoo.utils.device import in_float64
 
 ACTIVATIONS = {
     "relu", "relu_", "relu6", "hardtanh", "hardtanh_", "leaky_relu", "leaky_relu_", "prelu", "elu", "elu_", "celu",
@@ -224,10 +225,10 @@ def statistics(
                 return
 
             def add(gradient: Tensor) -> None:
-                total[3:] += gradient.double().square().sum()
+                total[3:] += in_float64(gradient).square().sum()
 
-            values = output.detach().double()
-            total = sums.setdefault(name, torch.zeros(4, dtype=torch.float64, device=output.device))
+            values = in_float64(output.detach())
+            total = sums.setdefault(name, values.new_zeros(4))
             total[:3] += torch.stack(
                 [torch.tensor(float(values.numel())).to(values), values.sum(), values.square().sum()]
             )
@@ -255,7 +256,7 @@ def statistics(
         count, first, second, gradient = total.tolist()
         mean = first / count
         highest = activated.get(name, own[name] if included else None)
-        dead = None if highest is None else float((highest <= 0).double().mean())
+        dead = None if highest is None else float(in_float64(highest <= 0).mean())
         spread = max(0.0, second / count - mean**2) ** 0.5
         rows.append(NormStatistics(name, len(own[name]), mean, spread, dead, (gradient / images) ** 0.5))
     return rows

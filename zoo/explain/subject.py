@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from zoo.data.datasets import Dataset
 from zoo.data.loader import EvalLoader
 from zoo.data.test_sets import ShiftedSet
-from zoo.engine.evaluate import EVAL_BATCH, Evaluation, evaluate
+from zoo.engine.evaluate import Evaluation, evaluate, evaluation_batch
 from zoo.engine.machine import exact_float32
 from zoo.errors import DataError, ResultError
 from zoo.render.marks import marks_of, percent
@@ -129,7 +129,7 @@ class Subject:
 
     def loader(self, rows: Sequence[int] | np.ndarray, batch_size: int | None = None) -> EvalLoader:
         """Batches of test images `rows` through the run's evaluation transforms."""
-        size = batch_size or EVAL_BATCH[self.device.type]
+        size = batch_size or evaluation_batch(self.device)
         return self.run.loader(self.images, self.labels, size, self.device, np.asarray(rows))
 
 

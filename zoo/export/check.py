@@ -13,7 +13,7 @@ from torch import Tensor
 
 from zoo.data.datasets import Dataset
 from zoo.data.split import stratified_subset
-from zoo.engine.evaluate import EVAL_BATCH, evaluate
+from zoo.engine.evaluate import evaluate, evaluation_batch
 from zoo.errors import Option, ResultError
 from zoo.export.formats import Exported
 from zoo.trained.load import TrainedRun
@@ -62,7 +62,7 @@ def reference(run: TrainedRun, data: Dataset) -> Reference:
     images, labels = data.test.images, data.test.labels
     few = max(1, PIXELS // (images.shape[1] * images.shape[2]))
     rows = stratified_subset(labels, min(IMAGES, len(labels), few), SEED)
-    loader = run.loader(images, labels, EVAL_BATCH["cpu"], device, rows)
+    loader = run.loader(images, labels, evaluation_batch(device), device, rows)
     model = run.load(device)
     run.check_size(model, next(iter(loader))[0][:1], data.name)
     evaluation = evaluate(model, loader, device, "fp32")
@@ -77,7 +77,7 @@ def check(exported: Exported, wanted: Reference, what: str) -> Check:
 
     Raises :class:`ResultError` where a logit differs by more than the bound, or a prediction at all.
     """
-    parts = [wanted.images[:1], *torch.split(wanted.images[1:], EVAL_BATCH["cpu"])]
+    parts = [wanted.images[:1], *torch.split(wanted.images[1:], evaluation_batch(wanted.images.device))]
     with torch.enable_grad():  # as a user would
         logits = torch.cat([exported(part.contiguous()).detach() for part in parts if len(part)])
     where = f"{what}: on {len(logits):,} {wanted.dataset} test images"

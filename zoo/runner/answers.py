@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from zoo.builder.fairness import distance, largest, same
+from zoo.utils.device import in_float64
 
 NEAR = {"fp32": 1e-3, "bf16": 0.1, "fp16": 0.1}  # of the largest logit: two layouts, or a GPU that adds in any order
 NOT_STORED = (
@@ -80,7 +81,7 @@ def same_answers(one: Tensor, other: Tensor, device: torch.device, precision: st
 
 def near(one: Tensor, other: Tensor, share: float) -> bool:
     """Whether they differ by no more than `share` of the largest number."""
-    one, other = one.double().nan_to_num(), other.double().nan_to_num()
+    one, other = in_float64(one).nan_to_num(), in_float64(other).nan_to_num()
     return not one.numel() or distance(one, other) <= share * largest(other)
 
 

@@ -25,6 +25,7 @@ from zoo.runner.convolutions import problem_of_convolution
 from zoo.runner.inputs import Inputs
 from zoo.runner.settings import Settings
 from zoo.runner.trial import LARGER, Trial
+from zoo.utils.device import is_accelerator, is_here
 from zoo.utils.distributed import Distributed
 from zoo.utils.seeding import same_random_numbers
 
@@ -86,8 +87,7 @@ def check_models(
 
 def _device_here(settings: Settings) -> torch.device:
     """The device of `settings`; a CPU where it is a cluster's GPU, which may not be here."""
-    here = settings.device.type == "cpu" or torch.cuda.is_available()
-    return settings.device if here else torch.device("cpu")
+    return settings.device if is_here(settings.device) else torch.device("cpu")
 
 
 def try_on(model: Model, inputs: Inputs, smallest_batch: int, module: nn.Module | None = None) -> list[str]:
@@ -220,7 +220,7 @@ def check_model(model: Model, module: nn.Module, device: torch.device, distribut
         )
     parts = list(module.modules())
     synchronised = any(isinstance(part, nn.SyncBatchNorm) for part in parts)
-    if synchronised and device.type != "cuda":
+    if synchronised and not is_accelerator(device):
         raise MachineError(
             f"{model.name}: torch synchronises batch statistics between GPUs only, and this is a {device.type}; "
             "use one process, or a norm that does not depend on the batch, such as gn"

@@ -25,7 +25,8 @@ def wrong_gradient(module: nn.Module, x: Tensor) -> str:
         logits: Tensor = layer(pixels.clone())
         return logits
 
-    module, x = copy.deepcopy(module).double(), x.double()
+    # On the CPU: an accelerator may have no float64, and the layer's own device does not change what it computes.
+    module, x = copy.deepcopy(module).to("cpu", torch.float64), x.to("cpu", torch.float64)
     twin, images = copy.deepcopy(module), x.clone().requires_grad_()
     y = answer(twin, images)
     g = torch.Generator().manual_seed(4)

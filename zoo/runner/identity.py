@@ -67,4 +67,5 @@ def moved_since(saved: Identity, now: Identity) -> list[str]:
     """What of hardware and software is not as it was when a state was saved; an older state does not say all."""
     before, here = saved.environment, now.environment
     names = sorted(name for name in here if before and before.get(name) != here[name])
+    names = [name for name in names if name != "description_version"]  # the words are newer, not the machine
     return names + ["source of zoo"] * (saved.git != now.git)

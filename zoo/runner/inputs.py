@@ -11,12 +11,13 @@ import torch
 from torch import nn
 
 from zoo.builder.construct import build
+from zoo.data.augment.executor import Augment, make_augment
 from zoo.data.augment.spec import TransformSpec, parse
 from zoo.data.datasets import Dataset
-from zoo.data.loader import Augment, Batching, EvalLoader, TrainLoader, make_augment
+from zoo.data.loader import Batching, EvalLoader, TrainLoader
 from zoo.data.split import stratified_holdout, stratified_subset
 from zoo.data.statistics import channels
-from zoo.engine.evaluate import EVAL_BATCH
+from zoo.engine.evaluate import evaluation_batch
 from zoo.engine.machine import fresh_compiler
 from zoo.errors import Option, RecipeError, out_of_memory
 from zoo.recipes.recipe import Recipe
@@ -168,7 +169,7 @@ class Inputs:
             part.images,
             part.labels,
             self.augment("eval")[0],
-            batch_size=EVAL_BATCH[self.settings.device.type],
+            batch_size=evaluation_batch(self.settings.device),
             device=self.settings.device,
             indices=None if split == "test" else rows,
             channels_last=layout == "channels_last",

@@ -17,6 +17,7 @@ from torch.autograd.function import BackwardCFunction
 from zoo.builder.fairness import distance, largest
 from zoo.registry.importing import LIBRARIES
 from zoo.runner.derivatives import wrong_gradient
+from zoo.utils.device import backend, is_accelerator
 from zoo.utils.seeding import derive, same_random_numbers, seed_all
 
 PASSES = 256  # over the same images, in which running statistics come to be those of the images
@@ -189,9 +190,9 @@ def _generators(images: Tensor | None) -> list[object]:
     """The states of all that is seeded."""
     numpy = np.random.get_state(legacy=False)  # noqa: NPY002 the global one
     drawn = numpy["state"]["key"].tobytes(), numpy["state"]["pos"], numpy["has_gauss"]
-    on_gpu = (
-        [torch.cuda.get_rng_state(images.device).numpy().tobytes()] if images is not None and images.is_cuda else []
-    )
+    on_gpu = []
+    if images is not None and is_accelerator(images.device):
+        on_gpu = [backend(images.device).get_rng_state(images.device).numpy().tobytes()]
     return [torch.get_rng_state().numpy().tobytes(), random.getstate(), drawn, *on_gpu]
 
 

@@ -15,7 +15,7 @@ from zoo.engine import memory_format, speed, train
 from zoo.engine.checkpoint import Identity, SavedState, load_state, save_weights
 from zoo.engine.convolution import use_side_by_side
 from zoo.engine.environment import describe, zoo_commit
-from zoo.engine.evaluate import EVAL_BATCH, Evaluation, evaluate
+from zoo.engine.evaluate import Evaluation, evaluate, evaluation_batch
 from zoo.engine.independence import ROUNDING, dependence_on_batch, share_beyond_rounding
 from zoo.engine.machine import configure_arithmetic
 from zoo.engine.memory import PeakMemory
@@ -238,7 +238,7 @@ def _evaluate_on_splits(ready: Ready, weights: dict[str, Tensor]) -> Evaluated |
     ).logits
     share = share_beyond_rounding(trained.logits[: len(labels)], answers[0].logits, rounded, recipe.precision)
     depends = share > 0 or dependence_on_batch(ready.model, images) > 0
-    return Evaluated(trained, holdout, test, inference, EVAL_BATCH[device.type] if depends else None)
+    return Evaluated(trained, holdout, test, inference, evaluation_batch(device) if depends else None)
 
 
 def describe_run(

@@ -18,7 +18,7 @@ from zoo.data.loader import PIXELS_AT_ONCE
 from zoo.data.readers import decode
 from zoo.data.readers.image_folder import IMAGE_SUFFIXES, is_image, walk
 from zoo.engine.counts import count_macs
-from zoo.engine.evaluate import EVAL_BATCH, evaluate
+from zoo.engine.evaluate import evaluate, evaluation_batch
 from zoo.engine.machine import exact_float32
 from zoo.errors import DataError, Option, ResultError
 from zoo.trained.load import TrainedRun
@@ -124,7 +124,7 @@ def predict(run: TrainedRun, files: Sequence[Path], size: Size | None, device: t
     model, checked = run.load(device), False
     images = ((file, *read(file, size, whole=run.result.recipe.image_size is not None)) for file in files)
     for (height, width, _), same in itertools.groupby(images, key=lambda image: image[1].shape):
-        count = max(1, min(EVAL_BATCH[device.type], PIXELS_AT_ONCE // (height * width)))
+        count = max(1, min(evaluation_batch(device), PIXELS_AT_ONCE // (height * width)))
         while batch := list(itertools.islice(same, count)):
             loader = _loader(run, np.stack([pixels for _, pixels, _ in batch]), device)
             if not checked:
@@ -138,4 +138,4 @@ def predict(run: TrainedRun, files: Sequence[Path], size: Size | None, device: t
 
 
 def _loader(run: TrainedRun, images: np.ndarray, device: torch.device) -> Iterable[tuple[torch.Tensor, torch.Tensor]]:
-    return run.loader(images, np.zeros(len(images), np.int64), EVAL_BATCH[device.type], device)
+    return run.loader(images, np.zeros(len(images), np.int64), evaluation_batch(device), device)

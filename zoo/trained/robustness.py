@@ -15,7 +15,7 @@ from zoo.data.augment.corrupt import corrupt
 from zoo.data.datasets import Dataset
 from zoo.data.split import SUBSET_SEED, stratified_subset
 from zoo.data.test_sets import ShiftedSet
-from zoo.engine.evaluate import EVAL_BATCH, BatchStatistics, Evaluation, evaluate
+from zoo.engine.evaluate import BatchStatistics, Evaluation, evaluate, evaluation_batch
 from zoo.engine.guard import guarded
 from zoo.engine.machine import exact_float32
 from zoo.errors import DataError, Option
@@ -216,7 +216,7 @@ class _Measured:
 
 
 def _measure(run: TrainedRun, model: nn.Module, pixels: _Pixels, way: Pass, device: torch.device) -> _Measured:
-    order, batch_size = None, EVAL_BATCH[device.type]
+    order, batch_size = None, evaluation_batch(device)
     if way.batch_size is not None:
         keys = np.random.Generator(np.random.Philox(key=derive("evaluate", "order"))).random(len(pixels.labels))
         order, batch_size = np.argsort(keys, kind="stable"), way.batch_size

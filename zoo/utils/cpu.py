@@ -5,14 +5,25 @@ from __future__ import annotations
 import contextlib
 import functools
 import hashlib
+import importlib
 import math
 import os
 import platform
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+# By implementer and part, as /proc/cpuinfo has them; others are named by the numbers.
+ARM = {
+    ("0x41", "0xd03"): "ARM Cortex-A53", ("0x41", "0xd08"): "ARM Cortex-A72", ("0x41", "0xd0b"): "ARM Cortex-A76",
+    ("0x41", "0xd0c"): "ARM Neoverse-N1", ("0x41", "0xd40"): "ARM Neoverse-V1", ("0x41", "0xd49"): "ARM Neoverse-N2",
+    ("0x41", "0xd4f"): "ARM Neoverse-V2", ("0x46", "0x001"): "Fujitsu A64FX", ("0x48", "0xd01"): "HiSilicon TSV110",
+    ("0xc0", "0xac3"): "Ampere-1",
+}  # fmt: skip
 ENOUGH = 0.9  # of the time of a core: a thread that gets less shares the core with other work
 
 
@@ -110,8 +121,26 @@ def cpu_flags() -> set[str]:
 
 
 def cpu_name() -> str:
-    """The marketing name of the processor."""
-    for line in _cpu_info().splitlines():
-        if line.startswith("model name"):
-            return line.split(":", 1)[1].strip()
-    return platform.processor() or platform.machine()
+    """The marketing name of the processor, as its system has it."""
+    lines = [line.partition(":") for line in _cpu_info().splitlines()]
+    facts = {(key.strip(), text.strip()): None for key, _, text in lines}  # each once, in their order
+    parts = [text for key, text in facts if key == "CPU part"]
+    makers = [text for key, text in facts if key == "CPU implementer"]
+    if parts and makers:  # ARM, where Linux has numbers; small and large cores differ
+        return " + ".join(ARM.get((makers[0], part), f"ARM {makers[0]} part {part}") for part in parts)
+    names = [text for key, text in facts if key == "model name"]
+    systems = {"darwin": _name_on_macos, "win32": _name_on_windows}
+    with contextlib.suppress(OSError, subprocess.SubprocessError):
+        names += [systems[sys.platform]()] if sys.platform in systems else []
+    return next(filter(None, names), "") or platform.processor() or platform.machine()
+
+
+def _name_on_macos() -> str:
+    asks = ["/usr/sbin/sysctl", "-n", "machdep.cpu.brand_string"]
+    return subprocess.run(asks, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
+
+
+def _name_on_windows() -> str:
+    winreg: Any = importlib.import_module("winreg")
+    with winreg.OpenKey(winreg.HKEY_LOCAL_MACHINE, r"HARDWARE\DESCRIPTION\System\CentralProcessor\0") as key:
+        return str(winreg.QueryValueEx(key, "ProcessorNameString")[0]).strip()

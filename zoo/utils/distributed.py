@@ -14,6 +14,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from zoo.errors import MachineError, Option, ZooError
+from zoo.utils.device import is_accelerator
 
 T = TypeVar("T")
 # The main process evaluates, measures and writes while the others wait for it.
@@ -101,14 +102,16 @@ class Distributed:
         """`model` with its gradients averaged over all processes (torch's DistributedDataParallel)."""
         if self.world_size == 1:
             return model
-        return nn.parallel.DistributedDataParallel(model, [device] if device.type == "cuda" else None)
+        return nn.parallel.DistributedDataParallel(model, [device] if is_accelerator(device) else None)
 
 
 SINGLE_PROCESS = Distributed()
 
 
 def join_process_group(device: torch.device) -> tuple[Distributed, torch.device]:
-    """Join the process group of torchrun's environment (gloo on CPUs, NCCL on GPUs) and choose this process's device.
+    """Join the process group of torchrun's environment and choose this process's device.
+
+    Its backend is torch's for the device: gloo on CPUs, NCCL on GPUs of CUDA.
 
     Outside torchrun it returns :data:`SINGLE_PROCESS` and `device`. Raises :class:`MachineError` where a machine has
     fewer GPUs than processes, or where the processes do not find each other.
@@ -121,16 +124,17 @@ def join_process_group(device: torch.device) -> tuple[Distributed, torch.device]
     if lacking := [name for name in ("RANK", "MASTER_ADDR", "MASTER_PORT") if not os.environ.get(name, "").strip()]:
         advice = "start zoo with torchrun, or unset WORLD_SIZE"
         raise MachineError(f"WORLD_SIZE={size} is set, but not {', '.join(lacking)}; {advice}")
-    if device.type == "cuda":
-        if local >= torch.cuda.device_count():
+    if is_accelerator(device):
+        if local >= torch.accelerator.device_count():
             raise MachineError(
                 f"torchrun started {os.environ.get('LOCAL_WORLD_SIZE', size)} processes here, but there are "
-                f"{torch.cuda.device_count()} GPUs; give ", Option("nproc_per_node", str(torch.cuda.device_count())),
+                f"{torch.accelerator.device_count()} GPUs; give ",
+                Option("nproc_per_node", str(torch.accelerator.device_count())),
             )  # fmt: skip
-        device = torch.device("cuda", local)
-        torch.cuda.set_device(device)
+        device = torch.device(device.type, local)
+        torch.accelerator.set_device_index(local)
     try:
-        dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=TIMEOUT)
+        dist.init_process_group(dist.get_default_backend_for_device(device), timeout=TIMEOUT)
     except (RuntimeError, ValueError) as problem:
         line = " ".join(str(problem).split())
         raise MachineError(f"the {size} processes of torchrun do not find each other: {line}") from problem

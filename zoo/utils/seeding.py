@@ -36,9 +36,13 @@ def same_random_numbers() -> Iterator[None]:
     """What the block draws from those generators, the code after it draws again."""
     import torch
 
+    from zoo.utils.device import accelerator
+
+    here = accelerator()
+    numbers = [torch.accelerator.current_device_index()] if here else []
     python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002 the same
     try:
-        with torch.random.fork_rng([torch.cuda.current_device()] if torch.cuda.is_available() else []):
+        with torch.random.fork_rng(numbers, device_type=here.type if here else "cuda"):
             yield
     finally:
         random.setstate(python)

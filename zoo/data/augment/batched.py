@@ -21,6 +21,7 @@ from zoo.data.augment.filters import Normalize, Resize, Rotate
 from zoo.data.augment.ops import AlternatingFlip, Crop, Draw, Flip, Holes, Op, Pad, Params, Plan, to_packed, to_planes
 from zoo.data.augment.spec import TransformSpec, build
 from zoo.errors import RecipeError
+from zoo.utils.device import backend, has_own_memory
 from zoo.utils.memory import usable_memory
 
 OPS: dict[str, type[Op]] = {
@@ -66,16 +67,21 @@ def pack(images: np.ndarray, device: torch.device | str = "cpu", rows: np.ndarra
 
 
 class Pixels:
-    """The packed images of `rows`: resident on the device where they fit, else read from the map for each batch."""
+    """The packed images of `rows`: resident on the device where they fit, else read from the map for each batch.
+
+    A row that comes several times is held once: `places` says where each of `rows` is among those held.
+    """
 
     def __init__(self, images: np.ndarray, rows: np.ndarray, device: torch.device):
-        self.images, self.rows, self.device = images, rows, device
+        self.images, self.device = images, device
+        self.rows, self.places = np.unique(rows, return_inverse=True)
         self.each = images.shape[1] * images.shape[2]  # pixels of an image
-        fits = 4 * self.each * len(rows) <= _room(device)
-        self.resident = pack(images, device, rows) if fits else None
+        fits = 4 * self.each * len(self.rows) <= _room(device)
+        self.resident = pack(images, device, self.rows) if fits else None
+        self.nbytes = 0 if self.resident is None else self.resident.nbytes
 
     def at(self, positions: np.ndarray, index: Tensor) -> tuple[Tensor, Tensor]:
-        """Packed images, and which of them are those at `positions` among the rows; `index`: these on the device."""
+        """Packed images, and which of them are those at `positions` of those held; `index`: these on the device."""
         if self.resident is not None:
             return self.resident, index
         return pack(self.images, self.device, self.rows[positions]), torch.arange(len(index), device=self.device)
@@ -83,7 +89,10 @@ class Pixels:
 
 def _room(device: torch.device) -> int:
     """Bytes for the resident images of one split, of which training and evaluation have one each."""
-    return torch.cuda.mem_get_info(device)[0] // 2 if device.type == "cuda" else usable_memory() // 4
+    if has_own_memory(device):
+        free, _ = backend(device).mem_get_info(device)
+        return int(free) // 2
+    return usable_memory() // 4
 
 
 class BatchedAugment:
