@@ -6,6 +6,7 @@ Paths with backslashes and drives, and Windows' own errors, are not simulated.
 from __future__ import annotations
 
 import contextlib
+import errno
 import http.client
 import json
 import os
@@ -19,11 +20,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import preloaded
 import pytest
 from run_files import check_same, find_run
 
 REPOSITORY = Path(__file__).parents[2]
 SIMULATION = REPOSITORY / "tests" / "support" / "windows"
+PATH = f"{SIMULATION}{os.pathsep}{REPOSITORY}"
 # Files are ASCII unless zoo names their encoding: it fails for more characters than the code page of any Windows.
 ENCODINGS = {"PYTHONUTF8": "0", "LC_ALL": "C", "PYTHONCOERCECLOCALE": "0"}
 
@@ -51,7 +54,7 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def run_python(code: str, *arguments: object) -> subprocess.CompletedProcess[str]:
     """Code on a Windows."""
-    environment = os.environ | ENCODINGS | {"PYTHONPATH": f"{SIMULATION}{os.pathsep}{REPOSITORY}"}
+    environment = os.environ | ENCODINGS | {"PYTHONPATH": PATH}
     command = [sys.executable, "-c", code, *map(str, arguments)]
     return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
 
@@ -145,7 +148,7 @@ except RunBusyError:
 def test_windows_lock(tmp_path: Path) -> None:
     """One process holds it; a killed one's is free, and nobody sends a signal to find out."""
     folder, ready = tmp_path / "seed0", tmp_path / "ready"
-    environment = os.environ | ENCODINGS | {"PYTHONPATH": f"{SIMULATION}{os.pathsep}{REPOSITORY}"}
+    environment = os.environ | ENCODINGS | {"PYTHONPATH": PATH}
     with subprocess.Popen(
         [sys.executable, "-c", HOLD, folder, ready], env=environment, stdout=subprocess.PIPE
     ) as first:
@@ -164,6 +167,50 @@ def test_windows_lock(tmp_path: Path) -> None:
     done = run_python(HOLD, folder)
     assert "is a link" in done.stderr
     assert not target.exists()
+
+
+def test_windows_share_without_locks(tmp_path: Path) -> None:
+    """There a lock is a file alone: of two processes that want a dead one, one holds it, and it is removed."""
+    path = tmp_path / ".seed0.lock"
+    path.write_text("77 node7 - - 0123456789abcdef")
+    os.utime(path, (1, 1))
+    environment = preloaded.environment(flock=errno.EINVAL) | ENCODINGS | {"PYTHONPATH": PATH}
+    hold = HOLD.replace("time.sleep(60)", "time.sleep(3)")
+    command = [sys.executable, "-c", hold, tmp_path / "seed0", tmp_path / "ready"]
+    racing = [subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    answers = [process.communicate(timeout=60)[0].split()[-1] for process in racing]
+    assert sorted(answers) == ["busy", "held"]
+    assert [left.name for left in tmp_path.iterdir()] == ["ready"]
+
+
+SET_ASIDE = """
+import os, sys
+from pathlib import Path
+from zoo.utils import disk
+from zoo.utils.files import new_folder, write_new
+page, rename = Path(sys.argv[1]), disk.rename
+disk.rename = lambda one, other: os._exit(9) if other == page and not page.exists() else rename(one, other)
+with new_folder(page) as fresh:
+    write_new(fresh / "index.html", b"new")
+    disk.put(fresh, page)
+"""
+BEGIN = """
+import sys
+from pathlib import Path
+from zoo.utils.files import new_folder
+with new_folder(Path(sys.argv[1])):
+    print(Path(sys.argv[1], "index.html").read_text(encoding="utf-8"))
+"""
+
+
+def test_windows_puts_back_a_page_that_was_set_aside(tmp_path: Path) -> None:
+    """A process that ends between the two renames leaves nothing in the page's place; the next one begins with it."""
+    page = tmp_path / "report"
+    page.mkdir()
+    (page / "index.html").write_text("old")
+    assert run_python(SET_ASIDE, page).returncode == 9
+    assert not page.exists()
+    assert run_python(BEGIN, page).stdout == "old\n"
 
 
 LINKED = """

@@ -8,8 +8,8 @@ from pathlib import Path
 
 # What other systems than Linux lack; a module of tests that names it is left out there.
 LACKING = {
-    "win32": r"\b(SIGKILL|bash|chmod|damaged|fcntl|geteuid|hostile_paths|killpg|mkfifo|preexec_fn|preloaded|resource|"
-    r"sched_setaffinity|symlink|symlink_to)\b|/proc",
+    "win32": r"\b(SIGKILL|bash|cgroup|chmod|damaged|fcntl|geteuid|hostile_paths|killpg|mkfifo|preexec_fn|preloaded|"
+    r"resource|sched_setaffinity|symlink|symlink_to)\b|/proc",
     "darwin": r"\b(damaged|hostile_paths|preloaded|prlimit|sched_setaffinity)\b|/proc",
 }
 

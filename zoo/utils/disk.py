@@ -101,8 +101,10 @@ def take(handle: int) -> bool | None:
     try:
         if sys.platform == "win32":
             os.lseek(handle, 1 << 30, os.SEEK_SET)  # beyond what is read, since Windows locks bytes against readers
-            msvcrt.locking(handle, msvcrt.LK_NBLCK, 1)
-            os.lseek(handle, 0, os.SEEK_SET)
+            try:
+                msvcrt.locking(handle, msvcrt.LK_NBLCK, 1)
+            finally:
+                os.lseek(handle, 0, os.SEEK_SET)
         else:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as problem:

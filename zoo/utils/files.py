@@ -175,9 +175,11 @@ def remove_leftovers(folder: Path, name: str | None = None, *, locked: bool = Fa
         match = _TEMPORARY.fullmatch(entry.name)
         if not match or not (match["token"] or locked) or (name is not None and match["name"] != short(name)):
             continue
-        left, target = Path(entry.path), folder / match["name"]
-        with contextlib.suppress(OSError), _abandoned(left, locked) as free:
-            if free and match["kind"] == "old" and not os.path.lexists(target):
+        left, target, is_old = Path(entry.path), folder / match["name"], match["kind"] == "old"
+        # Without a lock to ask, what was set aside is a dead process's, since it is aside for a moment only.
+        is_ours = locked or (is_old and sys.platform == "win32")
+        with contextlib.suppress(OSError), _abandoned(left, is_ours) as free:
+            if free and is_old and not os.path.lexists(target):
                 rename(left, target)
             elif free:
                 remove(left)

@@ -106,7 +106,8 @@ def _acquire(folder: Path, path: Path) -> tuple[int, str]:
         try:
             taken = take(handle)
             holder = "" if created else _read(path)
-            if taken and same_file(handle, path) and (len(holder.split()) < 2 or not _alive(path, holder)):
+            is_it = same_file(handle, path)  # else the holder before us removed what we have opened
+            if taken and is_it and (len(holder.split()) < 2 or not _alive(path, holder)):
                 with contextlib.suppress(OSError):  # on a full disk the holder is unknown; what is done can be read
                     os.truncate(handle, 0)
                     os.write(handle, str(os.getpid()).encode())
@@ -115,15 +116,14 @@ def _acquire(folder: Path, path: Path) -> tuple[int, str]:
                 _warn(path.parent)
                 if created and (record := _recorded(handle, path)):
                     return os.dup(handle), record
-                if time.monotonic() < until and _remove_dead(path, holder):
-                    continue
-            if taken is False and time.monotonic() < moment:
-                time.sleep(MOMENT / 10)
-                continue
-            if not taken or same_file(handle, path):  # else the holder before us removed what we have opened
-                raise _busy(folder, holder)
         finally:
-            os.close(handle)
+            os.close(handle)  # Windows removes nothing that is open
+        if taken is None and time.monotonic() < until and _remove_dead(path, holder):
+            continue
+        if taken is False and time.monotonic() < moment:
+            time.sleep(MOMENT / 10)
+        elif not taken or is_it:
+            raise _busy(folder, holder)
 
 
 def _warn(folder: Path) -> None:
@@ -184,7 +184,7 @@ def _age(path: Path) -> float:
         return os.fstat(handle).st_mtime - path.lstat().st_mtime
     finally:
         os.close(handle)
-        probe.unlink(missing_ok=True)
+        unlink(probe)
 
 
 def _remove_dead(path: Path, holder: str) -> bool:
@@ -196,16 +196,16 @@ def _remove_dead(path: Path, holder: str) -> bool:
         handle = open_own(guard, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
     except FileExistsError:
         if not _alive(guard, _read(guard)):
-            guard.unlink(missing_ok=True)
+            unlink(guard)
         time.sleep(0.05)
         return True
     try:
         os.write(handle, f"{os.getpid()} - {_machine()} {_start(os.getpid())} -".encode())
         if _read(path) == holder and not _alive(path, holder):
-            path.unlink(missing_ok=True)
+            unlink(path)
     finally:
         os.close(handle)
-        guard.unlink(missing_ok=True)
+        unlink(guard)
     return True
 
 

@@ -36,10 +36,10 @@ def _limits(root: Path) -> Iterator[int]:
 
 def resident_peak() -> int:
     """Bytes that this process had in memory at most; 1 GB where the system does not tell."""
-    if sys.platform == "win32":
-        return 10**9
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
+    if sys.platform != "win32":
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return peak if sys.platform == "darwin" else peak * 1024
+    return 10**9
 
 
 def size(count: float) -> str:

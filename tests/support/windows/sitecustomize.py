@@ -22,6 +22,7 @@ import re
 import shutil
 import signal
 import sys
+import tempfile
 import threading
 from importlib.abc import MetaPathFinder
 from importlib.machinery import PathFinder, SourceFileLoader
@@ -174,9 +175,10 @@ def refuse(event: str, arguments: tuple[Any, ...]) -> None:
             raise OSError(errno.EPERM, "A required privilege is not held by the client", first)
         if event == "open" and first.startswith(("/proc/", "/sys/")):
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), first)
-        if event == "open" and os.path.isdir(first):  # noqa: PTH112
+        writes = event == "open" and (arguments[2] or 0) & (os.O_WRONLY | os.O_RDWR)
+        if event == "open" and not writes and os.path.isdir(first):  # noqa: PTH112
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), first)
-        if event == "os.mkdir" or (event == "open" and (arguments[2] or 0) & (os.O_WRONLY | os.O_RDWR)):
+        if event == "os.mkdir" or writes:
             check_name(first)
         if event in ("os.rename", "os.remove"):
             check_free(first)
@@ -192,6 +194,7 @@ def refuse(event: str, arguments: tuple[Any, ...]) -> None:
 
 EVENTS = {"open", "os.mkdir", "os.remove", "os.rename", "os.symlink"}
 inside = threading.local()
+tempfile.TemporaryFile = tempfile.NamedTemporaryFile
 shutil._use_fd_functions = False  # type: ignore[attr-defined]
 multiprocessing.get_all_start_methods = lambda: ["spawn"]
 for method in ("fork", "forkserver"):
