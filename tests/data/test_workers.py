@@ -122,7 +122,7 @@ def test_workers_are_forked_on_linux_without_an_accelerator_alone(
     monkeypatch, platform: str, device: str, accelerator: bool, method: str
 ) -> None:
     monkeypatch.setattr(sys, "platform", platform)
-    monkeypatch.setattr(torch.accelerator, "is_available", lambda: accelerator)
+    monkeypatch.setattr("zoo.data.workers.accelerator", lambda: torch.device("cuda") if accelerator else None)
     assert start_method(torch.device(device)) == method
 
 

@@ -39,12 +39,12 @@ CHOSEN = [
 ]
 
 
-def loader(recipe: Any, batches: int, pixels: int = 32) -> TrainLoader:
+def loader(recipe: Any, batches: int, device: torch.device | str = META) -> TrainLoader:
     count = batches * recipe.batch_size
-    images = np.broadcast_to(np.uint8(0), (count, pixels, pixels, 3))
+    images = np.broadcast_to(np.uint8(0), (count, 32, 32, 3))
     return TrainLoader(
         images, np.arange(count) % 10, recipe.augment.train, Batching(recipe.batch_size, 0, SINGLE_PROCESS),
-        device=META, channels_last=True,
+        device=device, channels_last=True,
     )  # fmt: skip
 
 
@@ -91,7 +91,8 @@ def test_a_step_waits_for_nothing_and_holds_no_array_of_the_cpu(architecture: st
 
 
 @pytest.mark.usefixtures("fused")
-def test_the_progress_of_an_epoch_is_read_ten_times_whatever_its_steps() -> None:
+def test_the_progress_of_an_epoch_is_read_ten_times_whatever_its_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("zoo.data.loader.AT_ONCE_ON_ACCELERATORS", 4)
     recipe = load_recipe("standard", ["precision=fp32", "batch_size=4"])
     batches = loader(recipe, 30)
     list(batches.epoch(0))
@@ -101,6 +102,22 @@ def test_the_progress_of_an_epoch_is_read_ten_times_whatever_its_steps() -> None
         seen.waits.clear()
         train_epoch(session, 1, Reporter(), warm=True)
     assert seen.waits == {"_local_scalar_dense": 10 * 2}  # loss and hits
+
+
+@pytest.mark.parametrize(
+    ("device", "batch", "images", "window"),
+    [
+        ("cpu", 512, 45_000, 8), ("meta", 512, 45_000, 16),  # a block has 16 batches, the epoch 87
+        ("meta", 256, 49_000, 32), ("meta", 64, 45_000, 128), ("meta", 64, 900_000, 1408), ("meta", 512, 1_024, 16),
+    ],
+)  # fmt: skip
+def test_every_window_of_a_speed_has_its_share_of_augmentation(
+    monkeypatch: pytest.MonkeyPatch, device: str, batch: int, images: int, window: int
+) -> None:
+    """Else a median over windows is of those with the operations on a block, or of those without."""
+    monkeypatch.setattr("zoo.data.augment.batched._room", lambda device: 0)
+    recipe = load_recipe("standard", [f"batch_size={batch}"])
+    assert loader(recipe, images // batch, device=device).window == window
 
 
 @pytest.mark.slow

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import math
-import mmap
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -16,11 +15,11 @@ from torch import Tensor
 from zoo.data.augment.batched import BatchedAugment, Pixels
 from zoo.data.augment.executor import Augment, make_augment
 from zoo.data.augment.ops import Params
-from zoo.data.augment.reference import ReferenceAugment
 from zoo.data.augment.spec import parse
 from zoo.data.workers import (
     AHEAD,
     WAIT,
+    Batches,
     check_shared_memory,
     killed_worker,
     next_batch,
@@ -36,6 +35,7 @@ from zoo.utils.seeding import derive
 # Images augmented together: of small batches as many as a CPU's cache holds, or as many as spare an accelerator from
 # waiting for its host; and never more pixels than the last.
 AT_ONCE, AT_ONCE_ON_ACCELERATORS, PIXELS_AT_ONCE = 256, 8192, 1 << 23
+WINDOWS_PER_EPOCH = 10  # the device is synchronised, the bar moved and the loss looked at this often, not every step
 Rows = Sequence[int] | np.ndarray
 
 
@@ -110,6 +110,15 @@ class TrainLoader:
         """Steps per epoch."""
         return self.batching.steps(self.count)
 
+    @property
+    def window(self) -> int:
+        """Steps between two looks at the progress: a tenth of an epoch.
+
+        On an accelerator they are whole blocks of batches made at once, so that each window has its share of that work.
+        """
+        tenth, block = max(1, len(self) // WINDOWS_PER_EPOCH), self._executor.block
+        return max(1, round(tenth / block)) * block
+
     def size(self, step: int) -> int:
         """Images of batch `step` (0 is the first), those of all processes."""
         return min(self.batching.size, self.count - step * self.batching.size)
@@ -170,7 +179,7 @@ def _executor(
     labels, rows = np.asarray(labels, dtype=np.int64), np.arange(len(images)) if rows is None else np.asarray(rows)
     if isinstance(augment, BatchedAugment):
         return _Batched(Pixels(images, rows, target.device), labels, augment, batching, target)
-    batches = _Batches(images, labels, rows, augment, batching.seed)
+    batches = Batches(images, labels, rows, augment, batching.seed)
     return _Albumentations(batches, batching, target, workers)
 
 
@@ -183,8 +192,10 @@ class _Batched:
         self.pixels, self.augment, self.batching, self.target = pixels, augment, batching, target
         self.labels, self.image_bytes = torch.tensor(labels[pixels.rows], device=target.device), 0
         self.most = max(1, PIXELS_AT_ONCE // pixels.each)
-        wanted = AT_ONCE if target.device.type == "cpu" else AT_ONCE_ON_ACCELERATORS
+        on_cpu = target.device.type == "cpu"
+        wanted = AT_ONCE if on_cpu else AT_ONCE_ON_ACCELERATORS
         self.together = max(1, min(wanted, self.most) // batching.size)  # batches
+        self.block = 1 if on_cpu else self.together
 
     def batches(self, order: np.ndarray, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
         drawn = self.augment.draw(self.batching.seed, epoch, len(order), rows=order)
@@ -222,8 +233,9 @@ class _Albumentations:
 
     loader: torch.utils.data.DataLoader[tuple[Tensor, Tensor]] | None = None
     image_bytes = 0
+    block = 1
 
-    def __init__(self, dataset: _Batches, batching: Batching, target: _Target, workers: int):
+    def __init__(self, dataset: Batches, batching: Batching, target: _Target, workers: int):
         self.dataset, self.target, self.workers = dataset, target, workers
         self.method = start_method(target.device)
         self.sampler = _Sampler(batching)
@@ -280,31 +292,3 @@ class _Sampler:
 
     def __len__(self) -> int:
         return -(-len(self.order) // self.batching.size)
-
-
-class _Batches(torch.utils.data.Dataset[tuple[Tensor, Tensor]]):
-    """Whole augmented batches by (epoch, first position, rows)."""
-
-    def __init__(self, images: np.ndarray, labels: np.ndarray, rows: np.ndarray, augment: ReferenceAugment, seed: int):
-        self.images, self.labels, self.rows, self.augment, self.seed = images, labels, rows, augment, seed
-
-    def __getstate__(self) -> dict[str, Any]:
-        """For a process that is not forked: a mapped file by its name, which the process maps itself."""
-        state = dict(vars(self))
-        if isinstance(self.images, np.memmap) and isinstance(self.images.base, mmap.mmap):
-            state["images"] = self.images.filename
-        return state
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        vars(self).update(state)
-        if not isinstance(self.images, np.ndarray):
-            self.images = np.load(self.images, mmap_mode="r", allow_pickle=False)
-
-    def __getitem__(self, key: tuple[int, int, np.ndarray]) -> tuple[Tensor, Tensor]:
-        epoch, start, order = key
-        rows = self.rows[order]
-        batch = [
-            self.augment(self.images[row], self.seed, epoch, start + offset, int(order[offset]))
-            for offset, row in enumerate(rows)
-        ]
-        return torch.from_numpy(np.stack(batch)), torch.from_numpy(self.labels[rows])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import mmap
 import re
 import shutil
 import signal
@@ -11,16 +12,48 @@ import traceback
 from collections.abc import Iterator
 from multiprocessing import resource_tracker
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from zoo.data.augment.reference import ReferenceAugment
 from zoo.errors import MachineError, Option
+from zoo.utils.device import accelerator
 
 AHEAD = 2  # batches that each process prepares
 WAIT = 60  # seconds for a batch, twice
 SHARED_MEMORY = Path("/dev/shm")  # where Linux keeps what processes hand to each other
 _TIMED_OUT = re.compile(r"DataLoader timed out after \d+ seconds")
+
+
+class Batches(torch.utils.data.Dataset[tuple[Tensor, Tensor]]):
+    """Whole augmented batches by (epoch, first position, rows)."""
+
+    def __init__(self, images: np.ndarray, labels: np.ndarray, rows: np.ndarray, augment: ReferenceAugment, seed: int):
+        self.images, self.labels, self.rows, self.augment, self.seed = images, labels, rows, augment, seed
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For a process that is not forked: a mapped file by its name, which the process maps itself."""
+        state = dict(vars(self))
+        if isinstance(self.images, np.memmap) and isinstance(self.images.base, mmap.mmap):
+            state["images"] = self.images.filename
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        if not isinstance(self.images, np.ndarray):
+            self.images = np.load(self.images, mmap_mode="r", allow_pickle=False)
+
+    def __getitem__(self, key: tuple[int, int, np.ndarray]) -> tuple[Tensor, Tensor]:
+        epoch, start, order = key
+        rows = self.rows[order]
+        batch = [
+            self.augment(self.images[row], self.seed, epoch, start + offset, int(order[offset]))
+            for offset, row in enumerate(rows)
+        ]
+        return torch.from_numpy(np.stack(batch)), torch.from_numpy(self.labels[rows])
 
 
 def check_shared_memory(batch: int, workers: int) -> None:
@@ -45,7 +78,7 @@ def start_method(device: torch.device) -> str:
 
     A fork hangs now and then once CUDA has started, and crashes on macOS, whose libraries have threads of their own.
     """
-    forked = sys.platform == "linux" and device.type == "cpu" and not torch.accelerator.is_available()
+    forked = sys.platform == "linux" and device.type == "cpu" and accelerator() is None
     return "fork" if forked else "spawn"
 
 

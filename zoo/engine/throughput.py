@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from zoo.data.loader import TrainLoader
+from zoo.data.loader import WINDOWS_PER_EPOCH, TrainLoader
 from zoo.engine import train
 from zoo.engine.checkpoint import Identity
 from zoo.engine.convolution import use_side_by_side
@@ -134,7 +134,7 @@ def measure_training(
     resident = PeakMemory(torch.device("cpu"))
     first_step = seconds_of(step, device)
     once = min(seconds_of(step, device) for _ in range(3))
-    steps = train.WINDOWS_PER_EPOCH * max(1, round(seconds / (2 * EPOCHS * train.WINDOWS_PER_EPOCH * once)))
+    steps = WINDOWS_PER_EPOCH * max(1, round(seconds / (2 * EPOCHS * WINDOWS_PER_EPOCH * once)))
     schedule = Constant(name="constant", warmup_epochs=0)  # the recipe's may not fit 2 epochs
     last = recipe.selection.model_copy(update={"rule": "last"})  # nothing is evaluated that could choose
     part = recipe.model_copy(update={"epochs": EPOCHS, "schedule": schedule, "selection": last})

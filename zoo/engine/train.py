@@ -26,8 +26,6 @@ from zoo.results.history import EpochRow, save_history
 from zoo.utils.device import synchronize
 from zoo.utils.seeding import derive, seed_all
 
-WINDOWS_PER_EPOCH = 10  # the device is synchronised, the bar moved and the loss looked at this often, not every step
-
 
 @dataclass(frozen=True)
 class Diverged:
@@ -90,7 +88,7 @@ def train(
 
     with Saver(folder.state, device, reporter.written) as saver:
         for epoch in range(begins_after, recipe.epochs):
-            # Augment, forward, backward, update, average. The device is waited for ten times an epoch: once a window.
+            # Augment, forward, backward, update, average. The device is waited for once a window, ten times an epoch.
             # The first window of a session warms up caches, allocators and compilers, so its speed does not count.
             row, steps, rates = train_epoch(session, epoch, reporter, warm=epoch > begins_after)
             if not math.isfinite(row.running_train_loss):
@@ -199,7 +197,7 @@ def train_epoch(session: _Session, epoch: int, reporter: Reporter, *, warm: bool
     """
     recipe, loader, device, distributed = session.recipe, session.batches.train, session.device, session.distributed
     steps = len(loader)
-    window = max(1, steps // WINDOWS_PER_EPOCH)
+    window = loader.window
 
     session.model.train()
     # For dropout and the like; the order of the data and the augmentation need no global state.
