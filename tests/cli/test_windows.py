@@ -229,7 +229,7 @@ def test_windows_opens_no_link_that_came_after_the_look(tmp_path: Path) -> None:
     assert "Too many levels of symbolic links" in run_python(LINKED, tmp_path / "link").stderr
 
 
-@pytest.mark.parametrize("encoding", ["gbk", "big5", "cp437"])
+@pytest.mark.parametrize("encoding", ["gbk", "big5"])
 def test_gbk_and_big5_consoles(zoo_cli, encoding: str) -> None:
     """A character that the console lacks is escaped."""
     environment = zoo_cli.environment | ENCODINGS | {"PYTHONIOENCODING": encoding}

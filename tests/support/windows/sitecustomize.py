@@ -143,6 +143,8 @@ def check_name(path: str) -> None:
 
 def check_free(path: str) -> None:
     """Raise PermissionError where a process has `path`, or a file in it, open or mapped."""
+    if not os.path.lexists(path):
+        return
     real = os.path.abspath(path)  # noqa: PTH100
 
     def is_it(other: str) -> bool:
