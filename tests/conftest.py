@@ -18,8 +18,8 @@ from typing import Any
 import pytest
 from systems import lacks
 
-if "PYTEST_XDIST_WORKER" in os.environ:  # the workers are the parallelism; set before anything imports torch
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
+# Before anything imports torch: more threads would wait for each other where workers or other work share the cores.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 TIMEOUT = 300  # seconds; a command that hangs fails its test instead of the whole run
 FIRST_SEED = 67280421310721  # with which torch's generator begins in every process

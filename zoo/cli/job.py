@@ -130,7 +130,8 @@ def _inputs(
     layout = training.layout if training.layout != "auto" else None  # `zoo speed` chooses that for each model
     if layout and layout_on(device, layout) != layout:
         raise MachineError(f"--layout {layout}: torch's gradients are wrong in it on {device.type}; leave it out")
-    automatic = "auto" in (training.threads, training.jobs) and training.threads in ("auto", None)
+    chosen = training.threads == "auto" or (training.jobs == "auto" and device.type == "cpu")
+    automatic = chosen and training.threads in ("auto", None)
     settings = Settings(
         device, layout_on(device, layout), training.executor, training.workers, bool(training.compiled),
         training.deterministic, distributed, training.allow_batch_dependent,

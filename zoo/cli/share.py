@@ -50,13 +50,14 @@ def choose_jobs(job: Job, steps: Sequence[tuple[Inputs, Sequence[Run]]], say: Sa
     """`job` with the number of runs at a time, and of threads, that is quickest for the first of the runs to do."""
     import torch
 
-    from zoo.cluster.pace import measure, most_at_a_time
+    from zoo.cluster.pace import ROOM, measure
     from zoo.cluster.request import make_request
+    from zoo.utils.memory import usable_memory
 
     every = [(inputs, run) for inputs, runs in steps for run in runs]
     to_do = [pair for pair in every if job.training.restart or not pair[1].folder.result.is_file()]
     threads = torch.get_num_threads()
-    jobs = min(len(to_do), threads, most_at_a_time())
+    jobs = min(len(to_do), threads, int(usable_memory() // ROOM))
     if jobs < 2:
         return _with_jobs(job, 1)
     inputs, run = to_do[0]
@@ -94,10 +95,10 @@ def warn_of_load(say: Say, jobs: int = 1) -> None:
         advice += f", or give --jobs {max(1, fewer // each)}"
     elif jobs == 1 and fewer < threads:
         advice += f", or give --threads {fewer} ({gain_of_fewer(fewer):.1f} times as fast here) or --threads auto"
-    get = (
-        f"{_count(threads, 'thread')} get{'s' * (threads == 1)} {100 * share:.0f} % of a core{' each' * (threads > 1)}"
-    )
-    say(f"warning: {get}: other work or a limit takes the rest, and speeds will be too low; {advice}")
+    gets = f"{threads} threads get {100 * share:.0f} % of a core each"
+    if threads == 1:
+        gets = f"1 thread gets {100 * share:.0f} % of a core"
+    say(f"warning: {gets}: other work or a limit takes the rest, and speeds will be too low; {advice}")
 
 
 def _with_jobs(job: Job, jobs: int | Literal["auto"]) -> Job:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+from dataclasses import replace
 
 import click
 
@@ -34,6 +35,7 @@ def speed(training: Training, seconds: float, style: str) -> None:
     from zoo.runner.measure import beside_eager, faster_layout, measure
 
     (inputs,), device = job.inputs, job.settings.device
+    eager = inputs.replaced(settings=replace(job.settings, compiled=False))
     echo = functools.partial(click.echo, err=True)
     settle(job, (), echo)
     warn_of_load(echo)
@@ -54,8 +56,8 @@ def speed(training: Training, seconds: float, style: str) -> None:
                     click.echo(f"  {layout} trains {ratio:.2f} times as fast as the other layout", err=True)
                     if layout != model.layout:
                         click.echo(f"  `zoo bench` takes {model.layout} without --layout {layout}", err=True)
-            for one_of in [inputs.with_compiled(False), inputs] if training.compiled == "both" else [inputs]:
-                measured.append(measure(model, one_of, layout, seconds=seconds, peak_flops=peak))
+            for of in [eager, inputs] if training.compiled == "both" else [inputs]:
+                measured.append(measure(model, of, layout, seconds=seconds, peak_flops=peak))
                 echo(f"  {trains_at(measured[-1])}")
             if training.compiled == "both":
                 measured[-1] = beside_eager(measured[-1], measured[-2], len(inputs.rows[0]))

@@ -110,7 +110,7 @@ def _check_ends(space: Space, inputs: Inputs) -> None:
 
     for where, end in space.ends(inputs.recipe):
         try:
-            check_data(inputs.with_recipe(end))
+            check_data(inputs.replaced(end))
         except RecipeError as problem:
             raise RecipeError(*where, *problem.parts) from problem
 

@@ -123,7 +123,7 @@ def _serve(channel: Connection) -> None:
     signal.signal(signal.SIGTERM, _interrupted)
     calls = queue.SimpleQueue[Any]()
     threading.Thread(target=_listen, args=(channel, calls), daemon=True).start()
-    with contextlib.suppress(KeyboardInterrupt, OSError):
+    with contextlib.suppress(KeyboardInterrupt, Exception):  # whose end the channel tells
         while call := calls.get():
             function, arguments = call
             channel.send(function(*arguments))

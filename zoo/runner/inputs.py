@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from functools import cached_property
 from typing import Literal
 
@@ -44,15 +43,9 @@ class Inputs:
         self._augments: dict[str, tuple[Augment, Shape]] = {}
         self.only_nchw: set[str] = set()  # names of models that fail in channels-last, which no one asked for
 
-    def with_compiled(self, compiled: bool) -> Inputs:
-        """The same, with models compiled or not."""
-        inputs = Inputs(self.recipe, self.dataset, replace(self.settings, compiled=compiled))
-        inputs.only_nchw = self.only_nchw
-        return inputs
-
-    def with_recipe(self, recipe: Recipe) -> Inputs:
-        """The same data and settings under another recipe."""
-        inputs = Inputs(recipe, self.dataset, self.settings)
+    def replaced(self, recipe: Recipe | None = None, settings: Settings | None = None) -> Inputs:
+        """The same data under another recipe, or with other settings."""
+        inputs = Inputs(recipe or self.recipe, self.dataset, settings or self.settings)
         inputs.only_nchw = self.only_nchw
         return inputs
 

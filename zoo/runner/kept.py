@@ -4,25 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from zoo.engine.checkpoint import load_state
+from zoo.engine.checkpoint import Identity, load_state
 from zoo.results.folder import load_result
 from zoo.results.run import Run
+from zoo.results.schema import Result
 
 
 def auto_threads(runs: Iterable[Run]) -> int | None:
-    """The number of threads that what was free chose for the first of `runs` that is stored or begun; None without one.
-
-    Raises :class:`zoo.errors.ResultError` for what is damaged.
-    """
+    """The threads of the first of `runs` that is stored or begun with a measured number. Raises ResultError."""
     for run in runs:
         if run.folder.result.is_file():
-            result = load_result(run.folder.result)
-            settings, environment = result.settings, result.environment
+            ran: Result | Identity = load_result(run.folder.result)
         elif state := load_state(run.folder.state):
-            settings, environment = state.identity.settings, state.identity.environment
+            ran = state.identity
         else:
             continue
-        threads = environment.get("threads")
-        if settings.auto_threads and isinstance(threads, int):
+        threads = ran.environment.get("threads")
+        if ran.settings.auto_threads and isinstance(threads, int):
             return threads
     return None

@@ -100,7 +100,7 @@ def _trial(trials: Trials, model: Model, search: Search, reporter: TuningReporte
     """Train one trial to its end, its pruning or its divergence."""
     trial = trials.next()
     values = trials.values(trial)
-    inputs = search.inputs.with_recipe(with_values(search.inputs.recipe, values, f"trial {trial.number}"))
+    inputs = search.inputs.replaced(with_values(search.inputs.recipe, values, f"trial {trial.number}"))
     # Not one of the seeds that a bench uses: a run of the tuned recipe would else be the trial that was chosen.
     folder = RunFolder(trials.folder / f"trial{trial.number}")
     run = Run(model, derive("tuning", search.seed) % 10**9, folder)

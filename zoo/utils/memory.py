@@ -34,14 +34,6 @@ def _limits(root: Path) -> Iterator[int]:
             yield int(file.read_text())
 
 
-def resident_peak() -> int:
-    """Bytes that this process had in memory at most; 1 GB where the system does not tell."""
-    if sys.platform != "win32":
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        return peak if sys.platform == "darwin" else peak * 1024
-    return 10**9
-
-
 def size(count: float) -> str:
     """`count` bytes in words: ``1.5 GB``."""
     for unit in ("bytes", "kB", "MB", "GB", "TB"):
