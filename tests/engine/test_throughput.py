@@ -93,7 +93,7 @@ def test_a_loss_that_is_no_number_from_the_start_is_one_line() -> None:
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_matrix_peak(monkeypatch: pytest.MonkeyPatch, precision: str) -> None:
-    monkeypatch.setitem(throughput.PEAK_SIDE, "cpu", 256)
+    monkeypatch.setattr(throughput, "PEAK_SIDE", 256)
     assert precision in TYPES
     assert 1e8 < matrix_peak(CPU, precision) < 1e15
 

@@ -135,11 +135,6 @@ class TrainLoader:
         """
         return self._executor.batches(self.order(epoch)[: len(self) * self.batching.size], epoch)
 
-    @property
-    def image_bytes(self) -> int:
-        """Bytes of images on the device: all, with labels and what an epoch drew, and those augmented together."""
-        return self._executor.image_bytes
-
     def close(self) -> None:
         """Ends the worker processes, if any. The loader may be used again; they are then started anew."""
         self._executor.close()
@@ -190,7 +185,7 @@ class _Batched:
         self, pixels: Pixels, labels: np.ndarray, augment: BatchedAugment, batching: Batching, target: _Target
     ):
         self.pixels, self.augment, self.batching, self.target = pixels, augment, batching, target
-        self.labels, self.image_bytes = torch.tensor(labels[pixels.rows], device=target.device), 0
+        self.labels = torch.tensor(labels[pixels.rows], device=target.device)
         self.most = max(1, PIXELS_AT_ONCE // pixels.each)
         on_cpu = target.device.type == "cpu"
         wanted = AT_ONCE if on_cpu else AT_ONCE_ON_ACCELERATORS
@@ -206,12 +201,10 @@ class _Batched:
         index = to_device(torch.from_numpy(order), device)
         params = {name: to_device(column[torch.from_numpy(mine)], device) for name, column in drawn.items()}
         labels = self.labels.index_select(0, index)
-        held = self.pixels.nbytes + sum(part.nbytes for part in (self.labels, index, labels, *params.values()))
         sizes, start = iter([share.stop - share.start for share in shares]), 0
         while group := list(itertools.islice(sizes, self.together)):
             rows = slice(start, start + sum(group))
             blocks = self._augmented(rows, order, index, params), labels[rows]
-            self.image_bytes = max(self.image_bytes, held + blocks[0].nbytes)
             yield from zip(*(torch.split(block, group) for block in blocks), strict=True)
             start = rows.stop
 
@@ -232,7 +225,6 @@ class _Albumentations:
     """A torch DataLoader over whole batches; its processes live until `close`."""
 
     loader: torch.utils.data.DataLoader[tuple[Tensor, Tensor]] | None = None
-    image_bytes = 0
     block = 1
 
     def __init__(self, dataset: Batches, batching: Batching, target: _Target, workers: int):

@@ -106,6 +106,20 @@ def bare_step(
     return functools.partial(step, images, labels, 0.5)
 
 
+def _device_peak(step: Callable[[], object], device: torch.device, before: int, idle: nn.Module) -> int | None:
+    """What one more `step` takes of the device at its peak: a network with all that trains it, and one batch.
+
+    Neither the loop's images nor what augments them, since the faster a model is, the more of them it is measured on.
+    `before`: what was taken before the network was there; `idle` came with it.
+    """
+    if not is_accelerator(device):
+        return None
+    memory = PeakMemory(device)
+    step()
+    peak, own = memory.read(), sum(part.nbytes for part in [*idle.parameters(), *idle.buffers()])
+    return None if peak is None else peak - before - own
+
+
 def measure_training(
     model: nn.Module,
     recipe: Recipe,
@@ -129,11 +143,13 @@ def measure_training(
         use_side_by_side(twin, device, recipe.precision, compiled)
         return twin
 
+    before = PeakMemory(device).held if is_accelerator(device) else 0
     twin, trained = copied().train(), copied()  # both before the first image, of which a hook may keep maps
     step = bare_step(twin, recipe, loader, device=device, compiled=compiled)
     resident = PeakMemory(torch.device("cpu"))
     first_step = seconds_of(step, device)
     once = min(seconds_of(step, device) for _ in range(3))
+    device_peak = _device_peak(step, device, before, trained)
     steps = WINDOWS_PER_EPOCH * max(1, round(seconds / (2 * EPOCHS * WINDOWS_PER_EPOCH * once)))
     schedule = Constant(name="constant", warmup_epochs=0)  # the recipe's may not fit 2 epochs
     last = recipe.selection.model_copy(update={"rule": "last"})  # nothing is evaluated that could choose
@@ -147,7 +163,6 @@ def measure_training(
         deterministic=False,
     )
     turns = _Turns(step, batch, device)
-    memory = PeakMemory(device) if is_accelerator(device) else None
     with scratch_folder("zoo-speed") as folder, contextlib.closing(loader(steps * batch)) as batches:
         train.train(
             trained,
@@ -175,19 +190,9 @@ def measure_training(
         windows=len(pairs),
         executor=batches.executor_name,
         compile_seconds=first_step if compiled else None,
-        device_peak_bytes=_of_one_training(memory, trained, batches) if memory else None,
+        device_peak_bytes=device_peak,
         resident_peak_bytes=resident.read(),
     )
-
-
-def _of_one_training(memory: PeakMemory, trained: nn.Module, batches: TrainLoader) -> int | None:
-    """What of the device's peak one training took.
-
-    No part of it are the model as built and the twin, which has its gradients and its optimizer's state before the peak
-    is looked for, nor images: how many there are is a matter of the dataset and, here, of the model's speed.
-    """
-    peak, own = memory.read(), sum(part.nbytes for part in [*trained.parameters(), *trained.buffers()])
-    return None if peak is None else peak - memory.held + own - batches.image_bytes
 
 
 def matrix_peak(device: torch.device, precision: str) -> float:

@@ -20,6 +20,7 @@ from zoo.data.test_sets import ShiftedSet
 from zoo.engine.checkpoint import load_weights
 from zoo.engine.counts import count_macs
 from zoo.engine.guard import guarded
+from zoo.engine.machine import layout_on
 from zoo.engine.memory_format import LAYOUTS
 from zoo.errors import DataError, Option, ResultError, UnknownNameError, ZooError
 from zoo.recipes.tta import TestTimeAugmentation
@@ -70,7 +71,7 @@ class TrainedRun:
                 device=device,
                 executor=self.result.settings.executor,
                 indices=rows,
-                channels_last=self.result.settings.layout == "channels_last",
+                channels_last=layout_on(device, self.result.settings.layout) == "channels_last",
             )
 
         try:
@@ -125,7 +126,7 @@ class TrainedRun:
             if tensor.shape != wanted[name].shape:
                 raise self._misfit(f"{name!r} is {tuple(tensor.shape)}, expected {tuple(wanted[name].shape)}")
         module.load_state_dict(with_versions(module, weights), strict=True)
-        return module.to(device).to(memory_format=LAYOUTS[self.result.settings.layout]).eval()
+        return module.to(device).to(memory_format=LAYOUTS[layout_on(device, self.result.settings.layout)]).eval()
 
     def _misfit(self, what: str) -> ResultError:
         return ResultError(

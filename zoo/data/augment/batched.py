@@ -78,7 +78,6 @@ class Pixels:
         self.each = images.shape[1] * images.shape[2]  # pixels of an image
         fits = 4 * self.each * len(self.rows) <= _room(device)
         self.resident = pack(images, device, self.rows) if fits else None
-        self.nbytes = 0 if self.resident is None else self.resident.nbytes
 
     def at(self, positions: np.ndarray, index: Tensor) -> tuple[Tensor, Tensor]:
         """Packed images, and which of them are those at `positions` of those held; `index`: these on the device."""
