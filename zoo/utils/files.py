@@ -223,7 +223,8 @@ def cannot_write(path: Path, problem: OSError) -> MachineError:
     if problem.errno == errno.ELOOP:
         return MachineError(f"{path}: is a link, and zoo writes through no link in its folders; remove it")
     if problem.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-        reason = f"the folder cannot be written to ({problem.strerror})"
+        held = "another program has it open, or " if sys.platform == "win32" else ""
+        reason = f"{held}the folder cannot be written to ({problem.strerror})"
         return MachineError(f"{path}: {reason}; choose another with ", Option("runs"))
     return MachineError(f"{path}: writing failed: {problem.strerror}")
 
