@@ -78,49 +78,45 @@ def stored(folder: Path) -> list[tuple[object, ...]]:
     ]
 
 
-def test_two_runs_at_a_time_share_the_cores_and_their_speeds_are_marked(cli, tiny) -> None:
-    output = cli.ok("bench", "mini_bn", *tiny, "--seeds", "2", "--jobs", "2")
-    assert "2 runs on this process, 2 at a time" in output.lines
-    assert stored(cli.folder) == [(1, False, 2)] * 2
-    (row,) = [line for line in output.stdout.splitlines() if line.startswith("mini_bn")]
-    assert row.count("‡") == 4  # training, inference, p50 and p99
-    note = next(line for line in output.stdout.splitlines() if line.startswith("‡"))
-    assert "other runs shared the machine" in note
-    assert "‡" in cli.ok("compare", "--format", "markdown").stdout
-
-
-def test_auto_takes_what_is_quicker_and_keeps_it(cli, tiny, paces) -> None:
-    bench = ("bench", "mini_bn", *tiny, "--seeds", "2", "--jobs", "auto")
-    output = cli.ok(*bench)
+def test_runs_side_by_side_are_marked_and_what_auto_chose_is_kept(cli, tiny, paces) -> None:
+    bench = ("bench", "mini_bn", *tiny, "--jobs", "auto")
+    output = cli.ok(*bench, "--seeds", "2")
     words = "2 at a time, as 2 runs, 2 at a time with 1 thread each, take 0.83 of the time of one by one"
     assert f"--jobs auto: {words}" in output.lines
+    assert "2 runs on this process, 2 at a time" in output.lines
     assert stored(cli.folder) == [(1, True, 2)] * 2
+    (row,) = [line for line in output.stdout.splitlines() if line.startswith("mini_bn")]
+    assert row.count("‡") == 4  # training, inference, p50 and p99
+    assert "‡ disturbed: the quartiles are more than a fifth of the median apart, or other runs shared" in output.stdout
     assert "Threads: 1, chosen by measurement as the runs began. Another number changes last bits." in output.stdout
-    torch.set_num_threads(2)
-    more = cli.ok("bench", "mini_bn", *tiny, "--seed", "2", "--seed", "0", "--jobs", "auto")
-    assert paces["times"] == 1, "what was chosen once is kept"
-    assert "1 thread a run, as what is stored of these runs was made with" in more.lines
+    again = cli.ok(*bench, "--seeds", "2")
+    assert "1 thread a run, as what is stored of these runs was made with" in again.lines
+    assert paces["times"] == 1
 
 
-def test_auto_does_one_run_at_a_time_where_that_is_quicker(cli, tiny, paces, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Three runs, two at a time, take two rounds."""
-
-    def interrupt(*_: object) -> None:
-        assert torch.get_num_threads() == 2
+@pytest.mark.parametrize(
+    ("options", "chosen", "times"),
+    [
+        (("--jobs", "2"), (2, 1), 0),  # the cores are shared
+        (("--jobs", "2", "--threads", "2"), (2, 2), 0),
+        (("--jobs", "auto", "--threads", "1"), (2, 1), 0),  # as many as fit
+        (("--jobs", "auto", "--threads", "2"), (1, 2), 0),
+        (("--jobs", "auto"), (1, 2), 1),  # three runs, two at a time, take two rounds
+        (("--jobs", "auto", "--seed", "0"), (1, 2), 0),
+    ],
+)
+def test_what_is_chosen(cli, tiny, paces, monkeypatch: pytest.MonkeyPatch, options, chosen, times) -> None:
+    def begin(*_: object, jobs: int = 1) -> None:
+        assert (jobs, torch.get_num_threads()) == chosen
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("zoo.runner.sweep.bench", interrupt)
-    output = cli("bench", "mini_bn", *tiny, "--seeds", "3", "--jobs", "auto")
-    assert output.returncode == 130
-    assert paces["times"] == 1
-    words = "one at a time, as 3 runs, 2 at a time with 1 thread each, take 1.11 of the time of one by one"
-    assert f"--jobs auto: {words}" in output.lines
-
-
-def test_auto_measures_nothing_where_the_threads_are_given(cli, tiny, paces) -> None:
-    cli.ok("bench", "mini_bn", *tiny, "--seeds", "2", "--jobs", "auto", "--threads", "1")
-    assert paces["times"] == 0
-    assert stored(cli.folder) == [(1, False, 2)] * 2
+    monkeypatch.setattr("zoo.runner.checks.try_on", lambda *_: [])
+    monkeypatch.setattr("zoo.runner.sweep.bench", begin)
+    monkeypatch.setattr("zoo.cluster.backend.open_backend", lambda cluster, *_: begin(jobs=cluster.jobs))
+    seeds = () if "--seed" in options else ("--seeds", "3")
+    output = cli("bench", "mini_bn", *tiny, *seeds, *options)
+    assert output.returncode == 130, output.stderr
+    assert paces["times"] == times
 
 
 @pytest.mark.parametrize(
