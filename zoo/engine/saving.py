@@ -32,8 +32,10 @@ class Saver:
         return self
 
     def __exit__(self, *problem: object) -> None:
-        _savers.remove(self)
-        self.write()
+        try:
+            self.write()
+        finally:
+            _savers.remove(self)
 
     def finished(self, state: SavedState, *, last: bool) -> None:
         """An epoch is finished, the `last` one or not; `state` has the tensors in use.
