@@ -3,7 +3,7 @@
 ``python benchmarks/external_models.py sample`` draws 60 models of timm by ``--seed``, each of a family of its own and
 under 40 million parameters. Each is benched for one step on images of noise, explained, and exported.
 ``python benchmarks/external_models.py table`` does so for a member of each family of timm and for every model of
-torchvision up to 200 million, and benches each again with its norms swapped. ``page`` writes the table of
+torchvision up to 110 million, and benches each again with its norms swapped. ``page`` writes the table of
 docs/external-models.md from what is on record; larger models are built there, as shapes without values.
 
 Outcomes are kept in ``--record``, so each command resumes after an interruption. Delete a line there to repeat it.
@@ -120,7 +120,7 @@ TIMM = {
     "xcit": "xcit_nano_12_p16_224",
 }
 NORM = "gn"
-LARGEST = 200_000_000  # parameters; what has more is run without values, as shapes
+LARGEST = 110_000_000  # parameters; what has more is run without values, as shapes
 SAMPLED = 40_000_000  # parameters; a sample has no larger model
 SAMPLE = 60
 _FILLED = {torch.empty, torch.zeros, torch.ones, torch.full, torch.rand, torch.randn}
@@ -128,7 +128,7 @@ _SET = {"uniform_", "normal_", "erfinv_", "mul_", "add_", "clamp_", "fill_", "ze
 
 
 class Shapes(TorchFunctionMode):
-    """Tensors are made on the meta device: shapes without values, memory or arithmetic.
+    """Tensors are made on the meta device: shapes without values, memory or arithmetic; those of one shape are equal.
 
     All but ranges, from which a model may count its layers as it is built.
     """
@@ -138,6 +138,8 @@ class Shapes(TorchFunctionMode):
         first = next(iter([*args, *kwargs.values()]), None)
         if getattr(func, "__name__", "") in _SET and isinstance(first, torch.Tensor) and first.is_meta:
             return first
+        if func is torch.equal and isinstance(first, torch.Tensor) and first.is_meta:
+            return args[0].shape == args[1].shape
         if func in _FILLED and kwargs.get("device") is None:
             kwargs = kwargs | {"device": "meta"}
         return func(*args, **kwargs)
