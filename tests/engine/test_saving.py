@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
+import pretended_device
 import pytest
 import torch
 from tiny_training import CLASSES, CPU, IDENTITY, IMAGES, LABELS, TEST_IMAGES, TEST_LABELS, Silent, recipe, same
@@ -212,3 +215,37 @@ def test_slurm_signal_writes_the_last_finished_epoch_before_the_job_is_queued_ag
     with pytest.raises(Stop):
         run(tmp_path, recipe("epochs=5"), Interrupted(3, Stop, before=signalled))
     assert saved == [3]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(
+    not hasattr(torch.utils.backend_registration, "_setup_privateuseone_for_python_backend"),
+    reason="this torch has no backends in Python",
+)
+def test_a_bench_on_an_accelerator_that_is_terminated_loses_no_finished_epoch(tmp_path: Path) -> None:
+    """On a pretended device, through the command line; the weights are those of a run that was left alone."""
+    command = (
+        "-- bench resnet20_bn --recipe smoke --set epochs=6 --set split.train=320 --set split.holdout=64 "
+        "--device pretend --layout nchw --runs {}"
+    )
+    process = subprocess.Popen(
+        [sys.executable, pretended_device.__file__, *command.format("stopped").split()],
+        cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    try:
+        lines = []
+        for line in process.stderr or ():
+            lines.append(line)
+            if line.strip().startswith("epoch 3/6"):
+                process.terminate()
+        process.wait(60)
+    finally:
+        process.kill()
+    (folder,) = tmp_path.glob("stopped/shapes10/*/resnet20_bn/seed0")
+    state = load_state(folder / "state.pt")
+    assert state is not None, "".join(lines)
+    assert 3 <= state.progress.epoch == len(load_history(folder / "history.csv")) < 6
+    _, ended = pretended_device.zoo_on_it(tmp_path, command.format("stopped"), command.format("whole"))
+    assert f"goes on after epoch {state.progress.epoch} of 6" in ended[0], ended
+    weights = [next((tmp_path / name).rglob("model.safetensors")).read_bytes() for name in ("stopped", "whole")]
+    assert weights[0] == weights[1]
