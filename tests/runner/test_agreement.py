@@ -65,7 +65,7 @@ def test_a_bench_on_an_accelerator_without_float64_and_memory_of_its_own(tmp_pat
         f"{kinds} -- explain {of_cpu} {other} --out explained-too",  # which was trained in channels-last
     )[1]
     assert all(text.endswith("exit code 0") for text in ended), ended
-    assert not any("differ" in text for text in ended)
+    assert not any("differ" in text for text in ended[:2])
 
 
 @pytest.mark.slow
@@ -78,7 +78,7 @@ def test_device_mib_has_the_same_share_of_images_whatever_the_speed(tmp_path: Pa
         assert end.endswith("exit code 0"), end
         peaks.append({model["model"]: model for model in json.loads(table)["models"]})
     few, many = (measured["resnet20_bn"]["device_peak_bytes"] for measured in peaks)
-    assert few == many  # on 8 times as many images
+    assert few == pytest.approx(many, rel=0.001)  # on several times as many images
     for measured in peaks[0].values():
         states = 3 * 4 * measured["parameters"]  # weights, gradients, momentum
         activations = measured["activation_bytes"] * measured["batch_size"]

@@ -10,11 +10,12 @@ import statistics
 import sys
 import time
 from collections.abc import Callable, Mapping
-from typing import Literal, TypeVar
+from typing import TypeVar
 
 import torch
 
 from zoo.errors import MachineError, Option
+from zoo.registry.entries import Layout
 from zoo.utils.cpu import cpu_flags, threads_in_environment, usable_cores
 from zoo.utils.device import accelerator, backend, is_accelerator, is_here, synchronize
 
@@ -26,7 +27,7 @@ NCHW_ONLY = ("mps",)
 KINDS = "auto, cpu, cuda, cuda:0, mps or xpu"
 NAMES = {"mps": "Apple GPU", "xpu": "Intel GPU"}
 BF16 = frozenset({"avx512_bf16", "amx_bf16", "bf16"})
-T = TypeVar("T")
+AnyLayout = TypeVar("AnyLayout", Layout, Layout | None)
 
 
 def choose_device(name: str = "auto") -> torch.device:
@@ -115,7 +116,7 @@ def resolve_precision(device: torch.device) -> str:
     return "fp16" if is_accelerator(device) else "fp32"
 
 
-def layout_on(device: torch.device, layout: T) -> T | Literal["nchw"]:
+def layout_on(device: torch.device, layout: AnyLayout) -> AnyLayout:
     """`layout`, but NCHW where torch's kernels for `device` are wrong in another one."""
     return "nchw" if device.type in NCHW_ONLY else layout
 
