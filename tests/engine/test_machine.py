@@ -26,7 +26,6 @@ from zoo.engine.machine import (
     choose_device,
     configure_threads,
     fresh_compiler,
-    layout_on,
     native_bf16,
     on_trial,
     resolve_precision,
@@ -279,12 +278,6 @@ def test_an_apple_gpu_has_no_memory_of_its_own() -> None:
     assert not has_own_memory(CPU)
     assert has_own_memory(torch.device("cuda"))
     assert has_own_memory(torch.device("xpu"))
-
-
-def test_what_an_apple_gpu_computes_wrongly_is_not_asked_of_it() -> None:
-    assert layout_on(torch.device("mps"), "channels_last") == "nchw"
-    assert layout_on(torch.device("mps"), None) == "nchw"
-    assert [layout_on(torch.device(kind), "channels_last") for kind in ("cuda", "xpu", "cpu")] == ["channels_last"] * 3
 
 
 def test_peak_memory_rises_and_starts_again() -> None:

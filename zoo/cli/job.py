@@ -121,19 +121,20 @@ def _inputs(
     elsewhere: bool = False,
 ) -> list[Inputs]:  # fmt: skip
     """The inputs of `recipes` on the `device`, which decides their precision unless it is `elsewhere`."""
-    from zoo.engine.machine import layout_on, resolve_precision
+    from zoo.engine.machine import is_nchw_only, resolve_precision
     from zoo.runner.inputs import Inputs
     from zoo.runner.settings import Settings
     from zoo.utils.cpu import threads_in_environment
 
     precision = resolve_precision(device) if not elsewhere else "auto"
     layout = training.layout if training.layout != "auto" else None  # `zoo speed` chooses that for each model
-    if layout and layout_on(device, layout) != layout:
+    if layout == "channels_last" and is_nchw_only(device):
         raise MachineError(f"--layout {layout}: torch's gradients are wrong in it on {device.type}; leave it out")
+    layout = "nchw" if is_nchw_only(device) else layout
     chosen = training.threads == "auto" or (training.jobs == "auto" and device.type == "cpu")
     automatic = chosen and training.threads in ("auto", None)
     settings = Settings(
-        device, layout_on(device, layout), training.executor, training.workers, bool(training.compiled),
+        device, layout, training.executor, training.workers, bool(training.compiled),
         training.deterministic, distributed, training.allow_batch_dependent,
         automatic and not threads_in_environment(),
     )  # fmt: skip

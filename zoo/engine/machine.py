@@ -10,12 +10,10 @@ import statistics
 import sys
 import time
 from collections.abc import Callable, Mapping
-from typing import TypeVar
 
 import torch
 
 from zoo.errors import MachineError, Option
-from zoo.registry.entries import Layout
 from zoo.utils.cpu import cpu_flags, threads_in_environment, usable_cores
 from zoo.utils.device import accelerator, backend, is_accelerator, is_here, synchronize
 
@@ -27,7 +25,6 @@ NCHW_ONLY = ("mps",)
 KINDS = "auto, cpu, cuda, cuda:0, mps or xpu"
 NAMES = {"mps": "Apple GPU", "xpu": "Intel GPU"}
 BF16 = frozenset({"avx512_bf16", "amx_bf16", "bf16"})
-AnyLayout = TypeVar("AnyLayout", Layout, Layout | None)
 
 
 def choose_device(name: str = "auto") -> torch.device:
@@ -65,7 +62,7 @@ def on_trial(name: str) -> torch.device | None:
 def check_compiler(device: torch.device) -> None:
     """torch.compile makes C++ for a CPU and Triton's code for a GPU. Raises :class:`MachineError` where it cannot."""
     option = Option("compile")
-    if device.type in NCHW_ONLY:
+    if is_nchw_only(device):
         raise MachineError(option, f": torch compiles LayerNorm wrongly for {NAMES[device.type]}s; leave it out")
     on_windows = sys.platform == "win32"
     language, variable, names = "C++", "CXX", ["cl"] if on_windows else ["g++", "clang++"]
@@ -116,9 +113,9 @@ def resolve_precision(device: torch.device) -> str:
     return "fp16" if is_accelerator(device) else "fp32"
 
 
-def layout_on(device: torch.device, layout: AnyLayout) -> AnyLayout:
-    """`layout`, but NCHW where torch's kernels for `device` are wrong in another one."""
-    return "nchw" if device.type in NCHW_ONLY else layout
+def is_nchw_only(device: torch.device) -> bool:
+    """Whether torch's kernels for `device` are wrong in channels-last."""
+    return device.type in NCHW_ONLY
 
 
 def configure_threads(count: int | None = None, jobs: int = 1) -> None:

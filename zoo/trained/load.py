@@ -20,10 +20,11 @@ from zoo.data.test_sets import ShiftedSet
 from zoo.engine.checkpoint import load_weights
 from zoo.engine.counts import count_macs
 from zoo.engine.guard import guarded
-from zoo.engine.machine import layout_on
+from zoo.engine.machine import is_nchw_only
 from zoo.engine.memory_format import LAYOUTS
 from zoo.errors import DataError, Option, ResultError, UnknownNameError, ZooError
 from zoo.recipes.tta import TestTimeAugmentation
+from zoo.registry.entries import Layout
 from zoo.registry.fingerprint import difference, is_same
 from zoo.registry.merge import Registry
 from zoo.registry.model import Model, Pretrained, registry_name, starting_from
@@ -71,7 +72,7 @@ class TrainedRun:
                 device=device,
                 executor=self.result.settings.executor,
                 indices=rows,
-                channels_last=layout_on(device, self.result.settings.layout) == "channels_last",
+                channels_last=self._layout(device) == "channels_last",
             )
 
         try:
@@ -126,7 +127,10 @@ class TrainedRun:
             if tensor.shape != wanted[name].shape:
                 raise self._misfit(f"{name!r} is {tuple(tensor.shape)}, expected {tuple(wanted[name].shape)}")
         module.load_state_dict(with_versions(module, weights), strict=True)
-        return module.to(device).to(memory_format=LAYOUTS[layout_on(device, self.result.settings.layout)]).eval()
+        return module.to(device).to(memory_format=LAYOUTS[self._layout(device)]).eval()
+
+    def _layout(self, device: torch.device) -> Layout:
+        return "nchw" if is_nchw_only(device) else self.result.settings.layout
 
     def _misfit(self, what: str) -> ResultError:
         return ResultError(
