@@ -195,14 +195,13 @@ For 32x32 images. Parameters with `bn` and 10 classes, trained or not; most norm
     yield f"{marks.TEST_NOTE}\n\n## Data sets\n"
     yield from _table(("data set", "what"), ((f"`{name}`", text) for name, text in DESCRIPTIONS.items()))
     yield """`--dataset` also takes [your own images](datasets.md): class folders or parquet files. `zoo data list` says
-which sets were found (in `--data-dir`, `$ZOO_DATA`, the user cache) and what to do about the others. Test-only sets
-(CIFAR-10.1, CIFAR-10-C) are for [`zoo evaluate`](measuring.md#robustness).
+which datasets were found (in `--data-dir`, `$ZOO_DATA`, the user cache) and how to get the others:
+[`zoo data fetch`](datasets.md#cifar-10) downloads them. Test-only sets (CIFAR-10.1, CIFAR-10-C) are for
+[`zoo evaluate`](measuring.md#robustness).
 
-`cifar10-jpeg` is what the machine that made the committed results had in place of the original: the same 60,000
-images and labels, each stored as a JPEG, in the parquet layout of the hub's `cifar10` (columns `img` and `label`).
-zoo does not come with it. Whoever has a copy puts it into a folder of that name; runs on another copy stand in a
-table of their own, since every `result.json` holds a fingerprint of images and labels (here 15191365). With the
-original, give `--dataset cifar10`; JPEG loses detail, so accuracies on the two are not to be compared.
+The committed results use `cifar10-jpeg`, a JPEG-recompressed copy of CIFAR-10, because the original was not available
+on that machine. It has the same 60,000 images and labels. JPEG loses detail, so accuracies on the two must not be
+compared. Every `result.json` holds a fingerprint of images and labels (here 15191365).
 """
 
 

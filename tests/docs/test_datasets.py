@@ -251,7 +251,7 @@ def test_a_zip_is_named_as_one_and_so_are_others(workplace: Path, name: str, tol
 
 def test_every_command_of_the_page_is_accepted(workplace: Path, inline_cli) -> None:
     """As far as the folder that it names, which is not there."""
-    commands = re.findall(r"^zoo (?:bench|data) .*$", TEXT, re.MULTILINE)
+    commands = re.findall(r"^zoo (?:bench|data) .* \./.*$", TEXT, re.MULTILINE)
     assert len(commands) == 7
     for command in commands:
         output = inline_cli(*shlex.split(command)[1:], cwd=workplace)

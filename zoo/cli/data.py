@@ -1,7 +1,8 @@
-"""`zoo data list|verify|show|clear`."""
+"""`zoo data list|fetch|verify|show|clear`."""
 
 from __future__ import annotations
 
+import functools
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +17,7 @@ from zoo.utils.text import visible
 if TYPE_CHECKING:
     from zoo.data.copies import Copy
 
-HELP = "Find, check and look at datasets, and clear their decoded copies."
+HELP = "Find, fetch, check and look at datasets, and clear their decoded copies."
 image_size = click.option(
     "--image-size", callback=size_of, metavar="WxH", help="Resize images, as the recipe key image_size does."
 )
@@ -25,17 +26,50 @@ image_size = click.option(
 @click.command("list")
 @options.data_dir
 def list_(data_dir: str | None) -> None:
-    """Show the datasets there are and where each was found, and their decoded copies in the cache with the size."""
+    """Show the datasets there are, where each was found or how to get it, and their decoded copies in the cache."""
     from zoo.data.cache import decoded_folder
     from zoo.data.copies import copies
     from zoo.data.datasets import available
+    from zoo.data.fetch import SOURCES
 
     for dataset in available(data_dir):
         click.echo(f"{visible(dataset.name):<14}{dataset.description}")
         click.echo(f"{'':<14}{visible(dataset.location or options.line(dataset.hint))}")
+        if dataset.name in SOURCES:
+            click.echo(f"{'':<14}{SOURCES[dataset.name].licence}")
     if decoded := copies():
         click.echo()
         click.echo(f"{_show_copies(decoded)} in {decoded_folder()}; `zoo data clear` removes them")
+
+
+@click.command()
+@click.argument("name")
+@click.option(
+    "--from", "place", metavar="FILE|ADDRESS", help="Take the published file from here, and from nowhere else."
+)
+@click.option("--dry-run", is_flag=True, help="Show what would be downloaded, and download nothing.")
+@options.data_dir
+def fetch_(name: str, place: str | None, dry_run: bool, data_dir: str | None) -> None:
+    """Download the dataset NAME into --data-dir, or into the user's cache.
+
+    NAME is cifar10, cifar100 or cifar10-jpeg. What is downloaded is checked against the published checksum. Mirrors are
+    tried first; the variable ZOO_MIRROR names one of your own, an address below which the file lies. After an
+    interruption the same command resumes the download.
+    """
+    from zoo.data import datasets, fetch
+    from zoo.utils.memory import size
+
+    source, roots = fetch.source_of(name), datasets.search_path(data_dir)
+    there = next(row.location for row in datasets.available(data_dir) if row.name == name)
+    if there:
+        click.echo(f"{name} is in {there} already")
+    elif dry_run:
+        click.echo(f"would put {name} ({source.file}, {size(source.bytes)}) into {roots[-1]}, from the first of")
+        for address in fetch.places_of(source, place):
+            click.echo(f"  {address}")
+    else:
+        put = fetch.fetch(name, roots[-1], place, functools.partial(click.echo, err=True))
+        click.echo(f"wrote {put}; `zoo data verify {name}` describes it")
 
 
 @click.command()
@@ -116,4 +150,4 @@ def _print(facts: dict[str, Any]) -> None:
     click.echo(yaml.safe_dump(facts, sort_keys=False, allow_unicode=True, width=120), nl=False)
 
 
-commands = {"list": list_, "verify": verify, "show": show, "clear": clear}
+commands = {"list": list_, "fetch": fetch_, "verify": verify, "show": show, "clear": clear}

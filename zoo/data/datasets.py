@@ -14,10 +14,12 @@ import numpy as np
 
 from zoo.data import cache, shapes10, test_sets
 from zoo.data.choice import NOTHING, Choice
+from zoo.data.fetch import JPEG, JPEG_CLONES, JPEG_REPOSITORY, SOURCES, fetch
 from zoo.data.listing import SPLITS, Listing, to_size
 from zoo.data.readers import archive, decode, foreign, image_folder, parquet, parquet_files
 from zoo.errors import DataError, Option, Words, unknown
 from zoo.utils.files import reachable
+from zoo.utils.memory import size
 from zoo.utils.text import CONTROL, listed, visible
 
 log = logging.getLogger("zoo")
@@ -25,7 +27,7 @@ log = logging.getLogger("zoo")
 DESCRIPTIONS = {
     "cifar10": "CIFAR-10, the original archive: 50,000 + 10,000 images of 32x32, 10 classes",
     "cifar100": "CIFAR-100, the original archive: 50,000 + 10,000 images of 32x32, 100 classes",
-    "cifar10-jpeg": "CIFAR-10 recompressed as JPEG, parquet files: not bit-identical to cifar10",
+    "cifar10-jpeg": "CIFAR-10 recompressed as JPEG: not bit-identical to cifar10",
     "shapes10": "generated: 5,000 + 1,000 images of 32x32, 10 shapes, needs no files",
 }
 
@@ -143,9 +145,9 @@ def load(name: str, data_dir: str | Path | None = None, choice: Choice = NOTHING
 
     def read() -> Listing:
         listing = decode.check(undecoded.read(), undecoded.name, undecoded.source)
-        if (size := choice.image_size) is None:
+        if (wanted := choice.image_size) is None:
             return listing
-        return replace(listing, splits={split: to_size(part, size) for split, part in listing.splits.items()})
+        return replace(listing, splits={split: to_size(part, wanted) for split, part in listing.splits.items()})
 
     entry = cache.open_or_build(undecoded.name, undecoded.source, key, read)
     dataset = Dataset(name=undecoded.name, source=undecoded.source, choice=choice, **vars(entry))
@@ -167,9 +169,9 @@ def _available(roots: list[Path]) -> list[Available]:
         if name == "shapes10":
             rows.append(Available(name, description, "built in"))
         elif name in archive.ARCHIVES:
-            rows.append(_row(name, description, archive.find_archive(name, roots), _archive_hint(name, roots)))
+            rows.append(_row(name, description, archive.find_archive(name, roots), _hint(name, roots)))
         else:
-            rows.append(_row(name, description, _find_folder(name, roots), _folder_hint(name, roots)))
+            rows.append(_row(name, description, _find_folder(name, roots), _hint(name, roots)))
     for name, description in test_sets.DESCRIPTIONS.items():
         rows.append(_row(name, description, test_sets.find(name, roots), test_sets.hint(name, roots)))
     return rows + [
@@ -208,7 +210,7 @@ def _resolve(name: str, data_dir: str | Path | None, choice: Choice) -> _Undecod
     if folder := _find_folder(name, roots):
         return _folder(name, folder, choice)
     if name in DESCRIPTIONS:
-        raise DataError(f"data set {name!r} not found: looked in {_join(roots)}; ", *_folder_hint(name, roots))
+        raise DataError(f"data set {name!r} not found: looked in {_join(roots)}; ", *_hint(name, roots))
     if (path := Path(name).absolute()).exists():
         return _folder(_own_name(path), path, choice)
     names = [*DESCRIPTIONS, *_other_folders(roots)]
@@ -226,7 +228,10 @@ def _own_name(path: Path) -> str:
 
 
 def _find_folder(name: str, roots: list[Path]) -> Path | None:
-    places = [place for root in roots for place in ((root / name), *([root] if root.name == name else []))]
+    names = (name, *JPEG_CLONES) if name == JPEG else (name,)
+    places = [
+        place for root in roots for own in names for place in ((root / own), *([root] if root.name == own else []))
+    ]
     return next((place for place in places if place.is_dir()), None)
 
 
@@ -234,7 +239,8 @@ def _other_folders(roots: list[Path]) -> dict[str, Path]:
     folders: dict[str, Path] = {}
     for root in roots:
         for path in sorted(root.iterdir()) if root.is_dir() and os.access(root, os.R_OK | os.X_OK) else ():
-            if path.is_dir() and path.name not in DESCRIPTIONS and path.name not in folders and _kind(path):
+            named = path.name in DESCRIPTIONS or path.name in JPEG_CLONES
+            if path.is_dir() and not named and path.name not in folders and _kind(path):
                 folders[path.name] = path
     return folders
 
@@ -270,32 +276,19 @@ def _folder(name: str, path: Path, choice: Choice) -> _Undecoded:
 def _archive(name: str, roots: list[Path], may_download: bool) -> _Undecoded:
     path = archive.find_archive(name, roots)
     if path is None and not may_download:
-        raise DataError(f"data set {name!r} not found: looked in {_join(roots)}; ", *_archive_hint(name, roots))
+        raise DataError(f"data set {name!r} not found: looked in {_join(roots)}; ", *_hint(name, roots))
     if path is None:
-        try:
-            path = archive.download_archive(name, roots[-1])
-        except (OSError, RuntimeError) as error:
-            reason = (str(getattr(error, "reason", "")) or str(error) or type(error).__name__).splitlines()[0]
-            raise DataError(
-                f"data set {name!r} not found in {_join(roots)}, and its download failed ({reason}); ",
-                *_archive_hint(name, roots),
-            ) from error
+        path = fetch(name, roots[-1], None, log.warning)
     key, read = partial(archive.archive_key, path), partial(archive.read_archive, path, name)
     return _Undecoded(name, f"CIFAR archive {path}", key, read)
 
 
-def _archive_hint(name: str, roots: list[Path]) -> tuple[Words, ...]:
-    put = f"put {archive.ARCHIVES[name][0]} into {roots[0]}, or pass "
-    return put, Option("data_dir"), f"; or use {_nearest(roots)}" if name == "cifar10" else ""
-
-
-def _nearest(roots: list[Path]) -> str:
-    return "cifar10-jpeg, which is there" if _find_folder("cifar10-jpeg", roots) else "shapes10, which needs no files"
-
-
-def _folder_hint(name: str, roots: list[Path]) -> tuple[Words, ...]:
-    put = f"put its parquet files into {roots[0] / name}, set ZOO_DATA or pass "
-    return put, Option("data_dir"), f" to the folder that holds {name}"
+def _hint(name: str, roots: list[Path]) -> tuple[Words, ...]:
+    what = SOURCES[name].file if name in archive.ARCHIVES else f"its parquet files or a clone of {JPEG_REPOSITORY}"
+    nearest = f"{JPEG}, which is there" if _find_folder(JPEG, roots) else "shapes10, which needs no files"
+    fetched = f"`zoo data fetch {name}` downloads {size(SOURCES[name].bytes)}"
+    put = f"{fetched}; or put {what} into {roots[0]}, or set ZOO_DATA or pass "
+    return put, Option("data_dir"), f"; or use {nearest}" if name != JPEG else ""
 
 
 def _join(roots: list[Path]) -> str:

@@ -16,7 +16,6 @@ from zoo.data.listing import SPLITS, Listing, in_memory
 from zoo.data.readers.decode import hash_files, readable
 from zoo.data.readers.foreign import PAGE
 from zoo.errors import DataError
-from zoo.utils.disk import put
 from zoo.utils.files import new_folder
 
 ARCHIVES = {  # name: (archive, the folder it unpacks to)
@@ -30,6 +29,12 @@ def _reader(name: str) -> Any:
     import torchvision
 
     return torchvision.datasets.CIFAR10 if name == "cifar10" else torchvision.datasets.CIFAR100
+
+
+def checksum(name: str) -> str:
+    """The MD5 of the published archive."""
+    digest: str = _reader(name).tgz_md5
+    return digest
 
 
 def find_archive(name: str, roots: Sequence[Path]) -> Path | None:
@@ -58,10 +63,10 @@ def read_archive(path: Path, name: str) -> Listing:
     from torchvision.datasets.utils import check_integrity, extract_archive
 
     with readable(path):
-        good = check_integrity(path, _reader(name).tgz_md5)
+        good = check_integrity(path, checksum(name))
     if not good:
         raise DataError(
-            f"{path}: is not the published archive, or truncated (its MD5 is not {_reader(name).tgz_md5}); {_ADVICE}"
+            f"{path}: is not the published archive, or truncated (its MD5 is not {checksum(name)}); {_ADVICE}"
         )
     parent = decoded_folder()
     try:
@@ -95,25 +100,3 @@ def _first_bad(folder: Path, reader: Any) -> Path:
 
     files = [*reader.train_list, *reader.test_list, [reader.meta["filename"], reader.meta["md5"]]]
     return next((folder / file for file, md5 in files if not check_integrity(folder / file, md5)), folder)
-
-
-def download_archive(name: str, into: Path) -> Path:
-    """Fetch the archive of `name` with torchvision's checksum; it appears under its name only when it is whole.
-
-    Raises OSError or RuntimeError (torchvision's word for a wrong checksum) as torchvision does.
-    """
-    import socket
-
-    from torchvision.datasets.utils import download_url
-
-    archive, _ = ARCHIVES[name]
-    into.mkdir(parents=True, exist_ok=True)
-    before = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(20)  # torchvision sets none, and would wait for ever behind a silent firewall
-    try:
-        with new_folder(into / archive, 0o700) as temporary:
-            download_url(_reader(name).url, str(temporary), archive, _reader(name).tgz_md5)
-            put(temporary / archive, into / archive)
-    finally:
-        socket.setdefaulttimeout(before)
-    return into / archive
