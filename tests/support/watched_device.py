@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import pytest
@@ -11,11 +12,18 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 
 CPU, META = torch.device("cpu"), torch.device("meta")
 COPIES = {"_to_copy", "to", "copy_"}
 READS = {"_local_scalar_dense", "nonzero", "masked_select", "equal", "is_nonzero", "_unique2", "unique_dim"}
+
+
+def tensors_in(parts: Iterable[Any]) -> Iterator[Tensor]:
+    for part in parts:
+        if isinstance(part, Tensor):
+            yield part
+        elif isinstance(part, list | tuple):
+            yield from tensors_in(part)
 
 
 class Watched(TorchDispatchMode):
@@ -39,15 +47,17 @@ class Watched(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         name, kwargs = func.overloadpacket.__name__, kwargs or {}
-        named = dict(zip((argument.name for argument in func._schema.arguments), args, strict=False)) | kwargs
-        tensors = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
+        named = {}
+        if name in COPIES:
+            named = dict(zip((argument.name for argument in func._schema.arguments), args, strict=False)) | kwargs
+        tensors = list(tensors_in((*args, *kwargs.values())))
         used = META in {tensor.device for tensor in tensors}
         if used and (name in READS or named.get("device") == CPU):
             self.waits[name] += 1
             return self._content(name, args[0], named)
         # A fused optimizer changes what it is given, and has no form for this device.
         result = None if name.startswith("_fused_") else func(*args, **kwargs)
-        results = [leaf for leaf in tree_leaves(result) if isinstance(leaf, Tensor)]
+        results = list(tensors_in((result,)))
         if not used and META not in {tensor.device for tensor in results}:
             return result
         self.operations[name] += 1
