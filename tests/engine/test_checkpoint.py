@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import pickle
+import subprocess
+import sys
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -93,6 +95,21 @@ def test_a_state_of_old_lacks_what_was_added_since(tmp_path: Path) -> None:
         del content["identity"]["settings"][name]
     torch.save(content, tmp_path / "state.pt")
     assert load_state(tmp_path / "state.pt").identity == STATE.identity
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="no RLIMIT_DATA here")
+def test_a_state_is_written_without_a_second_copy(tmp_path: Path) -> None:
+    code = f"""import resource, sys, torch
+sys.path += {[str(Path(__file__).parent), *sys.path]!r}
+from pathlib import Path
+from test_checkpoint import STATE, replace, save_state
+large = replace(STATE, model={{"weight": torch.ones(2**26)}})  # 256 MB
+taken = int(next(line for line in open("/proc/self/status") if line.startswith("VmData")).split()[1]) << 10
+resource.setrlimit(resource.RLIMIT_DATA, (taken + (96 << 20),) * 2)
+save_state(Path("state.pt"), large)
+"""
+    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True, timeout=300)
+    assert (tmp_path / "state.pt").stat().st_size > 2**28
 
 
 def test_no_state_is_none(tmp_path: Path) -> None:

@@ -9,12 +9,13 @@ import zipfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 from pydantic import TypeAdapter, ValidationError
 from safetensors.torch import load_file, save
 from torch import Tensor
+from typing_extensions import Buffer
 
 from zoo.engine.environment import zoo_commit
 from zoo.errors import Message, Option, ResultError
@@ -125,9 +126,34 @@ def save_state(path: Path, state: SavedState) -> None:
     del settings["settings"]
     identity = {"run": settings.pop("run"), "settings": settings}
     parts = vars(state) | {"identity": identity, "progress": asdict(state.progress)}
-    content = io.BytesIO()  # torch.save hides the system's reason when a disk is full
-    torch.save({"version": STATE_VERSION, **parts}, content)
-    write_atomic(path, content.getbuffer())
+
+    def write(file: BinaryIO) -> None:
+        reporting = _Reporting(file)
+        try:
+            with io.BufferedWriter(reporting) as buffered:
+                torch.save({"version": STATE_VERSION, **parts}, buffered)
+        except RuntimeError as problem:  # torch's own, when what it writes to has failed
+            raise reporting.problem or problem from None
+
+    write_atomic(path, write)
+
+
+class _Reporting(io.RawIOBase):
+    """Writes to `file`, and keeps the system's reason why that failed, which torch.save hides."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self.problem: OSError | None = None
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, content: Buffer) -> int:
+        try:
+            return self._file.write(content)
+        except OSError as problem:
+            self.problem = problem
+            raise
 
 
 def load_state(path: Path) -> SavedState | None:
