@@ -25,6 +25,10 @@ def test_the_table_has_every_model_and_what_is_on_record() -> None:
 @pytest.mark.parametrize("name", external.names())
 def test_works_as_the_docs_say(name: str) -> None:
     _, parameters, *_, swapped = WRITTEN[name]
-    assert external.built(name) == (parameters, swapped), (
-        "write the table anew: python benchmarks/external_models.py table"
-    )
+    bench = external.Record(external.RECORD).outcomes.get((f"{name}@{external.NORM}", external.BENCH))
+    if bench and bench.kind == external.REFUSED:  # it can be built, and fails in a bench
+        assert external.built(name)[0] == parameters
+        assert swapped.startswith("no: ")
+    else:
+        advice = "write the table anew: python benchmarks/external_models.py table"
+        assert external.built(name) == (parameters, swapped), advice
