@@ -291,6 +291,17 @@ def page_of(connection: http.client.HTTPConnection) -> bytes:
 @pytest.mark.slow
 def test_the_quick_suite_passes_in_a_windows_checkout(checkout: Path) -> None:
     environment = os.environ | {"PYTHONPATH": str(checkout)}
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--deselect", "tests/cli/test_wheel.py"]
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "-n",
+        "2",
+        "-p",
+        "no:cacheprovider",
+        "--deselect",
+        "tests/cli/test_wheel.py",
+    ]
     done = subprocess.run(command, cwd=checkout, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout[-5000:]
