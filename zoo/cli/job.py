@@ -185,7 +185,8 @@ def _device_notes(training: Training, recipes: Sequence[Recipe], inputs: Sequenc
     if training.device != "auto" or device.type != "cpu" or built_for is None or accelerator() is not None:
         return
     for recipe in recipes:
-        images = recipe.epochs * (recipe.split.train or data.count("train") - recipe.split.holdout)
+        most = data.count("train") - recipe.split.holdout
+        images = recipe.epochs * min(recipe.split.train or most, most)
         if images >= MEANT_FOR_A_GPU:
             yield (
                 f"this torch is built for {built_for.type.upper()} but finds no GPU, and recipe {recipe.name} is meant "

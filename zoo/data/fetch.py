@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import http.client
 import os
@@ -23,7 +24,7 @@ from pathlib import Path
 from zoo.data.readers import archive
 from zoo.errors import DataError, MachineError, Option, unknown
 from zoo.utils.disk import open_own, put, remove, same_file, take
-from zoo.utils.files import cannot_write, new_folder, open_file, write_new
+from zoo.utils.files import cannot_write, new_folder, open_file, write_atomic, write_new
 from zoo.utils.memory import size
 
 MIRROR = "ZOO_MIRROR"  # the variable of the environment that has an address of one's own, tried first
@@ -197,9 +198,8 @@ def _put_archive(part: Path, into: Path, name: str) -> Path:
     if digest != archive.checksum(name):
         os.truncate(part, 0)
         raise _Elsewhere(f"is not the published archive (its MD5 is {digest}, not {archive.checksum(name)})")
-    with new_folder(place, 0o700) as temporary:
-        shutil.copyfile(part, temporary / "whole")
-        put(temporary / "whole", place, replace=False)
+    with open_file(part) as whole:
+        write_atomic(place, functools.partial(shutil.copyfileobj, whole))
     return place
 
 
