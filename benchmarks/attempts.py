@@ -42,7 +42,8 @@ IMPORTED = (
     "albumentations", "timm", "captum.attr", "matplotlib.pyplot", "torch._dynamo", "torch.export", "zoo.runner.sweep",
     "zoo.render.comparison", "zoo.explain.make", "zoo.export.make",
 )  # fmt: skip
-MEMORY = 8 * 2**30  # bytes that a model's process may have
+# Bytes that a model's process may have.
+MEMORY = int(os.environ.get("ZOO_TRIAL_GB", "8")) * 2**30
 
 
 @dataclass(frozen=True)

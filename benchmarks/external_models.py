@@ -3,8 +3,9 @@
 ``python benchmarks/external_models.py sample`` draws 60 models of timm by ``--seed``, each of a family of its own and
 under 40 million parameters. Each is benched for one step on images of noise, explained, and exported.
 ``python benchmarks/external_models.py table`` does so for a member of each family of timm and for every model of
-torchvision up to 110 million, and benches each again with its norms swapped. ``page`` writes the table of
-docs/external-models.md from what is on record; larger models are built there, as shapes without values.
+torchvision that fits 8 GB (110 million parameters), and benches each again with its norms swapped. The variable
+ZOO_TRIAL_GB sets another limit. ``page`` writes the table of docs/external-models.md from what is on record; larger
+models are built there, as shapes without values.
 
 Outcomes are kept in ``--record``, so each command resumes after an interruption. Delete a line there to repeat it.
 Exit code 1 where a model ended neither in a result nor in a line that names it.
@@ -26,7 +27,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from attempts import BAD, BENCH, DONE, EXPLAIN, EXPORT, HEAD, REFUSED, Outcome, Record, attempts, workplace
+from attempts import BAD, BENCH, DONE, EXPLAIN, EXPORT, HEAD, MEMORY, REFUSED, Outcome, Record, attempts, workplace
 from torch.overrides import TorchFunctionMode
 
 from zoo.builder.construct import build, load_norm
@@ -120,7 +121,7 @@ TIMM = {
     "xcit": "xcit_nano_12_p16_224",
 }
 NORM = "gn"
-LARGEST = 110_000_000  # parameters; what has more is run without values, as shapes
+LARGEST = MEMORY // 78  # parameters; what has more does not fit, and is run without values, as shapes
 SAMPLED = 40_000_000  # parameters; a sample has no larger model
 SAMPLE = 60
 _FILLED = {torch.empty, torch.zeros, torch.ones, torch.full, torch.rand, torch.randn}
