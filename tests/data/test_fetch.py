@@ -6,6 +6,8 @@ import hashlib
 import io
 import random
 import re
+import subprocess
+import sys
 import threading
 import zipfile
 from collections.abc import Callable, Iterator
@@ -35,6 +37,7 @@ class Server:
     files: dict[str, bytes] = field(default_factory=dict)
     breaks: int = 0
     resumes: bool = True
+    lengths: bool = True
     ranges: list[str | None] = field(default_factory=list)
 
 
@@ -52,7 +55,8 @@ def server() -> Iterator[Server]:
                 if start >= len(content):
                     return self.send_error(416)
             self.send_response(206 if start else 200)
-            self.send_header("Content-Length", str(len(content) - start))
+            if state.lengths:
+                self.send_header("Content-Length", str(len(content) - start))
             self.end_headers()
             rest = content[start:]
             if state.breaks:
@@ -132,6 +136,18 @@ def test_the_next_mirror_is_tried(server: Server, published: Callable[..., None]
     assert "/gone: Not Found" in text
     assert "/other: is not the published archive (its MD5 is" in text
     assert "/huge: has 1 MB, not about 300 kB" in text
+
+
+def test_what_is_too_much_is_not_resumed_elsewhere(
+    server: Server, published: Callable[..., None], tmp_path: Path
+) -> None:
+    """A server that does not announce a length is read until it is too much; the next place begins anew."""
+    server.files["/huge"], server.lengths = bytes(10**6), False
+    published(f"{server.address}/huge", f"{server.address}/good")
+    place, lines = got(tmp_path)
+    assert place.read_bytes() == CONTENT
+    assert "/huge: has more than 600 kB" in "\n".join(lines)
+    assert server.ranges == [None, None]
 
 
 def test_a_mirror_of_ones_own_comes_first(
@@ -262,6 +278,7 @@ def test_images_that_are_not_the_published_ones(tree: dict[str, bytes], tmp_path
         content = content[: len(content) // 2]
     (tmp_path / "images.zip").write_bytes(content)
     line = fails(tmp_path / "data", "cifar10-jpeg", str(tmp_path / "images.zip"))
+    assert "put CIFAR-10-images" not in line  # zoo reads no zip file there
     assert ("is no whole zip file" in line) == (fault in ("no zip", "cut"))
     assert ("published images" in line) == (fault not in ("no zip", "cut"))
     assert not any((tmp_path / "data").iterdir())
@@ -295,6 +312,11 @@ def test_the_command(server: Server, published: object, tmp_path: Path, inline_c
     assert "no licence stated" in listed
     with pytest.raises(UnknownNameError):
         fetch.source_of("imagenet")
+
+
+def test_a_command_without_a_download_loads_no_network() -> None:
+    code = "import sys, zoo.data.datasets; print('http.client' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "False\n"
 
 
 @pytest.mark.slow

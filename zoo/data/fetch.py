@@ -8,18 +8,16 @@ from __future__ import annotations
 import contextlib
 import functools
 import hashlib
-import http.client
 import os
 import re
 import shutil
-import urllib.error
-import urllib.parse
-import urllib.request
 import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from http import HTTPStatus
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from zoo.data.readers import archive
 from zoo.errors import DataError, MachineError, Option, unknown
@@ -93,8 +91,10 @@ def places_of(source: Source, given: str | None) -> list[str]:
 def fetch(name: str, into: Path, given: str | None, say: Callable[[str], None]) -> Path:
     """Put the dataset `name` into the folder `into`, and give its place there. `given` is a file or an address.
 
-    An interrupted download goes on where it broke off. Raises :class:`DataError` where no place has the published file.
+    An interrupted download is resumed. Raises :class:`DataError` where no place has the published file.
     """
+    from http.client import HTTPException  # with a network's modules, which every command would load
+
     source, reasons = source_of(name), list[str]()
     part = into / f".{source.file}.part"
     try:
@@ -104,7 +104,9 @@ def fetch(name: str, into: Path, given: str | None, say: Callable[[str], None]) 
                 try:
                     _get(place, part, source, say)
                     fetched = _put_images(part, into / JPEG) if name == JPEG else _put_archive(part, into, name)
-                except (_Elsewhere, OSError, http.client.HTTPException, ValueError) as problem:
+                except (_Elsewhere, OSError, HTTPException, ValueError) as problem:
+                    if isinstance(problem, _Elsewhere):
+                        os.truncate(part, 0)  # none of it is of use to another place
                     reasons.append(f"{place}: {_reason(problem)}")
                     say(reasons[-1])
                 else:
@@ -112,15 +114,16 @@ def fetch(name: str, into: Path, given: str | None, say: Callable[[str], None]) 
                     return fetched
     except OSError as problem:
         raise cannot_write(part, problem) from problem
+    put = f"put {source.file} into {into}, or " if name != JPEG else ""  # of which class folders are read, and no zip
     raise DataError(
-        f"data set {name!r} could not be fetched: {'; '.join(reasons)}; the same command goes on where it broke off; "
-        f"or put {source.file} into {into}, or name a file or another address with ",
+        f"dataset {name!r} could not be fetched: {'; '.join(reasons)}; the same command goes on where it broke off; "
+        f"or {put}name a file or another address with ",
         Option("from"),
     )
 
 
 class _Elsewhere(Exception):
-    """What a place has is not the published file; another place may have it."""
+    """What was got from a place is not the published file; another place may have it."""
 
 
 def _reason(problem: Exception) -> str:
@@ -144,27 +147,30 @@ def _held(part: Path) -> Iterator[None]:
 
 def _get(place: str, part: Path, source: Source, say: Callable[[str], None]) -> None:
     """All of the file at `place` into `part`, which may have its first bytes. Raises OSError, HTTPException."""
-    if urllib.parse.urlsplit(place).scheme not in ("http", "https"):
+    if urlsplit(place).scheme not in ("http", "https"):
         with open_file(Path(place).expanduser()) as original:
             _write(part, iter(lambda: original.read(BLOCK), b""), 0, None, source, say)
         return
+    from urllib.error import HTTPError
+    from urllib.request import Request, urlopen
+
     have = part.stat().st_size
-    request = urllib.request.Request(place, headers={"User-Agent": "zoo"})
+    request = Request(place, headers={"User-Agent": "zoo"})
     if have:
         request.add_header("Range", f"bytes={have}-")
     try:
-        response = urllib.request.urlopen(request, timeout=TIMEOUT)
-    except urllib.error.HTTPError as problem:
-        if problem.code == http.client.REQUESTED_RANGE_NOT_SATISFIABLE:
+        response = urlopen(request, timeout=TIMEOUT)
+    except HTTPError as problem:
+        if problem.code == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
             return  # it is all there
         raise
     with response:
-        start = have if response.status == http.client.PARTIAL_CONTENT else 0
+        start = have if response.status == HTTPStatus.PARTIAL_CONTENT else 0
         length = response.headers.get("Content-Length")
         whole = start + int(length) if length else None
-        host = urllib.parse.urlsplit(place).hostname
+        host = urlsplit(place).hostname
         if (whole or 0) > 2 * source.bytes:
-            raise _Elsewhere(f"has {size(whole or 0)}, not about {size(source.bytes)}")
+            raise OSError(f"has {size(whole or 0)}, not about {size(source.bytes)}")
         say(f"{source.file} from {host}: {size(start)} of {size(whole or source.bytes)}")
         _write(part, iter(lambda: response.read(BLOCK), b""), start, whole, source, say)
     if whole is not None and part.stat().st_size < whole:
@@ -191,12 +197,11 @@ def _write(
 
 
 def _put_archive(part: Path, into: Path, name: str) -> Path:
-    """The published archive, by its MD5, in its place. Anything else is removed and raises _Elsewhere."""
+    """The published archive, by its MD5, in its place. Anything else raises _Elsewhere."""
     place = into / SOURCES[name].file
     with open_file(part) as file:
         digest = hashlib.file_digest(file, "md5").hexdigest()
     if digest != archive.checksum(name):
-        os.truncate(part, 0)
         raise _Elsewhere(f"is not the published archive (its MD5 is {digest}, not {archive.checksum(name)})")
     with open_file(part) as whole:
         write_atomic(place, functools.partial(shutil.copyfileobj, whole))
@@ -222,10 +227,8 @@ def _put_images(part: Path, place: Path) -> Path:
                     digest.update(f"{inner} {hashlib.sha256(content).hexdigest()}\n".encode())
                     write_new(fresh / inner, content)
             if digest.hexdigest() != JPEG_SHA256:
-                os.truncate(part, 0)
                 raise _Elsewhere(f"does not hold the {JPEG_FILES:,} published images")
             put(fresh, place, replace=False)
     except (zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError) as problem:
-        os.truncate(part, 0)
         raise _Elsewhere(f"is no whole zip file ({problem})") from problem
     return place
