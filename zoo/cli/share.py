@@ -6,6 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 
+from zoo.utils.text import counted
+
 if TYPE_CHECKING:
     from zoo.cli.job import Job
     from zoo.results.run import Run
@@ -27,16 +29,16 @@ def settle(job: Job, runs: Sequence[Run], say: Say) -> Job:
     threads, jobs, automatic = torch.get_num_threads(), job.training.jobs, job.settings.auto_threads
     before = auto_threads(runs) if automatic else None
     if before:
-        say(f"{_count(before, 'thread')} a run, as what is stored of these runs was made with")
+        say(f"{counted(before, 'thread')} a run, as what is stored of these runs was made with")
         threads = before
     elif automatic and job.training.threads == "auto":
         runs_at_a_time = 1 if jobs == "auto" else jobs
         total = threads * runs_at_a_time
         free = free_cores(total, share_of_cores(total))
-        say(f"--threads auto: {free} of {_count(total, 'thread')} {'is' if free == 1 else 'are'} free")
+        say(f"--threads auto: {free} of {counted(total, 'thread')} {'is' if free == 1 else 'are'} free")
         threads = max(1, free // runs_at_a_time)
     elif job.training.threads == "auto":
-        say(f"--threads auto: {_count(threads, 'thread')}, as OMP_NUM_THREADS or MKL_NUM_THREADS says")
+        say(f"--threads auto: {counted(threads, 'thread')}, as OMP_NUM_THREADS or MKL_NUM_THREADS says")
     torch.set_num_threads(threads)
     if jobs == "auto" and job.settings.device.type != "cpu":
         say("--jobs auto: one run at a time on a GPU; give --jobs N for more")
@@ -61,7 +63,7 @@ def choose_jobs(job: Job, steps: Sequence[tuple[Inputs, Sequence[Run]]], say: Sa
     if jobs < 2:
         return _with_jobs(job, 1)
     inputs, run = to_do[0]
-    say(f"--jobs auto: measuring {run.model.name}, one run with {_count(threads, 'thread')} and {jobs} at a time")
+    say(f"--jobs auto: measuring {run.model.name}, one run with {counted(threads, 'thread')} and {jobs} at a time")
     each = threads // jobs
     paces = measure(make_request(0, run, inputs, job.sweep(each, "", 1)), jobs, threads)
     if paces is None:
@@ -71,7 +73,7 @@ def choose_jobs(job: Job, steps: Sequence[tuple[Inputs, Sequence[Run]]], say: Sa
     gain = (len(to_do) / alone) / (-(-len(to_do) // jobs) / side_by_side)
     say(
         f"--jobs auto: {jobs if gain > 1 else 'one'} at a time, as {len(to_do)} runs, {jobs} at a time with "
-        f"{_count(each, 'thread')} each, take {1 / gain:.2f} of the time of one by one"
+        f"{counted(each, 'thread')} each, take {1 / gain:.2f} of the time of one by one"
     )
     if gain <= 1:
         return _with_jobs(job, 1)
@@ -108,7 +110,3 @@ def _with_jobs(job: Job, jobs: int | Literal["auto"]) -> Job:
 
     cluster = job.cluster if jobs == "auto" or jobs == 1 else here(jobs, torch.get_num_threads())
     return replace(job, training=replace(job.training, jobs=jobs), cluster=cluster)
-
-
-def _count(count: int, what: str) -> str:
-    return f"{count} {what}" if count == 1 else f"{count} {what}s"

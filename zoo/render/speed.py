@@ -11,6 +11,7 @@ from zoo.render.document import as_csv, as_json, document
 from zoo.render.marks import number, recorded_speed
 from zoo.results.schema import hardware
 from zoo.runner.measure import Speed
+from zoo.utils.text import counted
 
 
 def render(measured: Sequence[Speed], style: str, environment: dict[str, Any], peak_flops: float) -> str:
@@ -55,7 +56,7 @@ def _gain(speed: Speed) -> str:
 
 def _epochs(speed: Speed) -> str:
     count = speed.pays_after_epochs
-    return "-" if count is None else f"{count:,} epoch{'s' * (count != 1)}"
+    return "-" if count is None else counted(count, "epoch")
 
 
 def trains_at(speed: Speed) -> str:

@@ -14,7 +14,7 @@ from zoo.recipes.schema import FROM_TRAIN
 from zoo.results.metrics import is_unbalanced
 from zoo.runner.inputs import Inputs
 from zoo.utils.stats import half_of_draw
-from zoo.utils.text import listed, visible
+from zoo.utils.text import counted, listed, visible
 
 FEW = 0.05  # a test set whose draw alone leaves more than this much of accuracy open is small
 # Standard errors between two splits of a dataset: constants that are further away are not its own.
@@ -42,7 +42,7 @@ def _of_dataset(data: Dataset) -> Iterator[str]:
     if data.left_out:
         total = sum(data.left_out.values())
         kinds = [f"{kind} ({count:,})" for kind, count in sorted(data.left_out.items())]
-        yield f"{total:,} file{'s' * (total != 1)} left out: {listed(kinds)}"
+        yield f"{counted(total, 'file')} left out: {listed(kinds)}"
     if data.choice.test_split != "test":
         yield f"tested on the split {data.choice.test_split}"
     if data.choice.split is not None:

@@ -32,6 +32,11 @@ def listed(names: Sequence[str]) -> str:
     return shown + (f" and {len(names) - LISTED:,} more" if len(names) > LISTED else "")
 
 
+def counted(number: int, word: str) -> str:
+    """``1 run``, ``1,200 runs``."""
+    return f"{number:,} {word}{'s' * (number != 1)}"
+
+
 def visible(text: str) -> str:
     """`text` with all that a terminal would act on, or could not show, as Python writes it: ``\\x1b``."""
     return text if text.isprintable() else CONTROL.sub(lambda found: ascii(found[0])[1:-1], text)

@@ -11,6 +11,7 @@ from zoo.comparison.row import Row
 from zoo.render import differences, marks
 from zoo.render.code import code_of
 from zoo.render.comparison import ELSEWHERE, speed_notes
+from zoo.utils.text import counted
 from zoo.web import cells
 from zoo.web.cells import Column
 from zoo.web.data import Line, Table
@@ -93,7 +94,7 @@ def leaderboard(table: Table) -> Board:
     facts = [
         group.precision, group.chosen, *([f"{content['epochs']} epochs"] if content.get("epochs") else []),
         *([f"batch {content['batch_size']}"] if content.get("batch_size") else []),
-        f"{_count(len(table.lines), 'model')}, {_count(len(table.runs), 'run')}",
+        f"{counted(len(table.lines), 'model')}, {counted(len(table.runs), 'run')}",
     ]  # fmt: skip
     summary, quality = cells.with_relative(cells.SUMMARY, table.compared), cells.QUALITY_OF_ROWS
     columns = [(column, "summary") for column in summary] + [(column, "quality") for column in quality]
@@ -226,7 +227,3 @@ def _difference(row: Row) -> list[Cell]:
         Cell(p_value, cells.p_value(p_value)),
         Cell(against.verdict if against else words, words, {"kind": words.split(" ")[0]}),
     ]
-
-
-def _count(number: int, word: str) -> str:
-    return f"{number:,} {word}{'' if number == 1 else 's'}"
