@@ -1,7 +1,7 @@
 """What many stored runs cost: ``python benchmarks/scale.py`` (half an hour, and 2 GB of disk at a time).
 
-It makes runs from the committed ones, valid to every reader, in three shapes: one table, a table for each ten runs, and
-a machine for each model. For each command it prints the worst of the shapes, in CPU seconds (user and system) and
+It makes runs from the committed ones, as zoo writes them today, in three shapes: one table, a table for each ten runs,
+and a machine for each model. For each command it prints the worst of the shapes, in CPU seconds (user and system) and
 MiB of peak memory of the whole process, with the exponent by which each grows from one size to the next.
 """
 
@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from zoo.recipes.recipe import fingerprint_of
-from zoo.results.folder import RunFolder
+from zoo.results.folder import RunFolder, as_text
 
 COMMITTED = Path(__file__).parent / "results/cifar10-jpeg/laptop-9c06139e"
 MODELS, STORED_SEEDS = ("resnet20_bn", "resnet20_ln", "resnet20_gn", "resnet20_ws_gn"), 3
@@ -71,7 +71,7 @@ class Template:
         result["recipe"]["content"]["optimizer"]["lr"] = "@lr"
         result["environment"]["cpu"] = "@cpu"
         result["test"]["loss"] = "@loss"
-        return cls(folder, json.dumps(result, indent=1) + "\n", content)
+        return cls(folder, as_text(result) + "\n", content)
 
     def filled(self, **words: object) -> str:
         """The text of a copy."""
@@ -156,6 +156,7 @@ def costs(folder: Path, sizes: list[int], shapes: list[str], commands: list[str]
             place = folder / "many"
             shutil.rmtree(place, ignore_errors=True)
             make(place / "runs", count, shape)
+            os.sync()  # else the first command that flushes a file writes all of these as well, at its own cost
             for name in commands:
                 arguments, most = COMMANDS[name]
                 if count <= most:

@@ -51,7 +51,7 @@ def fuller(path: Path) -> dict[str, Any]:
     content["environment"] |= {"processes": 2, "zoo": "0.1.0"}
     content["speed"] |= {"inference_quartiles": [2000.0, 2100.0], "latency_quartiles": [0.003, 0.004]}
     content["test"]["extra"] = {"f1": 0.5}
-    path.write_text(json.dumps(content))
+    path.write_text(json.dumps(content, indent=1))
     return content
 
 

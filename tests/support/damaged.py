@@ -109,7 +109,7 @@ def damaged(content: Any, place: Place, kind: str, elsewhere: Path) -> str:
     if place[:2] == ("recipe", "content"):
         with contextlib.suppress(ValueError, TypeError, KeyError):
             content["recipe"]["fingerprint"] = fingerprint_of(content["recipe"]["content"])
-    text = json.dumps(content)
+    text = json.dumps(content, indent=1)  # laid out as zoo's own
     if twice is not None:
         end = f"{twice}, {json.dumps(last)}: {twice}" if isinstance(last, str) else f"{twice}, {twice}"
         text = text.replace(json.dumps(TWICE), end)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from marshal import dumps
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import (
     AfterValidator,
@@ -11,8 +10,6 @@ from pydantic import (
     Field,
     JsonValue,
     StrictBool,
-    ValidationInfo,
-    ValidatorFunctionWrapHandler,
     with_config,
 )
 from typing_extensions import TypedDict  # pydantic takes that of `typing` from Python 3.12 on
@@ -22,28 +19,6 @@ from zoo.utils.stats import Range
 _PRINTED = r"[^\p{Cc}\p{Zl}\p{Zp}\u202A-\u202E\u2066-\u2069]"  # nothing that moves a cursor or turns text around
 LONGEST = 4096  # characters
 DEEPEST = 24  # lists and mappings in each other
-MOST_SHARED = 4096  # different contents of one part that are kept for the next result
-
-
-class Shared:
-    """A pydantic wrap validator of a part that many results have alike: checked once and kept once, by its content.
-
-    For what is read from JSON; nothing may change what it gives.
-    """
-
-    def __init__(self) -> None:
-        self._parts: dict[bytes, Any] = {}
-
-    def __call__(self, part: Any, check: ValidatorFunctionWrapHandler, where: ValidationInfo) -> Any:
-        """The checked `part`. Raises as `check` does."""
-        if where.mode != "json":
-            return check(part)
-        content = dumps(part, 2)  # tells 1, 1.0 and true apart; the later formats depend on who else has a part
-        if content not in self._parts:
-            if len(self._parts) >= MOST_SHARED:
-                self._parts.clear()
-            self._parts[content] = check(part)
-        return self._parts[content]
 
 
 def _span(span: Range) -> Range:

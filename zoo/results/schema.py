@@ -25,6 +25,7 @@ from zoo.results.dataset_part import DatasetPart
 from zoo.results.disturbed import QUARTILED, disturbed
 from zoo.results.metrics import MATRIX_CLASSES, Metrics
 from zoo.results.recipe_part import Part, RecipePart
+from zoo.results.shared import Shared
 from zoo.utils.stats import Range, quartiles
 
 # 2 added train, epochs to 90 %, top5_accuracy, brier, activation_bytes and deterministic; 3 renamed what is here.
@@ -174,10 +175,10 @@ class BaseResult(Part):
     diverged_epoch: fields.Count | None
     diverged_step: fields.Count | None
     seed: fields.Seed
-    model: Annotated[ModelPart, WrapValidator(fields.Shared())]
-    recipe: Annotated[RecipePart, WrapValidator(fields.Shared())]
-    dataset: Annotated[DatasetPart, WrapValidator(fields.Shared())]
-    selection: Annotated[SelectionPart, WrapValidator(fields.Shared())]
+    model: Annotated[ModelPart, WrapValidator(Shared())]
+    recipe: Annotated[RecipePart, WrapValidator(Shared())]
+    dataset: Annotated[DatasetPart, WrapValidator(Shared())]
+    selection: Annotated[SelectionPart, WrapValidator(Shared())]
     test: Metrics | None
     holdout: Metrics | None
     train: Metrics | None
@@ -186,9 +187,9 @@ class BaseResult(Part):
     epochs_trained: fields.Whole
     epochs_to_90_percent_of_final: fields.Count | None
     speed: SpeedPart
-    settings: Annotated[SettingsPart, WrapValidator(fields.Shared())]
-    environment: Annotated[dict[fields.Text, fields.Scalar], WrapValidator(fields.Shared())]
-    git: Annotated[fields.Git | None, WrapValidator(fields.Shared())]
+    settings: Annotated[SettingsPart, WrapValidator(Shared())]
+    environment: Annotated[dict[fields.Text, fields.Scalar], WrapValidator(Shared())]
+    git: Annotated[fields.Git | None, WrapValidator(Shared())]
     started: fields.Text
     wall_seconds: fields.Seconds
     resumes: fields.Whole
