@@ -139,7 +139,7 @@ def test_the_page(benched) -> None:
 def test_the_figures_on_the_page_are_the_result_s(benched) -> None:
     text = Page(benched.out / "index.html").text
     test = json.loads((benched.mine / "result.json").read_text())["test"]
-    assert f"{100 * test['accuracy']:.2f} %, 95 % Wilson interval" in text
+    assert f"{100 * test['accuracy']:.2f} %, 95 % confidence interval" in text
     assert f"{40 - test['correct']} misclassified" in text
     assert f"{test['loss']:.4f} nats, {test['ece']:.4f}" in text
     worst = min(test["per_class_accuracy"])
@@ -215,7 +215,7 @@ def copied(benched, tmp_path: Path) -> Path:
         (("--layers", "layer2.0.conv3"), ("unknown layer 'layer2.0.conv3'", "did you mean 'layer2.0.conv2'")),
         (
             ("--layers", "layer2,fc"),
-            ("layer 'fc' of resnet20_bn gives no map to look at, but vectors", "such as layer1, layer2, layer3"),
+            ("layer 'fc' of resnet20_bn has no spatial output", "such as layer1, layer2, layer3"),
         ),
         (("--layers", ","), ("--layers", "names with commas")),
         (("--images", "0"), ("--images", "0", "1<=x<=20")),

@@ -67,7 +67,7 @@ def test_asked_layers() -> None:
     assert check_layers(["conv2", "conv1"], found, model, "shared") == ["conv2", "conv1"]
     with pytest.raises(UnknownNameError, match=r"unknown layer 'conv3' .*did you mean 'conv2' or 'conv1'\?"):
         check_layers(["conv3"], found, model, "shared")
-    with pytest.raises(ResultError, match=r"layer 'fc' of shared gives no map"):
+    with pytest.raises(ResultError, match=r"layer 'fc' of shared has no spatial output"):
         check_layers(["conv1", "fc"], found, model, "shared")
     with pytest.raises(ResultError, match="layer 'relu' of shared runs 2 times in a pass"):
         check_layers(["relu"], found, model, "shared")

@@ -91,7 +91,8 @@ def test_plot(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(row, "pareto_front", seen)
     pareto.draw(group(), ("speed", "parameters"), 2, tmp_path / "a.svg")
-    assert [points[0] is None for points in fronts] == [True, False] * 2  # by speed, by parameters; to choose, to draw
+    # By speed and by parameters to choose, by speed to draw: the sizes are equal.
+    assert [points[0] is None for points in fronts] == [True, False, True]
     drawn = (tmp_path / "a.svg").read_text(encoding="utf-8")
     assert "label of a_bn‡" in drawn
     assert "label of b_gn‡" not in drawn

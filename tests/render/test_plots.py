@@ -14,17 +14,18 @@ import matplotlib.axes
 import matplotlib.figure
 import matplotlib.text
 import pytest
+import yaml
 from made_results import OTHER, OTHER_SLUG, STANDARD_SLUG, compare, result
 
+from zoo.api import read_runs
 from zoo.comparison.groups import Group
 from zoo.comparison.groups import compare as group_runs
 from zoo.errors import ResultError, UnknownNameError
 from zoo.render import figures
 from zoo.render.plots import bars, batch_size, curves, pareto
-from zoo.render.plots.sheet import fitting, inches_of, labels, only_group, outputs, sheet, style, wrapped
+from zoo.render.plots.sheet import fitting, inches_of, labels, only_group, outputs, sheet, style, styles, wrapped
 from zoo.results.folder import RunFolder, Stored, save_result
 from zoo.results.history import EpochRow, save_history
-from zoo.results.reading import read_runs
 from zoo.studies.batch_size import by_size
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
@@ -223,20 +224,66 @@ def test_a_partly_diverged_model_is_on_no_front(
     real = matplotlib.axes.Axes.plot
 
     def plot(self: Any, *given: Any, **look: Any) -> Any:
-        if "markerfacecolor" in look:
+        if look.get("markerfacecolor", "none") != "none":  # but for the rings
             fills[look["marker"]] = look["markerfacecolor"]
         return real(self, *given, **look)
 
     monkeypatch.setattr(matplotlib.axes.Axes, "plot", plot)
     whole = [result("a_bn", seed, 9000) for seed in range(2)]
-    partly = [result("b_bn", 0, 9500), result("b_bn", 1, None)]
+    partly = [result("b_ln", 0, 9500), result("b_ln", 1, None)]
     pareto.draw(only_group(compare([*whole, *partly])), ("parameters",), 1, tmp_path / "a.svg")
-    assert fills == {style(0)["marker"]: style(0)["color"], style(1)["marker"]: "white"}
-    assert "label of b_bn (1 of 2 diverged)" in texts
-    assert any("Pareto front of the means of the models of which no seed diverged" in words for words in said(texts))
+    assert fills == {"o": style(0)["color"], style(1)["marker"]: "white"}
+    assert "label of b_ln (1 of 2 diverged)" in texts
+    assert any("hollow: on no front, since a seed diverged" in words for words in said(texts))
     texts.clear()
     pareto.draw(only_group(compare(whole)), ("parameters",), 1, tmp_path / "a.svg")
     assert not any("diverged" in text for text in texts)
+
+
+@pytest.mark.parametrize(("sizes", "panel"), [((1_000_000, 1_009_000), False), ((1_000_000, 1_011_000), True)])
+def test_sizes_less_than_one_percent_apart_have_no_panel(
+    tmp_path: Path, texts: list[str], sizes: tuple[int, int], panel: bool
+) -> None:
+    """All norms of a network are about equally large: the plot was a vertical line."""
+    runs = [
+        result(f"m_{norm}", 0, 9000, model__parameters=size) for norm, size in zip(("bn", "ln"), sizes, strict=True)
+    ]
+    pareto.draw(only_group(compare(runs)), pareto.COSTS, 1, tmp_path / "a.svg")
+    words = "parameters differ by less than 1 % and are not drawn: 1,000,000 to 1,009,000"
+    assert any(words in text for text in said(texts)) != panel
+    assert ("parameters (millions), lower is better" in texts) == panel
+    assert "train img/s, higher is better" in texts
+    assert "test accuracy (%)\nhigher is better" in texts
+
+
+def test_a_norm_has_one_look_in_every_plot_and_on_the_page() -> None:
+    """It was that of the row's rank, so that the same blue dot was another norm in the next plot."""
+    (first,) = compare([result("m_bn", 0, 9000), result("m_ln", 0, 8000), result("m_mine", 0, 7000)])
+    others = [result("x_mine", 0, 9500), result("x_ln", 0, 9000), result("x_bn", 0, 100), result("y_bn", 0, 99)]
+    (other,) = compare(others)
+    looks = {row.norm: look for row, look in zip(first.rows, styles(first.rows), strict=True)}
+    again = styles(other.rows)
+    assert {row.norm: look for row, look in zip(other.rows[:3], again, strict=False)} == looks
+    assert len({str(look) for look in again}) == 4  # two models of one norm differ all the same
+    assert looks["bn"] == style(figures.looks(["bn", "mine"])["bn"])
+    assert looks["mine"]["color"] == "#000000"
+
+
+def test_every_built_in_norm_has_a_look_of_its_own() -> None:
+    assert {*figures.NORMS} == {*yaml.safe_load((BENCHMARKS.parent / "registry.yaml").read_text())["norms"]}
+    numbers = [*range(len(figures.NORMS)), *range(figures.OWN, figures.OWN + 10)]
+    assert len({(style(number)["color"], style(number)["marker"]) for number in numbers}) == len(numbers)
+
+
+def test_every_colour_has_a_contrast_of_three_on_white() -> None:
+    """Orange and light blue had 2.3:1."""
+
+    def light(colour: str) -> float:
+        parts = [int(colour[place : place + 2], 16) / 255 for place in (1, 3, 5)]
+        red, green, blue = (part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts)
+        return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+    assert all(1.05 / (light(colour) + 0.05) >= 3 for colour in (*figures.COLOURS, bars.GREY))
 
 
 def said(texts: list[str]) -> list[str]:

@@ -46,7 +46,7 @@ def explain(
     device: str,
     registry: str | None,
 ) -> None:
-    """Pictures of one finished run, and a page that shows them.
+    """Images and charts of one finished run, and a page that shows them.
 
     RUN is a run's folder. Augmented samples, mistakes, Grad-CAM, confusion matrix, accuracy by class, calibration,
     learning curves, first filters, and what the norms do to activations and gradients. Nothing that is stored changes.

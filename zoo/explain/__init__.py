@@ -1,1 +1,1 @@
-"""The pictures of one stored run, and the page that shows them."""
+"""The images of one stored run, and the page that shows them."""

@@ -14,8 +14,9 @@ from zoo.render.figures import COLOURS
 from zoo.utils.stats import wilson_interval
 
 BLUE, ORANGE = COLOURS[:2]
+PALE = "#7f98a8"
 COUNTED = 20  # classes; in a larger matrix the counts could not be read
-FEW = 10  # images; a bin of fewer is drawn pale
+FEW = 10  # images; a bin of fewer is drawn grey
 
 
 def confusion(subject: Subject, path: Path) -> Picture:
@@ -33,23 +34,23 @@ def confusion(subject: Subject, path: Path) -> Picture:
         axes.set_xticks(range(size), names, fontsize=letters, **slant)
         axes.set_yticks(range(size), names, fontsize=letters)
         axes.tick_params(length=0)
-        axes.set_xlabel("answer")
+        axes.set_xlabel("predicted class")
         axes.set_ylabel("true class")
         for (row, column), count in np.ndenumerate(counts) if counted else ():
-            colour = "white" if shares[row, column] > 0.6 else "black" if count else "#999999"
+            colour = ("white" if shares[row, column] > 0.7 else "black") if count else "#666666"
             axes.text(column, row, f"{count}", ha="center", va="center", fontsize=6.5, color=colour)
         bar = drawing.colorbar(image, ax=axes, shrink=0.8, ticks=[0, 0.25, 0.5, 0.75, 1])
         bar.ax.set_yticklabels(["0 %", "25 %", "50 %", "75 %", "100 %"], fontsize=7)
         bar.set_label("share of the true class", fontsize=8)
     off = np.where(np.eye(size, dtype=bool), 0, shares)
     row, column = np.unravel_index(off.argmax(), off.shape)
-    pair = f"{100 * off.max():.1f} % of {subject.classes[row]} is called {subject.classes[column]}"
-    most = f" Most often confused: {pair}." if off.max() > 0 else ""
-    numbers = "the numbers are images" if counted else "and the classes are too many for numbers"
+    pair = f"{100 * off.max():.1f} % of {subject.classes[row]} is predicted as {subject.classes[column]}"
+    most = f" The most frequent confusion: {pair}." if off.max() > 0 else ""
+    numbers = "The numbers are images." if counted else "Numbers are left out, since there are too many classes."
     return Picture(
         title,
         f"Rows are the true classes of the {len(subject.labels):,} test images of {subject.data.name}, columns the "
-        f"answers. The colour is the share of the row, {numbers}.{most}",
+        f"predicted classes. The colour is the share of the row. {numbers}{most}",
         f"Matrix of {size} by {size} classes.{most}",
     )
 
@@ -74,7 +75,7 @@ def per_class(subject: Subject, path: Path) -> Picture:
         axes.set_ylim(len(shown) - 0.4, -0.6)
         axes.set_xlim(0, 112)
         axes.set_xticks(range(0, 101, 20))
-        axes.set_xlabel("accuracy (%), bars: 95 % Wilson interval")
+        axes.set_xlabel("accuracy (%), higher is better; bars: 95 % confidence interval")
         axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), fontsize=8)
     worst, best = int(np.argmin(shares)), int(np.argmax(shares))
     extremes = (
@@ -83,9 +84,9 @@ def per_class(subject: Subject, path: Path) -> Picture:
     )
     return Picture(
         title,
-        f"Share of the test images of each class of {subject.data.name} that is recognised, with the 95 % Wilson "
-        f"interval of that many images. {extremes} The interval is of the test images alone: another seed of the same "
-        "model may move a class by more.",
+        f"The share of each class of {subject.data.name}'s test images that is classified correctly, with its 95 % "
+        f"confidence interval (Wilson). {extremes} The interval does not include seed-to-seed variation: another seed "
+        "can move a class by more.",
         f"Bars of accuracy for {len(shown)} classes. {extremes}",
     )
 
@@ -100,9 +101,9 @@ def reliability(subject: Subject, path: Path) -> Picture:
     accuracy = np.bincount(index, correct, ECE_BINS)[full] / count[full]
     mean = np.bincount(index, confidence, ECE_BINS)[full] / count[full]
     edges, width = np.arange(ECE_BINS) / ECE_BINS, 1 / ECE_BINS
-    colours = [BLUE if images >= FEW else "#b3d1e6" for images in count[full]]
+    colours = [BLUE if images >= FEW else PALE for images in count[full]]
     ece = subject.evaluation.expected_calibration_error()
-    title = "Reliability: is a confidence of 80 % right 80 % of the time?"
+    title = "Reliability diagram: accuracy by confidence"
     layout = {"nrows": 2, "sharex": True, "height_ratios": [3, 1]}
     with chart(path, title, subject.line, 5.0, 4.8, **layout) as (_, (top, bottom)):
         top.bar(edges[full], accuracy, width, align="edge", color=colours, edgecolor="white")
@@ -113,8 +114,8 @@ def reliability(subject: Subject, path: Path) -> Picture:
         top.set_xlim(0, 1)
         top.set_ylabel("accuracy")
         top.legend(loc="upper left", fontsize=7)
-        box = {"facecolor": "white", "edgecolor": "#cccccc", "pad": 3}
-        top.text(0.98, 0.04, f"ECE {ece:.4f}", ha="right", transform=top.transAxes, bbox=box)
+        box = {"facecolor": "white", "edgecolor": "#888888", "pad": 3}
+        top.text(0.98, 0.04, f"ECE {ece:.4f}, lower is better", ha="right", transform=top.transAxes, bbox=box)
         bottom.bar(edges, 100 * count / len(confidence), width, align="edge", color="#888888", edgecolor="white")
         bottom.set_ylabel("images (%)")
         bottom.set_xlabel("confidence")
@@ -123,9 +124,9 @@ def reliability(subject: Subject, path: Path) -> Picture:
     gap = confidence.mean() - correct.mean()
     return Picture(
         title,
-        f"Test images of {subject.data.name} in {ECE_BINS} bins of equal width by the confidence of the answer. "
-        f"Where a bar ends below the dashes, the network is surer than it is right. ECE {ece:.4f} is the mean gap, "
-        f"weighted by images (Guo et al., 2017). On the whole it is {100 * abs(gap):.1f} points "
-        f"{'more' if gap > 0 else 'less'} confident than it is right. Pale: fewer than {FEW} images, which say little.",
+        f"The test images of {subject.data.name} in {ECE_BINS} bins of equal width, by confidence. "
+        f"Where a bar ends below the dashed line, the network is overconfident. ECE {ece:.4f} is the mean gap, "
+        f"weighted by images (Guo et al., 2017). The mean confidence is {100 * abs(gap):.1f} points "
+        f"{'above' if gap > 0 else 'below'} the accuracy. Grey bars have fewer than {FEW} images and are unreliable.",
         f"Reliability diagram in {ECE_BINS} bins, expected calibration error {ece:.4f}.",
     )

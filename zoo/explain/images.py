@@ -1,4 +1,4 @@
-"""Pictures made of small images: augmented samples, mistakes, Grad-CAM, filters."""
+"""Sheets of small images: augmented samples, mistakes, Grad-CAM, filters."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ FILTERS = 128  # a first layer that is wider is shown in part
 def augmented(subject: Subject, path: Path, count: int) -> Picture:
     """`count` training images, each beside :data:`DRAWS` draws of the run's own training transforms.
 
-    They are made by the executor that trained the run, with its seed; a data set of test images only gives those.
+    They are made by the executor that trained the run, with its seed; a dataset of test images only gives those.
     """
     if isinstance(subject.data, Dataset):
         images, labels, split = subject.data.train.images, subject.data.train.labels, "training"
@@ -47,9 +47,9 @@ def augmented(subject: Subject, path: Path, count: int) -> Picture:
     names = ", then ".join(calls) or "none"
     return Picture(
         title,
-        f"Left the image, beside it {DRAWS} random draws of the run's own training transforms: {names}. {how} "
-        f"Images: the first {split} images of the classes of {subject.data.name}. An epoch of training shows each "
-        "image once, in one such draw.",
+        f"On the left the original, beside it {DRAWS} random draws of the run's training transforms: {names}. {how} "
+        f"These are the first {split} images of the classes of {subject.data.name}. An epoch shows each image once, in "
+        "one such draw.",
         f"{len(rows)} rows of {split} images, each with {DRAWS} augmented versions.",
     )
 
@@ -57,16 +57,15 @@ def augmented(subject: Subject, path: Path, count: int) -> Picture:
 def mistakes(subject: Subject, path: Path, count: int) -> Picture:
     """The most confident mistakes, :data:`MISTAKE_ROWS` rows of `count`."""
     rows = subject.mistakes[: MISTAKE_ROWS * count]
-    cells = [_answer(subject, row, truth=True) for row in rows]
+    cells = [_predicted(subject, row, truth=True) for row in rows]
     title = "The most confident mistakes"
     sheet(path, title, subject.line, [cells[i : i + count] for i in range(0, len(cells), count)])
     total = len(subject.mistakes)
     return Picture(
         title,
         f"{len(rows)} of the {total:,} misclassified images among {len(subject.labels):,} test images of "
-        f"{subject.data.name}, the most confident first. Below each its true class, then the answer and the "
-        "probability that the network gave it. These are the worst cases, not typical ones, and a label may "
-        "itself be in doubt.",
+        f"{subject.data.name}, the most confident first. Below each image: its true class, the predicted class, and "
+        "the confidence. These are the worst cases, not typical ones, and some labels may be wrong.",
         f"{len(rows)} misclassified test images with true class, answer and confidence.",
     )
 
@@ -82,32 +81,34 @@ def mistakes_by_class(subject: Subject, path: Path, count: int) -> Picture:
     cells, labels = [], []
     for label in shown:
         mine = subject.mistakes[subject.labels[subject.mistakes] == label]
-        cells.append([_answer(subject, row) for row in mine[:count]])
+        cells.append([_predicted(subject, row) for row in mine[:count]])
         labels.append(f"{shorten(subject.classes[label])}\n{wrong[label]:,} wrong of {images[label]:,}")
     title = "Mistakes by true class"
     sheet(path, title, subject.line, cells, labels)
-    part = f" The {len(shown)} classes with the largest share of mistakes." if len(shown) < len(mistaken) else ""
+    part = (
+        f" These are the {len(shown)} classes with the largest share of mistakes." if len(shown) < len(mistaken) else ""
+    )
     return Picture(
         title,
-        f"One row per true class of {subject.data.name}: its most confident mistakes among the test images, and below "
-        f"each the answer with its probability.{part}",
-        f"{len(shown)} rows, one per true class, of misclassified test images with the answer and its confidence.",
+        f"One row per true class of {subject.data.name}: its most confident mistakes among the test images. "
+        f"Below each image: the predicted class with its confidence.{part}",
+        f"{len(shown)} rows, one per true class, of misclassified test images with predicted class and confidence.",
     )
 
 
 def cam_mistakes(subject: Subject, path: Path, layers: Sequence[str], count: int) -> Picture:
     """Grad-CAM of the most confident mistakes, for the predicted and for the true class."""
     rows = subject.mistakes[:count]
-    columns = {"answer": subject.evaluation.predicted, "true class": subject.labels}
+    columns = {"predicted class": subject.evaluation.predicted, "true class": subject.labels}
     maps = [_maps(subject, layer, rows, classes) for layer in layers for classes in columns.values()]
-    title = "Grad-CAM: what spoke for a wrong answer, and for the right one"
-    images = [_answer(subject, row, truth=True) for row in rows]
+    title = "Grad-CAM of mistakes: predicted class and true class"
+    images = [_predicted(subject, row, truth=True) for row in rows]
     heads = [f"{_end(layer)}\n{column}" for layer in layers for column in columns]
     _cam_sheet(subject, path, title, rows, images, maps, heads)
     return Picture(
         title,
-        f"The {len(rows)} most confident mistakes on {subject.data.name}. {_cam_words(layers)} Of each layer two maps: "
-        "for the class that was answered and for the true one.",
+        f"The {len(rows)} most confident mistakes on {subject.data.name}. {_cam_words(layers)} "
+        "Each layer has two maps: for the predicted class and for the true class.",
         f"{len(rows)} misclassified images beside heat maps at {' and '.join(layers)}.",
     )
 
@@ -117,8 +118,8 @@ def cam_correct(subject: Subject, path: Path, layers: Sequence[str], count: int)
     right = np.flatnonzero(subject.evaluation.predicted == subject.labels)
     rows = one_of_each(subject.labels, right, count)
     maps = [_maps(subject, layer, rows, subject.labels) for layer in layers]
-    title = "Grad-CAM: what spoke for a right answer"
-    _cam_sheet(subject, path, title, rows, [_answer(subject, row) for row in rows], maps, [*map(_end, layers)])
+    title = "Grad-CAM of correct predictions"
+    _cam_sheet(subject, path, title, rows, [_predicted(subject, row) for row in rows], maps, [*map(_end, layers)])
     return Picture(
         title,
         f"The first correctly classified test images of the classes of {subject.data.name}. {_cam_words(layers)}",
@@ -144,7 +145,7 @@ def first_filters(subject: Subject, path: Path) -> Picture | None:
     return Picture(
         title,
         f"{part} of {height}x{width} pixels; red, green and blue are the weights of the three input channels. Grey is "
-        "0. Each filter is scaled by its own largest weight, so the number below, its Euclidean norm, tells its size.",
+        "0. Each filter is scaled by its own largest weight; the number below is its Euclidean norm.",
         f"{len(cells)} small coloured squares, the filters of {name}.",
     )
 
@@ -152,7 +153,7 @@ def first_filters(subject: Subject, path: Path) -> Picture | None:
 def _draws(
     subject: Subject, images: np.ndarray, labels: np.ndarray, rows: np.ndarray, specs: tuple[TransformSpec, ...]
 ) -> tuple[list[np.ndarray], str]:
-    """:data:`DRAWS` arrays (len(rows), H, W, 3) uint8, and how Normalize was taken back."""
+    """:data:`DRAWS` arrays (len(rows), H, W, 3) uint8, and how Normalize was undone."""
     settings = subject.run.result.settings
     loader = TrainLoader(
         images, labels, specs, Batching(len(rows), subject.run.result.seed, SINGLE_PROCESS, drop_last=False),
@@ -177,13 +178,13 @@ def _undo(specs: Sequence[TransformSpec]) -> tuple[Callable[[Tensor], Tensor], s
     if normalize.normalization == "standard":
         constants = (normalize.mean_np, normalize.denominator)
         mean, scale = (torch.as_tensor(np.asarray(constant, np.float32)) for constant in constants)
-        return lambda x: x / scale + mean, "Normalize is taken back, so that colours can be seen."
+        return lambda x: x / scale + mean, "The effect of Normalize is undone for display."
 
     def stretch(x: Tensor) -> Tensor:
         low, high = x.amin((1, 2, 3), keepdim=True), x.amax((1, 2, 3), keepdim=True)
         return 255 * (x - low) / (high - low).clamp_min(1e-6)
 
-    return stretch, "Normalize cannot be taken back here; each image is stretched to all grey levels."
+    return stretch, "Normalize cannot be undone here, so each image is stretched to the full range."
 
 
 def _same_shape(cells: list[list[Cell]]) -> None:
@@ -197,12 +198,14 @@ def _same_shape(cells: list[list[Cell]]) -> None:
             row[0] = Cell(np.asarray(resized), row[0].text)
 
 
-def _answer(subject: Subject, row: int, truth: bool = False) -> Cell:
-    """A test image with what the network said of it, and with the `truth` above that."""
-    answer = subject.evaluation.predicted[row]
-    text = f"{shorten(subject.classes[answer])} {100 * subject.evaluation.confidence[row]:.0f} %"
-    said = f"is {shorten(subject.classes[subject.labels[row]])}\nsaid {text}" if truth else text
-    return Cell(np.asarray(subject.images[row]), said)
+def _predicted(subject: Subject, row: int, truth: bool = False) -> Cell:
+    """A test image with its predicted class and the confidence, and with the `truth` above them."""
+    predicted = shorten(subject.classes[subject.evaluation.predicted[row]])
+    confidence = f"{100 * subject.evaluation.confidence[row]:.0f} %"
+    if not truth:
+        return Cell(np.asarray(subject.images[row]), f"{predicted} ({confidence})")
+    true = shorten(subject.classes[subject.labels[row]])
+    return Cell(np.asarray(subject.images[row]), f"true: {true}\npredicted: {predicted}\nconfidence: {confidence}")
 
 
 def _maps(subject: Subject, layer: str, rows: np.ndarray, targets: np.ndarray) -> np.ndarray:
@@ -230,7 +233,7 @@ def _overlaid(subject: Subject, row: int, heat: np.ndarray) -> Cell:
     share = heat[..., None] / max(float(heat.max()), 1e-12)
     colour = colormaps["inferno"](0.25 + 0.75 * share[..., 0])[..., :3]
     mixed = (1 - 0.75 * share) * (0.15 + 0.75 * grey) + 0.75 * share * colour
-    return Cell((255 * mixed).round().astype(np.uint8), "" if heat.max() > 0 else "nothing above 0")
+    return Cell((255 * mixed).round().astype(np.uint8), "" if heat.max() > 0 else "no positive value")
 
 
 def _end(layer: str, letters: int = 18) -> str:
@@ -240,8 +243,7 @@ def _end(layer: str, letters: int = 18) -> str:
 
 def _cam_words(layers: Sequence[str]) -> str:
     return (
-        f"At {' and '.join(layers)}: yellow where the layer found what raises the class's logit (Selvaraju et al., "
-        "2017), grey where it found nothing, scaled by each map's own maximum, so that two maps do not compare in "
-        "strength. Computed in fp32 on a copy of the weights. It tells where, not why, and only as finely as the layer "
-        "sees."
+        f"Image regions that increase the class's logit at {' and '.join(layers)} are yellow, all others grey "
+        "(Selvaraju et al., 2017). Each map is scaled by its own maximum, so two maps do not compare in strength. They "
+        "are computed in fp32 on a copy of the weights, at the resolution of the layer."
     )

@@ -109,9 +109,7 @@ def check_layers(names: Sequence[str], candidates: Sequence[Place], model: nn.Mo
         if name not in modules or not name:
             raise unknown("layer", name, times, where, f"there are {near} and others: `zoo show {where}` lists them")
         if name not in times:
-            raise ResultError(
-                f"layer {name!r} of {where} gives no map to look at, but vectors; name one such as {near}"
-            )
+            raise ResultError(f"layer {name!r} of {where} has no spatial output; name one such as {near}")
         if times[name] > 1:
             raise ResultError(
                 f"layer {name!r} of {where} runs {times[name]} times in a pass, so a map of it is none of one "

@@ -1,4 +1,4 @@
-"""All pictures of one run, and the page that shows them."""
+"""All images of one run, and the page that shows them."""
 
 from __future__ import annotations
 
@@ -39,10 +39,10 @@ def choose_layers(subject: Subject, asked: Sequence[str]) -> list[str]:
 
 
 def explain(subject: Subject, out: Path, layers: Sequence[str], count: int, say: Callable[[str], None]) -> list[Path]:
-    """Write every picture of this run into the folder `out`, then ``index.html``; returns the paths, page last.
+    """Write every image of this run into the folder `out`, then ``index.html``; returns the paths, page last.
 
     `layers` are for Grad-CAM, from :func:`choose_layers`; `count` is how many images stand in a row or column. `say`
-    gets each file's name when it is written, and why a picture is left out. Equal runs give equal bytes. Files of an
+    gets each file's name when it is written, and why an image is left out. Equal runs give equal bytes. Files of an
     earlier call are replaced; those that this run does not have are removed. Raises
     :class:`~zoo.errors.MachineError` when the folder cannot be written.
     """
@@ -55,16 +55,17 @@ def explain(subject: Subject, out: Path, layers: Sequence[str], count: int, say:
         return series.norms(subject, path, layers, len(rows)) if layers else None
 
     wrong, right = len(subject.mistakes) > 0, len(subject.mistakes) < len(subject.labels)
-    blind = f"no map: no layer of {subject.run.model.name} with a gradient gives one, but vectors"
+    blind = f"no layer of {subject.run.model.name} with a gradient has a spatial output"
+    flawless = "no image is misclassified"
     work: list[tuple[str, Callable[[Path], Picture | None], bool, str]] = [
         ("curves", lambda path: series.curves(subject, path), bool(subject.history), "the history is empty"),
         ("confusion", lambda path: charts.confusion(subject, path), True, ""),
         ("per-class", lambda path: charts.per_class(subject, path), True, ""),
         ("reliability", lambda path: charts.reliability(subject, path), True, ""),
-        ("mistakes", lambda path: images.mistakes(subject, path, count), wrong, "there is none"),
-        ("mistakes-by-class", lambda path: images.mistakes_by_class(subject, path, count), wrong, "there is none"),
+        ("mistakes", lambda path: images.mistakes(subject, path, count), wrong, flawless),
+        ("mistakes-by-class", lambda path: images.mistakes_by_class(subject, path, count), wrong, flawless),
         ("gradcam-mistakes", lambda path: images.cam_mistakes(subject, path, layers, count), wrong and bool(layers),
-         blind if wrong else "there is none"),
+         blind if wrong else flawless),
         ("gradcam-correct", lambda path: images.cam_correct(subject, path, layers, count), right and bool(layers),
          blind if right else "no image is classified correctly"),
         ("augmented", lambda path: images.augmented(subject, path, count), True, ""),

@@ -1,4 +1,4 @@
-"""``index.html``: the pictures of one run with their captions. It needs no network and no other file but the PNGs."""
+"""``index.html``: the images of one run with their captions. It needs no network and no other file but the PNGs."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def write_page(subject: Subject, folder: Path, pictures: Mapping[str, Picture], 
 def _facts(subject: Subject) -> list[tuple[str, str]]:
     result, evaluation = subject.run.result, subject.evaluation
     hits = len(subject.labels) - len(subject.mistakes)
-    between = f"95 % Wilson interval {ends(wilson_interval(hits, len(subject.labels)))}"
+    between = f"95 % confidence interval {ends(wilson_interval(hits, len(subject.labels)))}"
     facts = [
         ("model", f"{subject.run.model.name}: {subject.run.model.label}"),
         ("norm", subject.norm_label),
@@ -56,7 +56,7 @@ def _facts(subject: Subject) -> list[tuple[str, str]]:
         ("parameters", f"{result.model.parameters:,}"),
     ]
     if augmented := subject.run.tta.words:
-        facts.append(("answers", f"the {augmented}; Grad-CAM is of the image alone"))
+        facts.append(("logits", f"the {augmented}; Grad-CAM is of the image alone"))
     if not subject.own:
         facts.append((f"on {result.dataset.name}", f"{percent(result.test.accuracy)} % when it was trained"))
     return facts

@@ -10,6 +10,7 @@ from zoo.explain.layers import NormStatistics
 from zoo.explain.sheets import Picture, chart
 from zoo.explain.subject import Subject
 from zoo.render.figures import COLOURS
+from zoo.render.marks import SPLITS, better
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -24,7 +25,7 @@ def curves(subject: Subject, path: Path) -> Picture:
     from matplotlib.ticker import MaxNLocator
 
     rows, selected = subject.history, subject.run.result.selection.epoch
-    split = next((row.eval_split for row in rows if row.eval_split), None)
+    split = next((SPLITS[row.eval_split] for row in rows if row.eval_split), None)
     marker = "o" if len(rows) <= POINTS else ""
 
     def draw(axes: Axes, name: str, scale: float, colour: str, style: str, label: str | None) -> None:
@@ -35,13 +36,17 @@ def curves(subject: Subject, path: Path) -> Picture:
     layout = {"nrows": 3, "sharex": True, "height_ratios": [3, 3, 1.4]}
     with chart(path, title, subject.line, 6.4, 5.6, **layout) as (_, (loss, accuracy, rate)):
         for axes, name, scale in ((loss, "loss", 1), (accuracy, "accuracy", 100)):
-            draw(axes, f"running_train_{name}", scale, BLUE, "-", "training batches")
+            draw(axes, f"running_train_{name}", scale, BLUE, ":", "training batches")
             if split:
-                draw(axes, f"eval_{name}", scale, ORANGE, "--", split)
+                draw(axes, f"eval_{name}", scale, BLUE, "-", split)
         draw(rate, "lr", 1, GREEN, "-", None)
-        for axes, label in ((loss, "loss (nats)"), (accuracy, "accuracy (%)"), (rate, "learning rate")):
+        for axes, label in (
+            (loss, f"loss (nats)\n{better(smaller=True)}"),
+            (accuracy, f"accuracy (%)\n{better(smaller=False)}"),
+            (rate, "learning rate"),
+        ):
             axes.set_ylabel(label)
-            axes.axvline(selected, color="#555555", linewidth=1, linestyle=":", label="selected epoch")
+            axes.axvline(selected, color="#555555", linewidth=0.8, label="selected epoch")
         rate.set_ylim(bottom=0)
         rate.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         rate.set_xlabel("epoch")
@@ -53,9 +58,10 @@ def curves(subject: Subject, path: Path) -> Picture:
         end += f"; {split} loss {last.eval_loss:.3f}, accuracy {100 * last.eval_accuracy:.2f} %"
     return Picture(
         title,
-        f"{len(rows)} epochs on {subject.run.result.dataset.name}. Training figures are of the augmented batches as "
-        "they went by, with the weights of that moment, so they lag behind the others and can lie below. "
-        f"Dotted: the weights are of {subject.chosen}. The learning rate is that of each epoch's last step. {end}.",
+        f"{len(rows)} epochs on {subject.run.result.dataset.name}. Dotted: running means over the augmented training "
+        "batches, so they can be worse than the solid line. "
+        f"Vertical line: the weights are of {subject.chosen}. The learning rate is that of each epoch's last step. "
+        f"{end}.",
         f"Loss, accuracy and learning rate over {len(rows)} epochs. {end}.",
     )
 
@@ -65,17 +71,18 @@ def norms(subject: Subject, path: Path, layers: Sequence[NormStatistics], images
     places = range(len(layers))
     shares = {place: 100 * layer.dead for place, layer in enumerate(layers) if layer.dead is not None}
     missing = [place for place in places if place not in shares]
-    title = "What the norm layers do"
+    title = "Norm layers: output, dead channels and gradient"
     layout = {"nrows": 3, "sharex": True, "height_ratios": [3, 2, 2]}
     width = max(6.4, 1.5 + 0.13 * min(len(layers), NAMED))
     with chart(path, title, subject.line, width, 6.4, **layout) as (_, (output, dead, gradient)):
         mean, spread = [layer.mean for layer in layers], [layer.spread for layer in layers]
-        output.errorbar(places, mean, spread, fmt="o", markersize=3.5, color=BLUE, ecolor="#8fbfdd", elinewidth=3)
+        output.errorbar(places, mean, spread, fmt="o", markersize=3.5, color=BLUE, ecolor="#5f9fc8", elinewidth=3)
         output.axhline(0, color="#555555", linewidth=0.8)
         output.set_ylabel("output:\nmean ± deviation")
         dead.bar([*shares], [*shares.values()], 0.7, color=ORANGE)
         if missing:
-            dead.plot(missing, [0] * len(missing), "x", color="#777777", markersize=4, clip_on=False)
+            for place in missing:
+                dead.text(place, 0, "–", ha="center", va="bottom", color="#555555")
         if not any(shares.values()):
             dead.text(0.5, 0.5, "none", ha="center", color="#555555", transform=dead.transAxes)
         dead.set_ylim(0, max([5, *(1.15 * share for share in shares.values())]))
@@ -93,16 +100,15 @@ def norms(subject: Subject, path: Path, layers: Sequence[NormStatistics], images
             axes.set_xlim(-0.7, len(layers) - 0.3)
     channels = sum(layers[place].channels for place in shares)
     gone = round(sum(share / 100 * layers[place].channels for place, share in shares.items()))
-    crosses = " A cross: the output reaches no activation." if missing else ""
+    dashes = " A dash: the output reaches no activation." if missing else ""
     return Picture(
         title,
         f"{subject.norm_label} in {len(layers)} places, on {images} test images of {subject.data.name}, in evaluation "
-        "mode and fp32; no weight is changed. Top: mean and standard deviation of the norm's output over images, "
-        "channels and pixels. Middle: channels that are nowhere above 0 in these images after the activation that the "
-        "output reaches (for the last norm of a residual block after the sum with the shortcut): "
-        f"{gone:,} of {channels:,}.{crosses} Bottom: Euclidean norm of the gradient of an image's own loss at the "
-        "norm's output, root mean square over images. Gradients are small where the network is right and sure of it, "
-        "so compare norms at like accuracy.",
+        "mode and fp32. Top: mean and standard deviation of the norm's output over images, channels and pixels. "
+        "Middle: dead channels, which are nowhere above 0 in these images after the activation that the output reaches "
+        f"(after the sum with the shortcut, for the last norm of a residual block): {gone:,} of {channels:,}.{dashes} "
+        "Bottom: Euclidean norm of the gradient of an image's loss at the norm's output, root mean square over images. "
+        "Confident, correct predictions have small gradients, so compare norms at similar accuracy.",
         f"Three charts over {len(layers)} norm layers: mean and spread of the output, dead channels ({gone:,} of "
         f"{channels:,}), gradient norm.",
     )

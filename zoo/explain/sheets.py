@@ -1,4 +1,4 @@
-"""The two kinds of pictures: sheets of small images, and charts. Each has a title and a line that names the run."""
+"""Sheets of small images, and charts. Each has a title and a line that names the run."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ PLAIN: dict[RcKeyType, Any] = {"text.parse_math": False}
 
 @dataclass(frozen=True)
 class Picture:
-    """The words of a written picture: a heading, what it shows in sentences, and a text for screen readers."""
+    """The words of a written image: a heading, what it shows in sentences, and a text for screen readers."""
 
     title: str
     caption: str
@@ -89,7 +89,7 @@ def sheet(
             for column, cell in enumerate(row):
                 x = left + column * (SIDE + GAP)
                 axes.imshow(cell.image, extent=(x, x + SIDE, y + tall, y), interpolation="nearest", aspect="auto")
-                axes.add_patch(Rectangle((x, y), SIDE, tall, fill=False, edgecolor="#cccccc", linewidth=0.5))
+                axes.add_patch(Rectangle((x, y), SIDE, tall, fill=False, edgecolor="#888888", linewidth=0.5))
                 for below, part in enumerate(cell.text.split("\n")):
                     axes.text(x + SIDE / 2, y + tall + (below + 0.9) * LINE, part, ha="center", fontsize=CELL_SIZE)
         axes.set_xlim(0, width)  # a unit is an inch

@@ -1,4 +1,4 @@
-"""What all pictures of one run are made from: the run, test images, and the model's predictions."""
+"""What all images of one run are made from: the run, test images, and the model's predictions."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from zoo.data.test_sets import ShiftedSet
 from zoo.engine.evaluate import Evaluation, evaluate, evaluation_batch
 from zoo.engine.machine import exact_float32
 from zoo.errors import DataError, ResultError
-from zoo.render.marks import marks_of, percent
+from zoo.render.marks import SPLITS, marks_of, percent
 from zoo.results.history import EpochRow, load_history
 from zoo.results.predictions import load_predictions
 from zoo.trained.load import TrainedRun
@@ -57,11 +57,11 @@ class Subject:
         selection = self.run.result.selection
         if selection.rule == "last":
             return f"epoch {selection.epoch}, the last"
-        return f"epoch {selection.epoch}, the best by {selection.metric} on the {selection.split} images"
+        return f"epoch {selection.epoch}, the best by {selection.metric} on the {SPLITS[selection.split]}"
 
     @property
     def line(self) -> str:
-        """The run and its accuracy in one line, which stands on every picture."""
+        """The run and its accuracy in one line, which stands on every image."""
         result = self.run.result
         mark = marks_of(result.caveats)
         return (
@@ -78,7 +78,7 @@ class Subject:
         loader, run = self.loader(np.arange(len(self.labels))), self.run
         evaluation = evaluate(run.load(self.device), loader, self.device, run.precision, run.tta)
         if not evaluation.finite:
-            raise ResultError(f"{run.folder.path}: an answer of the model is not a number, so there is nothing to show")
+            raise ResultError(f"{run.folder.path}: a logit of the model is not a number, so there is nothing to show")
         return evaluation
 
     @cached_property
@@ -91,12 +91,14 @@ class Subject:
         if predictions.is_file():
             kept = load_predictions(predictions)
             if not np.array_equal(kept["label"], self.labels):
-                return [f"{predictions.name} is of other images than the run's test set: the file is not this run's"]
+                return [
+                    f"{predictions.name} holds other images than the run's test set, so it is not the file of this run"
+                ]
             differing = int((kept["predicted"] != evaluation.predicted).sum())
             how = f"predictions differ from {predictions.name}"
         else:
             differing = abs(round(evaluation.accuracy * images) - stored.correct)
-            how = "more or fewer images are right than the result says"
+            how = "more or fewer images are classified correctly than in result.json"
         if differing <= max(2, round(NEAR_TIES * images)):
             return []
         return [

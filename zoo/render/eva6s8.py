@@ -1,4 +1,4 @@
-"""The way from the reference experiment to the standard recipe, as a table and as a picture."""
+"""The way from the reference experiment to the standard recipe, as a table and as a plot."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from zoo.render.code import model_code_notes
 from zoo.render.comparison import diverged_of
 from zoo.render.document import RECORDS, document
 from zoo.render.figures import COLOURS, figure
-from zoo.render.marks import half_width, interval_notes, mark_notes, marks_of, percent, seed_words
+from zoo.render.marks import better, half_width, interval_notes, mark_notes, marks_of, percent, seed_words
 from zoo.studies.eva6s8 import Ablated
 
 
@@ -84,8 +84,8 @@ def draw(steps: Sequence[Ablated], path: Path, title: str) -> None:
         left.set_yticks(range(len(steps)), [f"{number}  {step.step.title}" for number, step in enumerate(steps)])
         left.invert_yaxis()
         left.margins(x=0.25)
-        left.set_xlabel("test accuracy (%), and change from the step above")
+        left.set_xlabel(f"test accuracy (%), {better(smaller=False)}; change from the step above")
         right.set_xlabel("epoch")
-        right.set_ylabel("accuracy on the selection split (%)")
+        right.set_ylabel(f"accuracy on the selection split (%)\n{better(smaller=False)}")
         right.legend(title="step", fontsize=7, title_fontsize=7, ncols=2, loc="lower right")
         image.suptitle(title, fontsize=8)

@@ -1,11 +1,11 @@
-"""What all static figures share: the file formats, one style, and writing whole files."""
+"""What all plots share: the file formats, one style, the look of a norm, and writing whole files."""
 
 from __future__ import annotations
 
 import contextlib
 import io
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,19 +17,34 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 SUFFIXES = (".png", ".svg", ".pdf")
-# Okabe and Ito, "Color Universal Design", 2008: told apart by colour-blind readers. Without yellow, pale on white.
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-MARKERS = "osD^vPX*"  # for print in grey, and where there are more lines than colours
+# Okabe and Ito, "Color Universal Design", 2008: colour-blind readers can distinguish them. Without yellow, and pale
+# ones darkened, so that each has a contrast of 3:1 on white.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#C0729D", "#B37C00", "#4590BA", "#000000")
+# For print in grey, and where there are more lines than colours. None is a cross: × is a run that diverged.
+MARKERS = "osD^v<>p"
+# The built-in norms: the place of each is the number of its look, in every plot and on the web page.
+NORMS = (
+    "bn", "ln", "gn", "in", "none", "frn", "evos0", "ln2d", "rms2d", "evob0", "ws_gn", "brn", "bn_ghost", "syncbn",
+)  # fmt: skip
+OWN = 20  # the number of the first other look: black
 STYLE: dict[Any, Any] = {
     "font.size": 9,
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.grid": True,
     "grid.color": "#dddddd",
+    "axes.edgecolor": "#555555",
     "legend.frameon": False,
     "svg.hashsalt": "zoo",  # equal figures make equal files
     "pdf.fonttype": 42,
 }
+
+
+def looks(names: Iterable[str]) -> dict[str, int]:
+    """The number of a look for each of `names`: built-in norms have theirs, all others follow from :data:`OWN` on."""
+    places = {name: place for place, name in enumerate(NORMS)}
+    others = (name for name in sorted({*names}) if name not in places)
+    return places | {name: OWN + number for number, name in enumerate(others)}
 
 
 def check_figure(path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Learning rate range tests as a table and as a picture."""
+"""Learning rate range tests as a table and as a plot."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 from zoo.errors import Option
 from zoo.render.document import as_csv, as_json, document
 from zoo.render.figures import COLOURS, figure
-from zoo.render.marks import number
+from zoo.render.marks import better, number
 from zoo.tuning.lr_find import BEGINNING, DIVERGED, SHARE, SMOOTHING, RangeTest
 
 
@@ -55,14 +55,14 @@ def _record(test: RangeTest) -> dict[str, object]:
 
 
 def draw(tests: Sequence[RangeTest], title: str, path: Path) -> None:
-    """Smoothed loss against the learning rate, a dot at the steepest descent and a cross at the share of divergence."""
+    """Smoothed loss by learning rate, a dot at the steepest descent and a diamond at the share of divergence."""
     with figure(path, width=6.5, height=3.8) as image:
         axes = image.subplots()
         for place, test in enumerate(tests):
             colour = COLOURS[place % len(COLOURS)]
             style = "-" if place < len(COLOURS) else "--"
             axes.plot(test.rates, test.losses, style, color=colour, linewidth=1.3, label=test.model)
-            for rate, mark in ((test.steepest, "o"), (test.share, "x")):
+            for rate, mark in ((test.steepest, "o"), (test.share, "d")):
                 if rate is not None:
                     _, near = min((abs(other - rate), step) for step, other in enumerate(test.rates))
                     axes.plot(rate, test.losses[near], mark, color=colour, markersize=6)
@@ -70,8 +70,8 @@ def draw(tests: Sequence[RangeTest], title: str, path: Path) -> None:
         axes.set_ylim(top=1.5 * max(max(test.losses[: test.beginning]) for test in tests))
         axes.set_xscale("log")
         axes.set_xlabel("learning rate")
-        axes.set_ylabel("training loss, smoothed")
+        axes.set_ylabel(f"training loss, smoothed\n{better(smaller=True)}")
         axes.plot([], [], "o", color="#777777", label="steepest descent")
-        axes.plot([], [], "x", color="#777777", label=f"{SHARE:g} of divergence")
+        axes.plot([], [], "d", color="#777777", label=f"{SHARE:g} of divergence")
         axes.legend(fontsize=8)
         axes.set_title(title, fontsize=8)

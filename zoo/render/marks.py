@@ -28,7 +28,13 @@ HINTS = {
     TEST_MARK: "the test set chose these weights",
     BATCH_MARK: "predictions depend on the other images of the evaluation batch",
 }
+SPLITS = {"holdout": "validation set", "test": "test set"}  # what training was evaluated on, in words
 SEEDS_NOTE = "Several seeds: mean ± 95 % interval over seeds (Student t)."
+
+
+def better(smaller: bool) -> str:
+    """In which direction a metric is better, for axes, titles and hints."""
+    return "lower is better" if smaller else "higher is better"
 
 
 def test_mark(selection: str) -> str:

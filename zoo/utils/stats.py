@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from scipy import special
 
 ALPHA = 0.05  # what the p-value of a verdict lies below
+ALIKE = 0.01  # of the largest: sizes that differ by less are no axis of a plot
 DISTURBED = 0.2  # of the median: where the quartiles of a speed are further apart, something disturbed it
 
 Range = tuple[float, float]
@@ -82,6 +83,11 @@ def spread_interval(spread: float, n: int, level: float = 0.95) -> tuple[float, 
     tail = (1 - level) / 2
     low, high = (spread * math.sqrt((n - 1) / float(special.chdtri(n - 1, share))) for share in (tail, 1 - tail))
     return low, high
+
+
+def alike(values: Collection[float]) -> bool:
+    """Whether `values` differ by less than :data:`ALIKE` of the largest; one value, or none, does not differ."""
+    return not values or max(values) == min(values) or max(values) - min(values) < ALIKE * max(values)
 
 
 def pareto_front(points: Sequence[tuple[float, float] | None], *, smaller: bool) -> list[int]:

@@ -37,6 +37,18 @@ def counted(number: int, word: str) -> str:
     return f"{number:,} {word}{'s' * (number != 1)}"
 
 
+def duration(seconds: float) -> str:
+    """``4.2 s``, ``45 s``, from a minute on ``h:mm:ss``.
+
+    >>> duration(59.4), duration(59.6), duration(86_400)
+    ('59 s', '0:01:00', '24:00:00')
+    """
+    whole = round(seconds)
+    if whole >= 60:
+        return f"{whole // 3600}:{whole // 60 % 60:02d}:{whole % 60:02d}"
+    return f"{seconds:.1f} s" if seconds < 9.95 else f"{whole} s"
+
+
 def visible(text: str) -> str:
     """`text` with all that a terminal would act on, or could not show, as Python writes it: ``\\x1b``."""
     return text if text.isprintable() else CONTROL.sub(lambda found: ascii(found[0])[1:-1], text)

@@ -9,8 +9,7 @@ from pathlib import Path
 from zoo.comparison.groups import Group
 from zoo.comparison.row import Row
 from zoo.render.comparison import accuracy_of
-from zoo.render.figures import COLOURS
-from zoo.render.marks import marked
+from zoo.render.marks import better, marked
 from zoo.render.plots.sheet import (
     WIDTHS,
     about,
@@ -27,7 +26,8 @@ from zoo.render.plots.sheet import (
 SIZE = 7  # points, of the text above a bar
 SPACE = 0.2  # inches, between a name, its figure and the edges
 BAR = 0.11  # inches
-BARS = 60  # of one figure: more than a page of paper holds
+BARS = 60  # of one plot: more than a page of paper holds
+GREY = "#8c9299"  # a colour is a norm's
 
 
 def draw(group: Group, columns: int, path: Path, near: str | None = None) -> str:
@@ -47,7 +47,7 @@ def draw(group: Group, columns: int, path: Path, near: str | None = None) -> str
     start, end = limits(group.rows)
     heading = [about(group, common), choice, interval_words(group.rows), *notes_of(group.rows)]
     heights = [BAR + 0.1 + 0.13 * (name.count("\n") + 1) for name in names]
-    with sheet(path, columns, 0.5 + sum(heights), heading) as (image, _):
+    with sheet(path, columns, 0.65 + sum(heights), heading) as (image, _):
         axes = image.subplots()
         right, top = axes.get_yaxis_transform(), 0.0
         for row, name, height in zip(group.rows, names, heights, strict=True):
@@ -58,14 +58,14 @@ def draw(group: Group, columns: int, path: Path, near: str | None = None) -> str
             if row.accuracy is None or row.interval is None:
                 continue
             mean, low, high = (100 * share for share in (row.accuracy, *row.interval))
-            axes.barh(place, mean - start, BAR, left=start, color=COLOURS[0], alpha=0.55)
+            axes.barh(place, mean - start, BAR, left=start, color=GREY)
             axes.errorbar(mean, place, xerr=[[mean - low], [high - mean]], color="black", capsize=2, linewidth=0.9)
         axes.set_yticks([])
         axes.set_ylim(top + 0.06, 0)
         axes.set_xlim(start, min(100, end + 0.03 * (end - start)))
         axes.grid(False, axis="y")
-        words = marked("test accuracy (%)", group.selection)
-        axes.set_xlabel(words if start == 0 else f"{words}; the axis starts at {start:g}, not at 0")
+        words = f"{marked('test accuracy (%)', group.selection)}, {better(smaller=False)}"
+        axes.set_xlabel(words if start == 0 else f"{words}\nthe axis starts at {start:g}, not at 0")
     return choice
 
 

@@ -1,4 +1,4 @@
-"""Test error against training batch size, from a study or from stored runs: the picture of GroupNorm's paper."""
+"""Test error against training batch size, from a study or from stored runs: the plot of GroupNorm's paper."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from pathlib import Path
 
 from zoo.comparison.groups import Group, only
 from zoo.comparison.row import Row
-from zoo.render.marks import marked
-from zoo.render.plots.sheet import check_rows, fitting, interval_words, labels, notes_of, sheet, style
+from zoo.render.marks import better, marked
+from zoo.render.plots.sheet import check_rows, fitting, interval_words, labels, notes_of, sheet, styles
 
 
 def draw(about: str, groups: Mapping[int, Group], columns: int, path: Path, near: str | None = None) -> str:
@@ -31,7 +31,8 @@ def draw(about: str, groups: Mapping[int, Group], columns: int, path: Path, near
             models[row.model][size] = row
     models = dict(sorted(models.items()))
     every = [row for rows in models.values() for row in rows.values()]
-    common, names = labels([max(rows.values(), key=lambda row: row.batch_dependent or 0) for rows in models.values()])
+    heads = [max(rows.values(), key=lambda row: row.batch_dependent or 0) for rows in models.values()]
+    common, names = labels(heads)
     first = next(iter(groups.values()))
     gone = [f"{row.model} at {size}" for rows in models.values() for size, row in rows.items() if row.diverged]
     heading = [
@@ -44,7 +45,7 @@ def draw(about: str, groups: Mapping[int, Group], columns: int, path: Path, near
     with sheet(path, columns, 2.2 if columns == 1 else 2.9, heading, names) as (image, legend):
         axes = image.subplots()
         handles = []
-        for number, rows in enumerate(models.values()):
+        for look, rows in zip(styles(heads), models.values(), strict=True):
             points = [
                 (size, row.accuracy, row.interval)
                 for size, row in sorted(rows.items())
@@ -54,12 +55,12 @@ def draw(about: str, groups: Mapping[int, Group], columns: int, path: Path, near
             errors = [100 * (1 - mean) for _, mean, _ in points]
             below = [100 * (high - mean) for _, mean, (_, high) in points]
             above = [100 * (mean - low) for _, mean, (low, _) in points]
-            handles.append(axes.errorbar(sizes, errors, [below, above], capsize=2, **style(number)))
+            handles.append(axes.errorbar(sizes, errors, [below, above], capsize=2, **look))
         axes.set_xscale("log", base=2)
         axes.set_xticks(list(groups), [str(size) for size in groups])
         axes.minorticks_off()
         axes.invert_xaxis()
         axes.set_xlabel("training batch size")
-        axes.set_ylabel(marked("test error (%)", first.selection))
+        axes.set_ylabel(f"{marked('test error (%)', first.selection)}\n{better(smaller=True)}")
         legend(handles)
     return choice

@@ -10,8 +10,8 @@ from zoo.comparison.groups import Group
 from zoo.comparison.row import Row
 from zoo.errors import ResultError
 from zoo.render.comparison import diverged_of
-from zoo.render.marks import marked
-from zoo.render.plots.sheet import about, check_rows, fitting, labels, notes_of, sheet, style
+from zoo.render.marks import SPLITS, better, marked
+from zoo.render.plots.sheet import about, check_rows, fitting, labels, notes_of, sheet, styles
 from zoo.results.folder import Stored
 from zoo.results.history import EpochRow, load_history
 
@@ -77,7 +77,7 @@ def _history(run: Stored) -> list[EpochRow]:
 
 
 def draw(group: Group, rates: bool, columns: int, path: Path, near: str | None = None) -> str:
-    """One line per row of `group`, in the order of the table; thin and pale below it the running train accuracy.
+    """One line per row of `group`, in the order of the table; thin and dotted the running train accuracy.
 
     `rates` adds the learning rate below. `columns`: 1 or 2 of a paper. Gives what is left out, as
     :func:`zoo.render.plots.sheet.fitting` says it, which also takes `near`. Raises as that, :func:`curve_of` and
@@ -87,9 +87,9 @@ def draw(group: Group, rates: bool, columns: int, path: Path, near: str | None =
     group, choice = fitting(group, near)
     common, names = labels(group.rows)
     curves = [curve_of(row) for row in group.rows]
-    split = {"holdout": "held-out", "test": "test"}[group.selection]
+    split = SPLITS[group.selection]
     several = any(curve.seeds > 1 for curve in curves)
-    entries = [*map(_entry, names, group.rows, curves), "running train accuracy, augmented images"]
+    entries = [*map(_entry, names, group.rows, curves), "running train accuracy, augmented images (dotted)"]
     heading = [
         about(group, common),
         choice,
@@ -102,20 +102,21 @@ def draw(group: Group, rates: bool, columns: int, path: Path, near: str | None =
         panels = image.subplots(1 + rates, sharex=True, squeeze=False, height_ratios=[3.2, 1][: 1 + rates])
         upper, *lower = panels[:, 0]
         handles = []
-        for number, curve in enumerate(curves):
-            look = style(number)
+        for number, (curve, look) in enumerate(zip(curves, styles(group.rows), strict=True)):
             every = max(1, len(curve.epochs) // 10)  # markers, of which a long training has too many
             look |= {"markevery": (number % every, every)}
-            upper.plot(curve.epochs, curve.train, color=look["color"], linewidth=0.7, linestyle=":", alpha=0.8)
+            upper.plot(curve.epochs, curve.train, color=look["color"], linewidth=0.7, linestyle=":")
             if curve.seeds > 1:
                 upper.fill_between(curve.epochs, curve.low, curve.high, color=look["color"], alpha=0.18, linewidth=0)
+                for end in (curve.low, curve.high):
+                    upper.plot(curve.epochs, end, color=look["color"], linewidth=0.3)
             handles += upper.plot(curve.epochs, curve.mean, **look)
             for epoch, accuracy in curve.stopped:
                 upper.plot([epoch], [accuracy], color=look["color"], marker="x", markersize=7, markeredgewidth=1.6)
             for axes in lower if unlike else []:
                 axes.plot(curve.epochs, curve.rates, **look)
         handles += upper.plot([], [], color="#555555", linewidth=0.7, linestyle=":")
-        upper.set_ylabel(marked(f"{split} accuracy (%)", group.selection))
+        upper.set_ylabel(f"{marked(f'{split} accuracy (%)', group.selection)}\n{better(smaller=False)}")
         for axes in lower:
             if not unlike:
                 axes.plot(curves[0].epochs, curves[0].rates, color="#555555")

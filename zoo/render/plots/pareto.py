@@ -10,8 +10,9 @@ from zoo.comparison.groups import Group
 from zoo.comparison.row import Row, front
 from zoo.errors import Option, ResultError
 from zoo.render.comparison import diverged_of
-from zoo.render.marks import disturbed_mark, disturbed_notes, marked
-from zoo.render.plots.sheet import about, check_rows, fitting, interval_words, labels, notes_of, sheet, style
+from zoo.render.marks import better, disturbed_mark, disturbed_notes, marked
+from zoo.render.plots.sheet import about, check_rows, fitting, interval_words, labels, notes_of, sheet, styles
+from zoo.utils.stats import ALIKE, alike
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -46,6 +47,8 @@ def check(group: Group, costs: Sequence[str]) -> None:
 def draw(group: Group, costs: Sequence[str], columns: int, path: Path, near: str | None = None) -> str:
     """A panel for each of `costs` (of :data:`COSTS`), beside each other over two columns, else below each other.
 
+    Of both costs, parameters that are :func:`zoo.utils.stats.alike` have no panel, and the heading says so.
+
     Gives what is left out, as :func:`zoo.render.plots.sheet.fitting` says it, which also takes `near`. Raises as that,
     :func:`check` and :func:`zoo.render.figures.figure` do.
     """
@@ -55,17 +58,22 @@ def draw(group: Group, costs: Sequence[str], columns: int, path: Path, near: str
     group, choice = fitting(group, near, first=best, what="those on the Pareto front, and the best")
     rows = [row for row in group.rows if row.accuracy is not None]
     gone = [row.model for row in group.rows if row.accuracy is None]
+    sizes = [row.parameters for row in rows]
+    equal = len(costs) > 1 and alike(sizes)
+    costs = [cost for cost in costs if cost != "parameters" or not equal]
     common, names = labels(rows)
     names = [f"{name} ({diverged_of(row)})" if row.diverged else name for name, row in zip(names, rows, strict=True)]
     disturbed = [row.model for row in rows if "speed" in costs and SPEED in row.disturbed]
     names = [name + disturbed_mark(row.model in disturbed) for name, row in zip(names, rows, strict=True)]
-    apart = " of the models of which no seed diverged" if any(row.diverged for row in rows) else ""
+    hollow = ["a seed diverged"] * any(row.diverged for row in rows) + ["its speed is disturbed"] * bool(disturbed)
     heading = [
         about(group, common),
         choice,
-        f"{interval_words(rows)}; filled: Pareto front of the means{apart}",
+        f"{interval_words(rows)}; ringed: Pareto front of the means",
+        *([f"hollow: on no front, since {' or '.join(hollow)}"] if hollow else []),
         *([f"speed on {group.machines[rows[0].machine]}; across: its quartiles"] if "speed" in costs else []),
-        *([f"diverged, not shown: {', '.join(gone)}"] if gone else []),
+        *([f"parameters differ by less than {100 * ALIKE:g} % and are not drawn: {_range(sizes)}"] if equal else []),
+        *([f"not drawn, diverged: {', '.join(gone)}"] if gone else []),
         *disturbed_notes(disturbed),
         *notes_of(group.rows),
     ]
@@ -77,7 +85,7 @@ def draw(group: Group, costs: Sequence[str], columns: int, path: Path, near: str
         for axes, cost in zip(panels, costs, strict=True):
             handles = _panel(axes, rows, cost)
         for axes in panels[:1] if beside else panels:
-            axes.set_ylabel(marked("test accuracy (%)", group.selection))
+            axes.set_ylabel(f"{marked('test accuracy (%)', group.selection)}\n{better(smaller=False)}")
         legend(handles)
     return choice
 
@@ -92,7 +100,7 @@ def _panel(axes: Axes, rows: Sequence[Row], cost: str) -> list[Line2D]:
     gains = [100 * (row.accuracy or 0.0) for row in rows]  # neither this nor a speed is None: see `check`
     speed = cost == "speed"
     costs = [row.train_images_per_second or 0.0 if speed else row.parameters / 1e6 for row in rows]
-    axes.set_xlabel("train img/s (more is better)" if speed else "parameters (millions, fewer is better)")
+    axes.set_xlabel(f"{'train img/s' if speed else 'parameters (millions)'}, {better(smaller=not speed)}")
     spans = [row.quartiles.get(SPEED) if speed else None for row in rows]
     _scale(axes, [*costs, *(end for span in spans for end in span or ())])
     best = front_of(rows, cost)
@@ -102,16 +110,23 @@ def _panel(axes: Axes, rows: Sequence[Row], cost: str) -> list[Line2D]:
             color="#888888", linewidth=0.9, zorder=1,
         )  # fmt: skip
     handles: list[Line2D] = []
-    for number, (row, place, gain, span) in enumerate(zip(rows, costs, gains, spans, strict=True)):
-        look = style(number)
+    for number, (row, place, gain, span, look) in enumerate(zip(rows, costs, gains, spans, styles(rows), strict=True)):
         low, high = row.interval or (0.0, 0.0)
         bars = [[gain - 100 * low], [100 * high - gain]]
         across = [[place - span[0]], [span[1] - place]] if span else None
         axes.errorbar(place, gain, bars, across, color=look["color"], linewidth=0.8, capsize=1.5)
-        fill = look["color"] if number in best else "white"
+        ranked = not row.diverged and not (speed and SPEED in row.disturbed)
+        fill = look["color"] if ranked else "white"
+        if number in best:
+            axes.plot([place], [gain], "o", color="#555555", markersize=9, markerfacecolor="none", markeredgewidth=0.8)
         axes.plot([place], [gain], color=look["color"], marker=look["marker"], markerfacecolor=fill, linestyle="")
         handles += axes.plot([], [], color=look["color"], marker=look["marker"], linestyle="")
     return handles
+
+
+def _range(sizes: Sequence[int]) -> str:
+    low, high = f"{min(sizes):,}", f"{max(sizes):,}"
+    return low if low == high else f"{low} to {high}"
 
 
 def _scale(axes: Axes, values: Sequence[float]) -> None:

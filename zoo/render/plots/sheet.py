@@ -1,4 +1,4 @@
-"""What the figures for papers share: widths of one and two columns, headings, legends, and what one figure may hold.
+"""What the plots for papers share: widths of one and two columns, headings, legends, looks, and what one plot may hold.
 
 A legend stands below the axes, so that it covers no data, and the figure grows by what heading and legend need.
 """
@@ -18,7 +18,7 @@ from zoo.comparison.groups import Group
 from zoo.comparison.origin import words_of
 from zoo.comparison.row import Row
 from zoo.errors import Option, ResultError, unknown
-from zoo.render.figures import COLOURS, MARKERS, check_figure, figure
+from zoo.render.figures import COLOURS, MARKERS, check_figure, figure, looks
 from zoo.render.marks import BATCH_MARK, mark_notes, which_seeds
 from zoo.utils.files import reachable
 
@@ -45,7 +45,8 @@ LINE = 0.14  # inches, of a line of heading or legend
 BETWEEN = 0.055  # inches, of entries of a legend
 HANDLE = 0.45  # inches, of a legend's line and the space after it
 MODELS = 24  # of which one figure with a legend holds lines or points
-STYLES = ("-", (0, (4, 1.5)), (0, (1, 1)))  # once through the colours, lines change their dashes
+# Once through the colours, lines change their dashes. Dotted are training batches alone.
+STYLES = ("-", (0, (4, 1.5)), (0, (6, 1.5, 1, 1.5)))
 
 
 def outputs(out: Path, formats: Sequence[str]) -> list[Path]:
@@ -69,12 +70,20 @@ def outputs(out: Path, formats: Sequence[str]) -> list[Path]:
 
 
 def style(number: int) -> dict[str, Any]:
-    """Colour, marker and dashes of the `number`-th line: 168 that differ."""
+    """Colour, marker and dashes of look `number`: 168 that differ."""
     return {
         "color": COLOURS[number % len(COLOURS)],
         "marker": MARKERS[number % len(MARKERS)],
         "linestyle": STYLES[number // len(COLOURS) % len(STYLES)],
     }
+
+
+def styles(rows: Sequence[Row]) -> list[dict[str, Any]]:
+    """The look of each of `rows`: that of its norm, as everywhere. Of rows with one norm the first has it."""
+    firsts = {row.norm: row.model for row in reversed(rows)}
+    names = [row.norm if row.norm and firsts[row.norm] == row.model else row.model for row in rows]
+    numbers = looks(names)
+    return [style(numbers[name]) for name in names]
 
 
 def only_group(groups: Sequence[Group]) -> Group:
@@ -157,9 +166,9 @@ def about(group: Group, common: str) -> str:
 def interval_words(rows: Iterable[Row]) -> str:
     """What the intervals of `rows` are, as the tables say it."""
     kinds = {row.interval_kind for row in rows}
-    words = {"student": "Student over seeds", "binomial": "Wilson of the test set, 1 seed"}
+    words = {"student": "Student t, over seeds", "binomial": "Wilson, of the test set, 1 seed"}
     methods = [method for kind, method in words.items() if kind in kinds]
-    return f"bars: 95 % interval ({' or '.join(methods)})" if methods else "every run diverged"
+    return f"bars: 95 % confidence interval ({' or '.join(methods)})" if methods else "every run diverged"
 
 
 def notes_of(rows: Sequence[Row]) -> list[str]:
