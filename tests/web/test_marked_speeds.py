@@ -30,7 +30,8 @@ def stored(tmp_path: Path) -> Path:
     """As :data:`CASES`, on the disk."""
     for case in CASES:
         speed = {f"speed__{name}": value for name, value in case.speed.model_dump().items()}
-        make_run(tmp_path / "runs", case.model.norm or "", 0, case.test.correct // 40, **speed)
+        size = 10_000 * case.test.correct
+        make_run(tmp_path / "runs", case.model.norm or "", 0, case.test.correct // 40, model__parameters=size, **speed)
     return tmp_path
 
 

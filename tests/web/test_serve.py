@@ -283,7 +283,7 @@ def test_a_server_that_was_started_again(page, zoo_cli, tmp_path: Path) -> None:
     with serving(zoo_cli) as (_, address, port):
         page.get(address)
         wait(page, "document.getElementById('notice')")
-    wait(page, "document.getElementById('notice').textContent.includes('does not answer')")
+    wait(page, "document.getElementById('notice').textContent.includes('does not respond')")
     make_run(tmp_path / "runs", "ln")
     with serving(zoo_cli, "--port", str(port)):
         wait(page, f"{ROWS} === 2")

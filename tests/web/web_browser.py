@@ -21,3 +21,11 @@ def wait(page: Any, script: str, seconds: float = 60) -> Any:
         assert time.monotonic() < end, f"never true: {script}"
         time.sleep(0.05)
     return found
+
+
+def choose(page: Any, name: str, text: str) -> None:
+    """Select the option of this text in the field of this name, or id."""
+    from selenium.webdriver.support.ui import Select
+
+    field = page.find_element("css selector", f"#filters [name={name}], #choice [name={name}], #{name}")
+    Select(field).select_by_visible_text(text)

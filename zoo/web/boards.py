@@ -101,11 +101,11 @@ def leaderboard(table: Table) -> Board:
     versions, balance = len(group.code) > 1, cells.balance(group.rows)
     heads = [
         Head("model", "model", "model", "ascending"),
-        Head("norm", "norm", "", "ascending"),
-        Head("accuracy", "test accuracy %", "number accuracy"),
+        Head("norm", "norm", "norm", "ascending"),
+        Head("accuracy", "test accuracy %", "number accuracy", hint=_ACCURACY),
+        *_COMPARED * table.compared,
         *map(_head, balance),
         Head("seeds", "seeds", "seeds"),
-        *_COMPARED * table.compared,
         *(_head(column, view) for column, view in columns),
         *[Head("machine", "machine", "", "ascending")] * table.parted,
         *[Head("code", "code", "", "ascending")] * versions,
@@ -116,9 +116,9 @@ def leaderboard(table: Table) -> Board:
         return [
             *_named(line),
             _accuracy(line),
+            *(_difference(row) if table.compared else ()),
             *(Cell(column.value(row), column.text(row)) for column in balance),
             _seeds(line),
-            *(_difference(row) if table.compared else ()),
             *(Cell(row.ranked(column.key), column.text(row)) for column, _ in columns),
             *[Cell(row.machine, row.machine, {"elsewhere": True} if row.elsewhere else {})] * table.parted,
             *([Cell(code_of(row), code_of(row))] if versions else ()),
@@ -129,7 +129,7 @@ def leaderboard(table: Table) -> Board:
     if table.parted:
         elsewhere = [ELSEWHERE] if any(row.elsewhere for row in group.rows) else []
         more = len(group.machines) - MACHINES
-        rest = [f"{more:,} more machines: see the pages of their runs."] if more > 0 else []
+        rest = [f"{more:,} more machines are named on the pages of their runs."] if more > 0 else []
         letters = "Speeds compare only between rows with the same machine letter."
         notes.append(" ".join([letters, *elsewhere, *machines, *rest]))
     else:
@@ -140,7 +140,7 @@ def leaderboard(table: Table) -> Board:
 def speed_boards(table: Table) -> list[Board]:
     """The tables of speeds, one for each machine: those of different machines do not compare."""
     columns = cells.with_relative(cells.SPEED, table.compared)
-    heads = [Head("model", "model", "model", "ascending"), Head("norm", "norm", "", "ascending")]
+    heads = [Head("model", "model", "model", "ascending"), Head("norm", "norm", "norm", "ascending")]
     heads += [_head(column) for column in columns]
     batch = f" · training batch {table.content['batch_size']}" if table.content.get("batch_size") else ""
 
@@ -178,10 +178,11 @@ def _board(
     return Board(anchor, table.group.dataset, table.slug, table.apart, facts, heads, rows, architectures, short)
 
 
-_COMPARED = [
-    Head("difference", "difference", hint="points from the baseline"),
-    Head("p_value", "p", "number", "ascending"),
-    Head("verdict", "verdict", "verdict", "ascending"),
+_ACCURACY = f"with its 95 % confidence interval; {marks.better(smaller=False)}"
+_COMPARED = [  # the verdict first: on a phone it is in sight
+    Head("verdict", "verdict", "verdict", "ascending", "better or worse than the baseline, where significant"),
+    Head("difference", "difference", hint=f"points from the baseline; {marks.better(smaller=False)}"),
+    Head("p_value", "p", "number", "ascending", "p-value of the difference, corrected for all rows"),
 ]
 
 
@@ -205,7 +206,7 @@ def _accuracy(line: Line) -> Cell:
         more = {"marks": marks.marks_of(row.caveats), "spread": cells.spread(row.interval, row.interval_kind)}
         more |= {"band": [round(end, 4) for end in line.band]} if line.band else {}
     if row.diverged:
-        more["bad"] = [f"✕ seed {seed} diverged at epoch {epoch}" for seed, epoch in list(row.diverged.items())[:SEEDS]]
+        more["bad"] = [f"× seed {seed} diverged at epoch {epoch}" for seed, epoch in list(row.diverged.items())[:SEEDS]]
     return Cell(row.accuracy, "" if row.accuracy is None else cells.percent(row.accuracy), more)
 
 
@@ -223,7 +224,7 @@ def _difference(row: Row) -> list[Cell]:
     beside = {} if difference is None else {"spread": cells.spread(against.interval if against else None, "student")}
     p_value = against.p_value if against else None
     return [
+        Cell(against.verdict if against else words, words, {"kind": words.split(" ")[0]}),
         Cell(difference, cells.number(difference, "{:+.2f}", 100), beside),
         Cell(p_value, cells.p_value(p_value)),
-        Cell(against.verdict if against else words, words, {"kind": words.split(" ")[0]}),
     ]

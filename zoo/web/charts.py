@@ -11,15 +11,14 @@ from typing import Any
 from markupsafe import Markup
 
 from zoo.comparison.row import front
-from zoo.render.figures import COLOURS
+from zoo.render.figures import looks
 from zoo.render.marks import DISTURBED_MARK, DISTURBED_NOTE, disturbed_mark, mark_notes, marks_of
 from zoo.results.history import COLUMNS, EpochRow
-from zoo.utils.text import listed
+from zoo.utils.stats import ALIKE, alike
+from zoo.utils.text import counted, listed
 from zoo.web.cells import SUMMARY, Column, percent, spread
 from zoo.web.data import Line, Page, Table
 
-# The MARKERS of the static figures in plotly's words.
-SYMBOLS = ("circle", "square", "diamond", "triangle-up", "triangle-down", "cross", "x", "star")
 AXES = [column for column in SUMMARY if column.key != "latency_p99"]
 POINTS = 200  # of one chart: the most accurate, and as many more that are on a front
 _OWN = ("parameters", "macs")  # of the model, whatever the machine
@@ -47,13 +46,14 @@ def tradeoffs(tables: Sequence[Table]) -> dict[str, Any]:
         {"key": axis.key, "title": axis.title, "factor": axis.factor, "smaller": axis.smaller, "own": axis.key in _OWN}
         for axis in AXES
     ]
-    norms = sorted({line.row.norm or "–" for table in tables for line in table.lines})
-    looks = {  # a norm's colour (its index in the palette) and symbol, the same in all charts of a page
-        norm: {"colour": index % len(COLOURS), "symbol": SYMBOLS[index % len(SYMBOLS)]}
-        for index, norm in enumerate(norms)
-    }
     disturbed = {"mark": DISTURBED_MARK, "note": DISTURBED_NOTE}
-    return {"axes": axes, "looks": looks, "disturbed": disturbed, "tables": [_points(table) for table in tables]}
+    shown = [_points(table) for table in tables]
+    return {"axes": axes, "looks": looks_of(tables), "disturbed": disturbed, "tables": shown}
+
+
+def looks_of(tables: Sequence[Table]) -> dict[str, int]:
+    """The number of each norm's look, see :func:`zoo.render.figures.looks`; the same in all charts of a page."""
+    return looks(line.row.norm or "–" for table in tables for line in table.lines)
 
 
 def _points(table: Table) -> dict[str, Any]:
@@ -73,7 +73,9 @@ def _points(table: Table) -> dict[str, Any]:
     def drawn(front: list[Line]) -> list[int]:
         return [places[id(line)] for line in front if id(line) in places]
 
-    left_out = f"Drawn are the {POINTS} most accurate of {len(lines):,} models, and up to {POINTS} more on a front."
+    left_out = (
+        f"Only the {POINTS} most accurate of {len(lines):,} models are drawn, and up to {POINTS} more on a front."
+    )
     return {
         "id": table.id,
         "dataset": table.group.dataset,
@@ -81,6 +83,7 @@ def _points(table: Table) -> dict[str, Any]:
         "notes": [left_out] * (len(lines) > POINTS) + mark_notes(*(line.row.caveats for line in lines)),
         "machines": {letter: words for letter, words in table.group.machines.items() if letter in letters},
         "points": [_point(line) for line in shown],
+        "alike": {axis.key: sentence for axis in AXES if axis.key in _OWN and (sentence := _alike(axis, lines))},
         "missing": listed([line.row.model for line in table.lines if line.row.accuracy is None]),
         "fronts": {
             key: {letter: drawn(front) for letter, front in by_machine.items()} for key, by_machine in fronts.items()
@@ -108,9 +111,19 @@ def _point(line: Line) -> dict[str, Any]:
     }
 
 
+def _alike(axis: Column, lines: Sequence[Line]) -> str:
+    """Why sizes that hardly differ are no axis of a chart; empty where they differ."""
+    sizes = [line.row for line in sorted(lines, key=lambda line: axis.value(line.row) or 0)]
+    if not alike([axis.value(row) or 0 for row in sizes]):
+        return ""
+    ends = dict.fromkeys(axis.text(row) for row in [*sizes[:1], *sizes[-1:]])
+    how = f"differ by less than {100 * ALIKE:g} %" if len(ends) > 1 else "are equal"
+    return f"No chart of {axis.title}, which {how} ({' to '.join(ends)}, {counted(len(sizes), 'model')})."
+
+
 def _front(axis: Column, lines: Sequence[Line]) -> list[Line]:
     """Those of `lines` on the Pareto front of `axis`."""
-    return [lines[place] for place in front([line.row for line in lines], axis.key, smaller=axis.smaller)]
+    return [lines[place] for place in front([line.row for line in lines], axis.key, smaller=bool(axis.smaller))]
 
 
 def curve(rows: Sequence[EpochRow]) -> dict[str, list[Any]]:
@@ -140,6 +153,13 @@ def curve_list(tables: Sequence[Table]) -> list[dict[str, Any]]:
         for run in table.runs
         if has_curve(run)
     ]
+
+
+def without_curve(tables: Sequence[Table]) -> str:
+    """The runs of which there is no curve, and why; empty where each has one."""
+    names = [f"{run.result.model.name} seed {run.result.seed}" for table in tables for run in table.runs
+             if not has_curve(run)]  # fmt: skip
+    return f"Without a curve, since history.csv is not in the run's folder: {listed(names)}." if names else ""
 
 
 def has_curve(page: Page) -> bool:

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 from zoo.errors import MachineError, Message, ResultError, ZooError, did_you_mean
-from zoo.results.begun import look
 from zoo.results.folder import RunFolder, Stored, load_all
 from zoo.results.history import load_history
 from zoo.results.schema import Result
@@ -284,13 +283,10 @@ def unfinished(
             except ResultError as fault:
                 problem = fault if run.history.is_file() else problem  # else it was restarted between the two looks
                 continue
-            accuracies, stage = curve(rows)["eval_accuracy"], look(run)
-            of_recipe = stage.kept.epochs if stage.kept else epochs.get((dataset, recipe), 0)
-            resumes = f"to resume: {stage.command}" if stage.command else "the same `zoo bench` goes on"
+            accuracies = curve(rows)["eval_accuracy"]
             about[name].append({
-                "id": identity, "model": stage.model, "norm": "", "seed": number, "dataset": dataset, "recipe": recipe,
-                "state": states[folder] if name == "running" else f"{states[folder]}; {resumes}",
-                "epoch": len(rows), "epochs": of_recipe,
+                "id": identity, "model": model, "norm": "", "seed": number, "dataset": dataset, "recipe": recipe,
+                "state": states[folder], "epoch": len(rows), "epochs": epochs.get((dataset, recipe), 0),
                 "accuracy": next((share for share in reversed(accuracies) if share is not None), None),
                 "curve": [None if share is None else round(share, 4) for share in accuracies[-POINTS:]],
             })  # fmt: skip
@@ -302,7 +298,7 @@ def _state_of(folder: Path) -> str:
     try:
         process = dead_holder(folder)
     except FileNotFoundError:
-        return "stopped"
+        return "stopped; the same `zoo bench` goes on"
     if process is None:
         return "running"
-    return f"process {process} has ended"
+    return f"process {process} has ended; the same `zoo bench` goes on"

@@ -1,4 +1,4 @@
-"""What the page of one run shows beyond its row: classes, confusions, recipe, provenance, pictures."""
+"""What the page of one run shows beyond its row: classes, confusions, recipe, provenance, images."""
 
 from __future__ import annotations
 
@@ -15,11 +15,12 @@ from typing import ParamSpec, TypeVar
 import yaml
 from markupsafe import Markup
 
-from zoo.render.marks import disturbed_mark
+from zoo.render.marks import SPLITS, disturbed_mark
 from zoo.results.folder import EXPLAIN, load_result
 from zoo.results.metrics import MATRIX_CLASSES, Metrics
 from zoo.results.schema import SettingsPart
 from zoo.utils.disk import open_own
+from zoo.utils.text import duration
 from zoo.web.cells import QUALITY, SPEED, SUMMARY, Column, balance, number, percent, spread
 from zoo.web.data import Line, Page
 
@@ -82,8 +83,7 @@ def _matrix(metrics: Metrics, classes: list[str], images: Sequence[int]) -> Mark
 @functools.lru_cache(maxsize=2**14)  # of many runs on a few images a class most cells are the same
 def _cell(hit: bool, count: int, images: int) -> str:
     share = count / images
-    kind = ("hit" if hit else "miss") + " strong" * (share > 0.6) + " full" * (share > 0.78)
-    return f'<td class="{kind}" style="--share:{share:.4f}">{count:d}</td>'
+    return f'<td class="{"hit" if hit else "miss"}" style="--share:{share:.4f}">{count:d}</td>'
 
 
 def per_class(metrics: Metrics, classes: list[str]) -> Markup:
@@ -110,7 +110,7 @@ def listed(facts: Sequence[tuple[str, str]]) -> Markup:
 
 
 def figures(page: Page) -> list[tuple[str, list[tuple[str, str]]]]:
-    """Headed lists of (name, figure) of one run; accuracy and speed as its own row has them."""
+    """Headed lists of (name, metric) of one run; accuracy and speed as its own row has them."""
     row, result = page.alone, page.result
 
     def cells(columns: Sequence[Column]) -> list[tuple[str, str]]:
@@ -120,14 +120,14 @@ def figures(page: Page) -> list[tuple[str, list[tuple[str, str]]]]:
     accuracy = [("test %", percent(row.accuracy) + (f" ({interval})" if interval else ""))]
     accuracy += cells(balance([row]))
     if result.holdout:
-        accuracy.append(("held-out %", percent(result.holdout.accuracy)))
+        accuracy.append(("validation set %", percent(result.holdout.accuracy)))
     speed = cells(SPEED)
     mark = disturbed_mark("latency_p90" in result.speed.disturbed)
     speed.insert(3, ("p90 ms", number(result.speed.latency_p90, "{:.2f}", 1e3) + mark))
     trained = [
         ("epochs", f"{result.epochs_trained}"),
         ("selected epoch", "–" if result.selection.epoch is None else str(result.selection.epoch)),
-        ("wall time", clock(result.wall_seconds)),
+        ("wall time", duration(result.wall_seconds)),
         ("resumes", str(result.resumes)),
     ]
     *quality, activations = cells(QUALITY)
@@ -143,11 +143,11 @@ def provenance(page: Page) -> Markup:
         ("started", result.started),
         ("folder", page.where),
         ("git commit", commit),
-        ("data set", f"{result.dataset.name}, fingerprint {result.dataset.fingerprint}"),
-        ("images", f"{result.dataset.train_images:,} train, {result.dataset.holdout_images:,} held out, "
+        ("dataset", f"{result.dataset.name}, fingerprint {result.dataset.fingerprint}"),
+        ("images", f"{result.dataset.train_images:,} training, {result.dataset.holdout_images:,} validation, "
                    f"{result.dataset.test_images:,} test"),
         ("recipe", f"{result.recipe.name}, fingerprint {result.recipe.fingerprint}"),
-        ("selection", f"{result.selection.rule} {result.selection.metric} on {result.selection.split}"),
+        ("selection", f"{result.selection.rule} {result.selection.metric} on the {SPLITS[result.selection.split]}"),
         ("machine", page.machine),
     ]  # fmt: skip
     return listed(facts) + _where_it_ran(result.environment, result.settings)
@@ -191,7 +191,7 @@ def others(line: Line, run: Page) -> list[Page]:
 def pictures(page: Page) -> Iterator[tuple[Path, bytes]]:
     """The PNGs of ``zoo explain``, by name; none where it was not run.
 
-    A page may be published: what a link leads to, and what is no PNG, is no picture.
+    A page may be published: what a link leads to, and what is no PNG, is left out.
     """
     folder = page.stored.folder.path / EXPLAIN
     for path in sorted(folder.glob("*.png")) if not folder.is_symlink() else ():
@@ -203,10 +203,3 @@ def pictures(page: Page) -> Iterator[tuple[Path, bytes]]:
 def caption(picture: Path) -> str:
     """The file's name in words."""
     return picture.stem.replace("_", " ").replace("-", " ")
-
-
-def clock(seconds: float) -> str:
-    """Hours, minutes and seconds."""
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"

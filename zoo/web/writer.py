@@ -15,15 +15,14 @@ from markupsafe import Markup
 
 from zoo.errors import MachineError, Option, ResultError, ZooError
 from zoo.render import comparison, marks
-from zoo.render.figures import COLOURS
-from zoo.results.begun import Begun
+from zoo.render.figures import COLOURS, looks
 from zoo.results.folder import Stored
 from zoo.results.history import load_history
 from zoo.utils.disk import put
 from zoo.utils.extras import require
 from zoo.utils.files import new_folder, reachable, write_new
 from zoo.utils.gcpause import paused_gc
-from zoo.utils.text import listed
+from zoo.utils.text import counted
 from zoo.utils.version import __version__
 from zoo.utils.waiting import watched
 from zoo.web import boards, cells, charts, runpage
@@ -68,16 +67,9 @@ def check_out(out: Path) -> None:
             raise ResultError(where, f": holds {foreign[0]!r}, which is not of the report there; move it away")
 
 
-def write_report(
-    runs: Sequence[Stored],
-    out: Path,
-    baseline: str | None = None,
-    allow_dirty: bool = False,
-    begun: Sequence[Begun] = (),
-) -> int:
+def write_report(runs: Sequence[Stored], out: Path, baseline: str | None = None, allow_dirty: bool = False) -> int:
     """Make the report of `runs` at `out`, whole or not at all, and give the number of its runs.
 
-    `begun`: runs beside them that are not finished, which it names.
     Raises :class:`ResultError` for an `out` that is something else, and as :func:`zoo.comparison.groups.compare` does.
     """
     check_out(out.absolute())
@@ -85,8 +77,7 @@ def write_report(
         place = out.resolve()  # what the user names may be a link
     try:
         with new_folder(place) as fresh:
-            writer = Writer(baseline, begun=[str(run) for run in begun])
-            count = _render(tables(runs, baseline, allow_dirty), fresh, writer)
+            count = _render(runs, fresh, baseline, allow_dirty)
             put(fresh, place)
     except OSError as problem:
         advice = "; choose another ", Option("out")
@@ -96,14 +87,10 @@ def write_report(
 
 @dataclass(frozen=True)
 class Writer:
-    """Makes the files of a page as (name, content). A page of an `edition` asks its server for a newer one.
-
-    `begun` names runs that are not finished.
-    """
+    """Makes the files of a page as (name, content). A page of an `edition` asks its server for a newer one."""
 
     baseline: str | None = None
     edition: int = 0
-    begun: Sequence[str] = ()
 
     @cached_property
     def _built(self) -> str:
@@ -116,19 +103,22 @@ class Writer:
         """The page `name`, of :data:`OVERVIEWS`, on all tables `shown`."""
         content: dict[str, object] = {"tables": shown}
         if name == "index":
-            content = self._leaderboards(shown) | {"baseline": self.baseline, "begun": listed(self.begun)}
+            content = self._leaderboards(shown) | {"baseline": self.baseline}
         elif name == "speed":
             content = {"boards": [board for table in shown for board in boards.speed_boards(table)]}
         elif name == "tradeoffs":
             content["data"] = charts.tradeoffs(shown)
         elif name == "curves":
-            content["data"] = {"runs": charts.curve_list(shown), "first": charts.first_choice(shown)}
+            content["without"] = charts.without_curve(shown)
+            content["data"] = {
+                "runs": charts.curve_list(shown), "first": charts.first_choice(shown), "looks": charts.looks_of(shown),
+            }  # fmt: skip
         return f"{name}.html", self._page(f"{name}.html", page=name, up="", edition=self.edition, **content)
 
     def _leaderboards(self, shown: Sequence[Table]) -> dict[str, object]:
         lines = [line for table in shown for line in table.lines]
         names = {
-            "dataset": ("Data set", {table.group.dataset for table in shown}),
+            "dataset": ("Dataset", {table.group.dataset for table in shown}),
             "recipe": ("Recipe", {table.slug for table in shown}),
             "norm": ("Norm", {line.row.norm or "–" for line in lines}),
             "architecture": ("Architecture", {line.architecture for line in lines}),
@@ -147,7 +137,7 @@ class Writer:
 
         Where there are `faults`, a history that cannot be read is added to them.
         """
-        shown = []
+        shown, norm = [], line.row.norm or "–"
         for number, (picture, content) in enumerate(runpage.pictures(run), 1):
             name = f"pictures/{run.id}/{number}.png"
             yield name, content
@@ -164,6 +154,7 @@ class Writer:
         yield f"runs/{run.id}.html", self._page(
             "run.html", page="run", up="../", table=table, run=run, others=runpage.others(line, run), shown=shown,
             has_curve=has_curve, edition="any" if self.edition else 0,  # it outlives editions
+            look=looks([norm])[norm],
         )  # fmt: skip
 
 
@@ -179,6 +170,7 @@ def _environment() -> jinja2.Environment:
     environment.filters |= {"percent": cells.percent, "script_json": charts.script_json, "yaml": runpage.as_yaml}
     environment.globals |= {
         "runpage": runpage, "navigation": _navigation, "marks": marks, "limits": boards, "comparison": comparison,
+        "counted": counted,
         "colours": "".join(f"--o{number}:{colour};" for number, colour in enumerate(COLOURS)), "version": __version__,
     }  # fmt: skip
     return environment
@@ -205,8 +197,10 @@ def fixed_files() -> Iterator[File]:
 
 
 @paused_gc()
-def _render(shown: Sequence[Table], folder: Path, writer: Writer) -> int:
+def _render(runs: Sequence[Stored], folder: Path, baseline: str | None, allow_dirty: bool) -> int:
     """Write all files of the page into the empty `folder`. Raises OSError."""
+    shown = tables(runs, baseline, allow_dirty)
+    writer = Writer(baseline)
     pages = [(table, line, run) for table in shown for line in table.lines for run in line.runs]
     files = []
     overviews = (writer.overview(name, shown) for name in OVERVIEWS)

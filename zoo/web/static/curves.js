@@ -1,8 +1,8 @@
 "use strict";
-// The chosen runs stand in the address, so that a view can be kept as a bookmark. Colour, then dash, then both again.
+// A colour is a norm's; of the chosen runs of one colour, each has other dashes.
 
 const MOST = 200; // rows of the list; the search finds the others
-let picked = null; // ids, in the order of choice
+let picked = []; // ids, in the order of choice
 let turn = 0; // of drawing: a choice that loads for long must not be drawn over a later one
 
 function startCurves() {
@@ -14,10 +14,12 @@ function startCurves() {
   const live = () => zoo.live || [];
   const about = (id) => runs.get(id) || live().find((run) => run.id === id);
   const look = (id) => {
-    const place = picked.indexOf(id);
-    return { colour: zoo.colour(`c${place % 7}`), dash: zoo.dashes[Math.floor(place / 7 + (place % 7)) % zoo.dashes.length] };
+    const colour = (other) => (data.looks[about(other)?.norm] ?? 6) % 7; // black: not known before the run is done
+    const place = picked.filter((other) => colour(other) === colour(id)).indexOf(id);
+    return { colour: zoo.look(colour(id)).colour, dash: zoo.dashes[place % zoo.dashes.length] };
   };
-  const titles = Object.fromEntries([...form.elements.figure.options].map((option) => [option.value, option.text]));
+  const fields = { figure: form.elements.figure, against: form.elements.against, find };
+  const better = { eval_accuracy: false, running_train_accuracy: false, eval_loss: true, running_train_loss: true, train_images_per_second: false };
 
   function swatch(id) {
     const svg = document.createElementNS("http://www.w3.org/2000/svg", "svg");
@@ -69,9 +71,9 @@ function startCurves() {
     const timed = against === "seconds" || figure === "train_images_per_second";
     document.getElementById("disturbed").hidden = !(timed && wanted.some((id) => about(id).disturbed));
     const lost = wanted.filter((id, place) => !loaded[place]);
-    const told = document.getElementById("lost");
-    told.hidden = lost.length === 0;
-    told.textContent = `Not to be loaded: ${lost.map((id) => `data/${id}.js`).join(", ")}. Is the report's folder whole?`;
+    const notLoaded = document.getElementById("lost");
+    notLoaded.hidden = lost.length === 0;
+    notLoaded.textContent = `Cannot be loaded: ${lost.map((id) => `data/${id}.js`).join(", ")}. Is the folder of the report complete?`;
     const traces = wanted.flatMap((id, place) => {
       const columns = loaded[place];
       if (!columns) return [];
@@ -81,12 +83,14 @@ function startCurves() {
         x: columns[against], y: columns[figure].map((value) => (value === null ? null : value * factor)),
         name: zoo.plain(`${run.model} seed ${run.seed}${timed ? run.disturbed || "" : ""}`), mode: columns.epoch.length < 3 ? "lines+markers" : "lines",
         line: { color: colour, width: 2, dash }, marker: { color: colour },
-        hovertemplate: "%{fullData.name}<br>%{x:.6~g}: %{y:.4~f}<extra></extra>",
+        text: columns[against].map((x) => (against === "epoch" ? `epoch ${x}` : zoo.duration(x))),
+        hovertemplate: "%{fullData.name}<br>%{text}: %{y:.4~f}<extra></extra>",
       }];
     });
-    const x = against === "epoch" ? "epoch" : "seconds of training";
-    zoo.draw("chart", traces, zoo.layout(x, factor === 100 ? titles[figure].replace(",", " %,") : titles[figure], {
-      xaxis: against === "epoch" ? zoo.epochs(Math.max(1, ...traces.map((trace) => trace.x.length))) : { rangemode: "tozero" },
+    const title = fields.figure.selectedOptions[0].text.replace(",", factor === 100 ? " %," : ",");
+    const y = figure in better ? `${title}<br>${zoo.better(better[figure])}` : title;
+    zoo.draw("chart", traces, zoo.layout(against === "epoch" ? "epoch" : "training time", y, {
+      xaxis: against === "epoch" ? zoo.epochs(Math.max(1, ...traces.map((trace) => trace.x.length))) : zoo.durations(Math.max(1, ...traces.map((trace) => trace.x.at(-1)))),
       layout: { annotations: traces.length ? [] : [{ text: "Choose runs from the list.", showarrow: false, font: { size: 14, color: zoo.colour("muted") } }] },
     }));
     document.getElementById("chart").dataset.drawn = String(traces.length);
@@ -94,20 +98,33 @@ function startCurves() {
 
   function choose(ids) {
     picked = [...new Set(ids)];
-    history.replaceState(null, "", `#runs=${picked.join(",")}`);
+    keep();
     showList();
     draw();
   }
 
-  form.addEventListener("change", draw);
+  function keep(step) {
+    const chosen = Object.entries(fields).filter(([, field]) => field.value && field.value !== field.options?.[0].value);
+    const first = picked.join() === data.first.join();
+    zoo.address.write([...(first ? [] : [["runs", picked.join(",")]]), ...chosen.map(([name, field]) => [name, field.value])], step);
+  }
+  function recall() {
+    const wishes = zoo.address.read();
+    Object.entries(fields).forEach(([name, field]) => zoo.address.set(field, wishes.get(name)));
+    picked = wishes.get("runs")?.split(",").filter(Boolean) ?? data.first;
+    showList();
+    draw();
+  }
+
+  form.addEventListener("change", () => { draw(); keep(); });
   form.addEventListener("submit", (event) => event.preventDefault());
-  find.addEventListener("input", showList);
+  find.addEventListener("input", () => { showList(); keep("find"); });
   document.getElementById("none").addEventListener("click", () => choose([]));
   for (const news of ["zoo-theme", "zoo-live"]) {
     addEventListener(news, () => { showList(); draw(); }, { signal: zoo.life.signal });
   }
-  const asked = new URLSearchParams(location.hash.slice(1)).get("runs"); // null: another anchor, or none
-  choose(asked?.split(",").filter(Boolean) ?? picked ?? data.first);
+  zoo.address.follow(recall);
+  recall();
 }
 
 zoo.started.push(startCurves);

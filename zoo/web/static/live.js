@@ -1,6 +1,6 @@
 "use strict";
 // Only in a served page: asks for news every two seconds. Runs at work are shown as they go; when a run is done, the
-// server has built the page anew and its content is fetched, in place of the old, with sort and filters as they were.
+// server has built the page anew and its content is fetched, in place of the old; sort and filters are in the address.
 
 const up = document.querySelector("script[src$='static/live.js']").getAttribute("src").replace("static/live.js", "");
 let edition = document.documentElement.dataset.edition; // of what is shown
@@ -41,7 +41,7 @@ function showUnfinished(news) {
 function rowOf(run) {
   const row = document.createElement("tr");
   const model = element("th", "", "model", { scope: "row" });
-  model.append(element("a", run.model, "", { href: `curves.html#runs=${run.id}` }), element("span", run.state, "label"));
+  model.append(element("a", run.model, "", { href: `curves.html?runs=${run.id}` }), element("span", run.state, "label"));
   const curve = element("td");
   if (run.epoch > 1) curve.append(sparkline(run.curve));
   row.dataset.run = run.id;
@@ -62,24 +62,11 @@ function notice(text) {
   line.hidden = !text;
 }
 
-// What a reader has set in the page's fields: options by their text, for their order may change.
-const fields = () => [...document.querySelectorAll("#main :is(select, input[type=search])")].map((field) => ({
-  selector: field.id ? `#${field.id}` : `#${field.form.id} [name="${field.name}"]`,
-  told: field.options ? field.selectedOptions[0]?.text : field.value,
-  focused: field === document.activeElement,
-}));
-
-function restore({ selector, told, focused }) {
-  const field = document.querySelector(selector);
-  if (!field) return;
-  if (focused) field.focus();
-  if (field.options) {
-    const option = [...field.options].find((item) => item.text === told);
-    if (!option || option.selected) return;
-    option.selected = true;
-  } else if (told) field.value = told;
-  else return;
-  field.dispatchEvent(new Event(field.options ? "change" : "input", { bubbles: true }));
+// The field that a reader is at; what was chosen stands in the address.
+function focused() {
+  const field = document.activeElement?.closest("#main :is(select, input[type=search])");
+  if (!field) return "";
+  return field.id ? `#${field.id}` : `#${field.form.id} [name="${field.name}"]`;
 }
 
 async function replaceContent() {
@@ -88,10 +75,10 @@ async function replaceContent() {
   const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
   if (window.Plotly) document.querySelectorAll(".chart").forEach((chart) => Plotly.purge(chart));
   zoo.curves = {}; // a run that was started again has another
-  const kept = fields();
+  const field = focused();
   document.getElementById("main").replaceWith(fresh.getElementById("main"));
   zoo.start();
-  kept.forEach(restore);
+  if (field) document.querySelector(field)?.focus();
   edition = fresh.documentElement.dataset.edition;
 }
 
@@ -116,7 +103,7 @@ async function ask() {
     notice(news.problem || "");
   } catch {
     edition = null; // another server may count from one again
-    notice("The server does not answer: what is shown may be old. Start `zoo serve` again.");
+    notice("The server does not respond, so this page may be out of date. Start `zoo serve` again.");
   }
   setTimeout(ask, 2000);
 }

@@ -1,6 +1,6 @@
 "use strict";
-// The theme's button, and the tables: their rows are made of the data at the page's end, sorted and filtered as they were
-// written. Nothing is worked out here. The page holds the first rows; a reader can ask for all.
+// The theme's button, hints, the address, and the tables: their rows are made of the data at the page's end, sorted and
+// filtered as they were written. Nothing is worked out here. The page holds the first rows; a reader can ask for all.
 
 function startTheme() {
   const button = document.getElementById("theme");
@@ -12,11 +12,83 @@ function startTheme() {
   show();
 }
 
+// What a reader chooses stands in the address: a copied link shows the same, and "back" undoes a choice. What is chosen
+// by one field again and again, as letters are typed, is one step. In a frame the address may not be changed.
+zoo.address = {
+  step: null,
+  shown: location.search,
+  read() {
+    zoo.address.step = null;
+    return new URLSearchParams(location.search);
+  },
+  write(wishes, step = null) {
+    const address = new URL(location);
+    address.search = new URLSearchParams(wishes);
+    address.hash = "";
+    if (address.href === location.href) return;
+    try { history[step && step === zoo.address.step ? "replaceState" : "pushState"](null, "", address); } catch { /* as it was */ }
+    zoo.address.step = step;
+    zoo.address.shown = location.search;
+  },
+  // `show` is called where the address goes back or forth to another choice; an anchor is none.
+  follow(show) {
+    addEventListener("popstate", () => {
+      if (zoo.address.shown !== location.search) show();
+      zoo.address.shown = location.search;
+    }, { signal: zoo.life.signal });
+  },
+  set(field, value) {
+    field.value = value ?? "";
+    if (field.options && field.selectedIndex < 0) field.selectedIndex = 0; // a choice that is gone
+  },
+};
+
+// A hint stands beside its button while that has the pointer or the focus, or was touched. Escape hides it.
+function startHints() {
+  const hint = element("div", "", "", { id: "hint", role: "tooltip", hidden: true });
+  let owner = null;
+  const hide = () => {
+    owner?.removeAttribute("aria-describedby");
+    owner = null;
+    hint.hidden = true;
+  };
+  const place = () => {
+    if (!owner) return;
+    if (!owner.isConnected) { hide(); return; }
+    const { left, top, bottom } = owner.getBoundingClientRect();
+    hint.style.left = `${Math.max(8, Math.min(left, document.documentElement.clientWidth - hint.offsetWidth - 8))}px`;
+    hint.style.top = `${top > hint.offsetHeight + 8 ? top - hint.offsetHeight - 4 : bottom + 4}px`;
+  };
+  const show = ({ target }) => {
+    const next = target.closest?.("[data-hint]");
+    if (!next || next === owner) return;
+    hide();
+    owner = next;
+    hint.textContent = next.dataset.hint;
+    hint.hidden = false;
+    owner.setAttribute("aria-describedby", "hint");
+    place();
+  };
+  const within = (part) => part && (hint.contains(part) || owner?.contains(part));
+  document.querySelector("footer").append(hint);
+  for (const event of ["pointerover", "focusin", "click"]) document.addEventListener(event, show);
+  document.addEventListener("pointerout", (event) => { if (event.pointerType !== "touch" && within(event.target) && !within(event.relatedTarget)) hide(); });
+  document.addEventListener("focusout", (event) => { if (within(event.target)) hide(); });
+  document.addEventListener("pointerdown", (event) => { if (!within(event.target)) hide(); });
+  document.addEventListener("keydown", (event) => { if (event.key === "Escape") hide(); });
+  for (const event of ["scroll", "resize"]) addEventListener(event, place, { passive: true, capture: true });
+}
+
 // Numbers in a name by their size. A collator takes ten times as long, half a second for 10,000 names.
 const keyOf = (text) => text.toLowerCase().replace(/\d+/g, (digits) => digits.padStart(12, "0"));
 const element = (tag, text = "", kind = "", more = {}) => Object.assign(document.createElement(tag), { textContent: text, className: kind, ...more });
 const grouped = (number) => number.toLocaleString("en");
-const view = { sorts: {}, whole: new Set(), tables: 0, only: "" }; // by a table's id, so that a refreshed page looks as the old one
+const view = { sorts: {}, whole: new Set(), tables: 0, only: "" }; // sorts and whole tables by a table's id
+const hinted = (button, hint) => {
+  if (hint) button.dataset.hint = hint;
+  return button;
+};
+const mark = (text, hint) => hinted(element("button", text, "mark", { type: "button" }), hint);
 
 // [value, text, more], what follows from the rest left out
 const cellOf = (cell) => {
@@ -34,10 +106,10 @@ function makeCell(head, content, data, model) {
   if (more.page) cell.append(element("a", text, "", { href: `runs/${more.page}.html` }));
   else if (more.spread) {
     const figure = element("span", text, "value");
-    figure.append(...[...(more.marks || "")].map((mark) => element("abbr", mark, "", { title: data.hints[mark] })));
+    figure.append(...[...(more.marks || "")].map((sign) => mark(sign, data.hints[sign])));
     cell.append(figure, " ", element("span", more.spread, "spread"));
   } else cell.append(text);
-  if (more.elsewhere) cell.append(element("abbr", "+", "", { title: data.elsewhere }));
+  if (more.elsewhere) cell.append(mark("+", data.elsewhere));
   if (more.label !== undefined) cell.append(element("span", more.label, "label"));
   if (more.band) {
     const band = element("span", "", "band", { ariaHidden: "true" });
@@ -72,6 +144,7 @@ function startBoards() {
   const all = boards.reduce((sum, board) => sum + board.rows.length, 0);
 
   function sort(board) {
+    board.order = board.rows;
     if (!view.sorts[board.id]) return;
     const [key, ascending] = view.sorts[board.id];
     const column = board.heads.findIndex((head) => head.key === key);
@@ -98,9 +171,9 @@ function startBoards() {
     for (const part of [section, section.querySelector(".scroll")]) part.setAttribute("aria-labelledby", `${board.id}-title`);
     section.querySelector(".facts").textContent = board.facts;
     section.querySelector("thead tr").append(...board.heads.map((head) => {
-      const cell = element("th", "", [head.kind, head.view && `view-${head.view}`].filter(Boolean).join(" "), { scope: "col", title: head.hint });
+      const cell = element("th", "", [head.kind, head.view && `view-${head.view}`].filter(Boolean).join(" "), { scope: "col" });
       cell.dataset.key = head.key;
-      cell.append(element("button", head.title, "sort", { type: "button" }));
+      cell.append(hinted(element("button", head.title, "sort", { type: "button" }), head.hint));
       return cell;
     }));
     section.querySelector(".notes").append(...board.notes.map((note) => element("p", note, "note")));
@@ -179,10 +252,29 @@ function startBoards() {
   function goTo(id) {
     const board = boards.find((other) => other.id === id);
     if (!board || place.contains(board.section || document.getElementById(id))) return;
-    form?.reset();
+    [...(form?.elements ?? [])].forEach((field) => zoo.address.set(field));
     view.only = id;
     show();
     board.section.scrollIntoView();
+  }
+
+  const fields = () => [...(form?.elements ?? [])].filter((field) => field.name);
+  const keep = (step) => zoo.address.write([
+    ...fields().filter((field) => field.value && field.value !== field.options?.[0].value).map((field) => [field.name, field.value]),
+    ...Object.entries(view.sorts).map(([id, [key, ascending]]) => ["sort", `${id}:${key}:${ascending ? "ascending" : "descending"}`]),
+    ...[...view.whole].map((id) => ["whole", id]),
+    ...(view.tables ? [["tables", view.tables]] : []), ...(view.only ? [["only", view.only]] : []),
+  ], step);
+  // Whether the address holds more than the page as it was written.
+  function recall() {
+    const wishes = zoo.address.read();
+    fields().forEach((field) => zoo.address.set(field, wishes.get(field.name)));
+    view.sorts = Object.fromEntries(wishes.getAll("sort").map((text) => text.split(":")).map(([id, key, way]) => [id, [key, way === "ascending"]]));
+    view.whole = new Set(wishes.getAll("whole"));
+    view.tables = Number(wishes.get("tables")) || 0;
+    view.only = boards.some((board) => board.id === wishes.get("only")) ? wishes.get("only") : "";
+    boards.forEach(sort);
+    return wishes.size > 0;
   }
 
   place.addEventListener("click", (event) => {
@@ -194,21 +286,27 @@ function startBoards() {
       sort(board);
       const rows = hitsOf(board, wishes(), (wishes().text || "").trim().toLowerCase());
       fill(board, rows, Math.min(rows.length, sectionOf(board).querySelector("tbody").rows.length));
+      keep();
     } else if (event.target.closest("button.whole")) {
       view.whole.add(board.id);
       show();
+      keep();
     }
   });
   document.getElementById("rest").addEventListener("click", (event) => {
     if (!event.target.closest("button")) return;
     view.tables += data.most.tables;
     show();
+    keep();
   });
   if (form) {
-    form.addEventListener("input", show);
-    form.addEventListener("change", show); // some browsers tell no input of a select
+    const changed = ({ target }) => { show(); keep(target.type === "search" ? target.name : null); };
+    form.addEventListener("input", changed);
+    // Some browsers report no input of a select. A search that is left has nothing new: a table that were made anew as a
+    // reader presses on it would lose the click.
+    form.addEventListener("change", (event) => { if (event.target.type !== "search") changed(event); });
     form.addEventListener("submit", (event) => event.preventDefault());
-    form.addEventListener("reset", () => { view.only = ""; setTimeout(show); });
+    form.addEventListener("reset", () => { view.only = ""; setTimeout(() => { show(); keep(); }); });
   }
   const listed = document.getElementById("listed");
   if (listed) {
@@ -226,10 +324,8 @@ function startBoards() {
     listed.append(" ", button);
   }
   addEventListener("hashchange", () => goTo(location.hash.slice(1)), { signal: zoo.life.signal });
-  boards.forEach(sort);
-  const changed = Object.keys(view.sorts).length || view.whole.size || view.tables || view.only;
-  const chosen = form && [...form.elements].some((field) => field.value && field.value !== "summary");
-  if (changed || chosen) show();
+  zoo.address.follow(() => { recall(); show(); });
+  if (recall()) show();
   else {
     const open = boards.slice(0, data.most.tables);
     open.forEach((board) => offer(board, board.rows.length, sectionOf(board).querySelector("tbody").rows.length));
@@ -259,4 +355,5 @@ zoo.start = () => {
   zoo.started.forEach((start) => start());
 };
 startTheme();
+startHints();
 zoo.start();
