@@ -5,22 +5,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from fnmatch import fnmatch
+from collections.abc import Sequence
+from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, SupportsIndex, overload
 
-from zoo.errors import ResultError, UnknownNameError, unknown
+from zoo.errors import ResultError
+from zoo.results.reading import Roots, begun_runs, named, read_runs, roots_of
 
 if TYPE_CHECKING:
     import pandas as pd
     from torch import nn
 
     from zoo.comparison.groups import Group
+    from zoo.results.begun import Begun
     from zoo.results.folder import Stored
-    from zoo.results.run_filter import RunFilter
-
-Roots = str | Path | Iterable[str | Path]
 
 # Columns of :func:`load_results` that may be missing, by the pandas type that holds them.
 INTEGERS = (
@@ -90,9 +89,11 @@ class Comparison(list["Group"]):
     So does a slice of it: ``comparison[:1]``.
 
     `left_out` is a line with the number of runs that :func:`compare` left out with `tuned`, empty where there are none.
+    `begun`: the runs beside those compared that are not finished.
     """
 
     left_out: str = ""
+    begun: Sequence[Begun] = ()
 
     @overload
     def __getitem__(self, index: SupportsIndex) -> Group: ...
@@ -108,12 +109,19 @@ class Comparison(list["Group"]):
     def __repr__(self) -> str:
         from zoo.render.comparison import render
 
-        return render(self, "text") + (f"{self.left_out}\n" if self.left_out else "")
+        return "".join([render(self, "text"), *(f"{line}\n" for line in self.lines)])
 
     def _repr_html_(self) -> str:
         from zoo.render.comparison import groups_html
 
-        return groups_html(self) + (f"\n<p><small>{self.left_out}</small></p>" if self.left_out else "")
+        return "\n".join([groups_html(self), *(f"<p><small>{escape(line)}</small></p>" for line in self.lines)])
+
+    @property
+    def lines(self) -> list[str]:
+        """What is said below the tables of runs that are not in them."""
+        from zoo.results.begun import lines
+
+        return [*filter(None, [self.left_out]), *lines(self.begun)]
 
 
 def compare(
@@ -149,72 +157,17 @@ def compare(
         raise ResultError("baseline cannot go with mixed: a test between unlike runs says nothing of models")
     if mixed and tuned:
         raise ResultError("tuned cannot go with mixed: it shows what was tuned under one budget")
-    stored = read_runs(runs, dataset, recipe)
-    shown = _shown(stored, model)
+    places = roots_of(runs)
+    stored = read_runs(places, dataset, recipe)
+    shown = named(stored, model)
     tables = group(
         stored, baseline, mixed=mixed, tuned=tuned, seconds_to=seconds_to, margin=margin, allow_dirty=allow_dirty
     )
     groups = Comparison(only(tables, shown))
     if tuned and (others := sum(not is_tuned(run.result) for run in stored)):
         groups.left_out = f"left out: {others} runs under recipes that were not tuned for their model"
+    groups.begun = begun_runs(places, dataset, recipe, model)
     return groups
-
-
-def read_runs(
-    runs: Roots,
-    dataset: str | None = None,
-    recipe: str | None = None,
-    model: str | Sequence[str] = (),
-    matrix: bool = False,
-) -> list[Stored]:
-    """The stored runs under `runs`, of those only what `dataset`, `recipe` and `model` choose.
-
-    `matrix` is that of :func:`zoo.results.folder.load_all`.
-
-    Raises :class:`zoo.errors.ResultError` for no or damaged runs, :class:`zoo.errors.UnknownNameError` for a choice
-    that no run meets.
-    """
-    from zoo.results.folder import find_results, load_all
-    from zoo.results.run_filter import RunFilter
-
-    roots = [Path(root) for root in ([runs] if isinstance(runs, str | Path) else runs)]
-    paths = find_results(roots)
-    if not paths:
-        raise ResultError(f"no result.json under {', '.join(map(str, roots))}; `zoo bench MODEL` makes runs")
-    wanted = RunFilter(dataset, recipe, (model,) if isinstance(model, str) else tuple(model))
-    try:
-        return _of(wanted, load_all(paths, wanted, matrix))
-    except UnknownNameError:  # which names all runs
-        return _of(wanted, load_all(paths, matrix=matrix))
-
-
-def _of(wanted: RunFilter, stored: list[Stored]) -> list[Stored]:
-    """Those of `stored` that are `wanted`. Raises :class:`zoo.errors.UnknownNameError` where none is."""
-    stored = _chosen(stored, "data set", wanted.dataset, [(run.result.dataset.name,) for run in stored])
-    recipes = [(run.result.recipe.name, run.result.recipe.slug) for run in stored]
-    stored = _chosen(stored, "recipe", wanted.recipe, recipes)
-    shown = _shown(stored, wanted.models)
-    return [run for run in stored if shown(run.result.model.name)]
-
-
-def _shown(stored: Sequence[Stored], model: str | Sequence[str]) -> Callable[[str], bool]:
-    """Whether a name is of the patterns `model`, each of which some of `stored` meets; of none, every name is."""
-    patterns = [model] if isinstance(model, str) else list(model)
-    names = {run.result.model.name for run in stored}
-    for pattern in patterns:
-        if not any(fnmatch(name, pattern) for name in names):
-            raise unknown("model pattern", pattern, names, "the stored runs")
-    return lambda name: not patterns or any(fnmatch(name, pattern) for pattern in patterns)
-
-
-def _chosen(stored: list[Stored], kind: str, choice: str | None, names: Sequence[tuple[str, ...]]) -> list[Stored]:
-    """Those of `stored` one of whose `names` is `choice`; all where there is none."""
-    if choice is None:
-        return stored
-    choices = {name for several in names for name in several}
-    if choice not in choices:
-        raise unknown(kind, choice, choices, "the stored runs", f"stored: {', '.join(sorted(choices))}")
-    return [run for run, several in zip(stored, names, strict=True) if choice in several]
 
 
 def _flat(stored: Stored) -> dict[str, Any]:

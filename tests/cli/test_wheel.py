@@ -14,6 +14,8 @@ from pathlib import Path
 import pytest
 
 REPOSITORY = Path(__file__).parents[2]
+RUN = "zoo/published/shapes10/stand-in-00000000/resnet20_bn/seed0"
+PUBLISHED = [f"{RUN}/{name}" for name in ("result.json", "history.csv", "predictions.npz")]
 RECIPES = ["eva6s8", "fast", "laptop", "smoke", "standard"]
 
 
@@ -40,6 +42,9 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
         if (REPOSITORY / name).exists():
             (copy / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(REPOSITORY / name, copy / name, follow_symlinks=False)
+    for name in PUBLISHED:
+        (copy / name).parent.mkdir(parents=True, exist_ok=True)
+        (copy / name).write_bytes(b"")
     return copy
 
 
@@ -79,6 +84,10 @@ def wheel_cli(zoo_cli, installed: Path):
 def test_it_is_the_installed_one(installed: Path, tmp_path: Path):
     found = run(installed / "python", "-c", "import zoo, torch; print(zoo.__file__)", cwd=tmp_path).strip()
     assert Path(found).is_relative_to(installed.parent)
+
+
+def test_published_runs_are_in_it(wheel: Path):
+    assert set(PUBLISHED) <= set(zipfile.ZipFile(wheel).namelist())
 
 
 def test_every_file_that_is_no_code_is_in_it(wheel: Path):

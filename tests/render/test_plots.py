@@ -17,7 +17,6 @@ import pytest
 import yaml
 from made_results import OTHER, OTHER_SLUG, STANDARD_SLUG, compare, result
 
-from zoo.api import read_runs
 from zoo.comparison.groups import Group
 from zoo.comparison.groups import compare as group_runs
 from zoo.errors import ResultError, UnknownNameError
@@ -26,6 +25,7 @@ from zoo.render.plots import bars, batch_size, curves, pareto
 from zoo.render.plots.sheet import fitting, inches_of, labels, only_group, outputs, sheet, style, styles, wrapped
 from zoo.results.folder import RunFolder, Stored, save_result
 from zoo.results.history import EpochRow, save_history
+from zoo.results.reading import read_runs
 from zoo.studies.batch_size import by_size
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"

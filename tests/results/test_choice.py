@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from made_results import OTHER_SLUG, result
 
-from zoo import api
 from zoo.errors import ResultError, UnknownNameError
 from zoo.results import folder as module
+from zoo.results import reading
 from zoo.results.folder import RunFolder, save_result
 
 
@@ -29,7 +29,7 @@ def runs(tmp_path: Path) -> Path:
 
 
 def chosen(runs: Path, **choice: str) -> list[tuple[str, str, int]]:
-    found = [run.result for run in api.read_runs(runs, **choice)]
+    found = [run.result for run in reading.read_runs(runs, **choice)]
     return sorted((run.dataset.name, run.model.name, run.recipe.epochs) for run in found)
 
 
@@ -67,8 +67,8 @@ def test_a_file_that_is_not_whole_is_an_error_whatever_is_chosen(runs: Path) -> 
 
 def test_a_choice_that_no_run_meets_names_all_runs(runs: Path) -> None:
     with pytest.raises(UnknownNameError, match="x_gn"):
-        api.read_runs(runs, model="x_gm")
+        reading.read_runs(runs, model="x_gm")
     with pytest.raises(UnknownNameError, match="did you mean 'cifar10'"):
-        api.read_runs(runs, dataset="cifar")
+        reading.read_runs(runs, dataset="cifar")
     with pytest.raises(UnknownNameError, match="m_zn"):
-        api.read_runs(runs, model=("m_ln", "m_zn"))
+        reading.read_runs(runs, model=("m_ln", "m_zn"))

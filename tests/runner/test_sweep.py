@@ -199,7 +199,7 @@ def test_stopped_bench_goes_on_with_the_same_bits(tmp_path: Path, models: list[M
     with pytest.raises(KeyboardInterrupt):
         one(tmp_path / "cut", models[1], wanted, data, reporter=Silent(stop))
     folder = stored(tmp_path / "cut", wanted, "tiny_ln")
-    assert sorted(path.name for path in folder.iterdir()) == ["history.csv", "state.pt"]
+    assert sorted(path.name for path in folder.iterdir()) == ["begun.json", "history.csv", "state.pt"]
     if former:
         former_names(folder)
     found = one(tmp_path / "cut", models[1], wanted, data)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -37,25 +38,40 @@ def bench(training: Training) -> None:
     if stored and not job.shows_nothing:
         models = [model.name for model in job.models if model.name not in failures]
         try:
-            family = _beside(stored, training)
-            several = (
-                len(models) > 1 and len({run.result.seed for run in family if run.result.model.name in models}) > 1
-            )
-            groups = compare(family, models[0] if several else None)
+            family, published = _beside(stored, training)
+            seeds = {run.result.seed for run in family if run.result.model.name in models}
+            names = dict.fromkeys([*models, *(run.result.model.name for run in published)])
+            groups = compare(family, models[0] if len(names) > 1 and len(seeds) > 1 else None)
         except ResultError as problem:  # damaged predictions, say: the runs are done all the same
             click.echo(f"zoo: only this command's runs, not tested: {options.line(problem.parts)}", err=True)
-            groups = compare(stored)
-        click.echo(render(only(groups, models.__contains__), "text"), nl=False)
+            groups, names, published = compare(stored), dict.fromkeys(models), []
+        click.echo(render(only(groups, names.__contains__), "text"), nl=False)
+        if published:
+            slug = stored[0].result.recipe.slug
+            again = ["zoo", "compare", str(training.runs), "published", "--recipe", slug, "--baseline", models[0]]
+            click.echo(f"the table, with {len(published)} published runs, again: {shlex.join(again)}", err=True)
     if failures:
         if len(job.models) > 1:
             click.echo(f"zoo: {len(failures)} of {len(job.models)} models failed: {', '.join(failures)}", err=True)
         raise click.exceptions.Exit(2)
 
 
-def _beside(stored: Sequence[Stored], training: Training) -> list[Stored]:
-    """All runs in the folder of the dataset and recipe of `stored`: what `zoo compare` takes as one family."""
-    from zoo.api import read_runs
+def _beside(stored: Sequence[Stored], training: Training) -> tuple[list[Stored], list[Stored]]:
+    """What `zoo compare` takes as one family: all runs in the folder of the dataset and recipe of `stored`, and the
+    published ones, which are the second list too.
+    """
+    from zoo.errors import ResultError
+    from zoo.results.published import beside, is_published, own_first
+    from zoo.results.reading import read_runs
 
     result = stored[0].result
     runs = read_runs(training.runs, result.dataset.name, result.recipe.slug)
-    return [run for run in runs if run.result.dataset.fingerprint == result.dataset.fingerprint]
+    runs = [run for run in runs if run.result.dataset.fingerprint == result.dataset.fingerprint]
+    try:
+        published, why = beside(result)
+    except ResultError as problem:
+        published, why = [], options.line(problem.parts)
+    if why:
+        click.echo(why, err=True)
+    family = own_first([*runs, *published])
+    return family, [run for run in family if is_published(run.folder)]

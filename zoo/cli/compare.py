@@ -64,8 +64,6 @@ def compare(
         margin=None if margin is None else margin / 100,
         allow_dirty=allow_dirty,
     )
-    if groups.left_out:
-        click.echo(groups.left_out, err=True)
     if power:
         from zoo.comparison.power import needs, too_few
         from zoo.render.power import render_power
@@ -77,3 +75,5 @@ def compare(
         from zoo.render.comparison import render
 
         click.echo(render(groups, style, view), nl=False)
+    for line in groups.lines:
+        click.echo(line, err=True)

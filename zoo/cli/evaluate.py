@@ -71,7 +71,7 @@ CONDITIONS = (
 
 
 @click.command()
-@click.argument("runs", nargs=-1, required=True, metavar="RUN...", type=click.Path(path_type=Path))
+@click.argument("runs", nargs=-1, required=True, metavar="RUN...", type=options.Place())
 @options.gather("under", Conditions, CONDITIONS)
 @options.choice_options
 @options.baseline

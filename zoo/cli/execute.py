@@ -106,7 +106,7 @@ def carry_out(
                     stored.append([Stored(result, folders[result.model.name, result.seed]) for result in results])
             return stored
         except KeyboardInterrupt:
-            again = options.again(*(["zoo"] if distributed.world_size == 1 else ["torchrun", "...", "-m", "zoo"]))
+            again = options.again(*options.launcher(distributed.world_size))
             lines.say(f"zoo: interrupted; every finished epoch is saved. To go on: {again}")
             raise click.exceptions.Exit(options.INTERRUPTED) from None
 

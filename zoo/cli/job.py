@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from zoo.cli import options
 from zoo.errors import MachineError, ResultError
 from zoo.utils.files import reachable
 
@@ -137,6 +138,7 @@ def _inputs(
         device, layout, training.executor, training.workers, bool(training.compiled),
         training.deterministic, distributed, training.allow_batch_dependent,
         automatic and not threads_in_environment(),
+        command=tuple(options.resuming(*options.launcher(distributed.world_size))),
     )  # fmt: skip
     return [Inputs(recipe.with_precision(precision), data, settings) for recipe in recipes]
 

@@ -110,7 +110,8 @@ def main(arguments: list[str] | None = None) -> None:
         sys.stdout.reconfigure(errors="backslashreplace")
     waiting.terminal = sys.stderr if sys.stderr.isatty() else None
     try:
-        code = cli.main(args=arguments, prog_name="zoo", standalone_mode=False)
+        words = sys.argv[1:] if arguments is None else arguments
+        code = cli.main(args=list(words), prog_name="zoo", standalone_mode=False, obj=words)
     except ZooError as problem:
         if os.environ.get("ZOO_TRACEBACK"):
             raise

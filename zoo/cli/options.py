@@ -40,9 +40,36 @@ class Real(click.FloatRange):
         return number
 
 
+class Place(click.Path):
+    """Where stored runs are: a path, or ``published``, or ``published:NAME``."""
+
+    def __init__(self) -> None:
+        super().__init__(path_type=Path)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Raises as :func:`zoo.results.published.located` does."""
+        if isinstance(value, str) and value.startswith("published"):  # else nothing of results is imported
+            from zoo.results.published import located
+
+            return located(value)
+        return super().convert(value, param, ctx)
+
+
+def resuming(*start: str) -> list[str]:
+    """The words of this command line, after `start` (``zoo``, say), that resume what was interrupted."""
+    context = click.get_current_context(silent=True)
+    arguments = context.find_root().obj if context else sys.argv[1:]
+    return [*start, *(argument for argument in arguments if argument != "--restart")]
+
+
 def again(*start: str) -> str:
-    """The command line of this process, after `start` (``zoo``, say), that resumes what was interrupted."""
-    return shlex.join([*start, *(argument for argument in sys.argv[1:] if argument != "--restart")])
+    """:func:`resuming` as one types it."""
+    return shlex.join(resuming(*start))
+
+
+def launcher(processes: int) -> list[str]:
+    """What zoo is started with in so many processes."""
+    return ["zoo"] if processes == 1 else ["torchrun", f"--nproc-per-node={processes}", "-m", "zoo"]
 
 
 def worded(option: Option) -> str:
@@ -100,8 +127,8 @@ allow_dirty = click.option(
     "--allow-dirty", is_flag=True, help="Verdicts also of runs of uncommitted changes of zoo's code."
 )
 table_format = formats("text", "markdown", "csv", "latex", "json")
-run_argument = click.argument("run", metavar="RUN", type=click.Path(path_type=Path))
-runs_argument = click.argument("runs", nargs=-1, type=click.Path(path_type=Path))
+run_argument = click.argument("run", metavar="RUN", type=Place())
+runs_argument = click.argument("runs", nargs=-1, type=Place())
 runs_folder = click.option("--runs", type=click.Path(file_okay=False, path_type=Path), default=RUNS, show_default=True)
 
 
@@ -138,8 +165,8 @@ class Selection:
     patterns: tuple[str, ...]
 
     def read(self) -> list[Stored]:
-        """The stored runs. Raises as :func:`zoo.api.read_runs` does."""
-        from zoo.api import read_runs
+        """The stored runs. Raises as :func:`zoo.results.reading.read_runs` does."""
+        from zoo.results.reading import read_runs
 
         return read_runs(self.runs or RUNS, self.dataset, self.recipe, self.patterns)
 

@@ -30,7 +30,12 @@ def report(runs: tuple[Path, ...], out: Path, baseline: str | None, allow_dirty:
     check_packages()
     check_out(out.absolute())
 
-    from zoo.api import read_runs
+    from zoo.results.begun import lines
+    from zoo.results.reading import begun_runs, read_runs
+    from zoo.utils.text import counted
 
-    count = write_report(read_runs(runs or options.RUNS, matrix=True), out, baseline, allow_dirty)
-    click.echo(f"wrote {out / 'index.html'}: {count} run{'' if count == 1 else 's'}")
+    begun = begun_runs(runs or options.RUNS)
+    count = write_report(read_runs(runs or options.RUNS, matrix=True), out, baseline, allow_dirty, begun)
+    click.echo(f"wrote {out / 'index.html'}: {counted(count, 'run')}")
+    for line in lines(begun):
+        click.echo(line, err=True)

@@ -149,7 +149,7 @@ KEPT = (  # for what keeps its runs
     ),
     options.runs_folder,
     click.option(
-        "--pretrained", type=click.Path(path_type=Path), metavar="FILE|RUN",
+        "--pretrained", type=options.Place(), metavar="FILE|RUN",
         help="Start every model from these weights: a .safetensors file or the folder of a finished run.",
     ),
     click.option("--restart", is_flag=True, help="Throw away what these runs have stored and start again."),

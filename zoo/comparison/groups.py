@@ -17,6 +17,7 @@ from zoo.recipes.diff import flatten
 from zoo.recipes.recipe import slug_of
 from zoo.registry.fingerprint import core
 from zoo.results.folder import Stored
+from zoo.results.published import is_published
 from zoo.results.schema import Result
 from zoo.utils.gcpause import paused_gc
 from zoo.utils.waiting import watched
@@ -212,6 +213,8 @@ def _once(runs: Iterable[Stored], once_each: bool) -> list[_Run]:
             (definition,) = agreeing
         parts = id(result.environment), id(result.settings), result.model.layout
         machine = machines.get(parts) or machines.setdefault(parts, machine_of(result))
+        if is_published(run.folder):
+            machine = f"of the published runs, {machine}"  # which is another, however much it is like one here
         candidate = _Run(result, run.folder, definition, machine)
         where = "any machine" if once_each else machine
         first = kept.setdefault((*others, definition, where, str(result.seed)), candidate).result

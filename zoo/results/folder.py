@@ -68,7 +68,8 @@ class RunFolder:
     history = _File("history.csv")  # one line per epoch
     weights = _File("model.safetensors")  # the selected epoch's
     predictions = _File("predictions.npz")  # per test image: label, predicted class, confidence
-    state = _File("state.pt")  # what a killed run resumes from; removed when the run is done
+    state = _File("state.pt")  # what a killed run resumes from; removed when the run is done, as is the next
+    begun = _File("begun.json")  # the command that resumes it: :mod:`zoo.results.begun`
     track = _File("track.json")  # the id under which trackers know the run (``--track``)
 
     @classmethod
@@ -78,11 +79,12 @@ class RunFolder:
 
     def forget_state(self) -> None:
         """Remove the state of a run that is done: its schedule has ended, so nothing can go on from it."""
-        remove(self.state)  # or the same command does, where it cannot be removed now
+        for path in (self.state, self.begun):
+            remove(path)  # or the same command does, where it cannot be removed now
 
     def clear(self) -> None:
         """Remove what an earlier run left here, and what was made of it. Raises :class:`ResultError`."""
-        files = (self.result, self.state, self.history, self.weights, self.predictions, self.track)
+        files = (self.result, self.state, self.begun, self.history, self.weights, self.predictions, self.track)
         for path in (*files, self.path / EXPLAIN, self.path / EXPORT):
             try:
                 if path.is_dir() and not path.is_symlink():

@@ -8,7 +8,7 @@ import json
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from zoo.recipes.load import one_line
-from zoo.recipes.recipe import StoredContent, fingerprint_of, slug_of
+from zoo.recipes.recipe import Recipe, StoredContent, fingerprint_of, slug_of
 from zoo.recipes.schema import Tuned
 from zoo.recipes.tta import TestTimeAugmentation
 from zoo.results.fields import FileName, Plain, Sha256, Text
@@ -38,6 +38,16 @@ class RecipePart(Part):
     def typed(self) -> StoredContent:
         """`content` by its sections."""
         return _typed(json.dumps(self.content))
+
+    @property
+    def of_old(self) -> bool:
+        """Whether an older zoo made it, so that this one cannot make a recipe with the same fingerprint of it."""
+        content = {key: value for key, value in self.content.items() if key != "harness"}
+        try:
+            recipe = Recipe.model_validate({"name": self.name, "description": "", "dataset": ""} | content)
+        except ValueError:
+            return True
+        return recipe.fingerprint != self.fingerprint
 
     @property
     def slug(self) -> str:

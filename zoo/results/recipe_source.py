@@ -9,8 +9,10 @@ from pathlib import Path
 from zoo.errors import Option, RecipeError, ResultError
 from zoo.recipes.catalogue import recipe_names
 from zoo.recipes.load import load_recipe
-from zoo.recipes.recipe import Recipe, fingerprint_of, slug_of
+from zoo.recipes.recipe import fingerprint_of, slug_of
+from zoo.results.begun import no_results
 from zoo.results.folder import find_results, load_all
+from zoo.results.published import located
 from zoo.results.recipe_part import RecipePart
 from zoo.results.schema import Result
 from zoo.utils.files import reachable
@@ -21,17 +23,6 @@ class DescribedRecipe(RecipePart):
 
     description: str
     dataset: str
-
-    @property
-    def of_old(self) -> bool:
-        """Whether an older zoo made it, so that this one cannot make a recipe with the same fingerprint of it."""
-        content = {key: value for key, value in self.content.items() if key != "harness"}
-        try:
-            named = {"name": self.name, "description": self.description, "dataset": self.dataset}
-            recipe = Recipe.model_validate(named | content)
-        except ValueError:
-            return True
-        return recipe.fingerprint != self.fingerprint
 
     def resolved(self) -> dict[str, str]:
         """Precision -> slug of the runs, where `precision` is ``auto``: that is resolved before a run's fingerprint."""
@@ -49,7 +40,7 @@ def find(text: str, overrides: Sequence[str] = ()) -> DescribedRecipe:
     and :class:`ResultError` for runs that are missing, damaged, or of more than one recipe.
     """
     with reachable(text, RecipeError):
-        path = Path(text).expanduser()
+        path = located(text).expanduser()
         is_folder, is_file = path.is_dir(), path.is_file()
     if text not in recipe_names() and (is_folder or path.suffix == ".json"):
         if overrides:
@@ -83,7 +74,7 @@ def described(result: Result, description: str) -> DescribedRecipe:
 def _stored(root: Path) -> DescribedRecipe:
     runs = load_all(find_results([root]))
     if not runs:
-        raise ResultError(f"no result.json under {root}; a run has one as soon as it is done")
+        raise no_results([root], "a run has one as soon as it is done")
     slugs = sorted({run.result.recipe.slug for run in runs})
     if len(slugs) > 1:
         raise ResultError(f"{root} has runs of {len(slugs)} recipes; give the folder of one: {', '.join(slugs)}")

@@ -22,6 +22,7 @@ from zoo.engine.memory import PeakMemory
 from zoo.engine.reporter import Reporter
 from zoo.errors import RegistryError
 from zoo.results import schema
+from zoo.results.begun import keep
 from zoo.results.dataset_part import DatasetPart
 from zoo.results.fields import Experiment
 from zoo.results.folder import RunFolder, in_words, save_result
@@ -78,6 +79,8 @@ def run_one(run: Run, inputs: Inputs, reporter: Reporter, *, identity: Experimen
     """
     clock = time.perf_counter()
     ready = set_up(run, inputs, identity=identity)
+    if inputs.settings.distributed.is_main:
+        keep(run.folder, run.model.name, inputs.recipe.epochs, inputs.settings.command)
 
     memory = PeakMemory(inputs.settings.device)
     outcome = train_on(ready, reporter)

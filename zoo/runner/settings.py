@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import torch
@@ -24,6 +24,7 @@ class Settings:
     `deterministic`: only algorithms that give the same bits each time. `allow_batch_dependent`: whether a model may be
     run whose answer to an image depends on the images beside it; its results are marked. `auto_threads`: whether what
     was free on the machine chose the number of torch's threads. `at_a_time`: how many runs share the machine.
+    `command`: the words that resume the runs, which each keeps until it is finished.
     """
 
     device: torch.device
@@ -36,6 +37,7 @@ class Settings:
     allow_batch_dependent: bool = False
     auto_threads: bool = False
     at_a_time: int = 1
+    command: tuple[str, ...] = field(default=(), repr=False, compare=False)
 
 
 @contextlib.contextmanager

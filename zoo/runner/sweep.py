@@ -59,6 +59,8 @@ def bench(runs: Sequence[Run], inputs: Inputs, reporter: Reporter, failures: Fai
                 try:
                     result = run_one(run, inputs, reporter, identity=identity)
                 except RegistryError as problem:
+                    if not run.folder.state.exists():  # nothing of it is worth resuming
+                        run.folder.forget_state()
                     if failures is None or distributed.world_size > 1:  # where the other processes would wait
                         raise
                     failures[run.model.name] = problem

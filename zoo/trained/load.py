@@ -28,6 +28,7 @@ from zoo.registry.entries import Layout
 from zoo.registry.fingerprint import difference, is_same
 from zoo.registry.merge import Registry
 from zoo.registry.model import Model, Pretrained, registry_name, starting_from
+from zoo.results.begun import no_results
 from zoo.results.folder import RunFolder, find_results, load_result
 from zoo.results.schema import Diverged, Finished, Result
 from zoo.utils.text import named
@@ -148,7 +149,7 @@ def open_runs(roots: Iterable[Path], registry: Registry) -> tuple[list[TrainedRu
     roots = list(roots)
     paths = find_results(roots)
     if not paths:
-        raise ResultError(f"no result.json under {', '.join(map(str, roots))}; `zoo bench MODEL` makes runs")
+        raise no_results(roots)
     kept: dict[tuple[str, ...], tuple[Path, Result]] = {}
     for path in paths:
         result = load_result(path)

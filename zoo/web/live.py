@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from zoo.errors import MachineError, Message, ResultError, ZooError, did_you_mean
+from zoo.results.begun import look
 from zoo.results.folder import RunFolder, Stored, load_all
 from zoo.results.history import load_history
 from zoo.results.schema import Result
@@ -283,10 +284,13 @@ def unfinished(
             except ResultError as fault:
                 problem = fault if run.history.is_file() else problem  # else it was restarted between the two looks
                 continue
-            accuracies = curve(rows)["eval_accuracy"]
+            accuracies, stage = curve(rows)["eval_accuracy"], look(run)
+            of_recipe = stage.kept.epochs if stage.kept else epochs.get((dataset, recipe), 0)
+            resumes = f"to resume: {stage.command}" if stage.command else "the same `zoo bench` goes on"
             about[name].append({
-                "id": identity, "model": model, "norm": "", "seed": number, "dataset": dataset, "recipe": recipe,
-                "state": states[folder], "epoch": len(rows), "epochs": epochs.get((dataset, recipe), 0),
+                "id": identity, "model": stage.model, "norm": "", "seed": number, "dataset": dataset, "recipe": recipe,
+                "state": states[folder] if name == "running" else f"{states[folder]}; {resumes}",
+                "epoch": len(rows), "epochs": of_recipe,
                 "accuracy": next((share for share in reversed(accuracies) if share is not None), None),
                 "curve": [None if share is None else round(share, 4) for share in accuracies[-POINTS:]],
             })  # fmt: skip
@@ -298,7 +302,7 @@ def _state_of(folder: Path) -> str:
     try:
         process = dead_holder(folder)
     except FileNotFoundError:
-        return "stopped; the same `zoo bench` goes on"
+        return "stopped"
     if process is None:
         return "running"
-    return f"process {process} has ended; the same `zoo bench` goes on"
+    return f"process {process} has ended"

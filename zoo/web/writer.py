@@ -16,13 +16,14 @@ from markupsafe import Markup
 from zoo.errors import MachineError, Option, ResultError, ZooError
 from zoo.render import comparison, marks
 from zoo.render.figures import COLOURS, looks
+from zoo.results.begun import Begun
 from zoo.results.folder import Stored
 from zoo.results.history import load_history
 from zoo.utils.disk import put
 from zoo.utils.extras import require
 from zoo.utils.files import new_folder, reachable, write_new
 from zoo.utils.gcpause import paused_gc
-from zoo.utils.text import counted
+from zoo.utils.text import counted, listed
 from zoo.utils.version import __version__
 from zoo.utils.waiting import watched
 from zoo.web import boards, cells, charts, runpage
@@ -67,9 +68,16 @@ def check_out(out: Path) -> None:
             raise ResultError(where, f": holds {foreign[0]!r}, which is not of the report there; move it away")
 
 
-def write_report(runs: Sequence[Stored], out: Path, baseline: str | None = None, allow_dirty: bool = False) -> int:
+def write_report(
+    runs: Sequence[Stored],
+    out: Path,
+    baseline: str | None = None,
+    allow_dirty: bool = False,
+    begun: Sequence[Begun] = (),
+) -> int:
     """Make the report of `runs` at `out`, whole or not at all, and give the number of its runs.
 
+    `begun`: runs beside them that are not finished, which it names.
     Raises :class:`ResultError` for an `out` that is something else, and as :func:`zoo.comparison.groups.compare` does.
     """
     check_out(out.absolute())
@@ -77,7 +85,8 @@ def write_report(runs: Sequence[Stored], out: Path, baseline: str | None = None,
         place = out.resolve()  # what the user names may be a link
     try:
         with new_folder(place) as fresh:
-            count = _render(runs, fresh, baseline, allow_dirty)
+            writer = Writer(baseline, begun=[str(run) for run in begun])
+            count = _render(tables(runs, baseline, allow_dirty), fresh, writer)
             put(fresh, place)
     except OSError as problem:
         advice = "; choose another ", Option("out")
@@ -87,10 +96,14 @@ def write_report(runs: Sequence[Stored], out: Path, baseline: str | None = None,
 
 @dataclass(frozen=True)
 class Writer:
-    """Makes the files of a page as (name, content). A page of an `edition` asks its server for a newer one."""
+    """Makes the files of a page as (name, content). A page of an `edition` asks its server for a newer one.
+
+    `begun` names runs that are not finished.
+    """
 
     baseline: str | None = None
     edition: int = 0
+    begun: Sequence[str] = ()
 
     @cached_property
     def _built(self) -> str:
@@ -103,7 +116,7 @@ class Writer:
         """The page `name`, of :data:`OVERVIEWS`, on all tables `shown`."""
         content: dict[str, object] = {"tables": shown}
         if name == "index":
-            content = self._leaderboards(shown) | {"baseline": self.baseline}
+            content = self._leaderboards(shown) | {"baseline": self.baseline, "begun": listed(self.begun)}
         elif name == "speed":
             content = {"boards": [board for table in shown for board in boards.speed_boards(table)]}
         elif name == "tradeoffs":
@@ -197,10 +210,8 @@ def fixed_files() -> Iterator[File]:
 
 
 @paused_gc()
-def _render(runs: Sequence[Stored], folder: Path, baseline: str | None, allow_dirty: bool) -> int:
+def _render(shown: Sequence[Table], folder: Path, writer: Writer) -> int:
     """Write all files of the page into the empty `folder`. Raises OSError."""
-    shown = tables(runs, baseline, allow_dirty)
-    writer = Writer(baseline)
     pages = [(table, line, run) for table in shown for line in table.lines for run in line.runs]
     files = []
     overviews = (writer.overview(name, shown) for name in OVERVIEWS)
