@@ -23,6 +23,7 @@ OUTSIDE = {  # a file of the repository, and what it is in the site
     "benchmarks/README.md": "benchmarks.md",
     "registry.yaml": "registry.yaml",
     "LICENSE": "LICENSE.txt",
+    "CITATION.cff": "CITATION.cff",
 }
 NOTEBOOK = "tour.ipynb"
 TARGET = re.compile(r"(?<=\]\()[^)#\s]+")

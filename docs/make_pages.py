@@ -1,4 +1,4 @@
-"""Writes docs/cli.md, docs/built-in.md and the tables of docs/findings.md: ``python docs/make_pages.py``.
+"""Writes docs/cli.md, docs/built-in.md and the printed tables of other pages: ``python docs/make_pages.py``.
 
 They are committed, so that they can be read in the repository; tests/docs/test_site.py compares them with what this
 file makes. None of it depends on the terminal, the working folder or what else is installed.
@@ -36,8 +36,9 @@ from zoo.trained.tables import contrasts
 FOLDER = Path(__file__).parent
 MEASURED = FOLDER.parent / "benchmarks" / "figures"
 QUIET, OTHER = "cpu-avx512-bf16-no-amx", "cpu-avx512-bf16-all-met"  # of machines that did nothing else
-# A command, and below it what it prints in the repository.
-PRINTED = re.compile(r"(?<=\n    )(?P<command>zoo [^\n]*)\n\n<!-- printed -->\n.*?<!-- end -->", re.DOTALL)
+PRINTING = ("findings.md", "which-norm.md", "tuning.md")
+# A command, and below it its Markdown output in the repository.
+PRINTED = re.compile(r"(?<=```bash\n)(?P<command>zoo [^\n]*)\n```\n\n<!-- printed -->\n.*?<!-- end -->", re.DOTALL)
 MADE = re.compile(r"<!-- (?P<name>costs|corrupted|peers|speeds) -->\n.*?<!-- end -->", re.DOTALL)
 WIDTH = 80  # columns of the help texts, whatever the terminal's are
 NOTE = "<!-- Written by `python docs/make_pages.py`; what is changed here is lost. -->"
@@ -45,25 +46,25 @@ NOTE = "<!-- Written by `python docs/make_pages.py`; what is changed here is los
 
 def pages() -> dict[str, str]:
     """Every page by its file's name, in Markdown."""
-    findings = (FOLDER / "findings.md").read_text(encoding="utf-8")
+    printing = {name: (FOLDER / name).read_text(encoding="utf-8") for name in PRINTING}
     return {
         "cli.md": "\n".join(_commands()),
         "built-in.md": "\n".join(_built_in()),
-        "findings.md": MADE.sub(_made, PRINTED.sub(_printed, findings)),
+        **{name: MADE.sub(_made, PRINTED.sub(_printed, text)) for name, text in printing.items()},
     }
 
 
 def _commands() -> Iterator[str]:
-    yield f"# Commands\n\n{NOTE}\n\nWhat `zoo COMMAND --help` prints, for every command; `-h` is short for `--help`.\n"
+    yield f"# Commands\n\n{NOTE}\n\nThe output of `zoo COMMAND --help` for every command. `-h` is short for `--help`.\n"
     yield from _help(cli, ("zoo",))
 
 
 def _printed(match: re.Match[str]) -> str:
-    """The command again, and below it what it prints in the repository."""
+    """The command again, and below it its output in the repository."""
     command = match["command"]
     with contextlib.chdir(FOLDER.parent):
         result = CliRunner().invoke(cli, shlex.split(command)[1:], catch_exceptions=False)
-    return f"{command}\n\n<!-- printed -->\n{result.stdout}<!-- end -->"
+    return f"{command}\n```\n\n<!-- printed -->\n{result.stdout}<!-- end -->"
 
 
 def _made(match: re.Match[str]) -> str:
@@ -152,20 +153,20 @@ def _help(command: click.Command, path: tuple[str, ...]) -> Iterator[str]:
 
 def _built_in() -> Iterator[str]:
     registry = Registry([read_registry_file(BUILT_IN, "built in")])
-    yield f"""# What is built in
+    yield f"""# Norms, architectures, recipes and datasets
 
 {NOTE}
 
 {len(registry.architectures)} architectures times {len(registry.norms)} norms: every `<architecture>_<norm>` is a model.
-`zoo list` shows these names, `zoo list --all` every pair, `zoo show resnet18_ln` the layers of one.
-All are defined in [registry.yaml](../registry.yaml); yours stand beside them ([adding a norm](adding-a-norm.md)).
+`zoo list` shows these names, `zoo list --all` every pair, and `zoo show resnet18_ln` the layers of one.
+All are defined in [registry.yaml](../registry.yaml). [Add a norm](adding-a-norm.md) explains how to add yours.
 
 ## Norms
 
-*Batch-independent*: in training, an image's output is the same in any batch. Tests hold every norm to it.
+*Batch-independent*: in training, an image's output is the same in any batch. Tests check this for every norm.
 """
     yield from _table(
-        ("norm", "what", "batch-independent", "activation", "paper"),
+        ("norm", "description", "batch-independent", "activation", "paper"),
         (
             (
                 f"`{norm.name}`",
@@ -179,29 +180,29 @@ All are defined in [registry.yaml](../registry.yaml); yours stand beside them ([
     )
     yield """## Architectures
 
-For 32x32 images. Parameters with `bn` and 10 classes, trained or not; most norms have as many.
+All are for 32x32 images. Parameters are counted with `bn` and 10 classes, trained or not. Most norms have as many.
 """
     yield from _table(
-        ("architecture", "what", "parameters", "paper"),
+        ("architecture", "description", "parameters", "paper"),
         (
             (f"`{entry.name}`", entry.label, f"{_parameters(registry, entry.name):,}", _paper(entry.paper))
             for entry in registry.architectures.values()
         ),
     )
-    yield "## Recipes\n\nWhat they are for, and how to write one: [recipes.md](recipes.md).\n"
+    yield "## Recipes\n\n[Recipes](recipes.md) describes their keys, and how to write one.\n"
     recipes = [entry for entry in catalogue.recipes() if entry.origin.layer == "built in"]
     descriptions = ((f"`{entry.name}`", marks.marked(entry.description, entry.selection)) for entry in recipes)
-    yield from _table(("recipe", "what"), descriptions)
-    yield f"{marks.TEST_NOTE}\n\n## Data sets\n"
-    yield from _table(("data set", "what"), ((f"`{name}`", text) for name, text in DESCRIPTIONS.items()))
+    yield from _table(("recipe", "description"), descriptions)
+    yield f"{marks.TEST_NOTE}\n\n## Datasets\n"
+    yield from _table(("dataset", "description"), ((f"`{name}`", text) for name, text in DESCRIPTIONS.items()))
     yield """`--dataset` also takes [your own images](datasets.md): class folders or parquet files. `zoo data list` says
-which datasets were found (in `--data-dir`, `$ZOO_DATA`, the user cache) and how to get the others:
+which datasets were found (in `--data-dir`, `$ZOO_DATA`, the user cache) and how to get the others.
 [`zoo data fetch`](datasets.md#cifar-10) downloads them. Test-only sets (CIFAR-10.1, CIFAR-10-C) are for
-[`zoo evaluate`](measuring.md#robustness).
+[`zoo evaluate`](robustness.md#new-test-sets).
 
 The committed results use `cifar10-jpeg`, a JPEG-recompressed copy of CIFAR-10, because the original was not available
 on that machine. It has the same 60,000 images and labels. JPEG loses detail, so accuracies on the two must not be
-compared. Every `result.json` holds a fingerprint of images and labels (here 15191365).
+compared. Every `result.json` has a fingerprint of images and labels (here 15191365).
 """
 
 

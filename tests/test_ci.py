@@ -53,7 +53,7 @@ def test_macos_and_windows_run_the_main_command_and_the_tests() -> None:
     job = load(".github/workflows/ci.yml")["jobs"]["others"]
     assert job["strategy"]["matrix"]["system"] == ["macos-latest", "windows-latest"]
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    (first,) = re.findall(r"<!-- first-command -->\n```\n(.*)\n```", readme)
+    (first,) = re.findall(r"<!-- first-command -->\n```bash\n(.*)\n```", readme)
     done = [step["run"] for step in job["steps"] if "run" in step]
     assert {*first.split(" && "), "zoo list", "pytest -n 2"} <= set(done)
     settings = (ROOT / "setup.cfg").read_text(encoding="utf-8")

@@ -65,8 +65,8 @@ def load_results(
     """One row per stored run under `runs` (a folder, a ``result.json``, or several), diverged ones too.
 
     `dataset`, `recipe` (a name, or name-fingerprint as tables show it) and `model` (patterns) choose among them. The
-    columns are those of docs/api.md: accuracies and shares from 0 to 1, losses in nats, latencies in seconds, memory in
-    bytes. What a run does not have is missing (NaN, <NA> or None), never 0. Copies of one run count once.
+    columns are those of docs/columns.md: accuracies and shares from 0 to 1, losses in nats, latencies in seconds, and
+    memory in bytes. What a run does not have is missing (NaN, <NA> or None), never 0. Copies of one run count once.
 
     The rows may differ in recipe, dataset, definition of the model and machine. Group by ``dataset_fingerprint``,
     ``fingerprint``, ``model`` and ``definition`` before you compare accuracies, or use :func:`compare`, which does.

@@ -111,7 +111,7 @@ def test_one_row_per_run_with_the_columns_of_the_docs(tmp_path: Path) -> None:
     store(tmp_path, "a_bn", "dead_bn")
     frame = zoo.load_results(tmp_path)
     assert len(frame) == 2
-    told = re.findall(r"^\| `(\w+)`", (ROOT / "docs" / "api.md").read_text(), re.MULTILINE)
+    told = re.findall(r"^\| `(\w+)`", (ROOT / "docs" / "columns.md").read_text(), re.MULTILINE)
     assert told == list(frame.columns)
     good, dead = frame.set_index("model").loc["a_bn"], frame.set_index("model").loc["dead_bn"]
     assert (good.accuracy, good.status, good.top5_accuracy, good.latency_p50) == (0.9, "finished", 0.99, 0.00333)

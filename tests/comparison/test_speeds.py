@@ -51,7 +51,7 @@ def test_the_docs_say_how_far_the_committed_speeds_varied() -> None:
         for run in runs
         for low, high in [run.result.speed.quartiles[TRAIN]]
     ]
-    text = (RESULTS.parents[1] / "docs" / "measuring.md").read_text(encoding="utf-8")
+    text = (RESULTS.parents[1] / "docs" / "metrics.md").read_text(encoding="utf-8")
     assert f"the range is {min(shares):.2f} to {max(shares):.2f} of the median" in text
 
 

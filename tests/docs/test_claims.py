@@ -35,6 +35,7 @@ SPEEDS = {
     "And how fast is the harness itself?",
     "Norms on a CPU",
     "Memory layout",
+    "Cost on a CPU",
 }
 CLAIM = re.compile(r"<!-- verdict: (.*?) -->", re.DOTALL)
 
@@ -42,7 +43,7 @@ CLAIM = re.compile(r"<!-- verdict: (.*?) -->", re.DOTALL)
 def paragraphs(page: Path) -> Iterator[tuple[str, str, str]]:
     """Heading, text of the section, and each paragraph, point of a list and row of a table that a person wrote."""
     text = re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
-    text = re.sub(r"<!-- (\w+) -->\n.*?<!-- end -->", "", text, flags=re.DOTALL)
+    text = re.sub(r"<!-- (?!output|fails)\w+ -->\n.*?<!-- end -->", "", text, flags=re.DOTALL)
     for section in re.split(r"^(?=##+ )", text, flags=re.MULTILINE):
         heading = section.partition("\n")[0].lstrip("# ")
         for paragraph in re.split(r"\n\s*\n|\n(?=- |\d\. |\|)", section):

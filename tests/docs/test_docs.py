@@ -1,4 +1,4 @@
-"""Figures in docs/ are those of the committed runs."""
+"""Numbers in docs/ are those of the committed runs."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from pathlib import Path
 from zoo.comparison.groups import compare
 from zoo.recipes.load import load_recipe
 from zoo.render.batch_size import render
-from zoo.render.comparison import render as render_groups
 from zoo.render.eva6s8 import render as render_way
 from zoo.render.marks import disturbed_mark
 from zoo.results.folder import find_results, load_all, load_stored
@@ -51,7 +50,7 @@ def cells(text: str, mark: str) -> list[list[str]]:
 
 def test_trials_of_fast_are_the_committed_runs() -> None:
     folder = ROOT / "benchmarks" / "studies" / "fast"
-    shown = cells((ROOT / "docs" / "fast.md").read_text(), "trials")
+    shown = cells((ROOT / "docs" / "engineering" / "fast-trials.md").read_text(), "trials")
     told = set()
     for run in load_all(find_results([folder])):
         result = run.result
@@ -138,15 +137,12 @@ def test_the_real_layernorm_is_its_committed_run() -> None:
     assert f"{result.wall_seconds / 60:.1f} minutes" in text
 
 
-def test_the_tuned_table_is_that_of_the_committed_runs() -> None:
+def test_the_committed_tuned_runs_are_of_the_committed_recipes() -> None:
     folder = ROOT / "benchmarks" / "studies" / "tune"
     runs = load_all(find_results([folder]))
     for run in runs:
         recipe = load_recipe(str(folder / run.result.model.name / "laptop-tuned.yaml"))
         assert run.result.recipe.fingerprint == recipe.fingerprint
         assert run.result.git["dirty"] is False
-    text = (ROOT / "docs" / "tuning.md").read_text()
-    table = re.search(r"<!-- tuned -->\n(.*?)<!-- end -->", text, re.DOTALL)[1]
     (group,) = compare(runs, "resnet20_bn", tuned=True)
     assert len(group.rows) == 2
-    assert table.strip() == render_groups([group], "markdown").strip()

@@ -129,7 +129,7 @@ def _corruptions(table: Table) -> tuple[list[Cells], list[str]]:
     several = len({record.corruption for record in table.records if record.corruption}) > 1
     what = f"each corruption is the mean of severities {levels}" if several else f"severities {levels}"
     lost = f"points from {'clean' if measured else 'own test'}" + " to mean" * ("mean" in names)
-    own = " Corruptions are zoo's own, by albumentations (docs/measuring.md), not CIFAR-10-C's." if measured else ""
+    own = " Corruptions are zoo's own, by albumentations (docs/robustness.md), not CIFAR-10-C's." if measured else ""
     notes = [f"Accuracy in %; {what}; lost: {lost}.{own}"]
     if not measured:
         notes.append(f"Own test: all test images of {table.records[0].trained_on}, as stored.")

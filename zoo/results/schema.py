@@ -84,7 +84,7 @@ class SelectionPart(Part):
 
 
 class SpeedPart(Part):
-    """Images per second and seconds; docs/measuring.md says how each is measured.
+    """Images per second and seconds; docs/metrics.md says how each is measured.
 
     `window_rates` are the speeds of training's windows. Of inference and latency, the quartiles of their repetitions
     are kept; older results lack them.

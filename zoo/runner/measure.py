@@ -25,7 +25,7 @@ AGAIN = "give the command again"
 
 @dataclass(frozen=True)
 class Speed:
-    """Images per second, seconds, bytes and FLOP/s; docs/measuring.md says how each is measured.
+    """Images per second, seconds, bytes and FLOP/s; docs/metrics.md says how each is measured.
 
     `step_flops` is what the bare step achieves, at 2 FLOPs a multiply-accumulate and a backward pass of two forward
     passes; `peak_share` is its share of what a large matrix product achieves in the same precision.
