@@ -1,8 +1,8 @@
 """zoo: a model zoo and fair benchmark harness for normalisation layers on CIFAR-10.
 
-The Python interface (docs/api.md) is :func:`zoo.api.build`, :func:`zoo.api.load_results` and :func:`zoo.api.compare`,
-as ``zoo.build`` and so on. They are imported on first use, so that ``import zoo`` and the command line stay light.
-No submodule may have one of these names.
+The Python interface (docs/api.md) is :func:`zoo.api.build`, :func:`zoo.api.load_model`, :func:`zoo.api.load_results`
+and :func:`zoo.api.compare`, as ``zoo.build`` and so on. They are imported on first use, so that ``import zoo`` and the
+command line stay light. No submodule may have one of these names.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 from zoo.utils.version import __version__
 
 if TYPE_CHECKING:
-    from zoo.api import build, compare, load_results
+    from zoo.api import build, compare, load_model, load_results
 
-__all__ = ["__version__", "build", "compare", "load_results"]
+__all__ = ["__version__", "build", "compare", "load_model", "load_results"]
 
 
 def __getattr__(name: str) -> object:

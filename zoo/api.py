@@ -1,6 +1,6 @@
 """zoo in Python: build a model, stored runs as a DataFrame, the comparison of them. docs/api.md shows it.
 
-``import zoo`` gives :func:`build`, :func:`load_results` and :func:`compare` directly.
+``import zoo`` gives :func:`build`, :func:`load_model`, :func:`load_results` and :func:`compare` directly.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from zoo.comparison.groups import Group
     from zoo.results.begun import Begun
     from zoo.results.folder import Stored
+    from zoo.trained.model import TrainedModel
 
 # Columns of :func:`load_results` that may be missing, by the pandas type that holds them.
 INTEGERS = (
@@ -57,6 +58,26 @@ def build(
     from zoo.registry.merge import load_registry
 
     return make(load_registry(registry).resolve(name), num_classes, in_channels, (image_size[0], image_size[1]))
+
+
+def load_model(run: str | Path, *, device: str = "cpu", registry: str | Path | None = None) -> TrainedModel:
+    """The trained model of one finished `run`: its folder, or ``published:NAME`` for weights that come with zoo.
+
+    Of the result, ``.module`` is the ``nn.Module`` with its weights, ``.preprocess(images)`` makes its input,
+    ``.classes`` names its outputs; called with images it gives the logits as the run's test computed them.
+    `device` and `registry` are those of the commands.
+
+    Raises :class:`zoo.errors.ResultError` for runs without weights or with another definition of the model, and
+    :class:`zoo.errors.UnknownNameError` for a model of which no weights are published.
+    """
+    from zoo.engine.machine import choose_device
+    from zoo.registry.merge import load_registry
+    from zoo.results.published import located
+    from zoo.trained.load import open_run
+    from zoo.trained.model import TrainedModel
+
+    trained, chosen = open_run(located(run), load_registry(registry)), choose_device(device)
+    return TrainedModel(trained, trained.load(chosen), chosen)
 
 
 def load_results(

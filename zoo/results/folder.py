@@ -32,6 +32,7 @@ FILE = "result.json"
 # matrices of the classes, or lists of their pairs.
 LARGEST, NUMBERS, PARTS = 64 * 2**20, 6 * 10**6, 10**6
 EDITED = "the file was damaged or edited"
+COMMITTED = Path(__file__).parents[2] / "benchmarks" / "results"  # in a checkout
 EXPLAIN, EXPORT = "explain", "export"  # where `zoo explain` and `zoo export` write, in the run's folder
 
 
@@ -271,6 +272,8 @@ def make_output(folder: Path | None, own: Path, option: str = "out") -> Path:
     """
     chosen = folder or own
     where = Option(option, str(folder)) if folder else str(own)
+    if folder is None and own.is_relative_to(COMMITTED):
+        raise ResultError(where, ": what is published stays as it is; name a folder with ", Option(option))
     if folder is None and any(part.is_symlink() for part in (own, own.parent)):
         raise ResultError(where, ": is a link or in one; name the folder that is meant with ", Option(option))
     try:

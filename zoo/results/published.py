@@ -10,7 +10,7 @@ from pathlib import Path
 
 from zoo.errors import ResultError, unknown
 from zoo.recipes.diff import differences
-from zoo.results.folder import FILE, RunFolder, Stored, find_results, load_all, load_result
+from zoo.results.folder import COMMITTED, FILE, RunFolder, Stored, find_results, load_all, load_result
 from zoo.results.recipe_part import RecipePart
 from zoo.results.run_filter import RunFilter
 from zoo.results.schema import Result
@@ -19,8 +19,7 @@ from zoo.utils.text import listed
 WORD = "published"
 ENOUGH = 3  # seeds of a user's own, beside which the published runs of the same model are left out
 FOLDER = Path(__file__).parents[1] / "published"  # <dataset>/<recipe>/<model>/seed<k>, as in a folder of runs
-REPOSITORY = Path(__file__).parents[2]
-WEIGHTS = "benchmarks/results/cifar10-jpeg/laptop-9c06139e"  # in the repository: the table whose weights are published
+WEIGHTS = "cifar10-jpeg/laptop-9c06139e"  # the table whose weights are published, among the committed results
 
 log = logging.getLogger("zoo")
 
@@ -62,11 +61,11 @@ def published_run(name: str) -> Path:
 
     Raises :class:`ResultError` where the repository is not there, and :class:`zoo.errors.UnknownNameError`.
     """
-    table = REPOSITORY / WEIGHTS
+    table = COMMITTED / WEIGHTS
     if not table.is_dir():
         raise ResultError(
-            f"{WORD}:{name}: the weights are not part of an installed zoo; they are in its repository, in {WEIGHTS}: "
-            "name a run's folder there, or install zoo from a clone"
+            f"{WORD}:{name}: the weights are not part of an installed zoo; they are in its repository, in "
+            f"benchmarks/results/{WEIGHTS}: name a run's folder there, or install zoo from a clone"
         )
     kept = sorted(table.glob(f"*/seed*/{RunFolder(table).weights.name}"))
     if name not in (names := dict.fromkeys(path.parts[-3] for path in kept)):
@@ -77,7 +76,10 @@ def published_run(name: str) -> Path:
         holdout = results[folder].holdout
         return -(holdout.accuracy if holdout else 0.0), results[folder].seed
 
-    return min(results, key=rank)
+    best = min(results, key=rank)
+    result = results[best]
+    log.warning("%s:%s: seed %d, recipe %s on %s", WORD, name, result.seed, result.recipe.slug, result.dataset.name)
+    return best
 
 
 def is_published(folder: RunFolder) -> bool:

@@ -33,6 +33,9 @@ from zoo.results.folder import RunFolder, find_results, load_result
 from zoo.results.schema import Diverged, Finished, Result
 from zoo.utils.text import named
 
+# Builders of norms, and those in their place since, which compute the same of the same weights.
+SUCCESSORS = {"timm.layers:LayerNorm2d": "zoo.norms:LayerNorm2d"}
+
 
 @dataclass(frozen=True)
 class TrainedRun:
@@ -198,6 +201,9 @@ def _open(path: Path, result: Finished, registry: Registry) -> TrainedRun:
     if started := then.get("pretrained"):
         model = starting_from(model, Pretrained(started["sha256"]))
     now = definition_of(model, len(result.dataset.classes))
+    norm = then.get("norm", {})
+    if successor := SUCCESSORS.get(norm.get("builder") or ""):
+        then = {**then, "norm": {**norm, "builder": successor}}
     if not is_same(then, now):
         parts = (model.architecture, model.norm, model.entry)
         origins = ", ".join(dict.fromkeys(str(part.origin) for part in parts if part))

@@ -70,7 +70,11 @@ def read(file: Path, size: Size | None, whole: bool = False) -> tuple[np.ndarray
     central part of the wanted shape is resized with Pillow's bicubic filter, or the `whole` of it as datasets are.
     Raises :class:`DataError`, naming the file, for what is no image.
     """
-    image = decode.picture(file, str(file))
+    return fitted(decode.picture(file, str(file)), size, whole)
+
+
+def fitted(image: Image.Image, size: Size | None, whole: bool) -> tuple[np.ndarray, Size | None]:
+    """What :func:`read` gives for an RGB `image`."""
     own = (image.height, image.width)
     if size is None or own == size:
         return np.asarray(image), None
