@@ -249,7 +249,7 @@ def test_sizes_less_than_one_percent_apart_have_no_panel(
         result(f"m_{norm}", 0, 9000, model__parameters=size) for norm, size in zip(("bn", "ln"), sizes, strict=True)
     ]
     pareto.draw(only_group(compare(runs)), pareto.COSTS, 1, tmp_path / "a.svg")
-    words = "parameters differ by less than 1 % and are not drawn: 1,000,000 to 1,009,000"
+    words = "no plot of parameters, which differ by less than 1 % (1,000,000 to 1,009,000)"
     assert any(words in text for text in said(texts)) != panel
     assert ("parameters (millions), lower is better" in texts) == panel
     assert "train img/s, higher is better" in texts

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 SUFFIXES = (".png", ".svg", ".pdf")
 # Okabe and Ito, "Color Universal Design", 2008: colour-blind readers can distinguish them. Without yellow, and pale
 # ones darkened, so that each has a contrast of 3:1 on white.
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#C0729D", "#B37C00", "#4590BA", "#000000")
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#C0729D", "#B37C00", "#4F9BC5", "#000000")
 # For print in grey, and where there are more lines than colours. None is a cross: × is a run that diverged.
 MARKERS = "osD^v<>p"
 # The built-in norms: the place of each is the number of its look, in every plot and on the web page.

@@ -64,6 +64,7 @@ def draw(group: Group, columns: int, path: Path, near: str | None = None) -> str
         axes.set_ylim(top + 0.06, 0)
         axes.set_xlim(start, min(100, end + 0.03 * (end - start)))
         axes.grid(False, axis="y")
+        axes.set_axisbelow(True)
         words = f"{marked('test accuracy (%)', group.selection)}, {better(smaller=False)}"
         axes.set_xlabel(words if start == 0 else f"{words}\nthe axis starts at {start:g}, not at 0")
     return choice

@@ -72,7 +72,7 @@ def draw(group: Group, costs: Sequence[str], columns: int, path: Path, near: str
         f"{interval_words(rows)}; ringed: Pareto front of the means",
         *([f"hollow: on no front, since {' or '.join(hollow)}"] if hollow else []),
         *([f"speed on {group.machines[rows[0].machine]}; across: its quartiles"] if "speed" in costs else []),
-        *([f"parameters differ by less than {100 * ALIKE:g} % and are not drawn: {_range(sizes)}"] if equal else []),
+        *([f"no plot of parameters, which {_likeness(sizes)}"] if equal else []),
         *([f"not drawn, diverged: {', '.join(gone)}"] if gone else []),
         *disturbed_notes(disturbed),
         *notes_of(group.rows),
@@ -124,9 +124,9 @@ def _panel(axes: Axes, rows: Sequence[Row], cost: str) -> list[Line2D]:
     return handles
 
 
-def _range(sizes: Sequence[int]) -> str:
-    low, high = f"{min(sizes):,}", f"{max(sizes):,}"
-    return low if low == high else f"{low} to {high}"
+def _likeness(sizes: Sequence[int]) -> str:
+    low, high = min(sizes), max(sizes)
+    return f"are equal ({low:,})" if low == high else f"differ by less than {100 * ALIKE:g} % ({low:,} to {high:,})"
 
 
 def _scale(axes: Axes, values: Sequence[float]) -> None:

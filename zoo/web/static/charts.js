@@ -9,7 +9,7 @@ zoo.colour = (name) => {
   probe.remove();
   return found;
 };
-zoo.dashes = ["solid", "dash", "dot", "dashdot", "longdash", "longdashdot"];
+zoo.dashes = ["solid", "dash", "dashdot", "longdash", "longdashdot"]; // dotted are training batches
 // Plotly reads tags and entities in a text as markup.
 zoo.plain = (text) => String(text).replace(/&/g, "&amp;").replace(/</g, "&lt;").replace(/>/g, "&gt;");
 

@@ -1,5 +1,5 @@
 "use strict";
-// A colour is a norm's; of the chosen runs of one colour, each has other dashes.
+// A colour is a norm's. Of the chosen runs of one colour each has other dashes, and so do the two blues.
 
 const MOST = 200; // rows of the list; the search finds the others
 let picked = []; // ids, in the order of choice
@@ -15,7 +15,7 @@ function startCurves() {
   const about = (id) => runs.get(id) || live().find((run) => run.id === id);
   const look = (id) => {
     const colour = (other) => (data.looks[about(other)?.norm] ?? 6) % 7; // black: not known before the run is done
-    const place = picked.filter((other) => colour(other) === colour(id)).indexOf(id);
+    const place = picked.filter((other) => colour(other) % 5 === colour(id) % 5).indexOf(id);
     return { colour: zoo.look(colour(id)).colour, dash: zoo.dashes[place % zoo.dashes.length] };
   };
   const fields = { figure: form.elements.figure, against: form.elements.against, find };
@@ -27,7 +27,7 @@ function startCurves() {
     svg.setAttribute("viewBox", "0 0 28 8");
     svg.setAttribute("aria-hidden", "true");
     const { colour, dash } = look(id);
-    const lengths = { solid: "", dash: "7 4", dot: "2 3", dashdot: "7 3 2 3", longdash: "11 4", longdashdot: "11 3 2 3" };
+    const lengths = { solid: "", dash: "7 4", dashdot: "7 3 2 3", longdash: "11 4", longdashdot: "11 3 2 3" };
     for (const [key, value] of Object.entries({ x1: 0, x2: 28, y1: 4, y2: 4, stroke: colour, "stroke-width": 2.5, "stroke-dasharray": lengths[dash] })) line.setAttribute(key, value);
     svg.append(line);
     return svg;
