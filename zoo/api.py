@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, SupportsIndex, overload
 
 from zoo.errors import ResultError
-from zoo.results.reading import Roots, begun_runs, named, read_runs, roots_of
+from zoo.results.reading import Roots, named, read_runs
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -178,8 +178,7 @@ def compare(
         raise ResultError("baseline cannot go with mixed: a test between unlike runs says nothing of models")
     if mixed and tuned:
         raise ResultError("tuned cannot go with mixed: it shows what was tuned under one budget")
-    places = roots_of(runs)
-    stored = read_runs(places, dataset, recipe)
+    stored = read_runs(runs, dataset, recipe)
     shown = named(stored, model)
     tables = group(
         stored, baseline, mixed=mixed, tuned=tuned, seconds_to=seconds_to, margin=margin, allow_dirty=allow_dirty
@@ -187,7 +186,7 @@ def compare(
     groups = Comparison(only(tables, shown))
     if tuned and (others := sum(not is_tuned(run.result) for run in stored)):
         groups.left_out = f"left out: {others} runs under recipes that were not tuned for their model"
-    groups.begun = begun_runs(places, dataset, recipe, model)
+    groups.begun = [run for run in stored.begun if shown(run.model)]
     return groups
 
 

@@ -65,8 +65,8 @@ def _beside(stored: Sequence[Stored], training: Training) -> tuple[list[Stored],
     from zoo.results.reading import read_runs
 
     result = stored[0].result
-    runs = read_runs(training.runs, result.dataset.name, result.recipe.slug)
-    runs = [run for run in runs if run.result.dataset.fingerprint == result.dataset.fingerprint]
+    stored_there = read_runs(training.runs, result.dataset.name, result.recipe.slug)
+    runs = [run for run in stored_there if run.result.dataset.fingerprint == result.dataset.fingerprint]
     try:
         published, why = beside(result)
     except ResultError as problem:

@@ -31,11 +31,11 @@ def report(runs: tuple[Path, ...], out: Path, baseline: str | None, allow_dirty:
     check_out(out.absolute())
 
     from zoo.results.begun import lines
-    from zoo.results.reading import begun_runs, read_runs
+    from zoo.results.reading import read_runs
     from zoo.utils.text import counted
 
-    begun = begun_runs(runs or options.RUNS)
-    count = write_report(read_runs(runs or options.RUNS, matrix=True), out, baseline, allow_dirty, begun)
+    stored = read_runs(runs or options.RUNS, matrix=True)
+    count = write_report(stored, out, baseline, allow_dirty, stored.begun)
     click.echo(f"wrote {out / 'index.html'}: {counted(count, 'run')}")
-    for line in lines(begun):
+    for line in lines(stored.begun):
         click.echo(line, err=True)

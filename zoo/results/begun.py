@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import re
 import shlex
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
@@ -17,7 +16,7 @@ from pydantic import TypeAdapter
 
 from zoo.errors import ResultError
 from zoo.results.fields import Count, Text
-from zoo.results.folder import FILE, RunFolder
+from zoo.results.folder import RunFolder, find_runs
 from zoo.results.history import load_history
 from zoo.results.run_filter import ALL, RunFilter
 from zoo.utils.files import read_file, write_atomic
@@ -26,7 +25,6 @@ from zoo.utils.text import counted, listed, visible
 
 LARGEST = 2**20  # bytes of what a run keeps of its beginning
 COMMANDS = 5  # in a list of runs that are not finished
-TRACES = {path.name for path in (RunFolder(Path()).begun, RunFolder(Path()).state, RunFolder(Path()).history)}
 
 
 @dataclass(frozen=True)
@@ -102,19 +100,17 @@ def look(folder: RunFolder) -> Begun:
 
 
 def find_begun(roots: Iterable[Path], wanted: RunFilter = ALL) -> list[Begun]:
-    """The `wanted` runs under `roots` that are begun and not finished, in the order of their paths.
+    """The `wanted` runs under `roots` that are begun and not finished, in the order of their paths."""
+    return begun_in(find_runs(roots)[1], wanted)
+
+
+def begun_in(folders: Iterable[Path], wanted: RunFilter = ALL) -> list[Begun]:
+    """The `wanted` runs of the `folders` that :func:`zoo.results.folder.find_runs` gives.
 
     Their dataset and recipe are those that the names of their folders say. Trials of a tuning are no runs.
     """
-    return [run for folder in sorted(set(_folders(roots))) if _is_of(wanted, run := look(RunFolder(folder)))]
-
-
-def _folders(roots: Iterable[Path]) -> Iterator[Path]:
-    for root in roots:
-        for place, _, files in os.walk(root):
-            traced = FILE not in files and not TRACES.isdisjoint(files)
-            if traced and re.fullmatch(r"seed\d+", Path(place).absolute().name):
-                yield Path(place)
+    runs = [look(RunFolder(path)) for path in folders if re.fullmatch(r"seed\d+", path.absolute().name)]
+    return [run for run in runs if _is_of(wanted, run)]
 
 
 def _is_of(wanted: RunFilter, run: Begun) -> bool:

@@ -96,6 +96,10 @@ class RunFolder:
                 raise ResultError(f"{path}: cannot be removed ({problem.strerror})") from problem
 
 
+_HERE = RunFolder(Path())
+TRACES = {path.name for path in (_HERE.begun, _HERE.state, _HERE.history)}  # of a run that was begun
+
+
 @dataclass(frozen=True)
 class Stored:
     """A result and where it lies: predictions and history are read from there when they are asked for."""
@@ -226,12 +230,19 @@ def _upgraded(content: dict[str, Any]) -> dict[str, Any]:
 
 
 def find_results(roots: Iterable[Path]) -> list[Path]:
-    """All ``result.json`` under `roots` (folders, or such files themselves), sorted.
+    """All ``result.json`` under `roots` (folders, or such files themselves), sorted. Raises as :func:`find_runs`."""
+    return find_runs(roots)[0]
+
+
+def find_runs(roots: Iterable[Path]) -> tuple[list[Path], list[Path]]:
+    """All ``result.json`` under `roots` (folders, or such files themselves), and the folders of runs that are begun and
+    have none; both sorted.
 
     Raises :class:`ResultError` for a root that does not exist and for a folder that cannot be looked into: its runs
     are not left out without a word.
     """
-    paths: list[Path] = []
+    results: list[Path] = []
+    begun: list[Path] = []
     for root in (places := list(roots)):
         with reachable(root, ResultError):
             if not (root.is_file() or root.is_dir()):
@@ -240,12 +251,15 @@ def find_results(roots: Iterable[Path]) -> list[Path]:
                     "`zoo bench MODEL`"
                 )
             is_file = root.is_file()
-        paths += [root] if is_file else watched(_under(root), "runs found")
-    return paths if len(places) == 1 else sorted(set(paths))
+        results += [root] if is_file else watched(_under(root, begun), "runs found")
+    return (results, begun) if len(places) == 1 else (sorted(set(results)), sorted(set(begun)))
 
 
-def _under(root: Path) -> Iterator[Path]:
-    """All ``result.json`` under the folder `root`, in the order of their paths; links to folders are not followed."""
+def _under(root: Path, begun: list[Path]) -> Iterator[Path]:
+    """All ``result.json`` under the folder `root`, in the order of their paths; links to folders are not followed.
+
+    Folders with files of a run and no result are added to `begun`.
+    """
     folders, waiting = [os.fspath(root)], list[os.DirEntry[str]]()
     while folders or waiting:
         if waiting:
@@ -256,8 +270,12 @@ def _under(root: Path) -> Iterator[Path]:
                 continue
             folders.append(entry.path)
         try:
-            with os.scandir(folders.pop()) as entries:
-                waiting += sorted(entries, key=operator.attrgetter("name"), reverse=True)
+            folder = folders.pop()
+            with os.scandir(folder) as entries:
+                waiting += (inside := sorted(entries, key=operator.attrgetter("name"), reverse=True))
+            names = {entry.name for entry in inside}
+            if FILE not in names and not names.isdisjoint(TRACES):
+                begun.append(Path(folder))
         except FileNotFoundError:  # removed since
             continue
         except OSError as problem:

@@ -7,19 +7,18 @@ from fnmatch import fnmatch
 from pathlib import Path
 
 from zoo.errors import UnknownNameError, unknown
-from zoo.results.begun import Begun, find_begun, no_results
-from zoo.results.folder import Stored, find_results, load_all
+from zoo.results.begun import Begun, begun_in, no_results
+from zoo.results.folder import Stored, find_runs, load_all
 from zoo.results.published import located, own_first
 from zoo.results.run_filter import RunFilter
 
 Roots = str | Path | Iterable[str | Path]
 
 
-def begun_runs(
-    runs: Roots, dataset: str | None = None, recipe: str | None = None, model: str | Sequence[str] = ()
-) -> list[Begun]:
-    """The runs under `runs` that are begun and not finished; `dataset`, `recipe` and `model` choose among them."""
-    return find_begun(roots_of(runs), _filter(dataset, recipe, model))
+class Runs(list[Stored]):
+    """Stored runs; `begun` are those beside them that are not finished."""
+
+    begun: Sequence[Begun] = ()
 
 
 def read_runs(
@@ -28,7 +27,7 @@ def read_runs(
     recipe: str | None = None,
     model: str | Sequence[str] = (),
     matrix: bool = False,
-) -> list[Stored]:
+) -> Runs:
     """The stored runs under `runs`, of those only what `dataset`, `recipe` and `model` choose.
 
     `matrix` is that of :func:`zoo.results.folder.load_all`.
@@ -37,23 +36,22 @@ def read_runs(
     that no run meets.
     """
     roots = roots_of(runs)
-    paths = find_results(roots)
-    if not paths:
+    results, folders = find_runs(roots)
+    if not results:
         raise no_results(roots)
-    wanted = _filter(dataset, recipe, model)
+    wanted = RunFilter(dataset, recipe, (model,) if isinstance(model, str) else tuple(model))
     try:
-        return own_first(_of(wanted, load_all(paths, wanted, matrix)))
+        stored = _of(wanted, load_all(results, wanted, matrix))
     except UnknownNameError:  # which names all runs
-        return own_first(_of(wanted, load_all(paths, matrix=matrix)))
+        stored = _of(wanted, load_all(results, matrix=matrix))
+    read = Runs(own_first(stored))
+    read.begun = begun_in(folders, wanted)
+    return read
 
 
 def roots_of(runs: Roots) -> list[Path]:
     """The folders and files that `runs` stands for. Raises as :func:`zoo.results.published.located` does."""
     return [located(root) for root in ([runs] if isinstance(runs, str | Path) else runs)]
-
-
-def _filter(dataset: str | None, recipe: str | None, model: str | Sequence[str]) -> RunFilter:
-    return RunFilter(dataset, recipe, (model,) if isinstance(model, str) else tuple(model))
 
 
 def _of(wanted: RunFilter, stored: list[Stored]) -> list[Stored]:
