@@ -21,6 +21,11 @@ class Option:
     def __str__(self) -> str:
         return self.name if self.value is None else f"{self.name} {self.value}"
 
+    @property
+    def arguments(self) -> list[str]:
+        """As words of a command."""
+        return [f"--{self.name.replace('_', '-')}", *([] if self.value is None else [self.value])]
+
 
 Words = str | Option
 Message = tuple[Words, ...]  # what :func:`sentence` makes a text of
@@ -90,7 +95,8 @@ def out_of_memory(problem: BaseException) -> MachineError | None:
         whose = "the machine's"
     else:
         return None
-    return MachineError(f"{whose} memory is full; lower batch_size with ", Option("set"), ", or choose a smaller model")
+    smaller = Option("set", "batch_size=32")
+    return MachineError(f"{whose} memory is full; lower the batch size, as in ", smaller, ", or choose a smaller model")
 
 
 def closest(name: str, choices: Iterable[str], n: int = 3) -> list[str]:

@@ -182,7 +182,7 @@ def test_a_head_with_another_number_of_classes(
 ) -> None:
     path = write(f'models: {{mine: {{builder: "my_code:Flat"{entry}}}}}\n', FLAT.format(signature, size))
     line = line_of(lambda: trial_of(path))
-    assert "answers (2, 100) to two images, expected (2, 10); " in line
+    assert "returns (2, 100) for two images, expected (2, 10); " in line
     assert advice in line
 
 

@@ -398,7 +398,7 @@ class Squeezed(Net):
 
 
 def test_the_shape_of_one_answer() -> None:
-    assert "answers (10,) to one image, expected (1, 10)" in refused(Squeezed())
+    assert "returns (10,) for one image, expected (1, 10)" in refused(Squeezed())
 
 
 def test_a_last_batch_of_one() -> None:

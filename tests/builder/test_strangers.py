@@ -20,7 +20,7 @@ FOLDER = Path(__file__).parents[1] / "support" / "strangers"
 REFUSED = {
     "auxiliary": "tuple",
     "dataclass": "Output",
-    "unnamed": "answers (2, 100) to two images, expected (2, 10); write `arguments: {num_classes: class_num}`",
+    "unnamed": "returns (2, 100) for two images, expected (2, 10); write `arguments: {num_classes: class_num}`",
     "needs_blocks": "missing a required argument: 'blocks'; write `kwargs: {blocks: ...}` in its entry, or name a",
     "settings": "missing a required argument: 'args'; write `kwargs: {args: ...}` in its entry, or name a function",
     "swallows": "expected (2, 10); its builder has no parameter 'num_classes' (it has width); write `arguments: {num_",

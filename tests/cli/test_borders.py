@@ -84,7 +84,7 @@ HUGE = {
     "workers": ((*BENCH, "--workers", "1000000000"), "--workers", "too many", "at most"),
     "epochs": ((*BENCH, "--set", "epochs=1000000000000"), "epochs", "less than or equal to 1000000"),
     "batch size": ((*BENCH, "--set", "batch_size=1000000000000"), "batch_size", "more than the 3200 training images"),
-    "split": ((*BENCH, "--set", "split.train=999999999999"), "split asks for", "lower"),
+    "split": ((*BENCH, "--set", "split.train=999999999999"), "split needs", "give --set split.train="),
     "a crop": ((*BENCH, "--set", "augment.train=[Resize: {height: 99999, width: 99999}]"), "height: 99999", "4096"),
     "padding": ((*BENCH, "--set", "augment.eval=[PadIfNeeded: {min_height: 9999, min_width: 9}]"), "min_height"),
     "a scale": ((*BENCH, "--set", "augment.train=[RandomScale: {scale_limit: 10000}]"), "scale_limit", "at most 64"),
@@ -112,12 +112,15 @@ def test_memory_of_the_cpu_that_is_full_is_one_line(inline_cli, tmp_path) -> Non
     (tmp_path / "registry.yaml").write_text('norms: {mine: "my_norm:mine"}\n')
     code = f"{NORM}        super().__init__(1, num_channels)\n\n    def forward(self, x):\n        import torch\n"
     (tmp_path / "my_norm.py").write_text(f"{code}        return x + torch.empty(10**15).sum()\n")
-    one_line(inline_cli("show", "resnet20_mine"), "the machine's memory is full; lower batch_size")
+    one_line(inline_cli("show", "resnet20_mine"), "the machine's memory is full; lower the batch size")
 
 
 RAISED = {
     "a file": (FileNotFoundError(2, "No such file", "/there/a.csv"), "/there/a.csv: No such file; check that it is"),
-    "memory": (MemoryError(), "the machine's memory is full; lower batch_size with --set, or choose a smaller model"),
+    "memory": (
+        MemoryError(),
+        "the machine's memory is full; lower the batch size, as in --set batch_size=32, or choose a smaller model",
+    ),
     "memory of torch": (RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate"), "memory is full"),
     "recursion": (RecursionError("maximum recursion depth exceeded"), "nested too deeply: RecursionError"),
     "an encoding": (UnicodeEncodeError("ascii", "a ± b", 2, 3, "no"), r"ascii has no '\xb1'; set PYTHONUTF8=1"),

@@ -15,6 +15,7 @@ import yaml
 from PIL import Image
 
 from zoo import __version__
+from zoo.cli.main import cli
 
 RECIPES = ["eva6s8", "fast", "laptop", "smoke", "standard"]
 HEAVY = {"torch", "torchvision", "timm", "albumentations", "pandas", "pydantic", "numpy"}
@@ -184,6 +185,24 @@ def test_help(zoo_cli):
     told = zoo_cli.ok("bench", "--help").stdout
     for option in ("--recipe", "--set", "--dataset", "--seeds", "--runs", "--device", "--restart", "--registry"):
         assert option in told, option
+
+
+def test_help_names_every_command_once_in_a_whole_line(zoo_cli):
+    """By what one wants to do, at 80 columns, with nothing cut off."""
+    text = zoo_cli.ok("--help", COLUMNS="80").stdout
+    assert max(map(len, text.splitlines())) <= 80
+    sections = re.findall(r"^(\w+):\n((?:  .+\n)+)", text.partition("Options:")[2], re.MULTILINE)
+    assert [title for title, _ in sections] == ["Train", "Compare", "Look", "Extend", "Share"]
+    lines = [line for _, body in sections for line in body.splitlines()]
+    assert sorted(line.split()[0] for line in lines) == sorted(cli.commands)
+    assert all(line.endswith(".") and not line.endswith("...") for line in lines)
+
+
+@pytest.mark.parametrize("group", ["data", "plot", "study", "recipe", "new"])
+def test_help_of_a_group_cuts_no_line_off(zoo_cli, group):
+    text = zoo_cli.ok(group, "--help", COLUMNS="80").stdout
+    assert max(map(len, text.splitlines())) <= 80
+    assert "..." not in text.partition("Commands:")[2]
 
 
 def test_version(zoo_cli):

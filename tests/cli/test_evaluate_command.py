@@ -267,7 +267,7 @@ MISTAKES: list[tuple[str, tuple[str, ...], tuple[str, ...]]] = [
     ("limit", ("runs", "--limit", "0"), ("--limit", "0", "x>=1")),
     ("format", ("runs", "--format", "latex"), ("'latex'", "'markdown'", "'json'")),
     ("device", ("runs", "--device", "gpu"), ("--device gpu", "auto, cpu, cuda")),
-    ("data set", ("runs", "--dataset", "cifar10.2"), ("unknown data set 'cifar10.2'", "did you mean 'cifar10.1'")),
+    ("data set", ("runs", "--dataset", "cifar10.2"), ("unknown dataset 'cifar10.2'", "did you mean 'cifar10.1'")),
     ("classes", ("runs", "--dataset", "shapes10"),
      ("resnet20_bn/seed0", "trained on cifar10-tiny", "'airplane' there and 'circle' here", "same classes")),
     ("set not there", ("runs", "--dataset", "cifar100-c"),

@@ -222,7 +222,7 @@ def copied(benched, tmp_path: Path) -> Path:
         (("--images", "21"), ("--images", "21", "1<=x<=20")),
         (("--device", "gpu"), ("--device gpu", "auto, cpu, cuda")),
         (("--dataset", "shapes10"), ("trained on noise with 4 classes, but shapes10 has 10",)),
-        (("--dataset", "noice"), ("unknown data set 'noice'", "did you mean 'noise'")),
+        (("--dataset", "noice"), ("unknown dataset 'noice'", "did you mean 'noise'")),
         (("--out", "registry.yaml"), ("--out registry.yaml: is a file", "name a folder")),
         (("--out", "registry.yaml/below"), ("--out registry.yaml/below: the folder cannot be made", "--out")),
     ],
@@ -263,4 +263,4 @@ def test_without_a_package_it_says_what_to_install(zoo, monkeypatch: pytest.Monk
 
     real = importlib.util.find_spec
     monkeypatch.setattr("importlib.util.find_spec", lambda asked, *rest: None if asked == name else real(asked, *rest))
-    check(zoo("explain", "nowhere", code=2), f"needs {name}, which is not installed", "pip install 'norm-zoo[report]'")
+    check(zoo("explain", "nowhere", code=2), f"needs {name}, which is not installed", f"pip install {name}")

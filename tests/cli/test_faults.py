@@ -121,7 +121,7 @@ def site(zoo_cli, inline_cli, reference, command, figure) -> Site:
 def interrupted(module_cli, module_inline, reference, command, tmp_path_factory) -> bytes:
     """A good ``state.pt``, of a process that was killed."""
     cli = dataclasses.replace(module_cli, folder=tmp_path_factory.mktemp("interrupted"))
-    process, _ = Site(cli, module_inline, ("bench", DISTURBED, *command[3:]), reference, {}, print).start("epoch 1/2")
+    process, _ = Site(cli, module_inline, ("bench", DISTURBED, *command[3:]), reference, {}, print).start("1/2 ")
     process.kill()
     process.communicate()
     return (find_run(cli.folder, DISTURBED) / "state.pt").read_bytes()
@@ -167,12 +167,12 @@ def test_full_disk(site, small_disk):
     finished = find_run(site.reference, DISTURBED)
     weights = finished / "model.safetensors"
     filler = fill(small_disk, 3 * pages(weights))  # a state is weights and momentum
-    site.refused(f"{DISTURBED}/seed0/state.pt: no space left on the disk; free some, then give the same command again")
+    site.refused(f"{DISTURBED}/seed0/state.pt: no space left on the disk; free some, then run the same command again")
     assert {path.name for path in site.folder.iterdir()} == {"state.pt", "history.csv"}
 
     filler.unlink()
-    process, lines = site.start("epoch 2/2")
-    assert "  goes on after epoch 1 of 2" in lines
+    process, lines = site.start("2/2 ")
+    assert "  resumes after epoch 1 of 2" in lines
     filler = fill(small_disk, pages(weights, finished / "predictions.npz"))
     site.ended(process, lines, f"{DISTURBED}/seed0/result.json: no space left on the disk; free some")
     assert {path.name for path in site.folder.iterdir()} == {
@@ -180,7 +180,7 @@ def test_full_disk(site, small_disk):
     }  # fmt: skip
 
     filler.unlink()
-    site.mended(says="goes on after epoch 2 of 2", resumes=2)
+    site.mended(says="resumes after epoch 2 of 2", resumes=2)
 
 
 @pytest.mark.parametrize("file", ["state.pt", pytest.param("model.safetensors", marks=pytest.mark.slow)])
@@ -190,12 +190,12 @@ def test_limit_of_a_file(site, file):
     if file == "state.pt":
         process, lines = site.start("cpu", prepare=lambda: limit(0, 3 * weights // 2))
     else:
-        process, lines = site.start("epoch 2/2")
+        process, lines = site.start("2/2 ")
         limit(process.pid, weights // 2)
     site.ended(process, lines, f"{DISTURBED}/seed0/{file}: a file may not be that large here (see `ulimit -f`)")
     assert not list(site.folder.glob(".*"))
     if file != "state.pt":
-        site.mended(says="goes on after epoch 2 of 2", resumes=1)
+        site.mended(says="resumes after epoch 2 of 2", resumes=1)
 
 
 def limit(process: int, size: int) -> None:
@@ -245,13 +245,13 @@ def test_read_only_folder(site, request, bound, moment):
         disk = request.getfixturevalue("small_disk")
         site = dataclasses.replace(site, earlier=snapshot(find_run(site.cli.folder, DONE)))
         subprocess.run(["mount", "-o", "remount,ro", disk], check=True)
-        site.refused(f"{DISTURBED}/seed0: cannot be written to; choose another place with --runs")
+        site.refused(f"{DISTURBED}/seed0: cannot be written to; choose another with --runs FOLDER")
         subprocess.run(["mount", "-o", "remount,rw", disk], check=True)
         return site.mended()
     process, lines = (None, [])
     try:
         if moment == "in-a-run":
-            process, lines = site.start("epoch 1/2", prepare=bound)
+            process, lines = site.start("1/2 ", prepare=bound)
         locked.chmod(0o555)
         writable = subprocess.run(
             [sys.executable, "-c", "import os, sys; sys.exit(os.access(sys.argv[1], os.W_OK))", locked],
@@ -262,9 +262,9 @@ def test_read_only_folder(site, request, bound, moment):
         if process is None:
             process = dataclasses.replace(site.cli, prepare=bound).start(*site.command)
         says = {
-            "before": f"{DISTURBED}/seed0: cannot be written to; choose another place with --runs",
-            "no-folder": f"{DISTURBED}/seed0: cannot be made (Permission denied); choose another place with --runs",
-            "in-a-run": "the folder cannot be written to (Permission denied); choose another with --runs",
+            "before": f"{DISTURBED}/seed0: cannot be written to; choose another with --runs FOLDER",
+            "no-folder": f"{DISTURBED}/seed0: cannot be made (Permission denied); choose another with --runs FOLDER",
+            "in-a-run": "the folder cannot be written to (Permission denied); choose another with --runs FOLDER",
         }
         site.ended(process, lines, says[moment])
     finally:
@@ -273,7 +273,7 @@ def test_read_only_folder(site, request, bound, moment):
             process.kill()
             process.communicate()
     if moment == "in-a-run":
-        site.mended(says="goes on after epoch", resumes=1)
+        site.mended(says="resumes after epoch", resumes=1)
 
 
 # Damaged files
@@ -341,7 +341,7 @@ def test_damaged_state(site, interrupted, tmp_path, damage, says):
         site.figure("faults survived, earlier results intact")
     elif damage is flipped:
         state.write_bytes(interrupted)
-        site.mended(says="goes on after epoch", resumes=1)
+        site.mended(says="resumes after epoch", resumes=1)
     else:
         state.unlink()
         site.mended(resumes=0)
@@ -430,7 +430,7 @@ def worker_processes(process: int) -> list[int]:
 def test_killed_worker(site):
     """As the system does when memory is full. With fewer workers, the same command goes on."""
     for _ in range(5):
-        process, lines = site.start("epoch 1/2", "--workers", "2")
+        process, lines = site.start("1/2 ", "--workers", "2")
         process.send_signal(signal.SIGSTOP)  # two steps take no time; it is to be hit while it trains
         if workers := worker_processes(process.pid):
             break
@@ -441,9 +441,9 @@ def test_killed_worker(site):
     os.kill(workers[0], signal.SIGKILL)
     process.send_signal(signal.SIGCONT)
     site.ended(process, lines, f"{DISTURBED} seed 0: a loader process was killed (Killed), most likely because",
-               "give fewer --workers: the same command goes on after the last finished epoch")  # fmt: skip
+               "give fewer --workers: the same command resumes after the last finished epoch")  # fmt: skip
     assert not [worker for worker in workers if Path(f"/proc/{worker}").exists()]
-    site.mended("--workers", "1", says="goes on after epoch 1 of 2", resumes=1)
+    site.mended("--workers", "1", says="resumes after epoch 1 of 2", resumes=1)
 
 
 # Numbers and clocks
@@ -498,7 +498,7 @@ def test_clock_that_jumps(site, tmp_path, kill):
     assert (numbers := [float(word) for word in times.stdout.split()]) != sorted(numbers), "the clock does not jump"
     start = time.monotonic()
     if kill:
-        process, _ = site.start("epoch 1/2", environment=environment)
+        process, _ = site.start("1/2 ", environment=environment)
         process.kill()
         process.communicate()
         for file, year in ((site.folder / "state.pt", 2100), (site.folder / "history.csv", 1980)):

@@ -61,7 +61,7 @@ def test_the_same_command_finds_the_run_done(benched: Path, module_inline, tiny)
     assert (benched / "result.json").read_bytes() == before
     other = module_inline(*BENCH, "0.8", "--dataset", "./data/pets", *tiny)
     assert other.returncode == 2
-    assert "was made with another data set" in other.stderr
+    assert "was made with another dataset" in other.stderr
 
 
 @pytest.mark.parametrize("command", ["bench", "tune", "lr-find", "speed", "study batch-size"])

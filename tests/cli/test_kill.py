@@ -57,7 +57,7 @@ def stop(
     try:
         for line in process.stderr:
             lines.append(line.rstrip("\n"))
-            if line.strip().startswith(f"epoch {epoch}/{EPOCHS}") and any("seed 1" in earlier for earlier in lines):
+            if line.strip().startswith(f"{epoch}/{EPOCHS} ") and any("seed 1" in earlier for earlier in lines):
                 break
         else:
             pytest.fail("the bench ended by itself:\n" + "\n".join(lines))
@@ -99,8 +99,8 @@ def test_killed(half_done, reference, figure, epoch):
     (folder / ".result.json.1.tmp").write_text("a half")  # as a process killed while writing leaves it
 
     output = half_done.ok(*COMMAND)
-    assert f"goes on after epoch {saved} of {EPOCHS}" in output.stderr
-    assert f"epoch {saved}/{EPOCHS}" not in output.stderr.replace("after epoch", "")
+    assert f"resumes after epoch {saved} of {EPOCHS}" in output.stderr
+    assert f" {saved}/{EPOCHS} " not in output.stderr
     check_same(run_folder(half_done.folder, 1), run_folder(reference.folder, 1), resumes=1)
     assert snapshot(run_folder(half_done.folder, 0)) == earlier
     # The same table but for the clock: model, norm, accuracy and seeds.
@@ -117,9 +117,9 @@ def check_interrupted(code: int, lines: list[str]) -> list[str]:
     text = "\n".join(lines)
     assert "Traceback" not in text
     assert code == 130, text
-    (told,) = [line for line in lines if "To go on: " in line]
+    (told,) = [line for line in lines if "To resume: " in line]
     assert lines[-1].startswith("zoo: "), text
-    program, *arguments = shlex.split(told.split("To go on: ")[1])
+    program, *arguments = shlex.split(told.split("To resume: ")[1])
     assert program == "zoo"
     return arguments
 
@@ -130,7 +130,7 @@ def test_ctrl_c(half_done, inline_cli, reference, figure):
     assert arguments == list(COMMAND)
     assert 1 <= saved_epoch(run_folder(half_done.folder, 1)) < EPOCHS
     output = inline_cli.ok(*arguments)
-    assert f"goes on after epoch 1 of {EPOCHS}" in output.stderr
+    assert f"resumes after epoch 1 of {EPOCHS}" in output.stderr
     check_same(run_folder(half_done.folder, 1), run_folder(reference.folder, 1), resumes=1)
     figure("interruptions survived")
     figure("runs identical")
@@ -152,7 +152,7 @@ def test_one_process_at_a_run_and_no_other_settings_on_resume(half_done, inline_
     process = half_done.start(*COMMAND)
     try:
         for line in process.stderr:
-            if line.strip().startswith(f"epoch 1/{EPOCHS}"):
+            if line.strip().startswith(f"1/{EPOCHS} "):
                 break
         process.send_signal(signal.SIGSTOP)  # it holds the run for as long as this test looks
         second = inline_cli(*COMMAND)
@@ -170,7 +170,7 @@ def test_one_process_at_a_run_and_no_other_settings_on_resume(half_done, inline_
         changed = inline_cli(*COMMAND, option, value)
         assert changed.returncode == 2
         assert f"was started with {option[2:]} {was}" in changed.lines[-1]
-        assert f"go on with {option} {was}, or give --restart" in changed.lines[-1]
+        assert f"resume with {option} {was}, or start again with --restart" in changed.lines[-1]
 
 
 def test_damaged_state(half_done, inline_cli):

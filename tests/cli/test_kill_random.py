@@ -6,6 +6,7 @@ import collections
 import contextlib
 import dataclasses
 import random
+import re
 import signal
 import subprocess
 import threading
@@ -47,7 +48,7 @@ class Watched:
 
     def evaluating(self) -> bool:
         """Whether an epoch was the last of its run."""
-        return bool(self.lines) and self.lines[-1].strip().startswith(f"epoch {EPOCHS}/")
+        return bool(self.lines) and self.lines[-1].strip().startswith(f"{EPOCHS}/")
 
     def phase(self) -> str:
         """What it is at."""
@@ -55,7 +56,7 @@ class Watched:
             return "saving"
         if self.evaluating():
             return "evaluating"
-        training = bool(self.lines) and self.lines[-1].strip().startswith(("epoch", "goes on", "cpu"))
+        training = bool(self.lines) and re.match(r" +(epoch|resumes|cpu|\d+/)", self.lines[-1])
         return "training" if training else "starting"
 
     def end(self, number: int = 0) -> int:

@@ -77,7 +77,7 @@ def test_without_matplotlib_it_says_what_to_install_before_it_reads_runs(tmp_pat
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=120)
     assert done.returncode == 2
-    assert done.stderr == "zoo: pictures need matplotlib, which is not installed; pip install 'norm-zoo[report]'\n"
+    assert done.stderr == "zoo: plots need matplotlib, which is not installed; pip install matplotlib\n"
 
 
 def test_choices_are_those_of_the_figures() -> None:

@@ -93,7 +93,7 @@ def test_the_size_of_the_images_is_found_from_the_arithmetic(zoo, benched) -> No
     said = zoo("predict", benched.blots, "data/blots/test", "--top", "1", "--format", "csv", "--size", "24x24").stdout
     assert table(said) == rows
     wrong = zoo("predict", benched.blots, "data/blots/test", "--size", "32x32", code=2)
-    assert "these pictures" in wrong.stderr
+    assert "these images" in wrong.stderr
     assert "multiply-accumulates" in wrong.stderr
 
 

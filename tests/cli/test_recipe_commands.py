@@ -66,7 +66,7 @@ def test_a_run_and_its_recipe(module_inline, tiny, test_selected):
     ("arguments", "says"),
     [
         (("show", "laptpo"), ["unknown recipe 'laptpo'", "did you mean 'laptop'"]),
-        (("show", "laptop", "--set", "epoch=3"), ["unknown key 'epoch'", "did you mean 'epochs'"]),
+        (("show", "laptop", "--set", "epoch=3"), ["unknown key 'epoch'", "did you mean --set epochs=3?"]),
         (("show", "mine.yaml"), ["mine.yaml", "does not exist", "standard"]),
         (("show", "."), ["no result.json under .", "as soon as it is done"]),
         (("diff", "laptop"), ["Missing argument 'B'"]),

@@ -77,7 +77,7 @@ def test_auto_advises_nothing_by_a_disturbed_clock(inline_cli, monkeypatch: pyte
     monkeypatch.setattr("zoo.runner.measure.measure", measure)
     output = inline_cli("speed", "resnet20_ln", *SMALL, "--layout", "auto")
     assert output.lines[-2:] == [
-        "  the clock varies too much to compare the layouts: channels_last is measured", "zoo: begun in channels_last",
+        "  timings vary too much to compare the layouts; channels_last is measured", "zoo: begun in channels_last",
     ]  # fmt: skip
     assert "times as fast as the other layout" not in output.stderr
 

@@ -57,7 +57,7 @@ def test_killed_in_a_trial(zoo_cli, inline_cli, reference, figure) -> None:
         seen = ""
         for line in process.stderr:
             seen += line
-            if f"[2/{TRIALS}]" in seen and line.strip().startswith(f"epoch 2/{EPOCHS}"):
+            if f"[2/{TRIALS}]" in seen and line.strip().startswith(f"2/{EPOCHS} "):
                 break
         else:
             pytest.fail(f"it ended by itself:\n{seen}")
@@ -70,7 +70,7 @@ def test_killed_in_a_trial(zoo_cli, inline_cli, reference, figure) -> None:
     output = inline_cli.ok(*COMMAND)
     assert f"1 of {TRIALS} trials done" in output.stderr
     assert f"[1/{TRIALS}]" not in output.stderr
-    assert f"goes on after epoch 2 of {EPOCHS}" in output.stderr
+    assert f"resumes after epoch 2 of {EPOCHS}" in output.stderr
     (said,) = json.loads(output.stdout)
     check_whole(zoo_cli.folder, said, reference)
     figure("tuning: kills survived")
@@ -107,7 +107,7 @@ def test_ctrl_c_prints_the_command_that_goes_on(zoo_cli) -> None:
     process = zoo_cli.start(*COMMAND, "--restart")
     try:
         for line in process.stderr:
-            if line.strip().startswith(f"epoch 1/{EPOCHS}"):
+            if line.strip().startswith(f"1/{EPOCHS} "):
                 break
         process.send_signal(signal.SIGINT)
         last = process.stderr.read().splitlines()[-1]
@@ -115,6 +115,6 @@ def test_ctrl_c_prints_the_command_that_goes_on(zoo_cli) -> None:
     finally:
         process.kill()
         process.communicate()
-    told = last.removeprefix("zoo: interrupted; every finished trial and epoch is saved. To go on: ")
+    told = last.removeprefix("zoo: interrupted; every finished trial and epoch is saved. To resume: ")
     assert shlex.split(told) == ["zoo", *COMMAND]
-    assert f"goes on after epoch 1 of {EPOCHS}" in zoo_cli.ok(*COMMAND).stderr
+    assert f"resumes after epoch 1 of {EPOCHS}" in zoo_cli.ok(*COMMAND).stderr

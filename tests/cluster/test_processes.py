@@ -159,8 +159,8 @@ def test_ctrl_c_ends_all_and_the_same_command_goes_on(zoo_cli, reference, figure
         code, table = sweep.end(60)
     assert (code, table) == (130, ""), sweep.text
     assert "Traceback" not in sweep.text
-    (told,) = sweep.wait_for("To go on: ")
-    assert shlex.split(told.split("To go on: ")[1]) == ["zoo", *JOBS]
+    (told,) = sweep.wait_for("To resume: ")
+    assert shlex.split(told.split("To resume: ")[1]) == ["zoo", *JOBS]
     for pid in workers.values():
         wait_until_gone(pid)
     assert {path.name for path in (sweep.folder / "runs").iterdir()} == {"images"}

@@ -65,8 +65,8 @@ def test_ctrl_c_cancels_and_the_same_command_goes_on(sweeps, reference, figure):
         code, table = sweep.end(60)
     assert (code, table) == (130, ""), sweep.text
     assert "Traceback" not in sweep.text
-    (told,) = sweep.wait_for("To go on: ")
-    assert shlex.split(told.split("To go on: ")[1]) == ["zoo", *COMMAND, "--cluster", "ray"]
+    (told,) = sweep.wait_for("To resume: ")
+    assert shlex.split(told.split("To resume: ")[1]) == ["zoo", *COMMAND, "--cluster", "ray"]
     for pid in processes:
         wait_until_gone(pid)
     assert {path.name for path in (sweep.folder / "runs").iterdir()} == {"shapes10"}

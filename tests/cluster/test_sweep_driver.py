@@ -105,7 +105,7 @@ def test_a_full_gpu_is_one_line(monkeypatch):
     monkeypatch.setattr(requests, "_run", full)
     outcome = work(SimpleNamespace(number=3))
     assert (outcome.number, outcome.bug) == (3, None)
-    assert sentence(outcome.error, worded).startswith("the device's memory is full; lower batch_size with --set")
+    assert sentence(outcome.error, worded).startswith("the device's memory is full; lower the batch size, as in --set")
 
 
 def test_every_run_is_done_and_told(three):
@@ -207,5 +207,5 @@ def test_the_marks_go_and_a_folder_that_cannot_be_written_is_said(tmp_path):
         assert marks.is_dir()
     assert list((tmp_path / "runs").iterdir()) == []
     (tmp_path / "file").touch()
-    with pytest.raises(ResultError, match=r"choose another with runs"), marks_in(tmp_path / "file"):
+    with pytest.raises(ResultError, match=r"choose another with runs FOLDER"), marks_in(tmp_path / "file"):
         pass

@@ -149,4 +149,4 @@ def test_mistakes(made, inline_cli) -> None:
     ]
     output = made.cli("compare", "--tuned", "--recipe", "smoke")
     assert output.returncode == 2
-    assert "no runs of tuned recipes; `zoo tune MODEL...` makes such recipes" in output.lines[-1]
+    assert "no runs of tuned recipes; `zoo tune` makes such recipes" in output.lines[-1]

@@ -594,10 +594,10 @@ def test_the_least_spread_is_that_of_images_that_flip_between_the_seeds(tmp_path
 def test_predictions_of_another_run_are_refused(tmp_path: Path) -> None:
     base, other = (stored(tmp_path, name, marks(100, range(9))) for name in ("m_bn", "m_ln"))
     save_predictions(other.folder.predictions, np.zeros(100, int), np.zeros(100, int), np.ones(100))
-    with pytest.raises(ResultError, match=r"m_ln/seed0/predictions.npz: is not of the run in"):
+    with pytest.raises(ResultError, match=r"m_ln/seed0/predictions.npz: does not belong to"):
         module.compare([base, other], "m_bn")
     mixed_up = stored(tmp_path, "m_gn", marks(100, range(9)), labels=np.arange(100)[::-1] % 10)
-    with pytest.raises(ResultError, match="are of other images"):
+    with pytest.raises(ResultError, match="are of different test images"):
         module.compare([base, mixed_up], "m_bn")
 
 

@@ -105,7 +105,7 @@ def test_a_download_that_breaks_off_is_resumed(server: Server, published: object
     for have in (150_000, 225_000):
         line = fails(tmp_path)
         assert f"broke off after {have // 1000} kB of 300 kB" in line
-        assert "the same command goes on" in line
+        assert "the same command resumes the download" in line
         assert [path.name for path in tmp_path.iterdir()] == [".cifar-10-python.tar.gz.part"]
     place, lines = got(tmp_path)
     assert server.ranges == [None, "bytes=150000-", "bytes=225000-"]

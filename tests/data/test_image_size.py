@@ -36,7 +36,7 @@ def test_pictures_are_resized_as_they_are_decoded(files) -> None:
 
 
 def test_the_name_still_promises_the_size_of_the_files(files) -> None:
-    with pytest.raises(DataError, match="image of 8x8 pixels, but the name of the data set promises 32x32"):
+    with pytest.raises(DataError, match="image of 8x8 pixels, but the name of the dataset promises 32x32"):
         first_size(files.encode(files.pictures(1)[0]), "here", 32, (16, 16))
 
 

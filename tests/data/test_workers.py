@@ -201,4 +201,4 @@ def test_ctrl_c_while_workers_start_anew_prints_no_traceback(zoo_cli) -> None:
         process.stdout.close()
         process.stderr.close()
     assert "Traceback" not in rest
-    assert "To go on: " in rest
+    assert "To resume: " in rest

@@ -31,9 +31,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from zoo.data import datasets
+from zoo.data.augment.batched import BatchedAugment
+from zoo.data.augment.spec import parse
 from zoo.engine.evaluate import evaluate
 from zoo.errors import ResultError
 from zoo.export.check import Check, Reference, check
+from zoo.export.graph import Resized
 from zoo.recipes.load import load_recipe
 from zoo.registry.merge import load_registry
 from zoo.render.marks import DISTURBED_NOTE, TEST_NOTE
@@ -43,9 +46,10 @@ from zoo.trained.load import TrainedRun, open_run
 ROOT = Path(__file__).parents[2]
 CPU = torch.device("cpu")
 CLASSES, SIDE, COUNT = ("circle", "cross", "line", "ring"), 16, 60  # COUNT: test images
-# smoke resizes, which is no part of an export.
 NORMALIZE = "[{Normalize: {mean: [0.5, 0.4, 0.6], std: [0.25, 0.3, 0.2]}}]"
 PLAIN = ("--set", f"augment.eval={NORMALIZE}", "--set", f"augment.train={NORMALIZE}")
+HALVED = f"[{{Resize: {{height: 8, width: 8, interpolation: 3}}}}, {NORMALIZE[1:]}"  # as in README's first run
+SMALL = ("--set", f"augment.eval={HALVED}", "--set", f"augment.train={HALVED}")
 # Answers otherwise while torch.export looks at it: what a check is for.
 LIAR = """import torch
 from torch import nn
@@ -184,7 +188,7 @@ def test_case_13_export_and_push_take_the_dataset_that_they_advise(benched, tmp_
     name, *options = command
     nowhere = {"ZOO_DATA": str(tmp_path)}
     arguments = (name, benched.resnet20_bn, *options, tmp_path / "out")
-    check_refused(benched.cli(*arguments, **nowhere), "unknown data set 'noise'", "--dataset ./noise")
+    check_refused(benched.cli(*arguments, **nowhere), "unknown dataset 'noise'", "--dataset ./noise")
     output = benched.cli.ok(*arguments, "--dataset", benched.folder / "data" / "noise", **nowhere)
     assert "checked on 60 noise test images" in output.stdout
 
@@ -259,10 +263,10 @@ def test_names_that_are_no_words_are_shown_as_they_are(benched, copied: Path, tm
     assert not (tmp_path / "out").exists()
     from zoo.export.card import card, config
     from zoo.export.formats import FORMATS
-    from zoo.export.graph import normalisation
+    from zoo.export.graph import preparation
 
     run = open_run(copied, load_registry(None))
-    facts = config(run, normalisation(run), (SIDE, SIDE))
+    facts = config(run, preparation(run), (SIDE, SIDE))
     text = card(run, facts, FORMATS["onnx"], Check("own", 1, 0.0), "mit")
     assert "`a: [b`, `` `tick` | *x* ``" in text
     assert yaml.safe_load(text.split("---")[1])["license"] == "mit"
@@ -305,6 +309,35 @@ def test_rounding_in_large_logits_is_no_difference() -> None:
         check(lambda pixels: exported(pixels, 1.0001), wanted, "grows")
 
 
+@pytest.mark.parametrize(
+    ("resize", "mode"),
+    [
+        ({"height": 8, "width": 8, "interpolation": 3}, "area"),  # halved, as in the recipe of README's first run
+        ({"height": 11, "width": 7, "interpolation": 3}, "area"),
+        ({"height": 24, "width": 20}, "bilinear"),
+        ({"height": 9, "width": 9}, "bilinear"),
+    ],
+)
+def test_a_graph_resizes_to_the_levels_that_the_run_saw(resize: dict[str, int], mode: str) -> None:
+    images = torch.randint(0, 256, (64, 3, SIDE, SIDE), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    batched = BatchedAugment(parse([{"Resize": resize}], "here"), (SIDE, SIDE))
+    part = Resized(batched.ops[0])
+    assert (part.mode, list(part.size)) == (mode, [resize["height"], resize["width"]])
+    seen = batched.apply(images, batched.draw(0, 0, len(images)))
+    torch.testing.assert_close(part(images.float() / 255) * 255, seen, atol=1e-3, rtol=0)
+
+
+@pytest.mark.parametrize("to", ["safetensors", "onnx"])
+def test_a_run_of_a_recipe_that_resizes_is_exported(benched, tiny, tmp_path: Path, to: str) -> None:
+    benched.cli.ok("bench", "resnet20_bn", *tiny, *SMALL, "--dataset", "noise", "--runs", "small")
+    (run,) = (path.parent for path in (benched.folder / "small").rglob("result.json"))
+    output = benched.cli.ok("export", run, "--to", to, "--out", tmp_path / "out")
+    assert "checked on 60 noise test images: same predictions" in output.stdout
+    facts = json.loads((tmp_path / "out" / "config.json").read_text())
+    assert (facts["resize"], facts["input_size"]) == ({"size": [8, 8], "mode": "area"}, [SIDE, SIDE])
+    assert use_as_the_card_says(tmp_path / "out") in facts["classes"]
+
+
 def test_mistakes(benched, copied: Path, tmp_path: Path) -> None:
     cli, out = benched.cli, tmp_path / "out"
     to = ("--to", "safetensors", "--out", out)
@@ -315,7 +348,7 @@ def test_mistakes(benched, copied: Path, tmp_path: Path) -> None:
     result = json.loads((copied / "result.json").read_text())
     content = result["recipe"]["content"]["augment"]
     for steps, said in (
-        ([{"Resize": {"height": 16, "width": 16}}, *content["eval"]], "evaluates with Resize, and an export holds"),
+        ([*content["eval"], {"Resize": {"height": 8, "width": 8}}], "evaluates with Resize, and an export holds"),
         (content["eval"] * 2, "normalises 2 times"),
         ([{"Normalize": {"normalization": "image"}}], "Normalize of normalization 'image'"),
     ):
@@ -334,15 +367,15 @@ def test_mistakes(benched, copied: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("command", "missing", "extra"),
+    ("command", "missing"),
     [
-        (("export", "runs", "--to", "onnx"), "onnx", "export"),
-        (("export", "runs", "--to", "onnx"), "onnxruntime", "export"),
-        (("push", "runs", "me/it", "--dry-run"), "huggingface_hub", "hub"),
+        (("export", "runs", "--to", "onnx"), "onnx"),
+        (("export", "runs", "--to", "onnx"), "onnxruntime"),
+        (("push", "runs", "me/it", "--dry-run"), "huggingface_hub"),
     ],
 )
 def test_without_a_package_it_says_what_to_install(
-    inline_cli, monkeypatch: pytest.MonkeyPatch, command: tuple[str, ...], missing: str, extra: str
+    inline_cli, monkeypatch: pytest.MonkeyPatch, command: tuple[str, ...], missing: str
 ) -> None:
     import importlib.util
 
@@ -350,7 +383,7 @@ def test_without_a_package_it_says_what_to_install(
     monkeypatch.setattr(
         "importlib.util.find_spec", lambda asked, *rest: None if asked == missing else real(asked, *rest)
     )
-    check_refused(inline_cli(*command), f"{missing}, which is not installed; pip install 'norm-zoo[{extra}]'")
+    check_refused(inline_cli(*command), f"{missing}, which is not installed; pip install {missing}")
 
 
 def test_push_without_network(benched, tmp_path: Path) -> None:

@@ -240,7 +240,7 @@ HABITS = {
             def forward(self, x):
                 return super().forward(self.l2(x))
         """,
-        "norms: ln instead of 1 BatchNorm2d, 1 Scale; 1 stay, of a kind that zoo does not know (L2Norm)",
+        "norms: ln instead of 1 BatchNorm2d, 1 Scale; 1 stay, of a type that zoo does not support (L2Norm)",
     ),
     "written by hand": (
         """
@@ -279,8 +279,8 @@ HABITS = {
                 x = self.scaled(self.norm2(self.last(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)))
                 return self.fc(x.mean((2, 3)))
         """,
-        "norms: ln instead of 2 LayerNorm; 1 stay, of a kind that zoo does not know (ActiveNorm); "
-        "1 stay, of a kind that zoo does not know (ScaleNorm)",
+        "norms: ln instead of 2 LayerNorm; 1 stay, of a type that zoo does not support (ActiveNorm); "
+        "1 stay, of a type that zoo does not support (ScaleNorm)",
     ),
 }
 

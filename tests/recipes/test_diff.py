@@ -146,7 +146,7 @@ def test_changes_beside_the_name(tmp_path: Path) -> None:
     file = tmp_path / "a,b=c.yaml"
     file.write_text("extends: laptop\n")
     assert find(str(file)).name == "a,b=c"
-    with pytest.raises(RecipeError, match="unknown key 'epoch'; did you mean 'epochs'"):
+    with pytest.raises(RecipeError, match="unknown key 'epoch'; did you mean set epochs=3"):
         find("laptop,epoch=3")
     with pytest.raises(UnknownNameError, match=r"unknown recipe 'laptpo'.*did you mean 'laptop'"):
         find("laptpo,epochs=3")

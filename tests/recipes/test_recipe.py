@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,9 +15,10 @@ from pydantic import ValidationError
 from zoo.cli.options import worded
 from zoo.data.augment.spec import parse
 from zoo.data.loader import Batching, TrainLoader
-from zoo.errors import RecipeError, UnknownNameError, sentence
+from zoo.errors import Option, RecipeError, UnknownNameError, sentence
 from zoo.recipes.catalogue import RECIPES as FOLDER
 from zoo.recipes.catalogue import recipe_names as names
+from zoo.recipes.hints import USUAL, keys_of
 from zoo.recipes.load import load_recipe
 from zoo.recipes.recipe import Recipe
 from zoo.utils.distributed import SINGLE_PROCESS
@@ -51,6 +53,15 @@ def refusal(recipe: str, *overrides: str) -> str:
     line = sentence(caught.value.parts, worded)
     assert "\n" not in line
     return line
+
+
+def suggested(recipe: str, override: str) -> list[str]:
+    """The settings that the message about one names after "did you mean"."""
+    with pytest.raises(RecipeError) as caught:
+        load_recipe(recipe, [override])
+    parts = caught.value.parts
+    after = next((place for place, part in enumerate(parts) if "did you mean" in str(part)), len(parts))
+    return [part.value or "" for part in parts[after:] if isinstance(part, Option)]
 
 
 # Built in
@@ -419,17 +430,21 @@ def test_later_overrides_win_and_null_switches_off() -> None:
 def test_one_item_of_a_transform_list() -> None:
     """Lists are replaced as a whole; an index is refused in words."""
     told = refusal("standard", "augment.train.0={HorizontalFlip: {p: 1}}")
-    assert told == "--set augment.train.0={HorizontalFlip: {p: 1}}: augment.train is not a section; set it as a whole"
+    assert told == "--set 'augment.train.0={HorizontalFlip: {p: 1}}': augment.train is not a section; set it as a whole"
 
 
 @pytest.mark.parametrize(
     ("override", "told"),
     [
-        ("epochs", "--set epochs: expected key=value, as in --set optimizer.lr=0.1"),
+        ("epochs", "--set epochs: expected key=value; did you mean --set epochs=40?"),
+        ("rmsprop", "--set rmsprop: expected key=value, as in --set optimizer.lr=0.1"),
         ("=3", "--set =3: expected key=value, as in --set optimizer.lr=0.1"),
-        ("epoch=3", "--set epoch=3: unknown key 'epoch'; did you mean 'epochs'?"),
-        ("optimiser.lr=3", "--set optimiser.lr=3: unknown key 'optimiser'; did you mean 'optimizer'?"),
-        ("optimizer.lrr=3", "{file} with --set optimizer.lrr=3: unknown key 'optimizer.lrr'; did you mean 'lr'?"),
+        ("epoch=3", "--set epoch=3: unknown key 'epoch'; did you mean --set epochs=3?"),
+        ("optimiser.lr=3", "--set optimiser.lr=3: unknown key 'optimiser'; did you mean --set optimizer.lr=3?"),
+        (
+            "optimizer.lrr=3",
+            "{file} with --set optimizer.lrr=3: unknown key 'optimizer.lrr'; did you mean --set optimizer.lr=3?",
+        ),
         ("ema.decai=0.9", "{file} with --set ema.decai=0.9: "),
         ("name=x", "--set name=x: unknown key 'name'"),
         ("epochs.x=1", "--set epochs.x=1: epochs is not a section; set it as a whole"),
@@ -442,19 +457,108 @@ def test_one_item_of_a_transform_list() -> None:
         ("optimizer.lr=.nan", "{file} with --set optimizer.lr=.nan: optimizer.lr: "),
         ("optimizer.lr=.inf", "{file} with --set optimizer.lr=.inf: optimizer.lr: "),
         ("schedule.final_factor=.nan", "{file} with --set schedule.final_factor=.nan: schedule.final_factor: "),
-        ("optimizer={lr: 1}", "{file} with --set optimizer={lr: 1}: optimizer: "),
+        ("optimizer={lr: 1}", "{file} with --set 'optimizer={lr: 1}': optimizer: "),
         ("optimizer.name=adam", "{file} with --set optimizer.name=adam: optimizer: "),
         ("schedule=cosine", "{file} with --set schedule=cosine: schedule: "),
-        ("optimizer.lr=[", "--set optimizer.lr=[: not valid YAML: "),
+        ("optimizer.lr=[", "--set 'optimizer.lr=[': not valid YAML: "),
         ("description=2020-13-45", "--set description=2020-13-45: "),
         (
             "epochs=!!python/object/apply:os.system [true]",
-            "--set epochs=!!python/object/apply:os.system [true]: the tag tag:yaml.org,2002:python/object/apply:",
+            "--set 'epochs=!!python/object/apply:os.system [true]': the tag tag:yaml.org,2002:python/object/apply:",
         ),
     ],
 )
 def test_mistakes_in_set(override: str, told: str) -> None:
     assert refusal("standard", override).startswith(told.replace("{file}", str(FOLDER / "standard.yaml")))
+
+
+LEAVES = sorted(
+    {
+        key.rpartition(".")[2]
+        for name in ("standard", "fast", "eva6s8")
+        for key in keys_of(load_recipe(name).model_dump())
+    }
+    - {"split", "augment", "optimizer", "schedule", "loss", "selection", "ema", "lookahead", "tuned"}
+)
+
+
+@pytest.mark.parametrize("leaf", LEAVES)
+def test_a_key_without_its_section_is_answered_with_a_setting_that_is_taken(leaf: str) -> None:
+    """With the user's own value, and, where there is none, with the recipe's or a usual one."""
+    for override in (leaf, f"no_section.{leaf}"):
+        meant = suggested("standard", override)
+        assert meant, override
+        for setting in meant:
+            assert re.search(rf"\b{leaf}(=|: )", setting)
+            load_recipe("standard", [setting])
+    for setting in suggested("standard", f"nothing.{leaf}=31"):
+        assert re.search(rf"\b{leaf}(=|: )31\b", setting)
+
+
+@pytest.mark.parametrize(
+    ("override", "meant"),
+    [
+        ("lr=0.1", ["optimizer.lr=0.1"]),
+        ("learning_rate=0.1", ["optimizer.lr=0.1"]),
+        ("optimizer.lr:0.3", ["optimizer.lr=0.3"]),
+        ("weight_decay=0", ["optimizer.weight_decay=0"]),
+        ("optim.wd=0", ["optimizer.weight_decay=0"]),
+        ("label-smoothing=0.2", ["loss.label_smoothing=0.2"]),
+        ("loss.smoothing=0.2", ["loss.label_smoothing=0.2"]),
+        ("nesterov", ["optimizer.nesterov=true"]),
+        ("drop_last", ["drop_last=true"]),
+        ("mirror_evaluation", ["mirror_evaluation=true"]),
+        ("batchsize=64", ["batch_size=64"]),
+        ("holdout=1000", ["split.holdout=1000"]),
+        ("decay=0.99", ["ema.decay=0.99"]),
+        ("ema=0.99", ["ema.decay=0.99"]),
+        ("adam", [USUAL["adamw"]]),
+        ("optimizer=AdamW", [USUAL["adamw"]]),
+        ("optimizer.name=muon", [USUAL["muon"]]),
+        ("optimizer=lion", [USUAL["sgd"], USUAL["adamw"]]),
+        ("scheduler=CosineAnnealingLR", [USUAL["cosine"]]),
+        ("one-cycle", [USUAL["one_cycle"]]),
+        ("schedule.name=step", [USUAL["step"]]),
+        ("betas=[0.9, 0.95]", [USUAL["adamw"].replace("0.999", "0.95")]),
+        ("lookahead", [USUAL["lookahead"]]),
+    ],
+)
+def test_what_was_meant_is_named_as_it_is_typed(override: str, meant: list[str]) -> None:
+    assert suggested("standard", override) == meant
+    for setting in meant:
+        load_recipe("standard", [setting])
+
+
+@pytest.mark.parametrize("recipe", names())
+@pytest.mark.parametrize("section", USUAL.values())
+def test_every_section_that_is_suggested_is_taken_by_every_recipe(recipe: str, section: str) -> None:
+    load_recipe(recipe, [section])
+
+
+@pytest.mark.parametrize(
+    ("overrides", "causes"),
+    [
+        (["optimizer.lr=-1", "epochs=3"], ["optimizer.lr=-1"]),
+        (["epochs=3", "optimizer.lr=-1", "batch_size=8"], ["optimizer.lr=-1"]),
+        (["epochs=3", "batch_size=8"], ["epochs=3"]),  # standard warms up for four epochs
+        (["epochs=9", "epochs=3", "batch_size=8"], ["epochs=3"]),
+        (["split.holdout=0", "loss.label_smoothing=0"], ["split.holdout=0"]),
+        (["ema={decay: 0.9}", "epochs=8", "lookahead={every: 5, decay: 0.9, power: 1}"],
+         ["ema={decay: 0.9}", "lookahead={every: 5, decay: 0.9, power: 1}"]),
+    ],
+)  # fmt: skip
+def test_the_override_that_caused_a_mistake_is_named(overrides: list[str], causes: list[str]) -> None:
+    """Not the last one."""
+    with pytest.raises(RecipeError) as caught:
+        load_recipe("standard", overrides)
+    named = [part.value for part in caught.value.parts if isinstance(part, Option)]
+    assert named == causes
+
+
+def test_a_mistake_of_the_file_is_not_an_overrides(write: Write) -> None:
+    path = write("extends: standard\nepochs: 0\n")
+    with pytest.raises(RecipeError, match=rf"^{re.escape(str(path))}: epochs: "):
+        load_recipe(str(path), ["optimizer.lr=0.1"])
 
 
 @pytest.mark.parametrize("value", [".nan", ".inf", "2020-01-01"])

@@ -417,4 +417,4 @@ def test_plugins_shows_what_each_adds(mine: Path, install: Install, inline_cli) 
 def test_no_plugin(inline_cli) -> None:
     if registry_plugins() or recipe_plugins():
         pytest.skip("a plugin is installed here")
-    assert inline_cli.ok("plugins").stdout == "No plugin is installed. `zoo new norm NAME` writes one.\n"
+    assert inline_cli.ok("plugins").stdout == "No plugin is installed. `zoo new norm NAME` creates one.\n"

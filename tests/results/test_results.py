@@ -415,10 +415,10 @@ def test_interrupted_writer_leaves_the_old_file_and_nothing_else(tmp_path: Path,
     [
         (
             errno.ENOSPC,
-            "no space left on the disk; free some, then give the same command again: nothing earlier is lost",
+            "no space left on the disk; free some, then run the same command again: nothing earlier is lost",
         ),
-        (errno.EACCES, "the folder cannot be written to (Permission denied); choose another with --runs"),
-        (errno.EROFS, "the folder cannot be written to (Read-only file system); choose another with --runs"),
+        (errno.EACCES, "the folder cannot be written to (Permission denied); choose another with --runs FOLDER"),
+        (errno.EROFS, "the folder cannot be written to (Read-only file system); choose another with --runs FOLDER"),
         (errno.EIO, "writing failed: Input/output error"),
     ],
 )

@@ -32,7 +32,7 @@ def test_an_apple_gpu_is_taken_only_where_its_gradients_are_the_cpus(tmp_path: P
         f"trial nchw -- {CHOOSES} --compile",
     )
     first, *_ = wrong.splitlines()
-    assert first.startswith(f"the CPU is taken, since the pretended GPU does not give what it gives: {WRONG}")
+    assert first.startswith(f"the CPU is used, since the pretended GPU computes otherwise: {WRONG}")
     assert asked_for.startswith(f"zoo: --device pretend: {WRONG}")
     assert asked_for.endswith("times its length; use --device cpu\nexit code 2")
     assert sound.startswith("Pretended P1 has no bf16: `precision: auto` is fp16 with loss scaling here\nzoo: recipe")
@@ -40,7 +40,7 @@ def test_an_apple_gpu_is_taken_only_where_its_gradients_are_the_cpus(tmp_path: P
     assert layout.startswith(
         "zoo: --layout channels_last: torch's gradients are wrong in it on pretend; leave it out\n"
     )
-    assert auto_compiled.startswith("the CPU is taken, since --compile computes wrongly on pretend\n")
+    assert auto_compiled.startswith("the CPU is used, since --compile computes wrongly on pretend\n")
 
 
 @pytest.mark.slow

@@ -350,7 +350,7 @@ ANSWERS = {
     "a dict": ("{'logits': y}", "answers a dict with 'logits', expected", "return self.net(x)['logits']"),
     "an object": ("type('Output', (), {})()", "answers a Output, expected", "returns the logits alone"),
     "nothing": ("None", "answers a NoneType, expected", "returns the logits alone"),
-    "other classes": ("y[:, :2]", "answers (2, 2) to two images, expected (2, 4)", ""),
+    "other classes": ("y[:, :2]", "returns (2, 2) for two images, expected (2, 4)", ""),
 }
 
 

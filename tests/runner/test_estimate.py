@@ -16,7 +16,7 @@ from zoo.engine.environment import describe
 from zoo.errors import ResultError
 from zoo.recipes.load import load_recipe
 from zoo.registry.merge import load_registry
-from zoo.render.estimate import duration, render
+from zoo.render.estimate import render
 from zoo.results.folder import load_result, save_result
 from zoo.results.history import load_history, save_history
 from zoo.results.run import planned_runs
@@ -25,6 +25,7 @@ from zoo.runner import estimate
 from zoo.runner.estimate import Estimate, at_a_time
 from zoo.runner.inputs import Inputs
 from zoo.runner.settings import Settings
+from zoo.utils.text import duration
 
 CHANGES = ("split.train=64", "split.holdout=32", "epochs=2", "schedule.peak_epoch=1")
 OPTIONS = ("--recipe", "smoke", *(word for change in CHANGES for word in ("--set", change)), "--layout", "nchw")
@@ -88,7 +89,7 @@ def test_no_estimate_rests_on_a_disturbed_run(benched, here, inline_cli):
     _, left = estimates_of(benched, "resnet20_ln", seeds=2)
     assert left.seconds is None
     text = inline_cli.ok("bench", "resnet20_ln", "--seeds", "2", *OPTIONS, "--dry-run", cwd=here).stdout
-    assert "?: no undisturbed run on such a machine" in text
+    assert "?: no estimate; there is no undisturbed earlier run on such a machine" in text
 
 
 def test_ten_times_the_epochs_take_ten_times_the_epochs_time(benched, here):
@@ -129,10 +130,10 @@ def test_a_run_that_was_stopped_is_said_with_its_epoch(benched, here, inline_cli
             raise KeyboardInterrupt
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("zoo.render.progress.make_reporter", lambda quiet: Stop(quiet))
+        patch.setattr("zoo.render.progress.make_reporter", lambda quiet, together: Stop(quiet))
         assert inline_cli("bench", "resnet20_ln", "--seed", "1", *OPTIONS, cwd=here).returncode == 130
     _, begun, new = estimates_of(benched, "resnet20_ln", seeds=3)
-    assert (begun.state, begun.epoch) == ("goes on", 1)
+    assert (begun.state, begun.epoch) == ("begun", 1)
     assert begun.seconds < new.seconds
 
 
@@ -162,7 +163,7 @@ def test_dry_run_prints_the_plan_and_touches_nothing(benched, here, inline_cli):
 def test_dry_run_without_a_run_to_tell_says_what_would(tmp_path, inline_cli):
     output = inline_cli("bench", "resnet20_ln", *OPTIONS, "--dry-run")
     assert output.returncode == 0, output.stderr
-    assert "`zoo speed resnet20_ln` measures img/s" in output.stdout
+    assert "?: no estimate; there is no undisturbed earlier run on such a machine" in output.stdout
     assert not (tmp_path / "runs").exists()
     study = inline_cli("study", "batch-size", "resnet20_ln", "--values", "8,16", *OPTIONS, "--dry-run")
     assert study.returncode == 0, study.stderr
@@ -194,12 +195,13 @@ def test_totals_of_a_plan_that_is_partly_unknown():
     planned = [made, dataclasses.replace(made, model="b", seconds=None), dataclasses.replace(made, state="diverged")]
     text = render({"head": planned}, describe(estimate.torch.device("cpu")))
     assert "3 runs: 1 done, 2 to do." in text
-    assert "Left: at least 10 min with 1 at a time" in text
-    assert "`zoo speed b` measures img/s" in text
+    assert "Left: at least 0:10:00 with 1 at a time" in text
+    assert "?: no estimate" in text
 
 
 @pytest.mark.parametrize(
-    ("seconds", "words"), [(45.4, "45 s"), (600, "10 min"), (12_000, "3 h 20 min"), (200_000, "2 d 8 h")]
+    ("seconds", "words"),
+    [(0.04, "0.0 s"), (9.96, "10 s"), (45.4, "45 s"), (59.6, "0:01:00"), (12_000, "3:20:00"), (200_000, "55:33:20")],
 )
 def test_durations(seconds, words):
     assert duration(seconds) == words

@@ -20,9 +20,12 @@ HERE = Identity({}, SETTINGS)
 @pytest.mark.parametrize(
     ("saved", "words"),
     [
-        ({"layout": "channels_last"}, "layout channels_last, * go on with --layout channels_last, or give --restart"),
-        ({"executor": "albumentations"}, "executor albumentations, * go on with --executor albumentations, or give"),
-        ({"compiled": True}, "compiled True, * go on with the same, or give --restart"),
+        (
+            {"layout": "channels_last"},
+            "layout channels_last, * resume with --layout channels_last, or start again with --restart",
+        ),
+        ({"executor": "albumentations"}, "executor albumentations, * resume with --executor albumentations, or"),
+        ({"compiled": True}, "compiled True, * resume with the same, or start again with --restart"),
     ],
 )
 def test_a_state_of_other_settings_says_what_to_give(saved: dict[str, object], words: str) -> None:

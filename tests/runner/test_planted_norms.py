@@ -84,8 +84,8 @@ PRE_NORM = """
 SCALE = "self.scale = nn.Parameter(torch.ones(1, num_channels, 1, 1))"
 DIFFERS = "computes another function in evaluation than in training"
 NO_GRADIENT = "passes no gradient to what is before it"
-LEAK = "in evaluation the answer to an image depends on the images beside it"
-NOT_STORED = "with its stored weights a fresh model answers otherwise"
+LEAK = "in evaluation the prediction for an image depends on the other images of the batch"
+NOT_STORED = "a fresh model with its stored weights predicts otherwise"
 REFUSED = {
     "batch leak": (forward("return super().forward(x) + 0.01 * x.mean((0, 2, 3), keepdim=True)"), LEAK),
     "leak through a buffer": (
@@ -94,7 +94,7 @@ REFUSED = {
             "self.last.copy_(x.detach().mean((0, 2, 3))); return y",
             "self.register_buffer('last', torch.zeros(num_channels))",
         ),
-        "in evaluation it answers the same images otherwise the second time",
+        "in evaluation its output for the same images differs the second time",
     ),
     "no gradient": (
         forward("return super().forward(x.detach())"),
@@ -117,7 +117,7 @@ REFUSED = {
     "dead parameter": (forward("return super().forward(x)", SCALE), "no gradient reaches 'scale' of its 2 layers mine"),
     "dead parameter, with a gradient of zeros": (
         forward("return super().forward(x) + 0 * self.scale", SCALE),
-        "has a parameter 'scale' that changes no answer",
+        "has a parameter 'scale' that changes no output",
     ),
     "NaN in bf16": (
         forward("return super().forward((x.square() * 1e30 * 1e9).to(x.dtype))"),
@@ -174,11 +174,11 @@ REFUSED = {
     ),
     "wrong custom backward": (
         FUNCTION.format(of_x=1.01, of_weight=1) + forward("return Own.apply(super().forward(x), self.scale)", SCALE),
-        "(mine) has a backward pass of its own, and the gradient of the images is not the slope of the answer",
+        "(mine) has a backward pass of its own, and the gradient of the images is not the slope of the output",
     ),
     "wrong custom backward of a parameter": (
         FUNCTION.format(of_x=1, of_weight=1.1) + forward("return Own.apply(super().forward(x), self.scale)", SCALE),
-        "the gradient of scale is not the slope of the answer",
+        "the gradient of scale is not the slope of the output",
     ),
     "broken conv: frozen": (
         conv("return nn.functional.conv2d(x, self.weight.detach(), None, self.stride, self.padding)"),

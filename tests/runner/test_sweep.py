@@ -326,7 +326,7 @@ def test_stored_run_of_another_experiment_is_not_taken_for_this_one(tmp_path: Pa
     one(tmp_path, models[0], wanted, dataset())
     other = dataset()
     object.__setattr__(other, "fingerprint", "e" * 64)
-    with pytest.raises(ResultError, match="was made with another data set; give restart"):
+    with pytest.raises(ResultError, match="was made with another dataset; give restart"):
         one(tmp_path, models[0], wanted, other)
 
 
@@ -376,7 +376,7 @@ def test_check_finds_mistakes_before_the_first_run(tmp_path: Path, models: list[
     def check_all(wanted: Recipe) -> None:
         check(planned_runs(models, [0], wanted, "tiny", tmp_path), Inputs(wanted, dataset(), settings()))
 
-    with pytest.raises(RecipeError, match="split asks for 65 images but tiny has 64 to train on"):
+    with pytest.raises(RecipeError, match=r"split needs 65 images, but tiny has 64 to train on; give set split\."):
         check_all(recipe("split.holdout=64"))
     with pytest.raises(RecipeError, match=r"augment\.train"):
         check_all(recipe("augment.train=[Rotate: {limit: far}]"))

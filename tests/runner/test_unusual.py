@@ -18,7 +18,7 @@ from zoo.data.datasets import Dataset, load
 from zoo.data.statistics import channels
 from zoo.errors import RecipeError, ResultError
 from zoo.export.card import config
-from zoo.export.graph import normalisation
+from zoo.export.graph import preparation
 from zoo.recipes.catalogue import recipe_names
 from zoo.recipes.load import load_recipe
 from zoo.recipes.recipe import Recipe
@@ -323,7 +323,7 @@ def test_what_was_computed_is_kept_and_used_by_all_that_opens_the_run(tmp_path: 
     expected = (torch.tensor(dark).permute(0, 3, 1, 2) / 255 - mean) / std
     torch.testing.assert_close(seen, expected, atol=1e-5, rtol=1e-5)
     # An export states numbers.
-    constants = normalisation(run)
+    constants = preparation(run)
     assert (constants.mean, constants.std) == (computed.mean, computed.std)
     facts = config(run, constants, (8, 8))
     assert (facts["mean"], facts["std"]) == (list(computed.mean), list(computed.std))

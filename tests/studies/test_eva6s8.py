@@ -133,7 +133,7 @@ def test_mistakes_before_any_training(inline_cli) -> None:
     for arguments, told in (
         (("--out", "x.gif"), "unknown kind of picture"),
         (("--architecture", "resnet21"), "did you mean"),
-        (("--set", "epoks=3"), "unknown key 'epoks'; did you mean 'epochs'?"),
+        (("--set", "epoks=3"), "unknown key 'epoks'; did you mean --set epochs=3?"),
     ):
         done = inline_cli("study", "eva6s8", *TINY, *arguments)
         assert (done.returncode, len(done.lines)) == (2, 1)

@@ -39,7 +39,7 @@ def test_planted_batch_leak() -> None:
         def forward(self, x):
             return super().forward(x) + 0.01 * x.mean((0, 2, 3), keepdim=True)
 
-    fails(Leak, "evaluation: in eval mode an image's answer depends on the others of its batch")
+    fails(Leak, "evaluation: in eval mode the output for an image depends on the others of its batch")
 
 
 @pytest.mark.parametrize("leak", ["evaluation", "graph"])
@@ -61,7 +61,7 @@ def test_planted_leak_through_a_buffer(leak: str) -> None:
     if leak == "graph":
         fails(Leak, "gradients: buffer last keeps the graph of its batch")
     else:
-        fails(Leak, "evaluation: in eval mode a second pass over the same images answers otherwise")
+        fails(Leak, "evaluation: in eval mode the outputs of two passes over the same images differ")
 
 
 def test_planted_leak_of_earlier_batches_into_a_batch_independent_norm() -> None:
@@ -93,7 +93,7 @@ def test_planted_no_gradient_through_the_statistics() -> None:
             scale = x.detach().square().mean((1, 2, 3), keepdim=True).add(1e-5).rsqrt()
             return x * scale * self.weight.view(1, -1, 1, 1) + self.bias.view(1, -1, 1, 1)
 
-    fails(Constant, "derivatives: the gradient of the images is not the slope of the answer")
+    fails(Constant, "derivatives: the gradient of the images is not the slope of the output")
     check_norm(Constant, exact_gradient=False, batch_independent=True)
 
 
@@ -128,7 +128,7 @@ def test_planted_evaluation_differs_from_training() -> None:
             return super().forward(x if self.training else 2 * x) * (1 if self.training else 1.1)
 
     for norm in (Squared, Doubled):
-        fails(norm, "evaluation: trained on one image", "eval mode answers otherwise for it than training")
+        fails(norm, "evaluation: trained on one image", "train() and eval() outputs for it differ")
     fails(Doubled, "evaluation: nothing depends on the batch, yet", batch_independent=True)
 
 
@@ -152,14 +152,14 @@ class Averages(Sound):
 
 
 def test_planted_state_in_a_plain_attribute() -> None:
-    fails(Averages, "state dict: with the stored weights the answer in eval mode is another: some state is not stored")
+    fails(Averages, "state dict: with the stored weights the output in eval mode differs: some state is not stored")
 
 
 def test_planted_state_in_a_non_persistent_buffer() -> None:
     class Buffer(Averages):
         place = "buffer"
 
-    fails(Buffer, "state dict: with the stored weights the answer in eval mode is another: some state is not stored")
+    fails(Buffer, "state dict: with the stored weights the output in eval mode differs: some state is not stored")
 
 
 @pytest.mark.parametrize("first", [1, 1000])
@@ -264,7 +264,7 @@ def test_planted_wrong_custom_backward(wrong: str) -> None:
         def forward(self, x):
             return Half.apply(super().forward(x), self.scale, wrong)
 
-    fails(Custom, "derivatives: the gradient of ", "is not the slope of the answer")
+    fails(Custom, "derivatives: the gradient of ", "is not the slope of the output")
 
 
 def standardised(conv: nn.Conv2d, x: Tensor) -> Tensor:
@@ -317,7 +317,7 @@ class OfTheBatch(nn.Conv2d):
         (Biased, "conv: a convolution of 3x3, padding=1 has a bias"),
         (Frozen, "conv, gradients: no gradient reaches weight"),
         (InPlace, "conv, one recipe: it: its forward pass changes the values of parameter 'weight'"),
-        (OfTheBatch, "conv, evaluation: in eval mode an image's answer depends on the others of its batch"),
+        (OfTheBatch, "conv, evaluation: in eval mode the output for an image depends on the others of its batch"),
         (nn.Linear, "conv: "),
     ],
 )

@@ -142,14 +142,14 @@ WRONG = [
     (Unused, "gradients", "no gradient reaches bias"),
     (Cut, "gradients", "the images get no gradient"),
     (DividesByZero, "bfloat16", "images of one colour in bfloat16 is not finite"),
-    (Rounds, "bfloat16", "bfloat16 images give another answer"),
-    (OfTheBatch, "evaluation", "in eval mode an image's answer depends on the others of its batch"),
+    (Rounds, "bfloat16", "the output for bfloat16 images differs"),
+    (OfTheBatch, "evaluation", "in eval mode the output for an image depends on the others of its batch"),
     (OfTheBatch, "batch independence", "in training an image's output depends on the others"),
-    (OtherInEval, "evaluation", "eval mode answers otherwise than training"),
+    (OtherInEval, "evaluation", "train() and eval() outputs differ"),
     (CountsInEval, "evaluation", "a forward pass in eval mode changes seen"),
     (NotStored, "state dict", "some state is not stored"),
     (NotCopied, "deep copy", "shares weight"),
-    (ByMemory, "channels-last", "channels-last images give another answer"),
+    (ByMemory, "channels-last", "the output for channels-last images differs"),
     (OwnOptimizer, "one recipe", "configure_optimizers"),
     (ChangesSettings, "one recipe", "it changes"),
     (TwoGraphs, "torch.compile", ""),
@@ -178,7 +178,7 @@ def test_only_what_is_claimed_is_asked() -> None:
     check_norm(nn.BatchNorm2d)
     with pytest.raises(ConformanceError, match="batch independence") as caught:
         check_norm(nn.BatchNorm2d, batch_independent=True)
-    assert "eval mode answers otherwise than training" in str(caught.value)
+    assert "train() and eval() outputs differ" in str(caught.value)
 
 
 def test_a_norm_with_arguments_and_its_activation() -> None:

@@ -205,10 +205,10 @@ def test_nothing_of_theirs_is_a_run(benched):
     assert [path for path, seen in watch.seen.items() if seen.result is None] == []
     assert "resnet20_ln" in benched.output.stdout  # and stdout is the table, from its first line on
     assert benched.output.stdout.startswith("shapes10, recipe smoke-")
-    assert [line for line in benched.output.lines if line.startswith("tracked by")] == [
-        f"tracked by tensorboard in {Path('runs/tensorboard')}",
-        f"tracked by mlflow in sqlite:///{runs / 'mlflow.db'}",
-        f"tracked by wandb in {Path('runs/wandb')} (offline)",
+    assert [line for line in benched.output.lines if line.startswith("logging to")] == [
+        f"logging to tensorboard in {Path('runs/tensorboard')}",
+        f"logging to mlflow in sqlite:///{runs / 'mlflow.db'}",
+        f"logging to wandb in {Path('runs/wandb')} (offline)",
     ]
 
 
@@ -328,7 +328,7 @@ def test_a_tracker_that_fails_costs_no_run(benched, tiny, inline_cli):
     told = [line for line in output.lines if "is off from here on" in line]
     assert [line.split()[1] for line in told] == ["tensorboard", "mlflow"]
     assert "the disk is full" in told[1]
-    assert output.lines.index(told[1]) < next(index for index, line in enumerate(output.lines) if "epoch 2/2" in line)
+    assert output.lines.index(told[1]) < next(index for index, line in enumerate(output.lines) if " 2/2 " in line)
     assert load_result(run_folder(inline_cli.folder) / "result.json").status == "finished"
     assert "Traceback" not in output.stderr
 
@@ -362,7 +362,7 @@ def test_a_missing_extra_is_named(inline_cli, tiny, monkeypatch):
     output = inline_cli("bench", "resnet20_ln", *tiny, "--track", ALL)
     assert (output.returncode, output.stderr) == (
         2,
-        f"zoo: --track {ALL}: mlflow and wandb are not installed; pip install 'norm-zoo[mlflow,wandb]'\n",
+        f"zoo: --track {ALL}: mlflow and wandb are not installed; pip install mlflow wandb\n",
     )
 
 
@@ -406,11 +406,11 @@ def stop(cli: Any, number: int, until: str, *more: str) -> int:
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT], ids=["killed", "interrupted"])
 def test_a_run_that_goes_on_is_one_run(zoo_cli, number):
     """Stopped in its second epoch, its trackers' processes too; then each epoch is in each tracker once."""
-    assert stop(zoo_cli, number, "epoch 1/3", "--track", ALL) == (-number if number == signal.SIGKILL else 130)
+    assert stop(zoo_cli, number, "1/3 ", "--track", ALL) == (-number if number == signal.SIGKILL else 130)
     _, (run,) = mlflow_runs(zoo_cli.folder)
     assert run.info.status == ("RUNNING" if number == signal.SIGKILL else "KILLED")
     output = zoo_cli.ok(*LONGER, "--track", ALL)
-    assert "goes on after epoch 1 of 3" in output.stderr
+    assert "resumes after epoch 1 of 3" in output.stderr
     assert output.stdout.startswith("shapes10, recipe smoke-")
     check_epochs(zoo_cli.folder)
     _, (again,) = mlflow_runs(zoo_cli.folder)
@@ -434,10 +434,10 @@ main()
 def test_epochs_that_were_lost_are_replaced_not_doubled(zoo_cli, module_cli, number, saved):
     """Stopped in its third epoch, where not every state is written, and resumed: as if it had not been stopped."""
     cli = replace(zoo_cli, command=(sys.executable, "-c", PRETENDED))
-    assert stop(cli, number, "epoch 2/3", "--track", ALL) == (-number if number == signal.SIGKILL else 130)
+    assert stop(cli, number, "2/3 ", "--track", ALL) == (-number if number == signal.SIGKILL else 130)
     assert len(history(cli.folder)["lr"]) == 2
     output = cli.ok(*LONGER, "--track", ALL)
-    assert f"goes on after epoch {saved} of 3" in output.stderr
+    assert f"resumes after epoch {saved} of 3" in output.stderr
     check_epochs(cli.folder)
     assert [epoch for epoch, _ in history(cli.folder)["lr"]] == [1, 2, 3]
     module_cli.ok(*LONGER)
@@ -457,7 +457,7 @@ def test_killed_before_its_first_epoch(zoo_cli):
 @pytest.mark.slow
 def test_begun_untracked_and_gone_on_tracked(zoo_cli):
     """The epochs before are told as well. Then --restart: TensorBoard shows the new run, MLflow has both."""
-    stop(zoo_cli, signal.SIGKILL, "epoch 1/3")
+    stop(zoo_cli, signal.SIGKILL, "1/3 ")
     zoo_cli.ok(*LONGER, "--track", ALL)
     check_epochs(zoo_cli.folder)
     zoo_cli.ok(*LONGER, "--track", ALL, "--restart")
@@ -483,7 +483,7 @@ def test_trackers_change_no_bit(zoo_cli, module_cli):
     lengths = [sum(not line.startswith("‡") for line in output.stdout.splitlines()) for output in (plain, tracked)]
     assert lengths[0] == lengths[1]
     said = [[line for line in output.lines if not line.startswith("warning: ")] for output in (plain, tracked)]
-    assert len(said[1]) == len(said[0]) + 3  # "tracked by"
+    assert len(said[1]) == len(said[0]) + 3  # "logging to"
 
 
 @pytest.mark.slow
@@ -493,7 +493,7 @@ def test_wandb_whose_process_dies_costs_no_run(zoo_cli):
     lines = []
     for line in process.stderr:
         lines.append(line)
-        if line.strip().startswith("epoch 1/3"):
+        if line.strip().startswith("1/3 "):
             break
     time.sleep(0.3)
     children = subprocess.check_output(["ps", "-o", "pid=,comm=", "--ppid", str(process.pid)], text=True).splitlines()

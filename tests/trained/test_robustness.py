@@ -253,7 +253,7 @@ def test_classes_and_data_must_be_those_of_the_run(shapes: Dataset) -> None:
     run = fake_run(pooled(nn.Identity()), shapes)
     check_classes(run, "shapes10", shapes.classes)
     with pytest.raises(
-        DataError, match="with 10 classes, but cifar100-c has 100; evaluate it on a data set with the same"
+        DataError, match="with 10 classes, but cifar100-c has 100; evaluate it on a dataset with the same"
     ):
         check_classes(run, "cifar100-c", ["x"] * 100)
     with pytest.raises(DataError, match="number 1 is 'ring' there and 'bird' here"):

@@ -145,11 +145,11 @@ def test_a_tuned_recipe_is_changed_no_further(tuned) -> None:
         RecipeError, match=r"optimizer.lr: 7 is outside \S+ to \S+, where it was looked for; set tuned="
     ):
         load_recipe(path, ["optimizer.lr=7"])
-    with pytest.raises(RecipeError, match="a tuned recipe says fp32, bf16 or fp16"):
+    with pytest.raises(RecipeError, match="a tuned recipe has fp32, bf16 or fp16"):
         load_recipe(path, ["precision=auto"])
     plain = load_recipe(path, ["epochs=30", "tuned=null"])
     assert "tuned" not in plain.canonical()
-    with pytest.raises(RecipeError, match="is the outcome of tuning"):
+    with pytest.raises(RecipeError, match="is the result of tuning"):
         check_recipe(load_recipe(path))
 
 
@@ -224,7 +224,7 @@ def test_another_definition_another_process_and_a_damaged_study(copied, tuned) -
     ("arguments", "words"),
     [
         (("--recipe", "eva6s8"), ("'eva6s8' selects on the test set", "selection.split=holdout --set split.holdout")),
-        (("--set", "split.holdout=0"), ("holds no images out", "--set split.holdout=5000")),
+        (("--set", "split.holdout=0"), ("has no validation set", "--set split.holdout=5000")),
         (("--over", "epochs"), ("--over epochs: is the budget",)),
         (("--over", "split.train"), ("--over split.train: is the budget or the measure",)),
         (("--over", "optimizer.lrr"), ("has no such number; did you mean 'optimizer.lr' or",)),
@@ -253,7 +253,7 @@ def test_mistakes_are_one_line_before_any_trial(inline_cli, arguments: tuple[str
 def test_without_optuna_it_says_what_to_install(inline_cli, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     output = inline_cli("tune", "resnet20_bn", "--recipe", "smoke", "--trials", "2")
-    assert output.lines == ["zoo: tuning needs optuna, which is not installed; pip install 'norm-zoo[tune]'"]
+    assert output.lines == ["zoo: tuning needs optuna, which is not installed; pip install optuna"]
 
 
 # The study by itself, without trainings

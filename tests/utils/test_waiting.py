@@ -43,3 +43,48 @@ def test_python_prints_nothing(capsys, monkeypatch) -> None:
     monkeypatch.setattr(waiting.time, "monotonic", itertools.count(0, 9).__next__)
     assert len(list(waiting.watched(range(1000), "runs read"))) == 1000
     assert capsys.readouterr() == ("", "")
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+CELL = {"TERM": "xterm-color", "CLICOLOR": "1", "FORCE_COLOR": "1", "PAGER": "cat"}  # as ipykernel sets them
+
+
+@pytest.mark.parametrize(
+    ("environment", "style"),
+    [
+        ({"TERM": "xterm-256color"}, "bar"),
+        ({"TERM": "screen"}, "bar"),
+        ({}, "bar"),  # as on Windows
+        ({"TERM": "dumb"}, "plain"),
+        ({"TERM": "xterm", "CI": "true"}, "plain"),
+        (CELL | {"JPY_PARENT_PID": "7"}, "plain"),
+        (CELL | {"COLAB_RELEASE_TAG": "release-colab_20250219"}, "plain"),
+        (CELL | {"KAGGLE_KERNEL_RUN_TYPE": "Interactive"}, "plain"),
+        (CELL | {"MPLBACKEND": "module://matplotlib_inline.backend_inline"}, "plain"),  # a kernel that an editor starts
+    ],
+)
+def test_a_bar_is_shown_where_a_person_watches_a_terminal(monkeypatch, environment: dict[str, str], style: str) -> None:
+    monkeypatch.setattr("sys.stderr", Terminal())
+    monkeypatch.setattr("os.environ", environment)
+    monkeypatch.setattr(waiting, "style", "plain")
+    monkeypatch.setattr(waiting, "terminal", None)
+    waiting.show(None)
+    assert waiting.style == style
+    assert (waiting.terminal is not None) == (style == "bar")
+    for wanted in waiting.STYLES:  # what is asked for wins
+        waiting.show(wanted)
+        assert waiting.style == wanted
+
+
+def test_a_file_gets_plain_lines(monkeypatch) -> None:
+    """Also where colours are forced, as in a cell and on some CI."""
+    monkeypatch.setattr("sys.stderr", io.StringIO())
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setattr(waiting, "style", "bar")
+    monkeypatch.setattr(waiting, "terminal", None)
+    waiting.show(None)
+    assert (waiting.style, waiting.terminal) == ("plain", None)

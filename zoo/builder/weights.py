@@ -62,7 +62,7 @@ def load(module: nn.Module, path: Path, digest: str, num_classes: int) -> list[s
             more = f" and {len(names) - 1} more" * (len(names) > 1)
             advice = " or of one with other norms (to swap norms after loading, use hub-folder:PATH@NORM)"
             advice *= any("running_" in name or ".norm." in name for name in names)
-            raise RegistryError(f"{path}: {verb} {min(names)!r}{more}; it is of another model{advice}")
+            raise RegistryError(f"{path}: {verb} {min(names)!r}{more}; it belongs to another model{advice}")
     left = [name for name, tensor in wanted.items() if name in tensors and tensor.shape != tensors[name].shape]
     if wrong := sorted(set(left) - head):
         there, here = tuple(tensors[wrong[0]].shape), tuple(wanted[wrong[0]].shape)

@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 def bench(training: Training) -> None:
     """Train, evaluate and measure every MODEL under one recipe, then compare them.
 
-    MODEL is a name or a pattern ('resnet18_*'). With several seeds every model is tested against the first one, among
-    all runs of that recipe in the folder; `zoo compare --baseline` takes another. What is done is kept, and what was
-    stopped goes on: give the same command again. A model whose code fails is reported in one line, the others are run,
-    and the exit code is 2.
+    MODEL is a name or a pattern ('resnet18_*'). With several seeds, every model is tested against the first one, among
+    all runs of that recipe in the folder; `zoo compare --baseline MODEL` tests against another. Finished runs are kept.
+    To resume after a crash or Ctrl-C, rerun the same command. If the code of a model fails, it is reported in one line,
+    the other models are run, and the exit code is 2.
     """
     job = prepare(training, lambda: [training.load_recipe()])
 

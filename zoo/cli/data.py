@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,16 +16,19 @@ from zoo.utils.text import visible
 if TYPE_CHECKING:
     from zoo.data.copies import Copy
 
-HELP = "Find, fetch, check and look at datasets, and clear their decoded copies."
+HELP = "Find, fetch, check and view datasets, and delete their decoded copies."
 image_size = click.option(
-    "--image-size", callback=size_of, metavar="WxH", help="Resize images, as the recipe key image_size does."
+    "--image-size",
+    callback=size_of,
+    metavar="WxH",
+    help="Resize images to this size, as the recipe key image_size does.",
 )
 
 
 @click.command("list")
 @options.data_dir
 def list_(data_dir: str | None) -> None:
-    """Show the datasets there are, where each was found or how to get it, and their decoded copies in the cache."""
+    """List the datasets, where each was found or how to get it, and their decoded copies in the cache."""
     from zoo.data.cache import decoded_folder
     from zoo.data.copies import copies
     from zoo.data.datasets import available
@@ -45,9 +47,9 @@ def list_(data_dir: str | None) -> None:
 @click.command()
 @click.argument("name")
 @click.option(
-    "--from", "place", metavar="FILE|ADDRESS", help="Take the published file from here, and from nowhere else."
+    "--from", "place", metavar="FILE|ADDRESS", help="Read the published file from here instead of the mirrors."
 )
-@click.option("--dry-run", is_flag=True, help="Show what would be downloaded, and download nothing.")
+@click.option("--dry-run", is_flag=True, help="Show what would be downloaded; download nothing.")
 @options.data_dir
 def fetch_(name: str, place: str | None, dry_run: bool, data_dir: str | None) -> None:
     """Download the dataset NAME into --data-dir, or into the user's cache.
@@ -68,13 +70,13 @@ def fetch_(name: str, place: str | None, dry_run: bool, data_dir: str | None) ->
         for address in fetch.places_of(source, place):
             click.echo(f"  {address}")
     else:
-        put = fetch.fetch(name, roots[-1], place, functools.partial(click.echo, err=True))
+        put = fetch.fetch(name, roots[-1], place, options.show_progress)
         click.echo(f"wrote {put}; `zoo data verify {name}` describes it")
 
 
 @click.command()
 @click.argument("names", nargs=-1, metavar="[NAME]...")
-@click.option("--yes", "-y", is_flag=True, help="Do not ask.")
+@click.option("--yes", "-y", is_flag=True, help="Do not ask for confirmation.")
 def clear(names: tuple[str, ...], yes: bool) -> None:
     """Remove decoded copies of datasets from the cache.
 
@@ -92,7 +94,7 @@ def clear(names: tuple[str, ...], yes: bool) -> None:
         return
     what = f"{_show_copies(free)} from {decoded_folder()}"
     if not yes and not sys.stdin.isatty():
-        raise click.UsageError(f"nobody to ask whether to remove {what}; add --yes")
+        raise click.UsageError(f"removing {what} needs a confirmation, and stdin is no terminal; add --yes")
     if not yes:
         click.confirm(f"remove {what}?", abort=True)
     for copy in free:
@@ -116,7 +118,7 @@ def _show_copies(copies: list[Copy]) -> str:
 @image_size
 @options.choice_options
 def verify(dataset: str, data_dir: str | None, choice: Choice) -> None:
-    """Check DATASET: counts, statistics, fingerprint, duplicates within and across splits."""
+    """Check DATASET: counts, statistics, fingerprint, and duplicates within and across splits."""
     from zoo.data import inspect
     from zoo.data.datasets import load
 
@@ -126,15 +128,17 @@ def verify(dataset: str, data_dir: str | None, choice: Choice) -> None:
 @click.command()
 @click.argument("dataset")
 @click.option("--part", type=click.Choice(["train", "test"]), default="train", show_default=True)
-@click.option("--per-class", type=click.IntRange(min=1), default=10, show_default=True, help="Images of each class.")
 @click.option(
-    "--out", type=click.Path(dir_okay=False, path_type=Path), help="The PNG file.  [default: DATASET-PART.png]"
+    "--per-class", type=click.IntRange(min=1), default=10, show_default=True, help="Number of images of each class."
+)
+@click.option(
+    "--out", type=click.Path(dir_okay=False, path_type=Path), help="Output file.  [default: DATASET-PART.png]"
 )
 @options.data_dir
 @image_size
 @options.choice_options
 def show(dataset: str, part: str, per_class: int, out: Path | None, data_dir: str | None, choice: Choice) -> None:
-    """Describe DATASET and write a contact sheet, one row per class."""
+    """Describe DATASET and write a contact sheet with one row per class."""
     from zoo.data import inspect
     from zoo.data.datasets import load
 

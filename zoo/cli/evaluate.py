@@ -52,21 +52,21 @@ class Conditions:
 CONDITIONS = (
     click.option(
         "--dataset", metavar="NAME|DIR",
-        help="Other test images with the same classes: cifar10.1, cifar10-c, cifar100-c, or any data set's test split. "
+        help="Other test images with the same classes: cifar10.1, cifar10-c, cifar100-c, or any dataset's test split. "
         " [default: the run's own]",
     ),
     options.data_dir,
     click.option(
         "--corrupt", callback=_names, metavar="NAME,...|all",
         help="Corrupt the images: noise, shot, impulse, blur, defocus, motion, zoom, jpeg, pixelate, contrast, "
-        "brightness, dark, saturation, fog, elastic, rotate. Of cifar10-c, its own.",
+        "brightness, dark, saturation, fog, elastic, rotate. For cifar10-c: its own corruptions.",
     ),
-    click.option("--severity", callback=_numbers(1, 5), metavar="1,...,5", help="Only these.  [default: all five]"),
+    click.option("--severity", callback=_numbers(1, 5), metavar="1,...,5", help="Severities.  [default: all five]"),
     click.option(
         "--batch-sizes", callback=_numbers(1), metavar="N,...",
-        help="At these test batch sizes, in evaluation mode and with the batch's own statistics.",
+        help="Test batch sizes to compare, in evaluation mode and with each batch's own statistics.",
     ),
-    click.option("--limit", type=click.IntRange(min=1), metavar="N", help="At most N images, as many of each class."),
+    click.option("--limit", type=click.IntRange(min=1), metavar="N", help="At most N images, balanced over classes."),
 )  # fmt: skip
 
 
@@ -91,10 +91,10 @@ def evaluate(
     device: str,
     registry: str | None,
 ) -> None:
-    """Evaluate finished runs again: on other images, corrupted ones, or at other batch sizes.
+    """Evaluate finished runs again: on other images, on corrupted images, or at other batch sizes.
 
-    RUN is a run's folder or a folder of several. Without options the run's own test images are read again, and the
-    table says whether the stored accuracy comes out. Nothing that is stored changes.
+    RUN is the folder of a run, or a folder of runs. Without options, each run's own test images are evaluated again,
+    and the table shows whether the stored accuracy is reproduced. Stored files do not change.
     """
     from zoo.comparison.verdict import MARGIN
     from zoo.data import test_sets
@@ -106,7 +106,7 @@ def evaluate(
     dataset, corrupt = under.dataset, under.corrupt
     comes_corrupted = dataset is not None and test_only(dataset) in ("cifar10-c", "cifar100-c")
     if under.severity and not corrupt and not comes_corrupted:
-        raise click.UsageError("--severity needs --corrupt NAME,... or a data set that comes corrupted, cifar10-c")
+        raise click.UsageError("--severity needs --corrupt NAME,..., or a corrupted dataset: --dataset cifar10-c")
     if corrupt and not comes_corrupted:
         corrupt = tuple(corruption.choose(corrupt))
     if baseline and not (dataset or corrupt or under.batch_sizes):

@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING
 import click
 
 from zoo.cli import options
+from zoo.cli.forecast import plan, show_estimates
 from zoo.cli.job import echo_notes
 from zoo.cli.share import choose_jobs, settle, warn_of_load
 from zoo.errors import ZooError, sentence
+from zoo.utils.text import counted
 
 if TYPE_CHECKING:
     from zoo.cli.job import Job
@@ -40,7 +42,7 @@ def carry_out(
     """
     from zoo.engine.reporter import Reporter, Reporters
     from zoo.registry.model import replaced
-    from zoo.render.progress import Gathered, make_reporter
+    from zoo.render.progress import make_reporter
     from zoo.results.folder import Stored
     from zoo.results.run import planned_runs
     from zoo.runner.checks import check
@@ -68,7 +70,7 @@ def carry_out(
     if job.training.jobs == "auto":
         job = choose_jobs(job, steps, echo)
     track = training.track if distributed.is_main else ()
-    shown = Gathered(quiet=False) if job.cluster else make_reporter(quiet=not distributed.is_main)
+    shown = make_reporter(quiet=not distributed.is_main, together=job.cluster is not None)
     with shown as lines, open_trackers(track, training.runs, lines.say) as trackers:
         if any(runs for _, runs in steps):
             lines.say(first_line(job.inputs))
@@ -86,13 +88,14 @@ def carry_out(
         if failures and not any(runs for _, runs in steps):
             return []
         echo_notes(notes, lines.say)
-        try:
+        with options.resumable(lines.say, "epoch", *options.launcher(distributed.world_size)):
             # All before the first run: an interruption must not leave old results standing.
             if training.restart and distributed.is_main:
                 clear([run for _, runs in steps for run in runs])
             jobs = job.cluster.jobs if job.cluster else 1
             if jobs and not all(run.folder.result.is_file() for _, runs in steps for run in runs):
                 warn_of_load(lines.say, jobs)
+            plan(job, steps, lines)
             if job.cluster:
                 for step in steps:
                     lines.say(_heading(job, *step))
@@ -105,10 +108,6 @@ def carry_out(
                     folders = {(run.model.name, run.seed): run.folder for run in runs}
                     stored.append([Stored(result, folders[result.model.name, result.seed]) for result in results])
             return stored
-        except KeyboardInterrupt:
-            again = options.again(*options.launcher(distributed.world_size))
-            lines.say(f"zoo: interrupted; every finished epoch is saved. To go on: {again}")
-            raise click.exceptions.Exit(options.INTERRUPTED) from None
 
 
 def _heading(job: Job, inputs: Inputs, runs: Sequence[Run]) -> str:
@@ -116,8 +115,8 @@ def _heading(job: Job, inputs: Inputs, runs: Sequence[Run]) -> str:
 
     recipe = inputs.recipe
     return (
-        f"recipe {recipe.slug} ({recipe.precision}) on {job.data.name}: {len(models_of(runs))} models x "
-        f"{len(job.seeds)} seeds, {recipe.epochs} epochs, runs in {job.training.runs}"
+        f"recipe {recipe.slug} ({recipe.precision}) on {job.data.name}: {counted(len(models_of(runs)), 'model')} x "
+        f"{counted(len(job.seeds), 'seed')}, {counted(recipe.epochs, 'epoch')}, runs in {job.training.runs}"
     )
 
 
@@ -129,46 +128,6 @@ def _tracked(lines: Reporter, trackers: list[Tracker]) -> Callable[[Inputs], Rep
 
     git = zoo_commit()  # for trackers; each run records its own
     return lambda inputs: Reporters(lines, Tracked(lines.say, trackers, inputs.recipe, inputs.dataset, git))
-
-
-def show_estimates(job: Job, steps: Steps, failures: Failures | None = None) -> None:
-    """Print every run with its state, and the time that is left. What would stop the runs at once stops here.
-
-    A model that would fail is reported and ends in `failures`, where they are given.
-    """
-    import torch
-
-    from zoo.engine.environment import describe
-    from zoo.render.estimate import render
-    from zoo.results.run import models_of
-    from zoo.runner.checks import check_models
-    from zoo.runner.estimate import estimate
-    from zoo.runner.unusual import first_line
-    from zoo.utils.device import is_here
-
-    for inputs, runs in steps:
-        check_models(models_of(runs), inputs, failures)
-    for problem in (failures or {}).values():
-        click.echo(f"zoo: {options.line(problem.parts)}", err=True)
-    steps = [(inputs, [run for run in runs if run.model.name not in (failures or ())]) for inputs, runs in steps]
-    if not any(runs for _, runs in steps):
-        return
-    click.echo(first_line(job.inputs), err=True)
-    if is_here(job.settings.device):
-        environment = describe(job.settings.device)
-    else:
-        environment = describe(torch.device("cpu")) | {"gpu": "a GPU of the cluster"}
-    if job.cluster:
-        resources = job.cluster.for_device(job.settings.device.type)
-        environment["threads"] = resources.cpu
-        if (at_a_time := job.cluster.at_a_time(resources) or 1) > 1:
-            environment["runs_at_a_time"] = at_a_time
-    estimates, place = {}, job.training.runs
-    for inputs, runs in steps:
-        recipe = inputs.recipe
-        title = f"{job.data.name}, recipe {recipe.slug}, {recipe.precision}, {recipe.epochs} epochs, runs in {place}"
-        estimates[title] = estimate(runs, inputs, place, environment, job.training.restart)
-    click.echo(render(estimates, environment), nl=False)
 
 
 def carry_out_on_cluster(
@@ -213,6 +172,6 @@ def carry_out_on_cluster(
         for name, message in messages.items():
             lines.say(f"zoo: {name}: {how}{sentence(message, options.worded)}")
     if missing := len(summary.failed) + len(summary.lost):
-        lines.say(f"zoo: {missing} of {summary.runs} runs are not done; to go on: {options.again('zoo')}")
+        lines.say(f"zoo: {missing} of {counted(summary.runs, 'run')} not done; to resume: {options.again('zoo')}")
         raise click.exceptions.Exit(2)
     return [[Stored(load_result(run.folder.result), run.folder) for run in runs] for _, runs in steps]

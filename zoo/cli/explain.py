@@ -10,6 +10,7 @@ import click
 from zoo.cli import options
 from zoo.data.choice import Choice
 from zoo.utils.extras import require
+from zoo.utils.text import duration
 
 NEEDS = ("matplotlib", "captum", "jinja2")
 
@@ -18,14 +19,14 @@ NEEDS = ("matplotlib", "captum", "jinja2")
 @options.run_argument
 @click.option(
     "--out", type=click.Path(path_type=Path), metavar="DIR",
-    help="Where to write.  [default: explain/ in the run's folder]",
+    help="Output folder.  [default: explain/ in the run's folder]",
 )  # fmt: skip
 @click.option(
     "--layers", metavar="NAME,...",
     help="Layers for Grad-CAM.  [default: the stages of 16x16 and 8x8, layer2 and layer3 of a ResNet]",
 )  # fmt: skip
 @click.option(
-    "--images", type=click.IntRange(1, 20), default=8, show_default=True, metavar="N", help="Images in a row."
+    "--images", type=click.IntRange(1, 20), default=8, show_default=True, metavar="N", help="Number of images in a row."
 )
 @click.option(
     "--dataset", metavar="NAME|DIR",
@@ -46,13 +47,14 @@ def explain(
     device: str,
     registry: str | None,
 ) -> None:
-    """Images and charts of one finished run, and a page that shows them.
+    """Visualise what a trained model gets right and wrong, as images and a page that shows them.
 
-    RUN is a run's folder. Augmented samples, mistakes, Grad-CAM, confusion matrix, accuracy by class, calibration,
-    learning curves, first filters, and what the norms do to activations and gradients. Nothing that is stored changes.
+    RUN is the folder of a run. The page shows augmented samples, misclassified images, Grad-CAM, the confusion matrix,
+    accuracy by class, calibration, learning curves, first filters, and the effect of the norms on activations and
+    gradients. Stored files do not change.
     """
     started = time.monotonic()
-    require("`zoo explain` needs", NEEDS, "report")
+    require("`zoo explain` needs", NEEDS)
     names = options.names_in(layers or "")
     if layers is not None and not names:
         raise click.BadParameter("expected names with commas between them", param_hint="--layers")
@@ -79,4 +81,4 @@ def explain(
         click.echo(f"warning: {warning}", err=True)
     with guarded(str(trained.folder.path), "being explained"):
         files = write(subject, folder, chosen, images, click.echo)
-    click.echo(f"{len(files)} files in {folder}, {time.monotonic() - started:.0f} s; open {files[-1]}")
+    click.echo(f"{len(files)} files in {folder}, {duration(time.monotonic() - started)}; open {files[-1]}")

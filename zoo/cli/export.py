@@ -21,20 +21,20 @@ NEEDS = {"onnx": ("onnx", "onnxscript", "onnxruntime")}
 
 licence = click.option(
     "--license", "licence", default="unknown", show_default=True, metavar="ID",
-    help="The weights' licence in the model card, as the hub names it: mit, apache-2.0, cc-by-4.0 ...",
+    help="Licence of the weights in the model card, by its name on the Hub: mit, apache-2.0, cc-by-4.0 ...",
 )  # fmt: skip
 dataset = click.option(
     "--dataset", metavar="NAME|DIR",
-    help="Other test images with the same classes to check it on.  [default: the run's own]",
+    help="Other test images with the same classes to check the export on.  [default: the run's own]",
 )  # fmt: skip
 
 
 @click.command()
 @options.run_argument
-@click.option("--to", type=click.Choice(TO), required=True, help="The model's format.")
+@click.option("--to", type=click.Choice(TO), required=True, help="Format of the export.")
 @click.option(
     "--out", type=click.Path(path_type=Path), metavar="DIR",
-    help="Where to write.  [default: export/FORMAT/ in the run's folder]",
+    help="Output folder.  [default: export/FORMAT/ in the run's folder]",
 )  # fmt: skip
 @licence
 @dataset
@@ -51,13 +51,14 @@ def export(
     choice: Choice,
     registry: str | None,
 ) -> None:
-    """Write the model of one finished run for other programs, with a model card.
+    """Export a trained model for other programs, with a model card.
 
-    RUN is a run's folder. The exported graph holds the recipe's normalisation: it takes float32 images (N, 3, H, W)
-    from 0 to 1, any number of them, and answers logits. It is loaded again and compared with the run on the run's own
-    test images, and the model card's Python is run, before anything is written. Nothing that is stored changes.
+    RUN is the folder of a run. The graph includes the recipe's Resize and Normalize. Its input is a batch of float32
+    images (N, 3, H, W) from 0 to 1, its output the logits; N is free. Before anything is written, the export is loaded
+    again and compared with the run on its test images, and the Python code of the model card is run. Stored files do
+    not change.
     """
-    require(f"`zoo export --to {to}` needs", NEEDS.get(to, ()), "export")
+    require(f"`zoo export --to {to}` needs", NEEDS.get(to, ()))
 
     from zoo.export.make import write
     from zoo.results.folder import EXPORT, make_output
@@ -82,18 +83,19 @@ def prepare(
     from zoo.data.datasets import Dataset
     from zoo.engine.guard import guarded
     from zoo.engine.machine import configure_threads
-    from zoo.export.graph import normalisation
+    from zoo.export.graph import preparation
     from zoo.export.make import export as make
     from zoo.registry.merge import load_registry
     from zoo.trained.load import open_run, open_test
 
     configure_threads()
     trained = open_run(run, load_registry(registry))
-    normalisation(trained)  # a recipe that cannot be exported is told before data is looked for
+    preparation(trained)  # a recipe that cannot be exported is refused before data is searched for
     data = open_test([trained], dataset, data_dir, choice)
     if not isinstance(data, Dataset):  # none that a run is trained on
         raise DataError(
-            f"{data.name} is no data set with a training and a test split; an export is checked on such a one"
+            f"{data.name} has no training split, and an export is checked on a dataset with both splits; name one with "
+            "--dataset NAME"
         )
     with guarded(str(trained.folder.path), "export"):
         return trained, make(trained, data, to, licence)

@@ -73,7 +73,7 @@ def prepare(training: Training, load_recipes: Callable[[], Sequence[Recipe]]) ->
     if training.seeds and training.only_seeds:
         raise click.UsageError("--seeds and --seed cannot go together; give --seeds N or each --seed K")
     if not training.cluster and (training.resources or training.slurm):
-        raise click.UsageError("--resources and --slurm say what a cluster's runs get; add --cluster, or take them out")
+        raise click.UsageError("--resources and --slurm are for a cluster; add --cluster slurm, or leave them out")
     if training.cluster and training.threads:
         raise click.UsageError("a cluster's runs have a thread for each core; give --resources cpu=N, not --threads")
     if training.cluster and training.jobs != 1:
@@ -156,7 +156,7 @@ def _agreeing(
     if candidate is not None:
         unfit = "--compile" if training.compiled else "--layout channels_last"
         if training.compiled or training.layout == "channels_last":
-            click.echo(f"the CPU is taken, since {unfit} computes wrongly on {candidate.type}", err=True)
+            click.echo(f"the CPU is used, since {unfit} computes wrongly on {candidate.type}", err=True)
             return inputs
         tried = _inputs(training, recipes, inputs[0].dataset, candidate, inputs[0].settings.distributed)
     elif inputs[0].settings.device.type in PROVEN:
@@ -168,7 +168,7 @@ def _agreeing(
                 if candidate is None:
                     raise MachineError(f"--device {training.device}: {problem}; use --device cpu")
                 name = NAMES[candidate.type]
-                click.echo(f"the CPU is taken, since the {name} does not give what it gives: {problem}", err=True)
+                click.echo(f"the CPU is used, since the {name} computes otherwise: {problem}", err=True)
                 return inputs
     return tried
 
@@ -193,7 +193,7 @@ def _device_notes(training: Training, recipes: Sequence[Recipe], inputs: Sequenc
             yield (
                 f"this torch is built for {built_for.type.upper()} but finds no GPU, and recipe {recipe.name} is meant "
                 f"for one: {images:,} images a run take hours on a CPU; choose an accelerator in the notebook's "
-                "settings, mend the driver, or give --device cpu"
+                "settings, repair the driver, or give --device cpu"
             )
             return
 
@@ -254,7 +254,7 @@ def _is_elsewhere(device: str, recipes: Sequence[Recipe]) -> bool:
         return False
     if any(recipe.precision == "auto" for recipe in recipes):
         raise MachineError(
-            f"--device {kind}: no GPU here tells what the recipe's `precision: auto` is on the cluster's; "
+            f"--device {kind}: without a GPU here, `precision: auto` of the recipe cannot be resolved for the cluster; "
             "add --set precision=bf16 (or fp32, fp16)"
         )
     return True

@@ -15,18 +15,28 @@ from zoo.cli.training import Training, step_options
 
 @click.command("lr-find")
 @step_options
-@click.option("--low", type=options.Real(0, min_open=True), default=1e-4, show_default=True, help="First rate.")
-@click.option("--high", type=options.Real(0, min_open=True), default=10.0, show_default=True, help="Last rate.")
 @click.option(
-    "--steps", type=click.IntRange(10, 100_000), default=200, show_default=True, help="From the first to the last."
+    "--low", type=options.Real(0, min_open=True), default=1e-4, show_default=True, help="First learning rate."
+)
+@click.option(
+    "--high", type=options.Real(0, min_open=True), default=10.0, show_default=True, help="Last learning rate."
+)
+@click.option(
+    "--steps",
+    type=click.IntRange(10, 100_000),
+    default=200,
+    show_default=True,
+    help="Steps from the first to the last.",
 )
 @click.option("--seed", type=click.IntRange(0, options.LAST_SEED), default=0, show_default=True)
 @options.table_format
 @options.picture("lr-find.png")
 def lr_find(training: Training, low: float, high: float, steps: int, seed: int, style: str, out: Path) -> None:
-    """Let the learning rate of every MODEL rise step by step, and show where its training loss falls and diverges.
+    """Run a learning rate range test for every MODEL.
 
-    A test of a minute, by training images alone; no run is kept. `zoo tune` tries rates for a whole training.
+    The learning rate rises step by step. The table shows where the training loss falls fastest and where it diverges.
+    The test takes about a minute and uses training images only; no run is kept. `zoo tune` compares learning rates over
+    whole trainings.
     """
     if not low < high:
         raise click.BadParameter(f"{low:g} is not below --high {high:g}", param_hint="--low")
@@ -43,7 +53,7 @@ def lr_find(training: Training, low: float, high: float, steps: int, seed: int, 
 
     (inputs,), curves = job.inputs, []
     for number, model in enumerate(job.models, 1):
-        click.echo(f"[{number}/{len(job.models)}] {model.name}", err=True)
+        options.show_progress(f"[{number}/{len(job.models)}] {model.name}")
         curves.append(find(model, inputs, low=low, high=high, steps=steps, seed=seed))
     recipe = inputs.recipe
     title = f"{job.data.name}, recipe {recipe.slug}, {recipe.precision}, {steps} steps from {low:g} to {high:g}"

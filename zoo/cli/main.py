@@ -10,8 +10,9 @@ import signal
 import sys
 import time
 import traceback
+from collections.abc import Mapping
 from types import FrameType
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import click
 
@@ -50,7 +51,19 @@ GRACE = 5.0  # seconds in which torchrun ends the processes of one that failed
 
 
 class Commands(click.Group):
-    """A click group that answers a mistyped command with the nearest one."""
+    """A click group that names the command nearest to a mistyped one, and lists its commands by section."""
+
+    def __init__(self, *arguments: Any, sections: Mapping[str, Mapping[str, str]] | None = None, **named: Any) -> None:
+        super().__init__(*arguments, **named)
+        self.sections = sections
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """A whole line for each command; click would cut it."""
+        own = {name: command.get_short_help_str(limit=1000) for name, command in self.commands.items()}
+        width = max(map(len, own)) + 2
+        for title, lines in (self.sections or {"Commands": own}).items():
+            with formatter.section(title):
+                formatter.write_dl([(name.ljust(width - 2), lines[name]) for name in lines])
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
@@ -63,16 +76,54 @@ class Commands(click.Group):
         return super().resolve_command(ctx, args)
 
 
-@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+SECTIONS = {
+    "Train": {
+        "bench": "Train, evaluate and measure models under one recipe.",
+        "tune": "Find each model's best hyperparameters under one budget.",
+        "lr-find": "Run a learning rate range test for each model.",
+        "study": "Vary one part of a recipe, for all models alike.",
+        "speed": "Measure training and inference throughput.",
+    },
+    "Compare": {
+        "compare": "Show stored results as tables, with verdicts.",
+        "evaluate": "Evaluate finished runs on other or corrupted images.",
+        "report": "Write the stored results as a web page.",
+        "serve": "Serve that page, updated while a bench runs.",
+        "plot": "Draw figures for papers.",
+    },
+    "Look": {
+        "list": "List norms, architectures, models and recipes.",
+        "show": "Show the layers and sizes of a model.",
+        "recipe": "Show a recipe, or how two recipes differ.",
+        "data": "Find, fetch, check and view datasets.",
+        "explain": "Visualise what a trained model gets right and wrong.",
+        "predict": "Classify image files with a trained model.",
+    },
+    "Extend": {
+        "new": "Create a package with a norm, an architecture or a recipe.",
+        "plugins": "List installed packages that add such parts.",
+        "completion": "Print the completion script of a shell.",
+    },
+    "Share": {
+        "export": "Export a trained model as safetensors, a program or ONNX.",
+        "push": "Upload a trained model to the Hugging Face Hub.",
+    },
+}
+
+
+@click.group(
+    cls=Commands,
+    sections=SECTIONS,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
 @click.version_option(__version__, prog_name="zoo")
 def cli() -> None:
-    """Compare normalisation layers under one recipe: train, evaluate, measure.
+    """Benchmark CIFAR-10 classifiers and normalisation layers under one fixed training recipe.
 
     \b
-    zoo bench resnet18_bn resnet18_ln --recipe smoke   two minutes, and a table
-    zoo compare                                        the table again
-    zoo report                                         all of it as a web page
-    zoo list                                           what there is
+    zoo bench resnet18_bn resnet18_ln --recipe smoke   # 2-4 minutes on a laptop
+    zoo compare                                        # the table again
+    zoo list                                           # what can be benched
     """
 
 
@@ -97,6 +148,20 @@ for command in (
     cli.add_command(command)
 for name, group in {"data": data, "new": new, "plot": plot, "recipe": recipe, "study": study}.items():
     cli.add_command(Commands(name=name, commands=group.commands, help=group.HELP))
+for command in (  # that may take long
+    bench.bench,
+    compare.compare,
+    evaluate.evaluate,
+    report.report,
+    serve.serve,
+    speed.speed,
+    tune.tune,
+    lr_find.lr_find,
+    data.commands["fetch"],
+    *plot.commands.values(),
+    *study.commands.values(),
+):
+    options.progress(command)
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -108,7 +173,7 @@ def main(arguments: list[str] | None = None) -> None:
     logging.getLogger("zoo").addFilter(_worded)
     if isinstance(sys.stdout, io.TextIOWrapper):  # as Python's stderr is: a name that is not UTF-8 ends no table
         sys.stdout.reconfigure(errors="backslashreplace")
-    waiting.terminal = sys.stderr if sys.stderr.isatty() else None
+    waiting.show(None)
     try:
         words = sys.argv[1:] if arguments is None else arguments
         code = cli.main(args=list(words), prog_name="zoo", standalone_mode=False, obj=words)
@@ -154,9 +219,9 @@ def _caught(problem: BaseException) -> None:
         text = problem.object[problem.start : problem.end]
         _fail(2, f"the output cannot be written: {problem.encoding} has no {text!a}; set PYTHONUTF8=1")
     if isinstance(problem, RecursionError):
-        _fail(2, f"something is nested too deeply: {described(problem)}; make it flatter")
+        _fail(2, f"something is nested too deeply: {described(problem)}; flatten it")
     if not isinstance(problem, Exception):
-        _fail(2, f"code that is not zoo's ended the command: {described(problem)}; take that call out")
+        _fail(2, f"code outside zoo ended the command: {described(problem)}; remove that call")
 
 
 def _write_no_more() -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-HELP = "Write a package that adds a norm, an architecture or a recipe: to change, install and publish."
+HELP = "Create a package that adds a norm, an architecture or a recipe, to edit, install and publish."
 # Kind -> what to do with it once it is installed.
 _TRY = {
     "norm": "zoo bench resnet20_bn resnet20_{name} --recipe smoke",
@@ -18,13 +18,13 @@ _TRY = {
 def _command(kind: str, what: str) -> click.Command:
     @click.command(
         kind,
-        help=f"Write the package zoo-{kind}-NAME: {what}, tests, an entry point that zoo finds.\n\n"
-        "It works as it is; replace what it computes by what yours does.",
+        help=f"Create the package zoo-{kind}-NAME: {what}, tests, and an entry point that zoo finds.\n\n"
+        "The package works as created; replace its computation by yours.",
     )
     @click.argument("name")
     @click.option(
         "--into", type=click.Path(file_okay=False, path_type=Path), default=Path(), metavar="DIR",
-        help="Where the folder goes.  [default: the working folder]",
+        help="Folder to create the package in.  [default: the working directory]",
     )  # fmt: skip
     def new(name: str, into: Path) -> None:
         from zoo.scaffold import write

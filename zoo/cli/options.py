@@ -9,7 +9,7 @@ import math
 import shlex
 import signal
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,12 +18,13 @@ import click
 from zoo.data.choice import COLUMNS, NAMES, Choice
 from zoo.errors import Option, Words, ZooError, sentence
 from zoo.registry.merge import load_registry
+from zoo.utils import waiting
+from zoo.utils.files import RUNS as RUNS
 from zoo.utils.text import visible
 
 if TYPE_CHECKING:
     from zoo.results.folder import Stored
 
-RUNS = Path("runs")
 LAST_SEED = 2**32 - 1  # that NumPy takes
 Decorator = Callable[[Callable[..., None]], Callable[..., None]]
 INTERRUPTED = 128 + signal.SIGINT  # the exit code that shells expect
@@ -67,6 +68,16 @@ def again(*start: str) -> str:
     return shlex.join(resuming(*start))
 
 
+@contextlib.contextmanager
+def resumable(say: Callable[[str], None], what: str, *start: str) -> Iterator[None]:
+    """Where the block is interrupted, `say` what is saved of it and the command that resumes it, and exit."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        say(f"zoo: interrupted; every finished {what} is saved. To resume: {again(*start)}")
+        raise click.exceptions.Exit(INTERRUPTED) from None
+
+
 def launcher(processes: int) -> list[str]:
     """What zoo is started with in so many processes."""
     return ["zoo"] if processes == 1 else ["torchrun", f"--nproc-per-node={processes}", "-m", "zoo"]
@@ -74,7 +85,7 @@ def launcher(processes: int) -> list[str]:
 
 def worded(option: Option) -> str:
     """`option` of a message as it is typed: ``--data-dir``, ``--set batch_size=64``."""
-    return " ".join(filter(None, [f"--{option.name.replace('_', '-')}", option.value]))
+    return shlex.join(option.arguments)
 
 
 def line(parts: Iterable[Words]) -> str:
@@ -91,7 +102,7 @@ def picture(default: str) -> Decorator:
     """The option ``--out`` of a command that draws one image, by default into the file `default`."""
     return click.option(
         "--out", type=click.Path(dir_okay=False, path_type=Path), default=Path(default), show_default=True,
-        help="The picture: .png, .svg or .pdf.",
+        help="File of the plot: .png, .svg or .pdf.",
     )  # fmt: skip
 
 
@@ -112,24 +123,39 @@ def complete_recipes(ctx: click.Context, param: click.Parameter, incomplete: str
 
 
 registry = click.option(
-    "--registry", metavar="FILE", help="A registry.yaml above all others (after $ZOO_REGISTRY and the folder's own)."
+    "--registry", metavar="FILE", help="A registry.yaml that overrides $ZOO_REGISTRY and the working directory's."
 )
 data_dir = click.option(
-    "--data-dir", metavar="DIR", help="Where data sets are; only there.  [default: $ZOO_DATA, then the user cache]"
+    "--data-dir",
+    metavar="DIR",
+    help="Search only this directory for datasets.  [default: $ZOO_DATA, then the user cache]",
 )
 device = click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:N, mps or xpu.")
 baseline = click.option("--baseline", metavar="MODEL", help="Test every other model against this one.")
 margin = click.option(
     "--margin", type=Real(0, 100, min_open=True), metavar="POINTS",
-    help="Models that differ by less, with the certainty of a verdict, are equal.  [default: 1]",
+    help="A difference that is significantly smaller than this counts as none.  [default: 1]",
 )  # fmt: skip
 allow_dirty = click.option(
-    "--allow-dirty", is_flag=True, help="Verdicts also of runs of uncommitted changes of zoo's code."
+    "--allow-dirty", is_flag=True, help="Also give verdicts for runs of uncommitted changes to zoo's code."
 )
 table_format = formats("text", "markdown", "csv", "latex", "json")
 run_argument = click.argument("run", metavar="RUN", type=Place())
 runs_argument = click.argument("runs", nargs=-1, type=Place())
 runs_folder = click.option("--runs", type=click.Path(file_okay=False, path_type=Path), default=RUNS, show_default=True)
+
+
+progress = click.option(
+    "--progress", type=click.Choice(waiting.STYLES), expose_value=False,
+    callback=lambda ctx, param, style: waiting.show(style),
+    help="Show progress as a bar, as plain lines, or not.  [default: bar on a terminal; plain in notebooks and logs]",
+)  # fmt: skip
+
+
+def show_progress(text: str) -> None:
+    """A line of progress on stderr, unless none is wanted."""
+    if waiting.style != "none":
+        click.echo(text, err=True)
 
 
 def names_in(text: str) -> tuple[str, ...]:
@@ -139,19 +165,28 @@ def names_in(text: str) -> tuple[str, ...]:
 
 CHOICE = (  # of what a dataset leaves open: the fields of Choice
     click.option(
-        "--test-split", type=click.Choice(NAMES[1:]), default="test", show_default=True, help="Test on this split."
+        "--test-split", type=click.Choice(NAMES[1:]), default="test", show_default=True, help="Split to test on."
     ),
     click.option(
         "--split", type=Real(0, 1, min_open=True, max_open=True), metavar="SHARE",
-        help="Class folders without train and test: train on this share of each class, test on the rest.",
+        help="For class folders without train and test: the share of each class to train on; the rest is the test set.",
     ),
-    *(click.option(f"--{kind}-column", metavar="NAME", help="Of parquet files with several.") for kind in COLUMNS),
+    *(
+        click.option(f"--{kind}-column", metavar="NAME", help=f"Column of {kind}s, if a Parquet file has several.")
+        for kind in COLUMNS
+    ),
 )  # fmt: skip
 SELECTION = (
     runs_argument,
-    click.option("--dataset", help="Only this data set."),
-    click.option("--recipe", help="Only this recipe: a name, or name-fingerprint as the tables show it."),
-    click.option("--model", "patterns", multiple=True, metavar="PATTERN", help="Only models like this (repeatable)."),
+    click.option("--dataset", help="Only runs on this dataset."),
+    click.option("--recipe", help="Only runs of this recipe: its name, or name-hash as tables show it."),
+    click.option(
+        "--model",
+        "patterns",
+        multiple=True,
+        metavar="PATTERN",
+        help="Only models that match this pattern (repeatable).",
+    ),
 )
 
 

@@ -14,16 +14,16 @@ if TYPE_CHECKING:
 
 @click.command()
 def plugins() -> None:
-    """Show the installed packages that add norms, architectures, models or recipes.
+    """List the installed packages that add norms, architectures, models or recipes.
 
-    A broken one says why it is skipped. `zoo new` writes such a package.
+    For a broken package, the reason why it is skipped is shown. `zoo new` creates such a package.
     """
     from zoo.recipes.catalogue import recipe_files, recipe_plugins
     from zoo.registry.merge import load_registry, registry_plugins
 
     installed = sorted([*registry_plugins(), *recipe_plugins()], key=lambda plugin: (plugin.distribution, plugin.name))
     if not installed:
-        click.echo("No plugin is installed. `zoo new norm NAME` writes one.")
+        click.echo("No plugin is installed. `zoo new norm NAME` creates one.")
         return
     rows = [["plugin", "package", "version", "adds"]]
     rows += [[plugin.name, *plugin.distribution.rsplit(" ", 1), _added(plugin)] for plugin in installed]

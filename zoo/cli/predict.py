@@ -18,7 +18,7 @@ def size_of(ctx: click.Context, param: click.Parameter, value: str | None) -> tu
         return None
     match = re.fullmatch(r"([1-9]\d{0,4})x([1-9]\d{0,4})", value)
     if not match:
-        raise click.BadParameter(f"{value!r} is no size in pixels; write it as WIDTHxHEIGHT, such as 32x32")
+        raise click.BadParameter(f"{value!r} is no size in pixels; write WIDTHxHEIGHT, for example 32x32")
     if max(int(match[1]), int(match[2])) > MAX_SIDE:
         raise click.BadParameter(f"{value!r} is more than {MAX_SIDE} pixels a side, which no run was trained on")
     return int(match[2]), int(match[1])
@@ -27,11 +27,18 @@ def size_of(ctx: click.Context, param: click.Parameter, value: str | None) -> tu
 @click.command()
 @options.run_argument
 @click.argument("images", nargs=-1, required=True, metavar="IMAGE...", type=click.Path(path_type=Path))
-@click.option("--top", type=click.IntRange(min=1), default=3, show_default=True, metavar="K", help="So many classes.")
+@click.option(
+    "--top",
+    type=click.IntRange(min=1),
+    default=3,
+    show_default=True,
+    metavar="K",
+    help="Number of classes to list for each image.",
+)
 @options.formats("text", "json", "csv")
 @click.option(
     "--size", callback=size_of, metavar="WxH",
-    help="Of the images that the run was trained on, where zoo cannot tell.",
+    help="Size of the training images, if zoo cannot determine it.",
 )  # fmt: skip
 @options.device
 @options.registry
@@ -44,12 +51,12 @@ def predict(
     device: str,
     registry: str | None,
 ) -> None:
-    """Say what one finished run sees in pictures.
+    """Classify image files with a trained model.
 
-    RUN is a run's folder, IMAGE a picture's file or a folder of pictures, of any size. They are converted to RGB, cut
-    to the largest central part of the shape that the run was trained on, and resized to it (bicubic); where that
-    happened the output says so. Where the run's recipe has image_size, the whole image is resized, as its dataset was.
-    Transforms, precision and views are those of the run's test.
+    RUN is the folder of a run. IMAGE is an image file or a folder of images, of any size. Images are converted to RGB,
+    cropped at the centre to the aspect ratio of the training images, and resized to their size (bicubic); the output
+    marks resized images. If the recipe has image_size, the whole image is resized, as the dataset was. Transforms,
+    precision and test-time augmentation are those of the run's test.
     """
     from zoo.engine.guard import guarded
     from zoo.engine.machine import choose_device, configure_threads

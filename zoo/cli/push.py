@@ -15,9 +15,11 @@ from zoo.utils.extras import require
 @click.command()
 @options.run_argument
 @click.argument("repo_id", metavar="REPO_ID")
-@click.option("--dry-run", is_flag=True, help="Only list what would be uploaded, and where to.")
-@click.option("--to-folder", type=click.Path(path_type=Path), metavar="DIR", help="Write it to this folder instead.")
-@click.option("--private", is_flag=True, help="Of a repository that does not exist yet.")
+@click.option("--dry-run", is_flag=True, help="List what would be uploaded and where; upload nothing.")
+@click.option(
+    "--to-folder", type=click.Path(path_type=Path), metavar="DIR", help="Write the files to this folder instead."
+)
+@click.option("--private", is_flag=True, help="Create the repository as private.")
 @licence
 @dataset
 @options.data_dir
@@ -35,14 +37,15 @@ def push(
     choice: Choice,
     registry: str | None,
 ) -> None:
-    """Upload one finished run to a model repository of the Hugging Face hub.
+    """Upload a trained model to a model repository on the Hugging Face Hub.
 
-    RUN is a run's folder, REPO_ID is NAMESPACE/NAME. Uploaded is what `zoo export --to safetensors` writes, checked as
-    it is. The repository is made where it does not exist; files of the same names are replaced, in one commit.
+    RUN is the folder of a run, REPO_ID is NAMESPACE/NAME. The files are those of `zoo export --to safetensors` and are
+    checked as there. The repository is created if it does not exist. Files of the same names are replaced, in one
+    commit.
     """
     if dry_run and to_folder:
         raise click.UsageError("--dry-run and --to-folder exclude each other: one writes nothing")
-    require("`zoo push` needs", ("huggingface_hub",), "hub")
+    require("`zoo push` needs", ("huggingface_hub",))
 
     from zoo.export.make import write
     from zoo.export.push import check_repo, find_token, upload

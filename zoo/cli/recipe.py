@@ -6,16 +6,23 @@ import click
 
 from zoo.cli import options
 
-HELP = "Show a recipe in full, or what differs between two."
+HELP = "Show a recipe in full, or how two recipes differ."
 
 
 @click.command()
 @click.argument("recipe", metavar="NAME|FILE|RUN", shell_complete=options.complete_recipes)
-@click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change it first: optimizer.lr=0.1 ...")
+@click.option(
+    "--set",
+    "overrides",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Change the recipe first, for example optimizer.lr=0.1.",
+)
 def show(recipe: str, overrides: tuple[str, ...]) -> None:
     """Print a whole recipe as YAML, with its fingerprint.
 
-    It is a built-in name, a recipe file, or a folder or result.json of runs. What is printed is a recipe file too.
+    The argument is the name of a recipe, a recipe file, or a folder or result.json of runs. The output is a valid
+    recipe file.
     """
     from zoo.render.recipes import as_yaml
     from zoo.results.recipe_source import find
@@ -28,10 +35,10 @@ def show(recipe: str, overrides: tuple[str, ...]) -> None:
 @click.argument("b", shell_complete=options.complete_recipes)
 @options.formats("text", "markdown", "json")
 def diff(a: str, b: str, style: str) -> None:
-    """Print field by field what differs between the recipes A and B.
+    """Print each field in which the recipes A and B differ.
 
-    Each is a built-in name, a recipe file, either of them with changes (laptop,epochs=6,optimizer.lr=0.05), or a folder
-    or result.json of runs.
+    Each is the name of a recipe, a recipe file, either of them with changes (laptop,epochs=6,optimizer.lr=0.05), or a
+    folder or result.json of runs.
     """
     from zoo.render.recipes import as_differences
     from zoo.results.recipe_source import find

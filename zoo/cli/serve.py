@@ -13,20 +13,26 @@ from zoo.cli import options
 def _address(ctx: click.Context, param: click.Parameter, host: str) -> str:
     """Raises ``click.BadParameter`` where there is none: the system would take that for all of this machine's."""
     if not host.strip():
-        raise click.BadParameter("is empty; give 127.0.0.1, or 0.0.0.0 for whoever reaches this machine")
+        raise click.BadParameter("is empty; give 127.0.0.1, or 0.0.0.0 to accept connections from other machines")
     return host
 
 
 @click.command()
 @options.runs_argument
-@click.option("--port", type=click.IntRange(0, 65535), default=8000, show_default=True, help="0: any free one.")
-@click.option("--host", default="127.0.0.1", show_default=True, callback=_address, help="The address to listen on.")
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65535),
+    default=8000,
+    show_default=True,
+    help="Port to listen on; 0: any free port.",
+)
+@click.option("--host", default="127.0.0.1", show_default=True, callback=_address, help="Address to listen on.")
 @options.baseline
 @options.allow_dirty
 def serve(runs: tuple[Path, ...], port: int, host: str, baseline: str | None, allow_dirty: bool) -> None:
-    """Show the page of `zoo report` for RUNS (default: runs) on this machine, and keep it fresh while a bench runs.
+    """Serve the page of `zoo report` for RUNS (default: runs), updated while a bench runs.
 
-    New epochs and new results appear without a reload. Ctrl-C ends it.
+    New epochs and results appear without a reload. Ctrl-C stops the server.
     """
     from zoo.web.writer import check_packages
 

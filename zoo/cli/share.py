@@ -29,7 +29,7 @@ def settle(job: Job, runs: Sequence[Run], say: Say) -> Job:
     threads, jobs, automatic = torch.get_num_threads(), job.training.jobs, job.settings.auto_threads
     before = auto_threads(runs) if automatic else None
     if before:
-        say(f"{counted(before, 'thread')} a run, as what is stored of these runs was made with")
+        say(f"{counted(before, 'thread')} a run, as in the stored part of these runs")
         threads = before
     elif automatic and job.training.threads == "auto":
         runs_at_a_time = 1 if jobs == "auto" else jobs
@@ -38,7 +38,7 @@ def settle(job: Job, runs: Sequence[Run], say: Say) -> Job:
         say(f"--threads auto: {free} of {counted(total, 'thread')} {'is' if free == 1 else 'are'} free")
         threads = max(1, free // runs_at_a_time)
     elif job.training.threads == "auto":
-        say(f"--threads auto: {counted(threads, 'thread')}, as OMP_NUM_THREADS or MKL_NUM_THREADS says")
+        say(f"--threads auto: {counted(threads, 'thread')}, from OMP_NUM_THREADS or MKL_NUM_THREADS")
     torch.set_num_threads(threads)
     if jobs == "auto" and job.settings.device.type != "cpu":
         say("--jobs auto: one run at a time on a GPU; give --jobs N for more")
@@ -100,7 +100,7 @@ def warn_of_load(say: Say, jobs: int = 1) -> None:
     gets = f"{threads} threads get {100 * share:.0f} % of a core each"
     if threads == 1:
         gets = f"1 thread gets {100 * share:.0f} % of a core"
-    say(f"warning: {gets}: other work or a limit takes the rest, and speeds will be too low; {advice}")
+    say(f"warning: {gets}: other work or a limit takes the rest, so measured speeds will be too low; {advice}")
 
 
 def _with_jobs(job: Job, jobs: int | Literal["auto"]) -> Job:

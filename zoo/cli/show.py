@@ -9,10 +9,10 @@ from zoo.cli import options
 
 @click.command()
 @click.argument("model", shell_complete=options.complete_models)
-@click.option("--classes", type=click.IntRange(2, 10_000), default=10, show_default=True, help="Classes to tell apart.")
+@click.option("--classes", type=click.IntRange(2, 10_000), default=10, show_default=True, help="Number of classes.")
 @options.registry
 def show(model: str, classes: int, registry: str | None) -> None:
-    """Show MODEL's layer table: type, output shape, parameters and sizes."""
+    """Show the layers of MODEL: types, output shapes, parameters and sizes."""
     from zoo.registry.merge import load_registry
 
     resolved = load_registry(registry).resolve(model)

@@ -18,13 +18,13 @@ from zoo.cli.training import CompileOrBoth, Training, speed_options
 @speed_options
 @click.option(
     "--seconds", type=options.Real(1, 86_400), default=10.0, show_default=True,
-    help="Of training for each model, half in the real loop and half in the bare step.",
+    help="Training time for each model: half in the training loop, half in the bare step.",
 )  # fmt: skip
 @options.table_format
 def speed(training: Training, seconds: float, style: str) -> None:
-    """Measure how fast every MODEL trains and infers, and how near the training loop comes to its ceiling.
+    """Measure training and inference throughput of every MODEL, and the overhead of the training loop.
 
-    Nothing is kept. Have the machine for yourself: torch is ten times slower beside other work, not a little.
+    Nothing is stored. Run on an idle machine: concurrent load can slow torch by 10x.
     """
     job = prepare_alone("zoo speed", training, training.load_recipe)
 
@@ -40,25 +40,25 @@ def speed(training: Training, seconds: float, style: str) -> None:
     settle(job, (), echo)
     warn_of_load(echo)
     configure_arithmetic(job.settings.deterministic)
-    click.echo(f"measuring a large matrix product in {inputs.recipe.precision}", err=True)
+    options.show_progress(f"measuring a large matrix product in {inputs.recipe.precision}")
     peak = matrix_peak(device, inputs.recipe.precision)
     measured, machine = [], describe(device)
     try:
         for number, model in enumerate(job.models, 1):
-            click.echo(f"[{number}/{len(job.models)}] {model.name}", err=True)
+            options.show_progress(f"[{number}/{len(job.models)}] {model.name}")
             layout = inputs.layout(model)
             if training.layout == "auto" and not inputs.settings.layout and model.name not in inputs.only_nchw:
                 faster = faster_layout(model, inputs)
                 if faster is None:
-                    click.echo(f"  the clock varies too much to compare the layouts: {layout} is measured", err=True)
+                    echo(f"  timings vary too much to compare the layouts; {layout} is measured")
                 else:
                     layout, ratio = faster
-                    click.echo(f"  {layout} trains {ratio:.2f} times as fast as the other layout", err=True)
+                    echo(f"  {layout} trains {ratio:.2f} times as fast as the other layout")
                     if layout != model.layout:
-                        click.echo(f"  `zoo bench` takes {model.layout} without --layout {layout}", err=True)
+                        echo(f"  `zoo bench` uses {model.layout}; give it --layout {layout} for the faster one")
             for of in [eager, inputs] if training.compiled == "both" else [inputs]:
                 measured.append(measure(model, of, layout, seconds=seconds, peak_flops=peak))
-                echo(f"  {trains_at(measured[-1])}")
+                options.show_progress(f"  {trains_at(measured[-1])}")
             if training.compiled == "both":
                 measured[-1] = beside_eager(measured[-1], measured[-2], len(inputs.rows[0]))
                 echo(f"  {pays(measured[-1])}")

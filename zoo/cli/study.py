@@ -16,7 +16,7 @@ from zoo.cli.training import Training, study_options, training_options
 if TYPE_CHECKING:
     from zoo.recipes.recipe import Recipe
 
-HELP = "Vary one thing of a recipe, for every model alike."
+HELP = "Vary one part of a recipe, for all models alike."
 
 
 def _batch_sizes(ctx: click.Context, param: click.Parameter, text: str) -> tuple[int, ...]:
@@ -32,19 +32,23 @@ def _batch_sizes(ctx: click.Context, param: click.Parameter, text: str) -> tuple
 @click.command("batch-size")
 @training_options
 @click.option(
-    "--values", callback=_batch_sizes, required=True, metavar="B,B,...", help="Training batch sizes, as in 2,8,32,128."
+    "--values",
+    callback=_batch_sizes,
+    required=True,
+    metavar="B,B,...",
+    help="Training batch sizes, for example 2,8,32,128.",
 )
 @click.option(
     "--lr-rule", type=click.Choice(["linear", "sqrt", "none"]), default="linear", show_default=True,
-    help="How the recipe's learning rate follows the batch size.",
+    help="How the learning rate scales with the batch size.",
 )  # fmt: skip
 @options.table_format
 @options.picture("batch-size.png")
 def batch_size(training: Training, values: tuple[int, ...], lr_rule: str, style: str, out: Path) -> None:
-    """Train every MODEL at each batch size, and show test error against batch size, as a table and a picture.
+    """Train every MODEL at each batch size, and show test error against batch size as a table and a plot.
 
-    Each batch size is a recipe of its own: batch_size and optimizer.lr are set, all else is the recipe's. Runs are kept
-    as by `zoo bench`, and the same command goes on where it was stopped.
+    Each batch size is its own recipe: only batch_size and optimizer.lr differ. Runs are stored as by `zoo bench`. To
+    resume after an interruption, rerun the same command.
     """
     from zoo.render.figures import check_figure
 
@@ -74,18 +78,19 @@ def batch_size(training: Training, values: tuple[int, ...], lr_rule: str, style:
 @click.command("eva6s8")
 @study_options
 @click.option(
-    "--architecture", default="resnet18", show_default=True, help="Trained with `in` and then with `ln`; `zoo list`."
+    "--architecture", default="resnet18", show_default=True, help="Architecture, trained with `in` and then with `ln`."
 )
 @click.option(
     "--epochs", type=click.IntRange(2, 1_000_000), default=40, show_default=True,
-    help="Of every step; the warm-up keeps its share.",
+    help="Epochs of every step; the warm-up keeps its share.",
 )  # fmt: skip
 @options.table_format
 @options.picture("eva6s8.png")
 def eva6s8(training: Training, architecture: str, epochs: int, style: str, out: Path) -> None:
-    """Train from the reference experiment to the standard recipe, one change at a time.
+    """Change the reference experiment into the standard recipe step by step, and train at each step.
 
-    Runs are kept as by `zoo bench`, and the same command goes on where it was stopped. --set changes every step.
+    Runs are stored as by `zoo bench`. To resume after an interruption, rerun the same command. --set changes every
+    step.
     """
     from zoo.render.figures import check_figure
 

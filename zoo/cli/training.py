@@ -29,7 +29,7 @@ class _Layout(_Choice):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
         """Raises ``click.BadParameter``."""
         if value == "auto":
-            self.fail("auto is for `zoo speed` only; leave it out, or choose 'nchw' or 'channels_last'", param, ctx)
+            self.fail("auto is for `zoo speed` only; leave it out, or give 'nchw' or 'channels_last'", param, ctx)
         return super().convert(value, param, ctx)
 
 
@@ -59,6 +59,21 @@ def _trackers(ctx: click.Context, param: click.Parameter, text: str | None) -> t
     return () if text is None else parse(text)
 
 
+def _overrides(ctx: click.Context, param: click.Parameter, changes: tuple[str, ...]) -> tuple[str, ...]:
+    """Raises ``click.UsageError`` for an option of the command itself, such as ``seed=1``."""
+    for change in changes:
+        key, _, text = (part.strip() for part in change.partition("="))
+        word = f"--{key.lstrip('-').replace('_', '-')}"
+        if option := next((option for option in ctx.command.params if word in option.opts), None):
+            from zoo.recipes.recipe import Recipe
+
+            if key not in Recipe.model_fields:
+                is_flag = isinstance(option, click.Option) and option.is_flag
+                meant = word if is_flag else f"{word} {text or option.make_metavar(ctx)}"
+                raise click.UsageError(f"--set {change}: no key of a recipe, but an option of its own; give {meant}")
+    return changes
+
+
 def _workers(ctx: click.Context, param: click.Parameter, count: int) -> int:
     """Each is a process. Raises ``click.BadParameter``."""
     from zoo.utils.cpu import usable_cores
@@ -75,87 +90,95 @@ CLUSTER = (
         default="1",
         show_default=True,
         metavar="N|auto",
-        help="Runs at a time on this machine; auto: one, or several with fewer threads, whichever is quicker.",
-    ),
-    click.option("--cluster", metavar="ENGINE", help="Spread the runs: ray (on this machine), ray:ADDRESS or slurm."),
-    click.option(
-        "--resources", metavar="NAME=N,...", help="Of each run on a cluster.  [default: cpu=1, a GPU's gpu=1]"
+        help="Number of runs at a time on this machine; auto: one, or several with fewer threads, whichever is faster.",
     ),
     click.option(
-        "--slurm", multiple=True, metavar="KEY=VALUE", help="For Slurm's jobs: partition=gpu, time=60 (minutes) ..."
+        "--cluster", metavar="ENGINE", help="Distribute the runs: ray (on this machine), ray:ADDRESS or slurm."
     ),
-    click.option("--dry-run", is_flag=True, help="Print the plan with estimates of time; create and train nothing."),
+    click.option(
+        "--resources",
+        metavar="NAME=N,...",
+        help="Resources of each run on a cluster.  [default: cpu=1, with a GPU gpu=1]",
+    ),
+    click.option(
+        "--slurm",
+        multiple=True,
+        metavar="KEY=VALUE",
+        help="Options of Slurm jobs: partition=gpu, time=60 (minutes) ...",
+    ),
+    click.option("--dry-run", is_flag=True, help="Print the runs with estimated times; create and train nothing."),
 )
 WHAT = (
     click.argument("models", nargs=-1, required=True, metavar="MODEL...", shell_complete=options.complete_models),
     click.option(
         "--recipe", default="standard", show_default=True, metavar="NAME|FILE",
-        shell_complete=options.complete_recipes, help="How all models are trained; `zoo list` shows the names.",
+        shell_complete=options.complete_recipes, help="Training recipe of all models; `zoo list` shows the names.",
     ),
 )  # fmt: skip
 LAYOUT = click.option(
     "--layout", type=_Layout(["nchw", "channels_last"]),
-    help="Of images in memory.  [default: what the registry asks for, else channels_last]",
+    help="Memory layout of images.  [default: the registry's for the model, else channels_last]",
 )  # fmt: skip
 ANY_LAYOUT = click.option(
     "--layout", type=click.Choice(["auto", "nchw", "channels_last"]),
-    help="Of images in memory; auto: whichever trains faster.  [default: zoo bench's]",
+    help="Memory layout of images; auto: whichever trains faster.  [default: as `zoo bench`]",
 )  # fmt: skip
 COMPILE = click.option(
-    "--compile", "compiled", is_flag=True, help="torch.compile the model; needs a C++ compiler on the CPU."
+    "--compile", "compiled", is_flag=True, help="Compile the models (torch.compile); a CPU needs a C++ compiler."
 )  # fmt: skip
 COMPILE_OR_BOTH = click.option(
     "--compile", "compiled", is_flag=False, flag_value=COMPILED, type=click.Choice([COMPILED, "both"]),
     metavar="[both]", callback=lambda ctx, param, how: how if how == "both" else how is not None,
-    help="torch.compile the models; both: without and with it, and after how many epochs that pays.",
+    help="Compile the models; both: measure without and with it, and after how many epochs compiling pays off.",
 )  # fmt: skip
 HOW = (  # for whatever runs a training step
     click.option(
-        "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change the recipe: optimizer.lr=0.1 ..."
+        "--set", "overrides", multiple=True, metavar="KEY=VALUE", callback=_overrides,
+        help="Change the recipe, for example optimizer.lr=0.1 (repeatable).",
     ),
-    click.option("--dataset", metavar="NAME|DIR", help="What to train on.  [default: the recipe's own]"),
+    click.option("--dataset", metavar="NAME|DIR", help="Dataset to train on.  [default: the recipe's]"),
     options.data_dir,
     *options.CHOICE,
     options.device,
     click.option(
         "--threads", callback=_count_or_auto, metavar="N|auto",
-        help="Of torch on the CPU; auto: as many as other work leaves free.  [default: as many as cores]",
+        help="CPU threads of torch; auto: as many as are idle.  [default: one per core]",
     ),
     LAYOUT,
     click.option(
         "--executor", type=click.Choice(["auto", "batched", "albumentations"]), default="auto", show_default=True,
-        help="Who augments: batched tensor operations on the device, or albumentations in worker processes.",
+        help="Augmentation backend: batched tensor operations on the device, or albumentations in worker processes.",
     ),
     click.option(
         "--workers", type=click.IntRange(min=0), default=2, show_default=True, callback=_workers,
-        help="Of the albumentations executor.",
+        help="Worker processes of the albumentations backend.",
     ),
     COMPILE,
     click.option(
         "--deterministic", is_flag=True,
-        help="The same bits each time on a GPU too: slower, and an error where an operation cannot.",
+        help="Bit-for-bit reproducible on a GPU too: slower; operations that have no such form raise an error.",
     ),
     click.option(
         "--allow-batch-dependent", is_flag=True,
-        help="Run models whose answer to a test image depends on the images beside it; tables mark them.",
+        help="Allow models whose prediction depends on the other images of the batch; tables mark them.",
     ),
     options.registry,
 )  # fmt: skip
 KEPT = (  # for what keeps its runs
-    click.option("--seeds", type=click.IntRange(1, 10_000), help="Run seeds 0 to N-1.  [default: 1]"),
+    click.option("--seeds", type=click.IntRange(1, 10_000), help="Number of seeds: run seeds 0 to N-1.  [default: 1]"),
     click.option(
         "--seed", "only_seeds", type=click.IntRange(0, options.LAST_SEED), multiple=True,
-        help="Run just this seed (repeatable).",
+        help="Run only this seed (repeatable).",
     ),
     options.runs_folder,
     click.option(
         "--pretrained", type=options.Place(), metavar="FILE|RUN",
-        help="Start every model from these weights: a .safetensors file or the folder of a finished run.",
+        help="Initial weights of every model: a .safetensors file or the folder of a finished run.",
     ),
-    click.option("--restart", is_flag=True, help="Throw away what these runs have stored and start again."),
+    click.option("--restart", is_flag=True, help="Delete what these runs have stored and start again."),
     click.option(
         "--track", callback=_trackers, metavar="NAME,...",
-        help="Tell tensorboard, mlflow or wandb (offline) as well; one or several.",
+        help="Also log to tensorboard, mlflow or wandb (offline); one or several.",
     ),
 )  # fmt: skip
 

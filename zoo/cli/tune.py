@@ -13,6 +13,7 @@ from zoo.cli.job import prepare_alone
 from zoo.cli.training import Training, step_options
 from zoo.errors import RecipeError
 from zoo.utils.extras import require
+from zoo.utils.text import counted
 
 if TYPE_CHECKING:
     from zoo.runner.inputs import Inputs
@@ -24,23 +25,25 @@ if TYPE_CHECKING:
 @step_options
 @click.option(
     "--over", default="optimizer.lr,optimizer.weight_decay", show_default=True, metavar="KEY,KEY",
-    help="The recipe's numbers to be tuned.",
+    help="Hyperparameters to tune: numbers of the recipe.",
 )  # fmt: skip
-@click.option("--trials", type=click.IntRange(1, 100_000), required=True, metavar="N", help="Trainings of each model.")
+@click.option(
+    "--trials", type=click.IntRange(1, 100_000), required=True, metavar="N", help="Number of trainings of each model."
+)
 @click.option(
     "--range", "ranges", multiple=True, metavar="KEY=LOW:HIGH[:log]",
-    help="Where to look.  [default: around the recipe's own lr and weight decay]",
+    help="Search range of a key.  [default: around the recipe's lr and weight decay]",
 )  # fmt: skip
 @click.option(
     "--pruner", type=click.Choice(["median", "none"]), default="median", show_default=True,
-    help="Stop a trial that is below the median of the finished ones at the same epoch, or none.",
+    help="Stop a trial that is below the median of the finished trials at the same epoch.",
 )  # fmt: skip
 @click.option(
     "--tuning-seed", type=click.IntRange(0, options.LAST_SEED), default=0, show_default=True,
-    help="Of what is tried and of the trials' own training, which shares no seed with --seeds.",
+    help="Seed of the search and of the trials' trainings; unrelated to the seeds of `zoo bench`.",
 )  # fmt: skip
 @options.runs_folder
-@click.option("--restart", is_flag=True, help="Throw away the trials that are stored and start again.")
+@click.option("--restart", is_flag=True, help="Delete the stored trials and start again.")
 @options.table_format
 def tune(
     training: Training,
@@ -51,14 +54,15 @@ def tune(
     tuning_seed: int,
     style: str,
 ) -> None:
-    """Find each MODEL's own best values of a recipe on its held-out images, every model under the same budget.
+    """Find each MODEL's best hyperparameters on the validation set, under the same budget for all models.
 
-    The first trial has the recipe's own values, the test images are never read. What comes out is one recipe a model,
-    to be benched with several seeds and shown by `zoo compare --tuned`. The same command goes on where it was stopped.
+    The first trial has the recipe's own values. The test images are never read. The result is one recipe for each
+    model: bench it with several seeds, then run `zoo compare --tuned`. To resume after an interruption, rerun the same
+    command.
     """
     if training.threads == "auto":
-        raise click.UsageError("--threads auto: what is found must not depend on other work; give --threads N")
-    require("tuning needs", ["optuna"], "tune")
+        raise click.UsageError("--threads auto: the result must not depend on the machine's load; give --threads N")
+    require("tuning needs", ["optuna"])
 
     from zoo.tuning.space import check_recipe, make_space, parse_range
 
@@ -91,14 +95,11 @@ def tune(
     )
     with make_reporter(quiet=False) as lines:
         lines.say(
-            f"recipe {recipe.slug} ({recipe.precision}) on {job.data.name}: {len(job.models)} models x {trials} "
-            f"trials of {recipe.epochs} epochs"
+            f"recipe {recipe.slug} ({recipe.precision}) on {job.data.name}: {counted(len(job.models), 'model')} x "
+            f"{counted(trials, 'trial')} of {counted(recipe.epochs, 'epoch')}"
         )
-        try:
+        with options.resumable(lines.say, "trial and epoch", "zoo"):
             outcomes = work(job.models, search, TrialLines(lines), training.restart)
-        except KeyboardInterrupt:
-            lines.say(f"zoo: interrupted; every finished trial and epoch is saved. To go on: {options.again('zoo')}")
-            raise click.exceptions.Exit(options.INTERRUPTED) from None
     click.echo(render(outcomes, style, f"{job.data.name}, recipe {recipe.slug}, {recipe.precision}"), nl=False)
     for line in _next_commands(training, outcomes):
         click.echo(line, err=True)

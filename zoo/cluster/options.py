@@ -15,6 +15,7 @@ from typing import Any
 from zoo.errors import MachineError, Option, unknown
 from zoo.utils import yamlfile
 from zoo.utils.cpu import usable_cores
+from zoo.utils.extras import install
 
 PACKAGES = {"ray": "ray", "slurm": "submitit"}  # backend, which is also zoo's extra -> package
 NUMBER = re.compile(r"-?((0|[1-9]\d*)(\.\d+)?|\.\d+)")
@@ -62,10 +63,10 @@ class Cluster:
         gpu = self.resources.get("gpu", 1 if counted else 0)
         option = Option("resources", f"gpu={gpu:g}")
         if counted and not gpu:
-            raise MachineError(option, ": the runs are to be on a GPU; give ", Option("device", "cpu"), ", or gpu=1")
+            raise MachineError(option, ": the runs are for a GPU; give ", Option("device", "cpu"), ", or gpu=1")
         if kind == "cpu" and gpu:
             advice = ("; give ", Option("device", "cuda"), ", or leave gpu out")
-            raise MachineError(option, ": the runs are to be on a CPU, as no GPU is seen here", *advice)
+            raise MachineError(option, ": the runs are for a CPU, as there is no GPU here", *advice)
         if self.backend == "slurm" and gpu != int(gpu):
             raise MachineError(option, ": Slurm gives whole GPUs; give gpu=1")
         return Resources(int(self.resources.get("cpu", 1)), gpu)
@@ -88,10 +89,10 @@ def parse(cluster: str, resources: str | None, slurm: Sequence[str]) -> Cluster:
     if colon and not address:
         raise MachineError(Option("cluster", cluster), ": the address is missing, as in ray:auto or ray:HOST:6379")
     if importlib.util.find_spec(PACKAGES[backend]) is None:
-        missing = f": {PACKAGES[backend]} is not installed; pip install 'norm-zoo[{backend}]'"
+        missing = f": {PACKAGES[backend]} is not installed; {install([PACKAGES[backend]])}"
         raise MachineError(Option("cluster", backend), missing)
     if slurm and backend != "slurm":
-        raise MachineError(Option("slurm"), " goes with ", Option("cluster", "slurm"), "; take it out")
+        raise MachineError(Option("slurm"), " goes with ", Option("cluster", "slurm"), "; leave it out")
     parameters = dict(_pair("slurm", parameter) for parameter in slurm)
     return Cluster(backend, address or None, _resources(resources or ""), parameters)
 

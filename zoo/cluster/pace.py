@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import statistics
-import time
 from collections.abc import Callable, Sequence
 
 from zoo.cluster.processes import Worker, end_all
@@ -45,14 +44,10 @@ def rate(request: Request, threads: int, seconds: float) -> float:
     """Training steps per second of the run of `request`, in a worker, which an error ends."""
     import torch
 
-    from zoo.runner.measure import bare_step
+    from zoo.runner.measure import bare_step, steps_per_second
 
     if request.number not in _steps:
         run, inputs = prepare(request)
         _steps[request.number] = bare_step(run.model, inputs)
     torch.set_num_threads(threads)
-    start, done = time.perf_counter(), 0
-    while (passed := time.perf_counter() - start) < seconds or done < STEPS:
-        _steps[request.number]()
-        done += 1
-    return done / passed
+    return steps_per_second(_steps[request.number], torch.device("cpu"), seconds, STEPS)

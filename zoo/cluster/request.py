@@ -182,8 +182,8 @@ def _arrive(request: Request, node: str) -> None:
         if time.monotonic() > until:
             raise MachineError(
                 f"{node} does not see {marks.parent}, where the runs are kept; give ",
-                Option("runs"),
-                " a folder on a file system that all machines of the cluster share",
+                Option("runs", "FOLDER"),
+                " with a folder on a file system that all machines of the cluster share",
             )
         time.sleep(0.5)
     try:

@@ -72,7 +72,7 @@ class Slurm:
             self._executor = submitit.AutoExecutor(self._folder, "slurm", slurm_max_num_timeout=SLICES)
         except RuntimeError as problem:  # submitit found no srun
             missing = ": there is no srun here; start the sweep on a machine that can submit jobs, or give "
-            raise MachineError(Option("cluster", "slurm"), missing, Option("jobs", "N"), " to run here") from problem
+            raise MachineError(Option("cluster", "slurm"), missing, Option("jobs", "auto"), " to run here") from problem
         common = {"cpus_per_task": resources.cpu, "gpus_per_node": int(resources.gpu)}
         self._executor.update_parameters(name="zoo", **common, **self._parameters(cluster.slurm, resources))
 

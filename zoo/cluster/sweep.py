@@ -18,6 +18,7 @@ from zoo.results.folder import load_result
 from zoo.results.history import load_history
 from zoo.results.run import Run
 from zoo.results.schema import Result
+from zoo.utils.text import counted, duration
 
 POLL = 0.5  # seconds between looks at the backend and at the runs' folders
 
@@ -54,12 +55,13 @@ class Summary:
 
     def __str__(self) -> str:
         parts = [
-            f"{self.runs} runs: {self.done_before} done before, {self.done} done now in {self.seconds:.0f} s",
+            f"{counted(self.runs, 'run')}: {self.done_before} done before, {self.done} done now in "
+            f"{duration(self.seconds)}",
             f"{self.slots} at a time" if self.slots else "",
             f"retries: {self.retries}",
             f"failed: {len(self.failed)}" if self.failed else "",
             f"lost: {len(self.lost)}",
-            f"overhead per run: {self.overhead:.2f} s" if self.overhead is not None else "",
+            f"overhead per run: {duration(self.overhead)}" if self.overhead is not None else "",
         ]
         return ", ".join(filter(None, parts))
 
@@ -72,7 +74,7 @@ def marks_in(runs: Path) -> Iterator[Path]:
         folder.mkdir(parents=True)
     except OSError as problem:
         raise ResultError(
-            f"{runs}: cannot be written to ({problem.strerror}); choose another with ", Option("runs")
+            f"{runs}: cannot be written to ({problem.strerror}); choose another with ", Option("runs", "FOLDER")
         ) from problem
     try:
         yield folder
@@ -97,7 +99,7 @@ def sweep(
     try:
         summary.slots = backend.slots()
         where = f"{summary.slots} at a time" if summary.slots else "as many at a time as it allows"
-        shown.say(f"{len(tickets)} runs on {backend.where}, {where}")
+        shown.say(f"{counted(len(tickets), 'run')} on {backend.where}, {where}")
         backend.submit([ticket.request for ticket in tickets])
         while waiting:
             ended = list(backend.wait(POLL))

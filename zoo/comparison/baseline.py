@@ -12,7 +12,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from zoo.comparison.verdict import MIN_SEEDS, Sample, judge, variance_of_flips
-from zoo.errors import Option, ResultError
+from zoo.errors import ResultError
+from zoo.results.again import bench_again
 from zoo.results.folder import Tested
 from zoo.results.predictions import load_predictions
 from zoo.results.schema import Finished, batch_dependence
@@ -240,14 +241,13 @@ def _answers(run: Tested) -> _Answers:
     predictions = load_predictions(path, ("label", "predicted"))
     correct: np.ndarray = np.equal(predictions["label"], predictions["predicted"])
     if np.count_nonzero(correct) != run.result.test.correct:
-        raise ResultError(
-            f"{path}: is not of the run in {run.folder.result}; give ", Option("restart"), " to run it again"
-        )
+        again = bench_again(run.result, run.folder)
+        raise ResultError(f"{path}: does not belong to {run.folder.result}; train the run again with ", *again)
     return _Answers(path, predictions["label"], correct)
 
 
 def _correct(first: _Answers, second: _Answers) -> tuple[np.ndarray, np.ndarray]:
     """For each test image whether each of two runs classified it right."""
     if first.labels is not second.labels and not np.array_equal(first.labels, second.labels):
-        raise ResultError(f"{first.path} and {second.path} are of other images")
+        raise ResultError(f"{first.path} and {second.path} are of different test images")
     return first.correct, second.correct

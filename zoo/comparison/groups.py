@@ -106,7 +106,7 @@ def compare(
         experiment = json.dumps(_budget(run.result), sort_keys=True) if tuned else run.result.recipe.fingerprint
         groups[run.result.dataset.fingerprint, experiment].append(run)
     if tuned and not groups:
-        raise ResultError("no runs of tuned recipes; `zoo tune MODEL...` makes such recipes, and `zoo bench` the runs")
+        raise ResultError("no runs of tuned recipes; `zoo tune` makes such recipes and prints the commands to run them")
     members = sorted(groups.values(), key=lambda runs: _group_name(runs[0].result))
     if mixed:
         return [_mixed(members, seconds_to)] if members else []

@@ -11,7 +11,9 @@ from zoo.comparison.baseline import UNCOMMITTED
 from zoo.comparison.groups import Group
 from zoo.comparison.row import Row
 from zoo.comparison.verdict import MIN_SEEDS, Sample, pooled_variance, seeds_needed
-from zoo.errors import Option, ResultError
+from zoo.errors import Message, Option, ResultError
+from zoo.registry.model import registry_name
+from zoo.results.recipe_source import options_for
 from zoo.utils.stats import spread_interval
 
 POINTS = (0.1, 0.2, 0.5, 1.0, 2.0)
@@ -75,12 +77,23 @@ def needs(groups: Sequence[Group], points: Sequence[float] = POINTS) -> list[Nee
     if not needed:
         raise ResultError(
             Option("power"),
-            f": no model and its baseline have {MIN_SEEDS} seeds each, so that next to nothing is known of the spread; "
-            "run `zoo bench` with ",
-            Option("seeds", str(MIN_SEEDS)),
-            " or more",
+            f": no model and its baseline have {MIN_SEEDS} seeds each, so their spread cannot be estimated; ",
+            *_more_seeds(groups),
         )
     return needed
+
+
+def _more_seeds(groups: Sequence[Group]) -> Message:
+    """The command that gives the models of the first group with a baseline as many seeds as are needed."""
+    seeds = Option("seeds", str(MIN_SEEDS))
+    for group in groups:
+        stored = [run for row in group.rows for run in row.tested.values()]
+        recipe = options_for(stored[0].result.recipe) if stored and group.budget is None else None
+        if recipe is not None:
+            words = [part for option in (*recipe, Option("dataset", group.dataset), seeds) for part in (" ", option)]
+            models = " ".join(registry_name(row.model) for row in group.rows)
+            return (f"run `zoo bench {models}", *words, "`")
+    return ("run `zoo bench` with ", seeds)
 
 
 def _sample(row: Row) -> Sample:

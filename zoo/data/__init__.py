@@ -1,1 +1,1 @@
-"""Data sets, the cache of decoded arrays, transforms and their two executors, corruptions, loaders."""
+"""Datasets, the cache of decoded arrays, transforms and their two executors, corruptions, loaders."""

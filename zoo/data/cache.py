@@ -1,6 +1,6 @@
-"""Decoded data sets on disk: ``.npy`` files that are memory-mapped, checked on every load and rebuilt when damaged.
+"""Decoded datasets on disk: ``.npy`` files that are memory-mapped, checked on every load and rebuilt when damaged.
 
-One folder per data set and source content, ``<user cache>/decoded/<name>-<key16>/``::
+One folder per dataset and source content, ``<user cache>/decoded/<name>-<key16>/``::
 
     train_images.npy  (N, H, W, 3) uint8      test_images.npy   (M, H, W, 3) uint8
     train_labels.npy  (N,) int64              test_labels.npy   (M,) int64

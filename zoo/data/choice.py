@@ -44,7 +44,7 @@ class Choice:
     @property
     def arguments(self) -> list[str]:
         """The same as words of a command."""
-        return [word for option in self.options for word in (f"--{option.name.replace('_', '-')}", str(option.value))]
+        return [word for option in self.options for word in option.arguments]
 
     def refuse(self, where: str, *names: str) -> None:
         """Raise DataError where one of the options `names` (all, without any) was chosen; `where` says why not."""

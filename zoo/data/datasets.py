@@ -88,7 +88,7 @@ class Dataset(cache.Entry):
     def split(self, name: str) -> Split:
         """The split "train" or "test". Both properties come through here."""
         if name not in SPLITS:
-            raise unknown("split", name, SPLITS, f"data set {self.name}", "there are 'train' and 'test'")
+            raise unknown("split", name, SPLITS, f"dataset {self.name}", "there are 'train' and 'test'")
         return Split(self.arrays[f"{name}_images"], self.arrays[f"{name}_labels"])
 
 
@@ -130,7 +130,7 @@ def search_path(data_dir: str | Path | None = None) -> list[Path]:
 
 
 def load(name: str, data_dir: str | Path | None = None, choice: Choice = NOTHING) -> Dataset:
-    """Open a data set by name, or by the path of a folder (hub-style parquet, or images in class folders).
+    """Open a dataset by name, or by the path of a folder (hub-style parquet, or images in class folders).
 
     `choice` is what such a folder leaves open; an option that the dataset has no use for is an error.
 
@@ -157,7 +157,7 @@ def load(name: str, data_dir: str | Path | None = None, choice: Choice = NOTHING
 
 
 def available(data_dir: str | Path | None = None) -> list[Available]:
-    """The named data sets, then every folder of the search path that looks like one. Reads no data and no torch."""
+    """The named datasets, then every folder of the search path that looks like one. Reads no data and no torch."""
     roots = search_path(data_dir)
     with decode.readable(roots[0]):
         return _available(roots)
@@ -187,7 +187,7 @@ def _resolve(name: str, data_dir: str | Path | None, choice: Choice) -> _Undecod
     roots = search_path(data_dir)
     if test_only := test_sets.canonical(name):
         raise DataError(
-            f"data set {name!r} has test images only, nothing to train on; `zoo evaluate RUN ",
+            f"dataset {name!r} has test images only, nothing to train on; `zoo evaluate RUN ",
             Option("dataset", test_only), "` evaluates a finished run on it",
         )  # fmt: skip
     if name == "shapes10" or name in archive.ARCHIVES:
@@ -204,17 +204,17 @@ def _resolve(name: str, data_dir: str | Path | None, choice: Choice) -> _Undecod
             path = Path(name).expanduser().absolute()
             if not path.exists():
                 raise DataError(
-                    f"data set {name!r}: {path} does not exist; name a folder of parquet files or class folders"
+                    f"dataset {name!r}: {path} does not exist; name a folder of parquet files or class folders"
                 )
         return _folder(_own_name(path), path, choice)
     if folder := _find_folder(name, roots):
         return _folder(name, folder, choice)
     if name in DESCRIPTIONS:
-        raise DataError(f"data set {name!r} not found: looked in {_join(roots)}; ", *_hint(name, roots))
+        raise DataError(f"dataset {name!r} not found: looked in {_join(roots)}; ", *_hint(name, roots))
     if (path := Path(name).absolute()).exists():
         return _folder(_own_name(path), path, choice)
     names = [*DESCRIPTIONS, *_other_folders(roots)]
-    raise unknown("data set", name, names, _join(roots), f"known are {', '.join(names)}, or give a folder's path")
+    raise unknown("dataset", name, names, _join(roots), f"there are {', '.join(names)}; or give the path of a folder")
 
 
 def _is_path(name: str) -> bool:
@@ -276,7 +276,7 @@ def _folder(name: str, path: Path, choice: Choice) -> _Undecoded:
 def _archive(name: str, roots: list[Path], may_download: bool) -> _Undecoded:
     path = archive.find_archive(name, roots)
     if path is None and not may_download:
-        raise DataError(f"data set {name!r} not found: looked in {_join(roots)}; ", *_hint(name, roots))
+        raise DataError(f"dataset {name!r} not found: looked in {_join(roots)}; ", *_hint(name, roots))
     if path is None:
         path = fetch(name, roots[-1], None, log.warning)
     key, read = partial(archive.archive_key, path), partial(archive.read_archive, path, name)
@@ -287,8 +287,8 @@ def _hint(name: str, roots: list[Path]) -> tuple[Words, ...]:
     what = SOURCES[name].file if name in archive.ARCHIVES else f"its parquet files or a clone of {JPEG_REPOSITORY}"
     nearest = f"{JPEG}, which is there" if _find_folder(JPEG, roots) else "shapes10, which needs no files"
     fetched = f"`zoo data fetch {name}` downloads {size(SOURCES[name].bytes)}"
-    put = f"{fetched}; or put {what} into {roots[0]}, or set ZOO_DATA or pass "
-    return put, Option("data_dir"), f"; or use {nearest}" if name != JPEG else ""
+    put = f"{fetched}; or put {what} into {roots[0]}, or set ZOO_DATA, or give "
+    return put, Option("data_dir", "FOLDER"), f"; or use {nearest}" if name != JPEG else ""
 
 
 def _join(roots: list[Path]) -> str:

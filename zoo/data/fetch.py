@@ -116,7 +116,7 @@ def fetch(name: str, into: Path, given: str | None, say: Callable[[str], None]) 
         raise cannot_write(part, problem) from problem
     put = f"put {source.file} into {into}, or " if name != JPEG else ""  # of which class folders are read, and no zip
     raise DataError(
-        f"dataset {name!r} could not be fetched: {'; '.join(reasons)}; the same command goes on where it broke off; "
+        f"dataset {name!r} could not be fetched: {'; '.join(reasons)}; the same command resumes the download; "
         f"or {put}name a file or another address with ",
         Option("from"),
     )

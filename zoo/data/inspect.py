@@ -1,4 +1,4 @@
-"""What ``zoo data verify`` and ``zoo data show`` tell about a data set."""
+"""What ``zoo data verify`` and ``zoo data show`` tell about a dataset."""
 
 from __future__ import annotations
 

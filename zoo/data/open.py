@@ -36,5 +36,5 @@ def open_images(name: str, data_dir: str | None, choice: Choice = NOTHING) -> Da
     except UnknownNameError as problem:
         places = " and ".join(map(str, datasets.search_path(data_dir)))
         names = [row.name for row in datasets.available(data_dir)]
-        hint = (f"known are {', '.join(names)}; name any other by its folder, as in ", Option("dataset", f"./{name}"))
-        raise unknown("data set", name, names, places, *hint) from problem
+        hint = (f"there are {', '.join(names)}; name any other by its folder, as in ", Option("dataset", f"./{name}"))
+        raise unknown("dataset", name, names, places, *hint) from problem

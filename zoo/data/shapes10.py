@@ -1,4 +1,4 @@
-"""``shapes10``: a generated data set of 32x32 RGB pictures of ten shapes, the same bytes on every machine.
+"""``shapes10``: a generated dataset of 32x32 RGB pictures of ten shapes, the same bytes on every machine.
 
 Only integer arithmetic and the raw 64-bit output of NumPy's Philox generator are used: the former is exact everywhere,
 the latter is the one stream that NumPy promises never to change. Colour, place, size, turn, background and contrast are
@@ -30,7 +30,7 @@ _SIN = np.array([round(4096 * math.sin(2 * math.pi * k / 256)) for k in range(25
 
 
 def generate(train: int = TRAIN, test: int = TEST) -> Listing:
-    """The data set: `train` and `test` images, (N, 32, 32, 3) uint8, classes balanced and in random order."""
+    """The dataset: `train` and `test` images, (N, 32, 32, 3) uint8, classes balanced and in random order."""
     return Listing(CLASSES, {"train": _split("train", train), "test": _split("test", test)})
 
 

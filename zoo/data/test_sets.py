@@ -107,7 +107,7 @@ def hint(name: str, roots: Sequence[Path]) -> tuple[Words, ...]:
         if name == "cifar10.1"
         else "labels.npy and a <corruption>.npy for each corruption"
     )
-    return f"put {files} into {roots[0] / FOLDERS[name][1]}, or set ZOO_DATA or pass ", Option("data_dir")
+    return f"put {files} into {roots[0] / FOLDERS[name][1]}, or set ZOO_DATA, or give ", Option("data_dir", "FOLDER")
 
 
 def open_set(name: str, roots: Sequence[Path]) -> ShiftedSet:
@@ -119,7 +119,7 @@ def open_set(name: str, roots: Sequence[Path]) -> ShiftedSet:
         folder = find(name, roots)
         if folder is None:
             places = " and ".join(map(str, roots))
-            raise DataError(f"data set {name!r} not found: looked in {places}; ", *hint(name, roots))
+            raise DataError(f"dataset {name!r} not found: looked in {places}; ", *hint(name, roots))
         return open_folder(folder, name)
 
 

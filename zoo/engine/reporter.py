@@ -30,6 +30,9 @@ class Reporter:
     def resumed(self, epoch: int, epochs: int) -> None:
         """Training resumes after `epoch`."""
 
+    def stepped(self, epoch: int, epochs: int, step: int, steps: int) -> None:
+        """So many of an epoch's `steps` are under way: none as it begins. The device may be behind."""
+
     def window(self, epoch: int, epochs: int, step: int, steps: int, loss: float, accuracy: float, rate: float) -> None:
         """A part of an epoch is done; `loss` and `accuracy` are over the epoch so far, `rate` in images per second."""
 

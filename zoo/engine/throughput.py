@@ -177,7 +177,7 @@ def measure_training(
         )
     pairs = turns.pairs[1:]  # the first window warms up caches, allocators and compilers
     if not pairs:
-        advice = ("mend the model, or try ", Option("set", "precision=fp32"))
+        advice = ("correct the model, or try ", Option("set", "precision=fp32"))
         raise ZooError("the loss is not a number as the model is built: ", *advice)
     rates = {
         "train_images_per_second": [loop for loop, _ in pairs],

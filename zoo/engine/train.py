@@ -149,7 +149,7 @@ class _Session:
 
     def _check(self, state: SavedState) -> None:
         if state.progress.epoch > self.recipe.epochs:
-            raise ValueError(f"it is of {state.progress.epoch} epochs, the recipe has {self.recipe.epochs}")
+            raise ValueError(f"it has {state.progress.epoch} epochs, the recipe {self.recipe.epochs}")
         if (state.best_weights is None) != (state.progress.best_epoch is None):
             raise ValueError("its best weights and their epoch do not go together")
         own = {name: part.state_dict() for name, part in self.parts.items()}
@@ -207,6 +207,7 @@ def train_epoch(session: _Session, epoch: int, reporter: Reporter, *, warm: bool
     seen = seen_before_window = 0
     lr, mean_loss, accuracy = session.peak, math.nan, 0.0
     rates: list[float] = []
+    reporter.stepped(epoch + 1, recipe.epochs, 0, steps)
     start = window_start = time.perf_counter()
 
     for index, (images, labels) in enumerate(loader.epoch(epoch), 1):
@@ -218,6 +219,7 @@ def train_epoch(session: _Session, epoch: int, reporter: Reporter, *, warm: bool
         loss_sum += loss * len(labels)
         hits += correct
         seen += size
+        reporter.stepped(epoch + 1, recipe.epochs, index, steps)
 
         if index % window == 0 or index == steps:
             synchronize(device)

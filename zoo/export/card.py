@@ -12,12 +12,14 @@ from tabulate import tabulate
 
 from zoo.comparison.origin import Code
 from zoo.data.datasets import DESCRIPTIONS
+from zoo.errors import Option
 from zoo.export.check import Check
 from zoo.export.formats import Format
-from zoo.export.graph import Normalisation
+from zoo.export.graph import Preparation, Resized
 from zoo.registry.model import registry_name
 from zoo.render import marks
 from zoo.render.marks import ends, mark_notes, marks_of, percent
+from zoo.results.again import options_of
 from zoo.results.schema import Result
 from zoo.trained.load import TrainedRun
 from zoo.utils.stats import wilson_interval
@@ -25,8 +27,13 @@ from zoo.utils.stats import wilson_interval
 RECIPE = "recipe.yaml"  # the recipe's file in an export, whatever the recipe is called
 
 
-def config(run: TrainedRun, constants: Normalisation, size: tuple[int, int]) -> dict[str, Any]:
-    """What a program needs to use the model; `size` is (height, width). All values are plain data."""
+def config(
+    run: TrainedRun, constants: Preparation, size: tuple[int, int], resize: Resized | None = None
+) -> dict[str, Any]:
+    """What a program needs to use the model; `size` is (height, width). All values are plain data.
+
+    `resize` has the arguments of torch's ``interpolate``, where the recipe resizes.
+    """
     result, model = run.result, run.model
     return {
         "model": registry_name(result.model.name),  # zoo.build's name of it
@@ -36,6 +43,7 @@ def config(run: TrainedRun, constants: Normalisation, size: tuple[int, int]) -> 
         "classes": result.dataset.classes,
         "input_size": list(size),
         "input_range": [0, 1],
+        "resize": {"size": list(resize.size), "mode": resize.mode} if resize else None,
         "mean": list(constants.mean),
         "std": list(constants.std),
         "mirror_evaluation": run.tta.mirror,
@@ -96,9 +104,10 @@ def _sections(run: TrainedRun, facts: Mapping[str, Any], chosen: Format, check: 
     yield "## Use"
     yield f"```python\n{chosen.usage}```"
     if chosen.file.endswith(".safetensors"):
-        yield "The file has the weights alone; `mean` and `std` of `config.json` are the normalisation."
+        yield "The file has the weights alone; `resize`, `mean` and `std` of `config.json` prepare the images."
     else:
-        yield f"The recipe's normalisation is part of `{chosen.file}`; the batch may have any size."
+        what = "resizing and normalisation are" if facts["resize"] else "normalisation is"
+        yield f"The recipe's {what} part of `{chosen.file}`; the batch may have any size."
     yield f"This file was {check.line}."
     yield "## Measured"
     yield tabulate(_figures(run), headers=["", "figure"], tablefmt="github", disable_numparse=True)
@@ -170,7 +179,7 @@ def _limitations(run: TrainedRun) -> Iterator[str]:
     if run.precision != "fp32":
         yield f"The figures were measured in {run.precision}; this export computes in fp32, so near ties may differ."
     if description := DESCRIPTIONS.get(result.dataset.name):
-        yield f"Data set: {description}. The figures hold for exactly these images."
+        yield f"Dataset: {description}. The figures hold for exactly these images."
     yield "Every picture gets one of the classes above, also a picture of something else."
     yield "Accuracy on corrupted images or images from elsewhere is not part of this card; `zoo evaluate` measures it."
     definition = result.model.definition
@@ -178,20 +187,18 @@ def _limitations(run: TrainedRun) -> Iterator[str]:
         yield "A builder of this model is in no package of zoo: its own file is needed to build it anew."
     if started := definition.get("pretrained"):
         yield f"Training started from weights with SHA-256 {started['sha256']}, which are not part of this export."
-    yield "The licence above is that of the weights as their author names it; the data set has its own terms."
+    yield "The licence above is that of the weights as their author names it; the dataset has its own terms."
 
 
 def _command(result: Result) -> str:
     """What trains the run again; the recipe's file is in the export."""
     used = result.settings
-    words = [
-        "zoo", "bench", registry_name(result.model.name), "--recipe", f"./{RECIPE}",
-        "--dataset", result.dataset.name, *result.dataset.choice.arguments, "--seed", str(result.seed),
-        "--layout", used.layout, "--executor", used.executor,
+    options = [
+        Option("recipe", f"./{RECIPE}"), *options_of(result), Option("layout", used.layout),
+        Option("executor", used.executor),
     ]  # fmt: skip
-    words += [f"--{name}" for name, on in (("compile", used.compiled), ("deterministic", used.deterministic)) if on]
-    words += ["--pretrained", "FILE"] if "pretrained" in result.model.definition else []
-    return shlex.join(words)
+    words = [word for option in options for word in option.arguments]
+    return shlex.join(["zoo", "bench", registry_name(result.model.name), *words])
 
 
 def _mark(result: Result) -> str:

@@ -67,7 +67,7 @@ def reference(run: TrainedRun, data: Dataset) -> Reference:
     run.check_size(model, next(iter(loader))[0][:1], data.name)
     evaluation = evaluate(model, loader, device, "fp32")
     if not evaluation.finite:
-        raise ResultError(f"{run.folder.path}: an answer of the model is not a number, so there is nothing to export")
+        raise ResultError(f"{run.folder.path}: an output of the model is not a number, so there is nothing to export")
     pixels = torch.from_numpy(images[rows]).permute(0, 3, 1, 2).contiguous()
     return Reference(data.name, pixels.float() / 255, evaluation.logits)
 
@@ -82,7 +82,7 @@ def check(exported: Exported, wanted: Reference, what: str) -> Check:
         logits = torch.cat([exported(part.contiguous()).detach() for part in parts if len(part)])
     where = f"{what}: on {len(logits):,} {wanted.dataset} test images"
     if logits.shape != wanted.logits.shape:
-        raise ResultError(f"{where} it answers {tuple(logits.shape)}, expected {tuple(wanted.logits.shape)}")
+        raise ResultError(f"{where} its output is {tuple(logits.shape)}, expected {tuple(wanted.logits.shape)}")
     difference = float((logits - wanted.logits).abs().max())
     bound = max(BOUND, SHARE * float(wanted.logits.abs().max()))
     if not difference <= bound:  # not a number either
@@ -92,7 +92,7 @@ def check(exported: Exported, wanted: Reference, what: str) -> Check:
             Option("to"),
         )
     if others := int((logits.argmax(1) != wanted.logits.argmax(1)).sum()):
-        raise ResultError(f"{where} it predicts {others} otherwise than torch; nothing is written")
+        raise ResultError(f"{where} {others} of its predictions differ from torch's; nothing is written")
     return Check(wanted.dataset, len(logits), difference, bound)
 
 

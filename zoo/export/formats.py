@@ -124,10 +124,14 @@ import zoo
 from safetensors.torch import load_file
 
 config = json.load(open("config.json"))
-model = zoo.build(config["model"], config["num_classes"], image_size=config["input_size"]).eval()
+resize = config["resize"]
+size = resize["size"] if resize else config["input_size"]
+model = zoo.build(config["model"], config["num_classes"], image_size=size).eval()
 model.load_state_dict(load_file("model.safetensors"))
 mean, std = (torch.tensor(config[name]).view(1, 3, 1, 1) for name in ("mean", "std"))
 images = torch.rand(1, 3, *config["input_size"])  # pixels / 255, R, G, B
+if resize:
+    images = torch.nn.functional.interpolate(images, **resize)
 logits = model((images - mean) / std)
 print(config["classes"][logits.argmax(1).item()])
 """
@@ -137,7 +141,7 @@ import torch
 
 config = json.load(open("config.json"))
 model = torch.export.load("model.pt2").module()
-images = torch.rand(1, 3, *config["input_size"])  # pixels / 255, R, G, B; normalisation is in the program
+images = torch.rand(1, 3, *config["input_size"])  # pixels / 255, R, G, B; the program does more
 logits = model(images)
 print(config["classes"][logits.argmax(1).item()])
 """
@@ -148,7 +152,7 @@ import onnxruntime
 
 config = json.load(open("config.json"))
 session = onnxruntime.InferenceSession("model.onnx")
-images = np.random.rand(1, 3, *config["input_size"]).astype(np.float32)  # pixels / 255, R, G, B; normalisation is in it
+images = np.random.rand(1, 3, *config["input_size"]).astype(np.float32)  # pixels / 255, R, G, B; the graph does more
 (logits,) = session.run(["logits"], {"image": images})
 print(config["classes"][logits.argmax(1).item()])
 """

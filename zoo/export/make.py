@@ -13,7 +13,7 @@ from zoo.data.datasets import Dataset
 from zoo.export import check as checks
 from zoo.export.card import RECIPE, card, config
 from zoo.export.formats import FORMATS, encode
-from zoo.export.graph import Graph, normalisation
+from zoo.export.graph import Graph, preparation
 from zoo.render.recipes import as_yaml
 from zoo.results.recipe_source import described
 from zoo.trained.load import TrainedRun
@@ -35,11 +35,10 @@ def export(run: TrainedRun, data: Dataset, to: str, licence: str) -> Export:
     Raises :class:`zoo.errors.ResultError` where the recipe's evaluation cannot be part of a graph, where the exporter
     fails, or where the logits differ from the run's.
     """
-    chosen, constants = FORMATS[to], normalisation(run)
-    wanted = checks.reference(run, data)
-    graph = Graph(run)
+    chosen, wanted = FORMATS[to], checks.reference(run, data)
     channels, height, width = wanted.images.shape[1:]
-    facts = config(run, constants, (height, width))
+    graph = Graph(run, (height, width))
+    facts = config(run, preparation(run), (height, width), graph.resized)
     example = torch.zeros(2, channels, height, width)
     content = encode(chosen, graph, example, facts, run.folder.weights.read_bytes())
     check = checks.check(chosen.open(content, graph), wanted, f"{run.folder.path} as {chosen.label}")

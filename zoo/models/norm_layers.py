@@ -56,7 +56,7 @@ def norms_of(where: str, module: nn.Module, shape: Shape) -> tuple[list[Observed
     for part in module.modules():
         unknown = _is_norm_by_name(part) and (channels(part) is None or is_by_hand(part))
         if unknown and swappable.isdisjoint(map(id, part.modules())):
-            stay[f"of a kind that zoo does not know ({type(part).__name__})"] += 1
+            stay[f"of a type that zoo does not support ({type(part).__name__})"] += 1
     return norms, +stay
 
 

@@ -76,7 +76,7 @@ def _adapt(module: nn.Module, size: int, num_classes: int, in_channels: int) -> 
         )
     shape = tuple(getattr(output, "shape", ())) or type(output).__name__
     if shape != (1, num_classes):
-        raise RegistryError(f"it answers {shape} to one image, expected (1, {num_classes})")
+        raise RegistryError(f"its output for one image is {shape}, expected (1, {num_classes})")
     return changes
 
 

@@ -2,28 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import copy
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
-from zoo.errors import Option, RecipeError, Words, did_you_mean, unknown
-from zoo.recipes import schema
+from zoo.errors import Message, Option, RecipeError, did_you_mean, unknown
 from zoo.recipes.catalogue import recipe_files, recipe_names
+from zoo.recipes.hints import SECTIONS, TAGGED, hint
 from zoo.recipes.recipe import Recipe, put
 from zoo.utils import yamlfile
 from zoo.utils.files import reachable
-
-# The kinds of sections that have several: pydantic counts a kind among the keys that lead to an error, a file does not.
-TAGGED: dict[str, type[schema.Section]] = {
-    "sgd": schema.SGD, "adamw": schema.AdamW, "muon": schema.Muon, "constant": schema.Constant,
-    "cosine": schema.Cosine, "one_cycle": schema.OneCycle, "step": schema.Step, "plateau": schema.Plateau,
-}  # fmt: skip
-SECTIONS: dict[str, type[schema.Section]] = TAGGED | {
-    "split": schema.Split, "augment": schema.Augment, "loss": schema.Loss, "ema": schema.Ema,
-    "lookahead": schema.Lookahead, "selection": schema.Selection, "pruner": schema.Median, "tuned": schema.Tuned,
-}  # fmt: skip
 
 
 def load_recipe(name: str, overrides: Iterable[str] = ()) -> Recipe:
@@ -34,14 +25,46 @@ def load_recipe(name: str, overrides: Iterable[str] = ()) -> Recipe:
     Raises :class:`RecipeError` (file, key, what was expected) or :class:`~zoo.errors.UnknownNameError` (nearest names).
     """
     path, content = _read(name, ())
-    where: tuple[Words, ...] = (str(path),)
-    for override in overrides:
-        where = (f"{path} with ", Option("set", override))
-        _override(content, override)
+    overrides = list(overrides)
     try:
-        return Recipe(name=path.stem, **content)
+        return _with(path, content, overrides)
     except ValidationError as problem:
-        raise RecipeError(*where, f": {one_line(problem)}") from problem
+        line = one_line(problem)
+        causes = _causes(path, content, overrides, line)
+        of_keys = line.startswith("unknown key") or line.endswith("is missing")
+        near: Message = ()
+        if len(causes) == 1 and (of_keys or "{" not in causes[0]):  # else a value in a section that is right
+            near = hint(causes[0], content)
+        if near:
+            line = line.partition("; did you mean")[0].partition("; there are: ")[0]
+        words = [part for cause in causes for part in (" ", Option("set", cause))]
+        raise RecipeError(str(path), *([" with", *words] if words else []), f": {line}", *near) from problem
+
+
+def _with(path: Path, content: dict[str, Any], overrides: Iterable[str]) -> Recipe:
+    """Raises ValidationError, and RecipeError for what is no change of the `content`."""
+    content = copy.deepcopy(content)
+    for override in overrides:
+        _override(content, override)
+    return Recipe(name=path.stem, **content)
+
+
+def _causes(path: Path, content: dict[str, Any], overrides: Sequence[str], line: str) -> Sequence[str]:
+    """Those of `overrides` without which the mistake `line` is not made; none where the file itself makes it."""
+
+    def has_it(some: Iterable[str]) -> bool:
+        try:
+            _with(path, content, some)
+        except ValidationError as problem:
+            return one_line(problem) == line
+        except RecipeError:  # another change builds on the one that is left out
+            pass
+        return False
+
+    if has_it(()):
+        return ()
+    others = [[*overrides[:place], *overrides[place + 1 :]] for place in range(len(overrides))]
+    return [cause for cause, rest in zip(overrides, others, strict=True) if not has_it(rest)] or overrides
 
 
 def with_values(recipe: Recipe, values: Mapping[str, Any], where: str) -> Recipe:
@@ -97,13 +120,13 @@ def _merge(base: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
 def _override(content: dict[str, Any], override: str) -> None:
     key, equals, text = override.partition("=")
     if not equals or not key:
-        example = Option("set", "optimizer.lr=0.1")
-        raise RecipeError(Option("set", override), ": expected key=value, as in ", example)
+        near = hint(override, content) or (", as in ", Option("set", "optimizer.lr=0.1"))
+        raise RecipeError(Option("set", override), ": expected key=value", *near)
     value = yamlfile.read_text(text, RecipeError, Option("set", override))
     *parents, last = key.split(".")
     target, fields = content, Recipe.model_fields
     for depth, part in enumerate(parents):
-        _check_key(part, [*target, *fields] if depth == 0 else list(target), override)
+        _check_key(part, [*target, *fields] if depth == 0 else list(target), override, content)
         if not isinstance(target.get(part), dict):
             if target.get(part) is not None or part not in ("ema", "lookahead"):
                 section = ".".join(parents[: depth + 1])
@@ -111,14 +134,14 @@ def _override(content: dict[str, Any], override: str) -> None:
             target[part] = {}
         target = target[part]
     if not parents:
-        _check_key(last, [name for name in fields if name != "name"], override)
+        _check_key(last, [name for name in fields if name != "name"], override, content)
     target[last] = value
 
 
-def _check_key(key: str, choices: list[str], override: str) -> None:
+def _check_key(key: str, choices: list[str], override: str, content: dict[str, Any]) -> None:
     if key not in choices:
-        near = did_you_mean(key, choices) or f"; known: {', '.join(dict.fromkeys(choices))}"
-        raise RecipeError(Option("set", override), f": unknown key {key!r}{near}")
+        near = hint(override, content) or (f"; there are: {', '.join(dict.fromkeys(choices))}",)
+        raise RecipeError(Option("set", override), f": unknown key {key!r}", *near)
 
 
 def one_line(problem: ValidationError) -> str:
@@ -132,7 +155,7 @@ def one_line(problem: ValidationError) -> str:
     key = ".".join(parts)
     if first["type"] == "extra_forbidden":
         siblings = _siblings(parts[:-1], first["loc"])
-        return f"unknown key {key!r}{did_you_mean(parts[-1], siblings) or '; known: ' + ', '.join(siblings)}"
+        return f"unknown key {key!r}{did_you_mean(parts[-1], siblings) or '; there are: ' + ', '.join(siblings)}"
     if first["type"] == "missing":
         return f"{key} is missing"
     message = first["msg"].removeprefix("Value error, ")

@@ -115,7 +115,7 @@ class Recipe(Content, Named):
             raise ValueError("ema and lookahead both average the weights; set one of them to null")
         if self.tuned is not None:
             if self.precision == "auto":
-                raise ValueError("precision: a tuned recipe says fp32, bf16 or fp16, as its trials were run")
+                raise ValueError("precision: a tuned recipe has fp32, bf16 or fp16, as its trials had")
             if fingerprint_of(_with_own_values(self.canonical())) != self.tuned.base:
                 raise ValueError(
                     "tuned: more than the tuned values was changed since; set tuned=null to make it a plain recipe"

@@ -96,7 +96,8 @@ def difference(stored: Mapping[str, Any], now: Mapping[str, Any]) -> str:
             if keys != [_SOURCE]:
                 changes.insert(0, f"its {role} differs in {' and '.join(key for key in keys if key != _SOURCE)}")
             elif not changes:
-                changes.append(f"the code of its {role} has changed")
+                files = f" ({', '.join(now['code'])})" if now.get("code") else ""
+                changes.append(f"the code of its {role} has changed{files}")
     return changes[0] + f", and {len(changes) - 1} more" * (len(changes) > 1)
 
 

@@ -30,6 +30,7 @@ from zoo.registry.entries import (
 )
 from zoo.registry.model import BUILT_IN, Model, is_built_in, replaced, with_norm
 from zoo.registry.trust import check_trusted
+from zoo.registry.unknown import unknown_model
 from zoo.utils.files import reachable
 from zoo.utils.gcpause import paused_gc
 
@@ -62,6 +63,11 @@ class Registry:
     def where(self) -> str:
         """The files that were read, for messages."""
         return ", ".join(str(file.path) for file in self.files)
+
+    @property
+    def option(self) -> list[Option]:
+        """The option that names the topmost file, where one did."""
+        return [Option("registry", str(file.path)) for file in self.files if file.layer == Option("registry")]
 
     def names(self) -> Iterator[str]:
         """Every name that resolves: the listed models, then all pairs not listed."""
@@ -103,13 +109,13 @@ class Registry:
         pairs = list(self._splits(name))
         if len(pairs) > 1:
             readings = " or ".join(f"{a.name} with norm {n.name}" for a, n in pairs)
-            raise RegistryError(f"model {name!r} can be read as {readings}; list it under models: to say which")
+            raise RegistryError(f"model {name!r} can be read as {readings}; list the intended one under models:")
         if pairs:
             ((of_architecture, of_norm),) = pairs
             # The later layer is where this pair became possible.
             later = max(of_architecture.origin, of_norm.origin, key=self._layer_index)
             return Model(name, later, of_architecture, of_norm)
-        raise self._unknown(name)
+        raise unknown_model(name, self.architectures, self.norms, self.names(), self.where)
 
     def match(self, patterns: Iterable[str]) -> list[Model]:
         """The models for names and shell patterns (``resnet*_ln``), in the order given, without repeats.
@@ -155,18 +161,6 @@ class Registry:
                 architecture, norm = self.architectures.get(name[:position]), self.norms.get(name[position + 1 :])
                 if architecture and norm:
                     yield architecture, norm
-
-    def _unknown(self, name: str) -> Exception:
-        """Say which half of the name is wrong where one half is right."""
-        for position in reversed([i for i, character in enumerate(name) if character == "_"]):
-            architecture, norm = name[:position], name[position + 1 :]
-            if architecture in self.architectures:
-                pairs = [f"{architecture}_{other}" for other in self.norms]
-                return unknown("model", name, pairs, self.where, f"{architecture} takes: {', '.join(self.norms)}")
-            if norm in self.norms:
-                pairs = [f"{other}_{norm}" for other in self.architectures]
-                return unknown("model", name, pairs, self.where, f"architectures: {', '.join(self.architectures)}")
-        return unknown("model", name, self.names(), self.where, "`zoo list` shows the names")
 
     def _check_model(self, entry: ModelEntry) -> None:
         if entry.builder:
@@ -296,7 +290,7 @@ def _merge(entries: dict[str, AnyEntry], new: dict[str, AnyEntry], kind: str) ->
                 continue
         elif lower and not entry.override:
             first, second = lower.origin, entry.origin
-            advice = "rename one, or say `override: true` in the second"
+            advice = "rename one, or add `override: true` to the second"
             if second.distribution:  # the reader did not write it
                 advice = f"uninstall {second.distribution}, or ask its author to rename it"
             raise DuplicateError(f"{kind} {name!r} is defined twice: {first} and {second}; {advice}")

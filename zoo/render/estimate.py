@@ -8,6 +8,7 @@ from typing import Any
 from zoo.render.document import document
 from zoo.results.schema import hardware
 from zoo.runner.estimate import OVER, Estimate, at_a_time
+from zoo.utils.text import counted, duration
 
 SLOTS = (1, 4, 16)  # runs at a time that the totals are said for
 
@@ -25,19 +26,8 @@ def render(plans: Mapping[str, Sequence[Estimate]], environment: Mapping[str, An
     return "".join([*tables, *(f"{line}\n" for line in totals)])
 
 
-def duration(seconds: float) -> str:
-    """``45 s``, ``12 min``, ``3 h 20 min``, ``2 d 4 h``."""
-    minutes = round(seconds / 60)
-    if seconds < 120:
-        return f"{seconds:.0f} s"
-    if minutes < 120:
-        return f"{minutes} min"
-    hours = round(seconds / 3600)
-    return f"{minutes // 60} h {minutes % 60} min" if hours < 48 else f"{hours // 24} d {hours % 24} h"
-
-
 def _cells(run: Estimate) -> dict[str, str]:
-    where = {"goes on": f" after epoch {run.epoch} of {run.epochs}", "diverged": f" at epoch {run.epoch}"}
+    where = {"begun": f", epoch {run.epoch} of {run.epochs}", "diverged": f" at epoch {run.epoch}"}
     left = "?" if run.seconds is None else f"{'~' * run.scaled}{duration(run.seconds)}"
     return {
         "model": run.model,
@@ -49,9 +39,9 @@ def _cells(run: Estimate) -> dict[str, str]:
 
 def _totals(planned: Sequence[Estimate], environment: Mapping[str, Any]) -> list[str]:
     left = [run for run in planned if run.state not in OVER]
-    begun = sum(run.state == "goes on" for run in left)
+    begun = sum(run.state == "begun" for run in left)
     words = f", {begun} begun" if begun else ""
-    lines = [f"{len(planned)} runs: {len(planned) - len(left)} done{words}, {len(left) - begun} to do."]
+    lines = [f"{counted(len(planned), 'run')}: {len(planned) - len(left)} done{words}, {len(left) - begun} to do."]
     seconds = [run.seconds for run in left if run.seconds is not None]
     unknown = list(dict.fromkeys(run.model for run in left if run.seconds is None))
     machine = hardware(environment)
@@ -61,10 +51,10 @@ def _totals(planned: Sequence[Estimate], environment: Mapping[str, Any]) -> list
         times = [f"{least}{duration(at_a_time(seconds, slots))} with {slots} at a time" for slots in many]
         lines.append(f"Left: {', '.join(times)}, on {machine}.")
     if any(run.scaled for run in left):
-        lines.append("~: no run of this model is stored; scaled by MACs from the runs of others on such a machine.")
+        lines.append("~: no run of this model is stored; scaled by MACs from runs of other models on such a machine.")
     if unknown:
         lines.append(
-            f"?: no undisturbed run on such a machine ({machine}) in this precision is stored to tell; "
-            f"`zoo speed {' '.join(unknown[:3])}` measures img/s."
+            f"?: no estimate; there is no undisturbed earlier run on such a machine ({machine}) in this precision. "
+            "A bench measures the speed before its first run."
         )
     return lines

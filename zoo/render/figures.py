@@ -61,7 +61,7 @@ def check_figure(path: Path) -> None:
         path.exists()  # a name may be too long
         if not path.absolute().parent.is_dir():
             raise ResultError(Option("out", str(path)), f": no folder {path.absolute().parent}; make it first")
-    require("pictures need", ["matplotlib"], "report")
+    require("plots need", ["matplotlib"])
 
 
 @contextlib.contextmanager

@@ -25,8 +25,8 @@ def render(tunings: Sequence[Tuning], style: str, title: str) -> str:
         return as_csv([flatten({key: value for key, value in record.items() if key != "all"}) for record in records])
     notes = [
         f"The same budget for each model: {words_of(tunings[0].budget.model_dump())}",
-        "Held out: accuracy on the held-out images of the best trial, which is too high by having been chosen; in "
-        "brackets that of the recipe's own values. Test images were not read.",
+        "Held out: validation accuracy of the best trial, optimistically biased by selection; in parentheses that of "
+        "the recipe's own values. Test images were not read.",
     ]
     cells = [_cells(tuning, record) for tuning, record in zip(tunings, records, strict=True)]
     return document(title, cells, notes, style)
@@ -104,7 +104,7 @@ class TrialLines(TuningReporter):
     def ended(self, trial: Trial) -> None:
         """The held-out accuracy."""
         if trial.diverged:
-            self.say("  diverged, which counts as 0 %")
+            self.say("  diverged: counted as 0 %")
         elif trial.accuracy is None:
             self.say(f"  pruned after epoch {len(trial.accuracies)}")
         else:

@@ -44,7 +44,7 @@ def _inside(value: JsonValue) -> list[JsonValue]:
 
 Text = Annotated[str, Field(strict=True, max_length=LONGEST, pattern=f"^{_PRINTED}*$")]
 Label = Annotated[str, Field(strict=True, max_length=LONGEST, pattern=r"^[\t\n\r\P{Cc}]*$")]
-# One component of a path: the name of a data set's folder, and of a recipe's file without its ending.
+# One component of a path: the name of a dataset's folder, and of a recipe's file without its ending.
 Component = Annotated[str, Field(strict=True, max_length=255, pattern=r"^(\.?[^/.\p{Cc}][^/\p{Cc}]*|\.\.[^/\p{Cc}]+)$")]
 FileName = Annotated[str, Field(strict=True, max_length=255, pattern=r"^[^/\\.\p{Cc}][^/\\\p{Cc}]*$")]
 Sha256 = Annotated[str, Field(strict=True, pattern="^[0-9a-f]{64}$")]

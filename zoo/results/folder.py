@@ -312,7 +312,7 @@ def make_folder(folder: RunFolder) -> None:
         folder.path.mkdir(parents=True, exist_ok=True)
     except OSError as problem:
         raise ResultError(
-            f"{folder.path}: cannot be made ({problem.strerror}); choose another place with ", Option("runs")
+            f"{folder.path}: cannot be made ({problem.strerror}); choose another with ", Option("runs", "FOLDER")
         ) from problem
     if not folder.result.is_file() and not os.access(folder.path, os.W_OK | os.X_OK):  # not after the first epoch
-        raise ResultError(f"{folder.path}: cannot be written to; choose another place with ", Option("runs"))
+        raise ResultError(f"{folder.path}: cannot be written to; choose another with ", Option("runs", "FOLDER"))

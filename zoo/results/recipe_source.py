@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from zoo.errors import Option, RecipeError, ResultError
+from zoo.errors import Option, RecipeError, ResultError, ZooError
 from zoo.recipes.catalogue import recipe_names
+from zoo.recipes.diff import differences
 from zoo.recipes.load import load_recipe
 from zoo.recipes.recipe import fingerprint_of, slug_of
 from zoo.results.begun import no_results
@@ -64,6 +66,21 @@ def find(text: str, overrides: Sequence[str] = ()) -> DescribedRecipe:
         description=recipe.description,
         dataset=recipe.dataset,
     )
+
+
+def options_for(recipe: RecipePart) -> list[Option] | None:
+    """The options that make the recipe of a stored run: its name, and what was set. None where it has no such name."""
+    if recipe.name not in recipe_names():
+        return None
+    try:
+        changes = differences(load_recipe(recipe.name).canonical(), recipe.content)
+        values = (change.b if isinstance(change.b, str) else json.dumps(change.b) for change in changes)
+        settings = [f"{change.key}={value}" for change, value in zip(changes, values, strict=True)]
+        if load_recipe(recipe.name, settings).fingerprint != recipe.fingerprint:
+            return None
+    except ZooError:  # it differs in what cannot be set
+        return None
+    return [Option("recipe", recipe.name), *(Option("set", setting) for setting in settings)]
 
 
 def described(result: Result, description: str) -> DescribedRecipe:

@@ -206,7 +206,7 @@ class BaseResult(Part):
         for part in (self.test, self.holdout, self.train):
             if part and len(part.per_class_accuracy) != len(self.dataset.classes):
                 count = len(part.per_class_accuracy)
-                raise ValueError(f"metrics of {count} classes, but the data set has other classes")
+                raise ValueError(f"metrics of {count} classes, but the dataset has other classes")
         return self
 
     @model_validator(mode="after")

@@ -13,7 +13,7 @@ from zoo.utils.device import in_float64
 
 NEAR = {"fp32": 1e-3, "bf16": 0.1, "fp16": 0.1}  # of the largest logit: two layouts, or a GPU that adds in any order
 NOT_STORED = (
-    "with its stored weights a fresh model answers otherwise: what training changes has to be in parameters or buffers "
+    "a fresh model with its stored weights predicts otherwise: what training changes must be in parameters or buffers "
     "(register_buffer), which are stored"
 )
 UNSEEDED = (
@@ -29,14 +29,14 @@ def problem_of(answer: object, wanted: tuple[int, int], advice: Callable[[int, i
     """
     count, classes = wanted
     if not isinstance(answer, Tensor):
-        return f"answers {_described(answer)}, expected one tensor of shape {wanted}{_wrap(answer)}"
+        return f"returns {_described(answer)}, expected one tensor of shape {wanted}{_wrap(answer)}"
     if tuple(answer.shape) == wanted and answer.is_floating_point():
         return ""
     asked = {1: "one image", 2: "two images"}.get(count, f"{count} images")
     kind = "" if answer.is_floating_point() else f" of {answer.dtype}"
     others = answer.ndim == 2 and len(answer) == count and answer.shape[1] != classes
     added = advice(answer.shape[1], classes) if others else ""
-    return f"answers {tuple(answer.shape)}{kind} to {asked}, expected {wanted}{added}"
+    return f"returns {tuple(answer.shape)}{kind} for {asked}, expected {wanted}{added}"
 
 
 def cut_off(module: nn.Module, first: set[str], second: set[str], processes: int) -> str:
@@ -52,7 +52,7 @@ def cut_off(module: nn.Module, first: set[str], second: set[str], processes: int
             "freeze it (requires_grad_(False)), or train in one process"
         )
     if dead := _unused(module, unreached):
-        return f"no gradient reaches {dead}; use it in forward, or take it out"
+        return f"no gradient reaches {dead}; use it in forward, or remove it"
     if len(unreached) > trained / 2:
         return (
             f"no gradient reaches {unreached[0]!r} and {len(unreached) - 1} more of its {trained} parameters, so "

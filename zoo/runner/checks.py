@@ -191,7 +191,7 @@ def check_weights(pretrained: Pretrained, recipe: Recipe, dataset: Dataset) -> N
         raise RecipeError(
             Option("pretrained", str(pretrained.path)),
             f": the test images of {dataset.name} chose these weights, and would choose whatever starts from them; "
-            "give a run under a recipe that chooses by held-out images",
+            "give a run under a recipe that selects on held-out images",
         )
     by_images = recipe.selection.rule == "best" or recipe.schedule.name == "plateau"
     chooses = recipe.selection.split == "holdout" and by_images

@@ -58,7 +58,7 @@ def wrong_gradient(module: nn.Module, x: Tensor) -> str:
     for name, gradient in {"": images.grad, **{name: part.grad for name, part in twin.named_parameters()}}.items():
         if gradient is not None and (both := disagreement(name, gradient, *FINE)):
             return (
-                f"the gradient of {name or 'the images'} is not the slope of the answer: {both[0]:.4g} along a random "
+                f"the gradient of {name or 'the images'} is not the slope of the output: {both[0]:.4g} along a random "
                 f"direction, expected {both[1]:.4g}"
             )
     return ""

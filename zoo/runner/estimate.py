@@ -29,7 +29,7 @@ from zoo.results.schema import Result
 from zoo.runner.identity import check_identity, identity_of, identity_of_result
 from zoo.runner.inputs import Inputs
 
-State = Literal["done", "diverged", "goes on", "to do"]
+State = Literal["done", "diverged", "begun", "to do"]
 OVER = ("done", "diverged")
 # Runs of machines that agree in these are taken to be equally fast.
 MACHINE = ("cpu", "instructions", "gpu", "threads", "processes")
@@ -54,8 +54,8 @@ class Estimate:
 
 
 @dataclass(frozen=True)
-class _Pace:
-    """What one stored run says of its model's speed. `rest`: seconds of a run that are not in its epochs."""
+class Pace:
+    """What is known of a model's speed, from a stored run, say. `rest`: seconds of a run that are not in its epochs."""
 
     key: tuple[str, str]
     macs: int
@@ -74,16 +74,22 @@ def look(runs: Sequence[Run], inputs: Inputs, restart: bool = False) -> list[tup
 
 
 def estimate(
-    runs: Sequence[Run], inputs: Inputs, stored: Path, environment: Mapping[str, Any], restart: bool = False
+    runs: Sequence[Run],
+    inputs: Inputs,
+    stored: Path,
+    environment: Mapping[str, Any],
+    restart: bool = False,
+    measured: Pace | None = None,
 ) -> list[Estimate]:
     """All of `runs` with the seconds that each has left on a machine like `environment`.
 
     Speeds are those of the results in the folder `stored` with the same precision, processor and threads: of the same
     model on the same data where there are such, else of all other models. `environment` has ``runs_at_a_time`` where
-    runs will share the machine; then speeds are those of runs that did. Raises as :func:`look` does.
+    runs will share the machine; then speeds are those of runs that did. Where there is no such result, `measured` has
+    the speed. Raises as :func:`look` does.
     """
     states, epochs = look(runs, inputs, restart), inputs.recipe.epochs
-    paces = _paces(stored, inputs.recipe.precision, environment)
+    paces = _paces(stored, inputs.recipe.precision, environment) or ([measured] if measured else [])
     seconds_of = {model.name: _estimator(model, inputs, paces) for model in models_of(runs)}
     estimates = []
     for run, (state, epoch) in zip(runs, states, strict=True):
@@ -109,17 +115,13 @@ def _state(run: Run, identity: Experiment) -> tuple[State, int]:
     if state is None:
         return "to do", 0
     check_identity(run.folder, run.model, state.identity.run, identity)
-    return "goes on", state.progress.epoch
+    return "begun", state.progress.epoch
 
 
-def _estimator(model: Model, inputs: Inputs, paces: Sequence[_Pace]) -> Callable[[int], tuple[float | None, bool]]:
+def _estimator(model: Model, inputs: Inputs, paces: Sequence[Pace]) -> Callable[[int], tuple[float | None, bool]]:
     """From the epochs that are left to seconds, and whether these are scaled."""
-    key = (str(core(definition(model))), inputs.dataset.fingerprint)
-    own = [pace for pace in paces if pace.key == key]
-    macs = None
-    if paces and not own:
-        module = build(model, inputs.dataset.num_classes, image_size=inputs.shape[1:])
-        macs = count_macs(module, inputs.shape, torch.device("cpu"))
+    own = [pace for pace in paces if pace.key == _key(model, inputs)]
+    macs = _macs(model, inputs) if paces and not own else None
     evaluated = inputs.selection_images * inputs.recipe.tta.passes
 
     def seconds_of(epochs: int) -> tuple[float | None, bool]:
@@ -133,7 +135,21 @@ def _estimator(model: Model, inputs: Inputs, paces: Sequence[_Pace]) -> Callable
     return seconds_of
 
 
-def _paces(stored: Path, precision: str, environment: Mapping[str, Any]) -> list[_Pace]:
+def pace_of(model: Model, inputs: Inputs, rate: float) -> Pace:
+    """What a training at this `rate` of images per second says of other models; a forward pass takes a third."""
+    return Pace(_key(model, inputs), _macs(model, inputs), rate, 3 * rate, 0.0)
+
+
+def _key(model: Model, inputs: Inputs) -> tuple[str, str]:
+    return str(core(definition(model))), inputs.dataset.fingerprint
+
+
+def _macs(model: Model, inputs: Inputs) -> int:
+    module = build(model, inputs.dataset.num_classes, image_size=inputs.shape[1:])
+    return count_macs(module, inputs.shape, torch.device("cpu"))
+
+
+def _paces(stored: Path, precision: str, environment: Mapping[str, Any]) -> list[Pace]:
     runs = load_all(find_results([stored])) if stored.is_dir() else []
     paces = [_pace(run) for run in runs if _alike(run.result, precision, environment)]
     return [pace for pace in paces if pace is not None]
@@ -145,7 +161,7 @@ def _alike(result: Result, precision: str, environment: Mapping[str, Any]) -> bo
     return same and result.status == "finished" and result.recipe.precision == precision
 
 
-def _pace(run: Stored) -> _Pace | None:
+def _pace(run: Stored) -> Pace | None:
     """None where the run is too short, its history is gone, or something disturbed its speed."""
     result = run.result
     if "train_images_per_second" in disturbed(result.speed.quartiles, vars(result.speed).get):
@@ -161,7 +177,7 @@ def _pace(run: Stored) -> _Pace | None:
     passes = result.recipe.tta.passes
     if not here or not result.model.macs:
         return None
-    return _Pace(
+    return Pace(
         key=(str(core(result.model.definition)), result.dataset.fingerprint),
         macs=result.model.macs,
         train_rate=result.dataset.train_images / statistics.median(row.train_seconds for row in here),

@@ -34,15 +34,16 @@ def check_identity(folder: RunFolder, model: Model, stored: Experiment, wanted: 
     """Raise :class:`ResultError` when what is `stored` is another experiment than the one `wanted`."""
     then, now = stored.get("definition", {}), wanted.get("definition", {})
     definition = f"definition of {model.name}"
-    for part, words in (("recipe", "recipe"), ("dataset", "data set"), ("definition", definition)):
+    for part, words in (("recipe", "recipe"), ("dataset", "dataset"), ("definition", definition)):
         if stored.get(part) != wanted.get(part) and not (words == definition and is_same(then, now)):
             why = f": {difference(then, now)}" if words == definition else ""
+            *_, runs = [*folder.path.parents][:4]  # the last one is that of dataset, recipe and model
             raise ResultError(
                 f"{folder.path}: was made with another {words}{why}; give ",
                 Option("restart"),
-                " to run it again in place, or another ",
-                Option("runs"),
-                " folder to keep both",
+                " to replace it, or ",
+                Option("runs", f"{runs}-2"),
+                " to keep both",
             )
 
 
@@ -56,9 +57,9 @@ def check_settings(folder: RunFolder, saved: Identity, wanted: Identity) -> None
     for name, setting in before.items():
         if setting != now[name]:
             raise ResultError(
-                f"{folder.path}: was started with {name} {setting}, which changes the last bits of a run; go on with ",
+                f"{folder.path}: was started with {name} {setting}, which changes the last bits of a run; resume with ",
                 Option(name, setting) if isinstance(setting, str) else "the same",
-                ", or give ",
+                ", or start again with ",
                 Option("restart"),
             )
 

@@ -1,4 +1,4 @@
-"""A data set as a recipe uses it and the settings compute it: its rows, the shape of its images, the loaders."""
+"""A dataset as a recipe uses it and the settings compute it: its rows, the shape of its images, the loaders."""
 
 from __future__ import annotations
 
@@ -58,10 +58,12 @@ class Inputs:
         labels, split = self.dataset.train.labels, self.recipe.split
         wanted = split.holdout + (split.train or 1)
         if wanted > len(labels):
+            left = len(labels) - split.holdout
+            smaller = f"split.train={left}" if split.train and left > 0 else f"split.holdout={len(labels) // 10}"
             raise RecipeError(
-                f"recipe {self.recipe.name!r}: split asks for {wanted} images but {self.dataset.name} has "
-                f"{len(labels)} to train on; lower split.holdout or split.train with ",
-                Option("set"),
+                f"recipe {self.recipe.name!r}: split needs {wanted} images, but {self.dataset.name} has {len(labels)} "
+                "to train on; give ",
+                Option("set", smaller),
             )
         rows, holdout = stratified_holdout(labels, split.holdout, split.seed)
         if split.train is not None:

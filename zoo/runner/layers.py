@@ -228,8 +228,8 @@ def _other(call: Call) -> str:
     if not share:
         return ""
     return (
-        f"computes another function in evaluation than in training: its answers differ by {100 * share:.2g} % of the "
-        "largest, even where its statistics are those of the images; compute the same where self.training is false"
+        f"computes another function in evaluation than in training: its outputs differ by {100 * share:.2g} % of the "
+        "largest, even with the statistics of the same images; compute the same where self.training is false"
     )
 
 
@@ -270,5 +270,5 @@ def _cut(call: Call) -> str:
                 "for detach(), .data or item() in forward, or make it a buffer (register_buffer)"
             )
         if is_zero and call.count > 1:
-            return f"has a parameter {name!r} that changes no answer; use it in forward, or take it out"
+            return f"has a parameter {name!r} that changes no output; use it in forward, or remove it"
     return ""

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
+import torch
 from torch import nn
 
 from zoo.comparison.speeds import ratio
@@ -18,6 +20,8 @@ from zoo.registry.model import Model
 from zoo.results.disturbed import disturbed
 from zoo.runner.inputs import Inputs
 from zoo.runner.settings import machine_faults
+from zoo.utils.device import synchronize
+from zoo.utils.seeding import same_random_numbers
 from zoo.utils.stats import Range
 
 AGAIN = "give the command again"
@@ -103,6 +107,30 @@ def bare_step(model: Model, inputs: Inputs) -> Callable[[], object]:
     return throughput.bare_step(
         module, inputs.recipe, _loader(inputs, layout), device=settings.device, compiled=settings.compiled
     )
+
+
+def steps_per_second(step: Callable[[], object], device: torch.device, seconds: float, least: int = 1) -> float:
+    """The rate of a `step`, of which so many are done at `least`."""
+    start, done = time.perf_counter(), 0
+    while (passed := time.perf_counter() - start) < seconds or done < least:
+        step()
+        synchronize(device)
+        done += 1
+    return done / passed
+
+
+def training_rate(model: Model, inputs: Inputs) -> float:
+    """Images per second of a second of bare steps, after the first, not compiled. What is trained next does not change.
+
+    Raises as :func:`measure` does.
+    """
+    inputs = inputs.replaced(settings=replace(inputs.settings, compiled=False))
+    settings, device = inputs.settings, inputs.settings.device
+    with same_random_numbers(), machine_faults(model.name, settings, AGAIN, "measuring its speed"):
+        step = bare_step(model, inputs)
+        step()
+        synchronize(device)
+        return inputs.recipe.batch_size * steps_per_second(step, device, 1.0)
 
 
 def train(model: Model, inputs: Inputs, layout: Layout, seconds: float) -> tuple[nn.Module, throughput.Training]:

@@ -36,7 +36,7 @@ from zoo.runner.inputs import Inputs
 from zoo.runner.record import describe_dataset, describe_model, describe_speed, metrics_of
 from zoo.runner.settings import machine_faults
 
-RESUMES = "the same command goes on after the last finished epoch"
+RESUMES = "the same command resumes after the last finished epoch"
 CHECKED = 16  # images, whose answers by the stored weights are compared with others
 
 

@@ -217,8 +217,8 @@ class Trial:
         parameters.check()
         if not self._same(again, answers) and not self.allow_batch_dependent:
             self._refuse(
-                "in evaluation it answers the same images otherwise the second time: it keeps something of what it "
-                "was given before, or draws random numbers; mend that, or mark its results with ",
+                "in evaluation its output for the same images differs the second time: it keeps something of earlier "
+                "inputs, or draws random numbers; correct that, or mark its results with ",
                 Option("allow_batch_dependent"),
             )
         rounded = self._answers(module, 0, 1, change=ROUNDING[self.recipe.precision])
@@ -228,9 +228,9 @@ class Trial:
     def _check_share(self, share: float) -> None:
         if share and not self.allow_batch_dependent:
             self._refuse(
-                "in evaluation the answer to an image depends on the images beside it (it changes by "
+                "in evaluation the prediction for an image depends on the other images of the batch (it changes by "
                 f"{100 * share:.2g} % of the largest logit), so an accuracy would be that of one batch size and order; "
-                "mend its norm, or mark its results with ", Option("allow_batch_dependent"),
+                "correct its norm, or mark its results with ", Option("allow_batch_dependent"),
             )  # fmt: skip
 
     def _answers(
@@ -255,7 +255,7 @@ class Trial:
             answers, images = module.eval()(self._images(0)), self._images(0).contiguous()
             expected = fresh.eval().to(memory_format=torch.contiguous_format)(images)
         if not near(answers, expected, NEAR["fp32"]):
-            self._refuse("in channels-last it answers otherwise than in NCHW")
+            self._refuse("in channels-last its output differs from that in NCHW")
 
     def _outcome(self, module: nn.Module) -> dict[str, Tensor]:
         """What training has made of `module`: parameters and answers. A buffer may count the images it is shown."""

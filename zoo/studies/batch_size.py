@@ -14,7 +14,9 @@ from zoo.comparison.row import Row
 from zoo.errors import Option, RecipeError, ResultError
 from zoo.recipes.load import load_recipe
 from zoo.recipes.recipe import Recipe
+from zoo.registry.model import registry_name
 from zoo.results.folder import Stored
+from zoo.results.recipe_source import options_for
 
 # How the learning rate follows the batch size, as a factor of the recipe's, for a batch `ratio` times the recipe's.
 LR_RULES: dict[str, Callable[[float], float]] = {
@@ -119,7 +121,16 @@ def by_size(runs: Sequence[Stored]) -> tuple[str, dict[int, Group]]:
                 f"batch size {size} was run with {len(several)} learning rates: {names}; name one's folders"
             )
     if len(by_batch) < 2:
-        raise ResultError(f"all these runs have batch size {next(iter(by_batch))}; `zoo study batch-size` makes others")
+        size, (group, *_) = next(iter(by_batch.items()))
+        models = " ".join(registry_name(row.model) for row in group.rows)
+        part = recipes[group.recipe_fingerprint]
+        words = [*(options_for(part) or [Option("recipe", part.name)]), Option("dataset", group.dataset)]
+        values = Option("values", f"{max(1, size // 2)},{size},{2 * size}")
+        raise ResultError(
+            f"all these runs have batch size {size}; `zoo study batch-size {models}",
+            *(part for option in (*words, values) for part in (" ", option)),
+            "` trains at others too",
+        )
     chosen = {size: by_batch[size][0] for size in sorted(by_batch)}
     rates = {size: recipes[group.recipe_fingerprint].typed.optimizer.lr for size, group in chosen.items()}
     first = next(iter(chosen.values()))

@@ -152,7 +152,7 @@ class _Checks:
                     raise AssertionError(
                         f"{count} images give {tuple(y.shape)} with norm {norm.name}, not ({count}, 10)"
                     )
-                suite.finite(y, f"the answer with norm {norm.name}")
+                suite.finite(y, f"the output with norm {norm.name}")
 
     def sizes(self) -> None:
         norm = self.norms[0][0]
@@ -169,14 +169,14 @@ class _Checks:
         with torch.autocast("cpu", torch.bfloat16):
             logits = model(self.x())
         torch.autograd.backward(F.cross_entropy(logits.float(), torch.arange(3)))
-        suite.finite(logits, "the answer in bfloat16")
+        suite.finite(logits, "the output in bfloat16")
         suite.without_gradient(model)
 
     def evaluation(self, norm: Norm, independent: bool) -> None:
         model, x = self.midlife(norm).train(), self.x().double()
         random = suite.is_random(model, x)
         if independent and not random:
-            what = "the norm is batch-independent, yet in training an image's answer depends on its batch"
+            what = "the norm is batch-independent, yet in training the output for an image depends on its batch"
             suite.same(suite.forward(copy.deepcopy(model), x), suite.alone(model, x), what, TOLERANCE)
         suite.check_evaluation(model, x, TOLERANCE, as_in_training=independent and not random)
 

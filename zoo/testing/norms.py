@@ -247,7 +247,7 @@ class _Layer:
         layer.train(not suite.is_random(layer, ordinary.float()))
         exact = copy.deepcopy(layer)(ordinary.float())
         with torch.autocast("cpu", torch.bfloat16):
-            suite.same(copy.deepcopy(layer)(ordinary), exact, "bfloat16 images give another answer", 0.02)
+            suite.same(copy.deepcopy(layer)(ordinary), exact, "the output for bfloat16 images differs", 0.02)
 
     def evaluation(self) -> None:
         layer, tolerance = self.make(), TOLERANCE[self.dtype]
@@ -258,7 +258,7 @@ class _Layer:
             call = Call("", layer, (image.expand(2, -1, -1, -1).contiguous(),))
             if share := difference_of_modes(call, list(layer.modules())):
                 raise AssertionError(
-                    "trained on one image again and again, eval mode answers otherwise for it than training (largest "
+                    "trained on one image again and again, train() and eval() outputs for it differ (largest "
                     f"difference {share:.2g} of the largest value)"
                 )
 

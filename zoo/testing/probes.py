@@ -93,6 +93,6 @@ def check_nothing_hidden(module: nn.Module, fresh: nn.Module, x: Tensor) -> None
             now, later = answers(path, name, after), answers(path, name, type(after)(LARGE))
             if not torch.equal(now, later) or not torch.equal(now, answers(path, name, before)):
                 raise AssertionError(
-                    f"{'.'.join(filter(None, (path, name)))} changes in training and the answer with it, but it is "
+                    f"{'.'.join(filter(None, (path, name)))} changes in training and the output with it, but it is "
                     "not stored; make it a buffer (register_buffer)"
                 )

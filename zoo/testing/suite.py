@@ -89,7 +89,7 @@ def forward(module: nn.Module, x: Tensor, numbers: int = 1) -> Tensor:
     seed(numbers)
     y = module(images)
     if not isinstance(y, Tensor):
-        raise AssertionError(f"the answer is a {type(y).__name__}, expected a tensor")
+        raise AssertionError(f"the output is a {type(y).__name__}, expected a tensor")
     if not torch.equal(images, x):
         raise AssertionError("the forward pass writes over its input")
     return y
@@ -133,20 +133,20 @@ def check_evaluation(module: nn.Module, x: Tensor, tolerance: float, *, as_in_tr
     in_training = forward(copy.deepcopy(module).train(), x)
     module.eval()
     y = forward(module, x)
-    finite(y, "the answer in eval mode")
+    finite(y, "the output in eval mode")
     for other, numbers in ((x.flip(0) + 1, 1), (x, 2)):  # another batch between, and other random numbers
         again = forward(module, other, numbers)
-    same(again, y, "in eval mode a second pass over the same images answers otherwise", tolerance)
+    same(again, y, "in eval mode the outputs of two passes over the same images differ", tolerance)
     if share := dependence_on_batch(copy.deepcopy(module), x):
         raise AssertionError(
-            "in eval mode an image's answer depends on the others of its batch (largest difference "
+            "in eval mode the output for an image depends on the others of its batch (largest difference "
             f"{share:.2g} of the largest value)"
         )
     changed = [name for name, tensor in module.state_dict().items() if not torch.equal(tensor, before[name])]
     if changed:
         raise AssertionError(f"a forward pass in eval mode changes {', '.join(changed)}")
     if as_in_training:
-        same(y, in_training, "nothing depends on the batch, yet eval mode answers otherwise than training", tolerance)
+        same(y, in_training, "declared batch-independent, but train() and eval() outputs differ", tolerance)
 
 
 def check_stored(module: nn.Module, fresh: nn.Module, x: Tensor) -> None:
@@ -159,7 +159,7 @@ def check_stored(module: nn.Module, fresh: nn.Module, x: Tensor) -> None:
         y, again = forward(module.train(training), x), forward(fresh.train(training), x)
         if not torch.equal(y, again):
             mode = "training" if training else "eval mode"
-            raise AssertionError(f"with the stored weights the answer in {mode} is another: some state is not stored")
+            raise AssertionError(f"with the stored weights the output in {mode} differs: some state is not stored")
 
 
 def check_copy(module: nn.Module, x: Tensor) -> None:
@@ -170,7 +170,7 @@ def check_copy(module: nn.Module, x: Tensor) -> None:
     if shared:
         raise AssertionError(f"a deep copy shares {', '.join(shared)} with its original")
     if not torch.equal(forward(twin, x), forward(module, x)):
-        raise AssertionError("a deep copy answers otherwise than its original")
+        raise AssertionError("the output of a deep copy differs from that of its original")
 
 
 def gradient(x: Tensor) -> Tensor:
@@ -189,7 +189,7 @@ def check_layout(module: nn.Module, x: Tensor, tolerance: float) -> None:
     y = module(plain)
     seed(1)
     z = twin(moved)
-    same(z, y, "channels-last images give another answer", tolerance)
+    same(z, y, "the output for channels-last images differs", tolerance)
     weights = torch.linspace(-1, 1, y.numel(), dtype=y.dtype).reshape(y.shape)
     torch.autograd.backward([(y * weights).sum(), (z * weights).sum()])
     same(gradient(moved), gradient(plain), "channels-last images give another gradient of the images", tolerance)
@@ -206,7 +206,7 @@ def check_compiled(module: nn.Module, x: Tensor, tolerance: float) -> None:
     compiled = torch.compile(twin.forward, backend="aot_eager", fullgraph=True)
     plain, traced = x.detach().requires_grad_(), x.detach().clone().requires_grad_()
     y, z = module(plain), compiled(traced)
-    same(z, y, "compiled it gives another answer", tolerance)
+    same(z, y, "the compiled output differs", tolerance)
     y.square().sum().backward()
     z.square().sum().backward()
     same(gradient(traced), gradient(plain), "compiled it gives another gradient of the images", 10 * tolerance)

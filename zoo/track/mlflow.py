@@ -32,7 +32,7 @@ class MLflow:
             if re.search("[?#%]", str(runs.absolute())):
                 raise MachineError(
                     f"{runs.absolute()}: MLflow reads ?, # and % in a folder's name as parts of a URL; set "
-                    "MLFLOW_TRACKING_URI, or choose another ", Option("runs"), " folder",
+                    "MLFLOW_TRACKING_URI, or choose another folder with ", Option("runs", "FOLDER"),
                 )  # fmt: skip
             runs.mkdir(parents=True, exist_ok=True)
             check_no_link(runs / "mlflow.db")

@@ -134,7 +134,7 @@ class Tracked(Reporter):
                 what(tracker)
             except Exception as problem:  # whatever a library or its server comes up with: the training is worth more
                 self.trackers.remove(tracker)
-                self._say(f"zoo: {tracker.name} is off from here on ({named(problem)}); the run itself goes on")
+                self._say(f"zoo: {tracker.name} is off from here on ({named(problem)}); the run itself continues")
                 with contextlib.suppress(Exception):
                     tracker.close()
 

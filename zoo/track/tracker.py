@@ -18,7 +18,7 @@ class Entry:
 
     @property
     def group(self) -> str:
-        """What is compared with each other: one data set, one recipe."""
+        """What is compared with each other: one dataset, one recipe."""
         return self.path.parents[1].as_posix()
 
     @property

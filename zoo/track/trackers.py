@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from zoo.errors import MachineError, Option, ZooError, unknown
+from zoo.utils.extras import install
 from zoo.utils.text import named
 
 if TYPE_CHECKING:
@@ -54,8 +55,8 @@ def check_installed(names: Sequence[str]) -> None:
     missing = [name for name in names if importlib.util.find_spec(name) is None]
     if missing:
         are = "is" if len(missing) == 1 else "are"
-        advice = f"pip install 'norm-zoo[{','.join(missing)}]'"
-        raise MachineError(Option("track", ",".join(names)), f": {' and '.join(missing)} {are} not installed; {advice}")
+        what = f": {' and '.join(missing)} {are} not installed; {install(missing)}"
+        raise MachineError(Option("track", ",".join(names)), what)
 
 
 @contextlib.contextmanager
@@ -76,7 +77,7 @@ def open_trackers(names: Sequence[str], runs: Path, say: Callable[[str], None]) 
             except Exception as problem:
                 reason = f": cannot be opened: {named(problem)}; mend that, or leave {name} out"
                 raise MachineError(Option("track", name), reason) from problem
-            say(f"tracked by {name} in {trackers[-1].where}")
+            say(f"logging to {name} in {trackers[-1].where}")
         yield trackers
     finally:
         for tracker in trackers:

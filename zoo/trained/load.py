@@ -28,6 +28,7 @@ from zoo.registry.entries import Layout
 from zoo.registry.fingerprint import difference, is_same
 from zoo.registry.merge import Registry
 from zoo.registry.model import Model, Pretrained, registry_name, starting_from
+from zoo.results.again import bench_again
 from zoo.results.begun import no_results
 from zoo.results.folder import RunFolder, find_results, load_result
 from zoo.results.schema import Diverged, Finished, Result
@@ -190,7 +191,8 @@ def _open(path: Path, result: Finished, registry: Registry) -> TrainedRun:
     if not folder.weights.is_file():
         raise ResultError(
             f"{folder.path}: has a result but no {folder.weights.name} (most committed results come without weights); "
-            f"train it again with `zoo bench {name}`, or name a run that was made here"
+            "train it again with ",
+            *bench_again(result, folder, *registry.option),
         )
     then = result.model.definition
     try:
@@ -247,7 +249,7 @@ def check_classes(run: TrainedRun, name: str, classes: Sequence[str]) -> None:
         how = f"other classes than {name} has: number {number} is {have[number]!r} there and {classes[number]!r} here"
     raise DataError(
         f"{run.folder.path}: was trained on {run.result.dataset.name} with {how}; "
-        "evaluate it on a data set with the same classes"
+        "evaluate it on a dataset with the same classes"
     )
 
 

@@ -112,7 +112,7 @@ def image_size(run: TrainedRun) -> Size | None:
     if len(fitting) != 1:
         raise ResultError(
             f"{run.folder.path}: the size of the images that it was trained on ({name}) is not stored and cannot be "
-            "told from its multiply-accumulates; give it with ",
+            "derived from its multiply-accumulates; give it with ",
             Option("size", "WIDTHxHEIGHT"),
         )
     return fitting[0], fitting[0]
@@ -132,11 +132,11 @@ def predict(run: TrainedRun, files: Sequence[Path], size: Size | None, device: t
         while batch := list(itertools.islice(same, count)):
             loader = _loader(run, np.stack([pixels for _, pixels, _ in batch]), device)
             if not checked:
-                run.check_size(model, next(iter(loader))[0][:1], "these pictures")
+                run.check_size(model, next(iter(loader))[0][:1], "these images")
                 checked = True
             evaluation = evaluate(model, loader, device, run.precision, run.tta)
             if not evaluation.finite:
-                raise ResultError(f"{run.folder.path}: an answer of the model is not a number, so it predicts nothing")
+                raise ResultError(f"{run.folder.path}: an output of the model is not a number, so it predicts nothing")
             for (file, _, own), probabilities in zip(batch, evaluation.logits.softmax(1).numpy(), strict=True):
                 yield Prediction(file, probabilities, own)
 

@@ -32,7 +32,7 @@ RUNNING, BATCH = "eval", "batch statistics"
 class Record:
     """One run under one condition. Shares are 0 to 1, losses nats; None where there is no figure, `missing` says why.
 
-    `trained_on` and `stored_accuracy` are the run's own data set and its accuracy on all its test images when it was
+    `trained_on` and `stored_accuracy` are the run's own dataset and its accuracy on all its test images when it was
     trained; `same_as_stored` whether that came out again, None where something else was evaluated.
     `dataset_fingerprint` is None for a test-only set; `pixels` is the SHA-256 (16 digits) of images and labels, equal
     where two records saw the same. `gap` is the accuracy lost: against the uncorrupted images under the same mode and
@@ -82,7 +82,7 @@ class Record:
 class Condition:
     """Images to evaluate on, made when they are asked for: (N, H, W, 3) uint8 and labels (N,) int64.
 
-    `fingerprint` is the data set's, None for a test-only set; `whole`: these are all of its test images.
+    `fingerprint` is the dataset's, None for a test-only set; `whole`: these are all of its test images.
     """
 
     dataset: str
@@ -233,7 +233,7 @@ def _measure(run: TrainedRun, model: nn.Module, pixels: _Pixels, way: Pass, devi
             raise
         return _Measured(way.mode, batch_size, None, "a single value per channel has no variance")
     if not evaluation.finite:
-        return _Measured(way.mode, batch_size, None, "an answer of the model is not a number")
+        return _Measured(way.mode, batch_size, None, "an output of the model is not a number")
     return _Measured(way.mode, batch_size, evaluation)
 
 

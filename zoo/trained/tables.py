@@ -36,7 +36,7 @@ class Column:
 
 @dataclass(frozen=True)
 class Table:
-    """Records of one recipe on one data set, as in `zoo compare`: nothing else may be ranked.
+    """Records of one recipe on one dataset, as in `zoo compare`: nothing else may be ranked.
 
     `rows`: best model first. `columns`: what models are compared in; none of a run's own test images, evaluated as
     usual.

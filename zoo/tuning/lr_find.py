@@ -116,7 +116,8 @@ def _lr_find(model: Model, inputs: Inputs, low: float, high: float, steps: int, 
         loader.close()
     if len(losses) <= beginning:
         raise RecipeError(
-            f"{model.name}: its loss is no number at a learning rate of {diverged:g} already; lower ", Option("low")
+            f"{model.name}: its loss is no number at a learning rate of {diverged:g} already; begin lower, as in ",
+            Option("low", f"{(diverged or low) / 1000:g}"),
         )
     return RangeTest(model.name, beginning, rates[: len(losses)], losses, diverged)
 

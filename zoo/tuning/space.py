@@ -79,11 +79,11 @@ def check_recipe(recipe: Recipe) -> None:
         )
     if recipe.split.holdout == 0:
         raise RecipeError(
-            f"recipe {recipe.name!r} holds no images out, by which tuning chooses; add ",
+            f"recipe {recipe.name!r} has no validation set, by which tuning chooses; add ",
             Option("set", "split.holdout=5000"),
         )
     if recipe.tuned is not None:
-        raise RecipeError(f"recipe {recipe.name!r} is the outcome of tuning; tune the recipe that it extends")
+        raise RecipeError(f"recipe {recipe.name!r} is the result of tuning; tune the recipe that it extends")
 
 
 def make_space(recipe: Recipe, over: Sequence[str], asked: Mapping[str, Asked]) -> Space:

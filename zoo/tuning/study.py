@@ -282,7 +282,8 @@ def _explain(path: Path, problem: Exception) -> MachineError | ResultError:
             f"{path}: no space left on the disk; free some, then give the same command again: nothing earlier is lost"
         )
     if "readonly" in line or "unable to open" in line:
-        return MachineError(f"{path}: the folder cannot be written to ({line}); choose another with ", Option("runs"))
+        another = Option("runs", "FOLDER")
+        return MachineError(f"{path}: the folder cannot be written to ({line}); choose another with ", another)
     if "I/O error" in line or "locked" in line:
         return MachineError(f"{path}: {line}; when it is mended, give the same command again: nothing is lost")
     reason = f"{path}: the trials cannot be read ({line[:120]}); add "

@@ -23,6 +23,7 @@ from typing import BinaryIO
 from zoo.errors import MachineError, Option, RegistryError, RunBusyError, ZooError
 from zoo.utils.disk import open_own, put, remove, rename, same_file, short, take, temporary_name
 
+RUNS = Path("runs")  # where runs are kept unless another folder is named
 ABANDONED = 3600.0  # seconds after which a temporary file is a dead process's, on a disk that has no locks
 _TEMPORARY = re.compile(r"\.(?P<name>.+?)\.\d+(?P<token>\.[0-9a-f]{8})?\.(?P<kind>tmp|old)")
 
@@ -215,7 +216,7 @@ def check_no_link(path: Path) -> None:
 
 def cannot_write(path: Path, problem: OSError) -> MachineError:
     """The error for a file that could not be written."""
-    again = "then give the same command again: nothing earlier is lost"
+    again = "then run the same command again: nothing earlier is lost"
     if problem.errno in (errno.ENOSPC, errno.EDQUOT):
         return MachineError(f"{path}: no space left on the disk; free some, {again}")
     if problem.errno == errno.EFBIG:
@@ -225,7 +226,7 @@ def cannot_write(path: Path, problem: OSError) -> MachineError:
     if problem.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         held = "another program has it open, or " if sys.platform == "win32" else ""
         reason = f"{held}the folder cannot be written to ({problem.strerror})"
-        return MachineError(f"{path}: {reason}; choose another with ", Option("runs"))
+        return MachineError(f"{path}: {reason}; choose another with ", Option("runs", "FOLDER"))
     return MachineError(f"{path}: writing failed: {problem.strerror}")
 
 

@@ -152,8 +152,8 @@ def _busy(folder: Path, holder: str) -> RunBusyError:
     process, *others = holder.split()[:2] or ["unknown"]
     where = f" on {others[0]}" if others else ""
     return RunBusyError(
-        f"{folder}: another zoo (process {process}{where}) is at this run; wait for it, or choose another ",
-        Option("runs"), " folder",
+        f"{folder}: another zoo (process {process}{where}) is at this run; wait for it, or choose another folder with ",
+        Option("runs", "FOLDER"),
     )  # fmt: skip
 
 

@@ -41,7 +41,7 @@ File = tuple[str, bytes]  # of a page: its name from the page's folder on, and i
 
 def check_packages() -> None:
     """Raise :class:`MachineError` where a package that the page needs is not installed."""
-    require("the page needs", ("jinja2", "plotly"), "report")
+    require("the page needs", ("jinja2", "plotly"))
 
 
 def check_out(out: Path) -> None:

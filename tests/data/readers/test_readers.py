@@ -425,10 +425,10 @@ def test_search_path(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, empty_cach
 
 def test_unknown_name(parquet_set: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ZOO_DATA", str(parquet_set.parent))
-    message = fails(lambda: load("shapes01"), "unknown data set 'shapes01'", kind=UnknownNameError)
+    message = fails(lambda: load("shapes01"), "unknown dataset 'shapes01'", kind=UnknownNameError)
     assert message.endswith("did you mean 'shapes10'?")
     assert "'tiny'" in fails(lambda: load("tinny"), kind=UnknownNameError)
-    assert "known are cifar10, cifar100" in fails(lambda: load("zzz"), kind=UnknownNameError)
+    assert "there are cifar10, cifar100" in fails(lambda: load("zzz"), kind=UnknownNameError)
     assert "'train'" in fails(lambda: load("tiny").split("trian"), "trian", kind=UnknownNameError)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import operator
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -84,20 +85,37 @@ class Resize(Op):
         shrinks = transform.height < size[0] or transform.width < size[1]
         return 3 if transform.area_for_downscale and shrinks else transform.interpolation
 
+    @property
+    def by_area(self) -> bool:
+        """Whether every output pixel is the mean over its area, not bilinear."""
+        return self._interpolation(self.transform, self.size) == 3
+
+    @property
+    def rounds_up(self) -> bool:
+        """Whether a pixel halfway between two levels becomes the higher one, as in OpenCV, not the even one."""
+        return not self.by_area or tuple(2 * size for size in self.out) == self.size
+
+    def taps(self, device: torch.device) -> list[tuple[int, list[tuple[Tensor, Tensor]]]]:
+        """For each axis the source's index and weight of every output pixel, tap by tap; made once per device."""
+        if device not in self._taps:  # the only copies to it
+            self._taps[device] = [
+                (axis, _taps(self.size[axis - 2], self.out[axis - 2], self.by_area, device)) for axis in (2, 3)
+            ]
+        return self._taps[device]
+
     def filter(self, planes: Tensor, columns: Params) -> Tensor:
         """(B, 3, H, W) to (B, 3, ``height``, ``width``)."""
-        area = self._interpolation(self.transform, self.size) == 3
-        if planes.device not in self._taps:  # made once per device: the only copies to it
-            self._taps[planes.device] = [
-                (axis, _taps(self.size[axis - 2], self.out[axis - 2], area, planes.device)) for axis in (2, 3)
-            ]
-        for axis, taps in self._taps[planes.device]:
-            weighted = (
-                planes.index_select(axis, index) * (weight[:, None] if axis == 2 else weight) for index, weight in taps
-            )
-            planes = functools.reduce(operator.add, weighted)
-        halved = tuple(2 * size for size in self.out) == self.size
-        return planes if area and not halved else (planes + 0.5).floor_()  # where OpenCV rounds halves up, not to even
+        for axis, taps in self.taps(planes.device):
+            planes = weighted(planes, axis, taps)
+        return (planes + 0.5).floor_() if self.rounds_up else planes
+
+
+def weighted(planes: Tensor, axis: int, taps: Iterable[tuple[Tensor, Tensor]]) -> Tensor:
+    """The sum over `taps` of the pixels at an index along the `axis`, times their weight."""
+    return functools.reduce(
+        operator.add,
+        (planes.index_select(axis, index) * (weight[:, None] if axis == 2 else weight) for index, weight in taps),
+    )
 
 
 def _taps(old: int, new: int, area: bool, device: torch.device) -> list[tuple[Tensor, Tensor]]:

@@ -42,7 +42,7 @@ _SMALL = 64 * 64  # pixels; below it, two threads took twice the time of one to 
 
 
 def expected(name: str) -> tuple[int | None, int | None]:
-    """(number of classes, image side in pixels) that a data set's name promises; None where it promises nothing."""
+    """(number of classes, image side in pixels) that a dataset's name promises; None where it promises nothing."""
     family = re.match(r"cifar(100?)(?=$|[-_.])", name)
     return (int(family[1]), 32) if family else (None, None)
 
@@ -172,7 +172,7 @@ def first_size(row: Path | bytes, where: str, side: int | None, wanted: Size | N
     if side and image.size != (side, side):
         size, promised = f"{image.width}x{image.height}", f"{side}x{side}"
         raise DataError(
-            f"{where}: image of {size} pixels, but the name of the data set promises {promised} pixels; rename the "
+            f"{where}: image of {size} pixels, but the name of the dataset promises {promised} pixels; rename the "
             "folder"
         )
     return wanted or (image.height, image.width)
