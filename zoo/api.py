@@ -5,12 +5,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, SupportsIndex, overload
 
-from zoo.errors import ResultError
+from zoo.errors import ResultError, unknown
+from zoo.render.shown import VIEWS, Shown
 from zoo.results.reading import Roots, named, read_runs
 
 if TYPE_CHECKING:
@@ -115,6 +116,32 @@ class Comparison(list["Group"]):
 
     left_out: str = ""
     begun: Sequence[Begun] = ()
+    _shown: Shown = Shown()
+
+    def select(
+        self, view: str | None = None, columns: Iterable[str] | None = None, sort: str | None = None
+    ) -> Comparison:
+        """The same comparison with other columns or in another order.
+
+        `view` is ``"cost"``, ``"quality"``, ``"differences"`` or ``"all"``; `columns` are names as in CSV, in place of
+        a view. `sort` is a column's name, best first; with a minus in front, worst first. A column that there is not
+        raises :class:`zoo.errors.UnknownNameError` where the tables are made.
+        """
+        if view is not None and view not in VIEWS:
+            raise unknown("view", view, VIEWS, "the comparison", f"there are: {', '.join(VIEWS)}")
+        selected = self[:]
+        selected.left_out, selected.begun = self.left_out, self.begun
+        selected._shown = Shown(view, (columns,) if isinstance(columns, str) else tuple(columns or ()), sort)
+        return selected
+
+    def format(self, style: str = "text") -> str:
+        """The tables as ``"text"``, ``"markdown"``, ``"csv"``, ``"latex"`` or ``"json"``, ending in a newline."""
+        from zoo.render.comparison import render
+        from zoo.render.document import FORMATS
+
+        if style not in FORMATS:
+            raise unknown("format", style, FORMATS, "the comparison", f"there are: {', '.join(FORMATS)}")
+        return render(self, style, self._shown)
 
     @overload
     def __getitem__(self, index: SupportsIndex) -> Group: ...
@@ -124,18 +151,20 @@ class Comparison(list["Group"]):
 
     def __getitem__(self, index: SupportsIndex | slice) -> Group | Comparison:
         if isinstance(index, slice):
-            return Comparison(super().__getitem__(index))
+            part = Comparison(super().__getitem__(index))
+            part._shown = self._shown
+            return part
         return super().__getitem__(index)
 
     def __repr__(self) -> str:
-        from zoo.render.comparison import render
-
-        return "".join([render(self, "text"), *(f"{line}\n" for line in self.lines)])
+        return "".join([self.format(), *(f"{line}\n" for line in self.lines)])
 
     def _repr_html_(self) -> str:
         from zoo.render.comparison import groups_html
 
-        return "\n".join([groups_html(self), *(f"<p><small>{escape(line)}</small></p>" for line in self.lines)])
+        return "\n".join(
+            [groups_html(self, self._shown), *(f"<p><small>{escape(line)}</small></p>" for line in self.lines)]
+        )
 
     @property
     def lines(self) -> list[str]:

@@ -22,8 +22,8 @@ HEAVY = {"torch", "torchvision", "timm", "albumentations", "pandas", "pydantic",
 
 
 def names(stdout: str) -> list[str]:
-    """The first word of every line."""
-    return [line.split()[0] for line in stdout.splitlines() if line.strip()]
+    """The first word of every line that is none of a longer cell or note."""
+    return [line.split()[0] for line in stdout.splitlines() if line.strip() and not line.startswith("   ")]
 
 
 def test_list(zoo_cli):
@@ -56,13 +56,13 @@ def test_list_origin(inline_cli, tmp_path):
     registry.write_text('# a comment\n\nnorms:\n  mine: "my_norm:mine"\n')
     inner = tmp_path / "some" / "folder"
     inner.mkdir(parents=True)
-    lines = inline_cli.ok("list", "--origin", cwd=inner).stdout.splitlines()
+    lines = inline_cli.ok("list", "--origin", cwd=inner, COLUMNS="1000").stdout.splitlines()
     mine = next(line for line in lines if line.split()[:1] == ["mine"])
     assert f"working folder: {registry}:4" in mine
     built_in = next(line for line in lines if line.split()[:1] == ["ln"])
     assert re.search(r"built in: .*registry\.yaml:\d+$", built_in)
     # A pair became possible where its later part stands.
-    (pair,) = inline_cli.ok("list", "--origin", "resnet20_mine").stdout.splitlines()
+    (pair,) = inline_cli.ok("list", "--origin", "resnet20_mine", COLUMNS="1000").stdout.splitlines()
     assert pair.endswith(f"working folder: {registry}:4")
 
 
@@ -72,7 +72,7 @@ def test_layers_of_the_registry(inline_cli, tmp_path):
         (tmp_path / name / "registry.yaml").write_text(f'norms:\n  by_{name}: "m:f"\n')
     output = inline_cli.ok(
         "list", "--origin", "--registry", tmp_path / "option" / "registry.yaml",
-        cwd=tmp_path / "folder", ZOO_REGISTRY=str(tmp_path / "variable" / "registry.yaml"),
+        cwd=tmp_path / "folder", ZOO_REGISTRY=str(tmp_path / "variable" / "registry.yaml"), COLUMNS="1000",
     )  # fmt: skip
     for name, layer in (("folder", "working folder"), ("variable", "$ZOO_REGISTRY"), ("option", "--registry")):
         line = next(line for line in output.stdout.splitlines() if line.split()[:1] == [f"by_{name}"])

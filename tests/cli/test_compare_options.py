@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from made_results import result
+from printed_tables import of_text
 
 import zoo
 from zoo.results.folder import save_result
@@ -36,7 +37,7 @@ def test_allow_mixed_is_one_table_with_what_differs(compare) -> None:
 
 
 def test_views_and_seconds(compare) -> None:
-    assert "MACs (M)" in compare()
+    assert "MACs (M)" in compare("--view", "cost")
     quality = compare("--view", "quality", "--seconds-to", "50")
     assert "MACs (M)" not in quality
     metrics = ("loss", "top-5 %", "ECE %", "Brier", "train accuracy %", "gap", "epochs to 90 % of final")
@@ -71,7 +72,8 @@ def test_margin_says_what_counts_as_equal(compare) -> None:
     choice = ("--recipe", "laptop-9c06139e", "--baseline", "resnet20_bn", "--model", "*_ws_gn")
     assert compare(*choice) == compare(*choice, "--margin", "1")
     assert "not significant (n=3)" in compare(*choice)
-    assert "equal within 2.5 points" in compare(*choice, "--margin", "2.5")
+    (row,) = of_text(compare(*choice, "--margin", "2.5"))
+    assert row["verdict"] == "equal within 2.5 points (n=3)"
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import torch
+from printed_tables import of_text
 
 from zoo.engine import memory_format
 from zoo.engine.environment import describe
@@ -45,14 +46,15 @@ def test_json_holds_every_figure_and_nothing_is_kept(inline_cli) -> None:
 
 def test_table_and_csv(inline_cli) -> None:
     text = inline_cli.ok("speed", "resnet20_bn", "resnet20_in", *SMALL).stdout
-    assert text.splitlines()[0].split() == [
-        "model", "layout", "train", "img/s", "step", "img/s", "loop/step", "inference", "img/s", "batch", "p50", "ms",
-        "p90", "ms", "p99", "ms", "device", "MiB", "resident", "MiB", "activations", "KiB", "MACs", "(M)", "GFLOP/s",
-        "%", "of", "peak",
-    ]  # fmt: skip
-    assert [line.split()[0] for line in text.splitlines()[2:4]] == ["resnet20_bn", "resnet20_in"]
-    assert "batch 8, batched augmentation" in text
-    assert f"{describe(torch.device('cpu'))['instructions']}), " in text  # machines of one name differ by it
+    rows, said = of_text(text), " ".join(text.split())
+    for title in (
+        "layout", "train img/s", "step img/s", "loop/step", "inference img/s", "batch", "p50 ms", "p90 ms", "p99 ms",
+        "device MiB", "resident MiB", "activations KiB", "MACs (M)", "GFLOP/s", "% of peak",
+    ):  # fmt: skip
+        assert title in rows[0] or f" {title} " in said.partition(" model ")[0], title
+    assert [row["model"] for row in rows] == ["resnet20_bn", "resnet20_in"]
+    assert "batch 8, batched augmentation" in said
+    assert f"{describe(torch.device('cpu'))['instructions']}), " in said  # machines of one name differ by it
     rows = list(csv.DictReader(io.StringIO(inline_cli.ok("speed", "resnet20_ln", *SMALL, "--format", "csv").stdout)))
     assert [row["model"] for row in rows] == ["resnet20_ln"]
 
@@ -174,12 +176,12 @@ def test_compile_both_says_where_compiling_pays(inline_cli, monkeypatch: pytest.
     output = inline_cli.ok(*command)
     assert "  compiling pays after 3 epochs: 1.40 ± 0.04 times as fast" in output.lines
     assert "  compiling does not pay: 1.01 ± 0.03 times as fast" in output.lines
-    rows = [line.split() for line in output.stdout.splitlines()[2:6]]
-    assert [(row[0], row[1]) for row in rows] == [
+    rows = of_text(output.stdout)
+    assert [(row["model"], row["compiled"]) for row in rows] == [
         ("resnet20_ln", "no"), ("resnet20_ln", "yes"), ("resnet20_bn", "no"), ("resnet20_bn", "yes"),
     ]  # fmt: skip
-    assert rows[1][-6:] == ["60", "1.40", "±", "0.04", "3", "epochs"]
-    assert rows[3][-4:] == ["1.01", "±", "0.03", "-"]
+    gains = [(row["compile s"], row["x eager"], row["pays after"]) for row in rows]
+    assert gains[1::2] == [("60", "1.40 ± 0.04", "3 epochs"), (gains[3][0], "1.01 ± 0.03", "-")]
     models = json.loads(inline_cli.ok(*command, "--format", "json").stdout)["models"]
     assert [(model["compiled"], model["pays_after_epochs"]) for model in models] == [
         (False, None), (True, 3), (False, None), (True, None),

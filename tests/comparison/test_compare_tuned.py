@@ -99,7 +99,9 @@ def test_what_is_left_out_is_said(made) -> None:
     output = compare(made, "--tuned", style="text")
     assert output.lines == ["left out: 2 runs under recipes that were not tuned for their model"]
     base = made.said[0]["budget"]["base"][:8]
-    assert f"shapes10, recipe smoke-tuned of {base}, for each model, " in output.stdout
+    text = " ".join(output.stdout.split())
+    assert "shapes10, recipe smoke-tuned, for each model: 1 epoch, " in text
+    assert f"(smoke-tuned of {base})" in text
     assert "3 trials over optimizer.lr from 0.002 to 0.2 (log)" in output.stdout
     for one in made.said:
         line = next(line for line in output.stdout.splitlines() if line.startswith(one["model"]))

@@ -28,6 +28,7 @@ from zoo.errors import ResultError, UnknownNameError
 from zoo.render.comparison import ELSEWHERE, render
 from zoo.render.document import FORMATS
 from zoo.render.power import render_power
+from zoo.render.shown import Shown
 from zoo.results.folder import RunFolder, Stored
 from zoo.results.history import EpochRow, save_history
 from zoo.results.predictions import save_predictions
@@ -247,7 +248,9 @@ CASES = [
 @pytest.mark.parametrize("style", ["text", "markdown", "latex"])
 def test_tables_say_what_the_rows_say(style: str) -> None:
     groups = compare(CASES)
-    cells = table(render(groups, style), style)
+    named = ("norm", "accuracy", "seeds", "parameters", "macs", "train_images_per_second")
+    named += ("inference_images_per_second", "latency_p50", "latency_p99", "peak_memory_bytes")
+    cells = table(render(groups, style, Shown(columns=named)), style)
     assert [row["model"] for row in cells] == ["a_bn", "b_ln", "c_gn"]
     for shown, row in zip(cells, groups[0].rows, strict=True):
         assert (shown["norm"], shown["seeds"]) == (row.norm, str(len(row.seeds)))
@@ -364,14 +367,22 @@ def test_notes_say_how_the_interval_came_about() -> None:
 
 
 @pytest.mark.parametrize("style", ["latex"])
-def test_latex_is_one_table_and_comments(style: str) -> None:
+def test_latex_is_one_table_with_caption_label_and_notes(style: str) -> None:
     text = render(compare(CASES), style)
     inside = text[text.index(r"\begin{tabular}") : text.index(r"\end{tabular}")]
     columns = re.match(r"\\begin\{tabular\}\{([lrc]+)\}", inside).group(1)
     assert len(columns) == len(table(text, style)[0])
-    outside = text.replace(inside, "").replace(r"\end{tabular}", "")
-    assert all(not line or line.startswith("%") for line in outside.splitlines())
-    assert not re.search(r"(?<!\\)[%_#$]", inside.split("\n", 1)[1])  # nothing that TeX would take for its own
+    for part in (
+        "caption{cifar10, recipe standard",
+        "label{tab:",
+        "begin{tablenotes}",
+        "toprule",
+        "item Several seeds",
+    ):
+        assert text.count(rf"\{part}") == 1, part
+    assert text.count(r"\begin{") == text.count(r"\end{") == 4
+    assert r"$90.50 \pm 6.35$" in text
+    assert not re.search(r"(?<!\\)[%_#]", text.split("\n", 1)[1])  # nothing that TeX would take for its own
 
 
 HOSTILE = "a|b & c_d % e\\ f\nnew $line$ | x"
@@ -394,9 +405,7 @@ def test_hostile_text_breaks_no_table(style: str, path: str, value: str) -> None
     assert [row["model"] for row in table(text, style)] == ["a_bn", "b_bn"]
     assert list(table(text, style)[0]) == list(table(plain, style)[0])
     assert len(text.splitlines()) == len(plain.splitlines())
-    if style == "latex":
-        outside = text[: text.index(r"\begin")] + text[text.index(r"\end{tabular}") + 13 :]
-        assert all(not line or line.startswith("%") for line in outside.splitlines())
+    assert style != "latex" or not re.search(r"(?<!\\)[%_#&] ?[a-z$]", text.replace(r" & ", "").split("\n", 1)[1])
 
 
 @pytest.mark.parametrize("path", ["model__label", "model__norm", "dataset__name"])
@@ -516,7 +525,7 @@ def test_group_without_the_baseline_stays_as_it_is() -> None:
 
 @pytest.mark.parametrize("style", ["text", "markdown", "latex"])
 def test_difference_columns(style: str) -> None:
-    text = render(compare(BASELINE, "m_bn"), style)
+    text = render(compare(BASELINE, "m_bn"), style, Shown("differences"))
     shown = {cells["model"].replace("\\_", "_"): cells for cells in table(text, style)}
     assert shown["m_bn"]["verdict"] == "baseline"
     assert shown["m_up"]["verdict"] == "better (n=3)"
@@ -680,7 +689,7 @@ def test_forking_paths_the_view_of_differences_is_corrected_for_all_its_tests() 
 def test_the_view_of_differences_has_verdicts_from_three_seeds_on(style: str) -> None:
     two = [run for run in PAIRED if (run.model.name, run.seed) != ("m_gn", 2)]
     groups = compare(two, "m_bn")
-    text = render(groups, style, "differences")
+    text = render(groups, style, Shown("differences"))
     shown = {cells["model"].replace("\\_", "_"): cells for cells in table(text, style)}
     told = {row.model: row.against.quality["ece"] for row in groups[0].rows if row.against and row.against.quality}
     column = next(name for name in shown["m_ln"] if name.startswith("ECE"))
@@ -763,12 +772,11 @@ def test_mixed_group_in_csv_and_json() -> None:
 
 def test_quality_view() -> None:
     groups = compare([result(seed=0, test__loss=0.4), result(seed=1, test__loss=0.6), result("m_old", train=None)])
-    shown = {cells["model"]: cells for cells in table(render(groups, "text", "quality"), "text")}
+    shown = {cells["model"]: cells for cells in table(render(groups, "text", Shown("quality")), "text")}
     assert shown["m_bn"] | {
         # Equal values of both seeds: the rounding, 12.7062 / 24 ** 0.5 steps (of 1, 1 / 10,000 images or 1e-4).
         "loss": "0.5000 ± 1.2706", "top-5 %": "99.00 ± 0.03", "ECE %": "10.00 ± 0.03", "Brier": "0.2000 ± 0.0003",
         "train accuracy %": "95.00 ± 0.03", "gap": "+5.00 ± 0.03", "epochs to 90 % of final": "3.0 ± 2.6",
-        "activations KiB": "293",
     } == shown["m_bn"]  # fmt: skip
     assert (shown["m_old"]["loss"], shown["m_old"]["gap"], shown["m_old"]["train accuracy %"]) == ("0.5000", "-", "-")
     (group,) = groups

@@ -16,6 +16,7 @@ from made_results import compare, result
 from zoo.comparison.groups import Group
 from zoo.comparison.verdict import Sample, judge
 from zoo.render.comparison import render
+from zoo.render.shown import Shown
 from zoo.results.schema import Result
 
 sys.path.append(str(Path(__file__).parents[2] / "benchmarks"))
@@ -53,7 +54,7 @@ def test_compare_calls_as_many_functions_as_there_are_runs(way: str) -> None:
     def tables(runs: list[Result]) -> None:
         groups: list[Group] = compare(runs, "base")
         for style in ("text", "csv"):
-            render(groups, style, "differences")
+            render(groups, style, Shown("differences"))
 
     few, many = made(100, way), made(400, way)
     tables(few)  # what is worked out once
@@ -83,7 +84,7 @@ def test_100_000_runs_compare_was_quadratic_in_the_rows_of_a_table() -> None:
 def test_the_runs_of_the_benchmark_are_valid_to_every_reader(zoo_cli, shape: str) -> None:
     make(zoo_cli.folder / "runs", 40, shape)
     tables = zoo_cli.ok("compare", "runs", "--baseline", BASELINE, "--seconds-to", "50").stdout
-    assert tables.count("cifar10-jpeg, recipe laptop-") == (4 if shape == "N/10 tables" else 1)
+    assert tables.count("cifar10-jpeg, recipe laptop: ") == (4 if shape == "N/10 tables" else 1)
     assert tables.count("(n=5)") == (4 if shape == "N/10 tables" else 7)
     machines = {line for line in tables.splitlines() if line.startswith("Machine ")}
     assert (len(machines) > 7) == (shape == "a machine for each model")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 
 import pytest
 
@@ -20,10 +21,11 @@ def test_latex_and_text_have_no_line_of_a_name() -> None:
         text = document(f"of {NAME}", [{"model": NAME, "x": "1"}], [f"note of {NAME}"], style)
         assert "\x1b" not in text
         shown = [row for row in text.splitlines() if "31mf" in row]
-        assert len(shown) == 3
+        assert len(shown) == (4 if style == "latex" else 3)
         if style == "latex":
-            assert shown[0].startswith("% of ")
-            assert shown[2].startswith("% note of ")
+            assert shown[0].strip().startswith(r"\caption{of a\textbar{}b`c`\textless{}img")
+            assert shown[3].strip().startswith(r"\item note of ")
+            assert re.fullmatch(r"\\label\{tab:[a-z0-9-]+\}", shown[1].strip())
 
 
 def test_markdown_shows_a_name_as_it_is() -> None:

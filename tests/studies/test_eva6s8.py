@@ -12,6 +12,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from made_results import result
+from printed_tables import of_text
 
 from zoo.recipes.diff import differences
 from zoo.recipes.load import load_recipe
@@ -71,8 +72,8 @@ def test_diverged_seeds_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ]
     found = ablation(reference_steps(1)[:3], runs)
     assert [len(item.history) for item in found] == [0, 0, 1]
-    partly, gone, whole = render(found, "text", "title").splitlines()[4:7]
-    assert re.search(r"90\.50 ± \S+, 1 of 3 diverged  ", partly)
+    partly, gone, whole = (row["accuracy %"] for row in of_text(render(found, "text", "title")))
+    assert re.fullmatch(r"90\.50 ± \S+, 1 of 3 diverged", partly)
     assert "diverged" in gone
     assert "diverged" not in whole
     drawn: list[str] = []

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from zoo.builder.arguments import Builder, named_parameters
 from zoo.builder.shown import Sizes
@@ -16,6 +16,18 @@ from zoo.utils.text import named
 
 if TYPE_CHECKING:
     from torch import nn
+
+
+ASKED = "_zoo_asked"  # the attribute of a layer with what :class:`Norm` was asked for
+
+
+class Asked(NamedTuple):
+    """What an architecture asked of :class:`Norm` for one layer, see :meth:`Norm.__call__`."""
+
+    num_channels: int
+    apply_act: bool
+    branch_end: bool
+    spatial_size: tuple[int, int]
 
 
 @dataclass(frozen=True)
@@ -64,7 +76,9 @@ class Norm:
         def make(size: tuple[int, int]) -> nn.Module:
             args, kwargs = self.call_with(num_channels, apply_act, branch_end, size)
             with modules_of(self.folder):
-                return call_builder(self.builder, self.where, *args, **kwargs)
+                layer = call_builder(self.builder, self.where, *args, **kwargs)
+            vars(layer)[ASKED] = Asked(num_channels, apply_act, branch_end, size)
+            return layer
 
         if spatial_size is None and self.names("spatial_size"):
             if self.sizes is None:

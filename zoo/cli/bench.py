@@ -45,7 +45,7 @@ def bench(training: Training) -> None:
         except ResultError as problem:  # damaged predictions, say: the runs are done all the same
             click.echo(f"zoo: only this command's runs, not tested: {options.line(problem.parts)}", err=True)
             groups, names, published = compare(stored), dict.fromkeys(models), []
-        click.echo(render(only(groups, names.__contains__), "text"), nl=False)
+        options.echo_tables(render(only(groups, names.__contains__), "text"))
         if published:
             slug = stored[0].result.recipe.slug
             again = ["zoo", "compare", str(training.runs), "published", "--recipe", slug, "--baseline", models[0]]

@@ -5,7 +5,21 @@ from __future__ import annotations
 import click
 
 from zoo.cli import options
+from zoo.render.shown import VIEWS, Shown
 from zoo.utils.gcpause import paused_gc
+
+SHOWN = (
+    click.option(
+        "--view", type=click.Choice(VIEWS),
+        help="Other columns than the usual ones: speed and memory, other metrics than the accuracy, their differences "
+        "from the baseline, or all.",
+    ),
+    click.option(
+        "--columns", callback=options.listed, metavar="NAME,...",
+        help="These columns, by their names in --format csv. JSON has fewer fields with it, CSV with --view too.",
+    ),
+    click.option("--sort", metavar="COLUMN", help="Order the rows by this column, best first; -COLUMN: worst first."),
+)  # fmt: skip
 
 
 @click.command()
@@ -17,10 +31,7 @@ from zoo.utils.gcpause import paused_gc
 @click.option("--power", is_flag=True, help="Say how many seeds a difference from the --baseline needs to be found.")
 @click.option("--allow-mixed", is_flag=True, help="One table of unlike runs, with columns for all that differs.")
 @click.option("--tuned", is_flag=True, help="Only runs of tuned recipes, one table per budget of `zoo tune`.")
-@click.option(
-    "--view", type=click.Choice(["summary", "quality", "differences"]), default="summary", show_default=True,
-    help="Which columns a text, markdown or latex table has.",
-)  # fmt: skip
+@options.gather("shown", Shown, SHOWN)
 @click.option(
     "--seconds-to", type=options.Real(0, 100, min_open=True), metavar="PERCENT",
     help="Add the seconds of training until this accuracy on the selection split.",
@@ -35,7 +46,7 @@ def compare(
     power: bool,
     allow_mixed: bool,
     tuned: bool,
-    view: str,
+    shown: Shown,
     seconds_to: float | None,
 ) -> None:
     """Show the stored results under RUNS (folders or files; default: runs), one table per data set and recipe."""
@@ -45,7 +56,7 @@ def compare(
         )
     if allow_mixed and tuned:
         raise click.UsageError("--tuned cannot go with --allow-mixed: it shows what was tuned under one budget")
-    if view == "differences" and not baseline:
+    if shown.view == "differences" and not baseline:
         raise click.UsageError("--view differences is from a model: name it with --baseline MODEL")
     if power and not baseline:
         raise click.UsageError("--power is of differences from a model: name it with --baseline MODEL")
@@ -72,8 +83,6 @@ def compare(
         if missing := too_few(groups):
             click.echo(f"left out: {', '.join(missing)}", err=True)
     else:
-        from zoo.render.comparison import render
-
-        click.echo(render(groups, style, view), nl=False)
+        options.echo_tables(groups.select(shown.view, shown.columns, shown.sort).format(style), style)
     for line in groups.lines:
         click.echo(line, err=True)

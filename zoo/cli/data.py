@@ -11,6 +11,7 @@ import click
 from zoo.cli import options
 from zoo.cli.predict import size_of
 from zoo.data.choice import Choice
+from zoo.render.fit import fit, width, wrap
 from zoo.utils.text import visible
 
 if TYPE_CHECKING:
@@ -35,10 +36,12 @@ def list_(data_dir: str | None) -> None:
     from zoo.data.fetch import SOURCES
 
     for dataset in available(data_dir):
-        click.echo(f"{visible(dataset.name):<14}{dataset.description}")
-        click.echo(f"{'':<14}{visible(dataset.location or options.line(dataset.hint))}")
+        lines = [dataset.description, dataset.location or options.line(dataset.hint)]
         if dataset.name in SOURCES:
-            click.echo(f"{'':<14}{SOURCES[dataset.name].licence}")
+            lines.append(SOURCES[dataset.name].licence)
+        indent = " " * 14
+        wrapped = [line for text in lines for line in wrap(visible(text), width() - len(indent))]
+        click.echo(f"{visible(dataset.name):<14}" + f"\n{indent}".join(wrapped))
     if decoded := copies():
         click.echo()
         click.echo(f"{_show_copies(decoded)} in {decoded_folder()}; `zoo data clear` removes them")
@@ -106,9 +109,12 @@ def _show_copies(copies: list[Copy]) -> str:
     """Print them, one a line; the total."""
     from zoo.utils.memory import size
 
-    for copy in copies:
-        in_use = ", in use" if copy.in_use else ""
-        click.echo(f"{copy.folder.name:<30}  {size(copy.bytes):>10}  {visible(copy.source)}{in_use}")
+    rows = [
+        {"copy": copy.folder.name, "size": size(copy.bytes), "source": visible(copy.source) + ", in use" * copy.in_use}
+        for copy in copies
+    ]
+    if rows:
+        click.echo(fit(rows, ("copy", "source"), width(), titled=False))
     return f"{len(copies)} decoded cop{'y' if len(copies) == 1 else 'ies'} ({size(sum(copy.bytes for copy in copies))})"
 
 

@@ -13,21 +13,12 @@ from zoo.cli import options
 from zoo.data.choice import Choice
 
 
-def _names(ctx: click.Context, param: click.Parameter, value: str | None) -> tuple[str, ...] | None:
-    """A list with commas."""
-    if value is None:
-        return None
-    if not (names := options.names_in(value)):
-        raise click.BadParameter("expected names with commas between them")
-    return names
-
-
 def _numbers(low: int, high: int | None = None) -> Callable[..., tuple[int, ...] | None]:
     """The same of whole numbers from `low` to `high`."""
 
     def parse(ctx: click.Context, param: click.Parameter, value: str | None) -> tuple[int, ...] | None:
         numbers = []
-        for word in _names(ctx, param, value) or ():
+        for word in options.listed(ctx, param, value) or ():
             if not word.isascii() or not word.isdigit() or not low <= int(word) <= (high or int(word)):
                 bounds = f"{low} to {high}" if high else f"{low} or more"
                 raise click.BadParameter(f"{word!r} is not a whole number, {bounds}; give them with commas, as in 1,3")
@@ -57,7 +48,7 @@ CONDITIONS = (
     ),
     options.data_dir,
     click.option(
-        "--corrupt", callback=_names, metavar="NAME,...|all",
+        "--corrupt", callback=options.listed, metavar="NAME,...|all",
         help="Corrupt the images: noise, shot, impulse, blur, defocus, motion, zoom, jpeg, pixelate, contrast, "
         "brightness, dark, saturation, fog, elastic, rotate. For cifar10-c: its own corruptions.",
     ),
@@ -156,4 +147,4 @@ def evaluate(
     if style in ("csv", "json"):
         for note in notes:
             say(note)
-    click.echo(render(records, style, notes, contrasts), nl=False)
+    options.echo_tables(render(records, style, notes, contrasts), style)

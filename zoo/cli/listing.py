@@ -7,9 +7,11 @@ from collections.abc import Iterable
 import click
 
 from zoo.cli import options
+from zoo.registry.alike import alike
 from zoo.registry.entries import Origin
-from zoo.registry.model import Model
+from zoo.registry.model import Model, is_built_in
 from zoo.render import marks
+from zoo.render.fit import INDENT, fit, width, wrap
 
 Entry = tuple[str, str, Origin]  # name, label, origin
 
@@ -29,33 +31,46 @@ def list_(patterns: tuple[str, ...], everything: bool, origin: bool, registry: s
 
     loaded = load_registry(registry)
     if patterns or everything:
-        _print("", _models(loaded.match(patterns or ["*"])), origin)
+        models = loaded.match(patterns or ["*"])
+        _print("", _models(models), origin)
+        _say(*_alike(models), err=True)
         return
     for title, entries in (("norms", choices(loaded.norms)), ("architectures", choices(loaded.architectures))):
         rows = [(package + name, entry.label or entry.builder, entry.origin) for package, name, entry in entries]
         _print(f"{title} ({len(rows)})", rows, origin)
-    models = _models(loaded.resolve(package + name) for package, name, _ in choices(loaded.models))
-    _print(f"models ({len(models)} listed)", models, origin)
+    models = [loaded.resolve(package + name) for package, name, _ in choices(loaded.models)]
+    _print(f"models ({len(models)} listed)", _models(models), origin)
+    _say(*_alike(models), "")
     recipes = catalogue.recipes()
     rows = [(entry.name, marks.marked(entry.description, entry.selection), entry.origin) for entry in recipes]
     _print(f"recipes ({len(recipes)})", rows, origin)
-    for note in marks.selection_notes(*(entry.selection for entry in recipes)):
-        click.echo(note)
-    click.echo("Any <architecture>_<norm> is a model, listed or not: `zoo list --all`, `zoo show MODEL`.")
+    _say(*marks.selection_notes(*(entry.selection for entry in recipes)))
+    _say("Any <architecture>_<norm> is a model, listed or not: `zoo list --all`, `zoo show MODEL`.")
 
 
 def _print(title: str, rows: list[Entry], origin: bool) -> None:
     if title:
         click.secho(title, bold=True)
     indent = "  " if title else ""
-    width = max((len(row[0]) for row in rows), default=0)
-    label_width = max((len(row[1]) for row in rows), default=0)
-    for name, label, where in rows:
-        tail = f"  {options.line([where.layer])}: {where}" if origin else ""
-        click.echo(f"{indent}{name:<{width}}  {label:<{label_width if origin else 0}}{tail}")
+    cells = [
+        {"name": name, "label": label + f"; {options.line([where.layer])}: {where}" * origin}
+        for name, label, where in rows
+    ]
+    for line in fit(cells, ("name", "label"), width() - len(indent), titled=False).splitlines():
+        click.echo(f"{indent}{line}" if line else "")
     if title:
         click.echo()
 
 
 def _models(models: Iterable[Model]) -> list[Entry]:
     return [(model.name, model.label, model.origin) for model in models]
+
+
+def _alike(models: Iterable[Model]) -> list[str]:
+    pairs = ((model.architecture, model.norm) for model in models if model.architecture and model.norm)
+    return alike((vars(architecture), vars(norm)) for architecture, norm in pairs if is_built_in(norm.origin))
+
+
+def _say(*notes: str, err: bool = False) -> None:
+    for note in notes:
+        click.echo("\n".join(wrap(note, width(), INDENT)), err=err)

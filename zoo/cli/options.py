@@ -6,6 +6,8 @@ import contextlib
 import dataclasses
 import functools
 import math
+import os
+import re
 import shlex
 import signal
 import sys
@@ -27,6 +29,8 @@ if TYPE_CHECKING:
 
 LAST_SEED = 2**32 - 1  # that NumPy takes
 Decorator = Callable[[Callable[..., None]], Callable[..., None]]
+COLOURS = {"better": "green", "worse": "red"}  # of verdicts
+VERDICT = re.compile(rf"\b({'|'.join(COLOURS)}) \(n=\d+\)")
 INTERRUPTED = 128 + signal.SIGINT  # the exit code that shells expect
 
 
@@ -91,6 +95,13 @@ def worded(option: Option) -> str:
 def line(parts: Iterable[Words]) -> str:
     """A message as the command line words it, on one line."""
     return visible(" ".join(sentence(parts, worded).split()))
+
+
+def echo_tables(text: str, style: str = "text") -> None:
+    """Print `text`; on a terminal the verdicts of ``text`` have a colour, unless ``NO_COLOR`` is set."""
+    if style == "text" and not os.environ.get("NO_COLOR"):
+        text = VERDICT.sub(lambda match: click.style(match[0], fg=COLOURS[match[1]]), text)
+    click.echo(text, nl=False)
 
 
 def formats(*names: str) -> Decorator:
@@ -161,6 +172,15 @@ def show_progress(text: str) -> None:
 def names_in(text: str) -> tuple[str, ...]:
     """The names in a list with commas, each once."""
     return tuple(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
+
+
+def listed(ctx: click.Context, param: click.Parameter, value: str | None) -> tuple[str, ...] | None:
+    """The value of an option that is a list of names with commas."""
+    if value is None:
+        return None
+    if not (names := names_in(value)):
+        raise click.BadParameter("expected names with commas between them")
+    return names
 
 
 CHOICE = (  # of what a dataset leaves open: the fields of Choice

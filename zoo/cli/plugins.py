@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 import click
 
 from zoo.cli import options
+from zoo.render.fit import fit, width
+from zoo.utils.text import visible
 
 if TYPE_CHECKING:
     from zoo.registry.plugins import Plugin
@@ -25,11 +27,12 @@ def plugins() -> None:
     if not installed:
         click.echo("No plugin is installed. `zoo new norm NAME` creates one.")
         return
-    rows = [["plugin", "package", "version", "adds"]]
-    rows += [[plugin.name, *plugin.distribution.rsplit(" ", 1), _added(plugin)] for plugin in installed]
-    widths = [max(len(row[column]) for row in rows) for column in range(3)]
-    for *cells, adds in rows:
-        click.echo("  ".join([*(f"{cell:<{width}}" for cell, width in zip(cells, widths, strict=True)), adds]))
+    rows = []
+    for plugin in installed:
+        package, version = plugin.distribution.rsplit(" ", 1)
+        cells = {"plugin": plugin.name, "package": package, "version": version, "adds": _added(plugin)}
+        rows.append({name: visible(cell) for name, cell in cells.items()})
+    click.echo(fit(rows, [*rows[0]], width()))
     click.echo()
     for line in load_registry().of_packages():
         click.echo(line)

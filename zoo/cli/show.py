@@ -14,34 +14,44 @@ from zoo.cli import options
 def show(model: str, classes: int, registry: str | None) -> None:
     """Show the layers of MODEL: types, output shapes, parameters and sizes."""
     from zoo.registry.merge import load_registry
+    from zoo.registry.model import is_built_in
 
-    resolved = load_registry(registry).resolve(model)
+    loaded = load_registry(registry)
+    resolved = loaded.resolve(model)
 
     import torch
-    from tabulate import tabulate
 
     from zoo.builder import notes
+    from zoo.builder.alike import alike
     from zoo.builder.construct import build, where_of
     from zoo.builder.fairness import check_step
     from zoo.engine.guard import guarded
     from zoo.engine.summary import IMAGE_SHAPE, layer_table
+    from zoo.registry.alike import sentence
+    from zoo.render.fit import fit, width, wrap
 
     module, where = build(resolved, num_classes=classes), where_of(resolved)
     with guarded(where, f"a training step on images of shape {IMAGE_SHAPE}"):
         check_step(where, module, torch.rand(2, *IMAGE_SHAPE))
         table = layer_table(module)
     rows = [
-        (number, layer.name, layer.kind, f"[{', '.join(map(str, (-1, *layer.output)))}]", f"{layer.parameters:,}")
+        {
+            "#": str(number), "layer": layer.name, "type": layer.kind,
+            "output shape": f"[{', '.join(map(str, (-1, *layer.output)))}]", "parameters": f"{layer.parameters:,}",
+        }
         for number, layer in enumerate(table.layers, 1)
-    ]
-    headers = ("#", "layer", "type", "output shape", "parameters")
-    click.echo(
-        tabulate(rows, headers=headers, colalign=("right", "left", "left", "left", "right"), disable_numparse=True)
-    )
+    ]  # fmt: skip
+    click.echo(fit(rows, ("layer", "type", "output shape"), width()))
+    said = notes.of(module)
+    if resolved.norm:
+        built_in = [norm for norm in loaded.norms.values() if is_built_in(norm.origin)]
+        layers, same = alike(module, resolved.norm, built_in)
+        places = {other: [f"{count} of {layers} norm layers"] for other, count in same.items()}
+        said += [sentence(resolved.norm.name, other, counts) for other, counts in places.items()]
     frozen = table.parameters - table.trainable_parameters
     click.echo(
         f"\n{model}: {resolved.label}\n"
-        + "".join(f"{line}\n" for line in notes.of(module))
+        + "".join(f"{line}\n" for note in said for line in wrap(note, width(), "  "))
         + f"total parameters:         {table.parameters:,}\n"
         f"trainable parameters:     {table.trainable_parameters:,}\n"
         f"non-trainable parameters: {frozen:,}\n\n"

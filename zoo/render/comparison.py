@@ -1,200 +1,107 @@
-"""Comparison groups as tables, HTML, CSV or JSON: what title, cells and notes say."""
+"""Comparison groups as tables, HTML, CSV or JSON: what title, caption, cells and notes say."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Sequence
+from dataclasses import replace
 from html import escape
+from typing import NamedTuple
 
 from zoo.comparison.groups import Group
 from zoo.comparison.row import QUALITY, Row
+from zoo.registry.alike import alike
 from zoo.render import differences, marks
-from zoo.render.code import by_code, code_notes, code_of
-from zoo.render.document import as_csv, as_json, document, table_of
-from zoo.render.marks import (
-    accuracy,
-    half_width,
-    interval_notes,
-    mark_notes,
-    marks_of,
-    number,
-    p_value,
-    percent,
-    seed_words,
+from zoo.render.code import by_code, code_notes
+from zoo.render.columns import (
+    COLUMNS,
+    ELSEWHERE_MARK,
+    OTHER_SPEEDS,
+    RELATIVE,
+    RESULTS,
+    SHIFTS,
+    TRAIN_SPEED,
+    chosen,
+    in_order,
+    parted,
 )
+from zoo.render.document import as_csv, as_json, document, table_of, without_equal
+from zoo.render.headings import titles
+from zoo.render.marks import interval_notes, mark_notes
+from zoo.render.shown import Shown
 from zoo.render.tuning import words_of
 from zoo.results.disturbed import QUARTILED
 
-ELSEWHERE_MARK = "+"
 ELSEWHERE = f"Machine letter with {ELSEWHERE_MARK}: other seeds of that row ran elsewhere; its speeds leave them out."
-# The metrics of quality by their titles: name in a row, shape, and factor.
-METRICS = {
-    "loss": ("loss", "{:.4f}", 1.0),
-    "top-5 %": ("top5_accuracy", "{:.2f}", 100),
-    "ECE %": ("ece", "{:.2f}", 100),
-    "Brier": ("brier", "{:.4f}", 1.0),
-    "train accuracy %": ("train_accuracy", "{:.2f}", 100),
-    "gap": ("gap", "{:+.2f}", 100),
-    "epochs to 90 % of final": ("epochs_to_90_percent_of_final", "{:.1f}", 1.0),
-}
-# The speeds by their titles, likewise.
-SPEEDS = {
-    "train img/s": ("train_images_per_second", "{:,.0f}", 1.0),
-    "inference img/s": ("inference_images_per_second", "{:,.0f}", 1.0),
-    "p50 ms": ("latency_p50", "{:.2f}", 1e3),
-    "p99 ms": ("latency_p99", "{:.2f}", 1e3),
-}
-# On unbalanced test sets, beside the accuracy.
-BALANCE = {
-    "balanced accuracy %": ("balanced_accuracy", "{:.2f}", 100),
-    "largest class %": ("largest_class_share", "{:.2f}", 100),
-}
-RELATIVE = "x baseline"  # the column of relative training speeds
+SHIFTED = frozenset(column.key for column in SHIFTS)
+SPEEDS = frozenset(column.key for column in (TRAIN_SPEED, *OTHER_SPEEDS))
+EVERY_KEY = frozenset(column.key for column in COLUMNS) - SHIFTED  # what notes for programs are about
+WORDS = ("model", "norm", "verdict", "machine", "code")  # columns that begin at the left
+USUAL = Shown()
 
 
-def render(groups: Sequence[Group], style: str, view: str = "summary") -> str:
+class Table(NamedTuple):
+    """A group for people. `caption`: what is equal in all rows, and no column therefore."""
+
+    title: str
+    caption: str
+    rows: list[dict[str, str]]
+    notes: list[str]
+
+
+def render(groups: Sequence[Group], style: str, shown: Shown = USUAL) -> str:
     """All `groups` in one of :data:`zoo.render.document.FORMATS`, ending in a newline.
 
-    `view`: one of :data:`VIEWS`, for tables to read. CSV and JSON hold every metric.
+    `shown`: the columns and the order of the rows. CSV holds every field unless a view or columns are chosen, JSON
+    unless columns are. Raises :class:`~zoo.errors.UnknownNameError` for a column that there is not.
     """
     if style == "json":
-        return as_json([group.record() | {"notes": notes_of(group, view)} for group in groups])
+        return as_json([_record(group, shown) | {"notes": notes_of(group)} for group in groups])
     if style == "csv":
-        return as_csv([_flat(row, group) for group in groups for row in group.rows])
-    return "\n".join(document(title_of(group), rows_of(group, view), notes_of(group, view), style) for group in groups)
+        return as_csv([record for group in groups for record in _records(group, shown)])
+    return "\n".join(
+        document(table.title, table.rows, table.notes, style, WORDS, table.caption) for table in tables(groups, shown)
+    )
 
 
-def groups_html(groups: Iterable[Group]) -> str:
+def groups_html(groups: Sequence[Group], shown: Shown = USUAL) -> str:
     """For a notebook: one table per group, with the title and the notes that ``zoo compare`` prints, all escaped."""
     parts = []
-    for group in groups:
-        notes = "<br>\n".join(escape(note) for note in notes_of(group, "summary"))
-        table = table_of(rows_of(group, "summary"), "html")
-        parts += [f"<p><b>{escape(title_of(group))}</b></p>", table, f"<p><small>{notes}</small></p>"]
+    for table in tables(groups, shown):
+        caption = f"<br>\n{escape(table.caption)}" if table.caption else ""
+        notes = "<br>\n".join(map(escape, table.notes))
+        parts += [f"<p><b>{escape(table.title)}</b>{caption}</p>", table_of(table.rows, "html", WORDS)]
+        parts.append(f"<p><small>{notes}</small></p>")
     return "\n".join(parts)
 
 
-def rows_of(group: Group, view: str) -> list[dict[str, str]]:
-    """The cells of the table of `group`, by column."""
-    rows = []
-    compared = any(row.against for row in group.rows)
-    parted = len(group.machines) > 1 or any(row.elsewhere for row in group.rows)
-    balance = BALANCE if any(row.largest_class_share for row in group.rows) else {}
-    for row in group.rows:
-        cells = {
-            "model": row.model,
-            "norm": row.norm or "-",
-            "test accuracy %": accuracy_of(row) + marks_of(row.caveats),
-            **{title: metric(row, *how) for title, how in balance.items()},
-            "seeds": seed_words(row.seeds),
-            **(differences.cells(row.against, row.selection) if compared else {}),
-            **VIEWS[view](row, compared),
-        }
-        if group.seconds_to is not None:
-            cells[f"s to {100 * group.seconds_to:g} %"] = speed(row, "seconds_to", "{:,.0f}")
-        if parted:
-            cells["machine"] = row.machine + ELSEWHERE_MARK * (row.elsewhere > 0)
-        if len(group.code) > 1:
-            cells["code"] = code_of(row)
-        rows.append(cells | row.differs)
-    return rows
+def tables(groups: Sequence[Group], shown: Shown = USUAL) -> list[Table]:
+    """Each of `groups` as it is shown. What is equal in all rows goes to the caption, unless columns were named.
+
+    Raises :class:`~zoo.errors.UnknownNameError` for a column that there is not.
+    """
+    return [_table(group, shown, title) for group, title in zip(groups, titles(groups), strict=True)]
 
 
-def title_of(group: Group) -> str:
-    """The line above the table of `group`."""
-    if group.mixed:
-        return "MIXED: these runs differ in more than their model, so that the order ranks nothing"
-    whose = ", for each model" if group.budget else ""
-    views = f", logits the {group.views}" if group.views else ""
-    return f"{group.dataset}, recipe {group.slug}{whose}, {group.precision}, {group.chosen}{views}"
+def _table(group: Group, shown: Shown, title: str) -> Table:
+    columns = chosen(group, shown, lambda row: _flat(row, group))
+    rows = [{column.title: column.text(row) for column in columns} for row in in_order(group, shown)]
+    kept = [column.title for column in columns if shown.columns or column.key in RESULTS]
+    notes = alike_notes(group) + notes_of(group, {column.key for column in columns})
+    rows, caption = without_equal(rows, kept)
+    return Table(title, caption, rows, notes)
 
 
-def speed(row: Row, name: str, shape: str, factor: float = 1.0) -> str:
-    """A speed of `row` with its quartiles and its mark."""
-    return marks.speed(getattr(row, name), row.quartiles.get(name), name in row.disturbed, shape, factor)
-
-
-def relative_speed(row: Row) -> str:
-    """The training speed as a multiple of the baseline's; a dash where the two cannot be compared."""
-    if row.relative_speed is None or row.relative_speed_error is None:
-        return "-"
-    return f"{row.relative_speed:.2f} ± {row.relative_speed_error:.2f}"
-
-
-def _summary(row: Row, compared: bool) -> dict[str, str]:
-    cells = {"parameters": f"{row.parameters:,}", "MACs (M)": f"{row.macs / 1e6:.1f}"}
-    for title, (name, shape, factor) in SPEEDS.items():
-        cells[title] = speed(row, name, shape, factor)
-        if compared and name == "train_images_per_second":
-            cells[RELATIVE] = relative_speed(row)
-    return cells | {"peak MiB": number(row.peak_memory_bytes, "{:,.0f}", 1 / 2**20)}
-
-
-def _quality(row: Row, compared: bool) -> dict[str, str]:
-    cells = {"worst seed %": worst_seed(row)}
-    cells |= {title: metric(row, *how) for title, how in METRICS.items()}
-    return cells | {"activations KiB": number(row.activation_bytes, "{:,.0f}", 1 / 2**10)}
-
-
-def _differences(row: Row, compared: bool) -> dict[str, str]:
-    found = differences.found_from(row.against)
-    return found | {title: _shift(row, name, shape, factor) for title, (name, shape, factor) in METRICS.items()}
-
-
-VIEWS = {"summary": _summary, "quality": _quality, "differences": _differences}
-
-
-def accuracy_of(row: Row) -> str:
-    """Test accuracy in percent with its interval, and which seeds diverged."""
-    diverged = ", ".join(f"seed {seed} diverged at epoch {epoch}" for seed, epoch in row.diverged.items())
-    if row.accuracy is None or row.interval is None:
-        return diverged
-    text = accuracy(row.accuracy, row.interval, row.interval_kind)
-    return f"{text} ({diverged})" if diverged else text
-
-
-def worst_seed(row: Row) -> str:
-    """The lowest accuracy of a row's seeds in percent, and whose it is; a seed that diverged is the worst."""
-    lowest = "diverged" if row.worst_accuracy is None else percent(row.worst_accuracy)
-    return f"{lowest} (seed {row.worst_seed})"
-
-
-def diverged_of(row: Row) -> str:
-    """How many of a row's seeds diverged, in words; empty where none did."""
-    return f"{len(row.diverged)} of {len(row.seeds)} diverged" if row.diverged else ""
-
-
-def _shift(row: Row, name: str, shape: str, factor: float) -> str:
-    """What a metric differs by from the baseline's, with its p-value."""
-    if row.against is None or name not in row.against.quality:
-        return "-"
-    shift = row.against.quality[name]
-    signed = shape if "+" in shape else shape.replace(":", ":+")
-    text = f"{signed.format(factor * shift.difference)} {half_width(shift.interval, shape, factor)}"
-    return f"{text} (p {p_value(shift.p_value)})"
-
-
-def metric(row: Row, name: str, shape: str, factor: float = 1.0) -> str:
-    """A metric of `row` with its interval over seeds."""
-    return number(getattr(row, name), shape, factor) + plus_minus(row, name, shape, factor)
-
-
-def plus_minus(row: Row, name: str, shape: str, factor: float = 1.0) -> str:
-    """The interval over seeds of a metric of quality, to be written after it; empty where the row has none."""
-    return f" {half_width(row.intervals[name], shape, factor)}" if name in row.intervals else ""
-
-
-def notes_of(group: Group, view: str) -> list[str]:
-    """The lines below the table of `group` in this `view`."""
+def notes_of(group: Group, keys: Collection[str] = EVERY_KEY) -> list[str]:
+    """The lines below the table of `group` that has the columns with these `keys`."""
     notes = interval_notes({row.interval_kind for row in group.rows}, "seeds vary too, so no winner is claimed")
-    notes += test_notes(group, view)
+    notes += verdict_notes(group, keys)
+    names = ", ".join(group.rows[0].differs)
     if group.mixed:
-        notes.append(
-            f"The last {len(group.rows[0].differs)} columns: all that the runs differ in besides model and seed."
-        )
+        notes.append(f"{names}: all that the runs differ in besides model and seed.")
     if group.budget is not None:
         notes.append(
-            f"The last {len(group.budget['over'])} columns: each model's own values, chosen on held-out images "
-            f"under the same budget: {words_of(group.budget)}"
+            f"{names}: each model's own values, chosen on held-out images under the same budget: "
+            f"{words_of(group.budget)}"
         )
     if group.seconds_to is not None:
         notes.append(
@@ -204,27 +111,26 @@ def notes_of(group: Group, view: str) -> list[str]:
         )
     notes += mark_notes(*(row.caveats for row in group.rows))
     notes += code_notes(group)
-    notes += speed_notes(group, view == "summary")
-    elsewhere = any(row.elsewhere for row in group.rows)
-    if len(group.machines) > 1 or elsewhere:
+    notes += speed_notes(group, keys)
+    if parted(group):
         notes.append("Speeds compare only between rows with the same machine letter.")
-        notes += [ELSEWHERE] * elsewhere
+        notes += [ELSEWHERE] * any(row.elsewhere for row in group.rows)
         notes += [f"Machine {letter}: {words}." for letter, words in group.machines.items()]
-    elif view == "summary" or group.seconds_to is not None:
+    elif not SPEEDS.isdisjoint(keys) or group.seconds_to is not None:
         notes += [f"Speeds on {words}." for words in group.machines.values()]
     return notes
 
 
-def speed_notes(group: Group, shown: bool = True) -> list[str]:
-    """What stands beside the speeds of `group`, which are `shown`, or of which only the seconds to an accuracy are."""
-    notes = [marks.QUARTILES_NOTE] * (shown and any(row.quartiles for row in group.rows))
-    notes += marks.disturbed_notes(
-        *(row.disturbed if shown else {"seconds_to"} & {*row.disturbed} for row in group.rows)
-    )
+def speed_notes(group: Group, keys: Collection[str] = EVERY_KEY) -> list[str]:
+    """What stands beside the speeds of `group` that are columns; the seconds to an accuracy are one of every table."""
+    timed = SPEEDS.intersection(keys) | {"seconds_to"}
+    notes = [marks.QUARTILES_NOTE] * any(timed & row.quartiles.keys() for row in group.rows)
+    notes += marks.disturbed_notes(*(timed.intersection(row.disturbed) for row in group.rows))
     left_out = [f"{max(row.left_out.values())} of {row.model}" for row in group.rows if row.left_out]
-    if left_out and (shown or group.seconds_to is not None):
+    if left_out and (len(timed) > 1 or group.seconds_to is not None):
         notes.append(f"Speeds leave out disturbed runs where a model has others: {', '.join(left_out)}.")
-    if shown and (baseline := next((row.against.baseline for row in group.rows if row.against), None)):
+    baseline = next((row.against.baseline for row in group.rows if row.against), None)
+    if baseline and "relative_speed" in keys:
         notes.append(
             f"{RELATIVE}: training speed over that of {baseline}, ± half the interquartile range of the ratio; '-' "
             "where the machines differ or a speed was disturbed."
@@ -232,17 +138,46 @@ def speed_notes(group: Group, shown: bool = True) -> list[str]:
     return notes
 
 
-def test_notes(group: Group, view: str) -> list[str]:
+def verdict_notes(group: Group, keys: Collection[str] = EVERY_KEY) -> list[str]:
     """What differences, p-values and verdicts are, where the rows have any."""
-    compared = [row.against for row in group.rows if row.against]
-    notes = differences.notes(compared)
-    if group.tuned and any(against.p_value is not None for against in compared):
+    shown = not {"difference", "p_value", "verdict"}.isdisjoint(keys)
+    against = [row.against for row in group.rows if row.against and shown]
+    notes = differences.notes(against)
+    if group.tuned and any(difference.p_value is not None for difference in against):
         notes.append("Verdicts are of these tuned values: tuning again could give others.")
-    if compared and view == "differences":
+    if against and not SHIFTED.isdisjoint(keys):
         notes.append(
             "The columns after the verdict: the metric minus the baseline's, p corrected for all rows and metrics."
         )
     return notes
+
+
+def alike_notes(group: Group) -> list[str]:
+    """Which norms of the rows are the same function in some layers of one architecture."""
+    parts = [row.runs[0].result.model.definition for row in group.rows]
+    distinct = {id(part): part for part in parts}.values()  # many rows have one object
+    return alike((part["architecture"], part["norm"]) for part in distinct if {"architecture", "norm"} <= part.keys())
+
+
+def diverged_of(row: Row) -> str:
+    """How many of a row's seeds diverged, in words; empty where none did."""
+    return f"{len(row.diverged)} of {len(row.seeds)} diverged" if row.diverged else ""
+
+
+def _record(group: Group, shown: Shown) -> dict[str, object]:
+    group = replace(group, rows=in_order(group, shown))
+    return group.record() | ({"rows": _records(group, shown)} if shown.columns else {})
+
+
+def _records(group: Group, shown: Shown) -> list[dict[str, object]]:
+    """The rows for programs, without nesting: every field, or those of the columns that are asked for."""
+    records = [_flat(row, group) for row in in_order(group, shown)]
+    if not (shown.view or shown.columns):
+        return records
+    names = [column.key for column in chosen(group, shown, lambda row: _flat(row, group))]
+    if not shown.columns:
+        names = ["dataset", "recipe", "recipe_fingerprint", *names]
+    return [{name: record.get(name) for name in names} for record in records]
 
 
 def _flat(row: Row, group: Group) -> dict[str, object]:

@@ -13,12 +13,16 @@ from zoo.results.schema import Caveats
 
 def cells(against: Difference | None, selection: str) -> dict[str, str]:
     """A row's difference in points, p-value and verdict; None is the baseline's own. `selection` chose the weights."""
+    p = p_value(against.p_value if against else None)
+    return {"difference": difference(against), "p": p, "verdict": verdict(against, selection)}
+
+
+def difference(against: Difference | None) -> str:
+    """A row's difference in points with its interval, where it has one."""
     if against is None:
-        return {"difference": "-", "p": "-", "verdict": verdict(against, selection)}
-    shown = number(against.difference, "{:+.2f}", 100)
-    if against.interval is not None:
-        shown += f" {half_width(against.interval)}"
-    return {"difference": shown, "p": p_value(against.p_value), "verdict": verdict(against, selection)}
+        return "-"
+    spread = f" {half_width(against.interval)}" if against.interval is not None else ""
+    return number(against.difference, "{:+.2f}", 100) + spread
 
 
 def verdict(against: Difference | None, selection: str) -> str:

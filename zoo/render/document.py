@@ -6,36 +6,61 @@ import csv
 import io
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from tabulate import tabulate
 
+from zoo.render import latex
+from zoo.render.fit import INDENT, fit, width, wrap
 from zoo.utils.text import markdown, visible
 
-# How tabulate calls the tables of each style; None where there is none but records.
-FORMATS = {"text": "simple", "markdown": "github", "csv": None, "latex": "latex_booktabs", "json": None}
+FORMATS = ("text", "markdown", "csv", "latex", "json")
 NUMBER = re.compile(r"[-+]?[\d.]+(e[-+]?\d+)?")
-LEFT = ("model", "norm")  # columns of words; numbers end at the right
+LEFT = ("model", "norm", "verdict")  # columns of words; numbers end at the right
 
 
 def document(
-    title: str | None, rows: Sequence[Mapping[str, str]], notes: Sequence[str], style: str, left: Sequence[str] = LEFT
+    title: str | None,
+    rows: Sequence[Mapping[str, str]],
+    notes: Sequence[str],
+    style: str,
+    left: Sequence[str] = LEFT,
+    caption: str = "",
 ) -> str:
-    """The table of `rows` between `title` and `notes` in a style of :data:`FORMATS` that has one, ending in a newline.
+    """The table of `rows` below `title` and `caption`, above `notes`, in a style of :data:`FORMATS` that has one.
 
-    `left`: the columns that begin at the left. Nothing stands above the table where `title` is None.
+    It ends in a newline. Text has lines as long as :func:`zoo.render.fit.width` says. `left`: the columns that begin
+    at the left. Nothing stands above the table where `title` is None.
     """
-    prefix = "% " if style == "latex" else ""
-    plain = markdown if style == "markdown" else visible
-    title, notes = title and plain(title), [plain(note) for note in notes]
-    above = [] if title is None else [f"**{title}**" if style == "markdown" else prefix + title, ""]
-    table = table_of(rows, FORMATS[style] or "simple", left)
-    return "\n".join([*above, table, "", *(prefix + note for note in notes), ""])
+    if style == "latex":
+        return latex.table(title or "", caption, rows, notes, left)
+    if style == "markdown":
+        heads = [f"**{markdown(title)}**", *([markdown(caption)] if caption else []), ""] if title else []
+        return "\n".join([*heads, table_of(rows, "github", left), "", *map(markdown, notes), ""])
+    most = width()
+    lines = [line for text in (title, caption) if text for line in wrap(visible(text), most)]
+    shown = [{name: visible(cell) for name, cell in row.items()} for row in rows]
+    below = [line for note in notes for line in wrap(visible(note), most, INDENT)]
+    return "\n".join([*lines, *([""] if lines else []), fit(shown, left, most), "", *below, ""])
+
+
+def without_equal(rows: Sequence[Mapping[str, str]], kept: Collection[str]) -> tuple[list[dict[str, str]], str]:
+    """`rows` without the columns that are equal in all of several rows, and a sentence on these.
+
+    The columns in `kept` stay.
+    """
+    equal = {
+        name: cell
+        for name, cell in rows[0].items()
+        if len(rows) > 1 and name not in kept and all(row.get(name) == cell for row in rows)
+    }
+    caption = f"In all rows: {'; '.join(f'{name} {cell}' for name, cell in equal.items())}." if equal else ""
+    return [{name: cell for name, cell in row.items() if name not in equal} for row in rows], caption
 
 
 def table_of(rows: Sequence[Mapping[str, str]], tablefmt: str, left: Sequence[str] = LEFT) -> str:
-    """The table of `rows`, a column for each key, in one of tabulate's formats, of which "html" escapes its cells."""
+    """The table of `rows`, a column for each key, as tabulate writes "github" and "html", which escapes its cells."""
     plain = markdown if tablefmt == "github" else visible
     rows = [{name: plain(cell) for name, cell in row.items()} for row in rows]
     columns = dict.fromkeys(name for row in rows for name in row)

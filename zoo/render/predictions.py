@@ -6,12 +6,12 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from tabulate import tabulate
-
 from zoo.data.listing import in_words
 from zoo.render.document import as_csv
+from zoo.render.fit import fit, width
 from zoo.trained.load import TrainedRun
 from zoo.trained.predict import Prediction
+from zoo.utils.text import visible
 
 
 def render(run: TrainedRun, answers: Sequence[Prediction], top: int, style: str) -> str:
@@ -22,8 +22,9 @@ def render(run: TrainedRun, answers: Sequence[Prediction], top: int, style: str)
         for answer in answers:
             best = [f"{classes[label]} {100 * answer.probabilities[label]:.1f} %" for label in answer.best(top)]
             size = answer.resized_from and in_words(answer.resized_from)
-            rows.append((answer.file, *best, f"resized from {size}" if size else ""))
-        return tabulate(rows, tablefmt="plain", disable_numparse=True) + "\n"
+            cells = (str(answer.file), *best, f"resized from {size}" if size else "")
+            rows.append({str(place): visible(cell) for place, cell in enumerate(cells)})
+        return fit(rows, [*rows[0]], width(), titled=False) + "\n"
     records: list[dict[str, Any]] = [
         {
             "file": str(answer.file),

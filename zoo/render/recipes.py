@@ -6,10 +6,9 @@ import json
 from typing import Any
 
 import yaml
-from tabulate import tabulate
 
 from zoo.recipes.diff import differences
-from zoo.render.document import FORMATS, as_json
+from zoo.render.document import as_json, document
 from zoo.render.marks import marked, selection_notes
 from zoo.results.recipe_source import DescribedRecipe
 
@@ -50,10 +49,9 @@ def as_differences(a: DescribedRecipe, b: DescribedRecipe, style: str) -> str:
         notes.insert(
             0, "precision auto is resolved on each machine before a run; a run's own recipe says fp32 or bf16."
         )
-    headers = ["field", *(marked(recipe.slug, recipe.selection_split) for recipe in (a, b))]
-    rows = [(change.key, _cell(change.a), _cell(change.b)) for change in changes]
-    table = tabulate(rows, headers=headers, tablefmt=FORMATS[style] or "simple", disable_numparse=True)
-    return "\n".join([table, *([""] * bool(notes)), *notes]) + "\n"
+    heads = ["field", *(marked(recipe.slug, recipe.selection_split) for recipe in (a, b))]
+    rows = [dict(zip(heads, (change.key, _cell(change.a), _cell(change.b)), strict=True)) for change in changes]
+    return document(None, rows, notes, style, heads).rstrip("\n") + "\n"
 
 
 def _cell(value: Any) -> str:

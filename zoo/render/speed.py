@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from zoo.render import marks
-from zoo.render.document import as_csv, as_json, document
+from zoo.render.document import as_csv, as_json, document, without_equal
 from zoo.render.marks import number, recorded_speed
 from zoo.results.schema import hardware
 from zoo.runner.measure import Speed
@@ -25,9 +25,11 @@ def render(measured: Sequence[Speed], style: str, environment: dict[str, Any], p
     malloc = f", {environment['malloc']}" if environment["malloc"] else ""
     both = any(speed.compile_gain for speed in measured)
     compiled = ", compiled" if first.compiled and not both else ""
-    notes = [
+    title = (
         f"{hardware(environment)}; torch {environment['torch']}{malloc}, {first.precision}, batch {first.batch_size}, "
-        f"{first.executor} augmentation{compiled}.",
+        f"{first.executor} augmentation{compiled}"
+    )
+    notes = [
         marks.QUARTILES_NOTE,
         *marks.disturbed_notes(*(speed.disturbed for speed in measured)),
         "loop/step: median over windows of the real loop's speed over that of the same step on one resident batch.",
@@ -40,7 +42,8 @@ def render(measured: Sequence[Speed], style: str, environment: dict[str, Any], p
             "x eager: training speed over that of the model not compiled, ± half the interquartile range of the ratio.",
             "pays after: epochs until the time saved is compile s; '-' where it is within the spread or disturbed.",
         ]
-    return document(None, [_cells(speed, both) for speed in measured], notes, style, left=("model", "layout"))
+    rows, caption = without_equal([_cells(speed, both) for speed in measured], ("model",))
+    return document(title, rows, notes, style, left=("model", "layout"), caption=caption)
 
 
 def pays(speed: Speed) -> str:

@@ -10,10 +10,10 @@ from typing import Any, NamedTuple
 from zoo.comparison.row import Row
 from zoo.render import differences, marks
 from zoo.render.code import code_of
+from zoo.render.columns import Column
 from zoo.render.comparison import ELSEWHERE, speed_notes
 from zoo.utils.text import counted
 from zoo.web import cells
-from zoo.web.cells import Column
 from zoo.web.data import Line, Table
 
 # What a page holds before a reader asks for more: rows, of each table at least so many, and tables; tables in the list
@@ -117,9 +117,9 @@ def leaderboard(table: Table) -> Board:
             *_named(line),
             _accuracy(line),
             *(_difference(row) if table.compared else ()),
-            *(Cell(column.value(row), column.text(row)) for column in balance),
+            *(Cell(column.value(row), cells.text(column, row)) for column in balance),
             _seeds(line),
-            *(Cell(row.ranked(column.key), column.text(row)) for column, _ in columns),
+            *(Cell(row.ranked(column.key), cells.text(column, row)) for column, _ in columns),
             *[Cell(row.machine, row.machine, {"elsewhere": True} if row.elsewhere else {})] * table.parted,
             *([Cell(code_of(row), code_of(row))] if versions else ()),
         ]
@@ -155,7 +155,9 @@ def speed_boards(table: Table) -> list[Board]:
                 *_named(line),
                 *(
                     Cell(
-                        ranked[column.key], column.text(row), {"share": bars[column.key]} if column.key in bars else {}
+                        ranked[column.key],
+                        cells.text(column, row),
+                        {"share": bars[column.key]} if column.key in bars else {},
                     )
                     for column in columns
                 ),

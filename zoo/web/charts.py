@@ -11,12 +11,13 @@ from typing import Any
 from markupsafe import Markup
 
 from zoo.comparison.row import front
+from zoo.render.columns import Column
 from zoo.render.figures import looks
 from zoo.render.marks import DISTURBED_MARK, DISTURBED_NOTE, disturbed_mark, mark_notes, marks_of
 from zoo.results.history import COLUMNS, EpochRow
 from zoo.utils.stats import ALIKE, alike
 from zoo.utils.text import counted, listed
-from zoo.web.cells import SUMMARY, Column, percent, spread
+from zoo.web.cells import SUMMARY, percent, spread, text
 from zoo.web.data import Line, Page, Table
 
 AXES = [column for column in SUMMARY if column.key != "latency_p99"]
@@ -107,7 +108,7 @@ def _point(line: Line) -> dict[str, Any]:
         **{axis.key: axis.value(row) for axis in AXES},
         "disturbed": row.disturbed,
         "quartiles": row.quartiles,
-        "texts": {axis.key: axis.text(row) for axis in AXES},
+        "texts": {axis.key: text(axis, row) for axis in AXES},
     }
 
 

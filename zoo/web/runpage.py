@@ -15,13 +15,14 @@ from typing import ParamSpec, TypeVar
 import yaml
 from markupsafe import Markup
 
+from zoo.render.columns import Column
 from zoo.render.marks import SPLITS, disturbed_mark
 from zoo.results.folder import EXPLAIN, load_result
 from zoo.results.metrics import MATRIX_CLASSES, Metrics
 from zoo.results.schema import SettingsPart
 from zoo.utils.disk import open_own
 from zoo.utils.text import duration
-from zoo.web.cells import QUALITY, SPEED, SUMMARY, Column, balance, number, percent, spread
+from zoo.web.cells import QUALITY, SPEED, SUMMARY, balance, number, percent, spread, text
 from zoo.web.data import Line, Page
 
 _escaped = functools.lru_cache(maxsize=2**12)(html.escape)  # names and figures that many pages have
@@ -114,7 +115,7 @@ def figures(page: Page) -> list[tuple[str, list[tuple[str, str]]]]:
     row, result = page.alone, page.result
 
     def cells(columns: Sequence[Column]) -> list[tuple[str, str]]:
-        return [(column.title, column.text(row)) for column in columns]
+        return [(column.title, text(column, row)) for column in columns]
 
     interval = spread(row.interval, row.interval_kind)
     accuracy = [("test %", percent(row.accuracy) + (f" ({interval})" if interval else ""))]

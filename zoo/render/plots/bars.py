@@ -8,7 +8,7 @@ from pathlib import Path
 
 from zoo.comparison.groups import Group
 from zoo.comparison.row import Row
-from zoo.render.comparison import accuracy_of
+from zoo.render.columns import accuracy_of
 from zoo.render.marks import better, marked
 from zoo.render.plots.sheet import (
     WIDTHS,
