@@ -67,7 +67,7 @@ def plots(scratch: Path) -> None:
 
 def explain(scratch: Path) -> None:
     """All images of one small run."""
-    zoo("bench", *RUN, "--runs", scratch / "runs", "--threads", 2)
+    zoo("bench", *RUN, "--runs", scratch / "runs", "--threads", 1)
     (run,) = (scratch / "runs").rglob("seed0")
     zoo("explain", run, "--images", 5, "--out", scratch / "explain")
     zoo("explain", run, "--images", 2, "--out", scratch / "two")

@@ -14,9 +14,8 @@ from zoo.render.figures import COLOURS
 from zoo.utils.stats import wilson_interval
 
 BLUE, ORANGE = COLOURS[:2]
-PALE = "#7f98a8"
 COUNTED = 20  # classes; in a larger matrix the counts could not be read
-FEW = 10  # images; a bin of fewer is drawn grey
+FEW = 10  # images; a bin of fewer is hollow
 
 
 def confusion(subject: Subject, path: Path) -> Picture:
@@ -101,13 +100,14 @@ def reliability(subject: Subject, path: Path) -> Picture:
     accuracy = np.bincount(index, correct, ECE_BINS)[full] / count[full]
     mean = np.bincount(index, confidence, ECE_BINS)[full] / count[full]
     edges, width = np.arange(ECE_BINS) / ECE_BINS, 1 / ECE_BINS
-    colours = [BLUE if images >= FEW else PALE for images in count[full]]
+    fills = [BLUE if images >= FEW else "white" for images in count[full]]
+    rims = ["white" if images >= FEW else BLUE for images in count[full]]
     ece = subject.evaluation.expected_calibration_error()
     title = "Reliability diagram: accuracy by confidence"
     layout = {"nrows": 2, "sharex": True, "height_ratios": [3, 1]}
     with chart(path, title, subject.line, 5.0, 4.8, **layout) as (_, (top, bottom)):
-        top.bar(edges[full], accuracy, width, align="edge", color=colours, edgecolor="white")
-        top.bar(0, 0, color=BLUE, label="accuracy of the bin")  # for the legend: the first bar may be a pale one
+        top.bar(edges[full], accuracy, width, align="edge", color=fills, edgecolor=rims)
+        top.bar(0, 0, color=BLUE, label="accuracy of the bin")  # for the legend: the first bar may be hollow
         top.plot(mean, mean, "_", color=ORANGE, markersize=13, markeredgewidth=2, label="mean confidence of the bin")
         top.plot([0, 1], [0, 1], "--", color="#777777", linewidth=1, label="perfectly calibrated")
         top.set_ylim(0, 1)
@@ -127,6 +127,6 @@ def reliability(subject: Subject, path: Path) -> Picture:
         f"The test images of {subject.data.name} in {ECE_BINS} bins of equal width, by confidence. "
         f"Where a bar ends below the dashed line, the network is overconfident. ECE {ece:.4f} is the mean gap, "
         f"weighted by images (Guo et al., 2017). The mean confidence is {100 * abs(gap):.1f} points "
-        f"{'above' if gap > 0 else 'below'} the accuracy. Grey bars have fewer than {FEW} images and are unreliable.",
+        f"{'above' if gap > 0 else 'below'} the accuracy. Hollow bars have fewer than {FEW} images and are unreliable.",
         f"Reliability diagram in {ECE_BINS} bins, expected calibration error {ece:.4f}.",
     )

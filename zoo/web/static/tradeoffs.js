@@ -40,14 +40,16 @@ function startTradeoffs() {
       return;
     }
     const front = table.fronts[about.key][machine] || [];
-    // Of two points that lie close together one is named above and one below. A bar across strikes no name out.
+    // Of two points that lie close together one is named above and one below. A bar across strikes no name out, and a
+    // long name at the right edge stands at the left of its point.
     const spanX = spread(points.map((point) => point[about.key])), spanY = spread(points.map((point) => point.accuracy));
     const side = (point) => {
-      const across = (other) => other.quartiles[about.key]?.[0] < point[about.key] && point[about.key] < other.quartiles[about.key][1];
-      const close = points.filter((other) => other !== point && (across(other) || Math.abs(other[about.key] - point[about.key]) < 0.12 * spanX)
+      const struck = (other) => other.quartiles[about.key]?.[0] < point[about.key] && point[about.key] < other.quartiles[about.key][1];
+      const close = points.filter((other) => other !== point && (struck(other) || Math.abs(other[about.key] - point[about.key]) < 0.12 * spanX)
         && Math.abs(other.accuracy - point.accuracy) < 0.1 * spanY);
       const over = close.some((other) => other.accuracy > point.accuracy || (other.accuracy === point.accuracy && other.index < point.index));
-      return !close.length && !point.quartiles[about.key] ? "middle right" : over ? "bottom right" : "top right";
+      const across = point.model.length > 14 && point[about.key] - Math.min(...points.map((other) => other[about.key])) > spanX / 2 ? "left" : "right";
+      return `${!close.length && !point.quartiles[about.key] ? "middle" : over ? "bottom" : "top"} ${across}`;
     };
     const x = (list) => list.map((point) => point[about.key] * about.factor);
     const y = (list) => list.map((point) => 100 * point.accuracy);
@@ -64,7 +66,7 @@ function startTradeoffs() {
       const { colour, symbol } = zoo.look(data.looks[norm]);
       traces.push({
         x: x(here), y: y(here), name: zoo.plain(norm), showlegend: true, mode: points.length <= 12 ? "markers+text" : "markers",
-        text: here.map((point) => `\u00a0\u00a0\u00a0${zoo.plain(point.model)}${point.marks}${disturbed(point) ? data.disturbed.mark : ""}`), textposition: here.map(side), textfont: { size: 12, color: zoo.colour("muted") },
+        text: here.map((point) => `\u00a0\u00a0\u00a0${zoo.plain(point.model)}${point.marks}${disturbed(point) ? data.disturbed.mark : ""}\u00a0\u00a0\u00a0`), textposition: here.map(side), textfont: { size: 12, color: zoo.colour("muted") },
         marker: { symbol: here.map((point) => symbol + (point.diverged || disturbed(point) ? "-open" : "")), size: 10, color: colour },
         error_y: {
           type: "data", symmetric: false, color: colour, thickness: 1.2, width: 4,
