@@ -195,8 +195,8 @@ All are for 32x32 images. Parameters are counted with `bn` and 10 classes, train
     yield from _table(("recipe", "description"), descriptions)
     yield f"{marks.TEST_NOTE}\n\n## Datasets\n"
     yield from _table(("dataset", "description"), ((f"`{name}`", text) for name, text in DESCRIPTIONS.items()))
-    yield """`--dataset` also takes [your own images](datasets.md): class folders or parquet files. `zoo data list` says
-which datasets were found (in `--data-dir`, `$ZOO_DATA`, the user cache) and how to get the others.
+    yield """`--dataset` also takes [your own images](datasets.md): class folders or parquet files. `zoo data list`
+lists the datasets that were found (in `--data-dir`, `$ZOO_DATA`, the user cache), and how to get the others.
 [`zoo data fetch`](datasets.md#cifar-10) downloads them. Test-only sets (CIFAR-10.1, CIFAR-10-C) are for
 [`zoo evaluate`](robustness.md#new-test-sets).
 

@@ -78,7 +78,8 @@ def in_checkout(page: Path) -> bool:
 
 
 def skeleton(text: str) -> list[str]:
-    """The lines without what differs between machines: numbers, fingerprints, precision, marks of disturbed speeds."""
+    """The lines without what differs between machines: numbers, verdicts, fingerprints, precision, marks of speeds."""
+    text = re.sub(r"(better|worse|equal within \S+ points|not significant)(?= \(n=)", "verdict", text)
     text = re.sub(r"\b(bf16|fp16|fp32)\b|(?<=[-~])[0-9a-f]{8}\b", "#", text)
     text = re.sub(r"-{3,}|─{3,}|━+", "-", text).replace("‡", "")
     text = re.sub(r"(?<![\w-])[-+]?\d[\d,.:]*|\d[\d,.:]*|(?<= )-(?= |$)", "#", text, flags=re.MULTILINE)

@@ -1,7 +1,7 @@
 """The documentation's commands work as they are written: each page is followed from a clean folder.
 
 CONTRIBUTING.md explains the markers. Small datasets stand in for CIFAR-10 and for the folders of images that a page
-names. ``pytest tests/docs/test_commands.py -m slow`` follows all pages, the quick suite those that train nothing.
+names. ``pytest tests/docs/test_documented_commands.py -m slow`` follows all pages, the quick suite only some.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("images")
     (folder / "cifar10-jpeg").mkdir()
     draw = np.random.default_rng(0)
-    for split, count in (("train", 5_300), ("test", 100)):
+    for split, count in (("train", 10_300), ("test", 100)):
         pixels = draw.integers(0, 256, (count, 32, 32, 3), np.uint8)
         write_parquet(folder / "cifar10-jpeg" / f"{split}.parquet", pixels, {"label": np.arange(count) % 10})
     return folder
@@ -47,7 +47,7 @@ def reader(tmp_path: Path, inline_cli: Any, images: Path, monkeypatch: pytest.Mo
     (tools / "zoo").write_text(f'#!/bin/sh\nexec "{sys.executable}" -m zoo "$@"\n')
     (tools / "zoo").chmod(0o755)
     place = images / "cifar10-jpeg"
-    monkeypatch.setattr(datasets, "_archive", lambda name, *_: datasets._folder(name, place, Choice()))
+    monkeypatch.setattr(datasets, "_archive", lambda name, *_, **__: datasets._folder(name, place, Choice()))
     environment = {"PATH": f"{tools}{os.pathsep}{os.environ['PATH']}", "ZOO_DATA": str(images), "COLUMNS": "80"}
     return Reader(folder, inline_cli, environment | {"PYTHONPATH": str(ROOT)})
 
@@ -112,7 +112,8 @@ def test_options_in_sentences_exist() -> None:
         ("a 1\nb", "a 2\nb", False, False),
         ("a 1\nb", "a  23.5\nb", True, True),
         ("a ± 1\nb", "a\nb", True, False),
-        ("worse (n=3)", "better (n=3)", True, False),
+        ("worse (n=3)", "better (n=3)", True, True),
+        ("worse (n=3)", "worse", True, False),
         ("a\n...\nd", "a\nb\nc\nd", False, True),
         ("...\nd", "a\nd", False, True),
         ("a\n...", "a\nd", False, True),
