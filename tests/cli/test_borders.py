@@ -124,7 +124,7 @@ RAISED = {
     "memory of torch": (RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate"), "memory is full"),
     "recursion": (RecursionError("maximum recursion depth exceeded"), "nested too deeply: RecursionError"),
     "an encoding": (UnicodeEncodeError("ascii", "a ± b", 2, 3, "no"), r"ascii has no '\xb1'; set PYTHONUTF8=1"),
-    "an exit": (SystemExit(0), "code that is not zoo's ended the command: SystemExit: 0"),
+    "an exit": (SystemExit(0), "code outside zoo ended the command: SystemExit: 0"),
     "an end": (type("Quit", (BaseException,), {})("by"), "ended the command: Quit: by"),
 }
 

@@ -156,7 +156,7 @@ def test_mistakes(zoo, benched, tmp_path: Path) -> None:
     check(zoo("predict", run, tmp_path / "half.png", code=2), f"{tmp_path / 'half.png'}: damaged image")
     check(zoo("predict", run, tmp_path / "empty", code=2), f"{tmp_path / 'empty'}: no images below it (.bmp, ")
     check(zoo("predict", run, tmp_path / "nothing.png", code=2), f"{tmp_path / 'nothing.png'}: no such file")
-    check(zoo("predict", run, good, "--size", "32", code=2), "'32' is no size in pixels", "such as 32x32")
+    check(zoo("predict", run, good, "--size", "32", code=2), "'32' is no size in pixels", "for example 32x32")
     check(zoo("predict", "runs", good, code=2), "runs holds 2 runs and one is wanted; name one, such as runs/")
     check(zoo("predict", run, code=2), "IMAGE")
 
@@ -168,7 +168,7 @@ def test_a_size_that_cannot_be_told(zoo, benched, tmp_path: Path) -> None:
     result["recipe"]["content"]["augment"]["eval"] = [{"CenterCrop": {"height": 24, "width": 24}}, *steps]
     save_edited(tmp_path / "result.json", result)
     (tmp_path / "model.safetensors").write_bytes((benched.blots / "model.safetensors").read_bytes())
-    check(zoo("predict", tmp_path, "data/blots/test", code=2), "cannot be told", "give it with --size WIDTHxHEIGHT")
+    check(zoo("predict", tmp_path, "data/blots/test", code=2), "cannot be derived", "give it with --size WIDTHxHEIGHT")
     assert len(zoo("predict", tmp_path, "data/blots/test", "--size", "28x28").stdout.splitlines()) == COUNT
 
 

@@ -64,7 +64,7 @@ def test_auto_says_which_layout_is_faster_and_measures_in_it(inline_cli, monkeyp
     monkeypatch.setattr(memory_format, "seconds_of", lambda work, device: (work(), next(clock))[1])
     output = inline_cli.ok("speed", "resnet20_ln", *SMALL, "--layout", "auto", "--format", "json")
     assert "  nchw trains 4.00 times as fast as the other layout" in output.lines
-    assert "  `zoo bench` takes channels_last without --layout nchw" in output.lines
+    assert "  `zoo bench` uses channels_last; give it --layout nchw for the faster one" in output.lines
     assert [measured["layout"] for measured in json.loads(output.stdout)["models"]] == ["nchw"]
     assert list(inline_cli.folder.iterdir()) == []
 

@@ -481,5 +481,5 @@ def test_a_checkpoint_of_the_model_before_the_swap_is_loaded_before_it(strangers
     again = build(starting_from(registry.resolve("mine@ln"), find(tmp_path / "swapped.safetensors")), 4)
     assert torch.equal(again.norm1.weight, own.norm1.weight)
     save_file({"x": torch.zeros(1)}, tmp_path / "other.safetensors")
-    with pytest.raises(RegistryError, match="it is of another model"):
+    with pytest.raises(RegistryError, match="it belongs to another model"):
         build(starting_from(registry.resolve("mine@ln"), find(tmp_path / "other.safetensors")), 4)
