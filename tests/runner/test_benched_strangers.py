@@ -180,7 +180,7 @@ MISREAD = """
 """
 
 
-@pytest.mark.parametrize(("code", "norm", "words"), [(VIEWER, "bn", "view size"), (MISREAD, "mine", "otherwise")])
+@pytest.mark.parametrize(("code", "norm", "words"), [(VIEWER, "bn", "view size"), (MISREAD, "mine", "differs from that in NCHW")])
 def test_case_03_a_layout_in_which_it_fails_is_not_taken(tmp_path: Path, code: str, norm: str, words: str) -> None:
     model, given = stranger(tmp_path, code, norm), inputs()
     (run,) = planned(tmp_path, model, given)
@@ -346,10 +346,10 @@ def test_case_10_other_generators_are_noticed(tmp_path: Path, where: str, draw: 
 
 
 ANSWERS = {
-    "a pair in training": ("(y, y) if self.training else y", "answers a tuple of 2, expected", "return self.net(x)[0]"),
-    "a dict": ("{'logits': y}", "answers a dict with 'logits', expected", "return self.net(x)['logits']"),
-    "an object": ("type('Output', (), {})()", "answers a Output, expected", "returns the logits alone"),
-    "nothing": ("None", "answers a NoneType, expected", "returns the logits alone"),
+    "a pair in training": ("(y, y) if self.training else y", "returns a tuple of 2, expected", "return self.net(x)[0]"),
+    "a dict": ("{'logits': y}", "returns a dict with 'logits', expected", "return self.net(x)['logits']"),
+    "an object": ("type('Output', (), {})()", "returns a Output, expected", "returns the logits alone"),
+    "nothing": ("None", "returns a NoneType, expected", "returns the logits alone"),
     "other classes": ("y[:, :2]", "returns (2, 2) for two images, expected (2, 4)", ""),
 }
 
