@@ -95,7 +95,7 @@ def test_tables_plots_and_the_report_are_shown_inline(ran: SimpleNamespace) -> N
     (image,) = outputs_of(ran, "from IPython.display import Image")
     assert "image/png" in image["data"]
     (page,) = outputs_of(ran, "from html import escape")
-    assert page["data"]["text/html"].startswith("<iframe srcdoc=")
+    assert page["data"]["text/html"].startswith("<div><iframe srcdoc=")
     assert "resnet20_gn" in page["data"]["text/html"]
 
 
