@@ -204,9 +204,9 @@ def compare(
     if seconds_to is not None and not 0 < seconds_to <= 1:
         raise ResultError(f"seconds_to {seconds_to}: is an accuracy, above 0 and at most 1; 80 % is 0.8")
     if mixed and baseline is not None:
-        raise ResultError("baseline cannot go with mixed: a test between unlike runs says nothing of models")
+        raise ResultError("baseline cannot go with mixed: unlike runs cannot be tested against each other")
     if mixed and tuned:
-        raise ResultError("tuned cannot go with mixed: it shows what was tuned under one budget")
+        raise ResultError("tuned cannot go with mixed: it compares recipes of one budget")
     stored = read_runs(runs, dataset, recipe)
     shown = named(stored, model)
     tables = group(

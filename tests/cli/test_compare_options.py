@@ -80,7 +80,7 @@ def test_margin_says_what_counts_as_equal(compare) -> None:
     ("options", "words"),
     [
         (("--power",), ("--power", "--baseline MODEL")),
-        (("--allow-mixed", "--baseline", "resnet20_bn"), ("--allow-mixed", "says nothing of models")),
+        (("--allow-mixed", "--baseline", "resnet20_bn"), ("--allow-mixed", "unlike runs cannot be tested")),
         (("--allow-mixed", "--power"), ("--allow-mixed",)),
         (("--baseline", "resnet20_bm"), ("'resnet20_bm'", "did you mean 'resnet20_bn'")),
         (("--view", "speed"), ("'speed'", "'quality'")),

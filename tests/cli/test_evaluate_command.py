@@ -300,7 +300,9 @@ def copied(benched, tmp_path: Path) -> Path:
 def test_no_weights(zoo, copied: Path) -> None:
     (copied / "model.safetensors").unlink()
     check(
-        zoo("evaluate", copied, code=2), f"{copied}: has a result but no model.safetensors", "`zoo bench resnet20_ln`"
+        zoo("evaluate", copied, code=2),
+        f"{copied}: has a result but no model.safetensors",
+        "train it again with `zoo bench resnet20_ln --recipe ",
     )
 
 

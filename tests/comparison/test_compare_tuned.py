@@ -147,7 +147,7 @@ def test_without_tuned_each_recipe_is_a_table(made) -> None:
 
 def test_mistakes(made, inline_cli) -> None:
     assert made.cli("compare", "--tuned", "--allow-mixed").lines == [
-        "zoo: --tuned cannot go with --allow-mixed: it shows what was tuned under one budget"
+        "zoo: --tuned cannot go with --allow-mixed: it compares recipes of one budget; leave one out"
     ]
     output = made.cli("compare", "--tuned", "--recipe", "smoke")
     assert output.returncode == 2

@@ -180,7 +180,9 @@ MISREAD = """
 """
 
 
-@pytest.mark.parametrize(("code", "norm", "words"), [(VIEWER, "bn", "view size"), (MISREAD, "mine", "differs from that in NCHW")])
+@pytest.mark.parametrize(
+    ("code", "norm", "words"), [(VIEWER, "bn", "view size"), (MISREAD, "mine", "differs from that in NCHW")]
+)
 def test_case_03_a_layout_in_which_it_fails_is_not_taken(tmp_path: Path, code: str, norm: str, words: str) -> None:
     model, given = stranger(tmp_path, code, norm), inputs()
     (run,) = planned(tmp_path, model, given)

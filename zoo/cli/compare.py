@@ -28,13 +28,15 @@ SHOWN = (
 @options.baseline
 @options.allow_dirty
 @options.margin
-@click.option("--power", is_flag=True, help="Say how many seeds a difference from the --baseline needs to be found.")
-@click.option("--allow-mixed", is_flag=True, help="One table of unlike runs, with columns for all that differs.")
-@click.option("--tuned", is_flag=True, help="Only runs of tuned recipes, one table per budget of `zoo tune`.")
+@click.option("--power", is_flag=True, help="Show how many seeds detect a given difference from the --baseline.")
+@click.option(
+    "--allow-mixed", is_flag=True, help="One table of runs that differ in more than their model, without tests."
+)
+@click.option("--tuned", is_flag=True, help="Only runs of tuned recipes, one table for each budget of `zoo tune`.")
 @options.gather("shown", Shown, SHOWN)
 @click.option(
     "--seconds-to", type=options.Real(0, 100, min_open=True), metavar="PERCENT",
-    help="Add the seconds of training until this accuracy on the selection split.",
+    help="Add a column: seconds of training until this accuracy on the selection split.",
 )  # fmt: skip
 @paused_gc()
 def compare(
@@ -49,17 +51,17 @@ def compare(
     shown: Shown,
     seconds_to: float | None,
 ) -> None:
-    """Show the stored results under RUNS (folders or files; default: runs), one table per data set and recipe."""
+    """Show the stored results under RUNS (folders or files; default: runs), one table for each dataset and recipe."""
     if allow_mixed and (baseline or power):
         raise click.UsageError(
-            "--baseline cannot go with --allow-mixed: a test between unlike runs says nothing of models"
+            "--baseline cannot go with --allow-mixed: unlike runs cannot be tested against each other; leave one out"
         )
     if allow_mixed and tuned:
-        raise click.UsageError("--tuned cannot go with --allow-mixed: it shows what was tuned under one budget")
+        raise click.UsageError("--tuned cannot go with --allow-mixed: it compares recipes of one budget; leave one out")
     if shown.view == "differences" and not baseline:
-        raise click.UsageError("--view differences is from a model: name it with --baseline MODEL")
+        raise click.UsageError("--view differences needs a model to compare with; add --baseline MODEL")
     if power and not baseline:
-        raise click.UsageError("--power is of differences from a model: name it with --baseline MODEL")
+        raise click.UsageError("--power needs a model to compare with; add --baseline MODEL")
 
     from zoo import api
 

@@ -18,11 +18,13 @@ Entry = tuple[str, str, Origin]  # name, label, origin
 
 @click.command("list")
 @click.argument("patterns", nargs=-1, metavar="[PATTERN...]", shell_complete=options.complete_models)
-@click.option("--all", "everything", is_flag=True, help="Every <architecture>_<norm> pair, not only the listed models.")
+@click.option(
+    "--all", "everything", is_flag=True, help="List every <architecture>_<norm> pair, not only the listed models."
+)
 @click.option("--origin", is_flag=True, help="Show the file and line that each entry comes from.")
 @options.registry
 def list_(patterns: tuple[str, ...], everything: bool, origin: bool, registry: str | None) -> None:
-    """Show norms, architectures, models and recipes.
+    """List norms, architectures, models and recipes.
 
     With PATTERNs such as 'resnet*_ln' only the models that match, of all <architecture>_<norm> pairs.
     """

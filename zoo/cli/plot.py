@@ -34,19 +34,19 @@ def _plot(name: str) -> Callable[[Callable[..., Draw]], Callable[..., None]]:
         options.selection_options,
         click.option(
             "--out", type=click.Path(path_type=Path), default=Path(name), show_default=True, metavar="NAME",
-            help="Where, without a suffix: NAME.pdf and so on are written.",
+            help="Name of the files without a suffix: NAME.pdf and so on.",
         ),
         click.option(
             "--format", "formats", callback=_formats, default="pdf", show_default=True, metavar="KIND,...",
-            help="Some of pdf,svg,png.",
+            help="File formats: some of pdf,svg,png.",
         ),
         click.option(
             "--columns", type=click.Choice(["1", "2"]), default="1", show_default=True,
-            help="Over how many columns of a paper: 3.3 or 6.9 inches wide.",
+            help="Width in columns of a paper: 3.3 or 6.9 inches.",
         ),
         click.option(
             "--baseline", "near", metavar="MODEL",
-            help="Where a figure cannot hold all models: those nearest to MODEL in accuracy, not the best.",
+            help="If a figure cannot hold all models: show those nearest to MODEL in accuracy, not the best.",
         ),
     )  # fmt: skip
 
@@ -71,9 +71,9 @@ def _plot(name: str) -> Callable[[Callable[..., Draw]], Callable[..., None]]:
 
 @click.command()
 @_plot("curves")
-@click.option("--lr", "rates", is_flag=True, help="Add the learning rate below.")
+@click.option("--lr", "rates", is_flag=True, help="Add a panel with the learning rate.")
 def curves(stored: list[Stored], columns: int, rates: bool) -> Draw:
-    """Accuracy on the selection split by epoch, and thin the running train accuracy, one line per model of one recipe.
+    """Accuracy on the selection split by epoch, with the running train accuracy as thin lines, for one recipe.
 
     Over several seeds: the mean, and a band from the lowest to the highest.
     """
@@ -88,7 +88,7 @@ def curves(stored: list[Stored], columns: int, rates: bool) -> Draw:
 @_plot("pareto")
 @click.option(
     "--cost", type=click.Choice(["both", "speed", "parameters"]), default="both", show_default=True,
-    help="Against training speed (of one machine), parameters, or a panel of each.",
+    help="Cost: training speed (of one machine), parameters, or a panel for each.",
 )  # fmt: skip
 def pareto(stored: list[Stored], columns: int, cost: str) -> Draw:
     """Test accuracy against training speed and against parameters, one recipe, with the Pareto front."""
@@ -102,7 +102,7 @@ def pareto(stored: list[Stored], columns: int, cost: str) -> Draw:
 @click.command()
 @_plot("bars")
 def bars(stored: list[Stored], columns: int) -> Draw:
-    """Test accuracy per model of one recipe with 95 % intervals, best first."""
+    """Test accuracy of each model of one recipe with 95 % intervals, best first."""
     from zoo.comparison.groups import compare
     from zoo.render.plots.bars import draw
     from zoo.render.plots.sheet import only_group
@@ -113,7 +113,7 @@ def bars(stored: list[Stored], columns: int) -> Draw:
 @click.command("batch-size")
 @_plot("batch-size")
 def batch_size(stored: list[Stored], columns: int) -> Draw:
-    """Test error against training batch size: the picture of `zoo study batch-size`, without training anything."""
+    """Test error against training batch size: the plot of `zoo study batch-size`, without training."""
     from zoo.render.plots.batch_size import draw
     from zoo.studies.batch_size import by_size
 
