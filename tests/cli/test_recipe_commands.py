@@ -93,7 +93,7 @@ def test_completion(inline_cli):
 
 
 def test_mark_where_recipes_are_told(inline_cli):
-    text = inline_cli.ok("list").stdout
+    text = inline_cli.ok("list", COLUMNS="1000").stdout
     marked = [line.split()[0] for line in text.splitlines() if line.endswith(MARK)]
     assert marked == ["eva6s8"]
     assert f"{MARK} selection: test." in text

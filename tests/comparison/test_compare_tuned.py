@@ -10,6 +10,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from printed_tables import of_text
 
 from zoo.recipes.load import load_recipe
 from zoo.recipes.recipe import Recipe
@@ -102,10 +103,10 @@ def test_what_is_left_out_is_said(made) -> None:
     text = " ".join(output.stdout.split())
     assert "shapes10, recipe smoke-tuned, for each model: 1 epoch, " in text
     assert f"(smoke-tuned of {base})" in text
-    assert "3 trials over optimizer.lr from 0.002 to 0.2 (log)" in output.stdout
+    assert "3 trials over optimizer.lr from 0.002 to 0.2 (log)" in text
+    rows = {row["model"]: row for row in of_text(output.stdout)}
     for one in made.said:
-        line = next(line for line in output.stdout.splitlines() if line.startswith(one["model"]))
-        assert line.split()[-2:] == [f"{one['values'][key]:g}" for key in KEYS]
+        assert [rows[one["model"]][key] for key in KEYS] == [f"{one['values'][key]:g}" for key in KEYS]
     rows = list(csv.DictReader(io.StringIO(compare(made, "--tuned", style="csv").stdout)))
     assert {(row["model"], row["optimizer.lr"]) for row in rows} >= {
         (one["model"], f"{one['values']['optimizer.lr']:g}") for one in made.said

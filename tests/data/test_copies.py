@@ -21,7 +21,8 @@ pytestmark = pytest.mark.usefixtures("empty_cache")
 
 
 def cli(*arguments: str, answer: str | None = None) -> Result:
-    return CliRunner().invoke(main.cli, ["data", *arguments], input=answer, catch_exceptions=False)
+    wide = {"COLUMNS": "1000"}  # however long the paths of the test's folder are
+    return CliRunner(env=wide).invoke(main.cli, ["data", *arguments], input=answer, catch_exceptions=False)
 
 
 @pytest.fixture
