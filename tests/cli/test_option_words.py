@@ -13,7 +13,7 @@ import zoo
 
 ROOT = Path(zoo.__file__).parent
 APART = {
-    "export/card.py", "results/begun.py",  # a model card shows commands, and so does the list of unfinished runs
+    "export/card.py",  # a model card shows commands
     "web/runpage.py", "web/writer.py",  # a page sets variables of CSS
 }  # fmt: skip
 PACKAGES = sorted(path.name for path in ROOT.iterdir() if path.is_dir() and path.name not in ("cli", "__pycache__"))

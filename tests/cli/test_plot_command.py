@@ -38,6 +38,25 @@ def test_every_figure_in_every_format_and_the_same_bytes_again(zoo_cli, inline_c
         assert str(zoo_cli.folder).encode() not in content
 
 
+@pytest.mark.parametrize("suffix", KINDS)
+def test_a_name_with_a_suffix_is_the_file(inline_cli, suffix: str) -> None:
+    for more in ((), ("--format", suffix)):
+        output = inline_cli.ok("plot", "bars", *THREE, "--out", f"my.{suffix}", *more)
+        assert output.lines == [f"wrote my.{suffix}"]
+    inline_cli.ok("plot", "bars", *THREE, "--format", suffix)
+    assert (inline_cli.folder / f"my.{suffix}").read_bytes() == (inline_cli.folder / f"bars.{suffix}").read_bytes()
+    assert len(list(inline_cli.folder.glob("*.*"))) == 2
+
+
+def test_text_is_what_journals_and_latex_take(inline_cli) -> None:
+    """No Type 3 fonts, which journals refuse, and no font that the reader of an SVG would have to have."""
+    inline_cli.ok("plot", "pareto", *THREE, "--format", "pdf,svg")
+    pdf, svg = ((inline_cli.folder / f"pareto.{kind}").read_bytes() for kind in ("pdf", "svg"))
+    assert b"/Type3" not in pdf
+    assert b"/FontFile2" in pdf
+    assert b"<text" not in svg
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -47,7 +66,8 @@ def test_every_figure_in_every_format_and_the_same_bytes_again(zoo_cli, inline_c
         (("batch-size", RESULTS), ("differ in more than batch size", "laptop-5ebfdb2c")),
         (("batch-size", *THREE), ("all these runs have batch size 64", "zoo study batch-size")),
         (("bars", *THREE, "--format", "pdf,gif"), ("'gif'", "pdf,svg,png")),
-        (("bars", *THREE, "--out", "a.svg"), ("a.svg", "without .svg", "--format")),
+        (("bars", *THREE, "--out", "a.svg", "--format", "svg,png"), ("a.svg", "without .svg", "--format svg,png")),
+        (("bars", *THREE, "--out", "a.SVG", "--format", "png"), ("a.SVG", "without .svg", "--format png")),
         (("bars", *THREE, "--out", "no/a"), ("no folder", "make it first")),
         (("bars", *THREE, "--columns", "3"), ("'3'", "'2'")),
         (("bars", *THREE, "--model", "resnet18*"), ("'resnet18*'", "stored runs")),

@@ -88,7 +88,7 @@ def test_what_an_interrupted_bench_left_is_resumed_by_the_command_that_compare_p
     printed = output.stderr.removeprefix(words).strip()
     assert printed == shlex.join(["zoo", *command])
     resumed = cli.ok(*shlex.split(printed)[1:])
-    assert "goes on after epoch 1 of 2" in resumed.stderr
+    assert "after epoch 1 of 2" in resumed.stderr
     assert "not finished" not in cli.ok("compare", "my runs").stderr
     assert not list(cli.folder.rglob("begun.json"))
 
@@ -105,7 +105,7 @@ def test_from_another_folder_the_command_leads_to_the_runs_also_where_they_were_
     shutil.move(cli.folder / "my runs", moved)
     printed = cli("compare", "moved runs", cwd=other).stderr.strip().rpartition(" && ")[2]
     resumed = cli.ok(*shlex.split(printed)[1:])
-    assert "goes on after epoch 1 of 2" in resumed.stderr
+    assert "after epoch 1 of 2" in resumed.stderr
     assert len(list(moved.rglob("result.json"))) == 2
 
 

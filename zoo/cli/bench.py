@@ -49,7 +49,9 @@ def bench(training: Training) -> None:
         if published:
             slug = stored[0].result.recipe.slug
             again = ["zoo", "compare", str(training.runs), "published", "--recipe", slug, "--baseline", models[0]]
-            click.echo(f"the table, with {len(published)} published runs, again: {shlex.join(again)}", err=True)
+            click.echo(
+                f"{len(published)} published runs are in the table; to print it again: {shlex.join(again)}", err=True
+            )
     if failures:
         if len(job.models) > 1:
             click.echo(f"zoo: {len(failures)} of {len(job.models)} models failed: {', '.join(failures)}", err=True)

@@ -51,7 +51,10 @@ def compare(
     shown: Shown,
     seconds_to: float | None,
 ) -> None:
-    """Show the stored results under RUNS (folders or files; default: runs), one table for each dataset and recipe."""
+    """Show the stored results under RUNS, one table for each dataset and recipe.
+
+    RUNS are folders, files or the word published, the runs that come with zoo.  [default: runs]
+    """
     if allow_mixed and (baseline or power):
         raise click.UsageError(
             "--baseline cannot go with --allow-mixed: unlike runs cannot be tested against each other; leave one out"

@@ -63,7 +63,7 @@ class Place(click.Path):
 def resuming(*start: str) -> list[str]:
     """The words of this command line, after `start` (``zoo``, say), that resume what was interrupted."""
     context = click.get_current_context(silent=True)
-    arguments = context.find_root().obj if context else sys.argv[1:]
+    arguments = (context.find_root().obj if context else None) or sys.argv[1:]
     return [*start, *(argument for argument in arguments if argument != "--restart")]
 
 

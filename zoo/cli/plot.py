@@ -19,8 +19,10 @@ HELP = "Figures for papers, of stored runs: pdf, svg, png, over one or two colum
 FORMATS = ("pdf", "svg", "png")
 
 
-def _formats(ctx: click.Context, param: click.Parameter, text: str) -> tuple[str, ...]:
+def _formats(ctx: click.Context, param: click.Parameter, text: str | None) -> tuple[str, ...]:
     """``pdf,svg``: kinds of file, each once."""
+    if text is None:
+        return ()
     parts = [part.strip().lower() for part in text.split(",")]
     for part in parts:
         if part not in FORMATS:
@@ -34,11 +36,11 @@ def _plot(name: str) -> Callable[[Callable[..., Draw]], Callable[..., None]]:
         options.selection_options,
         click.option(
             "--out", type=click.Path(path_type=Path), default=Path(name), show_default=True, metavar="NAME",
-            help="Name of the files without a suffix: NAME.pdf and so on.",
+            help="Name of the file with its suffix, as in NAME.png, or of several files without one.",
         ),
         click.option(
-            "--format", "formats", callback=_formats, default="pdf", show_default=True, metavar="KIND,...",
-            help="File formats: some of pdf,svg,png.",
+            "--format", "formats", callback=_formats, metavar="KIND,...",
+            help="File formats: some of pdf,svg,png.  [default: the suffix of NAME, else pdf]",
         ),
         click.option(
             "--columns", type=click.Choice(["1", "2"]), default="1", show_default=True,

@@ -214,7 +214,7 @@ def _once(runs: Iterable[Stored], once_each: bool) -> list[_Run]:
         parts = id(result.environment), id(result.settings), result.model.layout
         machine = machines.get(parts) or machines.setdefault(parts, machine_of(result))
         if is_published(run.folder):
-            machine = f"of the published runs, {machine}"  # which is another, however much it is like one here
+            machine = f"published runs, {machine}"  # which is another, however much it is like one here
         candidate = _Run(result, run.folder, definition, machine)
         where = "any machine" if once_each else machine
         first = kept.setdefault((*others, definition, where, str(result.seed)), candidate).result

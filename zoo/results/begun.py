@@ -14,7 +14,7 @@ from pathlib import Path
 
 from pydantic import TypeAdapter
 
-from zoo.errors import ResultError
+from zoo.errors import Option, ResultError
 from zoo.results.fields import Count, Text
 from zoo.results.folder import RunFolder, find_runs
 from zoo.results.history import load_history
@@ -70,7 +70,7 @@ class Begun:
             return ""
         words, here = list(self.kept.command), self.folder.path.absolute()
         if here != Path(self.kept.path) and len(here.parents) > 4:  # it was copied or moved with the runs around it
-            words += ["--runs", str(here.parents[3])]
+            words += Option("runs", str(here.parents[3])).arguments
         elsewhere = Path(self.kept.place) != Path.cwd() and Path(self.kept.place).is_dir()
         return visible((f"cd {shlex.quote(self.kept.place)} && " if elsewhere else "") + shlex.join(words))
 

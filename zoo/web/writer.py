@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 import itertools
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
@@ -98,19 +98,21 @@ def write_report(
 class Writer:
     """Makes the files of a page as (name, content). A page of an `edition` asks its server for a newer one.
 
-    `begun` names runs that are not finished.
+    `begun` names runs that are not finished. `inline`: the fixed files, where they are part of the page.
     """
 
     baseline: str | None = None
     edition: int = 0
     begun: Sequence[str] = ()
+    inline: Mapping[str, str] | None = None
 
     @cached_property
     def _built(self) -> str:
         return f"{datetime.datetime.now(datetime.UTC):%d %B %Y, %H:%M} UTC"
 
-    def _page(self, template: str, **content: object) -> bytes:
-        return _environment().get_template(template).render(built=self._built, **content).encode()
+    def page(self, template: str, **content: object) -> bytes:
+        """The `template` filled."""
+        return _environment().get_template(template).render(built=self._built, inline=self.inline, **content).encode()
 
     def overview(self, name: str, shown: Sequence[Table]) -> File:
         """The page `name`, of :data:`OVERVIEWS`, on all tables `shown`."""
@@ -126,7 +128,7 @@ class Writer:
             content["data"] = {
                 "runs": charts.curve_list(shown), "first": charts.first_choice(shown), "looks": charts.looks_of(shown),
             }  # fmt: skip
-        return f"{name}.html", self._page(f"{name}.html", page=name, up="", edition=self.edition, **content)
+        return f"{name}.html", self.page(f"{name}.html", page=name, up="", edition=self.edition, **content)
 
     def _leaderboards(self, shown: Sequence[Table]) -> dict[str, object]:
         lines = [line for table in shown for line in table.lines]
@@ -164,7 +166,7 @@ class Writer:
                 faults.append(problem)
                 history = charts.curve([])
             yield f"data/{run.id}.js", charts.script_call("zoo.curve", run.id, history).encode()
-        yield f"runs/{run.id}.html", self._page(
+        yield f"runs/{run.id}.html", self.page(
             "run.html", page="run", up="../", table=table, run=run, others=runpage.others(line, run), shown=shown,
             has_curve=has_curve, edition="any" if self.edition else 0,  # it outlives editions
             look=looks([norm])[norm],

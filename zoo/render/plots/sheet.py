@@ -18,7 +18,7 @@ from zoo.comparison.groups import Group
 from zoo.comparison.origin import words_of
 from zoo.comparison.row import Row
 from zoo.errors import Option, ResultError, unknown
-from zoo.render.figures import COLOURS, MARKERS, check_figure, figure, looks
+from zoo.render.figures import COLOURS, MARKERS, SUFFIXES, check_figure, figure, looks
 from zoo.render.marks import BATCH_MARK, mark_notes, which_seeds
 from zoo.utils.files import reachable
 
@@ -49,21 +49,18 @@ MODELS = 24  # of which one figure with a legend holds lines or points
 STYLES = ("-", (0, (4, 1.5)), (0, (6, 1.5, 1, 1.5)))
 
 
-def outputs(out: Path, formats: Sequence[str]) -> list[Path]:
-    """``<out>.<format>`` for each of `formats`; all can be written, as :func:`zoo.render.figures.check_figure` finds.
+def outputs(out: Path, formats: Sequence[str] = ()) -> list[Path]:
+    """``<out>.<format>`` for each of `formats`, by default pdf; or `out` alone, where it ends in that format already.
 
-    Raises :class:`zoo.errors.ResultError` for an `out` that has a suffix already, and what that function raises.
+    All can be written, as :func:`zoo.render.figures.check_figure` finds.
+    Raises :class:`zoo.errors.ResultError` for an `out` that ends in another format, and what that function raises.
     """
+    own = out.suffix.lower() if out.suffix.lower() in SUFFIXES else ""
+    if own and [f".{kind}" for kind in formats] not in ([], [own]):
+        where, format = Option("out", str(out)), Option("format", ",".join(formats))
+        raise ResultError(where, f": give the name without {own}, which ", format, " adds")
     with reachable(out, ResultError):
-        files = [out.with_name(f"{out.name}.{kind}") for kind in formats]
-    for kind in ("pdf", "svg", "png"):
-        if out.name.lower().endswith(f".{kind}"):
-            raise ResultError(
-                Option("out", str(out)),
-                f": give the name without .{kind}; ",
-                Option("format"),
-                " says which files are written",
-            )
+        files = [out] if own else [out.with_name(f"{out.name}.{kind}") for kind in formats or ("pdf",)]
     for file in files:
         check_figure(file)
     return files

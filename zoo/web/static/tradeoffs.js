@@ -96,7 +96,8 @@ function startTradeoffs() {
     chart.removeAllListeners("plotly_click");
     chart.on("plotly_click", (event) => {
       const page = event.points[0].customdata;
-      if (page) location.href = `runs/${page}.html`;
+      if (page && zoo.open) zoo.open(page);
+      else if (page) location.href = `runs/${page}.html`;
     });
     list(chart.parentElement, points, about, (point) => [
       front.includes(point.index) && "on the front", point.diverged && "a seed diverged", disturbed(point) && "disturbed",
