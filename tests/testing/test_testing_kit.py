@@ -145,7 +145,7 @@ WRONG = [
     (Rounds, "bfloat16", "the output for bfloat16 images differs"),
     (OfTheBatch, "evaluation", "in eval mode the output for an image depends on the others of its batch"),
     (OfTheBatch, "batch independence", "in training an image's output depends on the others"),
-    (OtherInEval, "evaluation", "train() and eval() outputs differ"),
+    (OtherInEval, "evaluation", r"train\(\) and eval\(\) outputs differ"),
     (CountsInEval, "evaluation", "a forward pass in eval mode changes seen"),
     (NotStored, "state dict", "some state is not stored"),
     (NotCopied, "deep copy", "shares weight"),

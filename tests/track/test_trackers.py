@@ -204,7 +204,7 @@ def test_nothing_of_theirs_is_a_run(benched):
     watch.look()
     assert [path for path, seen in watch.seen.items() if seen.result is None] == []
     assert "resnet20_ln" in benched.output.stdout  # and stdout is the table, from its first line on
-    assert benched.output.stdout.startswith("shapes10, recipe smoke-")
+    assert benched.output.stdout.startswith("shapes10, recipe smoke: ")
     assert [line for line in benched.output.lines if line.startswith("logging to")] == [
         f"logging to tensorboard in {Path('runs/tensorboard')}",
         f"logging to mlflow in sqlite:///{runs / 'mlflow.db'}",
@@ -411,7 +411,7 @@ def test_a_run_that_goes_on_is_one_run(zoo_cli, number):
     assert run.info.status == ("RUNNING" if number == signal.SIGKILL else "KILLED")
     output = zoo_cli.ok(*LONGER, "--track", ALL)
     assert "resumes after epoch 1 of 3" in output.stderr
-    assert output.stdout.startswith("shapes10, recipe smoke-")
+    assert output.stdout.startswith("shapes10, recipe smoke: ")
     check_epochs(zoo_cli.folder)
     _, (again,) = mlflow_runs(zoo_cli.folder)
     assert (again.info.run_id, again.info.status) == (run.info.run_id, "FINISHED")
