@@ -36,7 +36,7 @@ def confusion(subject: Subject, path: Path) -> Picture:
         axes.set_xlabel("predicted class")
         axes.set_ylabel("true class")
         for (row, column), count in np.ndenumerate(counts) if counted else ():
-            colour = ("white" if shares[row, column] > 0.7 else "black") if count else "#666666"
+            colour = ("white" if shares[row, column] > 0.71 else "black") if count else "#666666"
             axes.text(column, row, f"{count}", ha="center", va="center", fontsize=6.5, color=colour)
         bar = drawing.colorbar(image, ax=axes, shrink=0.8, ticks=[0, 0.25, 0.5, 0.75, 1])
         bar.ax.set_yticklabels(["0 %", "25 %", "50 %", "75 %", "100 %"], fontsize=7)
