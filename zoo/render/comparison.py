@@ -154,9 +154,10 @@ def verdict_notes(group: Group, keys: Collection[str] = EVERY_KEY) -> list[str]:
 
 def alike_notes(group: Group) -> list[str]:
     """Which norms of the rows are the same function in some layers of one architecture."""
-    parts = [row.runs[0].result.model.definition for row in group.rows]
-    distinct = {id(part): part for part in parts}.values()  # many rows have one object
-    return alike((part["architecture"], part["norm"]) for part in distinct if {"architecture", "norm"} <= part.keys())
+    models = [row.runs[0].result.model.definition for row in group.rows]
+    distinct = {id(model): model for model in models}.values()  # many rows have one object
+    pairs = ((model.get("architecture"), model.get("norm")) for model in distinct)
+    return alike((architecture, norm) for architecture, norm in pairs if architecture and norm)
 
 
 def diverged_of(row: Row) -> str:
@@ -166,7 +167,8 @@ def diverged_of(row: Row) -> str:
 
 def _record(group: Group, shown: Shown) -> dict[str, object]:
     group = replace(group, rows=in_order(group, shown))
-    return group.record() | ({"rows": _records(group, shown)} if shown.columns else {})
+    rows: dict[str, object] = {"rows": _records(group, shown)} if shown.columns else {}
+    return group.record() | rows
 
 
 def _records(group: Group, shown: Shown) -> list[dict[str, object]]:
