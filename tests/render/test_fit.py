@@ -84,6 +84,7 @@ def test_each_part_has_the_columns_that_tell_its_rows_apart() -> None:
     rows = [{"model": "a", "mode": mode, "x": "1" * 30, "y": "2" * 30} for mode in ("running", "batch")]
     assert fit(rows, ("model", "mode"), 60).count("running") == 2
     assert fit(rows[:1], ("model", "mode"), 60).count("running") == 1
+    assert fit([], ("model",), 60) == ""
 
 
 @pytest.mark.parametrize(

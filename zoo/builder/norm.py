@@ -22,7 +22,7 @@ ASKED = "_zoo_asked"  # the attribute of a layer with what :class:`Norm` was ask
 
 
 class Asked(NamedTuple):
-    """What an architecture asked of :class:`Norm` for one layer, see :meth:`Norm.__call__`."""
+    """What an architecture asked of :class:`Norm` for one layer, see :class:`Norm`."""
 
     num_channels: int
     apply_act: bool

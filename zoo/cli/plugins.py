@@ -29,8 +29,8 @@ def plugins() -> None:
         return
     rows = []
     for plugin in installed:
-        package, version = plugin.distribution.rsplit(" ", 1)
-        cells = {"plugin": plugin.name, "package": package, "version": version, "adds": _added(plugin)}
+        package, *version = plugin.distribution.rsplit(" ", 1)
+        cells = {"plugin": plugin.name, "package": package, "version": "".join(version), "adds": _added(plugin)}
         rows.append({name: visible(cell) for name, cell in cells.items()})
     click.echo(fit(rows, [*rows[0]], width()))
     click.echo()

@@ -227,8 +227,12 @@ def _column(
     names = {column.title: column for column in columns} | {column.key: column for column in columns}
     fields = set(fields)
     if name in fields - names.keys():
-        return Column(name, name, write=lambda row: str(record(row)[name]))
+        return Column(name, name, write=lambda row: _plain(record(row)[name]))
     if name not in names:
         there = ", ".join(column.key for column in columns)
         raise unknown("column", name, [*names, *fields], "the comparison", f"there are: {there}")
     return names[name]
+
+
+def _plain(content: object) -> str:
+    return f"{content:.6g}" if isinstance(content, float) else "-" if content is None else str(content)

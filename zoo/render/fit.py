@@ -50,6 +50,8 @@ def fit(rows: Sequence[Mapping[str, str]], left: Collection[str], most: int, *, 
     that tell the rows apart, stands in further parts below, each with these columns again. Where the first column
     leaves no room, its cells have lines of their own. Without `titled` there are cells alone.
     """
+    if not rows:
+        return ""
     titles = dict.fromkeys(title for row in rows for title in row)
     columns = [
         _Column([visible(title) if titled else "", *(row.get(title, "") for row in rows)], title in left, most // 2)
