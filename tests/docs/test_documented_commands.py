@@ -32,7 +32,7 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("images")
     (folder / "cifar10-jpeg").mkdir()
     draw = np.random.default_rng(0)
-    for split, count in (("train", 10_300), ("test", 100)):
+    for split, count in (("train", 15_200), ("test", 100)):
         pixels = draw.integers(0, 256, (count, 32, 32, 3), np.uint8)
         write_parquet(folder / "cifar10-jpeg" / f"{split}.parquet", pixels, {"label": np.arange(count) % 10})
     return folder

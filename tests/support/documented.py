@@ -80,7 +80,7 @@ def in_checkout(page: Path) -> bool:
 def skeleton(text: str) -> list[str]:
     """The lines without what differs between machines: numbers, verdicts, fingerprints, precision, marks of speeds."""
     text = re.sub(r"(better|worse|equal within \S+ points|not significant)(?= \(n=)", "verdict", text)
-    text = re.sub(r"\b(bf16|fp16|fp32)\b|(?<=[-~])[0-9a-f]{8}\b", "#", text)
+    text = re.sub(r"\b(bf16|fp16|fp32)\b|\b(?=[a-f]*\d)[0-9a-f]{8}\b", "#", text)
     text = re.sub(r"-{3,}|─{3,}|━+", "-", text).replace("‡", "")
     text = re.sub(r"(?<![\w-])[-+]?\d[\d,.:]*|\d[\d,.:]*|(?<= )-(?= |$)", "#", text, flags=re.MULTILINE)
     return [" ".join(line.split()) for line in text.strip().splitlines()]
@@ -256,7 +256,7 @@ def write_parquet(path: Path, images: np.ndarray, labels: dict[str, np.ndarray])
     cells = []
     for pixels in images:
         stream = io.BytesIO()
-        Image.fromarray(pixels).save(stream, "PNG")
+        Image.fromarray(pixels).save(stream, "PNG", compress_level=0)
         cells.append({"bytes": stream.getvalue(), "path": ""})
     pq.write_table(
         pa.table({"photo": cells, "image": cells, **labels} if "species" in labels else {"image": cells, **labels}),
