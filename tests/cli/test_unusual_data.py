@@ -11,6 +11,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from PIL import Image
+from printed_tables import unescaped
 
 import zoo
 from zoo.results.folder import find_results, load_result
@@ -68,15 +69,16 @@ def test_the_result_has_it_and_every_output_has_a_note(benched: SimpleNamespace)
     cli, folder = benched.cli, benched.folder
     (path,) = find_results([folder / "runs"])
     assert load_result(path).dataset.unusual == WORDS
-    assert "\n".join(NOTES) in benched.output.stdout
+    assert " ".join(NOTES) in " ".join(benched.output.stdout.split())
     for style in ("text", "markdown", "latex"):
-        lines = [line.removeprefix("% ") for line in cli.ok("compare", "runs", "--format", style).stdout.splitlines()]
+        text = cli.ok("compare", "runs", "--format", style, COLUMNS="1000").stdout
+        lines = [unescaped(line.strip().removeprefix(r"\item "), style) for line in text.splitlines()]
         assert set(NOTES) <= set(lines), style
     (group,) = json.loads(cli.ok("compare", "runs", "--format", "json").stdout)
     assert set(NOTES) <= set(group["notes"])
     notebook = html.unescape(zoo.compare(folder / "runs")._repr_html_())
     assert all(note in notebook for note in NOTES)
-    evaluated = cli.ok("evaluate", "runs").stdout
+    evaluated = cli.ok("evaluate", "runs", COLUMNS="1000").stdout
     assert all(note in evaluated for note in NOTES)
     cli.ok("report", "--out", "page")
     pages = [
@@ -122,7 +124,7 @@ def test_a_model_card_has_it_and_states_the_constants(benched: SimpleNamespace) 
 def test_zoo_evaluate_has_both_on_unbalanced_images(benched: SimpleNamespace) -> None:
     (path,) = find_results([benched.folder / "runs"])
     balance = load_result(path).test.balance
-    text = benched.cli.ok("evaluate", "runs").stdout
+    text = benched.cli.ok("evaluate", "runs", COLUMNS="1000").stdout
     assert re.search(r"same +balanced accuracy % +largest class % +loss", text)
     assert re.search(rf" yes +{100 * balance.accuracy:.2f} +90.00 ", text)
     (record,) = json.loads(benched.cli.ok("evaluate", "runs", "--format", "json").stdout)
@@ -133,6 +135,6 @@ def test_zoo_evaluate_has_both_on_unbalanced_images(benched: SimpleNamespace) ->
 def test_notes_below_other_images_are_of_the_run_s_own(benched: SimpleNamespace) -> None:
     shutil.copytree(benched.folder / "photos", benched.folder / "other")
     Image.new("RGB", (16, 16)).save(benched.folder / "other" / "test" / "b" / "0.png")
-    text = benched.cli.ok("evaluate", "runs", "--dataset", "./other").stdout
+    text = benched.cli.ok("evaluate", "runs", "--dataset", "./other", COLUMNS="1000").stdout
     assert all(f"The run's own data, {note}" in text for note in NOTES)
     assert not any(line in NOTES for line in text.splitlines())

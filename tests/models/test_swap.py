@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from printed_tables import of_text
 from safetensors.torch import save_file
 from torch import nn
 from torch.nn.utils.parametrizations import weight_norm
@@ -116,8 +117,8 @@ def test_commands_take_a_swapped_model(inline_cli: Any, tiny: tuple[str, ...]) -
     (inline_cli.folder / "registry.yaml").write_text('models: {mine: "swapped_net:Net"}\n')
     assert "norms: ln instead of 2 BatchNorm2d" in inline_cli.ok("show", "mine@ln").stdout
     assert "norms: ln instead of 2 BatchNorm2d" in inline_cli.ok("bench", "mine", "mine@ln", *tiny).stderr
-    table = [line.split()[:2] for line in inline_cli.ok("compare", "--baseline", "mine").stdout.splitlines()]
-    assert sorted(row for row in table if row and row[0].startswith("mine")) == [["mine", "-"], ["mine@ln", "ln"]]
+    rows = of_text(inline_cli.ok("compare", "--columns", "norm").stdout)
+    assert sorted((row["model"], row["norm"]) for row in rows) == [("mine", "-"), ("mine@ln", "ln")]
     (folder,) = (inline_cli.folder / "runs").glob("*/*/mine-ln-*/seed0")
     assert " yes " in inline_cli.ok("evaluate", folder).stdout  # the accuracy that is stored
 

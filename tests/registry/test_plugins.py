@@ -217,7 +217,8 @@ def test_a_recipe_by_name(install: Install, inline_cli) -> None:
     assert (loaded.name, loaded.epochs, loaded.batch_size) == ("short", 3, 32)
     assert load_recipe("short").fingerprint == load_recipe("laptop", ["epochs=3"]).fingerprint
     assert {"smoke", "short"} <= set(recipe_names())
-    (line,) = [line for line in inline_cli.ok("list", "--origin").stdout.splitlines() if line.startswith("  short ")]
+    lines = inline_cli.ok("list", "--origin", COLUMNS="1000").stdout.splitlines()
+    (line,) = [line for line in lines if line.startswith("  short ")]
     assert line.endswith(f"plugin: {site / 'plug_recipes' / 'short.yaml'}:1 of zoo-recipe-short 1.2")
     assert "epochs: 3" in inline_cli.ok("recipe", "show", "short").stdout
 
@@ -272,7 +273,9 @@ def test_a_broken_one_is_named_and_skipped(
     assert line.startswith("warning: plugin 'odd' of zoo-broken 1.2 is skipped: ")
     assert told in line
     assert {"mine", "bn"} <= {words[0] for words in map(str.split, output.stdout.splitlines()) if words}
-    (shown,) = [line for line in inline_cli.ok("plugins").stdout.splitlines() if line.startswith("odd ")]
+    (shown,) = [
+        line for line in inline_cli.ok("plugins", COLUMNS="1000").stdout.splitlines() if line.startswith("odd ")
+    ]
     assert told in shown
 
 
@@ -331,7 +334,7 @@ def test_two_packages_with_one_norm(mine: Path, install: Install, inline_cli, tm
     listed = [line.split()[0] for line in inline_cli.ok("list").stdout.splitlines() if line.startswith("  ")]
     assert {"zoo-norm-mine:mine", "zoo-norm-other:mine", "bn"} <= set(listed)
     assert "mine" not in listed
-    shown = inline_cli.ok("plugins").stdout.splitlines()
+    shown = inline_cli.ok("plugins", COLUMNS="1000").stdout.splitlines()
     assert shown[-1] == (
         "norm mine is in zoo-norm-mine 1.2 and zoo-norm-other 1.2; for a model NAME that uses it write "
         "zoo-norm-mine:NAME or zoo-norm-other:NAME."
@@ -391,7 +394,7 @@ def test_an_installed_package_with_override_true(install: Install, inline_cli, t
     files = {"plug_bn/__init__.py": code, "plug_bn/registry.yaml": text}
     install("zoo-norm-bn", {"bn": "plug_bn:registry.yaml"}, files)
     told = "norm bn is that of zoo-norm-bn 1.2, which replaces the built-in one."
-    assert inline_cli.ok("plugins").stdout.splitlines()[-1] == told
+    assert inline_cli.ok("plugins", COLUMNS="1000").stdout.splitlines()[-1] == told
     output = inline_cli.ok("bench", "resnet20_bn", *tiny)
     assert output.stderr.splitlines().count(told) == 1
     assert told in output.stdout
@@ -406,7 +409,8 @@ def test_plugins_shows_what_each_adds(mine: Path, install: Install, inline_cli) 
     files = {"plug_many/__init__.py": "", "plug_many/registry.yaml": f'architectures:\n  tall: "a:b"\nnorms:\n{norms}'}
     install("zoo-many", {"many": "plug_many:registry.yaml"}, files)
     recipe(install)
-    assert inline_cli.ok("plugins").stdout == (
+    shown = [line for line in inline_cli.ok("plugins", COLUMNS="1000").stdout.splitlines(True) if "---" not in line]
+    assert "".join(shown) == (
         "plugin  package           version  adds\n"
         "many    zoo-many          1.2      norms many0, many1, many2, many3, many4 and 2 more; architecture tall\n"
         "mine    zoo-norm-mine     1.2      norm mine\n"
