@@ -293,7 +293,7 @@ def said(texts: list[str]) -> list[str]:
 
 def test_names_of_files(tmp_path: Path) -> None:
     assert outputs(tmp_path / "fig.v2", ("pdf", "png")) == [tmp_path / "fig.v2.pdf", tmp_path / "fig.v2.png"]
-    with pytest.raises(ResultError, match=r"without \.png; format"):
+    with pytest.raises(ResultError, match=r"without \.png, which format pdf adds"):
         outputs(tmp_path / "fig.png", ("pdf",))
     with pytest.raises(ResultError, match="no folder"):
         outputs(tmp_path / "no" / "fig", ("pdf",))
