@@ -28,7 +28,7 @@ def located(place: str | Path) -> Path:
     """The folder or file that a user means by `place`.
 
     The text ``published`` means the runs that come with zoo, ``published:NAME`` the run of that model whose weights do.
-    Any other text is a path, and so is every :class:`Path`: ``./published`` is a folder of that name here. Where there
+    Any other text is a path, and so is every ``Path``: ``./published`` is a folder of that name here. Where there
     is one, a line says that the word does not mean it.
 
     Raises :class:`ResultError` where they are not there, or are of a harness that trains otherwise, and
