@@ -12,6 +12,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from printed_tables import of_text
 
 from zoo.data.datasets import Dataset
 from zoo.errors import RecipeError
@@ -179,10 +180,10 @@ def test_trials_that_diverge_count_and_lose(inline_cli) -> None:
 def test_text_says_the_budget_and_what_to_do_next(copied, tuned) -> None:
     output = copied("tune", *TINY, *MODELS, "--trials", str(TRIALS), "--range", "optimizer.lr=0.002:0.2:log")
     for one in tuned.said:  # the range that was given is the one by default: the same study
-        (line,) = [line for line in output.stdout.splitlines() if line.startswith(one["model"])]
-        assert f"{100 * one['holdout_accuracy']:.2f} ({100 * one['own_holdout_accuracy']:.2f})" in line
+        (row,) = [row for row in of_text(output.stdout) if row["model"] == one["model"]]
+        assert row["held out %"] == f"{100 * one['holdout_accuracy']:.2f} ({100 * one['own_holdout_accuracy']:.2f})"
         assert f"next: zoo bench {one['model']} --recipe {one['path']} --seeds 3" in output.lines
-    assert "6 trials over optimizer.lr from 0.002 to 0.2 (log)" in output.stdout
+    assert "6 trials over optimizer.lr from 0.002 to 0.2 (log)" in " ".join(output.stdout.split())
     assert output.lines[-1] == "then: zoo compare --tuned"
     for style in ("markdown", "latex", "csv"):
         assert MODELS[0].replace("_", "\\_" if style == "latex" else "_") in copied(
