@@ -219,7 +219,7 @@ def test_an_older_definition_of_the_same_code(define: Define) -> None:
     assert is_same(older, now)
     edited = define({"resnet.py": EDITED})
     assert not is_same(older, edited)
-    assert difference(older, edited) == "the code of its model has changed"
+    assert difference(older, edited) == "the code of its model has changed (mine.py, resnet.py)"
 
 
 def test_a_definition_draws_no_random_number(define: Define) -> None:

@@ -80,7 +80,7 @@ def test_a_bench_that_starts_beside_other_work_says_so(cli, tiny, monkeypatch: p
     first, warning, next_line = lines[:3]
     assert first.startswith("shapes10: 5,000 training and 1,000 test images")
     assert re.match(r"warning: (1 thread gets|2 threads get) \d+ % of a core", warning)
-    assert "other work or a limit takes the rest, and speeds will be too low; stop the other work" in warning
+    assert "other work or a limit takes the rest, so measured speeds will be too low; stop the other work" in warning
     assert next_line.startswith("recipe ")
 
 
@@ -162,10 +162,10 @@ def test_threads_auto_is_recorded_noted_and_kept(cli, tiny, two_threads, monkeyp
     for seeds in ("1", "2"):  # nothing else is at work any more: first a state is there, then a result
         torch.set_num_threads(2)
         again = cli.ok(*bench, "--seeds", seeds)
-        assert "1 thread a run, as what is stored of these runs was made with" in again.lines
+        assert "1 thread a run, as in the stored part of these runs" in again.lines
     assert stored(cli.folder) == {0: (1, True), 1: (1, True)}
     note = "Threads: 1, chosen by measurement as the runs began. Another number changes last bits."
-    assert note in again.stdout.splitlines()
+    assert note in " ".join(again.stdout.split())
     for command in (("compare", "--format", "markdown"), ("compare", "--format", "json")):
         assert note in cli.ok(*command).stdout
 
@@ -175,7 +175,7 @@ def test_threads_by_number_and_by_the_environment(cli, tiny, two_threads) -> Non
     busy = dataclasses.replace(cli, free=2 / 3, environment=cli.environment | {"OMP_NUM_THREADS": "2"})
     bench = ("bench", "mini_bn", *tiny)
     first = busy.ok(*bench, "--threads", "auto")
-    assert "--threads auto: 2 threads, as OMP_NUM_THREADS or MKL_NUM_THREADS says" in first.lines
+    assert "--threads auto: 2 threads, from OMP_NUM_THREADS or MKL_NUM_THREADS" in first.lines
     last = busy.ok(*bench, "--seed", "1", "--threads", "1")
     assert stored(cli.folder) == {0: (2, False), 1: (1, False)}
     assert "Threads: " not in last.stdout

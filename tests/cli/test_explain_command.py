@@ -91,7 +91,7 @@ def test_the_files_are_there_and_named_as_they_are_written(benched) -> None:
     assert (
         lines[0] == f"resnet20_mine ({LABEL}), recipe {recipe}, seed 0: {100 * accuracy:.2f} % of 40 noise test images"
     )
-    assert re.fullmatch(r"12 files in \S+/explain, \d+ s; open \S+/explain/index.html", lines[-1])
+    assert re.fullmatch(r"12 files in \S+/explain, \d+(\.\d)? s; open \S+/explain/index.html", lines[-1])
     assert benched.output.stderr == ""
 
 
@@ -173,7 +173,7 @@ def test_predictions_that_do_not_come_out_again_are_told(benched, zoo, tmp_path:
     assert "weights that are not this run's" in text
     assert " %§ of 40 noise test images" in text
     assert "§ batch-dependent: predictions depend on the other images of the evaluation batch (256 images)" in text
-    assert "At layer1.0.conv2: yellow where" in text
+    assert "increase the class's logit at layer1.0.conv2 are yellow" in text
     assert "mirror" not in text
     assert (run / "explain" / "gradcam-correct.png").read_bytes() != (benched.out / "gradcam-correct.png").read_bytes()
 

@@ -92,7 +92,7 @@ def test_runs_side_by_side_are_marked_and_what_auto_chose_is_kept(cli, tiny, pac
     assert "‡ disturbed: the quartiles are more than a fifth of the median apart, or other runs shared" in said
     assert "Threads: 1, chosen by measurement as the runs began. Another number changes last bits." in said
     again = cli.ok(*bench, "--seeds", "2")
-    assert "1 thread a run, as what is stored of these runs was made with" in again.lines
+    assert "1 thread a run, as in the stored part of these runs" in again.lines
     assert paces["times"] == 1
 
 

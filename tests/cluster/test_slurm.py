@@ -51,6 +51,6 @@ def test_no_slurm_here(monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(
         MachineError,
-        match=r"there is no srun here; .*, or give jobs N to run here",
+        match=r"there is no srun here; .*, or give jobs auto to run here",
     ):
         Slurm(parse("slurm", None, ()), Resources(), tmp_path)

@@ -236,7 +236,8 @@ def test_what_no_longer_is_the_same_recipe_says_so() -> None:
         assert ("made by an older zoo" in as_yaml(find(str(runs / folder)))) is old
 
 
-def test_formats() -> None:
+def test_formats(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "160")
     a, b = find("eva6s8"), find("standard")
     text, markdown, data = (as_differences(a, b, style) for style in ("text", "markdown", "json"))
     assert text.splitlines()[0].split() == ["field", a.slug, "†", b.slug]

@@ -62,5 +62,5 @@ def test_csv_has_no_formula(name: str) -> None:
 
 def test_messages_show_what_a_terminal_would_act_on() -> None:
     assert line(["no \x1b[31mrun\x07 in ", Option("runs", "caf\udce9\u202e"), "\n!"]) == (
-        r"no \x1b[31mrun\x07 in --runs caf\udce9\u202e !"
+        r"no \x1b[31mrun\x07 in --runs 'caf\udce9\u202e' !"
     )

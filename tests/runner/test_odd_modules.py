@@ -33,7 +33,7 @@ NORM = """
 
 def test_a_leak_in_the_precision_of_the_run_alone(tmp_path: Path) -> None:
     code = NORM.format(where="x.dtype == torch.bfloat16", answer=WHOLE_BATCH)
-    with pytest.raises(RegistryError, match=r"depends on the images beside it .*in fp32 it passes"):
+    with pytest.raises(RegistryError, match=r"depends on the other images of the batch .*in fp32 it passes"):
         benched(tmp_path, stranger(tmp_path, code, "mine"), "precision=bf16")
 
 

@@ -100,7 +100,7 @@ def test_mistakes(cli) -> None:
         (("--low", "1", "--high", "0.1"), ("--low", "1 is not below --high 0.1")),
         (("--out", "a.gif"), ("a.gif", ".png, .svg, .pdf")),
         (("--steps", "3"), ("--steps", "10")),
-        (("--low", "1e30", "--high", "1e31", "--set", "optimizer.lr=1"), ("lower --low",)),
+        (("--low", "1e30", "--high", "1e31", "--set", "optimizer.lr=1"), ("begin lower", "--low")),
     ):
         output = cli("lr-find", "mini_none", "--recipe", "smoke", "--set", "split.train=640", *arguments)
         assert output.returncode == 2, output.stdout
