@@ -76,6 +76,7 @@ def toured(tmp_path_factory: pytest.TempPathFactory, zoo_cache: Path, module_cli
     return SimpleNamespace(book=book, heard=heard, manager=manager)
 
 
+@pytest.mark.slow
 def test_it_runs_and_compares_two_norms_and_a_new_one(toured: SimpleNamespace) -> None:
     assert [output for output in outputs(toured.book) if output.output_type == "error"] == []
     compared = [output for output in outputs(toured.book) if "<small>" in str(output.get("data"))]
@@ -91,11 +92,13 @@ def test_it_runs_and_compares_two_norms_and_a_new_one(toured: SimpleNamespace) -
     assert "12 files in images" in shown(toured.book)
 
 
+@pytest.mark.slow
 def test_kernel_was_heard_at_home_only_and_is_gone(toured: SimpleNamespace) -> None:
     assert toured.heard == {"127.0.0.1"}
     assert not toured.manager.has_kernel
 
 
+@pytest.mark.slow
 def test_stored_outputs_are_of_these_cells(toured: SimpleNamespace) -> None:
     """Accuracies depend on the machine's last bits; what is said and in which order does not."""
 
