@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-import os
 import re
-import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from notebooks import execute
 
-WHY = "needs nbclient and ipykernel"
-nbformat = pytest.importorskip("nbformat", reason=WHY)
-nbclient = pytest.importorskip("nbclient", reason=WHY)
-pytest.importorskip("ipykernel", reason=WHY)
+nbformat = pytest.importorskip("nbformat", reason="needs nbclient and ipykernel")
 pytest.importorskip("plotly", reason="`zoo report` needs plotly")
 
 PAGE = Path(__file__).parents[2] / "docs" / "notebooks.md"
 BLOCK = re.compile(r"^```(?P<kind>\w+)\n(?P<cell>.*?)^```$", re.DOTALL | re.MULTILINE)
-TIMEOUT = 300  # seconds a cell may take on a busy machine
 
 slow = pytest.mark.slow  # half a minute: every command of a cell is a process that imports torch
 
@@ -33,21 +28,8 @@ def cells() -> list[str]:
 def ran(tmp_path_factory: pytest.TempPathFactory, zoo_cache: Path, module_cli: Any) -> SimpleNamespace:
     """The page as a notebook after its execution, and the folder."""
     folder = tmp_path_factory.mktemp("notebook")
-    environment = module_cli.environment | {
-        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
-        "TMPDIR": str(folder),
-        "IPYTHONDIR": str(folder / "ipython"),
-        "ZOO_CACHE": str(zoo_cache),
-    }
     book = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells()])
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("JUPYTER_RUNTIME_DIR", str(folder / "runtime"))
-        client = nbclient.NotebookClient(
-            book, timeout=TIMEOUT, kernel_name="python3", resources={"metadata": {"path": str(folder)}}
-        )
-        manager = client.create_kernel_manager()
-        manager.ip = "127.0.0.1"
-        client.execute(env=environment)
+    execute(book, folder, module_cli.environment | {"ZOO_CACHE": str(zoo_cache)})
     return SimpleNamespace(book=book, folder=folder)
 
 

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import os
 import re
 import socket
-import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from notebooks import execute
 
 nbformat = pytest.importorskip("nbformat", reason="needs nbclient and ipykernel: pip install 'norm-zoo[test]'")
-nbclient = pytest.importorskip("nbclient", reason="needs nbclient and ipykernel: pip install 'norm-zoo[test]'")
-pytest.importorskip("ipykernel", reason="needs nbclient and ipykernel: pip install 'norm-zoo[test]'")
 
 NOTEBOOK = Path(__file__).parents[2] / "docs" / "tour.ipynb"
-TIMEOUT = 300  # seconds a cell may take on a busy machine; all of them take under a minute on a free one
 
 
 def outputs(book: Any) -> list[dict[str, Any]]:
@@ -40,39 +36,26 @@ def read() -> Any:
 @pytest.fixture(scope="module")
 def toured(tmp_path_factory: pytest.TempPathFactory, zoo_cache: Path, module_cli: Any) -> SimpleNamespace:
     """The notebook after a real execution in an empty folder; where its kernel listened, and its manager."""
-    folder = tmp_path_factory.mktemp("tour")
-    environment = module_cli.environment | {
-        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
-        "TMPDIR": str(folder),
-        "IPYTHONDIR": str(folder / "ipython"),
-        "ZOO_CACHE": str(zoo_cache),
-    }
     book = read()
     for cell in book.cells:
         if cell.cell_type == "code":
             cell.outputs = []
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("JUPYTER_RUNTIME_DIR", str(folder / "runtime"))
-        client = nbclient.NotebookClient(
-            book,
-            timeout=TIMEOUT,
-            kernel_name="python3",
-            record_timing=False,
-            coalesce_streams=True,
-            resources={"metadata": {"path": str(folder)}},
-        )
-        manager = client.create_kernel_manager()
-        manager.ip = "127.0.0.1"
-        heard: set[str] = set()
+    heard: set[str] = set()
 
-        def look(**_: Any) -> None:
-            import psutil
+    def look(manager: Any) -> None:
+        import psutil
 
-            found = psutil.Process(manager.provisioner.pid).net_connections("inet")
-            heard.update(item.laddr.ip for item in found if item.status == psutil.CONN_LISTEN)
+        found = psutil.Process(manager.provisioner.pid).net_connections("inet")
+        heard.update(item.laddr.ip for item in found if item.status == psutil.CONN_LISTEN)
 
-        client.on_cell_executed = look
-        client.execute(env=environment)
+    manager = execute(
+        book,
+        tmp_path_factory.mktemp("tour"),
+        module_cli.environment | {"ZOO_CACHE": str(zoo_cache)},
+        look,
+        record_timing=False,
+        coalesce_streams=True,
+    )
     return SimpleNamespace(book=book, heard=heard, manager=manager)
 
 
