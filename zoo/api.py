@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any, SupportsIndex, overload
 
 from zoo.errors import ResultError, unknown
 from zoo.render.shown import VIEWS, Shown
-from zoo.results.reading import Roots, named, read_runs
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -21,6 +20,7 @@ if TYPE_CHECKING:
     from zoo.comparison.groups import Group
     from zoo.results.begun import Begun
     from zoo.results.folder import Stored
+    from zoo.results.reading import Roots
     from zoo.trained.model import TrainedModel
 
 # Columns of :func:`load_results` that may be missing, by the pandas type that holds them.
@@ -97,6 +97,8 @@ def load_results(
     that no run meets.
     """
     import pandas as pd
+
+    from zoo.results.reading import read_runs
 
     rows: dict[str, dict[str, Any]] = {}
     for stored in read_runs(runs, dataset, recipe, model):
@@ -200,6 +202,7 @@ def compare(
     """
     from zoo.comparison.groups import compare as group
     from zoo.comparison.groups import is_tuned, only
+    from zoo.results.reading import named, read_runs
 
     if seconds_to is not None and not 0 < seconds_to <= 1:
         raise ResultError(f"seconds_to {seconds_to}: is an accuracy, above 0 and at most 1; 80 % is 0.8")

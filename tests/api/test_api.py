@@ -76,6 +76,11 @@ def test_functions_are_there_whatever_was_imported_first(before: str) -> None:
     assert python(code) == "269722\n"
 
 
+def test_a_function_loads_nothing_that_it_does_not_use() -> None:
+    code = "import sys, zoo\nzoo.compare\nprint({'pandas', 'pydantic', 'torch', 'zoo.results'} & sys.modules.keys())"
+    assert python(code) == "set()\n"
+
+
 def test_no_submodule_has_the_name_of_a_function() -> None:
     """Its import would put the module in the function's place."""
     assert not set(zoo.__all__) & {module.name for module in pkgutil.iter_modules(zoo.__path__)}

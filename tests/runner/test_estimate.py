@@ -62,7 +62,9 @@ def estimates_of(benched, *models, seeds=1, changes=CHANGES, **environment):
     runs = planned_runs(found, range(seeds), recipe, data.name, Path("runs"))
     settings = Settings(torch.device("cpu"), "nchw", "auto", 0, compiled=False, deterministic=False)
     environment = benched.result.environment | environment
-    return estimate.estimate(runs, Inputs(recipe, data, settings), Path("runs"), environment)
+    inputs = Inputs(recipe, data, settings)
+    paces = estimate.stored_paces(Path("runs"), recipe.precision, environment)
+    return estimate.estimate(runs, estimate.look(runs, inputs), inputs, paces)
 
 
 def test_what_is_done_needs_no_time_and_the_rest_what_the_done_took(benched, here):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from zoo.render.progress import Silent
     from zoo.results.run import Run
     from zoo.runner.checks import Failures
+    from zoo.runner.estimate import Pace
     from zoo.runner.inputs import Inputs
 
     Steps = Sequence[tuple[Inputs, Sequence[Run]]]  # the runs of each recipe
@@ -62,21 +63,30 @@ def _work(inputs: Inputs) -> float:
 
 def _foreseen(job: Job, left: Steps) -> tuple[dict[Path, float], str]:
     """The seconds of each run, and by what: by runs that are stored, or else by a few steps of the first."""
-    from zoo.runner.estimate import estimate, pace_of
+    from zoo.runner.estimate import estimate, look, pace_of
     from zoo.runner.measure import training_rate
 
-    environment, measured, source = _machine(job), None, "by the speed of earlier runs"
-    while True:
-        estimates = [
-            run
-            for inputs, runs in left
-            for run in estimate(runs, inputs, job.training.runs, environment, job.training.restart, measured)
-        ]
-        if measured or all(run.seconds is not None for run in estimates):
-            return {run.folder: run.seconds or 0.0 for run in estimates}, source
+    states = [look(runs, inputs, job.training.restart) for inputs, runs in left]
+    paces, source = _paces(job, left, _machine(job)), "by the speed of earlier runs"
+    if not all(paces.values()):
         inputs, (run, *_) = left[0]
         rate = training_rate(run.model, inputs)
         measured, source = pace_of(run.model, inputs, rate), f"{run.model.name}: {rate:,.0f} img/s, just measured"
+        paces = {precision: known or [measured] for precision, known in paces.items()}
+    estimates = [
+        run
+        for (inputs, runs), states_of_runs in zip(left, states, strict=True)
+        for run in estimate(runs, states_of_runs, inputs, paces[inputs.recipe.precision])
+    ]
+    return {run.folder: run.seconds or 0.0 for run in estimates}, source
+
+
+def _paces(job: Job, steps: Steps, environment: Mapping[str, Any]) -> dict[str, list[Pace]]:
+    """The speeds of stored runs by their precision, for those of the `steps`; the runs are read once for each."""
+    from zoo.runner.estimate import stored_paces
+
+    precisions = dict.fromkeys(inputs.recipe.precision for inputs, _ in steps)
+    return {precision: stored_paces(job.training.runs, precision, environment) for precision in precisions}
 
 
 def _together(job: Job, seconds: list[float]) -> float:
@@ -129,7 +139,7 @@ def show_estimates(job: Job, steps: Steps, failures: Failures | None = None) -> 
     from zoo.render.estimate import render
     from zoo.results.run import models_of
     from zoo.runner.checks import check_models
-    from zoo.runner.estimate import estimate
+    from zoo.runner.estimate import estimate, look
     from zoo.runner.unusual import first_line
 
     for inputs, runs in steps:
@@ -141,9 +151,10 @@ def show_estimates(job: Job, steps: Steps, failures: Failures | None = None) -> 
         return
     click.echo(first_line(job.inputs), err=True)
     environment = _machine(job)
-    estimates, place = {}, job.training.runs
+    estimates, place, paces = {}, job.training.runs, _paces(job, steps, environment)
     for inputs, runs in steps:
         recipe = inputs.recipe
         title = f"{job.data.name}, recipe {recipe.slug}, {recipe.precision}, {recipe.epochs} epochs, runs in {place}"
-        estimates[title] = estimate(runs, inputs, place, environment, job.training.restart)
+        states = look(runs, inputs, job.training.restart)
+        estimates[title] = estimate(runs, states, inputs, paces[recipe.precision])
     click.echo(render(estimates, environment), nl=False)

@@ -74,22 +74,13 @@ def look(runs: Sequence[Run], inputs: Inputs, restart: bool = False) -> list[tup
 
 
 def estimate(
-    runs: Sequence[Run],
-    inputs: Inputs,
-    stored: Path,
-    environment: Mapping[str, Any],
-    restart: bool = False,
-    measured: Pace | None = None,
+    runs: Sequence[Run], states: Sequence[tuple[State, int]], inputs: Inputs, paces: Sequence[Pace]
 ) -> list[Estimate]:
-    """All of `runs` with the seconds that each has left on a machine like `environment`.
+    """All of `runs`, whose states :func:`look` gives, with the seconds that each has left by `paces`.
 
-    Speeds are those of the results in the folder `stored` with the same precision, processor and threads: of the same
-    model on the same data where there are such, else of all other models. `environment` has ``runs_at_a_time`` where
-    runs will share the machine; then speeds are those of runs that did. Where there is no such result, `measured` has
-    the speed. Raises as :func:`look` does.
+    These are of the same model on the same data where there are such, else all of them.
     """
-    states, epochs = look(runs, inputs, restart), inputs.recipe.epochs
-    paces = _paces(stored, inputs.recipe.precision, environment) or ([measured] if measured else [])
+    epochs = inputs.recipe.epochs
     seconds_of = {model.name: _estimator(model, inputs, paces) for model in models_of(runs)}
     estimates = []
     for run, (state, epoch) in zip(runs, states, strict=True):
@@ -149,7 +140,11 @@ def _macs(model: Model, inputs: Inputs) -> int:
     return count_macs(module, inputs.shape, torch.device("cpu"))
 
 
-def _paces(stored: Path, precision: str, environment: Mapping[str, Any]) -> list[Pace]:
+def stored_paces(stored: Path, precision: str, environment: Mapping[str, Any]) -> list[Pace]:
+    """Those of the results in the folder `stored` in this `precision`, on a machine like `environment`.
+
+    `environment` has ``runs_at_a_time`` where runs will share the machine; then they are those of runs that did.
+    """
     runs = load_all(find_results([stored])) if stored.is_dir() else []
     paces = [_pace(run) for run in runs if _alike(run.result, precision, environment)]
     return [pace for pace in paces if pace is not None]
